@@ -1,0 +1,56 @@
+"""The audit chain: every change's hash covers its content, its place, and the hash before it.
+
+What a change says and does is digested before the stream head is taken, row by row; under the head only one short hash
+remains, over the previous hash and the numbers the head assigned. SHA-256 over `encoding.py` throughout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from persistence.encoding import encode
+
+GENESIS: Final = bytes(32)
+
+
+def row_digest(
+    kind: str,
+    previous: str | None,
+    previous_revision: int | None,
+    previous_updated_at: datetime | None,
+    created_at: datetime | None,
+    current: str | None,
+) -> bytes:
+    """Digest of one row of history. `created_at` is null where the row itself creates the shard.
+
+    `previous` and `current` are the images of `images.py`, as stored.
+    """
+    row = encode("omnirelay.row.v1", kind, previous, previous_revision, previous_updated_at, created_at, current)
+    return hashlib.sha256(row).digest()
+
+
+def content_digest(
+    kind: str,
+    actor: str,
+    reason: str,
+    change_ticket: str | None,
+    metadata: str | None,
+    configuration: str | None,
+    rows: Iterable[bytes],
+) -> bytes:
+    """Digest of what a change says and does. `metadata` and `configuration` are canonical JSON, `rows` row digests."""
+    header = encode("omnirelay.change.v1", kind, actor, reason, change_ticket, metadata, configuration)
+    return hashlib.sha256(header + b"".join(rows)).digest()
+
+
+def chain_hash(
+    previous: bytes, change_id: int, head_revision: int, shard_count: int, committed_at: datetime, content: bytes
+) -> bytes:
+    """The hash of a change. `head_revision` is the newest revision after it.
+
+    PostgreSQL computes the same value in `postgres/commit.py`; a test holds the two together.
+    """
+    return hashlib.sha256(encode(previous, change_id, head_revision, shard_count, committed_at, content)).digest()

@@ -1,0 +1,57 @@
+"""Checksums of shards and digests of namespaces: MurmurHash3 x64 128, seed 0, over `encoding.py`.
+
+They find differences between copies; they do not resist an attacker (the audit chain does). A 128-bit value is written
+as 32 hex digits: the algorithm's first 64-bit word, then the second, each most significant digit first.
+Test vectors for other languages: tests/golden/checksums.json.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import mmh3
+
+from persistence.encoding import encode
+from persistence.records import ShardContent, ShardKey
+
+EMPTY_DIGEST: Final = "0" * 32
+
+
+def shard_checksum(key: ShardKey, content: ShardContent) -> str:
+    """Equal identity and content, equal checksum. Versions, revisions and times do not count."""
+    pin = content.pinned
+    return _hash128(
+        encode(
+            "omnirelay.shard.v1",
+            key.namespace,
+            key.shard_id,
+            content.strategy,
+            content.owner_node_id,
+            content.leader_id,
+            content.capacity_hint,
+            content.locality_hint,
+            content.status,
+            pin.by if pin else None,
+            pin.reason if pin else None,
+            pin.until if pin else None,
+            content.change_ticket,
+        )
+    )
+
+
+def digest_term(shard_id: str, version: int, checksum: str) -> int:
+    """What one shard contributes to its namespace's digest, an unsigned 128-bit integer.
+
+    The digest is the exclusive or of the terms of all shards: adding and removing one are the same operation, order
+    does not matter, and a change costs two terms however large the namespace is.
+    """
+    return int(_hash128(encode("omnirelay.entry.v1", shard_id, version, checksum)), 16)
+
+
+def format_digest(value: int) -> str:
+    return f"{value:032x}"
+
+
+def _hash128(data: bytes) -> str:
+    first, second = mmh3.hash64(data, seed=0, x64arch=True, signed=False)
+    return f"{first:016x}{second:016x}"

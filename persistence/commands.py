@@ -1,0 +1,276 @@
+"""What a caller asks the store to change. A command checks itself: `problems()` is empty or says what to mend, where."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from persistence import fields as rules
+from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
+from persistence.records import ChangeKind, ShardKey, ShardStatus
+from strategies.catalogue import parameter_problems, strategy_problem
+
+
+class Unset(Enum):
+    """A patch leaves this field as it is; null is a value and clears it."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer."""
+
+    actor: str
+    reason: str
+    change_ticket: str | None = None
+    metadata: Any = None
+    idempotency_key: str | None = None
+
+    def add_problems(self, problems: Problems) -> None:
+        problems.add("change.actor", rules.text_problem(self.actor))
+        problems.add("change.reason", rules.text_problem(self.reason))
+        if self.change_ticket is not None:
+            problems.add("change.changeTicket", rules.text_problem(self.change_ticket))
+        if self.metadata is not None:
+            problems.add("change.metadata", rules.json_problem(self.metadata))
+        if self.idempotency_key is not None:
+            problems.add("change.idempotencyKey", rules.text_problem(self.idempotency_key, limit=255))
+
+
+class Command(Protocol):
+    """One unit of work to be."""
+
+    @property
+    def change(self) -> ChangeRequest: ...
+
+    @property
+    def kind(self) -> ChangeKind: ...
+
+    @property
+    def shard_keys(self) -> Sequence[ShardKey]:
+        """The shards it touches; their namespaces must exist."""
+        ...
+
+    @property
+    def namespaces(self) -> Sequence[str]:
+        """Every namespace it reads or touches."""
+        ...
+
+    def add_problems(self, problems: Problems) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewShard:
+    namespace: str
+    shard_id: str
+    owner_node_id: str
+    leader_id: str | None = None
+    capacity_hint: float = 1.0
+    locality_hint: str | None = None
+    status: ShardStatus = ShardStatus.ACTIVE
+
+    @property
+    def key(self) -> ShardKey:
+        return ShardKey(self.namespace, self.shard_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPatch:
+    """The fields of one shard to change, if it still is at `expected_version`."""
+
+    namespace: str
+    shard_id: str
+    expected_version: int
+    owner_node_id: str | None | Unset = UNSET
+    leader_id: str | None | Unset = UNSET
+    capacity_hint: float | None | Unset = UNSET
+    locality_hint: str | None | Unset = UNSET
+    status: ShardStatus | None | Unset = UNSET
+
+    @property
+    def key(self) -> ShardKey:
+        return ShardKey(self.namespace, self.shard_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardExpectation:
+    namespace: str
+    shard_id: str
+    expected_version: int
+
+    @property
+    def key(self) -> ShardKey:
+        return ShardKey(self.namespace, self.shard_id)
+
+
+class _Shards:
+    """What the three commands on shards share. `path` writes a shard's place in the input, for messages."""
+
+    __slots__ = ()
+    shards: Sequence[NewShard | ShardPatch | ShardExpectation]
+    change: ChangeRequest
+
+    @property
+    def shard_keys(self) -> Sequence[ShardKey]:
+        return [shard.key for shard in self.shards]
+
+    @property
+    def namespaces(self) -> Sequence[str]:
+        return sorted({shard.namespace for shard in self.shards})
+
+    def _path(self, index: int) -> str:
+        return f"shards[{index}]."
+
+    def _add_identity_problems(self, problems: Problems) -> None:
+        if not self.shards:
+            problems.add("shards", "must name at least one shard")
+        if len(self.shards) > MAX_SHARDS_PER_CHANGE:
+            message = f"holds {len(self.shards):,} shards; one change takes at most {MAX_SHARDS_PER_CHANGE:,}"
+            problems.add("shards", message)
+            return
+        seen: dict[ShardKey, int] = {}
+        for index, shard in enumerate(self.shards):
+            path = self._path(index)
+            problems.add(f"{path}namespace", rules.identifier_problem(shard.namespace))
+            problems.add(f"{path}shardId", rules.identifier_problem(shard.shard_id))
+            first = seen.setdefault(shard.key, index)
+            if first != index:
+                problems.add(f"{path}shardId", f"names the same shard as {self._path(first)}shardId")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateShards(_Shards):
+    shards: Sequence[NewShard]
+    change: ChangeRequest
+    kind = ChangeKind.CREATE_SHARDS
+
+    def add_problems(self, problems: Problems) -> None:
+        self._add_identity_problems(problems)
+        for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
+            path = self._path(index)
+            problems.add(f"{path}ownerNodeId", rules.identifier_problem(shard.owner_node_id))
+            problems.add(f"{path}capacityHint", rules.capacity_problem(shard.capacity_hint))
+            if shard.leader_id is not None:
+                problems.add(f"{path}leaderId", rules.identifier_problem(shard.leader_id))
+            if shard.locality_hint is not None:
+                problems.add(f"{path}localityHint", rules.locality_problem(shard.locality_hint))
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateShards(_Shards):
+    """`single` only changes how messages name the fields: `capacityHint`, not `shards[0].capacityHint`."""
+
+    shards: Sequence[ShardPatch]
+    change: ChangeRequest
+    single: bool = field(default=False, compare=False)
+    kind = ChangeKind.UPDATE_SHARDS
+
+    def _path(self, index: int) -> str:
+        return "" if self.single else f"shards[{index}]."
+
+    def add_problems(self, problems: Problems) -> None:
+        self._add_identity_problems(problems)
+        for index, patch in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
+            _add_patch_problems(patch, self._path(index), problems)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteShards(_Shards):
+    shards: Sequence[ShardExpectation]
+    change: ChangeRequest
+    kind = ChangeKind.DELETE_SHARDS
+
+    def add_problems(self, problems: Problems) -> None:
+        self._add_identity_problems(problems)
+        for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
+            problems.add(f"{self._path(index)}expectedVersion", rules.counter_problem(shard.expected_version))
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureNamespace:
+    """Create the namespace (`expected_version` 0) or change its strategy and parameters."""
+
+    name: str
+    strategy: str
+    strategy_parameters: Mapping[str, Any]
+    expected_version: int
+    change: ChangeRequest
+    kind = ChangeKind.CONFIGURE_NAMESPACE
+
+    @property
+    def shard_keys(self) -> Sequence[ShardKey]:
+        return ()
+
+    @property
+    def namespaces(self) -> Sequence[str]:
+        return (self.name,)
+
+    def add_problems(self, problems: Problems) -> None:
+        problems.add("name", rules.identifier_problem(self.name))
+        problems.add("expectedVersion", rules.counter_problem(self.expected_version))
+        unknown = strategy_problem(self.strategy)
+        problems.add("strategy", unknown)
+        parameters = rules.json_problem(self.strategy_parameters, limit=16_384)
+        problems.add("strategyParameters", parameters)
+        if unknown is None and parameters is None:
+            for name, message in parameter_problems(self.strategy, self.strategy_parameters):
+                problems.add(f"strategyParameters.{name}", message)
+
+
+def validate(command: Command) -> None:
+    """Raises InvalidArgument naming every field that breaks a rule."""
+    problems = Problems()
+    command.change.add_problems(problems)
+    command.add_problems(problems)
+    problems.raise_if_any()
+
+
+def request_digest(command: Command) -> bytes:
+    """SHA-256 of everything the caller asked for: tells a retry from another request under the same idempotency key."""
+    return hashlib.sha256(canonical_json({"kind": command.kind, "request": _plain(command)}).encode()).digest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    if is_dataclass(value):
+        members = ((member.name, getattr(value, member.name)) for member in fields(value) if member.compare)
+        return {name: _plain(member) for name, member in members if member is not UNSET}
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    return [_plain(member) for member in value]
+
+
+def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> None:
+    problems.add(f"{path}expectedVersion", rules.counter_problem(patch.expected_version))
+    not_null = "must not be null; leave it out to keep it as it is"
+    if patch.owner_node_id is None:
+        problems.add(f"{path}ownerNodeId", not_null)
+    elif patch.owner_node_id is not UNSET:
+        problems.add(f"{path}ownerNodeId", rules.identifier_problem(patch.owner_node_id))
+    if patch.capacity_hint is None:
+        problems.add(f"{path}capacityHint", not_null)
+    elif patch.capacity_hint is not UNSET:
+        problems.add(f"{path}capacityHint", rules.capacity_problem(patch.capacity_hint))
+    if patch.status is None:
+        problems.add(f"{path}status", not_null)
+    if isinstance(patch.leader_id, str):
+        problems.add(f"{path}leaderId", rules.identifier_problem(patch.leader_id))
+    if isinstance(patch.locality_hint, str):
+        problems.add(f"{path}localityHint", rules.locality_problem(patch.locality_hint))
+    changeable = (patch.owner_node_id, patch.leader_id, patch.capacity_hint, patch.locality_hint, patch.status)
+    if all(value is UNSET for value in changeable):
+        problems.add(
+            f"{path}shardId",
+            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint or status",
+        )

@@ -1,0 +1,49 @@
+"""The byte encoding under every checksum, digest and audit hash.
+
+A sequence of fields; each is a 4-byte big-endian length followed by that many bytes, and null is the length 0xFFFFFFFF
+with no bytes. Strings are UTF-8, integers 8 bytes big-endian two's complement, floats IEEE 754 binary64 big-endian
+with -0.0 written as 0.0, times integers of microseconds since 1970-01-01T00:00:00Z. Every value has one encoding and no
+two sequences share one, in any language.
+"""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+
+Field: TypeAlias = str | bytes | int | float | datetime | None
+
+_NULL: Final = b"\xff\xff\xff\xff"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_length = struct.Struct(">I").pack
+_integer = struct.Struct(">Iq").pack
+_real = struct.Struct(">Id").pack
+
+
+def encode(*fields: Field) -> bytes:
+    """The fields as bytes. Raises UnicodeEncodeError for a lone surrogate; mmh3 must never see one."""
+    return b"".join(map(_encoded, fields))
+
+
+def microseconds(moment: datetime) -> int:
+    """Exact, unlike a float timestamp."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _encoded(field: Field) -> bytes:
+    match field:
+        case str():
+            data = field.encode()
+            return _length(len(data)) + data
+        case None:
+            return _NULL
+        case int():
+            return _integer(8, field)
+        case float():
+            return _real(8, field + 0.0)
+        case bytes():
+            return _length(len(field)) + field
+        case datetime():
+            return _integer(8, microseconds(field))

@@ -1,0 +1,117 @@
+"""Everything that can go wrong in the store, under one root, each with a stable code.
+
+Expected refusals (a stale version, a missing shard) are not here: they are outcomes, see `outcomes.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """Root of every error this package raises. `code` is part of the public contract."""
+
+    code: ClassVar[str] = "STORE_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with one field of the input.
+
+    `field` is the path as the caller wrote it, for example `shards[3].capacityHint`.
+    """
+
+    field: str
+    message: str
+
+
+class InvalidArgument(StoreError):
+    """The caller's input breaks a documented rule; nothing was written."""
+
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, *errors: FieldError) -> None:
+        self.errors = errors
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+
+
+class BadCursor(InvalidArgument):
+    """A cursor that this server did not issue for this connection, or that was damaged on the way."""
+
+    code = "BAD_CURSOR"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(FieldError(field, message))
+
+
+class PositionUnavailable(StoreError):
+    """A position in the change stream that cannot be served. Never answered by skipping."""
+
+
+class Compacted(PositionUnavailable):
+    """The rows after the position were compacted away: list again, then follow from the list's cursor."""
+
+    code = "COMPACTED"
+
+    def __init__(self, requested: int, oldest: int) -> None:
+        self.requested = requested
+        self.oldest = oldest
+        super().__init__(
+            f"revision {requested} was compacted; the oldest position that can be served is {oldest}. "
+            "List the shards again and follow from the list's cursor."
+        )
+
+
+class FutureCursor(PositionUnavailable):
+    """The position is beyond the newest revision."""
+
+    code = "FUTURE_CURSOR"
+
+    def __init__(self, requested: int, head: int) -> None:
+        self.requested = requested
+        self.head = head
+        super().__init__(f"revision {requested} does not exist yet; the newest is {head}.")
+
+
+class EpochMismatch(PositionUnavailable):
+    """The cursor belongs to another stream: the database was restored or replaced since it was issued."""
+
+    code = "EPOCH_MISMATCH"
+
+    def __init__(self, requested: str, current: str) -> None:
+        self.requested = requested
+        self.current = current
+        super().__init__(
+            f"the cursor belongs to stream {requested}, this is stream {current}: the store was restored or replaced. "
+            "List the shards again and follow from the list's cursor."
+        )
+
+
+class StaleRead(StoreError):
+    """The server could not reach the revision asked for with `atLeast` in time."""
+
+    code = "STALE_READ"
+
+    def __init__(self, wanted: int, reached: int) -> None:
+        self.wanted = wanted
+        self.reached = reached
+        super().__init__(f"revision {wanted} was asked for, this server has reached {reached}. Try again shortly.")
+
+
+class TransientConflict(StoreError):
+    """A serialization failure or deadlock: the transaction did nothing and may simply be run again."""
+
+    code = "TRANSIENT_CONFLICT"
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or broke off. Whether an open transaction committed is unknown."""
+
+    code = "UNAVAILABLE"
+
+
+class SchemaOutOfDate(StoreError):
+    """The database's migrations are not those this version needs."""
+
+    code = "SCHEMA_OUT_OF_DATE"

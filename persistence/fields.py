@@ -1,0 +1,136 @@
+"""The rules each field obeys, said once. The database repeats them as named constraints (`postgres/models.py`)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from persistence.errors import FieldError, InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+_PLACE: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+LOCALITY_PATTERN: Final = rf"(region:|zone:)?{_PLACE}|{_PLACE}/{_PLACE}"
+MAX_TEXT: Final = 1_024
+MAX_COUNTER: Final = 2**63 - 1
+MAX_SHARDS_PER_CHANGE: Final = 10_000
+MAX_JSON_DEPTH: Final = 32
+
+_identifier = re.compile(IDENTIFIER_PATTERN)
+_locality = re.compile(LOCALITY_PATTERN)
+
+
+class Problems:
+    """Collects what is wrong with an input, so that the caller hears of everything at once.
+
+    At most `limit` are kept: ten thousand identical complaints help nobody.
+    """
+
+    limit: Final = 100
+
+    def __init__(self) -> None:
+        self._errors: list[FieldError] = []
+
+    def add(self, field: str, message: str | None) -> None:
+        if message is not None and len(self._errors) < self.limit:
+            self._errors.append(FieldError(field, message))
+
+    def __iter__(self) -> Iterator[FieldError]:
+        return iter(self._errors)
+
+    def raise_if_any(self) -> None:
+        """Raises InvalidArgument with everything collected."""
+        if self._errors:
+            raise InvalidArgument(*self._errors)
+
+
+def identifier_problem(value: str) -> str | None:
+    """Namespaces, shard ids and node ids."""
+    if _identifier.fullmatch(value):
+        return None
+    if not value:
+        return "must not be empty"
+    if len(value) > 128:  # noqa: PLR2004 - the bound is in IDENTIFIER_PATTERN
+        return f"is {len(value):,} characters long; at most 128 are allowed"
+    return f"{shown(value)} is not an identifier: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
+
+
+def locality_problem(value: str) -> str | None:
+    if _locality.fullmatch(value):
+        return None
+    return f"{shown(value)} is not a locality: write 'region', 'region/zone', 'zone:x' or 'region:x'"
+
+
+def text_problem(value: str, *, limit: int = MAX_TEXT) -> str | None:
+    """Free text: actor, reason, ticket. Not blank, bounded, encodable, without NUL."""
+    if not value.strip():
+        return "must not be blank"
+    return _encoding_problem(value) or _length_problem(value, limit)
+
+
+def search_problem(value: str) -> str | None:
+    """A fragment to look for: like free text, but blank only when empty."""
+    return "must not be empty" if not value else _encoding_problem(value) or _length_problem(value, 128)
+
+
+def capacity_problem(value: float) -> str | None:
+    if not math.isfinite(value):
+        return "must be a finite number"
+    return None if value >= 0 else f"must be 0 or more, not {value:g}"
+
+
+def counter_problem(value: int) -> str | None:
+    """Versions and revisions: unsigned, and within a signed 64-bit column."""
+    return None if 0 <= value <= MAX_COUNTER else f"must be between 0 and {MAX_COUNTER}, not {value}"
+
+
+def json_problem(value: Any, *, limit: int = MAX_TEXT) -> str | None:
+    """JSON metadata and parameters: finite numbers, strings as free text, bounded in depth and in written length."""
+    problem = _json_value_problem(value, MAX_JSON_DEPTH)
+    return problem or _length_problem(canonical_json(value), limit)
+
+
+def canonical_json(value: Any) -> str:
+    """The one way this store writes JSON: sorted keys, no spaces, no escapes beyond the necessary."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def shown(value: str) -> str:
+    """A value as it may stand in a message: bounded, quoted, and always encodable."""
+    text = value if len(value) <= 40 else value[:37] + "..."  # noqa: PLR2004 - what fits a line of a log
+    return ascii(text)
+
+
+def _encoding_problem(value: str) -> str | None:
+    if "\0" in value:
+        return "must not contain NUL"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"is not valid Unicode: a lone surrogate at character {error.start + 1}"
+    return None
+
+
+def _length_problem(value: str, limit: int) -> str | None:
+    return None if len(value) <= limit else f"is {len(value):,} characters long; at most {limit:,} are allowed"
+
+
+def _json_value_problem(value: Any, depth: int) -> str | None:
+    if depth == 0:
+        return f"is nested more than {MAX_JSON_DEPTH} levels deep"
+    match value:
+        case str():
+            return _encoding_problem(value)
+        case float() if not math.isfinite(value):
+            return "must hold finite numbers only"
+        case dict():
+            members = [*value.keys(), *value.values()]
+        case list() | tuple():
+            members = list(value)
+        case _:
+            return None
+    return next((problem for member in members if (problem := _json_value_problem(member, depth - 1))), None)

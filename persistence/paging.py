@@ -1,0 +1,59 @@
+"""Pages of a keyset: the arguments of a Relay connection, checked and turned around once, for every connection.
+
+https://relay.dev/graphql/connections.htm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from persistence.errors import FieldError, InvalidArgument
+
+DEFAULT_PAGE: Final = 50
+MAX_PAGE: Final = 500
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest(Generic[K]):
+    """At most `limit` items strictly after `after` and before `before`; the last of them when `backward`."""
+
+    limit: int
+    after: K | None = None
+    before: K | None = None
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Items in the connection's order, whichever direction they were asked for in."""
+
+    items: Sequence[T]
+    has_next: bool
+    has_previous: bool
+
+
+def page_request(first: int | None, after: K | None, last: int | None, before: K | None) -> PageRequest[K]:
+    """Raises InvalidArgument for `first` with `last`, or a size outside 1..500. Neither means first 50."""
+    if first is not None and last is not None:
+        raise InvalidArgument(FieldError("last", "cannot be combined with first: ask for one end"))
+    name, size = ("last", last) if last is not None else ("first", first)
+    if size is not None and not 1 <= size <= MAX_PAGE:
+        raise InvalidArgument(FieldError(name, f"must be between 1 and {MAX_PAGE}, not {size}"))
+    return PageRequest(size or DEFAULT_PAGE, after, before, backward=last is not None)
+
+
+def page_of(rows: Sequence[T], request: PageRequest[K]) -> Page[T]:
+    """The page from up to `limit` + 1 rows, fetched in the direction of the request.
+
+    The one row too many tells whether there is more; the end that was given as a cursor has something beyond it.
+    """
+    more = len(rows) > request.limit
+    items = rows[: request.limit]
+    if request.backward:
+        return Page(items[::-1], has_next=request.before is not None, has_previous=more)
+    return Page(items, has_next=more, has_previous=request.after is not None)

@@ -1,0 +1,143 @@
+"""What the store offers to the layers above, and what a backend must provide. Held by tests/contract for every backend.
+
+Reads are one consistent statement each, stamped with the position they were made at. Writes go through `write.py`, which
+drives a `UnitOfWork`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from persistence.decisions import LockedState, WriteSet
+from persistence.outcomes import NamespaceConfigured, ShardsChanged
+from persistence.paging import Page, PageRequest
+from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey, StreamPosition
+
+T = TypeVar("T")
+
+Committed: TypeAlias = ShardsChanged | NamespaceConfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped(Generic[T]):
+    """A value, and the position in the change stream it is exact at: follow from there and nothing is missed."""
+
+    value: T
+    position: StreamPosition
+
+
+class UnitOfWork(Protocol):
+    """One transaction. Leaving it without `commit` undoes everything; every method may raise TransientConflict."""
+
+    async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
+        """Claim the key until the end of the transaction; if it has made a change, its request digest and answer."""
+        ...
+
+    async def lock(self, namespaces: Collection[str], shards: Collection[ShardKey], *, configure: bool) -> LockedState:
+        """The state of these, held against every other writer. `configure` locks the namespaces for writing."""
+        ...
+
+    async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
+        """The newest change of each shard that history knows of, deleted ones included."""
+        ...
+
+    async def last_configuration(self, namespace: str) -> Change | None:
+        """The newest change of a namespace's configuration."""
+        ...
+
+    async def commit(self, write_set: WriteSet) -> Committed:
+        """Write, take revisions from the head, append history, chain, notify, commit."""
+        ...
+
+
+UnitOfWorkFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
+
+
+class ShardReader(Protocol):
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]: ...
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        """Ordered by (namespace, shard id)."""
+        ...
+
+    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int: ...
+
+
+class NamespaceReader(Protocol):
+    async def get(self, name: str) -> Namespace | None: ...
+
+    async def page(self, page: PageRequest[str]) -> Page[Namespace]:
+        """Ordered by name."""
+        ...
+
+    async def count(self) -> int: ...
+
+
+class HistoryReader(Protocol):
+    async def page(
+        self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]
+    ) -> Page[ShardDiff]:
+        """Ordered by revision."""
+        ...
+
+    async def count(self, where: ShardHistoryFilter) -> int: ...
+
+    async def difference(
+        self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
+    ) -> Page[ShardDiff]:
+        """Net difference between revisions `start` and `end`, ordered by key; start > end reads it backwards.
+
+        A shard that is at the same version, or absent, at both is not in it.
+        """
+        ...
+
+    async def count_difference(self, namespace: str | None, start: int, end: int) -> int: ...
+
+
+class ChangeReader(Protocol):
+    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
+        """Ordered by id."""
+        ...
+
+    async def count(self, where: ChangeFilter) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHead:
+    """Where the stream is: its epoch, its newest revision, and the oldest position that can still be served."""
+
+    epoch: str
+    revision: int
+    floor: int
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.epoch, self.revision)
+
+
+class ChangeStream(Protocol):
+    """History as a stream."""
+
+    async def head(self) -> StreamHead: ...
+
+    async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        """Up to `limit` rows after `revision` in order, and the head in the same snapshot."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A backend, assembled. The composition root makes one; nothing else names a concrete one."""
+
+    shards: ShardReader
+    namespaces: NamespaceReader
+    history: HistoryReader
+    changes: ChangeReader
+    stream: ChangeStream
+    unit_of_work: UnitOfWorkFactory

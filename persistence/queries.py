@@ -1,0 +1,120 @@
+"""What can be asked of the store's lists. Fields that are null or empty do not restrict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from persistence import fields as rules
+from persistence.fields import Problems
+from persistence.records import ChangeKind, DiffKind, Shard, ShardStatus
+
+MAX_FILTER_VALUES = 1_000
+
+
+class HistoryOrder(StrEnum):
+    REVISION_ASC = "REVISION_ASC"
+    REVISION_DESC = "REVISION_DESC"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFilter:
+    """`search` is a fragment of the shard id, matched as it is written, case and all."""
+
+    namespace: str | None = None
+    shard_ids: Sequence[str] | None = None
+    owner_node_ids: Sequence[str] | None = None
+    leader_ids: Sequence[str] | None = None
+    statuses: Sequence[ShardStatus] | None = None
+    strategies: Sequence[str] | None = None
+    change_ticket: str | None = None
+    search: str | None = None
+
+    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
+        if self.namespace is not None:
+            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
+        for name, values in (
+            ("shardIds", self.shard_ids),
+            ("ownerNodeIds", self.owner_node_ids),
+            ("leaderIds", self.leader_ids),
+            ("strategies", self.strategies),
+        ):
+            add_identifiers_problems(problems, f"{path}{name}", values)
+        if self.change_ticket is not None:
+            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
+        if self.search is not None:
+            problems.add(f"{path}search", rules.search_problem(self.search))
+
+    def matches(self, shard: Shard) -> bool:
+        return (
+            (self.namespace is None or shard.namespace == self.namespace)
+            and (self.shard_ids is None or shard.shard_id in self.shard_ids)
+            and (self.owner_node_ids is None or shard.owner_node_id in self.owner_node_ids)
+            and (self.leader_ids is None or shard.leader_id in self.leader_ids)
+            and (self.statuses is None or shard.status in self.statuses)
+            and (self.strategies is None or shard.strategy in self.strategies)
+            and (self.change_ticket is None or shard.change_ticket == self.change_ticket)
+            and (self.search is None or self.search in shard.shard_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Changes that touched `namespace`, by `actor`, under `change_ticket`, in [`since`, `until`)."""
+
+    namespace: str | None = None
+    actor: str | None = None
+    change_ticket: str | None = None
+    kinds: Sequence[ChangeKind] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
+        if self.namespace is not None:
+            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
+        if self.actor is not None:
+            problems.add(f"{path}actor", rules.text_problem(self.actor))
+        if self.change_ticket is not None:
+            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHistoryFilter:
+    """Rows of history. `owner_node_id` matches where the node owned the shard before or after."""
+
+    namespace: str | None = None
+    shard_id: str | None = None
+    owner_node_id: str | None = None
+    kinds: Sequence[DiffKind] | None = None
+    actor: str | None = None
+    change_ticket: str | None = None
+    change_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
+        for name, value in (
+            ("namespace", self.namespace),
+            ("shardId", self.shard_id),
+            ("ownerNodeId", self.owner_node_id),
+        ):
+            if value is not None:
+                problems.add(f"{path}{name}", rules.identifier_problem(value))
+        if self.shard_id is not None and self.namespace is None:
+            problems.add(f"{path}namespace", "is needed with shardId: shard ids are unique within a namespace only")
+        if self.actor is not None:
+            problems.add(f"{path}actor", rules.text_problem(self.actor))
+        if self.change_ticket is not None:
+            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
+
+
+def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str] | None) -> None:
+    if values is None:
+        return
+    if len(values) > MAX_FILTER_VALUES:
+        problems.add(path, f"holds {len(values):,} values; at most {MAX_FILTER_VALUES:,} are allowed")
+        return
+    for index, value in enumerate(values):
+        problems.add(f"{path}[{index}]", rules.identifier_problem(value))

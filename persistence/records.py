@@ -1,0 +1,204 @@
+"""The records of the store, as values. Field by field they are the data contract of docs/data-contracts.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class ShardKey(NamedTuple):
+    """Identity of a shard. Tuples of it sort as the store lists: by namespace, then shard id, bytewise."""
+
+    namespace: str
+    shard_id: str
+
+
+class ShardStatus(StrEnum):
+    """What the owner may do with the shard. The store records it; nodes act on it."""
+
+    ACTIVE = "ACTIVE"
+    DRAINING = "DRAINING"
+    PAUSED = "PAUSED"
+    DISABLED = "DISABLED"
+
+
+class DiffKind(StrEnum):
+    """What happened to one shard."""
+
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    DELETED = "DELETED"
+
+
+class ChangeKind(StrEnum):
+    """What a committed transaction was for."""
+
+    CREATE_SHARDS = "CREATE_SHARDS"
+    UPDATE_SHARDS = "UPDATE_SHARDS"
+    DELETE_SHARDS = "DELETE_SHARDS"
+    CONFIGURE_NAMESPACE = "CONFIGURE_NAMESPACE"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A decision that the shard stays where it is. `until` is null for no end."""
+
+    by: str
+    reason: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardContent:
+    """What a writer decides about a shard; all of it goes into the checksum."""
+
+    strategy: str
+    owner_node_id: str
+    leader_id: str | None
+    capacity_hint: float
+    locality_hint: str | None
+    status: ShardStatus
+    pinned: Pin | None
+    change_ticket: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard as of `revision`.
+
+    `version` counts its changes and is never reused, `owner_epoch` counts its changes of owner (the fencing token),
+    `checksum` is 32 hex digits over identity and content (`checksums.py`).
+    """
+
+    namespace: str
+    shard_id: str
+    strategy: str
+    owner_node_id: str
+    leader_id: str | None
+    capacity_hint: float
+    locality_hint: str | None
+    status: ShardStatus
+    pinned: Pin | None
+    change_ticket: str | None
+    version: int
+    owner_epoch: int
+    checksum: str
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def key(self) -> ShardKey:
+        return ShardKey(self.namespace, self.shard_id)
+
+    @property
+    def content(self) -> ShardContent:
+        return ShardContent(
+            self.strategy,
+            self.owner_node_id,
+            self.leader_id,
+            self.capacity_hint,
+            self.locality_hint,
+            self.status,
+            self.pinned,
+            self.change_ticket,
+        )
+
+
+class Tombstone(NamedTuple):
+    """What is left of a deleted shard, so that its counters go on if it is created again."""
+
+    version: int
+    owner_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A family of shards with one strategy.
+
+    `version` counts its configuration's changes. `digest` (32 hex digits), `shard_count` and `revision` follow its
+    shards: a client that holds the same digest holds the same shards at the same versions.
+    """
+
+    name: str
+    strategy: str
+    strategy_parameters: Mapping[str, Any]
+    algorithm_version: int
+    parameters_digest: str
+    version: int
+    digest: str
+    shard_count: int
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One committed transaction.
+
+    `id` is gapless in commit order. `first_revision`..`last_revision` are the shard changes it made; both are null when
+    it touched no shard. `hash` (SHA-256, hex) chains it to the change before it.
+    """
+
+    id: int
+    kind: ChangeKind
+    actor: str
+    reason: str
+    change_ticket: str | None
+    metadata: Any
+    namespaces: tuple[str, ...]
+    first_revision: int | None
+    last_revision: int | None
+    shard_count: int
+    committed_at: datetime
+    hash: str
+    configuration: ConfigurationChange | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChange:
+    """A namespace's configuration before (null when it was new) and after a change."""
+
+    namespace: str
+    previous: Mapping[str, Any] | None
+    current: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDiff:
+    """One shard before and after: one row of history, or the net difference between two revisions."""
+
+    revision: int
+    kind: DiffKind
+    namespace: str
+    shard_id: str
+    version: int
+    changed_fields: tuple[str, ...]
+    previous: Shard | None
+    current: Shard | None
+    change: Change
+
+    @property
+    def key(self) -> ShardKey:
+        return ShardKey(self.namespace, self.shard_id)
+
+
+class StreamPosition(NamedTuple):
+    """A place in the change stream: everything up to and including `revision` of stream `epoch` has been seen."""
+
+    epoch: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """A moment of the past: exactly one of a revision or a time."""
+
+    revision: int | None = None
+    time: datetime | None = None
