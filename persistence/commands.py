@@ -1,4 +1,4 @@
-"""What a caller asks the store to change. A command checks itself: `problems()` is empty or says what to mend, where."""
+"""What a caller asks the store to change. Each checks itself: `validate` names every field to mend."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ class ShardPatch:
     namespace: str
     shard_id: str
     expected_version: int
-    owner_node_id: str | None | Unset = UNSET
-    leader_id: str | None | Unset = UNSET
-    capacity_hint: float | None | Unset = UNSET
-    locality_hint: str | None | Unset = UNSET
-    status: ShardStatus | None | Unset = UNSET
+    owner_node_id: str | Unset | None = UNSET
+    leader_id: str | Unset | None = UNSET
+    capacity_hint: float | Unset | None = UNSET
+    locality_hint: str | Unset | None = UNSET
+    status: ShardStatus | Unset | None = UNSET
 
     @property
     def key(self) -> ShardKey:

@@ -1,4 +1,4 @@
-"""The rules of writing, without any I/O: from a command and the state it locked to what shall be written, or why not."""
+"""The rules of writing, without any I/O: from a command and the locked state to what is written, or why not."""
 
 from __future__ import annotations
 

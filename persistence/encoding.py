@@ -2,8 +2,9 @@
 
 A sequence of fields; each is a 4-byte big-endian length followed by that many bytes, and null is the length 0xFFFFFFFF
 with no bytes. Strings are UTF-8, integers 8 bytes big-endian two's complement, floats IEEE 754 binary64 big-endian
-with -0.0 written as 0.0, times integers of microseconds since 1970-01-01T00:00:00Z. Every value has one encoding and no
-two sequences share one, in any language.
+with -0.0 written as 0.0, times integers of microseconds since 1970-01-01T00:00:00Z. Every value has one encoding, in
+any language. No two sequences of the same types share one; the types are not written, so every sequence begins with
+the name of what it encodes or has a place for each type.
 """
 
 from __future__ import annotations

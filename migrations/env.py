@@ -1,0 +1,11 @@
+"""Alembic's environment. The connection is handed over by `migrations.upgrade`, inside its transaction."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from persistence.postgres.models import Base
+
+connection: Connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True, compare_server_default=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,25 @@
+"""The net difference of one shard between two states, the same for every backend."""
+
+from __future__ import annotations
+
+from persistence.decisions import changed_fields
+from persistence.records import Change, DiffKind, Shard, ShardDiff
+
+
+def net_diff(revision: int, previous: Shard | None, current: Shard | None, change: Change) -> ShardDiff:
+    """`revision` and `change` are those of the last change between the two states; one of the states is there."""
+    shard = current or previous
+    if shard is None:
+        raise ValueError("a shard that is at neither end has no difference")
+    kind = DiffKind.UPDATED if previous and current else DiffKind.CREATED if current else DiffKind.DELETED
+    return ShardDiff(
+        revision,
+        kind,
+        shard.namespace,
+        shard.shard_id,
+        shard.version,
+        changed_fields(previous.content if previous else None, current.content if current else None),
+        previous,
+        current,
+        change,
+    )

@@ -1,0 +1,144 @@
+"""A commit, as a function from the tables before to the tables after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from persistence import audit
+from persistence.checksums import EMPTY_DIGEST, format_digest
+from persistence.decisions import NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet
+from persistence.memory.tables import Tables
+from persistence.outcomes import NamespaceConfigured, ShardsChanged
+from persistence.ports import Committed
+from persistence.records import Change, DiffKind, Namespace, Shard, ShardDiff, ShardKey, Tombstone
+
+
+def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Tables, Committed]:
+    """The tables with `write_set` in them, and its answer."""
+    change = _change(tables, write_set, now)
+    rows = tuple(_rows(write_set, change))
+    after = replace(
+        tables,
+        namespaces=_namespaces(tables, write_set, change, rows),
+        shards=_shards(tables, rows),
+        tombstones=_tombstones(tables, write_set.shards),
+        history=tables.history + rows,
+        changes=(*tables.changes, change),
+    )
+    answer = _answer(after, write_set, change)
+    key = write_set.request.idempotency_key
+    if key is None or write_set.request_digest is None:
+        return after, answer
+    claimed = {(write_set.request.actor, key): (write_set.request_digest, answer)}
+    return replace(after, answers={**tables.answers, **claimed}), answer
+
+
+def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
+    last = tables.changes[-1] if tables.changes else None
+    change_id = len(tables.changes) + 1
+    committed_at = max(now, last.committed_at) if last else now
+    shard_count = len(write_set.shards)
+    head = tables.head.revision + shard_count
+    link = audit.chain_hash(
+        bytes.fromhex(last.hash) if last else audit.GENESIS,
+        change_id,
+        head,
+        shard_count,
+        committed_at,
+        write_set.content_digest,
+    )
+    request = write_set.request
+    metadata = write_set.metadata_json
+    return Change(
+        change_id,
+        write_set.kind,
+        request.actor,
+        request.reason,
+        request.change_ticket,
+        None if metadata is None else json.loads(metadata),
+        write_set.namespaces,
+        tables.head.revision + 1 if shard_count else None,
+        head if shard_count else None,
+        shard_count,
+        committed_at,
+        link.hex(),
+        write_set.namespace.configuration if write_set.namespace else None,
+    )
+
+
+def _rows(write_set: WriteSet, change: Change) -> Iterator[ShardDiff]:
+    for revision, write in enumerate(write_set.shards, change.first_revision or 0):
+        yield ShardDiff(
+            revision,
+            write.kind,
+            *write.key,
+            write.version,
+            write.changed_fields,
+            write.previous,
+            None if write.kind is DiffKind.DELETED else write.committed(revision, change.committed_at),
+            change,
+        )
+
+
+def _shards(tables: Tables, rows: Iterable[ShardDiff]) -> Mapping[ShardKey, Shard]:
+    table = {**tables.shards, **{row.key: row.current for row in rows}}
+    return {key: shard for key, shard in table.items() if shard is not None}
+
+
+def _tombstones(tables: Tables, rows: Iterable[ShardWrite]) -> Mapping[ShardKey, Tombstone]:
+    tombstones = dict(tables.tombstones)
+    for row in rows:
+        if row.kind is DiffKind.DELETED:
+            tombstones[row.key] = Tombstone(row.version, row.owner_epoch)
+        else:
+            tombstones.pop(row.key, None)
+    return tombstones
+
+
+def _namespaces(
+    tables: Tables, write_set: WriteSet, change: Change, rows: Iterable[ShardDiff]
+) -> Mapping[str, Namespace]:
+    namespaces = dict(tables.namespaces)
+    last = {row.namespace: row.revision for row in rows}
+    for delta in write_set.deltas:
+        namespaces[delta.namespace] = _moved(namespaces[delta.namespace], delta, last[delta.namespace])
+    if write_set.namespace is not None:
+        namespaces[write_set.namespace.name] = _configured(write_set.namespace, change.committed_at)
+    return namespaces
+
+
+def _moved(namespace: Namespace, delta: NamespaceDelta, revision: int) -> Namespace:
+    return replace(
+        namespace,
+        digest=format_digest(int(namespace.digest, 16) ^ delta.digest),
+        shard_count=namespace.shard_count + delta.shard_count,
+        revision=revision,
+    )
+
+
+def _configured(write: NamespaceWrite, committed_at: datetime) -> Namespace:
+    before = write.previous
+    return Namespace(
+        write.name,
+        write.strategy,
+        write.strategy_parameters,
+        write.algorithm_version,
+        write.parameters_digest,
+        write.version,
+        before.digest if before else EMPTY_DIGEST,
+        before.shard_count if before else 0,
+        before.revision if before else 0,
+        before.created_at if before else committed_at,
+        committed_at,
+    )
+
+
+def _answer(tables: Tables, write_set: WriteSet, change: Change) -> Committed:
+    if write_set.namespace is not None:
+        return NamespaceConfigured(change, tables.namespaces[write_set.namespace.name])
+    first = change.first_revision or 0
+    shards = (write.committed(first + index, change.committed_at) for index, write in enumerate(write_set.shards))
+    return ShardsChanged(change, tuple(shards), tables.head.position)

@@ -1,0 +1,137 @@
+"""The readers: each takes the tables once and answers from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+from persistence.decisions import changed_fields
+from persistence.memory.paging import page_by
+from persistence.memory.tables import Memory, Tables
+from persistence.paging import Page, PageRequest
+from persistence.ports import Stamped, StreamHead
+from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.records import AsOf, Change, DiffKind, Namespace, Shard, ShardDiff, ShardKey
+
+
+class MemoryShards:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
+        table = self._table(as_of)
+        return Stamped(next((shard for shard in table.value if shard.key == key), None), table.position)
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        table = self._table(as_of)
+        return Stamped(page_by(attrgetter("key"), filter(where.matches, table.value), page), table.position)
+
+    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
+        return sum(map(where.matches, self._table(as_of).value))
+
+    def _table(self, as_of: AsOf | None) -> Stamped[Sequence[Shard]]:
+        tables = self._memory.tables
+        position = tables.position(as_of)
+        shards = tables.shards if as_of is None else tables.shards_at(position.revision)
+        return Stamped(list(shards.values()), position)
+
+
+class MemoryNamespaces:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def get(self, name: str) -> Namespace | None:
+        return self._memory.tables.namespaces.get(name)
+
+    async def page(self, page: PageRequest[str]) -> Page[Namespace]:
+        return page_by(attrgetter("name"), self._memory.tables.namespaces.values(), page)
+
+    async def count(self) -> int:
+        return len(self._memory.tables.namespaces)
+
+
+class MemoryHistory:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
+        rows = [row for row in self._memory.tables.history if _in_history(where, row)]
+        return page_by(attrgetter("revision"), rows, page, descending=order is HistoryOrder.REVISION_DESC)
+
+    async def count(self, where: ShardHistoryFilter) -> int:
+        return sum(_in_history(where, row) for row in self._memory.tables.history)
+
+    async def difference(
+        self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
+    ) -> Page[ShardDiff]:
+        return page_by(attrgetter("key"), _difference(self._memory.tables, namespace, start, end), page)
+
+    async def count_difference(self, namespace: str | None, start: int, end: int) -> int:
+        return len(_difference(self._memory.tables, namespace, start, end))
+
+
+class MemoryChanges:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
+        changes = [change for change in self._memory.tables.changes if _in_changes(where, change)]
+        return page_by(attrgetter("id"), changes, page, descending=newest_first)
+
+    async def count(self, where: ChangeFilter) -> int:
+        return sum(_in_changes(where, change) for change in self._memory.tables.changes)
+
+
+class MemoryStream:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def head(self) -> StreamHead:
+        return self._memory.tables.head
+
+    async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        tables = self._memory.tables
+        return tables.head, tables.history[revision : revision + limit]
+
+
+def _difference(tables: Tables, namespace: str | None, start: int, end: int) -> Sequence[ShardDiff]:
+    before = tables.shards_at(tables.served(start))
+    after = tables.shards_at(tables.served(end))
+    between = tables.history[min(start, end) : max(start, end)]
+    newest = {row.key: row for row in between if namespace is None or row.namespace == namespace}
+    return [_net(row, before.get(key), after.get(key)) for key, row in newest.items() if key in before or key in after]
+
+
+def _net(newest: ShardDiff, previous: Shard | None, current: Shard | None) -> ShardDiff:
+    """The difference between two states of a shard, told with the newest of the rows between them."""
+    kind = DiffKind.CREATED if previous is None else DiffKind.DELETED if current is None else DiffKind.UPDATED
+    changed = changed_fields(previous.content if previous else None, current.content if current else None)
+    return ShardDiff(newest.revision, kind, *newest.key, newest.version, changed, previous, current, newest.change)
+
+
+def _in_history(where: ShardHistoryFilter, row: ShardDiff) -> bool:
+    owners = {side.owner_node_id for side in (row.previous, row.current) if side is not None}
+    return (
+        (where.namespace is None or row.namespace == where.namespace)
+        and (where.shard_id is None or row.shard_id == where.shard_id)
+        and (where.owner_node_id is None or where.owner_node_id in owners)
+        and (where.kinds is None or row.kind in where.kinds)
+        and (where.actor is None or row.change.actor == where.actor)
+        and (where.change_ticket is None or row.change.change_ticket == where.change_ticket)
+        and (where.change_id is None or row.change.id == where.change_id)
+        and (where.since is None or row.change.committed_at >= where.since)
+        and (where.until is None or row.change.committed_at < where.until)
+    )
+
+
+def _in_changes(where: ChangeFilter, change: Change) -> bool:
+    return (
+        (where.namespace is None or where.namespace in change.namespaces)
+        and (where.actor is None or change.actor == where.actor)
+        and (where.change_ticket is None or change.change_ticket == where.change_ticket)
+        and (where.kinds is None or change.kind in where.kinds)
+        and (where.since is None or change.committed_at >= where.since)
+        and (where.until is None or change.committed_at < where.until)
+    )

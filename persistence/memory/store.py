@@ -1,0 +1,26 @@
+"""The in-memory backend, assembled."""
+
+from __future__ import annotations
+
+from persistence.memory.readers import MemoryChanges, MemoryHistory, MemoryNamespaces, MemoryShards, MemoryStream
+from persistence.memory.tables import Clock, Memory, utc_now
+from persistence.memory.unit_of_work import MemoryUnitsOfWork
+from persistence.ports import Store
+
+
+def memory_store(*, clock: Clock = utc_now, epoch: str | None = None) -> Store:
+    """An empty store. `clock` gives aware times; without `epoch` the stream gets one of its own."""
+    return store_on(Memory(clock=clock, epoch=epoch))
+
+
+def store_on(memory: Memory) -> Store:
+    """The store whose tables the caller keeps hold of, to compact them for example."""
+    return Store(
+        shards=MemoryShards(memory),
+        namespaces=MemoryNamespaces(memory),
+        history=MemoryHistory(memory),
+        changes=MemoryChanges(memory),
+        stream=MemoryStream(memory),
+        signal=memory,
+        unit_of_work=MemoryUnitsOfWork(memory),
+    )

@@ -1,0 +1,97 @@
+"""The LISTEN connection: one per process, outside the pool, watched, and replaced when it dies.
+
+A notification says only that something was committed; what, is read from history. So this may lose, double or delay
+hints without harm, as long as it never stays silent about a gap: each time it is connected anew it raises the
+signal, because anything may have happened meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import asyncpg
+import stamina
+
+from persistence.postgres.commit import CHANNEL
+from persistence.postgres.engine import SERVER_SETTINGS, database_url
+
+HEARTBEAT_SECONDS: Final = 5.0
+HEARTBEAT_TIMEOUT_SECONDS: Final = 3.0
+RECONNECT_MAX_SECONDS: Final = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class PostgresListener:
+    """CommitSignal. `connected` is false while hints cannot arrive; the feed's slow poll covers that time."""
+
+    def __init__(self) -> None:
+        self._raised = asyncio.Event()
+        self.connected = False
+
+    async def wait(self) -> None:
+        await self._raised.wait()
+        self._raised.clear()
+
+    def raise_signal(self, *_: Any) -> None:
+        self._raised.set()
+
+    async def run(self, url: str) -> None:
+        """Keep listening until cancelled."""
+        dsn = database_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        while True:
+            async for attempt in stamina.retry_context(
+                on=_connection_lost,
+                attempts=None,
+                timeout=None,
+                wait_initial=0.05,
+                wait_max=RECONNECT_MAX_SECONDS,
+                wait_jitter=0.2,
+            ):
+                with attempt:
+                    await self._listen(dsn)
+
+    async def _listen(self, dsn: str) -> None:
+        """One connection's life. Raises when it is lost."""
+        lost = asyncio.get_running_loop().create_future()
+        settings = SERVER_SETTINGS | {"application_name": "omnirelay-listener"}
+        connection = await asyncpg.connect(dsn, timeout=5, server_settings=settings)
+        try:
+            connection.add_termination_listener(lambda _: lost.done() or lost.set_result(None))
+            await connection.add_listener(CHANNEL, self.raise_signal)
+            self.connected = True
+            self.raise_signal()
+            while not lost.done():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(lost), HEARTBEAT_SECONDS)
+                    break
+                # asyncpg sets no TCP keepalive: a peer that vanished is noticed only by asking it something.
+                await connection.execute("SELECT 1", timeout=HEARTBEAT_TIMEOUT_SECONDS)
+            raise ConnectionError("the listening connection was closed")
+        finally:
+            self.connected = False
+            connection.terminate()
+
+
+@asynccontextmanager
+async def listening(url: str) -> AsyncIterator[PostgresListener]:
+    """A listener with a task of its own, which ends with the context."""
+    listener = PostgresListener()
+    task = asyncio.create_task(listener.run(url), name="omnirelay-listener")
+    try:
+        yield listener
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _connection_lost(error: Exception) -> bool:
+    if isinstance(error, (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+        _log.warning("listening for commits was interrupted (%s); reconnecting", error or type(error).__name__)
+        return True
+    return False

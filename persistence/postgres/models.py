@@ -1,0 +1,272 @@
+"""The tables. Migrations are proven equal to this file by tests/integration/test_migrations.py.
+
+Identifiers are COLLATE "C": they sort bytewise, as Python sorts them and whatever locale the server has.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from persistence.fields import IDENTIFIER_PATTERN, LOCALITY_PATTERN, MAX_TEXT
+from persistence.records import ChangeKind, DiffKind, ShardStatus
+
+NAMING_CONVENTION: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Identifier = Annotated[str, mapped_column(Text(collation="C"))]
+Counter = Annotated[int, mapped_column(BigInteger)]
+Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+def _identifier(column: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} ~ '^{IDENTIFIER_PATTERN}$'", name=f"{column}_format")
+
+
+def _text(column: str, limit: int = MAX_TEXT) -> CheckConstraint:
+    return CheckConstraint(f"char_length({column}) BETWEEN 1 AND {limit}", name=f"{column}_length")
+
+
+def _one_of(column: str, values: type[ChangeKind | DiffKind | ShardStatus]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+class StreamHeadRow(Base):
+    """The one row every commit passes through: it hands out revisions and change ids in commit order, without gaps.
+
+    `floor` is the oldest revision a reader may resume after; `origin` is the cluster the stream was born in: a restored
+    copy finds itself elsewhere and starts a new epoch.
+    """
+
+    __tablename__ = "stream_head"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="single_row"),
+        CheckConstraint("floor BETWEEN 0 AND revision", name="floor_range"),
+        CheckConstraint("octet_length(hash) = 32", name="hash_length"),
+    )
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[Identifier]
+    origin: Mapped[str] = mapped_column(Text)
+    revision: Mapped[Counter]
+    floor: Mapped[Counter]
+    change_id: Mapped[Counter]
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    committed_at: Mapped[Moment]
+
+
+class NamespaceRow(Base):
+    """Configuration, written seldom and locked by every writer against being reconfigured meanwhile."""
+
+    __tablename__ = "namespaces"
+    __table_args__ = (
+        _identifier("name"),
+        _identifier("strategy"),
+        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("algorithm_version >= 1", name="algorithm_version_positive"),
+        CheckConstraint("parameters_digest ~ '^[0-9a-f]{64}$'", name="parameters_digest_format"),
+        CheckConstraint("jsonb_typeof(strategy_parameters) = 'object'", name="strategy_parameters_object"),
+    )
+
+    name: Mapped[Identifier] = mapped_column(primary_key=True)
+    strategy: Mapped[Identifier]
+    strategy_parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    algorithm_version: Mapped[int]
+    parameters_digest: Mapped[str] = mapped_column(Text)
+    version: Mapped[Counter]
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+
+class NamespaceHeadRow(Base):
+    """What follows from a namespace's shards, written by every change under the stream head.
+
+    Apart from the configuration, so that a writer's shared lock on that never meets another writer's update of this.
+    The digest is kept as two signed halves because PostgreSQL has an exclusive or for bigint, not for bytea.
+    """
+
+    __tablename__ = "namespace_heads"
+    __table_args__ = (CheckConstraint("shard_count >= 0", name="shard_count_natural"),)
+
+    name: Mapped[Identifier] = mapped_column(ForeignKey("namespaces.name"), primary_key=True)
+    digest_high: Mapped[Counter]
+    digest_low: Mapped[Counter]
+    shard_count: Mapped[Counter]
+    revision: Mapped[Counter]
+
+
+class ShardRow(Base):
+    """The current table."""
+
+    __tablename__ = "shards"
+    __table_args__ = (
+        _identifier("shard_id"),
+        _identifier("strategy"),
+        _identifier("owner_node_id"),
+        _identifier("leader_id"),
+        CheckConstraint("capacity_hint >= 0 AND capacity_hint < 'Infinity'", name="capacity_hint_finite"),
+        CheckConstraint(f"locality_hint ~ '^({LOCALITY_PATTERN})$'", name="locality_hint_format"),
+        _one_of("status", ShardStatus),
+        _text("pinned_by"),
+        _text("pinned_reason"),
+        CheckConstraint(
+            "num_nulls(pinned_by, pinned_reason) IN (0, 2) AND (pinned_until IS NULL OR pinned_by IS NOT NULL)",
+            name="pin_complete",
+        ),
+        _text("change_ticket"),
+        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("owner_epoch BETWEEN 1 AND version", name="owner_epoch_range"),
+        CheckConstraint("checksum ~ '^[0-9a-f]{32}$'", name="checksum_format"),
+        Index(None, "owner_node_id"),
+    )
+
+    namespace: Mapped[Identifier] = mapped_column(ForeignKey("namespaces.name"), primary_key=True)
+    shard_id: Mapped[Identifier] = mapped_column(primary_key=True)
+    strategy: Mapped[Identifier]
+    owner_node_id: Mapped[Identifier]
+    leader_id: Mapped[Identifier | None]
+    capacity_hint: Mapped[float] = mapped_column(Double)
+    locality_hint: Mapped[Identifier | None]
+    status: Mapped[str] = mapped_column(Text)
+    pinned_by: Mapped[str | None] = mapped_column(Text)
+    pinned_reason: Mapped[str | None] = mapped_column(Text)
+    pinned_until: Mapped[Moment | None]
+    change_ticket: Mapped[str | None] = mapped_column(Text)
+    version: Mapped[Counter]
+    owner_epoch: Mapped[Counter]
+    checksum: Mapped[str] = mapped_column(Text)
+    revision: Mapped[Counter]
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+
+class TombstoneRow(Base):
+    """A deleted shard's counters: they go on if it comes back."""
+
+    __tablename__ = "shard_tombstones"
+    __table_args__ = (
+        CheckConstraint("version >= 2", name="version_counts_deletion"),
+        CheckConstraint("owner_epoch BETWEEN 1 AND version", name="owner_epoch_range"),
+    )
+
+    namespace: Mapped[Identifier] = mapped_column(ForeignKey("namespaces.name"), primary_key=True)
+    shard_id: Mapped[Identifier] = mapped_column(primary_key=True)
+    version: Mapped[Counter]
+    owner_epoch: Mapped[Counter]
+
+
+class ChangeRow(Base):
+    """One committed transaction. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
+
+    `metadata` and `configuration` are `json`, kept byte for byte as written, because the audit hash covers those bytes.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        CheckConstraint("id >= 1", name="id_positive"),
+        _one_of("kind", ChangeKind),
+        _text("actor"),
+        _text("reason"),
+        _text("change_ticket"),
+        CheckConstraint("char_length(metadata::text) <= 1024", name="metadata_length"),
+        CheckConstraint("cardinality(namespaces) >= 1", name="namespaces_named"),
+        CheckConstraint("shard_count >= 0 AND head_revision >= shard_count", name="revision_range"),
+        CheckConstraint(
+            "num_nulls(idempotency_key, request_digest) IN (0, 2)",
+            name="idempotency_complete",
+        ),
+        _text("idempotency_key", 255),
+        CheckConstraint("octet_length(content_digest) = 32", name="content_digest_length"),
+        CheckConstraint("octet_length(hash) = 32", name="hash_length"),
+        # Deferrable would let two commits with one key pass each other; this is the backstop behind the lock.
+        Index(
+            "uq_changes_actor_idempotency_key",
+            "actor",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(None, "committed_at"),
+        Index(None, "actor", "id"),
+        Index(None, "change_ticket", "id", postgresql_where=text("change_ticket IS NOT NULL")),
+        Index(None, "namespaces", postgresql_using="gin"),
+        Index(None, "head_revision"),
+    )
+
+    id: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    change_ticket: Mapped[str | None] = mapped_column(Text)
+    change_metadata: Mapped[Any | None] = mapped_column("metadata", JSON)
+    namespaces: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")))
+    head_revision: Mapped[Counter]
+    shard_count: Mapped[int]
+    committed_at: Mapped[Moment]
+    configuration: Mapped[Any | None] = mapped_column(JSON)
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    request_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
+    content_digest: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ShardHistoryRow(Base):
+    """One shard change, with the full record before and after (`images.py`). Append-only, like `changes`."""
+
+    __tablename__ = "shard_history"
+    __table_args__ = (
+        CheckConstraint("revision >= 1", name="revision_positive"),
+        _one_of("kind", DiffKind),
+        CheckConstraint("(previous IS NULL) = (kind = 'CREATED')", name="previous_presence"),
+        CheckConstraint("(current IS NULL) = (kind = 'DELETED')", name="current_presence"),
+        CheckConstraint(
+            "num_nulls(previous, previous_revision, previous_updated_at, previous_owner_node_id) IN (0, 4)",
+            name="previous_complete",
+        ),
+        CheckConstraint("(owner_node_id IS NULL) = (current IS NULL)", name="owner_presence"),
+        Index("uq_shard_history_version", "namespace", "shard_id", "version", unique=True),
+        Index("ix_shard_history_shard_revision", "namespace", "shard_id", "revision"),
+        Index(None, "namespace", "revision"),
+    )
+
+    revision: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)
+    change_id: Mapped[Counter] = mapped_column(ForeignKey("changes.id"))
+    namespace: Mapped[Identifier]
+    shard_id: Mapped[Identifier]
+    version: Mapped[Counter]
+    kind: Mapped[str] = mapped_column(Text)
+    changed_fields: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    owner_node_id: Mapped[Identifier | None]
+    previous_owner_node_id: Mapped[Identifier | None]
+    previous_revision: Mapped[Counter | None]
+    previous_updated_at: Mapped[Moment | None]
+    created_at: Mapped[Moment]
+    previous: Mapped[Any | None] = mapped_column(JSON)
+    current: Mapped[Any | None] = mapped_column(JSON)

@@ -1,0 +1,45 @@
+"""Reading namespaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from persistence.paging import Page, PageRequest, page_of
+from persistence.postgres.driver_errors import translated
+from persistence.postgres.keyset import keyset
+from persistence.postgres.models import NamespaceHeadRow, NamespaceRow
+from persistence.postgres.rows import NAMESPACE, namespace_of
+from persistence.records import Namespace
+
+
+def select_namespace() -> Select[Any]:
+    """Columns in the order of NAMESPACE."""
+    return select(*NAMESPACE).join(NamespaceHeadRow, NamespaceHeadRow.name == NamespaceRow.name)
+
+
+class PostgresNamespaces:
+    """NamespaceReader."""
+
+    def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
+        self._read = read
+
+    async def get(self, name: str) -> Namespace | None:
+        with translated():
+            async with self._read() as session:
+                row = (await session.execute(select_namespace().where(NamespaceRow.name == name))).one_or_none()
+        return None if row is None else namespace_of(row)
+
+    async def page(self, page: PageRequest[str]) -> Page[Namespace]:
+        statement = keyset(select_namespace(), (NamespaceRow.name,), page, as_key=lambda name: (name,))
+        with translated():
+            async with self._read() as session:
+                rows = (await session.execute(statement)).all()
+        return page_of([namespace_of(row) for row in rows], page)
+
+    async def count(self) -> int:
+        with translated():
+            async with self._read() as session:
+                return (await session.execute(select(func.count()).select_from(NamespaceRow))).scalar_one()

@@ -1,0 +1,45 @@
+"""The PostgreSQL store, assembled and opened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from persistence.ports import Store
+from persistence.postgres.changes import PostgresChanges
+from persistence.postgres.engine import create_engine, sessions
+from persistence.postgres.history import PostgresHistory
+from persistence.postgres.listener import listening
+from persistence.postgres.namespaces import PostgresNamespaces
+from persistence.postgres.shards import PostgresShards
+from persistence.postgres.stream import PostgresStream
+from persistence.postgres.unit_of_work import unit_of_work
+
+
+@asynccontextmanager
+async def open_store(
+    database_url: str, *, read_connections: int = 8, write_connections: int = 8
+) -> AsyncIterator[Store]:
+    """A store on a migrated PostgreSQL. Connections open when first needed, the listening one at once.
+
+    Raises InvalidArgument for a URL that is none. Reads and writes have pools of their own, so that a queue of writers
+    behind the stream head leaves lookups alone.
+    """
+    async with AsyncExitStack() as stack:
+        reads = create_engine(database_url, pool_size=read_connections, isolation_level="AUTOCOMMIT")
+        stack.push_async_callback(reads.dispose)
+        writes = create_engine(database_url, pool_size=write_connections)
+        stack.push_async_callback(writes.dispose)
+        factories = sessions(reads, writes)
+        # Last, so that it stops first: nothing is woken while the pools close.
+        signal = await stack.enter_async_context(listening(database_url))
+        yield Store(
+            shards=PostgresShards(factories.read),
+            namespaces=PostgresNamespaces(factories.read),
+            history=PostgresHistory(factories.read),
+            changes=PostgresChanges(factories.read),
+            stream=PostgresStream(factories.read),
+            signal=signal,
+            unit_of_work=partial(unit_of_work, factories.write),
+        )

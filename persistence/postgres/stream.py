@@ -1,0 +1,65 @@
+"""The stream head and history read as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import select, true
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from persistence.errors import SchemaOutOfDate
+from persistence.ports import StreamHead
+from persistence.postgres.driver_errors import translated
+from persistence.postgres.models import ChangeRow, ShardHistoryRow, StreamHeadRow
+from persistence.postgres.rows import CHANGE, DIFF, diffs_of
+from persistence.records import ShardDiff
+
+# Which cluster, timeline and database this is. A dump restored elsewhere, a promoted replica and a cloned database all
+# differ from where the stream was born, and revisions issued there may contradict those issued here.
+ORIGIN: Final = """
+    (SELECT system_identifier FROM pg_control_system())
+    || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+    || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+ENSURE_EPOCH: Final = f"""
+    UPDATE stream_head SET epoch = replace(gen_random_uuid()::text, '-', ''), origin = {ORIGIN}
+    WHERE origin <> {ORIGIN}
+"""  # noqa: S608 - constants only
+
+HEAD: Final = (StreamHeadRow.epoch, StreamHeadRow.revision, StreamHeadRow.floor)
+
+
+class PostgresStream:
+    """ChangeStream."""
+
+    def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
+        self._read = read
+
+    async def head(self) -> StreamHead:
+        with translated():
+            async with self._read() as session:
+                row = (await session.execute(select(*HEAD))).one_or_none()
+        if row is None:
+            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+        return StreamHead(*row)
+
+    async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        rows = (
+            select(*DIFF, *CHANGE)
+            .join(ChangeRow, ChangeRow.id == ShardHistoryRow.change_id)
+            .where(ShardHistoryRow.revision > revision)
+            .order_by(ShardHistoryRow.revision)
+            .limit(limit)
+            .subquery()
+        )
+        statement = select(*HEAD, rows).select_from(StreamHeadRow).outerjoin(rows, true()).order_by(rows.c.revision)
+        with translated():
+            async with self._read() as session:
+                found = (await session.execute(statement)).all()
+        if not found:
+            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+        head = StreamHead(*found[0][: len(HEAD)])
+        if found[0][len(HEAD)] is None:
+            return head, ()
+        return head, diffs_of([row[len(HEAD) :] for row in found])

@@ -1,0 +1,180 @@
+"""The rules each field obeys."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persistence.errors import FieldError, InvalidArgument
+from persistence.fields import (
+    MAX_COUNTER,
+    MAX_JSON_DEPTH,
+    MAX_TEXT,
+    Problems,
+    canonical_json,
+    capacity_problem,
+    counter_problem,
+    identifier_problem,
+    json_problem,
+    locality_problem,
+    search_problem,
+    shown,
+    text_problem,
+)
+
+
+def nested(levels: int, innermost: Any = 1) -> Any:
+    value = innermost
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("value", ["a", "0", "shard-0001", "eu.billing:v2_x", "A" * 128])
+def test_an_identifier_is_accepted(value: str) -> None:
+    assert identifier_problem(value) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["", "A" * 129, "-a", ".a", ":a", "_a", "a b", "a/b", "a\n", "a\0", "ä", "a\ud800", "\ud800", "١"]
+)
+def test_an_identifier_is_refused(value: str) -> None:
+    assert identifier_problem(value)
+
+
+def test_an_identifier_that_is_too_long_hears_how_long_it_may_be() -> None:
+    assert identifier_problem("a" * 1_500) == "is 1,500 characters long; at most 128 are allowed"
+
+
+@pytest.mark.parametrize("value", ["eu", "eu-central/zone-b", "zone:b", "region:eu", f"{'r' * 128}/{'z' * 128}"])
+def test_a_locality_is_accepted(value: str) -> None:
+    assert locality_problem(value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "/", "eu/", "/b", "eu/b/c", "zone:", "rack:1", "zone:a/b", "zone:zone:a", "eu b", "eu\n", "r" * 129, "\udfff"],
+)
+def test_a_locality_is_refused(value: str) -> None:
+    assert locality_problem(value)
+
+
+@pytest.mark.parametrize("value", ["x", " padded ", "Grüße, 世界 🚚", "two\nlines", "🚚" * MAX_TEXT])
+def test_a_text_is_accepted(value: str) -> None:
+    assert text_problem(value) is None
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\n", "\u2003", "a\0b", "a\ud800", "\udc00", "x" * (MAX_TEXT + 1)])
+def test_a_text_is_refused(value: str) -> None:
+    assert text_problem(value)
+
+
+def test_a_lone_surrogate_is_named_with_its_place() -> None:
+    assert text_problem("ab\ud83d") == "is not valid Unicode: a lone surrogate at character 3"
+
+
+def test_the_bound_of_a_text_is_the_callers() -> None:
+    assert text_problem("x" * 255, limit=255) is None
+    assert text_problem("x" * 256, limit=255) == "is 256 characters long; at most 255 are allowed"
+
+
+def test_a_search_may_be_blank_but_not_empty() -> None:
+    assert search_problem(" ") is None
+    assert search_problem("")
+    assert search_problem("\0")
+    assert search_problem("x" * 129)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 0.1, 5e-324, 1e308])
+def test_a_capacity_is_accepted(value: float) -> None:
+    assert capacity_problem(value) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.1, -5e-324])
+def test_a_capacity_is_refused(value: float) -> None:
+    assert capacity_problem(value)
+
+
+def test_a_counter_is_what_a_signed_column_holds() -> None:
+    assert counter_problem(0) is None
+    assert counter_problem(MAX_COUNTER) is None
+    assert counter_problem(-1)
+    assert counter_problem(MAX_COUNTER + 1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, 1.5, "x", [], {}, {"a": [1, None, {"b": "🚚"}]}, 2**63 - 1, -(2**63), nested(MAX_JSON_DEPTH)],
+)
+def test_json_is_accepted(value: Any) -> None:
+    assert json_problem(value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        [math.inf],
+        {"a": "\0"},
+        {"\0": 1},
+        ["\ud800"],
+        {"\ud800": 1},
+        2**63,
+        -(2**63) - 1,
+        {"a": 10**5_000},
+        b"bytes",
+        {"a": {1, 2}},
+        nested(MAX_JSON_DEPTH + 1),
+        nested(MAX_JSON_DEPTH + 1, innermost=[]),
+        nested(100_000),
+        "x" * MAX_TEXT,
+    ],
+)
+def test_json_is_refused(value: Any) -> None:
+    assert json_problem(value)
+
+
+def test_json_is_measured_as_it_is_written() -> None:
+    assert json_problem("x" * (MAX_TEXT - 2)) is None
+    assert json_problem("x" * (MAX_TEXT - 1)) == "is 1,025 characters long; at most 1,024 are allowed"
+
+
+def test_json_is_written_in_one_way() -> None:
+    assert canonical_json({"b": [1, "é"], "a": {"d": None, "c": 0.5}}) == '{"a":{"c":0.5,"d":null},"b":[1,"é"]}'
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=200))
+def test_a_value_in_a_message_is_bounded_and_can_be_written_anywhere(value: str) -> None:
+    text = shown(value)
+    assert text.isascii()
+    assert text.isprintable()
+    assert len(text) <= 40 * len(r"\U0001f69a") + 2
+
+
+def test_problems_are_told_all_at_once() -> None:
+    problems = Problems()
+    problems.add("a", None)
+    problems.add("b", "is wrong")
+    problems.add("c", "is wrong too")
+    with pytest.raises(InvalidArgument) as caught:
+        problems.raise_if_any()
+    assert caught.value.errors == (FieldError("b", "is wrong"), FieldError("c", "is wrong too"))
+    assert str(caught.value) == "b: is wrong; c: is wrong too"
+
+
+def test_no_problem_raises_nothing() -> None:
+    problems = Problems()
+    problems.add("a", None)
+    problems.raise_if_any()
+    assert list(problems) == []
+
+
+def test_a_hundred_problems_are_enough() -> None:
+    problems = Problems()
+    for index in range(10_000):
+        problems.add(f"shards[{index}].namespace", "must not be empty")
+    assert len(list(problems)) == 100
