@@ -338,6 +338,8 @@ def _shut_down(cluster: Path, deadline: float) -> None:
     os.kill(found.pid, signal.SIGINT)  # "fast": open transactions are rolled back, everything is written out
     if not _comes_true(lambda: not _is_postmaster(found.pid, cluster), deadline):
         raise EmbeddedPostgresError(f"PostgreSQL (process {found.pid}) has not stopped; see {cluster.parent / 'log'}.")
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(found.pid, 0)  # it has lost its command line, but may not have exited quite yet
     if cluster.parent != Path(found.socket_dir).parent:
         with contextlib.suppress(OSError):
             Path(found.socket_dir).rmdir()
@@ -354,16 +356,18 @@ def _read_pid_file(cluster: Path) -> _PidFile | None:
 
 def _is_postmaster(pid: int, cluster: Path) -> bool:
     """Whether that process is, now, the server of that cluster, or about to become it."""
-    if not _exists(pid):
-        return False
+    return _exists(pid) and os.fsencode(cluster) in _command_line(pid)
+
+
+def _command_line(pid: int) -> bytes:
+    """Empty for a zombie, and when there is no such process."""
     if sys.platform == "linux":
-        try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return False
-        return os.fsencode(cluster) in arguments.split(b"\0")  # a zombie has none
-    shown = subprocess.run(["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False)  # noqa: S603 - fixed arguments
-    return os.fsencode(cluster) in shown.stdout
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b""
+    else:  # noqa: RET505 - mypy calls it unreachable on Linux otherwise
+        command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603 - nothing of it is from outside
 
 
 def _exists(pid: int) -> bool:

@@ -52,9 +52,9 @@ def main(arguments: list[str]) -> str:
 
 def _keep_capabilities_across_setuid() -> bool:
     # Without this bit access(2), which PostgreSQL uses to find its own files, ignores capabilities of non-root users.
-    if sys.platform != "linux":
-        return False
-    return bool(ctypes.CDLL(None).prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0)
+    return sys.platform == "linux" and bool(
+        ctypes.CDLL(None).prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0
+    )
 
 
 def _keep_only(capability: int | None) -> bool:

@@ -222,7 +222,8 @@ def upgrade() -> None:
             "leader_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$'", name=op.f("ck_shards_leader_id_format")
         ),
         sa.CheckConstraint(
-            "locality_hint ~ '^((region:|zone:)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}|[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9][A-Za-z0-9._-]{0,127})$'",
+            "locality_hint ~ '^((region:|zone:)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+            "|[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9][A-Za-z0-9._-]{0,127})$'",
             name=op.f("ck_shards_locality_hint_format"),
         ),
         sa.CheckConstraint(

@@ -22,7 +22,7 @@ def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Table
     rows = tuple(_rows(write_set, change))
     after = replace(
         tables,
-        namespaces=_namespaces(tables, write_set, change, rows),
+        namespaces=_namespaces(tables, write_set, change),
         shards=_shards(tables, rows),
         tombstones=_tombstones(tables, write_set.shards),
         history=tables.history + rows,
@@ -98,24 +98,21 @@ def _tombstones(tables: Tables, rows: Iterable[ShardWrite]) -> Mapping[ShardKey,
     return tombstones
 
 
-def _namespaces(
-    tables: Tables, write_set: WriteSet, change: Change, rows: Iterable[ShardDiff]
-) -> Mapping[str, Namespace]:
+def _namespaces(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, Namespace]:
     namespaces = dict(tables.namespaces)
-    last = {row.namespace: row.revision for row in rows}
     for delta in write_set.deltas:
-        namespaces[delta.namespace] = _moved(namespaces[delta.namespace], delta, last[delta.namespace])
+        namespaces[delta.namespace] = _moved(namespaces[delta.namespace], delta, change)
     if write_set.namespace is not None:
         namespaces[write_set.namespace.name] = _configured(write_set.namespace, change.committed_at)
     return namespaces
 
 
-def _moved(namespace: Namespace, delta: NamespaceDelta, revision: int) -> Namespace:
+def _moved(namespace: Namespace, delta: NamespaceDelta, change: Change) -> Namespace:
     return replace(
         namespace,
         digest=format_digest(int(namespace.digest, 16) ^ delta.digest),
         shard_count=namespace.shard_count + delta.shard_count,
-        revision=revision,
+        revision=change.last_revision or namespace.revision,
     )
 
 

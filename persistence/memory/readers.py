@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import attrgetter
 
-from persistence.decisions import changed_fields
+from persistence.differences import net_diff
 from persistence.memory.paging import page_by
 from persistence.memory.tables import Memory, Tables
 from persistence.paging import Page, PageRequest
 from persistence.ports import Stamped, StreamHead
 from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
-from persistence.records import AsOf, Change, DiffKind, Namespace, Shard, ShardDiff, ShardKey
+from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey
 
 
 class MemoryShards:
@@ -101,14 +101,11 @@ def _difference(tables: Tables, namespace: str | None, start: int, end: int) -> 
     after = tables.shards_at(tables.served(end))
     between = tables.history[min(start, end) : max(start, end)]
     newest = {row.key: row for row in between if namespace is None or row.namespace == namespace}
-    return [_net(row, before.get(key), after.get(key)) for key, row in newest.items() if key in before or key in after]
-
-
-def _net(newest: ShardDiff, previous: Shard | None, current: Shard | None) -> ShardDiff:
-    """The difference between two states of a shard, told with the newest of the rows between them."""
-    kind = DiffKind.CREATED if previous is None else DiffKind.DELETED if current is None else DiffKind.UPDATED
-    changed = changed_fields(previous.content if previous else None, current.content if current else None)
-    return ShardDiff(newest.revision, kind, *newest.key, newest.version, changed, previous, current, newest.change)
+    return [
+        net_diff(row.revision, before.get(key), after.get(key), row.change)
+        for key, row in newest.items()
+        if key in before or key in after
+    ]
 
 
 def _in_history(where: ShardHistoryFilter, row: ShardDiff) -> bool:

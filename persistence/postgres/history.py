@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import aliased
 
@@ -14,7 +14,7 @@ from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import StreamHead
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.keyset import keyset
+from persistence.postgres.keyset import AnySelect, keyset
 from persistence.postgres.models import ChangeRow, ShardHistoryRow
 from persistence.postgres.moments import require_servable
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
@@ -46,7 +46,7 @@ class PostgresHistory:
         statement = _joined(select(func.count())).where(*_conditions(where))
         with translated():
             async with self._read() as session:
-                return (await session.execute(statement)).scalar_one()
+                return int((await session.execute(statement)).scalar_one())
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
@@ -93,7 +93,7 @@ class PostgresHistory:
                 return (await session.execute(statement)).scalar_one()
 
 
-def _joined(statement: Select[Any]) -> Select[Any]:
+def _joined(statement: AnySelect) -> AnySelect:
     return statement.select_from(ShardHistoryRow).join(ChangeRow, ChangeRow.id == ShardHistoryRow.change_id)
 
 
@@ -121,7 +121,7 @@ def _conditions(where: ShardHistoryFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _touched(namespace: str | None, start: int, end: int) -> Select[Any]:
+def _touched(namespace: str | None, start: int, end: int) -> AnySelect:
     """Each shard touched between the revisions, with the first and the last row that did."""
     row = ShardHistoryRow
     statement = select(

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Select, tuple_
 
 from persistence.paging import PageRequest
 
 K = TypeVar("K")
+AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
 
 def keyset(
-    statement: Select[Any],
+    statement: AnySelect,
     columns: Sequence[Any],
     page: PageRequest[K],
     *,
     as_key: Callable[[K], tuple[Any, ...]],
     descending: bool = False,
-) -> Select[Any]:
+) -> AnySelect:
     """`statement` restricted to the page, in the direction of the request, with one row more than its limit.
 
     `columns` are the connection's order, `descending` turns that order around. `page_of` makes a page of the rows.

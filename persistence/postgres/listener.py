@@ -57,21 +57,20 @@ class PostgresListener:
 
     async def _listen(self, dsn: str) -> None:
         """One connection's life. Raises when it is lost."""
-        lost = asyncio.get_running_loop().create_future()
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         settings = SERVER_SETTINGS | {"application_name": "omnirelay-listener"}
         connection = await asyncpg.connect(dsn, timeout=5, server_settings=settings)
         try:
-            connection.add_termination_listener(lambda _: lost.done() or lost.set_result(None))
+            connection.add_termination_listener(lambda _: lost.cancel())
             await connection.add_listener(CHANNEL, self.raise_signal)
             self.connected = True
             self.raise_signal()
-            while not lost.done():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(lost), HEARTBEAT_SECONDS)
-                    break
+            while True:
+                await asyncio.wait([lost], timeout=HEARTBEAT_SECONDS)
+                if lost.done():
+                    raise ConnectionError("the listening connection was closed")
                 # asyncpg sets no TCP keepalive: a peer that vanished is noticed only by asking it something.
                 await connection.execute("SELECT 1", timeout=HEARTBEAT_TIMEOUT_SECONDS)
-            raise ConnectionError("the listening connection was closed")
         finally:
             self.connected = False
             connection.terminate()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.paging import Page, PageRequest, page_of
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.keyset import keyset
+from persistence.postgres.keyset import AnySelect, keyset
 from persistence.postgres.models import NamespaceHeadRow, NamespaceRow
 from persistence.postgres.rows import NAMESPACE, namespace_of
 from persistence.records import Namespace
 
 
-def select_namespace() -> Select[Any]:
+def select_namespace() -> AnySelect:
     """Columns in the order of NAMESPACE."""
     return select(*NAMESPACE).join(NamespaceHeadRow, NamespaceHeadRow.name == NamespaceRow.name)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, Text, cast
+from sqlalchemy import Text, cast
 
 from persistence.checksums import format_digest
 from persistence.images import read_image
@@ -88,14 +88,45 @@ DIFF: Final = (
 
 def shard_of(row: Sequence[Any]) -> Shard:
     """From columns in the order of SHARD."""
-    (*head, status, pinned_by, pinned_reason, pinned_until) = row[:11]
+    namespace, shard_id, strategy, owner, leader, capacity, locality, status = row[:8]
+    pinned_by, pinned_reason, pinned_until, ticket, version, epoch, checksum, revision, created_at, updated_at = row[8:]
     pin = None if pinned_by is None else Pin(pinned_by, pinned_reason, pinned_until)
-    return Shard(*head, ShardStatus(status), pin, *row[11:])
+    return Shard(
+        namespace,
+        shard_id,
+        strategy,
+        owner,
+        leader,
+        capacity,
+        locality,
+        ShardStatus(status),
+        pin,
+        ticket,
+        version,
+        epoch,
+        checksum,
+        revision,
+        created_at,
+        updated_at,
+    )
 
 
 def namespace_of(row: Sequence[Any]) -> Namespace:
     """From columns in the order of NAMESPACE."""
-    return Namespace(*row[:6], join_halves(row[6], row[7]), *row[8:])
+    name, strategy, parameters, algorithm, digest, version, high, low, count, revision, created_at, updated_at = row
+    return Namespace(
+        name,
+        strategy,
+        parameters,
+        algorithm,
+        digest,
+        version,
+        join_halves(high, low),
+        count,
+        revision,
+        created_at,
+        updated_at,
+    )
 
 
 def change_of(row: Sequence[Any]) -> Change:
@@ -135,7 +166,7 @@ def diff_of(row: Sequence[Any], change: Change) -> ShardDiff:
     )
 
 
-def diffs_of(rows: Sequence[Row[Any]]) -> list[ShardDiff]:
+def diffs_of(rows: Iterable[Sequence[Any]]) -> list[ShardDiff]:
     """From rows of DIFF followed by CHANGE. Rows of one change share one Change."""
     width = len(DIFF)
     changes: dict[int, Change] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select, true, union
+from sqlalchemy import ColumnElement, Text, cast, func, literal, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import SchemaOutOfDate
@@ -13,7 +13,7 @@ from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import Stamped
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.keyset import keyset
+from persistence.postgres.keyset import AnySelect, keyset
 from persistence.postgres.models import ChangeRow, ShardHistoryRow, ShardRow, StreamHeadRow, TombstoneRow
 from persistence.postgres.moments import revision_of
 from persistence.postgres.rows import SHARD, shard_of
@@ -74,7 +74,7 @@ async def _then(session: AsyncSession, where: ShardFilter, page: PageRequest[Sha
     return await _with_head(session, statement.add_columns(*order), page)
 
 
-async def _with_head(session: AsyncSession, statement: Select[Any], page: PageRequest[ShardKey]) -> Sequence[Any]:
+async def _with_head(session: AsyncSession, statement: AnySelect, page: PageRequest[ShardKey]) -> Sequence[Any]:
     """Rows of (epoch, revision, *columns); one row with nulls where the page is empty."""
     table = statement.subquery()
     ordered = (table.c.namespace, table.c.shard_id)
@@ -86,7 +86,7 @@ async def _with_head(session: AsyncSession, statement: Select[Any], page: PageRe
     return rows
 
 
-def _as_of(where: ShardFilter, revision: int) -> Select[Any]:
+def _as_of(where: ShardFilter, revision: int) -> AnySelect:
     """The table as it stood at `revision`.
 
     Every shard there ever was is in the current table or among the tombstones, so one index probe into history for each

@@ -102,5 +102,10 @@ def test_another_strategy_or_value_is_another_configuration() -> None:
 
 
 def test_the_digest_of_a_configuration_never_changes() -> None:
-    """It is stored: another value for the same configuration would look like a reconfiguration."""
-    assert parameters_digest("rendezvous", {}) == "PINNED"
+    """It is stored: another value for the same configuration would look like a reconfiguration.
+
+    sha256sum of ["rendezvous",1,{}] and of ["ring",1,{"virtualNodes":160}].
+    """
+    rendezvous, ring = parameters_digest("rendezvous", {}), parameters_digest("ring", {})
+    assert rendezvous == "1c374407db097632af479d8c33a89fe3f57d9ba9d7ed48b126e9806fbd828517"
+    assert ring == "3613786711b3ac046792c934518681511ca63e2a793d0da70aed037318519482"

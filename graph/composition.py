@@ -1,0 +1,75 @@
+"""The composition root: the one place that names concrete engines, stores and feeds, and the order they open in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import migrations
+from graph.settings import Settings
+from persistence.feed import LiveFeed, live_feed
+from persistence.feed.live import FeedLimits
+from persistence.ports import Store
+from persistence.postgres import open_store
+from persistence.write import Writer
+
+Progress = Callable[[str], None]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything a server process holds open."""
+
+    store: Store
+    writer: Writer
+    feed: LiveFeed
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, progress: Progress) -> AsyncIterator[str]:
+    """The URL of a database that is up: the one configured, or an embedded one that this process then holds on to.
+
+    Raises EmbeddedPostgresError when the embedded one cannot be had.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    # Imported here: a deployment with a database of its own need not have the extra installed.
+    from graph.embedded_postgres import start_embedded_postgres  # noqa: PLC0415
+
+    progress(f"Starting PostgreSQL in {settings.data_dir}")
+    server = await asyncio.to_thread(start_embedded_postgres, settings.data_dir)
+    try:
+        yield server.url
+    finally:
+        progress("Stopping PostgreSQL")
+        await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[Runtime]:
+    """Database, schema, store, feed: opened in this order, closed in the reverse.
+
+    The embedded database is ours, so its schema is brought up to date; a configured one may be shared with processes of
+    another version, so that is left to `omnirelay db upgrade`. Raises SchemaOutOfDate when it has not been run.
+    """
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(open_database(settings, progress))
+        if settings.database_url is None:
+            progress("Bringing the schema up to date")
+            await migrations.upgrade(url)
+        else:
+            await migrations.require_current(url)
+        store = await stack.enter_async_context(
+            open_store(
+                url, read_connections=settings.read_connections, write_connections=settings.write_connections
+            )
+        )
+        limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
+        feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
+        yield Runtime(store, Writer(store.unit_of_work), feed)

@@ -1,0 +1,171 @@
+"""Opaque cursors: which list a place belongs to, the place, and a check over both.
+
+A cursor is base64url without padding of a kind (one byte), the place (fields of UTF-8, joined by NUL) and four bytes of
+MurmurHash3 x86 32 over kind and place, big-endian. The check recognises what was cut or altered on the way; it does not
+authenticate, so every field is read as carefully as any other input. There is one spelling of every cursor.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import mmh3
+
+from graph.scalars import Cursor
+from persistence.errors import BadCursor
+from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
+from persistence.records import ShardKey, StreamPosition
+
+_CHECK_BYTES: Final = 4
+_LONGEST: Final = 1_024
+_ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
+_COUNTER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
+_EPOCH: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_ANY_NAMESPACE: Final = ""
+
+
+class _Kind(Enum):
+    """Value: the byte in the cursor. `source` says where such a cursor comes from."""
+
+    STREAM = b"s"
+    SHARDS = b"k"
+    HISTORY = b"h"
+    DIFF = b"d"
+    CHANGES = b"c"
+    NAMESPACES = b"n"
+
+    @property
+    def source(self) -> str:
+        return _SOURCES[self]
+
+
+_SOURCES: Final = {
+    _Kind.STREAM: "the change stream",
+    _Kind.SHARDS: "the list of shards",
+    _Kind.HISTORY: "the history",
+    _Kind.DIFF: "a difference between two revisions",
+    _Kind.CHANGES: "the list of changes",
+    _Kind.NAMESPACES: "the list of namespaces",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DiffScope:
+    """Which difference a list shows: it stays fixed from page to page."""
+
+    namespace: str | None
+    start: int
+    end: int
+
+
+def stream_cursor(position: StreamPosition) -> Cursor:
+    return Cursor(_write(_Kind.STREAM, position.epoch, str(position.revision)))
+
+
+def read_stream_cursor(cursor: str, field: str) -> StreamPosition:
+    epoch, revision = _read(_Kind.STREAM, cursor, field, (_EPOCH, _COUNTER))
+    return StreamPosition(epoch, _counter(revision, field))
+
+
+def shard_cursor(key: ShardKey) -> str:
+    return _write(_Kind.SHARDS, *key)
+
+
+def read_shard_cursor(cursor: str, field: str) -> ShardKey:
+    return ShardKey(*_read(_Kind.SHARDS, cursor, field, (_IDENTIFIER, _IDENTIFIER)))
+
+
+def history_cursor(revision: int) -> str:
+    return _write(_Kind.HISTORY, str(revision))
+
+
+def read_history_cursor(cursor: str, field: str) -> int:
+    return _counter(*_read(_Kind.HISTORY, cursor, field, (_COUNTER,)), field)
+
+
+def change_cursor(change_id: int) -> str:
+    return _write(_Kind.CHANGES, str(change_id))
+
+
+def read_change_cursor(cursor: str, field: str) -> int:
+    return _counter(*_read(_Kind.CHANGES, cursor, field, (_COUNTER,)), field)
+
+
+def namespace_cursor(name: str) -> str:
+    return _write(_Kind.NAMESPACES, name)
+
+
+def read_namespace_cursor(cursor: str, field: str) -> str:
+    (name,) = _read(_Kind.NAMESPACES, cursor, field, (_IDENTIFIER,))
+    return name
+
+
+def diff_cursor(scope: DiffScope, key: ShardKey) -> str:
+    return _write(_Kind.DIFF, scope.namespace or _ANY_NAMESPACE, str(scope.start), str(scope.end), *key)
+
+
+def read_diff_cursor(cursor: str, field: str) -> tuple[DiffScope, ShardKey]:
+    optional = re.compile(f"({IDENTIFIER_PATTERN})?")
+    shape = (optional, _COUNTER, _COUNTER, _IDENTIFIER, _IDENTIFIER)
+    namespace, start, end, *key = _read(_Kind.DIFF, cursor, field, shape)
+    return DiffScope(namespace or None, _counter(start, field), _counter(end, field)), ShardKey(*key)
+
+
+def _write(kind: _Kind, *fields: str) -> str:
+    body = kind.value + b"\0".join(field.encode() for field in fields)
+    return _encoded(body + _check(body))
+
+
+def _read(kind: _Kind, cursor: str, field: str, shape: Sequence[re.Pattern[str]]) -> list[str]:
+    """The fields of a cursor. Raises BadCursor naming `field`, the argument it came in."""
+    body = _checked_body(cursor, field)
+    actual = next((known for known in _Kind if known.value == body[:1]), None)
+    if actual is not kind:
+        origin = f"comes from {actual.source}" if actual else "is of a kind this server does not know"
+        raise BadCursor(field, f"this cursor {origin}; here one from {kind.source} is needed")
+    try:
+        fields = body[1:].decode().split("\0")
+    except UnicodeDecodeError:
+        fields = []
+    if len(fields) != len(shape) or not all(map(re.Pattern.fullmatch, shape, fields)):
+        raise BadCursor(field, "this cursor was not made by this API")
+    return fields
+
+
+def _checked_body(cursor: str, field: str) -> bytes:
+    data = _decoded(cursor)
+    body, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
+    if not body or check != _check(body):
+        raise BadCursor(field, "this is not a cursor, or it was cut or altered; hand cursors back as they came")
+    return body
+
+
+def _decoded(cursor: str) -> bytes:
+    """The bytes a cursor spells, or none: base64 lets several strings stand for the same bytes, here one does."""
+    if len(cursor) > _LONGEST or not _ALPHABET.fullmatch(cursor):
+        return b""
+    try:
+        data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    except binascii.Error:
+        return b""
+    return data if _encoded(data) == cursor else b""
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _check(body: bytes) -> bytes:
+    return mmh3.hash(body, seed=0, signed=False).to_bytes(_CHECK_BYTES, "big")
+
+
+def _counter(digits: str, field: str) -> int:
+    value = int(digits)
+    if value > MAX_COUNTER:
+        raise BadCursor(field, "this cursor was not made by this API")
+    return value

@@ -1,0 +1,191 @@
+"""Inputs of mutations, and the command each one stands for. What a command may hold, it checks itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import strawberry
+
+import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.scalars import JSON, Revision
+from persistence import commands
+from persistence.errors import FieldError, InvalidArgument
+from persistence.records import ShardStatus
+
+_NAMESPACE = "The namespace of the shard."
+_SHARD_ID = "The shard's id within the namespace. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
+_EXPECTED = "The version you have seen. If the shard is at another one, nothing is written and the answer says so."
+_UNCHANGED = "Leave it out to keep it as it is."
+_CLEARS = "Leave it out to keep it as it is; null clears it."
+
+
+@strawberry.input(description="By whom, why, and under which ticket.")
+class ChangeInput:
+    reason: str = strawberry.field(description="Why. Not blank, at most 1,024 characters.")
+    change_ticket: str | None = strawberry.field(default=None, description="The ticket. At most 1,024 characters.")
+    actor: str | None = strawberry.field(
+        default=None,
+        description="Who is responsible. Required while the server runs without authentication. At most 1,024 characters.",
+    )
+    metadata: JSON | None = strawberry.field(
+        default=None, description="Anything to be kept with the change. At most 1,024 characters when written as JSON."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description=(
+            "Names this request, at most 255 characters: send it again with the same key and it is carried out once, "
+            "with the same answer."
+        ),
+    )
+
+    def request(self) -> commands.ChangeRequest:
+        """Raises InvalidArgument without an actor: nobody is authenticated who could be it."""
+        if self.actor is None:
+            raise InvalidArgument(
+                FieldError("change.actor", "is required: without authentication the request must say who makes it")
+            )
+        return commands.ChangeRequest(self.actor, self.reason, self.change_ticket, self.metadata, self.idempotency_key)
+
+
+@strawberry.input(description="A shard to be created.")
+class NewShardInput:
+    namespace: str = strawberry.field(description=_NAMESPACE)
+    shard_id: str = strawberry.field(description=_SHARD_ID)
+    owner_node_id: str = strawberry.field(description="The mesh node that shall own it.")
+    leader_id: str | None = strawberry.field(default=None, description="The replica that shall lead it, if any.")
+    capacity_hint: float = strawberry.field(
+        default=1.0, description="How much of a node it takes, relative to other shards. Finite, 0 or more."
+    )
+    locality_hint: str | None = strawberry.field(
+        default=None, description="Where it would rather be: `region`, `region/zone`, `zone:x` or `region:x`."
+    )
+    status: ShardStatus = strawberry.field(default=ShardStatus.ACTIVE, description="What the owner may do with it.")
+
+    def new_shard(self) -> commands.NewShard:
+        return commands.NewShard(
+            self.namespace,
+            self.shard_id,
+            self.owner_node_id,
+            self.leader_id,
+            self.capacity_hint,
+            self.locality_hint,
+            self.status,
+        )
+
+
+@strawberry.input(description="Shards to be created, all of them or none.")
+class CreateShardsInput:
+    shards: list[NewShardInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
+    change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
+
+    def command(self) -> commands.CreateShards:
+        return commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request())
+
+
+@strawberry.input(description="The fields of one shard to change, if it still is at the version expected.")
+class ShardPatchInput:
+    namespace: str = strawberry.field(description=_NAMESPACE)
+    shard_id: str = strawberry.field(description=_SHARD_ID)
+    expected_version: Revision = strawberry.field(description=_EXPECTED)
+    owner_node_id: str | None = strawberry.field(
+        default=strawberry.UNSET, description=f"The mesh node that shall own it. {_UNCHANGED}"
+    )
+    leader_id: str | None = strawberry.field(
+        default=strawberry.UNSET, description=f"The replica that shall lead it. {_CLEARS}"
+    )
+    capacity_hint: float | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=f"How much of a node it takes, relative to other shards. Finite, 0 or more. {_UNCHANGED}",
+    )
+    locality_hint: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=f"Where it would rather be: `region`, `region/zone`, `zone:x` or `region:x`. {_CLEARS}",
+    )
+    status: ShardStatus | None = strawberry.field(
+        default=strawberry.UNSET, description=f"What the owner may do with it. {_UNCHANGED}"
+    )
+
+    def patch(self) -> commands.ShardPatch:
+        return commands.ShardPatch(
+            self.namespace,
+            self.shard_id,
+            self.expected_version,
+            _given(self.owner_node_id),
+            _given(self.leader_id),
+            _given(self.capacity_hint),
+            _given(self.locality_hint),
+            _given(self.status),
+        )
+
+
+@strawberry.input(description="The fields of one shard to change, if it still is at the version expected.")
+class UpdateShardInput(ShardPatchInput):
+    change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
+
+    def command(self) -> commands.UpdateShards:
+        return commands.UpdateShards([self.patch()], self.change.request(), single=True)
+
+
+@strawberry.input(description="Shards to be changed, all of them or none.")
+class UpdateShardsInput:
+    shards: list[ShardPatchInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
+    change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
+
+    def command(self) -> commands.UpdateShards:
+        return commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request())
+
+
+@strawberry.input(description="A shard to be deleted, if it still is at the version expected.")
+class ShardVersionInput:
+    namespace: str = strawberry.field(description=_NAMESPACE)
+    shard_id: str = strawberry.field(description=_SHARD_ID)
+    expected_version: Revision = strawberry.field(description=_EXPECTED)
+
+    def expectation(self) -> commands.ShardExpectation:
+        return commands.ShardExpectation(self.namespace, self.shard_id, self.expected_version)
+
+
+@strawberry.input(description="Shards to be deleted, all of them or none.")
+class DeleteShardsInput:
+    shards: list[ShardVersionInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
+    change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
+
+    def command(self) -> commands.DeleteShards:
+        return commands.DeleteShards([shard.expectation() for shard in self.shards], self.change.request())
+
+
+@strawberry.input(description="A namespace to be created, or to be given another strategy or parameters.")
+class ConfigureNamespaceInput:
+    name: str = strawberry.field(
+        description="Its name. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
+    )
+    strategy: str = strawberry.field(description="The placement strategy: `ring`, `rendezvous` or `locality`.")
+    strategy_parameters: JSON | None = strawberry.field(
+        default=None,
+        description="A JSON object with the strategy's parameters; what is left out has its default.",
+    )
+    expected_version: Revision | None = strawberry.field(
+        default=None, description="The version you have seen; null or 0 if the namespace must be new."
+    )
+    change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
+
+    def command(self) -> commands.ConfigureNamespace:
+        return commands.ConfigureNamespace(
+            self.name,
+            self.strategy,
+            _parameters(self.strategy_parameters),
+            self.expected_version or 0,
+            self.change.request(),
+        )
+
+
+def _given(value: Any) -> Any:
+    """What was left out of the request is left alone by the store; null is a value."""
+    return commands.UNSET if value is strawberry.UNSET else value
+
+
+def _parameters(given: object) -> Mapping[str, Any]:
+    if given is None:
+        return {}
+    if isinstance(given, dict):
+        return given
+    raise InvalidArgument(FieldError("strategyParameters", 'must be a JSON object, such as {"virtualNodes": 160}'))

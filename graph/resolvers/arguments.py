@@ -1,0 +1,70 @@
+"""Arguments that several entry points share, with the same words in each."""
+
+from collections.abc import Callable
+from typing import Annotated, TypeAlias, TypeVar
+
+import strawberry
+
+from graph.inputs.reading import AsOf
+from graph.scalars import Revision
+from persistence.errors import FieldError, InvalidArgument
+from persistence.fields import Problems, identifier_problem
+from persistence.paging import PageRequest, page_request
+from persistence.queries import HistoryOrder
+
+K = TypeVar("K")
+
+First: TypeAlias = Annotated[
+    int | None, strawberry.argument(description="At most this many items, 1 to 500, from the start. 50 by default.")
+]
+After: TypeAlias = Annotated[
+    str | None, strawberry.argument(description="Only items after this cursor: a page's `endCursor`.")
+]
+Last: TypeAlias = Annotated[
+    int | None,
+    strawberry.argument(description="At most this many items, 1 to 500, from the end. Not together with `first`."),
+]
+Before: TypeAlias = Annotated[
+    str | None, strawberry.argument(description="Only items before this cursor: a page's `startCursor`.")
+]
+OrderBy: TypeAlias = Annotated[
+    HistoryOrder | None, strawberry.argument(description="Which end comes first; the newest by default.")
+]
+AsOfArgument: TypeAlias = Annotated[
+    AsOf | None, strawberry.argument(description="Answer as the table stood at a moment of the past.")
+]
+AtLeast: TypeAlias = Annotated[
+    Revision | None,
+    strawberry.argument(
+        description=(
+            "Answer only once this server has seen this revision: pass the `revision` of your own write to read it. "
+            "Fails with STALE_READ if that takes too long."
+        )
+    ),
+]
+NamespaceName: TypeAlias = Annotated[str, strawberry.argument(description="The namespace.")]
+
+
+def read_page(
+    first: int | None, after: str | None, last: int | None, before: str | None, read: Callable[[str, str], K]
+) -> PageRequest[K]:
+    """The page asked for. `read` takes a cursor and the argument it came in. Raises InvalidArgument, BadCursor."""
+    return page_request(
+        first,
+        None if after is None else read(after, "after"),
+        last,
+        None if before is None else read(before, "before"),
+    )
+
+
+def check_identifiers(**given: str | None) -> None:
+    """Raises InvalidArgument naming each argument (spelt as in the schema) that cannot be an identifier."""
+    problems = Problems()
+    for name, value in given.items():
+        if value is not None:
+            problems.add(name, identifier_problem(value))
+    problems.raise_if_any()
+
+
+def invalid(field: str, message: str) -> InvalidArgument:
+    return InvalidArgument(FieldError(field, message))

@@ -1,0 +1,36 @@
+"""The log of committed changes."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from graph.connections import Connection
+from graph.context import Info
+from graph.cursors import change_cursor, read_change_cursor
+from graph.inputs.reading import ChangeFilter, change_filter
+from graph.resolvers.arguments import After, Before, First, Last, OrderBy, read_page
+from persistence.queries import HistoryOrder
+from persistence.records import Change
+
+
+async def changes(
+    info: Info,
+    filter: Annotated[  # noqa: A002 - the argument's name in the schema
+        ChangeFilter | None, strawberry.argument(description="Which changes; all of them by default.")
+    ] = None,
+    order_by: OrderBy = HistoryOrder.REVISION_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[Change]:
+    where = change_filter(filter)
+    page = read_page(first, after, last, before, read_change_cursor)
+    reader = info.context.store.changes
+    found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
+    return Connection(found, _cursor_of, partial(reader.count, where))
+
+
+def _cursor_of(change: Change) -> str:
+    return change_cursor(change.id)

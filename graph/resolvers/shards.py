@@ -1,0 +1,62 @@
+"""Point lookups and lists of shards, now and as of the past."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from graph.connections import StampedConnection
+from graph.context import Info
+from graph.cursors import read_shard_cursor, shard_cursor
+from graph.inputs.reading import ShardFilter, shard_filter
+from graph.resolvers.arguments import (
+    After,
+    AsOfArgument,
+    AtLeast,
+    Before,
+    First,
+    Last,
+    NamespaceName,
+    check_identifiers,
+    read_page,
+)
+from persistence.records import Shard, ShardKey
+
+
+async def shard(
+    info: Info,
+    namespace: NamespaceName,
+    shard_id: Annotated[str, strawberry.argument(description="The shard's id within the namespace.")],
+    as_of: AsOfArgument = None,
+    at_least: AtLeast = None,
+) -> Shard | None:
+    check_identifiers(namespace=namespace, shardId=shard_id)
+    if at_least is not None:
+        await info.context.feed.wait_for(at_least)
+    moment = as_of.moment() if as_of else None
+    return (await info.context.store.shards.get(ShardKey(namespace, shard_id), moment)).value
+
+
+async def shards(
+    info: Info,
+    filter: Annotated[  # noqa: A002 - the argument's name in the schema
+        ShardFilter | None, strawberry.argument(description="Which shards; all of them by default.")
+    ] = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    as_of: AsOfArgument = None,
+    at_least: AtLeast = None,
+) -> StampedConnection[Shard]:
+    where, moment = shard_filter(filter), as_of.moment() if as_of else None
+    page = read_page(first, after, last, before, read_shard_cursor)
+    if at_least is not None:
+        await info.context.feed.wait_for(at_least)
+    reader = info.context.store.shards
+    found = await reader.page(where, page, moment)
+    return StampedConnection(found.value, _cursor_of, partial(reader.count, where, moment), found.position)
+
+
+def _cursor_of(item: Shard) -> str:
+    return shard_cursor(item.key)

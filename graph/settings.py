@@ -1,0 +1,122 @@
+"""Settings: environment variables `OMNIRELAY_*` over an optional TOML file, parsed once into a frozen object.
+
+docs/operations.md lists them; a test holds that list to this file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from strategies.catalogue import DEFAULT_STRATEGY
+
+PREFIX: Final = "OMNIRELAY_"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The message names each one that is wrong, and where it came from."""
+
+
+class NamespaceDeclaration(BaseModel):
+    """A namespace as a TOML file declares it: `[namespaces.orders]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: str = Field(DEFAULT_STRATEGY, description="Name of the placement strategy.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="The strategy's parameters.")
+
+
+class Settings(BaseModel):
+    """How one server process runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Loopback only while there is no authentication.")
+    port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+    database_url: str | None = Field(
+        None, description="PostgreSQL 14 or newer, as postgresql://user@host/database. Unset: an embedded one."
+    )
+    data_dir: Path = Field(Path(".omnirelay"), description="Folder of the embedded PostgreSQL.")
+    demo: bool | None = Field(
+        None, description="Load the demo mesh into an empty store. Unset: only into the embedded one."
+    )
+    read_connections: int = Field(8, ge=1, le=100, description="Connections for reading, at most.")
+    write_connections: int = Field(8, ge=1, le=100, description="Connections for writing, at most.")
+    max_body_bytes: int = Field(
+        33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
+    )
+    feed_ring: int = Field(
+        16_384, ge=500, le=10_000_000, description="Newest diffs kept in memory for subscribers, in diffs."
+    )
+    bookmark_seconds: float = Field(
+        10.0, ge=0.1, le=3_600, description="Longest silence of a subscription before it sends its cursor, in seconds."
+    )
+    drain_seconds: float = Field(
+        10.0, ge=0, le=600, description="How long a stopping server waits for requests under way, in seconds."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    namespaces: dict[str, NamespaceDeclaration] = Field(
+        default_factory=dict, description="Namespaces declared in the file, for `omnirelay mesh namespaces apply`."
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        """Anyone who reaches the port may write, so until callers can be told apart only this machine may reach it."""
+        try:
+            loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError("must be a loopback address such as 127.0.0.1: authentication is not configured")
+        return host
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @property
+    def loads_demo(self) -> bool:
+        return self.database_url is None if self.demo is None else self.demo
+
+
+def load_settings(config: Path | None, environment: Mapping[str, str], **overrides: Any) -> Settings:
+    """Settings from `overrides` (those not null), then the environment, then the TOML file, then the defaults.
+
+    Raises SettingsError naming every setting that is wrong and where it was set.
+    """
+    variables = {name: value for name in Settings.model_fields if (value := environment.get(variable(name)))}
+    given = {name: value for name, value in overrides.items() if value is not None}
+    file = {} if config is None else _read(config)
+    try:
+        return Settings.model_validate(file | variables | given)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_context=False):
+            name = ".".join(map(str, problem["loc"]))
+            top = str(problem["loc"][0]) if problem["loc"] else ""
+            source = "command line" if top in given else variable(top) if top in variables else str(config)
+            lines.append(f"{name} ({source}): {problem['msg'].removeprefix('Value error, ')}")
+        raise SettingsError("\n".join(lines)) from error
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error

@@ -1,0 +1,64 @@
+"""What every tier of tests may ask for: databases of its own, on one embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from graph.embedded_postgres import start_embedded_postgres
+from migrations import upgrade
+from tests.support.databases import Databases
+
+# Every run tries the same examples, so a failure is there again the next time.
+# Building the character tables takes seconds on a fresh clone; that is no fault of the test that comes first.
+settings.register_profile(
+    "replayable", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("replayable")
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """The server. Under xdist all workers use one; the last to let go of it stops it."""
+    folder = tmp_path_factory.getbasetemp()
+    if worker():
+        folder = folder.parent
+    # A crash of the machine may cost a test its data; a crash of the server may not, so commits stay synchronous.
+    options = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
+    server = start_embedded_postgres(folder / "postgresql", settings=options)
+    try:
+        yield Databases(server.url)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_database(databases: Databases) -> str:
+    """Name of a migrated database that nobody is connected to."""
+    name = f"template_{worker() or 'main'}"
+    databases.create(name)
+    asyncio.run(upgrade(databases.url(name)))
+    return name
+
+
+@pytest.fixture
+def database_url(databases: Databases, template_database: str) -> Iterator[str]:
+    """A migrated database of this test's own."""
+    with databases.temporary(template=template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(databases: Databases) -> Iterator[str]:
+    """A database of this test's own without any table."""
+    with databases.temporary() as url:
+        yield url
+
+
+def worker() -> str:
+    """Name of the xdist worker; empty without xdist."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "")
