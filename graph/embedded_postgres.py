@@ -40,7 +40,7 @@ PATIENCE_SECONDS = 60.0
 """How long a start or a stop may take, crash recovery and waiting for another process's start included."""
 
 _POLL_SECONDS = 0.02
-_RETRY_SECONDS = 0.2
+_RETRY_SECONDS = 0.5
 _PORT = 5432  # part of the socket's file name; no TCP port is opened
 _LONGEST_SOCKET_PATH = 103  # bytes on macOS; Linux takes 107
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # drivers read ':' ',' and '%' in a URL's host as something else
@@ -220,9 +220,10 @@ class _Server:
             if found is not None and found.accepts_connections:
                 return found
             if child is None and (found is None or not _is_postmaster(found.pid, self._cluster)):
-                self._forget(found)
+                socket_dir = self._socket_dir()
+                self._clear_away(found, socket_dir)
                 said_before = self._log.stat().st_size if self._log.exists() else 0
-                child = self._launch()
+                child = self._launch(socket_dir)
             elif child is not None and not _exists(child):
                 said = self._log.read_bytes()[said_before:].decode(errors="replace")
                 if not _PREDECESSOR_REMAINS.search(said):
@@ -232,15 +233,15 @@ class _Server:
             time.sleep(_POLL_SECONDS)
         raise EmbeddedPostgresError(f"PostgreSQL is not ready after {PATIENCE_SECONDS:.0f} s; see {self._log}")
 
-    def _forget(self, found: _PidFile | None) -> None:
+    def _clear_away(self, found: _PidFile | None, socket_dir: Path) -> None:
         # PostgreSQL itself deals with a dead process's files. But it takes them seriously if their process id now
-        # belongs to any other process of the same user, as happens after a reboot or a container's restart.
+        # belongs to any other process of the same user, as happens after a reboot or a container's restart, or to a
+        # zombie. What guards the cluster is not these files alone: a server that still lives holds shared memory.
         if found is not None and _exists(found.pid):
             (self._cluster / "postmaster.pid").unlink()
-            Path(f"{found.socket_dir}/.s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
+        (socket_dir / f".s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
 
-    def _launch(self) -> int:
-        socket_dir = self._socket_dir()
+    def _launch(self, socket_dir: Path) -> int:
         settings = {**_DEFAULT_SETTINGS, "unix_socket_directories": str(socket_dir), **self._settings}
         options = [f"--{name}={value}" for name, value in settings.items()]
         command = self._command("postgres", "-D", str(self._cluster), *options, reach=(self._cluster, socket_dir))

@@ -25,26 +25,25 @@ _real = struct.Struct(">Id").pack
 
 def encode(*fields: Field) -> bytes:
     """The fields as bytes. Raises UnicodeEncodeError for a lone surrogate; mmh3 must never see one."""
-    return b"".join(map(_encoded, fields))
+    parts: list[bytes] = []
+    for field in fields:
+        # A chain of tests in order of frequency: this runs some thirty times for each shard written.
+        if isinstance(field, str):
+            data = field.encode()
+            parts += (_length(len(data)), data)
+        elif field is None:
+            parts.append(_NULL)
+        elif isinstance(field, int):
+            parts.append(_integer(8, field))
+        elif isinstance(field, float):
+            parts.append(_real(8, field + 0.0))
+        elif isinstance(field, bytes):
+            parts += (_length(len(field)), field)
+        else:
+            parts.append(_integer(8, microseconds(field)))
+    return b"".join(parts)
 
 
 def microseconds(moment: datetime) -> int:
     """Exact, unlike a float timestamp."""
     return (moment - _EPOCH) // _MICROSECOND
-
-
-def _encoded(field: Field) -> bytes:
-    match field:
-        case str():
-            data = field.encode()
-            return _length(len(data)) + data
-        case None:
-            return _NULL
-        case int():
-            return _integer(8, field)
-        case float():
-            return _real(8, field + 0.0)
-        case bytes():
-            return _length(len(field)) + field
-        case datetime():
-            return _integer(8, microseconds(field))

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.paging import Page, PageRequest, page_of
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import keyset
-from persistence.postgres.models import ChangeRow
+from persistence.postgres.models import CHANGES
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.queries import ChangeFilter
 from persistence.records import Change
@@ -23,7 +23,7 @@ class PostgresChanges:
     async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
         statement = keyset(
             select(*CHANGE).where(*_conditions(where)),
-            (ChangeRow.id,),
+            (CHANGES.c.id,),
             page,
             as_key=lambda change_id: (change_id,),
             descending=newest_first,
@@ -34,7 +34,7 @@ class PostgresChanges:
         return page_of([change_of(row) for row in rows], page)
 
     async def count(self, where: ChangeFilter) -> int:
-        statement = select(func.count()).select_from(ChangeRow).where(*_conditions(where))
+        statement = select(func.count()).select_from(CHANGES).where(*_conditions(where))
         with translated():
             async with self._read() as session:
                 return (await session.execute(statement)).scalar_one()
@@ -43,15 +43,15 @@ class PostgresChanges:
 def _conditions(where: ChangeFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if where.namespace is not None:
-        conditions.append(ChangeRow.namespaces.contains([where.namespace]))
+        conditions.append(CHANGES.c.namespaces.contains([where.namespace]))
     if where.actor is not None:
-        conditions.append(ChangeRow.actor == where.actor)
+        conditions.append(CHANGES.c.actor == where.actor)
     if where.change_ticket is not None:
-        conditions.append(ChangeRow.change_ticket == where.change_ticket)
+        conditions.append(CHANGES.c.change_ticket == where.change_ticket)
     if where.kinds is not None:
-        conditions.append(ChangeRow.kind.in_([str(kind) for kind in where.kinds]))
+        conditions.append(CHANGES.c.kind.in_([str(kind) for kind in where.kinds]))
     if where.since is not None:
-        conditions.append(ChangeRow.committed_at >= where.since)
+        conditions.append(CHANGES.c.committed_at >= where.since)
     if where.until is not None:
-        conditions.append(ChangeRow.committed_at < where.until)
+        conditions.append(CHANGES.c.committed_at < where.until)
     return conditions

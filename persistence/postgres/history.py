@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import aliased
 
 from persistence.differences import net_diff
 from persistence.errors import SchemaOutOfDate
@@ -15,7 +14,7 @@ from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import StreamHead
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import AnySelect, keyset
-from persistence.postgres.models import ChangeRow, ShardHistoryRow
+from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.moments import require_servable
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.stream import HEAD
@@ -32,7 +31,7 @@ class PostgresHistory:
     async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
         statement = keyset(
             _joined(select(*DIFF, *CHANGE)).where(*_conditions(where)),
-            (ShardHistoryRow.revision,),
+            (HISTORY.c.revision,),
             page,
             as_key=lambda revision: (revision,),
             descending=order is HistoryOrder.REVISION_DESC,
@@ -52,23 +51,23 @@ class PostgresHistory:
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
     ) -> Page[ShardDiff]:
         touched = _touched(namespace, start, end).subquery()
-        first, last = aliased(ShardHistoryRow), aliased(ShardHistoryRow)
+        first, last = HISTORY.alias(), HISTORY.alias()
         statement = (
             select(
-                cast(first.previous, Text),
-                first.previous_revision,
-                first.created_at,
-                first.previous_updated_at,
-                cast(last.current, Text),
-                last.revision,
-                last.created_at,
+                cast(first.c.previous, Text),
+                first.c.previous_revision,
+                first.c.created_at,
+                first.c.previous_updated_at,
+                cast(last.c.current, Text),
+                last.c.revision,
+                last.c.created_at,
                 *CHANGE,
             )
             .select_from(touched)
-            .join(first, first.revision == touched.c.first)
-            .join(last, last.revision == touched.c.last)
-            .join(ChangeRow, ChangeRow.id == last.change_id)
-            .where(or_(first.kind != DiffKind.CREATED, last.kind != DiffKind.DELETED))
+            .join(first, first.c.revision == touched.c.first)
+            .join(last, last.c.revision == touched.c.last)
+            .join(CHANGES, CHANGES.c.id == last.c.change_id)
+            .where(or_(first.c.kind != DiffKind.CREATED, last.c.kind != DiffKind.DELETED))
         )
         statement = keyset(statement, (touched.c.namespace, touched.c.shard_id), page, as_key=tuple)
         with translated():
@@ -79,13 +78,13 @@ class PostgresHistory:
 
     async def count_difference(self, namespace: str | None, start: int, end: int) -> int:
         touched = _touched(namespace, start, end).subquery()
-        first, last = aliased(ShardHistoryRow), aliased(ShardHistoryRow)
+        first, last = HISTORY.alias(), HISTORY.alias()
         statement = (
             select(func.count())
             .select_from(touched)
-            .join(first, first.revision == touched.c.first)
-            .join(last, last.revision == touched.c.last)
-            .where(or_(first.kind != DiffKind.CREATED, last.kind != DiffKind.DELETED))
+            .join(first, first.c.revision == touched.c.first)
+            .join(last, last.c.revision == touched.c.last)
+            .where(or_(first.c.kind != DiffKind.CREATED, last.c.kind != DiffKind.DELETED))
         )
         with translated():
             async with self._read() as session:
@@ -94,36 +93,36 @@ class PostgresHistory:
 
 
 def _joined(statement: AnySelect) -> AnySelect:
-    return statement.select_from(ShardHistoryRow).join(ChangeRow, ChangeRow.id == ShardHistoryRow.change_id)
+    return statement.select_from(HISTORY).join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
 
 
 def _conditions(where: ShardHistoryFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         column == value
         for column, value in (
-            (ShardHistoryRow.namespace, where.namespace),
-            (ShardHistoryRow.shard_id, where.shard_id),
-            (ShardHistoryRow.change_id, where.change_id),
-            (ChangeRow.actor, where.actor),
-            (ChangeRow.change_ticket, where.change_ticket),
+            (HISTORY.c.namespace, where.namespace),
+            (HISTORY.c.shard_id, where.shard_id),
+            (HISTORY.c.change_id, where.change_id),
+            (CHANGES.c.actor, where.actor),
+            (CHANGES.c.change_ticket, where.change_ticket),
         )
         if value is not None
     ]
     if where.owner_node_id is not None:
-        owners = (ShardHistoryRow.owner_node_id, ShardHistoryRow.previous_owner_node_id)
+        owners = (HISTORY.c.owner_node_id, HISTORY.c.previous_owner_node_id)
         conditions.append(or_(*(owner == where.owner_node_id for owner in owners)))
     if where.kinds is not None:
-        conditions.append(ShardHistoryRow.kind.in_([str(kind) for kind in where.kinds]))
+        conditions.append(HISTORY.c.kind.in_([str(kind) for kind in where.kinds]))
     if where.since is not None:
-        conditions.append(ChangeRow.committed_at >= where.since)
+        conditions.append(CHANGES.c.committed_at >= where.since)
     if where.until is not None:
-        conditions.append(ChangeRow.committed_at < where.until)
+        conditions.append(CHANGES.c.committed_at < where.until)
     return conditions
 
 
 def _touched(namespace: str | None, start: int, end: int) -> AnySelect:
     """Each shard touched between the revisions, with the first and the last row that did."""
-    row = ShardHistoryRow
+    row = HISTORY.c
     statement = select(
         row.namespace, row.shard_id, func.min(row.revision).label("first"), func.max(row.revision).label("last")
     ).where(and_(row.revision > min(start, end), row.revision <= max(start, end)))

@@ -6,7 +6,7 @@ Identifiers are COLLATE "C": they sort bytewise, as Python sorts them and whatev
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from sqlalchemy import (
     JSON,
@@ -19,6 +19,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     SmallInteger,
+    Table,
     Text,
     text,
 )
@@ -270,3 +271,12 @@ class ShardHistoryRow(Base):
     created_at: Mapped[Moment]
     previous: Mapped[Any | None] = mapped_column(JSON)
     current: Mapped[Any | None] = mapped_column(JSON)
+
+
+STREAM_HEAD: Final = cast("Table", StreamHeadRow.__table__)
+NAMESPACES: Final = cast("Table", NamespaceRow.__table__)
+NAMESPACE_HEADS: Final = cast("Table", NamespaceHeadRow.__table__)
+SHARDS: Final = cast("Table", ShardRow.__table__)
+TOMBSTONES: Final = cast("Table", TombstoneRow.__table__)
+CHANGES: Final = cast("Table", ChangeRow.__table__)
+HISTORY: Final = cast("Table", ShardHistoryRow.__table__)

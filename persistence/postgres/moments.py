@@ -9,14 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.errors import Compacted, FutureCursor, SchemaOutOfDate
 from persistence.ports import StreamHead
-from persistence.postgres.models import ChangeRow, StreamHeadRow
+from persistence.postgres.models import CHANGES, STREAM_HEAD
 from persistence.records import AsOf
 
 
 async def revision_of(session: AsyncSession, as_of: AsOf) -> int:
     """The newest revision at that moment. Raises FutureCursor beyond the head and Compacted below the floor."""
     wanted = literal(as_of.revision) if as_of.revision is not None else _revision_at(as_of.time)
-    head = select(StreamHeadRow.epoch, StreamHeadRow.revision, StreamHeadRow.floor, func.coalesce(wanted, 0))
+    head = select(STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor, func.coalesce(wanted, 0))
     row = (await session.execute(head)).one_or_none()
     if row is None:
         raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
@@ -26,9 +26,9 @@ async def revision_of(session: AsyncSession, as_of: AsOf) -> int:
 
 def _revision_at(time: datetime | None) -> ScalarSelect[int]:
     return (
-        select(ChangeRow.head_revision)
-        .where(ChangeRow.committed_at <= (time or datetime.max.replace(tzinfo=UTC)))
-        .order_by(ChangeRow.committed_at.desc(), ChangeRow.id.desc())
+        select(CHANGES.c.head_revision)
+        .where(CHANGES.c.committed_at <= (time or datetime.max.replace(tzinfo=UTC)))
+        .order_by(CHANGES.c.committed_at.desc(), CHANGES.c.id.desc())
         .limit(1)
         .scalar_subquery()
     )

@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.paging import Page, PageRequest, page_of
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import AnySelect, keyset
-from persistence.postgres.models import NamespaceHeadRow, NamespaceRow
+from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES
 from persistence.postgres.rows import NAMESPACE, namespace_of
 from persistence.records import Namespace
 
 
 def select_namespace() -> AnySelect:
     """Columns in the order of NAMESPACE."""
-    return select(*NAMESPACE).join(NamespaceHeadRow, NamespaceHeadRow.name == NamespaceRow.name)
+    return select(*NAMESPACE).join(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)
 
 
 class PostgresNamespaces:
@@ -27,11 +27,11 @@ class PostgresNamespaces:
     async def get(self, name: str) -> Namespace | None:
         with translated():
             async with self._read() as session:
-                row = (await session.execute(select_namespace().where(NamespaceRow.name == name))).one_or_none()
+                row = (await session.execute(select_namespace().where(NAMESPACES.c.name == name))).one_or_none()
         return None if row is None else namespace_of(row)
 
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:
-        statement = keyset(select_namespace(), (NamespaceRow.name,), page, as_key=lambda name: (name,))
+        statement = keyset(select_namespace(), (NAMESPACES.c.name,), page, as_key=lambda name: (name,))
         with translated():
             async with self._read() as session:
                 rows = (await session.execute(statement)).all()
@@ -40,4 +40,4 @@ class PostgresNamespaces:
     async def count(self) -> int:
         with translated():
             async with self._read() as session:
-                return (await session.execute(select(func.count()).select_from(NamespaceRow))).scalar_one()
+                return (await session.execute(select(func.count()).select_from(NAMESPACES))).scalar_one()

@@ -1,4 +1,8 @@
-"""Rows to records: the columns each record is read from, and how."""
+"""Rows to records: the columns each record is read from, and how.
+
+Columns of tables, not attributes of mapped classes: SQLAlchemy then answers with plain rows and leaves its object
+bookkeeping out, which costs more than the query.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from sqlalchemy import Text, cast
 
 from persistence.checksums import format_digest
 from persistence.images import read_image
-from persistence.postgres.models import ChangeRow, NamespaceHeadRow, NamespaceRow, ShardHistoryRow, ShardRow
+from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, SHARDS
 from persistence.records import (
     Change,
     ChangeKind,
@@ -23,66 +27,66 @@ from persistence.records import (
 )
 
 SHARD: Final = (
-    ShardRow.namespace,
-    ShardRow.shard_id,
-    ShardRow.strategy,
-    ShardRow.owner_node_id,
-    ShardRow.leader_id,
-    ShardRow.capacity_hint,
-    ShardRow.locality_hint,
-    ShardRow.status,
-    ShardRow.pinned_by,
-    ShardRow.pinned_reason,
-    ShardRow.pinned_until,
-    ShardRow.change_ticket,
-    ShardRow.version,
-    ShardRow.owner_epoch,
-    ShardRow.checksum,
-    ShardRow.revision,
-    ShardRow.created_at,
-    ShardRow.updated_at,
+    SHARDS.c.namespace,
+    SHARDS.c.shard_id,
+    SHARDS.c.strategy,
+    SHARDS.c.owner_node_id,
+    SHARDS.c.leader_id,
+    SHARDS.c.capacity_hint,
+    SHARDS.c.locality_hint,
+    SHARDS.c.status,
+    SHARDS.c.pinned_by,
+    SHARDS.c.pinned_reason,
+    SHARDS.c.pinned_until,
+    SHARDS.c.change_ticket,
+    SHARDS.c.version,
+    SHARDS.c.owner_epoch,
+    SHARDS.c.checksum,
+    SHARDS.c.revision,
+    SHARDS.c.created_at,
+    SHARDS.c.updated_at,
 )
 NAMESPACE: Final = (
-    NamespaceRow.name,
-    NamespaceRow.strategy,
-    NamespaceRow.strategy_parameters,
-    NamespaceRow.algorithm_version,
-    NamespaceRow.parameters_digest,
-    NamespaceRow.version,
-    NamespaceHeadRow.digest_high,
-    NamespaceHeadRow.digest_low,
-    NamespaceHeadRow.shard_count,
-    NamespaceHeadRow.revision,
-    NamespaceRow.created_at,
-    NamespaceRow.updated_at,
+    NAMESPACES.c.name,
+    NAMESPACES.c.strategy,
+    NAMESPACES.c.strategy_parameters,
+    NAMESPACES.c.algorithm_version,
+    NAMESPACES.c.parameters_digest,
+    NAMESPACES.c.version,
+    NAMESPACE_HEADS.c.digest_high,
+    NAMESPACE_HEADS.c.digest_low,
+    NAMESPACE_HEADS.c.shard_count,
+    NAMESPACE_HEADS.c.revision,
+    NAMESPACES.c.created_at,
+    NAMESPACES.c.updated_at,
 )
 CHANGE: Final = (
-    ChangeRow.id,
-    ChangeRow.kind,
-    ChangeRow.actor,
-    ChangeRow.reason,
-    ChangeRow.change_ticket,
-    ChangeRow.change_metadata,
-    ChangeRow.namespaces,
-    ChangeRow.head_revision,
-    ChangeRow.shard_count,
-    ChangeRow.committed_at,
-    ChangeRow.hash,
-    ChangeRow.configuration,
+    CHANGES.c.id,
+    CHANGES.c.kind,
+    CHANGES.c.actor,
+    CHANGES.c.reason,
+    CHANGES.c.change_ticket,
+    CHANGES.c.metadata,
+    CHANGES.c.namespaces,
+    CHANGES.c.head_revision,
+    CHANGES.c.shard_count,
+    CHANGES.c.committed_at,
+    CHANGES.c.hash,
+    CHANGES.c.configuration,
 )
 # As text: the image is parsed once, by us, and its bytes are what the audit hash covers.
 DIFF: Final = (
-    ShardHistoryRow.revision,
-    ShardHistoryRow.kind,
-    ShardHistoryRow.namespace,
-    ShardHistoryRow.shard_id,
-    ShardHistoryRow.version,
-    ShardHistoryRow.changed_fields,
-    ShardHistoryRow.previous_revision,
-    ShardHistoryRow.previous_updated_at,
-    ShardHistoryRow.created_at,
-    cast(ShardHistoryRow.previous, Text).label("previous"),
-    cast(ShardHistoryRow.current, Text).label("current"),
+    HISTORY.c.revision,
+    HISTORY.c.kind,
+    HISTORY.c.namespace,
+    HISTORY.c.shard_id,
+    HISTORY.c.version,
+    HISTORY.c.changed_fields,
+    HISTORY.c.previous_revision,
+    HISTORY.c.previous_updated_at,
+    HISTORY.c.created_at,
+    cast(HISTORY.c.previous, Text).label("previous"),
+    cast(HISTORY.c.current, Text).label("current"),
 )
 
 
@@ -169,14 +173,14 @@ def diff_of(row: Sequence[Any], change: Change) -> ShardDiff:
 def diffs_of(rows: Iterable[Sequence[Any]]) -> list[ShardDiff]:
     """From rows of DIFF followed by CHANGE. Rows of one change share one Change."""
     width = len(DIFF)
-    changes: dict[int, Change] = {}
+    seen: dict[int, Change] = {}
     diffs = []
     for row in rows:
         values = tuple(row)
         change_id = values[width]
-        change = changes.get(change_id)
+        change = seen.get(change_id)
         if change is None:
-            change = changes[change_id] = change_of(values[width:])
+            change = seen[change_id] = change_of(values[width:])
         diffs.append(diff_of(values[:width], change))
     return diffs
 

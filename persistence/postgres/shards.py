@@ -14,13 +14,13 @@ from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import Stamped
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import AnySelect, keyset
-from persistence.postgres.models import ChangeRow, ShardHistoryRow, ShardRow, StreamHeadRow, TombstoneRow
+from persistence.postgres.models import CHANGES, HISTORY, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.moments import revision_of
 from persistence.postgres.rows import SHARD, shard_of
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition
 
-_HEAD: Final = (StreamHeadRow.epoch, StreamHeadRow.revision)
+_HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision)
 
 
 class PostgresShards:
@@ -53,7 +53,7 @@ class PostgresShards:
         with translated():
             async with self._read() as session:
                 if as_of is None:
-                    statement = select(func.count()).select_from(ShardRow).where(*_conditions(where, ShardRow))
+                    statement = select(func.count()).select_from(SHARDS).where(*_conditions(where, SHARDS.c))
                 else:
                     table = _as_of(where, await revision_of(session, as_of)).subquery()
                     statement = select(func.count()).select_from(table).where(*_conditions(where, table.c))
@@ -61,8 +61,8 @@ class PostgresShards:
 
 
 async def _now(session: AsyncSession, where: ShardFilter, page: PageRequest[ShardKey]) -> Sequence[Any]:
-    order = (ShardRow.namespace, ShardRow.shard_id)
-    statement = keyset(select(*SHARD).where(*_conditions(where, ShardRow)), order, page, as_key=tuple)
+    order = (SHARDS.c.namespace, SHARDS.c.shard_id)
+    statement = keyset(select(*SHARD).where(*_conditions(where, SHARDS.c)), order, page, as_key=tuple)
     return await _with_head(session, statement, page)
 
 
@@ -78,7 +78,7 @@ async def _with_head(session: AsyncSession, statement: AnySelect, page: PageRequ
     """Rows of (epoch, revision, *columns); one row with nulls where the page is empty."""
     table = statement.subquery()
     ordered = (table.c.namespace, table.c.shard_id)
-    turned = select(*_HEAD, table).select_from(StreamHeadRow).outerjoin(table, true())
+    turned = select(*_HEAD, table).select_from(STREAM_HEAD).outerjoin(table, true())
     turned = turned.order_by(*(column.desc() if page.backward else column for column in ordered))
     rows = (await session.execute(turned)).all()
     if not rows:
@@ -92,16 +92,16 @@ def _as_of(where: ShardFilter, revision: int) -> AnySelect:
     Every shard there ever was is in the current table or among the tombstones, so one index probe into history for each
     of those finds its state, however long its history is.
     """
-    known = union(select(ShardRow.namespace, ShardRow.shard_id), select(TombstoneRow.namespace, TombstoneRow.shard_id))
+    known = union(select(SHARDS.c.namespace, SHARDS.c.shard_id), select(TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id))
     keys = known.subquery()
     newest = (
-        select(ShardHistoryRow)
+        select(HISTORY)
         .where(
-            ShardHistoryRow.namespace == keys.c.namespace,
-            ShardHistoryRow.shard_id == keys.c.shard_id,
-            ShardHistoryRow.revision <= revision,
+            HISTORY.c.namespace == keys.c.namespace,
+            HISTORY.c.shard_id == keys.c.shard_id,
+            HISTORY.c.revision <= revision,
         )
-        .order_by(ShardHistoryRow.revision.desc())
+        .order_by(HISTORY.c.revision.desc())
         .limit(1)
         .lateral()
     )
@@ -118,11 +118,11 @@ def _as_of(where: ShardFilter, revision: int) -> AnySelect:
             cast(image, Text).label("image"),
             newest.c.revision,
             newest.c.created_at,
-            ChangeRow.committed_at.label("updated_at"),
+            CHANGES.c.committed_at.label("updated_at"),
         )
         .select_from(keys)
         .join(newest, true())
-        .join(ChangeRow, ChangeRow.id == newest.c.change_id)
+        .join(CHANGES, CHANGES.c.id == newest.c.change_id)
         .where(newest.c.kind != literal("DELETED"))
     )
     if where.namespace is not None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.errors import SchemaOutOfDate
 from persistence.ports import StreamHead
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.models import ChangeRow, ShardHistoryRow, StreamHeadRow
+from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
 from persistence.postgres.rows import CHANGE, DIFF, diffs_of
 from persistence.records import ShardDiff
 
@@ -27,7 +27,7 @@ ENSURE_EPOCH: Final = f"""
     WHERE origin <> {ORIGIN}
 """  # noqa: S608 - constants only
 
-HEAD: Final = (StreamHeadRow.epoch, StreamHeadRow.revision, StreamHeadRow.floor)
+HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor)
 
 
 class PostgresStream:
@@ -47,13 +47,13 @@ class PostgresStream:
     async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
         rows = (
             select(*DIFF, *CHANGE)
-            .join(ChangeRow, ChangeRow.id == ShardHistoryRow.change_id)
-            .where(ShardHistoryRow.revision > revision)
-            .order_by(ShardHistoryRow.revision)
+            .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+            .where(HISTORY.c.revision > revision)
+            .order_by(HISTORY.c.revision)
             .limit(limit)
             .subquery()
         )
-        statement = select(*HEAD, rows).select_from(StreamHeadRow).outerjoin(rows, true()).order_by(rows.c.revision)
+        statement = select(*HEAD, rows).select_from(STREAM_HEAD).outerjoin(rows, true()).order_by(rows.c.revision)
         with translated():
             async with self._read() as session:
                 found = (await session.execute(statement)).all()

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import mmh3
 from sqlalchemy import ARRAY, String, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.sql.selectable import TableValuedAlias
 
 from persistence.decisions import LockedState, NamespaceWrite, WriteSet
 from persistence.encoding import encode
@@ -20,17 +19,50 @@ from persistence.ports import Committed
 from persistence.postgres.commit import Assigned, write_change
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.models import (
-    ChangeRow,
-    NamespaceHeadRow,
-    NamespaceRow,
-    ShardHistoryRow,
-    ShardRow,
-    StreamHeadRow,
-    TombstoneRow,
+    CHANGES,
+    HISTORY,
+    NAMESPACE_HEADS,
+    NAMESPACES,
+    SHARDS,
+    STREAM_HEAD,
+    TOMBSTONES,
 )
 from persistence.postgres.namespaces import select_namespace
 from persistence.postgres.rows import CHANGE, DIFF, SHARD, change_of, diffs_of, namespace_of, shard_of
 from persistence.records import Change, ChangeKind, DiffKind, ShardKey, StreamPosition, Tombstone
+
+# Two arrays however many shards there are: one statement, prepared once, for any number of them.
+_KEYS: Final = (
+    func.unnest(bindparam("key_namespaces", type_=ARRAY(String)), bindparam("key_shard_ids", type_=ARRAY(String)))
+    .table_valued("namespace", "shard_id", name="keys")
+    .render_derived()
+)
+_NAMED: Final = (
+    select_namespace()
+    .where(NAMESPACES.c.name == func.any(bindparam("names", type_=ARRAY(String))))
+    .order_by(NAMESPACES.c.name)
+)
+_LOCK_NAMESPACES: Final = _NAMED.with_for_update(of=NAMESPACES, read=True)
+_LOCK_NAMESPACES_TO_CONFIGURE: Final = _NAMED.with_for_update(of=NAMESPACES)
+_LOCK_SHARDS: Final = (
+    select(*SHARD)
+    .join(_KEYS, (SHARDS.c.namespace == _KEYS.c.namespace) & (SHARDS.c.shard_id == _KEYS.c.shard_id))
+    .order_by(SHARDS.c.namespace, SHARDS.c.shard_id)
+    .with_for_update(of=SHARDS)
+)
+_TOMBSTONES: Final = select(
+    TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch
+).join(_KEYS, (TOMBSTONES.c.namespace == _KEYS.c.namespace) & (TOMBSTONES.c.shard_id == _KEYS.c.shard_id))
+_LAST_CHANGES: Final = select(_KEYS.c.namespace, _KEYS.c.shard_id, *CHANGE).join_from(
+    _KEYS,
+    CHANGES,
+    CHANGES.c.id
+    == select(HISTORY.c.change_id)
+    .where(HISTORY.c.namespace == _KEYS.c.namespace, HISTORY.c.shard_id == _KEYS.c.shard_id)
+    .order_by(HISTORY.c.revision.desc())
+    .limit(1)
+    .scalar_subquery(),
+)
 
 
 class PostgresUnitOfWork:
@@ -44,8 +76,8 @@ class PostgresUnitOfWork:
         # The lock first, in its own statement: the next one's snapshot then sees what the holder before us committed.
         claim = mmh3.hash64(encode("omnirelay.idempotency", actor, idempotency_key), signed=True)[0]
         await self._session.execute(select(func.pg_advisory_xact_lock(claim)))
-        statement = select(ChangeRow.request_digest, *CHANGE).where(
-            ChangeRow.actor == actor, ChangeRow.idempotency_key == idempotency_key
+        statement = select(CHANGES.c.request_digest, *CHANGE).where(
+            CHANGES.c.actor == actor, CHANGES.c.idempotency_key == idempotency_key
         )
         row = (await self._session.execute(statement)).one_or_none()
         if row is None:
@@ -57,44 +89,29 @@ class PostgresUnitOfWork:
         return digest, await self._changed(change)
 
     async def lock(self, namespaces: Collection[str], shards: Collection[ShardKey], *, configure: bool) -> LockedState:
-        statement = (
-            select_namespace()
-            .where(NamespaceRow.name == func.any(bindparam("names", list(namespaces), type_=ARRAY(String))))
-            .order_by(NamespaceRow.name)
-            .with_for_update(of=NamespaceRow, read=not configure)
-        )
-        found = {row[0]: namespace_of(row) for row in await self._session.execute(statement)}
+        names = _LOCK_NAMESPACES_TO_CONFIGURE if configure else _LOCK_NAMESPACES
+        rows = await self._session.execute(names, {"names": list(namespaces)})
+        found = {row[0]: namespace_of(row) for row in rows}
         if not shards:
             return LockedState(found, {}, {})
-        keys = _keys(shards)
-        locked = (
-            select(*SHARD)
-            .join(keys, (ShardRow.namespace == keys.c.namespace) & (ShardRow.shard_id == keys.c.shard_id))
-            .order_by(ShardRow.namespace, ShardRow.shard_id)
-            .with_for_update(of=ShardRow)
-        )
-        current = {ShardKey(row[0], row[1]): shard_of(row) for row in await self._session.execute(locked)}
-        return LockedState(found, current, await self._tombstones(set(shards) - current.keys()))
+        rows = await self._session.execute(_LOCK_SHARDS, _as_arrays(shards))
+        current = {ShardKey(row[0], row[1]): shard_of(row) for row in rows}
+        missing = set(shards) - current.keys()
+        if not missing:
+            return LockedState(found, current, {})
+        rows = await self._session.execute(_TOMBSTONES, _as_arrays(missing))
+        buried = {ShardKey(row[0], row[1]): Tombstone(row[2], row[3]) for row in rows}
+        return LockedState(found, current, buried)
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
-        keys = _keys(shards)
-        newest = (
-            select(ShardHistoryRow.change_id)
-            .where(ShardHistoryRow.namespace == keys.c.namespace, ShardHistoryRow.shard_id == keys.c.shard_id)
-            .order_by(ShardHistoryRow.revision.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        statement = select(keys.c.namespace, keys.c.shard_id, *CHANGE).join_from(
-            keys, ChangeRow, ChangeRow.id == newest
-        )
-        return {ShardKey(row[0], row[1]): change_of(row[2:]) for row in await self._session.execute(statement)}
+        rows = await self._session.execute(_LAST_CHANGES, _as_arrays(shards))
+        return {ShardKey(row[0], row[1]): change_of(row[2:]) for row in rows}
 
     async def last_configuration(self, namespace: str) -> Change | None:
         statement = (
             select(*CHANGE)
-            .where(ChangeRow.namespaces.contains([namespace]), ChangeRow.kind == ChangeKind.CONFIGURE_NAMESPACE)
-            .order_by(ChangeRow.id.desc())
+            .where(CHANGES.c.namespaces.contains([namespace]), CHANGES.c.kind == ChangeKind.CONFIGURE_NAMESPACE)
+            .order_by(CHANGES.c.id.desc())
             .limit(1)
         )
         row = (await self._session.execute(statement)).one_or_none()
@@ -105,7 +122,7 @@ class PostgresUnitOfWork:
         namespace = None
         if write_set.namespace is not None:
             await self._save(write_set.namespace, assigned.committed_at)
-            row = await self._session.execute(select_namespace().where(NamespaceRow.name == write_set.namespace.name))
+            row = await self._session.execute(select_namespace().where(NAMESPACES.c.name == write_set.namespace.name))
             namespace = namespace_of(row.one())
         await self._session.commit()
         change = _change(write_set, assigned)
@@ -117,15 +134,6 @@ class PostgresUnitOfWork:
         )
         return ShardsChanged(change, tuple(shards), StreamPosition(assigned.epoch, assigned.revision))
 
-    async def _tombstones(self, missing: Collection[ShardKey]) -> Mapping[ShardKey, Tombstone]:
-        if not missing:
-            return {}
-        keys = _keys(missing)
-        statement = select(
-            TombstoneRow.namespace, TombstoneRow.shard_id, TombstoneRow.version, TombstoneRow.owner_epoch
-        ).join(keys, (TombstoneRow.namespace == keys.c.namespace) & (TombstoneRow.shard_id == keys.c.shard_id))
-        return {ShardKey(row[0], row[1]): Tombstone(row[2], row[3]) for row in await self._session.execute(statement)}
-
     async def _save(self, write: NamespaceWrite, at: datetime) -> None:
         values = {
             "strategy": write.strategy,
@@ -136,23 +144,23 @@ class PostgresUnitOfWork:
             "updated_at": at,
         }
         if write.previous is None:
-            await self._session.execute(insert(NamespaceRow).values(name=write.name, created_at=at, **values))
+            await self._session.execute(insert(NAMESPACES).values(name=write.name, created_at=at, **values))
             await self._session.execute(
-                insert(NamespaceHeadRow).values(name=write.name, digest_high=0, digest_low=0, shard_count=0, revision=0)
+                insert(NAMESPACE_HEADS).values(name=write.name, digest_high=0, digest_low=0, shard_count=0, revision=0)
             )
         else:
-            await self._session.execute(update(NamespaceRow).where(NamespaceRow.name == write.name).values(**values))
+            await self._session.execute(update(NAMESPACES).where(NAMESPACES.c.name == write.name).values(**values))
 
     async def _changed(self, change: Change) -> ShardsChanged:
         """The answer a change was given, from history."""
         statement = (
             select(*DIFF, *CHANGE)
-            .join(ChangeRow, ChangeRow.id == ShardHistoryRow.change_id)
-            .where(ShardHistoryRow.revision.between(change.first_revision, change.last_revision))
-            .order_by(ShardHistoryRow.revision)
+            .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+            .where(HISTORY.c.revision.between(change.first_revision, change.last_revision))
+            .order_by(HISTORY.c.revision)
         )
         diffs = diffs_of((await self._session.execute(statement)).all())
-        epoch = (await self._session.execute(select(StreamHeadRow.epoch))).scalar_one()
+        epoch = (await self._session.execute(select(STREAM_HEAD.c.epoch))).scalar_one()
         shards = (diff.previous if diff.kind is DiffKind.DELETED else diff.current for diff in diffs)
         answered = tuple(shard for shard in shards if shard is not None)
         return ShardsChanged(change, answered, StreamPosition(epoch, change.last_revision or 0))
@@ -160,7 +168,7 @@ class PostgresUnitOfWork:
     async def _configured(self, change: Change) -> NamespaceConfigured:
         """The answer a change was given: the configuration it made. Digest and count are those of now."""
         assert change.configuration is not None  # noqa: S101 - the kind says so, and the type cannot
-        statement = select_namespace().where(NamespaceRow.name == change.configuration.namespace)
+        statement = select_namespace().where(NAMESPACES.c.name == change.configuration.namespace)
         namespace = namespace_of((await self._session.execute(statement)).one())
         made: Mapping[str, Any] = change.configuration.current
         return NamespaceConfigured(
@@ -184,12 +192,8 @@ async def unit_of_work(sessions: async_sessionmaker[AsyncSession]) -> AsyncItera
             yield PostgresUnitOfWork(session)
 
 
-def _keys(shards: Collection[ShardKey]) -> TableValuedAlias:
-    """The keys as a table, two array parameters however many there are."""
-    ordered = sorted(shards)
-    namespaces = bindparam(None, [key.namespace for key in ordered], type_=ARRAY(String))
-    shard_ids = bindparam(None, [key.shard_id for key in ordered], type_=ARRAY(String))
-    return func.unnest(namespaces, shard_ids).table_valued("namespace", "shard_id", name="keys").render_derived()
+def _as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
+    return {"key_namespaces": [key.namespace for key in shards], "key_shard_ids": [key.shard_id for key in shards]}
 
 
 def _change(write_set: WriteSet, assigned: Assigned) -> Change:

@@ -1,0 +1,113 @@
+"""What a client may learn of an error: a stable code, a message, and the numbers that help.
+
+Refusals the API documents are passed on. Anything else is a defect or the weather: it is logged here, once, with the
+request id, and the client gets that id and nothing more. The codes are listed in docs/data-contracts.md.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from graphql import GraphQLError, GraphQLSyntaxError
+
+from persistence.errors import (
+    Compacted,
+    EpochMismatch,
+    FutureCursor,
+    InvalidArgument,
+    StaleRead,
+    StoreError,
+    StoreUnavailable,
+    TransientConflict,
+)
+
+PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
+BAD_USER_INPUT: Final = "BAD_USER_INPUT"
+INTERNAL: Final = "INTERNAL"
+
+_MAX_MESSAGE: Final = 2_000
+_log = logging.getLogger(__name__)
+
+
+def publish(errors: list[GraphQLError], request_id: str) -> None:
+    """Replace each error by what the client may see of it, and log what it may not."""
+    errors[:] = [_published(error, request_id) for error in errors]
+
+
+def coded(error: GraphQLError, code: str, **numbers: Any) -> GraphQLError:
+    """The error with its code, and with a message that any encoder can write."""
+    return GraphQLError(
+        encodable(error.message),
+        error.nodes,
+        error.source,
+        error.positions,
+        error.path,
+        extensions={"code": code, **numbers},
+    )
+
+
+def encodable(message: str) -> str:
+    """A message may quote a request, and a request may hold lone surrogates or be enormous."""
+    return message[:_MAX_MESSAGE].encode("utf-8", "backslashreplace").decode()
+
+
+def _published(error: GraphQLError, request_id: str) -> GraphQLError:
+    if "code" in (error.extensions or {}):
+        return error
+    cause = _cause(error)
+    match cause:
+        case GraphQLSyntaxError():
+            return coded(error, PARSE_FAILED)
+        case RecursionError() if error.path is None:
+            return coded(GraphQLError("Syntax Error: the document is nested too deeply."), PARSE_FAILED)
+        case GraphQLError() if cause.nodes or error.path is None:
+            # Nodes point at the argument or variable that could not be read; an answer that could not be written
+            # has none.
+            return coded(error, BAD_USER_INPUT)
+        case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead():
+            return coded(error, cause.code, **_numbers(cause))
+        case StoreUnavailable() | TransientConflict():
+            _log.warning("request %s: %s: %s", request_id, cause.code, cause)
+            return coded(_reworded(error, _TRY_AGAIN[cause.code]), cause.code, requestId=request_id)
+    _log.error("request %s failed", request_id, exc_info=cause)
+    reworded = _reworded(error, f"Internal error; report request id {request_id}.")
+    return coded(reworded, INTERNAL, requestId=request_id)
+
+
+_TRY_AGAIN: Final = {
+    StoreUnavailable.code: (
+        "The store cannot be reached just now. Try again shortly; whether a change under way was committed is unknown, "
+        "which an idempotency key makes harmless."
+    ),
+    TransientConflict.code: "Too many changes met on the same shards; nothing was written. Try again shortly.",
+}
+
+
+def _cause(error: GraphQLError) -> BaseException:
+    """What was raised, under the layers that say where."""
+    cause: BaseException = error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    return cause
+
+
+def _numbers(cause: StoreError) -> Mapping[str, Any]:
+    """What a program needs to go on. Revisions are strings of digits, as everywhere in this API."""
+    match cause:
+        case InvalidArgument():
+            fields = [{"field": encodable(e.field), "message": encodable(e.message)} for e in cause.errors]
+            return {"fields": fields}
+        case Compacted():
+            return {"requested": str(cause.requested), "oldest": str(cause.oldest)}
+        case FutureCursor():
+            return {"requested": str(cause.requested), "head": str(cause.head)}
+        case EpochMismatch():
+            return {"requested": cause.requested, "epoch": cause.current}
+        case StaleRead():
+            return {"requested": str(cause.wanted), "reached": str(cause.reached)}
+    return {}
+
+
+def _reworded(error: GraphQLError, message: str) -> GraphQLError:
+    return GraphQLError(message, error.nodes, error.source, error.positions, error.path)

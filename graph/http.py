@@ -1,0 +1,152 @@
+"""GraphQL over HTTP and over WebSockets, on Strawberry's ASGI view.
+
+HTTP follows https://graphql.github.io/graphql-over-http/draft/, whose audits (npm graphql-http) it passes: one module
+reads requests, one negotiates, this one executes and answers. Strawberry keeps the event streams and the sockets.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.http import GraphQLRequestData, process_result
+from strawberry.schema import Schema
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from graph.context import Context, Services
+from graph.encoding import encode_json
+from graph.errors import INTERNAL, encodable
+from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, accepts, response_type
+from graph.request_ids import request_id_of
+from graph.requests import BadRequest, read_operation
+from graph.websocket import SocketAdapter, TransportHandler
+
+_ALLOWED: Final = {
+    "GET": frozenset({OperationType.QUERY}),
+    "POST": frozenset({OperationType.QUERY, OperationType.MUTATION}),
+}
+_CONNECTION_INIT_TIMEOUT: Final = timedelta(seconds=10)
+_log = logging.getLogger(__name__)
+
+
+class MeshGraphQL(GraphQL[Context, None]):
+    """The endpoint. `page` is what a browser gets that comes without a query."""
+
+    websocket_adapter_class = SocketAdapter
+    graphql_transport_ws_handler_class = TransportHandler
+
+    def __init__(self, schema: Schema, services: Services, page: Callable[[], str], max_body_bytes: int) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
+            connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
+        )
+        self.max_body_bytes = max_body_bytes
+        self._services = services
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except BadRequest as bad:
+            response = _failure(request, bad)
+        except ClientDisconnect:
+            return
+        except Exception:
+            request_id = request_id_of(request)
+            _log.exception("request %s failed", request_id)
+            message = f"Internal error; report request id {request_id}."
+            response = _failure(request, BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, message))
+        await response(scope, receive, send)
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
+        return Context.of(self._services, request_id_of(request))
+
+    def encode_json(self, data: object) -> str:
+        # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
+        return encode_json(data).decode()
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method not in _ALLOWED:
+            raise _not_allowed("GraphQL takes GET and POST", "GET, POST")
+        accept = request.headers.get("accept")
+        if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
+            return HTMLResponse(self._page())
+        operation = await read_operation(request, self.max_body_bytes)
+        context = Context.of(self._services, request_id_of(request))
+        if accepts(accept, EVENT_STREAM):
+            return await self._stream(request, operation, context)
+        try:
+            result = await self.schema.execute(
+                operation.query,
+                variable_values=operation.variables,
+                context_value=context,
+                operation_name=operation.operation_name,
+                allowed_operation_types=_ALLOWED[request.method],
+                operation_extensions=operation.extensions,
+            )
+        except CannotGetOperationTypeError as error:
+            raise BadRequest(
+                HTTPStatus.BAD_REQUEST, "OPERATION_NOT_FOUND", error.as_http_error_reason()
+            ) from None
+        except InvalidOperationTypeError as error:
+            raise _wrong_transport(error.operation_type) from None
+        return _result(result, response_type(accept))
+
+    async def _stream(self, request: Request, operation: GraphQLRequestData, context: Context) -> Response:
+        operation.protocol = "sse"
+        allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
+        results: Any = await self.schema.stream(
+            operation.query,
+            variable_values=operation.variables,
+            context_value=context,
+            operation_name=operation.operation_name,
+            operation_extensions=operation.extensions,
+            allowed_operation_types=allowed,
+        )
+        return await self._create_streaming_response(request, results, "sse", await self.get_sub_response(request))
+
+
+def _result(result: ExecutionResult, media_type: str) -> Response:
+    body = process_result(result)
+    refused = result.data is None and all(error.path is None for error in result.errors or ())
+    if refused:
+        # Never executed: GraphQL tells that from "executed, and the answer is null" by the absence of `data`.
+        del body["data"]
+    bad = refused and media_type == GRAPHQL_RESPONSE
+    status = HTTPStatus.BAD_REQUEST if bad else HTTPStatus.OK
+    return Response(encode_json(body), status, media_type=media_type)
+
+
+def _failure(request: Request, bad: BadRequest) -> Response:
+    body = {"errors": [{"message": encodable(bad.message), "extensions": {"code": bad.code}}]}
+    media_type = response_type(request.headers.get("accept"))
+    return Response(encode_json(body), bad.status, bad.headers, media_type)
+
+
+def _not_allowed(message: str, methods: str) -> BadRequest:
+    return BadRequest(HTTPStatus.METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, {"allow": methods})
+
+
+def _wrong_transport(operation_type: OperationType) -> BadRequest:
+    if operation_type is OperationType.MUTATION:
+        return _not_allowed("a mutation must be sent by POST", "POST")
+    return BadRequest(
+        HTTPStatus.BAD_REQUEST,
+        "SUBSCRIPTION_TRANSPORT",
+        "a subscription needs a WebSocket (graphql-transport-ws), or a request that accepts text/event-stream",
+    )

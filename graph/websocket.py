@@ -1,0 +1,117 @@
+"""graphql-transport-ws on Strawberry's handler, made to survive whatever a client sends.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. What the protocol does not know closes the socket
+with 4400; what only is a bad operation ends that operation with `error`, and the socket lives on.
+"""
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+from graphql import GraphQLError
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
+
+from graph.context import Context
+
+_TOO_BIG: Final = 1009
+_MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
+_log = logging.getLogger(__name__)
+
+
+class SocketAdapter(ASGIWebSocketAdapter):
+    """Frames in and out. Once the socket is closed, sending means WebSocketDisconnected and nothing worse."""
+
+    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002
+        while self.ws.application_state is not WebSocketState.DISCONNECTED:
+            try:
+                frame = await self.ws.receive()
+            except RuntimeError:
+                return  # closed from this side while waiting
+            if frame["type"] == "websocket.disconnect":
+                return
+            text = frame.get("text")
+            if text is None:
+                raise NonTextMessageReceived
+            if len(text) > self.view.max_body_bytes:  # type: ignore[attr-defined] - the view is MeshGraphQL
+                await self.close(_TOO_BIG, "Message too big")
+                return
+            try:
+                message = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise NonJsonMessageReceived from error
+            yield message
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        if self._closed:
+            raise WebSocketDisconnected
+        try:
+            await self.ws.send_text(str(self.view.encode_json(message)))
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise WebSocketDisconnected from error
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._closed:
+            return
+        fitting = reason.encode("utf-8", "backslashreplace")[:_MAX_REASON_BYTES].decode(errors="ignore")
+        try:
+            await self.ws.close(code, fitting)
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise WebSocketDisconnected from error
+
+    @property
+    def _closed(self) -> bool:
+        states = (self.ws.application_state, self.ws.client_state)
+        return WebSocketState.DISCONNECTED in states
+
+
+class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
+    async def handle_message(self, message: Message) -> None:
+        problem = _problem(message)
+        if problem is None:
+            await super().handle_message(message)
+        else:
+            await self.handle_invalid_message(problem)
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        # A client that left in the middle of an answer is no defect.
+        if not isinstance(error, WebSocketDisconnected):
+            _log.error("request %s failed", self.context.request_id, exc_info=error)
+
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
+        """Strawberry closes the socket over a syntax error. The protocol has `error` for that."""
+        return None
+
+
+def _problem(message: Any) -> str | None:
+    """Why the protocol does not know this message, or none."""
+    if not isinstance(message, dict):
+        return "A message must be a JSON object"
+    kind = message.get("type")
+    if not isinstance(kind, str):
+        return "A message must have a type"
+    if kind in ("connection_init", "ping", "pong"):
+        return None if isinstance(message.get("payload"), dict | None) else "The payload must be an object"
+    if kind not in ("subscribe", "complete"):
+        return f"Unknown message type: {kind}"
+    if not isinstance(message.get("id"), str) or not message["id"]:
+        return "The message must have an id"
+    return _operation_problem(message.get("payload")) if kind == "subscribe" else None
+
+
+def _operation_problem(payload: Any) -> str | None:
+    if not isinstance(payload, dict):
+        return "The payload must be an object"
+    if not isinstance(payload.get("query"), str):
+        return "The payload must have a query"
+    if not isinstance(payload.get("operationName"), str | None):
+        return "operationName must be a string or null"
+    for name in ("variables", "extensions"):
+        if not isinstance(payload.get(name), dict | None):
+            return f"{name} must be an object or null"
+    return None

@@ -1,0 +1,141 @@
+"""A request that carries a key is done once, however often it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from persistence.commands import Command, CreateShards, DeleteShards, ShardPatch, UpdateShards
+from persistence.outcomes import IdempotencyKeyReused, NamespaceConfigured, NotFound, ShardsChanged, VersionConflict
+from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, changed, new, patch
+
+KEYED = because("once", idempotency_key="key-1")
+
+
+async def replayed(mesh: Mesh, command: Command) -> None:
+    """The command changes the store once and is given the first answer ever after."""
+    first = await mesh.execute(command)
+    assert isinstance(first, ShardsChanged)
+    assert not first.replayed
+    assert await mesh.execute(command) == replace(first, replayed=True)
+    position = await mesh.create(new("unrelated"))
+    assert await mesh.execute(command) == replace(first, replayed=True)
+    assert (await mesh.store.stream.head()).position == position.position
+
+
+async def test_a_creation_made_twice_is_one_change_and_one_answer(mesh: Mesh) -> None:
+    await replayed(mesh, CreateShards([new("s2"), new("s1")], KEYED))
+
+
+async def test_an_update_made_twice_is_one_change_and_one_answer(mesh: Mesh) -> None:
+    first, second = (await mesh.create(new("s1"), new("s2"))).shards
+    await replayed(mesh, UpdateShards([patch(second, leader_id="x"), patch(first, owner_node_id="node-b")], KEYED))
+
+
+async def test_a_deletion_made_twice_is_one_change_and_one_answer(mesh: Mesh) -> None:
+    shards = (await mesh.create(new("s1"), new("s2"))).shards
+    await replayed(mesh, DeleteShards([as_it_is(shard) for shard in reversed(shards)], KEYED))
+
+
+async def test_the_first_answer_survives_later_changes_of_the_shard(mesh: Mesh) -> None:
+    command = CreateShards([new("s1", "node-a")], KEYED)
+    first = changed(await mesh.execute(command))
+    moved = await mesh.updated(first.shards[0], owner_node_id="node-b")
+    await mesh.delete(moved)
+    assert await mesh.execute(command) == replace(first, replayed=True)
+
+
+async def test_a_configuration_made_twice_is_one_change_and_one_answer(mesh: Mesh) -> None:
+    first = await mesh.configure(SEARCH, strategy="ring", parameters={"virtualNodes": 7}, change=KEYED)
+    again = await mesh.configure(SEARCH, strategy="ring", parameters={"virtualNodes": 7}, change=KEYED)
+    assert again == replace(first, replayed=True)
+    assert len(await mesh.changes()) == 2
+
+
+async def test_a_configuration_that_was_replaced_since_is_answered_as_it_was_made(mesh: Mesh) -> None:
+    first = await mesh.configure(SEARCH, strategy="ring", change=KEYED)
+    await mesh.configure(SEARCH, strategy="locality", expected=1)
+    again = await mesh.configure(SEARCH, strategy="ring", change=KEYED)
+    assert again == NamespaceConfigured(first.change, first.namespace, replayed=True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CreateShards([new("s2")], KEYED),
+        CreateShards([new("s1", "node-b")], KEYED),
+        CreateShards([new("s1", capacity_hint=2.0)], KEYED),
+        CreateShards([new("s1"), new("s2")], KEYED),
+        CreateShards([new("s1")], replace(KEYED, reason="twice")),
+        CreateShards([new("s1")], replace(KEYED, change_ticket="CHG-1")),
+        CreateShards([new("s1")], replace(KEYED, metadata={"a": 1})),
+        UpdateShards([ShardPatch(BILLING, "s1", 1, owner_node_id="node-a")], KEYED),
+        UpdateShards([ShardPatch("unknown", "s1", 1, owner_node_id="node-a")], KEYED),
+    ],
+)
+async def test_a_key_that_belongs_to_another_request_is_refused(mesh: Mesh, other: Command) -> None:
+    first = await mesh.create(new("s1"), change=KEYED)
+    assert await mesh.execute(other) == IdempotencyKeyReused("key-1", first.change)
+    assert await mesh.changes() == [*(await mesh.changes())[:1], first.change]
+
+
+async def test_leaving_a_field_alone_is_another_request_than_clearing_it(mesh: Mesh) -> None:
+    shard = await mesh.created("s1", leader_id="node-b")
+    first = await mesh.update(patch(shard, capacity_hint=2.0), change=KEYED)
+    outcome = await mesh.execute(UpdateShards([patch(shard, capacity_hint=2.0, leader_id=None)], KEYED))
+    assert outcome == IdempotencyKeyReused("key-1", first.change)
+
+
+async def test_keys_belong_to_their_actor(mesh: Mesh) -> None:
+    mine = await mesh.create(new("s1"), change=KEYED)
+    theirs = await mesh.create(new("s2"), change=replace(KEYED, actor="rebalancer"))
+    assert theirs.change.id == mine.change.id + 1
+
+
+async def test_actor_and_key_do_not_run_into_each_other(mesh: Mesh) -> None:
+    await mesh.create(new("s1"), change=because("once", actor="ab", idempotency_key="c"))
+    other = await mesh.create(new("s2"), change=because("once", actor="a", idempotency_key="bc"))
+    assert not other.replayed
+
+
+async def test_without_a_key_every_request_is_a_new_one(mesh: Mesh) -> None:
+    shard = await mesh.created("s1")
+    once = UpdateShards([patch(shard, leader_id="x")], because("no key"))
+    assert isinstance(await mesh.execute(once), ShardsChanged)
+    assert isinstance(await mesh.execute(once), VersionConflict)
+
+
+async def test_after_a_conflict_nothing_is_claimed(mesh: Mesh) -> None:
+    shard = await mesh.created("s1")
+    stale = UpdateShards([patch(replace(shard, version=7), leader_id="x")], KEYED)
+    assert isinstance(await mesh.execute(stale), VersionConflict)
+    fresh = await mesh.execute(UpdateShards([patch(shard, leader_id="x")], KEYED))
+    assert isinstance(fresh, ShardsChanged)
+    assert not fresh.replayed
+
+
+async def test_after_not_found_nothing_is_claimed(mesh: Mesh) -> None:
+    command = CreateShards([new("s1", namespace=SEARCH)], KEYED)
+    assert isinstance(await mesh.execute(command), NotFound)
+    await mesh.configure(SEARCH)
+    outcome = await mesh.execute(command)
+    assert isinstance(outcome, ShardsChanged)
+    assert not outcome.replayed
+
+
+async def test_of_many_requests_at_once_with_one_key_one_makes_the_change(mesh: Mesh) -> None:
+    command = CreateShards([new("s1")], KEYED)
+    outcomes = [changed(outcome) for outcome in await asyncio.gather(*(mesh.execute(command) for _ in range(12)))]
+    (made,) = (outcome for outcome in outcomes if not outcome.replayed)
+    assert [outcome for outcome in outcomes if outcome.replayed] == [replace(made, replayed=True)] * 11
+    assert [row.change for row in await mesh.history()] == [made.change]
+
+
+async def test_of_two_different_requests_at_once_with_one_key_one_makes_a_change(mesh: Mesh) -> None:
+    commands = [CreateShards([new(f"s{number}")], KEYED) for number in range(2)]
+    outcomes = await asyncio.gather(*map(mesh.execute, commands))
+    (made,) = (outcome for outcome in outcomes if isinstance(outcome, ShardsChanged))
+    assert [outcome for outcome in outcomes if outcome is not made] == [IdempotencyKeyReused("key-1", made.change)]
+    assert list(await mesh.table()) == [made.shards[0].key]

@@ -1,0 +1,68 @@
+"""What the store promises, computed from its records alone: playing history back, digests, the audit chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import xor
+
+from persistence import audit
+from persistence.checksums import digest_term, format_digest
+from persistence.decisions import configuration_json
+from persistence.fields import canonical_json
+from persistence.images import image_of
+from persistence.records import Change, Shard, ShardDiff, ShardKey
+
+
+def replay(history: Iterable[ShardDiff], table: Mapping[ShardKey, Shard] | None = None) -> dict[ShardKey, Shard]:
+    """The table after the rows, which must fit the table before them."""
+    shards = dict(table or {})
+    for row in history:
+        assert shards.get(row.key) == row.previous, f"revision {row.revision} does not follow from what was before"
+        if row.current is None:
+            del shards[row.key]
+        else:
+            shards[row.key] = row.current
+    return shards
+
+
+def digest_of(shards: Iterable[Shard]) -> str:
+    """The digest a namespace must have that consists of these shards."""
+    terms = (digest_term(shard.shard_id, shard.version, shard.checksum) for shard in shards)
+    return format_digest(reduce(xor, terms, 0))
+
+
+def first_broken_link(changes: Sequence[Change], history: Sequence[ShardDiff]) -> int | None:
+    """Id of the first change whose hash does not follow from the rows and the hash before; none if all do."""
+    link, head = audit.GENESIS, 0
+    for number, change in enumerate(changes, 1):
+        rows = [row for row in history if row.change.id == change.id]
+        head += len(rows)
+        link = audit.chain_hash(link, number, head, len(rows), change.committed_at, _content(change, rows))
+        if link.hex() != change.hash:
+            return number
+    return None
+
+
+def _content(change: Change, rows: Iterable[ShardDiff]) -> bytes:
+    return audit.content_digest(
+        change.kind,
+        change.actor,
+        change.reason,
+        change.change_ticket,
+        None if change.metadata is None else canonical_json(change.metadata),
+        None if change.configuration is None else configuration_json(change.configuration),
+        [_row(row) for row in rows],
+    )
+
+
+def _row(row: ShardDiff) -> bytes:
+    before, after = row.previous, row.current
+    return audit.row_digest(
+        row.kind,
+        image_of(before) if before else None,
+        before.revision if before else None,
+        before.updated_at if before else None,
+        before.created_at if before else None,
+        image_of(after) if after else None,
+    )
