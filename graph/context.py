@@ -5,21 +5,33 @@ resolvers of one request run at the same time.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from strawberry.types import Info as StrawberryInfo
 
 from persistence.ports import DiffFeed, Store
+from persistence.records import StreamPosition
 from persistence.write import Writer
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The store as the composition root assembled it."""
+class Feed(DiffFeed, Protocol):
+    """A feed that can be asked how far it is."""
 
-    store: Store
-    writer: Writer
-    feed: DiffFeed
+    @property
+    def position(self) -> StreamPosition: ...
+
+
+class Services(Protocol):
+    """What the composition root opened, and closes."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def writer(self) -> Writer: ...
+
+    @property
+    def feed(self) -> Feed: ...
 
 
 @dataclass(frozen=True, slots=True)

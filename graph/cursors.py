@@ -85,7 +85,8 @@ def history_cursor(revision: int) -> str:
 
 
 def read_history_cursor(cursor: str, field: str) -> int:
-    return _counter(*_read(_Kind.HISTORY, cursor, field, (_COUNTER,)), field)
+    (revision,) = _read(_Kind.HISTORY, cursor, field, (_COUNTER,))
+    return _counter(revision, field)
 
 
 def change_cursor(change_id: int) -> str:
@@ -93,7 +94,8 @@ def change_cursor(change_id: int) -> str:
 
 
 def read_change_cursor(cursor: str, field: str) -> int:
-    return _counter(*_read(_Kind.CHANGES, cursor, field, (_COUNTER,)), field)
+    (change_id,) = _read(_Kind.CHANGES, cursor, field, (_COUNTER,))
+    return _counter(change_id, field)
 
 
 def namespace_cursor(name: str) -> str:

@@ -85,9 +85,8 @@ class ReadDocument(SchemaExtension):
 
 def _validate(context: "ExecutionContext", document: DocumentNode) -> list[GraphQLError]:
     try:
-        problems = limit_problems(document) or validate_document(
-            context.schema._schema, document, context.validation_rules
-        )
+        schema = context.schema._schema  # noqa: SLF001 - Strawberry's own validation takes it from there
+        problems = limit_problems(document) or validate_document(schema, document, context.validation_rules)
     except RecursionError:
         problems = [GraphQLError("The document is nested too deeply.")]
     return [coded(problem, VALIDATION_FAILED) for problem in problems]

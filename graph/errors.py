@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from persistence.errors import (
     Compacted,
@@ -16,7 +18,6 @@ from persistence.errors import (
     FutureCursor,
     InvalidArgument,
     StaleRead,
-    StoreError,
     StoreUnavailable,
     TransientConflict,
 )
@@ -25,6 +26,7 @@ PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
 BAD_USER_INPUT: Final = "BAD_USER_INPUT"
 INTERNAL: Final = "INTERNAL"
+NO_OPERATION: Final = "OPERATION_NOT_FOUND"
 
 _MAX_MESSAGE: Final = 2_000
 _log = logging.getLogger(__name__)
@@ -56,23 +58,19 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
     if "code" in (error.extensions or {}):
         return error
     cause = _cause(error)
-    match cause:
-        case GraphQLSyntaxError():
-            return coded(error, PARSE_FAILED)
-        case RecursionError() if error.path is None:
-            return coded(GraphQLError("Syntax Error: the document is nested too deeply."), PARSE_FAILED)
-        case GraphQLError() if cause.nodes or error.path is None:
-            # Nodes point at the argument or variable that could not be read; an answer that could not be written
-            # has none.
-            return coded(error, BAD_USER_INPUT)
-        case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead():
-            return coded(error, cause.code, **_numbers(cause))
-        case StoreUnavailable() | TransientConflict():
-            _log.warning("request %s: %s: %s", request_id, cause.code, cause)
-            return coded(_reworded(error, _TRY_AGAIN[cause.code]), cause.code, requestId=request_id)
-    _log.error("request %s failed", request_id, exc_info=cause)
-    reworded = _reworded(error, f"Internal error; report request id {request_id}.")
-    return coded(reworded, INTERNAL, requestId=request_id)
+    code = _public_code(cause, error)
+    if isinstance(cause, RecursionError) and code is not None:
+        error = GraphQLError("Syntax Error: The document is nested too deeply.")
+    if code is not None:
+        return coded(error, code, **_numbers(cause))
+    if isinstance(cause, StoreUnavailable | TransientConflict):
+        _log.warning("request %s: %s: %s", request_id, cause.code, cause)
+        code, message = cause.code, _TRY_AGAIN[cause.code]
+    else:
+        _log.error("request %s failed", request_id, exc_info=cause)
+        code, message = INTERNAL, f"Internal error; report request id {request_id}."
+    reworded = GraphQLError(message, error.nodes, error.source, error.positions, error.path)
+    return coded(reworded, code, requestId=request_id)
 
 
 _TRY_AGAIN: Final = {
@@ -84,6 +82,24 @@ _TRY_AGAIN: Final = {
 }
 
 
+def _public_code(cause: BaseException, error: GraphQLError) -> str | None:
+    """The code of an error whose message is meant for the client, else none."""
+    match cause:
+        case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead():
+            return cause.code
+        case GraphQLSyntaxError():
+            return PARSE_FAILED
+        case RecursionError() if error.path is None:
+            return PARSE_FAILED
+        case MissingQueryError() | CannotGetOperationTypeError() | InvalidOperationTypeError():
+            return NO_OPERATION
+        case GraphQLError() if cause.nodes or error.path is None:
+            # Nodes point at the argument or variable that could not be read; a value that could not be written has
+            # none, and is our defect.
+            return BAD_USER_INPUT
+    return None
+
+
 def _cause(error: GraphQLError) -> BaseException:
     """What was raised, under the layers that say where."""
     cause: BaseException = error
@@ -92,7 +108,7 @@ def _cause(error: GraphQLError) -> BaseException:
     return cause
 
 
-def _numbers(cause: StoreError) -> Mapping[str, Any]:
+def _numbers(cause: BaseException) -> Mapping[str, Any]:
     """What a program needs to go on. Revisions are strings of digits, as everywhere in this API."""
     match cause:
         case InvalidArgument():
@@ -107,7 +123,3 @@ def _numbers(cause: StoreError) -> Mapping[str, Any]:
         case StaleRead():
             return {"requested": str(cause.wanted), "reached": str(cause.reached)}
     return {}
-
-
-def _reworded(error: GraphQLError, message: str) -> GraphQLError:
-    return GraphQLError(message, error.nodes, error.source, error.positions, error.path)

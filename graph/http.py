@@ -24,7 +24,7 @@ from strawberry.types.graphql import OperationType
 
 from graph.context import Context, Services
 from graph.encoding import encode_json
-from graph.errors import INTERNAL, encodable
+from graph.errors import INTERNAL, NO_OPERATION, encodable
 from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, accepts, response_type
 from graph.request_ids import request_id_of
 from graph.requests import BadRequest, read_operation
@@ -41,7 +41,6 @@ _log = logging.getLogger(__name__)
 class MeshGraphQL(GraphQL[Context, None]):
     """The endpoint. `page` is what a browser gets that comes without a query."""
 
-    websocket_adapter_class = SocketAdapter
     graphql_transport_ws_handler_class = TransportHandler
 
     def __init__(self, schema: Schema, services: Services, page: Callable[[], str], max_body_bytes: int) -> None:
@@ -51,7 +50,8 @@ class MeshGraphQL(GraphQL[Context, None]):
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
         )
-        self.max_body_bytes = max_body_bytes
+        self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
+        self._max_body_bytes = max_body_bytes
         self._services = services
         self._page = page
 
@@ -66,7 +66,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             response = _failure(request, bad)
         except ClientDisconnect:
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last line: whatever it is, it is logged and the client is answered
             request_id = request_id_of(request)
             _log.exception("request %s failed", request_id)
             message = f"Internal error; report request id {request_id}."
@@ -86,7 +86,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         accept = request.headers.get("accept")
         if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
             return HTMLResponse(self._page())
-        operation = await read_operation(request, self.max_body_bytes)
+        operation = await read_operation(request, self._max_body_bytes)
         context = Context.of(self._services, request_id_of(request))
         if accepts(accept, EVENT_STREAM):
             return await self._stream(request, operation, context)
@@ -100,9 +100,7 @@ class MeshGraphQL(GraphQL[Context, None]):
                 operation_extensions=operation.extensions,
             )
         except CannotGetOperationTypeError as error:
-            raise BadRequest(
-                HTTPStatus.BAD_REQUEST, "OPERATION_NOT_FOUND", error.as_http_error_reason()
-            ) from None
+            raise BadRequest(HTTPStatus.BAD_REQUEST, NO_OPERATION, error.as_http_error_reason()) from None
         except InvalidOperationTypeError as error:
             raise _wrong_transport(error.operation_type) from None
         return _result(result, response_type(accept))

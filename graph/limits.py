@@ -12,6 +12,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    InlineFragmentNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
@@ -71,14 +72,18 @@ class _Sizes:
         return size
 
     def _selection(self, selection: SelectionNode) -> _Size:
-        if isinstance(selection, FragmentSpreadNode):
-            inner = self._fragment(selection.name.value)
-            return _Size(inner.depth + 1, inner.aliases, inner.fields)
-        inner = self.of(selection.selection_set)
-        if not isinstance(selection, FieldNode):
-            return _Size(inner.depth + 1, inner.aliases, inner.fields)
-        alias = 0 if selection.alias is None else 1
-        return _Size(inner.depth + 1, inner.aliases + alias, inner.fields + 1)
+        match selection:
+            case FieldNode():
+                inner = self.of(selection.selection_set)
+                alias = 0 if selection.alias is None else 1
+                return _Size(inner.depth + 1, inner.aliases + alias, inner.fields + 1)
+            case InlineFragmentNode():
+                inner = self.of(selection.selection_set)
+            case FragmentSpreadNode():
+                inner = self._fragment(selection.name.value)
+            case _:
+                raise TypeError(f"no such selection: {selection.kind}")
+        return _Size(inner.depth + 1, inner.aliases, inner.fields)
 
     def _fragment(self, name: str) -> _Size:
         if name not in self._measured:

@@ -5,7 +5,14 @@ Left out or null means the same for all of them; `= null` on every line would on
 
 from collections.abc import Iterator
 
-from graphql import GraphQLArgument, GraphQLInputField, GraphQLInputObjectType, GraphQLObjectType, GraphQLSchema, Undefined
+from graphql import (
+    GraphQLArgument,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    Undefined,
+)
 
 
 def drop_null_defaults(schema: GraphQLSchema) -> None:

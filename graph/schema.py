@@ -3,8 +3,14 @@
 from collections.abc import AsyncGenerator
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
 
+from graph.context import Context
+from graph.documents import DocumentCache, ReadDocument
+from graph.errors import publish
+from graph.metrics import Measure, Metrics
 from graph.null_defaults import drop_null_defaults
 from graph.resolvers import changes as of_changes
 from graph.resolvers import history as of_history
@@ -32,7 +38,9 @@ class Query:
         resolver=of_shards.shard, graphql_type=Shard | None, description="One shard, or null if there is none."
     )
     shards = strawberry.field(
-        resolver=of_shards.shards, graphql_type=ShardConnection, description="Shards, ordered by namespace and shard id."
+        resolver=of_shards.shards,
+        graphql_type=ShardConnection,
+        description="Shards, ordered by namespace and shard id.",
     )
     shard_history = strawberry.field(
         resolver=of_history.shard_history,
@@ -102,7 +110,20 @@ class Subscription:
     )
 
 
-def build_schema() -> strawberry.Schema:
-    schema = strawberry.Schema(Query, Mutation, Subscription, config=StrawberryConfig(scalar_map=SCALARS))
-    drop_null_defaults(schema._schema)
+class MeshSchema(strawberry.Schema):
+    """A schema whose errors are fit to be read by clients, whatever transport they go out by."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        context = execution_context.context if execution_context else None
+        publish(errors, context.request_id if isinstance(context, Context) else "none")
+
+
+def build_schema(metrics: Metrics | None = None) -> MeshSchema:
+    """The schema, with a cache of its documents. Operations are counted where there is something to count into."""
+    extensions = [ReadDocument.through(DocumentCache())]
+    if metrics is not None:
+        extensions.append(Measure.into(metrics))
+    config = StrawberryConfig(scalar_map=SCALARS)
+    schema = MeshSchema(Query, Mutation, Subscription, extensions=extensions, config=config)
+    drop_null_defaults(schema._schema)  # noqa: SLF001 - Strawberry has no public way to the schema it builds
     return schema

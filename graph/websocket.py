@@ -7,7 +7,7 @@ with 4400; what only is a bad operation ends that operation with `error`, and th
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from graphql import GraphQLError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
@@ -26,6 +26,13 @@ _log = logging.getLogger(__name__)
 class SocketAdapter(ASGIWebSocketAdapter):
     """Frames in and out. Once the socket is closed, sending means WebSocketDisconnected and nothing worse."""
 
+    max_message_characters: ClassVar[int]
+
+    @classmethod
+    def limited_to(cls, characters: int) -> "type[SocketAdapter]":
+        """The adapter for messages of at most so many characters. Strawberry asks for a class, not for an instance."""
+        return type(cls.__name__, (cls,), {"max_message_characters": characters})
+
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002
         while self.ws.application_state is not WebSocketState.DISCONNECTED:
             try:
@@ -37,7 +44,7 @@ class SocketAdapter(ASGIWebSocketAdapter):
             text = frame.get("text")
             if text is None:
                 raise NonTextMessageReceived
-            if len(text) > self.view.max_body_bytes:  # type: ignore[attr-defined] - the view is MeshGraphQL
+            if len(text) > self.max_message_characters:
                 await self.close(_TOO_BIG, "Message too big")
                 return
             try:

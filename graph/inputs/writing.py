@@ -24,7 +24,7 @@ class ChangeInput:
     change_ticket: str | None = strawberry.field(default=None, description="The ticket. At most 1,024 characters.")
     actor: str | None = strawberry.field(
         default=None,
-        description="Who is responsible. Required while the server runs without authentication. At most 1,024 characters.",
+        description="Who is responsible. Required while the server has no authentication. At most 1,024 characters.",
     )
     metadata: JSON | None = strawberry.field(
         default=None, description="Anything to be kept with the change. At most 1,024 characters when written as JSON."

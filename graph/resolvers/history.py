@@ -35,7 +35,7 @@ async def shard_history(
     return Connection(found, _history_cursor_of, partial(reader.count, where))
 
 
-async def shard_diff(  # noqa: PLR0913 - a Relay connection has four arguments of its own
+async def shard_diff(
     info: Info,
     *,
     namespace: Annotated[

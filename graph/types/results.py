@@ -71,9 +71,7 @@ class StaleShard:
     expected: Revision = strawberry.field(
         name="expectedVersion", description="The version the request expected; 0 for a shard to be created."
     )
-    actual: Revision = strawberry.field(
-        name="actualVersion", description="The version it is at; 0 if it is not there."
-    )
+    actual: Revision = strawberry.field(name="actualVersion", description="The version it is at; 0 if it is not there.")
     current: Shard | None = strawberry.field(description="The shard as it is; null if it is not there.")
     last_change: Change | None = strawberry.field(description="Who changed it last, and why.")
 

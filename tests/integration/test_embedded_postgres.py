@@ -193,11 +193,13 @@ def test_a_process_id_that_now_belongs_to_another_program_does_not_prevent_a_sta
     assert not pid_file.exists()
     as_owner = owner.st_uid if os.geteuid() == 0 else None  # only a process of its own user can mislead PostgreSQL
     with subprocess.Popen(["/bin/sleep", "600"], cwd="/", user=as_owner) as another:
-        pid_file.write_text(left_behind.replace(str(server.postmaster_pid), str(another.pid), 1))
-        os.chown(pid_file, owner.st_uid, owner.st_gid)
-        with running(data_dir) as server:
-            assert ask(server, "SELECT 1") == 1
-        another.kill()
+        try:
+            pid_file.write_text(left_behind.replace(str(server.postmaster_pid), str(another.pid), 1))
+            os.chown(pid_file, owner.st_uid, owner.st_gid)
+            with running(data_dir) as server:
+                assert ask(server, "SELECT 1") == 1
+        finally:
+            another.kill()
 
 
 def test_an_interrupted_initdb_is_done_again(tmp_path: Path) -> None:

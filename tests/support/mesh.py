@@ -171,5 +171,3 @@ async def everything_backwards(
 def moment(change: Change) -> AsOf:
     """The store as it stood when the change had been committed."""
     return AsOf(time=change.committed_at)
-
-

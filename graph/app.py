@@ -1,0 +1,53 @@
+"""The ASGI application, assembled from services that are open already."""
+
+from http import HTTPStatus
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Lifespan
+
+from graph.context import Services
+from graph.graphiql import graphiql_page, graphiql_routes
+from graph.health import Health
+from graph.http import MeshGraphQL
+from graph.metrics import Metrics
+from graph.request_ids import RequestIds
+from graph.schema import build_schema
+
+MAX_BODY_BYTES: Final = 33_554_432
+
+
+def create_app(
+    services: Services, *, max_body_bytes: int = MAX_BODY_BYTES, lifespan: Lifespan[Starlette] | None = None
+) -> Starlette:
+    """The server for these services. It closes nothing: whoever opened them does.
+
+    `max_body_bytes` bounds the body of a request and a message on a socket.
+    """
+    metrics = Metrics()
+    endpoint = MeshGraphQL(build_schema(metrics), services, graphiql_page, max_body_bytes)
+    return Starlette(
+        routes=[
+            Route("/graphql", endpoint),
+            WebSocketRoute("/graphql", endpoint),
+            *graphiql_routes(),
+            *Health(services.store, services.feed, metrics).routes,
+        ],
+        middleware=[Middleware(RequestIds)],
+        exception_handlers={HTTPException: _in_json},
+        lifespan=lifespan,
+    )
+
+
+def _in_json(_request: Request, error: Exception) -> Response:
+    """No such path, or not with this method: in JSON, like every other answer."""
+    if not isinstance(error, HTTPException):
+        raise error
+    phrase = HTTPStatus(error.status_code).phrase
+    body = {"errors": [{"message": phrase, "extensions": {"code": phrase.upper().replace(" ", "_")}}]}
+    return JSONResponse(body, error.status_code, error.headers)

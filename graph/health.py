@@ -1,0 +1,65 @@
+"""Whether this process is up (/healthz), fit to serve (/readyz), and what it counts (/metrics)."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from graph.context import Feed
+from graph.metrics import Metrics
+from persistence.errors import StaleRead, StoreError
+from persistence.ports import Store, StreamHead
+
+_PATIENCE_SECONDS: Final = 2.0
+
+
+class Health:
+    def __init__(self, store: Store, feed: Feed, metrics: Metrics) -> None:
+        self._store = store
+        self._feed = feed
+        self._metrics = metrics
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        return (
+            Route("/healthz", self.alive),
+            Route("/readyz", self.ready),
+            Route("/metrics", self.exposed),
+        )
+
+    async def alive(self, _request: Request) -> Response:
+        """The event loop turns. Says nothing of the database: restarting this process would not mend that."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Response:
+        """The database answers, its head can be read, and the feed has got there."""
+        try:
+            head = await self._head()
+            await self._feed.wait_for(head.revision)
+        except (StoreError, TimeoutError) as error:
+            reason = "the feed has not caught up" if isinstance(error, StaleRead) else "the store cannot be read"
+            answer = {"status": "unavailable", "reason": reason, "detail": str(error) or "no answer in time"}
+            return JSONResponse(answer, HTTPStatus.SERVICE_UNAVAILABLE)
+        if self._feed.position.epoch != head.epoch:
+            answer = {"status": "unavailable", "reason": "the feed follows another stream"}
+            return JSONResponse(answer, HTTPStatus.SERVICE_UNAVAILABLE)
+        return JSONResponse({"status": "ok", "epoch": head.epoch, "revision": str(head.revision)})
+
+    async def exposed(self, _request: Request) -> Response:
+        seen = self._feed.position.revision
+        self._metrics.feed_revision.set(seen)
+        try:
+            self._metrics.feed_lag.set(max(0, (await self._head()).revision - seen))
+        except (StoreError, TimeoutError):
+            self._metrics.feed_lag.set(math.nan)
+        return Response(self._metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _head(self) -> StreamHead:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await self._store.stream.head()

@@ -1,0 +1,88 @@
+"""What Prometheus is told. One registry per app: two apps in a process do not count into each other."""
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from strawberry.extensions import SchemaExtension
+from strawberry.types.graphql import OperationType
+
+UNREADABLE: Final = "unreadable"
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Names and labels are listed in docs/operations.md."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.operations = Counter(
+            "omnirelay_operations",
+            "GraphQL operations ended, by type (query, mutation, subscription, unreadable) and outcome (ok, errors).",
+            ("type", "outcome"),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "omnirelay_operation_seconds",
+            "Time from reading an operation to its answer, without subscriptions.",
+            ("type",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.subscriptions = Gauge(
+            "omnirelay_subscriptions_open", "Subscriptions being served.", registry=self.registry
+        )
+        self.feed_revision = Gauge(
+            "omnirelay_feed_revision", "The newest revision this process has seen.", registry=self.registry
+        )
+        self.feed_lag = Gauge(
+            "omnirelay_feed_lag_revisions",
+            "Revisions committed that this process has not seen; NaN while the store cannot be read.",
+            registry=self.registry,
+        )
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class Measure(SchemaExtension):
+    """Counts and times operations. One per operation, as Strawberry wants it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._streaming = False
+
+    @staticmethod
+    def into(metrics: Metrics) -> Callable[[], SchemaExtension]:
+        return lambda: Measure(metrics)
+
+    def on_operation(self) -> Iterator[None]:
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            if self._streaming:
+                self._metrics.subscriptions.dec()
+            self._count(perf_counter() - started)
+
+    def on_execute(self) -> Iterator[None]:
+        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
+            self._streaming = True
+            self._metrics.subscriptions.inc()
+        yield
+
+    def _count(self, seconds: float) -> None:
+        kind = self._kind()
+        outcome = "errors" if self.execution_context.pre_execution_errors else "ok"
+        self._metrics.operations.labels(kind, outcome).inc()
+        if kind != OperationType.SUBSCRIPTION.value:
+            self._metrics.seconds.labels(kind).observe(seconds)
+
+    def _kind(self) -> str:
+        try:
+            return self.execution_context.operation_type.value
+        except RuntimeError:  # no document, or no operation of that name in it
+            return UNREADABLE

@@ -1,0 +1,202 @@
+"""History and changes: filters, pages in both directions, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+import pytest
+
+from persistence.paging import Page, PageRequest
+from persistence.queries import ChangeFilter, HistoryOrder, ShardHistoryFilter
+from persistence.records import Change, ChangeKind, DiffKind, ShardDiff
+from tests.support.mesh import BILLING, SEARCH, Mesh, because, everything, everything_backwards, new, patch
+
+ASCENDING, DESCENDING = HistoryOrder.REVISION_ASC, HistoryOrder.REVISION_DESC
+
+
+@dataclass(frozen=True)
+class Told:
+    """A store with a past, and all of it."""
+
+    mesh: Mesh
+    rows: Sequence[ShardDiff]
+    changes: Sequence[Change]
+
+
+@pytest.fixture
+async def told(mesh: Mesh) -> Told:
+    """Three actors, two namespaces, every kind of change."""
+    await mesh.configure(SEARCH, change=because("search", actor="architect"))
+    one, two = (await mesh.create(new("s1"), new("s2", "node-b"), change=because("a", change_ticket="CHG-1"))).shards
+    rebalance = because("b", actor="rebalancer", change_ticket="CHG-2")
+    (one,) = (await mesh.update(patch(one, owner_node_id="node-b"), change=rebalance)).shards
+    await mesh.create(new("s1", "node-c", namespace=SEARCH), new("s3", "node-c"), change=rebalance)
+    await mesh.delete(two, change=because("c", change_ticket="CHG-1"))
+    await mesh.configure(strategy="ring", expected=1, change=because("d", actor="architect", change_ticket="CHG-3"))
+    await mesh.update(patch(one, owner_node_id="node-a", leader_id="node-b"))
+    return Told(mesh, await mesh.history(), await mesh.changes())
+
+
+ROWS: Final[dict[str, tuple[ShardHistoryFilter, Callable[[ShardDiff], bool]]]] = {
+    "everything": (ShardHistoryFilter(), lambda _: True),
+    "namespace": (ShardHistoryFilter(namespace=SEARCH), lambda row: row.namespace == SEARCH),
+    "shard": (
+        ShardHistoryFilter(namespace=BILLING, shard_id="s1"),
+        lambda row: (row.namespace, row.shard_id) == (BILLING, "s1"),
+    ),
+    "owner before or after": (
+        ShardHistoryFilter(owner_node_id="node-b"),
+        lambda row: any(side and side.owner_node_id == "node-b" for side in (row.previous, row.current)),
+    ),
+    "kinds": (
+        ShardHistoryFilter(kinds=[DiffKind.CREATED, DiffKind.DELETED]),
+        lambda row: row.kind is not DiffKind.UPDATED,
+    ),
+    "actor": (ShardHistoryFilter(actor="rebalancer"), lambda row: row.change.actor == "rebalancer"),
+    "ticket": (ShardHistoryFilter(change_ticket="CHG-1"), lambda row: row.change.change_ticket == "CHG-1"),
+    "change": (ShardHistoryFilter(change_id=3), lambda row: row.change.id == 3),
+    "several at once": (
+        ShardHistoryFilter(namespace=BILLING, owner_node_id="node-b", actor="ops", kinds=[DiffKind.DELETED]),
+        lambda row: row.kind is DiffKind.DELETED,
+    ),
+}
+NO_ROWS: Final = (
+    ShardHistoryFilter(namespace="nowhere"),
+    ShardHistoryFilter(kinds=[]),
+    ShardHistoryFilter(change_id=1),
+    ShardHistoryFilter(change_id=2**40),
+)
+CHANGES: Final[dict[str, tuple[ChangeFilter, Callable[[Change], bool]]]] = {
+    "everything": (ChangeFilter(), lambda _: True),
+    "namespace": (ChangeFilter(namespace=SEARCH), lambda change: SEARCH in change.namespaces),
+    "actor": (ChangeFilter(actor="architect"), lambda change: change.actor == "architect"),
+    "ticket": (ChangeFilter(change_ticket="CHG-2"), lambda change: change.change_ticket == "CHG-2"),
+    "kinds": (
+        ChangeFilter(kinds=[ChangeKind.CREATE_SHARDS, ChangeKind.CONFIGURE_NAMESPACE]),
+        lambda change: change.kind in {ChangeKind.CREATE_SHARDS, ChangeKind.CONFIGURE_NAMESPACE},
+    ),
+    "several at once": (
+        ChangeFilter(namespace=SEARCH, actor="architect", kinds=[ChangeKind.CONFIGURE_NAMESPACE]),
+        lambda change: change.namespaces == (SEARCH,) and change.actor == "architect",
+    ),
+}
+NO_CHANGES: Final = (
+    ChangeFilter(namespace="nowhere"),
+    ChangeFilter(kinds=[]),
+    ChangeFilter(actor="OPS"),
+    ChangeFilter(change_ticket="CHG"),
+)
+
+
+async def rows_of(mesh: Mesh, where: ShardHistoryFilter, order: HistoryOrder, size: int = 500) -> list[ShardDiff]:
+    """All pages forward, which must be the same as all pages backward."""
+
+    async def fetch(request: PageRequest[int]) -> Page[ShardDiff]:
+        return await mesh.store.history.page(where, order, request)
+
+    forward = await everything(fetch, attrgetter("revision"), size=size)
+    assert await everything_backwards(fetch, attrgetter("revision"), size=size) == forward
+    return forward
+
+
+async def changes_of(mesh: Mesh, where: ChangeFilter, *, newest_first: bool, size: int = 500) -> list[Change]:
+    """All pages forward, which must be the same as all pages backward."""
+
+    async def fetch(request: PageRequest[int]) -> Page[Change]:
+        return await mesh.store.changes.page(where, request, newest_first=newest_first)
+
+    forward = await everything(fetch, attrgetter("id"), size=size)
+    assert await everything_backwards(fetch, attrgetter("id"), size=size) == forward
+    return forward
+
+
+@pytest.mark.parametrize(("where", "matches"), ROWS.values(), ids=ROWS)
+async def test_a_filter_selects_the_rows_it_describes(
+    told: Told, where: ShardHistoryFilter, matches: Callable[[ShardDiff], bool]
+) -> None:
+    selected = [row for row in told.rows if matches(row)]
+    assert selected
+    assert await rows_of(told.mesh, where, ASCENDING) == selected
+    assert await rows_of(told.mesh, where, DESCENDING) == selected[::-1]
+    assert await told.mesh.store.history.count(where) == len(selected)
+
+
+@pytest.mark.parametrize("where", NO_ROWS)
+async def test_a_filter_that_describes_no_row_selects_none(told: Told, where: ShardHistoryFilter) -> None:
+    assert await rows_of(told.mesh, where, ASCENDING) == []
+    assert await told.mesh.store.history.count(where) == 0
+
+
+@pytest.mark.parametrize(("where", "matches"), CHANGES.values(), ids=CHANGES)
+async def test_a_filter_selects_the_changes_it_describes(
+    told: Told, where: ChangeFilter, matches: Callable[[Change], bool]
+) -> None:
+    selected = [change for change in told.changes if matches(change)]
+    assert selected
+    assert await changes_of(told.mesh, where, newest_first=False) == selected
+    assert await changes_of(told.mesh, where, newest_first=True) == selected[::-1]
+    assert await told.mesh.store.changes.count(where) == len(selected)
+
+
+@pytest.mark.parametrize("where", NO_CHANGES)
+async def test_a_filter_that_describes_no_change_selects_none(told: Told, where: ChangeFilter) -> None:
+    assert await changes_of(told.mesh, where, newest_first=False) == []
+    assert await told.mesh.store.changes.count(where) == 0
+
+
+async def test_a_span_of_time_has_its_beginning_and_not_its_end(told: Told) -> None:
+    since, until = told.changes[3].committed_at, told.changes[5].committed_at
+    rows = [row for row in told.rows if since <= row.change.committed_at < until]
+    changes = [change for change in told.changes if since <= change.committed_at < until]
+    assert told.changes[3] in changes
+    assert told.changes[5] not in changes
+    assert await rows_of(told.mesh, ShardHistoryFilter(since=since, until=until), ASCENDING) == rows
+    assert await changes_of(told.mesh, ChangeFilter(since=since, until=until), newest_first=False) == changes
+    assert await told.mesh.store.changes.count(ChangeFilter(since=since)) == len(told.changes) - 3
+    assert await told.mesh.store.changes.count(ChangeFilter(until=until)) == 5
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("order", HistoryOrder)
+async def test_pages_cover_history_in_both_directions(told: Told, order: HistoryOrder, size: int) -> None:
+    expected = told.rows if order is ASCENDING else told.rows[::-1]
+    assert await rows_of(told.mesh, ShardHistoryFilter(), order, size) == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("newest_first", [False, True], ids=["oldest first", "newest first"])
+async def test_pages_cover_the_changes_in_both_directions(told: Told, size: int, *, newest_first: bool) -> None:
+    expected = told.changes[::-1] if newest_first else told.changes
+    assert await changes_of(told.mesh, ChangeFilter(), newest_first=newest_first, size=size) == expected
+
+
+@pytest.mark.parametrize(
+    ("order", "request_", "revisions", "has_previous", "has_next"),
+    [
+        (ASCENDING, PageRequest(2), [1, 2], False, True),
+        (ASCENDING, PageRequest(2, after=2), [3, 4], True, True),
+        (ASCENDING, PageRequest(9, after=2, before=5), [3, 4], True, False),
+        (ASCENDING, PageRequest(2, backward=True), [6, 7], True, False),
+        (ASCENDING, PageRequest(2, before=6, backward=True), [4, 5], True, True),
+        (DESCENDING, PageRequest(2), [7, 6], False, True),
+        (DESCENDING, PageRequest(2, after=6), [5, 4], True, True),
+        (DESCENDING, PageRequest(9, after=5, before=2), [4, 3], True, False),
+        (DESCENDING, PageRequest(2, backward=True), [2, 1], True, False),
+        (DESCENDING, PageRequest(2, before=3, backward=True), [5, 4], True, True),
+    ],
+)
+async def test_a_page_of_history_lies_between_its_cursors(
+    told: Told,
+    order: HistoryOrder,
+    request_: PageRequest[int],
+    revisions: list[int],
+    *,
+    has_previous: bool,
+    has_next: bool,
+) -> None:
+    page = await told.mesh.store.history.page(ShardHistoryFilter(), order, request_)
+    assert [row.revision for row in page.items] == revisions
+    assert (page.has_previous, page.has_next) == (has_previous, has_next)

@@ -1,0 +1,165 @@
+"""Units of work: all or nothing, one after the other, and out of the way of readers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from persistence.commands import Command, ConfigureNamespace, CreateShards, UpdateShards
+from persistence.decisions import WriteSet, decide
+from persistence.outcomes import VersionConflict
+from persistence.ports import Store, UnitOfWork
+from persistence.queries import ChangeFilter, ShardFilter
+from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, because, new, patch
+
+KEYED = because("once", idempotency_key="key-1")
+
+
+async def decided(unit: UnitOfWork, command: Command) -> WriteSet:
+    """What the writer would commit now."""
+    if command.change.idempotency_key is not None:
+        assert await unit.earlier(command.change.actor, command.change.idempotency_key) is None
+    configure = isinstance(command, ConfigureNamespace)
+    decision = decide(command, await unit.lock(command.namespaces, command.shard_keys, configure=configure))
+    assert isinstance(decision, WriteSet)
+    return decision
+
+
+async def everything_in(store: Store) -> tuple[object, ...]:
+    mesh = Mesh(store)
+    return await store.stream.head(), await mesh.table(), await mesh.history(), await mesh.changes()
+
+
+async def test_leaving_without_commit_leaves_no_trace(mesh: Mesh) -> None:
+    before = await everything_in(mesh.store)
+    async with mesh.store.unit_of_work() as unit:
+        await decided(unit, CreateShards([new("s1")], KEYED))
+    assert await everything_in(mesh.store) == before
+    outcome = await mesh.create(new("s1"), change=KEYED)
+    assert not outcome.replayed
+    assert (outcome.change.id, outcome.shards[0].version, outcome.shards[0].revision) == (2, 1, 1)
+
+
+async def test_an_error_leaves_no_trace_and_comes_through(mesh: Mesh) -> None:
+    before = await everything_in(mesh.store)
+
+    async def fail() -> None:
+        async with mesh.store.unit_of_work() as unit:
+            await decided(unit, CreateShards([new("s1")], KEYED))
+            raise LookupError("by the caller")
+
+    with pytest.raises(LookupError, match="by the caller"):
+        await fail()
+    assert await everything_in(mesh.store) == before
+    assert not (await mesh.create(new("s1"), change=KEYED)).replayed
+
+
+async def test_a_cancelled_writer_leaves_no_trace_and_no_lock(mesh: Mesh) -> None:
+    shard = await mesh.created("s1")
+    before = await everything_in(mesh.store)
+    inside = asyncio.Event()
+
+    async def hang() -> None:
+        async with mesh.store.unit_of_work() as unit:
+            await unit.lock([BILLING], [shard.key], configure=False)
+            inside.set()
+            await asyncio.get_running_loop().create_future()
+
+    task = asyncio.create_task(hang())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await everything_in(mesh.store) == before
+    assert (await mesh.updated(shard, leader_id="x")).version == 2
+
+
+async def test_what_is_not_committed_is_not_seen(mesh: Mesh) -> None:
+    shard = await mesh.created("s1")
+    before = await everything_in(mesh.store)
+    async with mesh.store.unit_of_work() as unit:
+        await unit.lock([BILLING], [shard.key], configure=False)
+        assert await everything_in(mesh.store) == before
+
+
+async def test_readers_do_not_wait_for_a_writer(mesh: Mesh) -> None:
+    shard = await mesh.created("s1")
+    async with mesh.store.unit_of_work() as unit:
+        await unit.lock([BILLING], [shard.key], configure=True)
+        found = await asyncio.wait_for(mesh.shard("s1"), timeout=20)
+        assert await asyncio.wait_for(mesh.store.namespaces.get(BILLING), timeout=20)
+    assert found == shard
+
+
+async def test_a_second_writer_of_a_shard_waits_for_the_first(mesh: Mesh) -> None:
+    shard = await mesh.created("s1")
+    async with mesh.store.unit_of_work() as unit:
+        write_set = await decided(unit, UpdateShards([patch(shard, owner_node_id="first")], CHANGE))
+        second = asyncio.create_task(mesh.execute(UpdateShards([patch(shard, owner_node_id="second")], CHANGE)))
+        for _ in range(10):  # round trips in which the second writer could pass us
+            await mesh.shard("s1")
+            await asyncio.sleep(0)
+        assert not second.done()
+        await unit.commit(write_set)
+    outcome = await second
+    assert isinstance(outcome, VersionConflict)
+    assert [(stale.expected, stale.actual) for stale in outcome.stale] == [(1, 2)]
+    assert len(await mesh.history()) == 2
+
+
+async def test_what_is_locked_is_what_there_is(mesh: Mesh) -> None:
+    one, two = (await mesh.create(new("s1"), new("s2"))).shards
+    await mesh.delete(two)
+    async with mesh.store.unit_of_work() as unit:
+        state = await unit.lock([BILLING, "nowhere"], [one.key, two.key, new("s3").key], configure=False)
+    assert state.namespaces == {BILLING: await mesh.namespace()}
+    assert state.shards == {one.key: one}
+    assert {key: tuple(stone) for key, stone in state.tombstones.items()} == {two.key: (2, 1)}
+
+
+async def test_the_last_change_of_a_shard_is_known_even_if_it_is_gone(mesh: Mesh) -> None:
+    created = await mesh.create(new("s1"), new("s2"))
+    one, two = created.shards
+    deleted = await mesh.delete(two)
+    async with mesh.store.unit_of_work() as unit:
+        changes = await unit.last_changes([one.key, two.key, new("s3").key])
+    assert changes == {one.key: created.change, two.key: deleted.change}
+
+
+async def test_the_last_configuration_is_the_newest_of_that_namespace(mesh: Mesh) -> None:
+    await mesh.configure(SEARCH)
+    second = await mesh.configure(SEARCH, strategy="ring", expected=1)
+    await mesh.create(new("s1", namespace=SEARCH))
+    await mesh.configure(strategy="ring", expected=1)
+    async with mesh.store.unit_of_work() as unit:
+        assert await unit.last_configuration(SEARCH) == second.change
+        assert await unit.last_configuration("nowhere") is None
+
+
+async def test_readers_may_be_used_at_once(mesh: Mesh) -> None:
+    """As the resolvers of one GraphQL request use them."""
+    shards = (await mesh.create(*(new(f"s{number}") for number in range(20)))).shards
+    await mesh.update(*(patch(shard, leader_id="x") for shard in shards))
+    store = mesh.store
+    reads = [
+        *(store.shards.get(shard.key) for shard in shards),
+        *(store.shards.count(ShardFilter(search=str(number))) for number in range(5)),
+        *(mesh.difference(0, revision) for revision in range(0, 41, 10)),
+        *(store.changes.count(ChangeFilter(actor="ops")) for _ in range(5)),
+        *(store.namespaces.get(BILLING) for _ in range(5)),
+        *(store.stream.after(revision, 5) for revision in range(5)),
+    ]
+    answers = await asyncio.gather(*reads)
+    assert len(answers) == 45
+    one_by_one = [await store.shards.get(shard.key) for shard in shards]
+    assert answers[:20] == one_by_one
+    assert [stamped.value.version for stamped in one_by_one if stamped.value] == [2] * 20
+
+
+async def test_committed_times_are_aware_and_never_go_back(mesh: Mesh) -> None:
+    for number in range(5):
+        await mesh.execute(CreateShards([new(f"s{number}")], CHANGE))
+    times = [change.committed_at for change in await mesh.changes()]
+    assert times == sorted(times)
+    assert {time.utcoffset() is None for time in times} == {False}

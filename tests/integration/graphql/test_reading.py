@@ -1,0 +1,345 @@
+"""Every query, against every store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from persistence.ports import Store
+from persistence.queries import ShardFilter
+from persistence.records import AsOf
+from tests.support.graphql_api import Api
+from tests.support.mesh import Mesh, because, new
+
+SHARD = """query ($id: String!, $asOf: AsOf, $atLeast: Revision) {
+  shard(namespace: "billing", shardId: $id, asOf: $asOf, atLeast: $atLeast) { %s }
+}"""
+SHARDS = """query ($filter: ShardFilter, $first: Int, $after: String, $last: Int, $before: String, $asOf: AsOf) {
+  shards(filter: $filter, first: $first, after: $after, last: $last, before: $before, asOf: $asOf) {
+    nodes { shardId }
+    edges { cursor node { shardId } }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    totalCount cursor revision
+  }
+}"""
+HISTORY = """query ($filter: ShardHistoryFilter, $orderBy: HistoryOrder, $first: Int, $after: String) {
+  shardHistory(filter: $filter, orderBy: $orderBy, first: $first, after: $after) {
+    nodes { revision kind shardId version changedFields
+            previous { ownerNodeId } current { ownerNodeId } change { actor reason } }
+    pageInfo { hasNextPage endCursor } totalCount
+  }
+}"""
+DIFF = """query ($namespace: String, $from: Revision!, $to: Revision, $first: Int, $after: String) {
+  shardDiff(namespace: $namespace, from: $from, to: $to, first: $first, after: $after) {
+    nodes { kind shardId previous { ownerNodeId } current { ownerNodeId } }
+    pageInfo { hasNextPage endCursor } totalCount revision cursor
+  }
+}"""
+CHANGES = """query ($filter: ChangeFilter, $orderBy: HistoryOrder, $first: Int, $after: String) {
+  changes(filter: $filter, orderBy: $orderBy, first: $first, after: $after) {
+    nodes { id kind actor reason changeTicket metadata namespaces firstRevision lastRevision shardCount hash
+            configuration { namespace previous current } }
+    pageInfo { hasNextPage endCursor } totalCount
+  }
+}"""
+
+
+def ids(connection: Any) -> list[str]:
+    return [node["shardId"] for node in connection["nodes"]]
+
+
+async def test_a_shard_is_shown_with_all_its_fields(api: Api, mesh: Mesh) -> None:
+    await mesh.create(
+        new("1", "node-a", leader_id="node-b", locality_hint="eu/eu-1", capacity_hint=2.5),
+        change=because("drain", change_ticket="CHG-1"),
+    )
+    fields = (
+        "namespace shardId strategy ownerNodeId leaderId capacityHint localityHint status pinned { by reason until }"
+        " changeTicket version ownerEpoch checksum revision createdAt updatedAt"
+    )
+    shard = await api.field(SHARD % fields, id="1")
+    record = await mesh.shard("1")
+    assert record is not None
+    written = record.created_at.replace(tzinfo=None).isoformat() + "Z"
+    assert shard == {
+        "namespace": "billing",
+        "shardId": "1",
+        "strategy": "rendezvous",
+        "ownerNodeId": "node-a",
+        "leaderId": "node-b",
+        "capacityHint": 2.5,
+        "localityHint": "eu/eu-1",
+        "status": "ACTIVE",
+        "pinned": None,
+        "changeTicket": "CHG-1",
+        "version": "1",
+        "ownerEpoch": "1",
+        "checksum": record.checksum,
+        "revision": "1",
+        "createdAt": written,
+        "updatedAt": written,
+    }
+
+
+async def test_a_shard_that_is_not_there_is_null(api: Api) -> None:
+    assert await api.field(SHARD % "version", id="1") is None
+
+
+async def test_a_shard_is_shown_as_of_a_revision_and_as_of_a_time(api: Api, mesh: Mesh) -> None:
+    before = await mesh.created("1", "node-a")
+    await mesh.updated(before, owner_node_id="node-b")
+    query = SHARD % "ownerNodeId"
+    assert await api.field(query, id="1", asOf={"revision": "0"}) is None
+    assert await api.field(query, id="1", asOf={"revision": 1}) == {"ownerNodeId": "node-a"}
+    assert await api.field(query, id="1", asOf={"revision": "2"}) == {"ownerNodeId": "node-b"}
+    assert await api.field(query, id="1", asOf={"time": before.updated_at.isoformat()}) == {"ownerNodeId": "node-a"}
+
+
+async def test_at_least_waits_for_the_callers_own_write(api: Api, mesh: Mesh) -> None:
+    shard = await mesh.created("1")
+    assert await api.field(SHARD % "revision", id="1", atLeast=shard.revision) == {"revision": "1"}
+
+
+async def test_at_least_a_revision_that_does_not_come_is_a_stale_read(api: Api) -> None:
+    error = await api.error(SHARD % "revision", id="1", atLeast="99")
+    assert (error["code"], error["requested"], error["reached"]) == ("STALE_READ", "99", "0")
+
+
+async def test_shards_are_paged_forwards_and_backwards(api: Api, mesh: Mesh) -> None:
+    await mesh.create(*(new(name) for name in "abcde"))
+    first = await api.field(SHARDS, first=2)
+    assert ids(first) == ["a", "b"]
+    assert first["totalCount"] == 5
+    assert first["pageInfo"] == {
+        "hasNextPage": True,
+        "hasPreviousPage": False,
+        "startCursor": first["edges"][0]["cursor"],
+        "endCursor": first["edges"][1]["cursor"],
+    }
+    second = await api.field(SHARDS, first=2, after=first["pageInfo"]["endCursor"])
+    assert ids(second) == ["c", "d"]
+    assert second["pageInfo"]["hasPreviousPage"] is True
+    back = await api.field(SHARDS, last=2, before=second["pageInfo"]["startCursor"])
+    assert ids(back) == ["a", "b"]
+    assert back["pageInfo"]["hasNextPage"] is True
+    assert ids(await api.field(SHARDS, last=1)) == ["e"]
+    assert ids(await api.field(SHARDS)) == list("abcde")
+
+
+async def test_an_empty_page_has_no_cursors_of_items(api: Api) -> None:
+    page = await api.field(SHARDS)
+    assert (page["nodes"], page["edges"], page["totalCount"], page["revision"]) == ([], [], 0, "0")
+    assert page["pageInfo"] == {
+        "hasNextPage": False,
+        "hasPreviousPage": False,
+        "startCursor": None,
+        "endCursor": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({}, ["1", "12", "2"]),
+        ({"namespace": "billing"}, ["1", "12", "2"]),
+        ({"namespace": "nobody"}, []),
+        ({"ownerNodeIds": ["node-b", "node-c"]}, ["12", "2"]),
+        ({"ownerNodeIds": []}, ["1", "12", "2"]),
+        ({"ownerNodeIds": None, "search": None}, ["1", "12", "2"]),
+        ({"shardIds": ["1", "9"]}, ["1"]),
+        ({"leaderIds": ["leader"]}, ["2"]),
+        ({"statuses": ["PAUSED"]}, ["2"]),
+        ({"strategies": ["rendezvous"]}, ["1", "12", "2"]),
+        ({"search": "1"}, ["1", "12"]),
+        ({"search": "1", "ownerNodeIds": ["node-b"]}, ["12"]),
+        ({"changeTicket": "CHG-1"}, []),
+    ],
+)
+async def test_a_filter_restricts_what_is_listed_and_counted(
+    api: Api, mesh: Mesh, where: dict[str, Any], expected: list[str]
+) -> None:
+    shard = await mesh.created("2", "node-b", leader_id="leader")
+    await mesh.create(new("1", "node-a"), new("12", "node-c" if "x" in where else "node-b"))
+    await mesh.updated(shard, status="PAUSED")
+    page = await api.field(SHARDS, filter=where)
+    assert ids(page) == expected
+    assert page["totalCount"] == len(expected)
+
+
+async def test_shards_are_listed_as_of_the_past(api: Api, mesh: Mesh) -> None:
+    await mesh.created("1")
+    await mesh.created("2")
+    page = await api.field(SHARDS, asOf={"revision": "1"})
+    assert (ids(page), page["totalCount"], page["revision"]) == (["1"], 1, "1")
+
+
+async def test_nothing_is_counted_unless_the_count_is_selected(
+    api: Api, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[ShardFilter] = []
+
+    async def count(where: ShardFilter, as_of: AsOf | None = None) -> int:  # noqa: ARG001 - the port's signature
+        counts.append(where)
+        return 7
+
+    monkeypatch.setattr(type(store.shards), "count", staticmethod(count))
+    await api.data("{ shards { nodes { shardId } pageInfo { hasNextPage } } }")
+    assert counts == []
+    assert await api.field("{ shards { totalCount } }") == {"totalCount": 7}
+    assert len(counts) == 1
+
+
+async def test_history_tells_who_changed_what(api: Api, mesh: Mesh) -> None:
+    shard = await mesh.created("1", "node-a")
+    await mesh.updated(shard, owner_node_id="node-b")
+    page = await api.field(HISTORY)
+    assert page["totalCount"] == 2
+    assert page["nodes"] == [
+        {
+            "revision": "2",
+            "kind": "UPDATED",
+            "shardId": "1",
+            "version": "2",
+            "changedFields": ["ownerNodeId"],
+            "previous": {"ownerNodeId": "node-a"},
+            "current": {"ownerNodeId": "node-b"},
+            "change": {"actor": "ops", "reason": "a test asks for it"},
+        },
+        {
+            "revision": "1",
+            "kind": "CREATED",
+            "shardId": "1",
+            "version": "1",
+            "changedFields": [],
+            "previous": None,
+            "current": {"ownerNodeId": "node-a"},
+            "change": {"actor": "ops", "reason": "a test asks for it"},
+        },
+    ]
+
+
+async def test_history_is_paged_in_either_order(api: Api, mesh: Mesh) -> None:
+    for name in "abc":
+        await mesh.created(name)
+    for order, expected in (("REVISION_ASC", "abc"), ("REVISION_DESC", "cba"), (None, "cba")):
+        first = await api.field(HISTORY, orderBy=order, first=2)
+        assert ids(first) == list(expected[:2])
+        rest = await api.field(HISTORY, orderBy=order, first=2, after=first["pageInfo"]["endCursor"])
+        assert ids(rest) == list(expected[2:])
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"namespace": "billing", "shardId": "a"}, ["a", "a"]),
+        ({"ownerNodeId": "node-b"}, ["a"]),
+        ({"kinds": ["CREATED"]}, ["b", "a"]),
+        ({"kinds": []}, ["a", "b", "a"]),
+        ({"actor": "alice"}, ["a"]),
+        ({"changeTicket": "CHG-7"}, ["a"]),
+        ({"changeId": "2"}, ["a"]),
+        ({"until": "2000-01-01T00:00:00Z"}, []),
+        ({"since": "2000-01-01T00:00:00+01:00"}, ["a", "b", "a"]),
+    ],
+)
+async def test_history_can_be_restricted(api: Api, mesh: Mesh, where: dict[str, Any], expected: list[str]) -> None:
+    shard = await mesh.created("a")
+    await mesh.created("b")
+    change = because("move", actor="alice", change_ticket="CHG-7")
+    from persistence.commands import ShardPatch  # noqa: PLC0415
+
+    await mesh.update(ShardPatch("billing", "a", shard.version, owner_node_id="node-b"), change=change)
+    page = await api.field(HISTORY, filter=where)
+    assert ids(page) == expected
+    assert page["totalCount"] == len(expected)
+
+
+async def test_a_difference_is_net_and_keeps_its_end_from_page_to_page(api: Api, mesh: Mesh) -> None:
+    a = await mesh.created("a", "node-1")
+    await mesh.created("b", "node-1")
+    a = await mesh.updated(a, owner_node_id="node-2")
+    await mesh.updated(a, owner_node_id="node-3")
+    page = await api.field(DIFF, **{"from": "0"}, first=1)
+    assert page["nodes"] == [
+        {"kind": "CREATED", "shardId": "a", "previous": None, "current": {"ownerNodeId": "node-3"}}
+    ]
+    assert (page["totalCount"], page["revision"]) == (2, "4")
+    await mesh.created("c")
+    rest = await api.field(DIFF, **{"from": "0"}, first=5, after=page["pageInfo"]["endCursor"])
+    assert (ids(rest), rest["revision"], rest["pageInfo"]["hasNextPage"]) == (["b"], "4", False)
+    back = await api.field(DIFF, **{"from": "4"}, to="1", namespace="billing")
+    assert [(node["kind"], node["shardId"]) for node in back["nodes"]] == [("UPDATED", "a"), ("DELETED", "b")]
+
+
+async def test_changes_are_listed_newest_first(api: Api, mesh: Mesh) -> None:
+    await mesh.create(
+        new("1"), change=because("drain", actor="alice", change_ticket="CHG-1", metadata={"run": [1, None]})
+    )
+    page = await api.field(CHANGES)
+    assert page["totalCount"] == 2
+    newest, oldest = page["nodes"]
+    assert len(newest.pop("hash")) == len(oldest.pop("hash")) == 64
+    assert newest == {
+        "id": "2",
+        "kind": "CREATE_SHARDS",
+        "actor": "alice",
+        "reason": "drain",
+        "changeTicket": "CHG-1",
+        "metadata": {"run": [1, None]},
+        "namespaces": ["billing"],
+        "firstRevision": "1",
+        "lastRevision": "1",
+        "shardCount": 1,
+        "configuration": None,
+    }
+    assert (oldest["kind"], oldest["firstRevision"], oldest["shardCount"]) == ("CONFIGURE_NAMESPACE", None, 0)
+    assert oldest["configuration"]["previous"] is None
+    assert oldest["configuration"]["current"]["strategy"] == "rendezvous"
+
+
+async def test_changes_are_paged_and_restricted(api: Api, mesh: Mesh) -> None:
+    await mesh.create(new("1"), change=because("drain", actor="alice"))
+    first = await api.field(CHANGES, first=1, orderBy="REVISION_ASC")
+    assert [change["id"] for change in first["nodes"]] == ["1"]
+    rest = await api.field(CHANGES, first=1, orderBy="REVISION_ASC", after=first["pageInfo"]["endCursor"])
+    assert [change["id"] for change in rest["nodes"]] == ["2"]
+    found = await api.field(CHANGES, filter={"actor": "alice", "kinds": ["CREATE_SHARDS"], "namespace": "billing"})
+    assert [change["id"] for change in found["nodes"]] == ["2"]
+    assert (await api.field(CHANGES, filter={"actor": "bob"}))["totalCount"] == 0
+
+
+async def test_namespaces_are_listed_by_name_and_shown_one_by_one(api: Api, mesh: Mesh) -> None:
+    await mesh.configure("audit", strategy="ring", parameters={"virtualNodes": 8})
+    await mesh.created("1")
+    page = await api.field("{ namespaces(first: 1) { nodes { name } totalCount pageInfo { endCursor } } }")
+    assert (page["nodes"], page["totalCount"]) == ([{"name": "audit"}], 2)
+    query = "query ($after: String) { namespaces(after: $after) { edges { node { name } } } }"
+    rest = await api.field(query, after=page["pageInfo"]["endCursor"])
+    assert rest["edges"] == [{"node": {"name": "billing"}}]
+    fields = "name strategy strategyParameters algorithmVersion version shardCount revision"
+    assert await api.field('{ namespace(name: "audit") { %s } }' % fields) == {
+        "name": "audit",
+        "strategy": "ring",
+        "strategyParameters": {"virtualNodes": 8},
+        "algorithmVersion": 1,
+        "version": "1",
+        "shardCount": 0,
+        "revision": "0",
+    }
+    billing = await mesh.namespace()
+    assert await api.field('{ namespace(name: "billing") { shardCount revision digest parametersDigest } }') == {
+        "shardCount": 1,
+        "revision": "1",
+        "digest": billing.digest,
+        "parametersDigest": billing.parameters_digest,
+    }
+    assert await api.field('{ namespace(name: "nobody") { name } }') is None
+
+
+async def test_the_head_names_the_stream_and_how_far_it_is(api: Api, mesh: Mesh) -> None:
+    await mesh.created("1")
+    head = await api.field("{ head { cursor epoch revision oldestRevision } }")
+    now = await mesh.store.stream.head()
+    assert (head["epoch"], head["revision"], head["oldestRevision"]) == (now.epoch, "1", "0")
+    assert head["cursor"] == (await api.field(SHARDS))["cursor"]

@@ -1,0 +1,64 @@
+"""The API as tests use it: through the whole application, without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from graph.context import Feed
+from persistence.ports import Store
+from persistence.write import Writer
+
+GRAPHQL_RESPONSE = "application/graphql-response+json"
+
+
+@dataclass(frozen=True)
+class TestServices:
+    """What the composition root opens, around any store."""
+
+    __test__ = False
+
+    store: Store
+    writer: Writer
+    feed: Feed
+
+
+class Api:
+    """A client of one application."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+
+    async def post(self, query: str, variables: Mapping[str, Any] | None = None, **headers: str) -> httpx.Response:
+        body = {"query": query, "variables": variables}
+        return await self.http.post("/graphql", json=body, headers={"accept": GRAPHQL_RESPONSE, **headers})
+
+    async def data(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of an operation that must succeed."""
+        answer = (await self.post(query, variables)).json()
+        assert "errors" not in answer, answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def field(self, query: str, **variables: Any) -> Any:
+        """The one field of an operation that must succeed."""
+        (value,) = (await self.data(query, **variables)).values()
+        return value
+
+    async def error(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The one error of an operation that must fail, with its code at hand."""
+        answer = (await self.post(query, variables)).json()
+        (error,) = answer["errors"]
+        return {"message": error["message"], "path": error.get("path"), **error["extensions"]}
+
+
+@asynccontextmanager
+async def api_of(app: Starlette) -> AsyncIterator[Api]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://mesh") as http:
+        yield Api(http)

@@ -1,0 +1,37 @@
+"""An application behind a real server, for what a transport in memory cannot show: sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+
+@asynccontextmanager
+async def serving(app: Starlette) -> AsyncIterator[str]:
+    """`127.0.0.1:port` of a server in this event loop."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(
+            app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=5
+        )
+        server = uvicorn.Server(config)
+        started = asyncio.Event()
+        startup = server.startup
+
+        async def announced(sockets: list[socket.socket] | None = None) -> None:
+            await startup(sockets)
+            started.set()
+
+        server.startup = announced  # type: ignore[method-assign] # uvicorn has no other sign that it listens
+        task = asyncio.create_task(server._serve([listener]))  # noqa: SLF001 - `serve` would take over the signals
+        try:
+            await asyncio.wait_for(started.wait(), 10)
+            host, port = listener.getsockname()
+            yield f"{host}:{port}"
+        finally:
+            server.should_exit = True
+            await task
