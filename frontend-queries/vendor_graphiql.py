@@ -1,9 +1,10 @@
-"""Fetch the built files of GraphiQL and write them, unmodified, to graph/graphiql_assets/vendor (`make vendor-graphiql`).
+"""Fetch the built files of GraphiQL and write them, unmodified, to graph/graphiql_assets/vendor.
 
-Needs npm. Operators' networks are closed, so the server brings these files along instead of pointing at a CDN. Their
-versions are decided here and nowhere else; SOURCES.json records what came of it, for the tests and for reviewers.
-GraphiQL 3 is the last major whose package has a file for browsers in it (4 and later expect a bundler). That file
-contains graphql-ws, so subscriptions need nothing else. The explorer is the release for its @graphiql/react 0.28.
+`make vendor-graphiql` runs it; it needs npm. Operators' networks are closed, so the server brings these files along
+instead of pointing at a CDN. Their versions are decided here and nowhere else; SOURCES.json records what came of it,
+for the tests and for reviewers. GraphiQL 3 is the last major whose package has a file for browsers in it (4 and later
+expect a bundler). That file contains graphql-ws, so subscriptions need nothing else. The explorer is the release made
+for its @graphiql/react 0.28.
 """  # noqa: INP001 - a script, in a folder that is no package
 
 import hashlib

@@ -92,10 +92,12 @@ class NamespaceVersionConflict(Refusal):
 
     message = strawberry.field(resolver=refusals.stale_namespace, description="What is stale, in a sentence.")
     name: str = strawberry.field(description="The namespace.")
-    expected_version: Revision = strawberry.field(
-        description="The version the request expected; 0 for a new namespace."
+    expected: Revision = strawberry.field(
+        name="expectedVersion", description="The version the request expected; 0 for a new namespace."
     )
-    actual_version: Revision = strawberry.field(description="The version it is at; 0 if there is no such namespace.")
+    actual: Revision = strawberry.field(
+        name="actualVersion", description="The version it is at; 0 if there is no such namespace."
+    )
     current: Namespace | None = strawberry.field(description="The namespace as it is; null if there is none.")
     last_change: Change | None = strawberry.field(description="Who configured it last, and why.")
 

@@ -246,7 +246,6 @@ def upgrade() -> None:
             name=op.f("ck_shards_pin_complete"),
         ),
         sa.CheckConstraint("owner_epoch BETWEEN 1 AND version", name=op.f("ck_shards_owner_epoch_range")),
-        sa.CheckConstraint("version >= 1", name=op.f("ck_shards_version_positive")),
         sa.ForeignKeyConstraint(["namespace"], ["namespaces.name"], name=op.f("fk_shards_namespace_namespaces")),
         sa.PrimaryKeyConstraint("namespace", "shard_id", name=op.f("pk_shards")),
     )

@@ -81,8 +81,10 @@ class LiveFeed:
             except Exception:  # noqa: BLE001 - see above; it is logged with its traceback
                 _log.exception("the change feed met something it should not have; trying again")
                 self._interrupted = True
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets a hint, and this task never ends.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._signal.wait(), self._limits.poll_seconds)
+                async with asyncio.timeout(self._limits.poll_seconds):
+                    await self._signal.wait()
 
     async def wait_for(self, revision: int) -> None:
         try:
@@ -139,7 +141,8 @@ class LiveFeed:
 
     async def _read(self, revision: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
         # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
-        return await asyncio.wait_for(self._stream.after(revision, self._limits.page), self._limits.read_seconds)
+        async with asyncio.timeout(self._limits.read_seconds):
+            return await self._stream.after(revision, self._limits.page)
 
     def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
@@ -172,7 +175,8 @@ class LiveFeed:
     async def _pause(moved: asyncio.Event, seconds: float) -> None:
         """Until the feed moves on, or `seconds` have passed."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(moved.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await moved.wait()
 
 
 @asynccontextmanager

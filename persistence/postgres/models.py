@@ -142,7 +142,6 @@ class ShardRow(Base):
             name="pin_complete",
         ),
         _text("change_ticket"),
-        CheckConstraint("version >= 1", name="version_positive"),
         CheckConstraint("owner_epoch BETWEEN 1 AND version", name="owner_epoch_range"),
         CheckConstraint("checksum ~ '^[0-9a-f]{32}$'", name="checksum_format"),
         Index(None, "owner_node_id"),

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 
 from graph.context import Feed
 from persistence.ports import Store
 from persistence.write import Writer
 
+ON_EVERY_STORE = pytest.mark.parametrize("backend_url", ["memory", "postgres"], indirect=True)
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
 

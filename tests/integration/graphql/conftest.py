@@ -20,9 +20,11 @@ from tests.support.mesh import Mesh
 IMPATIENT = FeedLimits(catch_up_seconds=0.2, bookmark_seconds=0.2)
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture
 def backend_url(request: pytest.FixtureRequest) -> str | None:
-    url: str | None = request.getfixturevalue("database_url") if request.param == "postgres" else None
+    """In memory, unless a module is marked `ON_EVERY_STORE`."""
+    backend = getattr(request, "param", "memory")
+    url: str | None = request.getfixturevalue("database_url") if backend == "postgres" else None
     return url
 
 

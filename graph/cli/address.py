@@ -1,0 +1,46 @@
+"""Where a server is."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import click
+
+_SOCKETS: Final = {"http": "ws", "https": "wss"}
+_PATH: Final = "/graphql"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go."""
+
+    url: str
+    graphql: str
+    socket: str
+
+
+def read_address(url: str) -> Address:
+    """Raises ValueError with a sentence unless `url` is one of http or https with a host."""
+    example = "write for example http://127.0.0.1:8080"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _SOCKETS and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise ValueError(f"{url!r} is not an address ({error}): {example}") from None
+    if not usable:
+        raise ValueError(f"{url!r} is not the address of a server: {example}")
+    path = parts.path.rstrip("/")
+    if not path.endswith(_PATH):
+        path += _PATH
+    graphql = SplitResult(parts.scheme, parts.netloc, path, "", "")
+    return Address(url, graphql.geturl(), graphql._replace(scheme=_SOCKETS[parts.scheme]).geturl())
+
+
+class AddressParameter(click.ParamType[Address, object]):
+    name = "url"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        try:
+            return value if isinstance(value, Address) else read_address(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)

@@ -1,0 +1,42 @@
+"""What a command fails with when GraphQL answers with errors: each code of the API has an exit code and advice."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from graph.cli.exits import Exit, Failure
+
+_ANOTHER_VERSION: Final = "This program and the server are of different versions: update the older one."
+_LIST_AGAIN: Final = (
+    "Read the table again (omnirelay mesh shards list --json) and go on from the cursor that comes with it."
+)
+
+_MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
+    "INVALID_ARGUMENT": (Exit.INVALID, ()),
+    "BAD_CURSOR": (Exit.INVALID, ()),
+    "BAD_USER_INPUT": (Exit.INVALID, ()),
+    "PAYLOAD_TOO_LARGE": (Exit.INVALID, ["Send less at once (import: --batch-size)."]),
+    "COMPACTED": (Exit.POSITION, [_LIST_AGAIN]),
+    "EPOCH_MISMATCH": (Exit.POSITION, [_LIST_AGAIN]),
+    "FUTURE_CURSOR": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
+    "STALE_READ": (Exit.UNAVAILABLE, ()),
+    "TRANSIENT_CONFLICT": (Exit.UNAVAILABLE, ()),
+    "UNAVAILABLE": (Exit.UNAVAILABLE, ()),
+    "GRAPHQL_PARSE_FAILED": (Exit.INTERNAL, [_ANOTHER_VERSION]),
+    "GRAPHQL_VALIDATION_FAILED": (Exit.INTERNAL, [_ANOTHER_VERSION]),
+    "OPERATION_NOT_FOUND": (Exit.INTERNAL, [_ANOTHER_VERSION]),
+}
+
+
+def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:
+    """The failure that the first of GraphQL's errors stands for; what else is wrong is in its advice."""
+    first, *rest = errors
+    code = (first.get("extensions") or {}).get("code")
+    exit_code, advice = _MEANINGS.get(str(code), (Exit.INTERNAL, ()))
+    more = [str(error.get("message")) for error in rest]
+    return Failure(exit_code, _sentence(first, code), [*more, *advice])
+
+
+def _sentence(error: Mapping[str, Any], code: object) -> str:
+    message = str(error.get("message") or "The server failed without saying why.")
+    named = f"{code}: " if _MEANINGS.get(str(code), (None,))[0] is Exit.POSITION else ""
+    return named + message

@@ -1,0 +1,103 @@
+"""Moments of the past, as an operator writes them: a revision, a time, so many revisions or so long ago."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import click
+
+from graph.cli.exits import Exit, Failure
+from graph.cli.output import Json
+from persistence.fields import MAX_COUNTER, shown
+
+_REVISION: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_REVISIONS_AGO: Final = re.compile(r"-([1-9][0-9]{0,18})")
+_AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionsAgo:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """`at` is aware; written for the API in UTC."""
+
+    at: datetime
+
+    def __str__(self) -> str:
+        return self.at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def as_of(moment: Revision | RevisionsAgo | Time, head: Callable[[], int]) -> Json:
+    """The moment as GraphQL's `AsOf`. `head` is asked for the newest revision, if that is needed."""
+    match moment:
+        case Revision(number):
+            return {"revision": str(number)}
+        case Time():
+            return {"time": str(moment)}
+        case RevisionsAgo(count):
+            newest = head()
+            if count > newest:
+                raise Failure(Exit.INVALID, f"-{count} is before the beginning: there are {newest:,} revisions.")
+            return {"revision": str(newest - count)}
+
+
+def read_time(text: str, now: datetime) -> Time:
+    """A time with its offset, or an age such as 15m. Raises ValueError with a sentence for anything else."""
+    try:
+        if age := _AGO.fullmatch(text):
+            return Time(now - timedelta(**{_UNITS[age[2]]: int(age[1])}))
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{shown(text)} is not a time: write for example 2026-01-31T09:30:00Z, or 15m, 2h, 3d for so long ago"
+        ) from None
+    if time.tzinfo is None:
+        raise ValueError(
+            f"{shown(text)} has no time zone: write for example {time.isoformat()}Z for UTC, or an offset such as +01:00"
+        )
+    return Time(time)
+
+
+def read_moment(text: str, now: datetime) -> Revision | RevisionsAgo | Time:
+    """Raises ValueError with a sentence."""
+    if _REVISION.fullmatch(text):
+        if int(text) > MAX_COUNTER:
+            raise ValueError(f"{text} is no revision: they end at {MAX_COUNTER}")
+        return Revision(int(text))
+    if ago := _REVISIONS_AGO.fullmatch(text):
+        return RevisionsAgo(int(ago[1]))
+    try:
+        return read_time(text, now)
+    except ValueError as error:
+        raise ValueError(f"{error}; or give a revision, or -N for N revisions ago") from None
+
+
+class TimeParameter(click.ParamType[object, object]):
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        try:
+            return self.read(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+    def read(self, text: str) -> object:
+        return read_time(text, datetime.now(UTC))
+
+
+class MomentParameter(TimeParameter):
+    name = "moment"
+
+    def read(self, text: str) -> object:
+        return read_moment(text, datetime.now(UTC))

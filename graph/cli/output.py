@@ -1,0 +1,17 @@
+"""Data for programs on stdout, words for people on stderr."""
+
+import json
+from typing import Any, TypeAlias
+
+import click
+
+Json: TypeAlias = dict[str, Any]
+
+
+def print_json(document: object) -> None:
+    """A line of JSON Lines, or the one document there is. Flushed: whoever reads it may be waiting for it."""
+    click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def tell(message: str) -> None:
+    click.echo(message, err=True)

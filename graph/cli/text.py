@@ -1,0 +1,36 @@
+"""Text from the store as it may stand on a terminal."""
+
+from datetime import datetime
+from typing import Final
+
+NOTHING: Final = "-"
+
+
+def shown(value: object) -> str:
+    """One line, whatever it is: free text may hold line breaks and escape sequences, and a terminal obeys those."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def shown_time(value: str | None) -> str:
+    """A time of the API, to the second: 2026-01-31T09:30:00Z."""
+    if value is None:
+        return NOTHING
+    return datetime.fromisoformat(value).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+
+
+def listed(values: list[str], limit: int = 3) -> str:
+    """The first few, and how many more there are."""
+    rest = len(values) - limit
+    return ", ".join(values[:limit]) + (f" (and {rest:,} more)" if rest > 0 else "")
+
+
+def counted(number: int, thing: str) -> str:
+    """1 shard, 2 shards."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

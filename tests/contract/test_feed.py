@@ -1,0 +1,211 @@
+"""Following the stream: exactly what comes after a position, or a refusal that says why not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from persistence.errors import Compacted, EpochMismatch, FutureCursor, StaleRead
+from persistence.feed import LiveFeed, live_feed
+from persistence.feed.live import FeedLimits
+from persistence.paging import PageRequest
+from persistence.ports import DiffBatch, DiffFilter, Store
+from persistence.queries import ShardFilter
+from persistence.records import DiffKind, Shard, ShardKey, StreamPosition
+from tests.contract.conftest import Backend
+from tests.support.mesh import SEARCH, Mesh, new
+
+EVERYTHING = DiffFilter()
+
+
+class Subscriber:
+    """One subscription, read batch by batch."""
+
+    def __init__(self, batches: AsyncIterator[DiffBatch]) -> None:
+        self._batches = batches
+        self.position: StreamPosition | None = None
+
+    async def batch(self) -> DiffBatch:
+        batch = await anext(self._batches)
+        self.position = batch.position
+        return batch
+
+    async def revisions(self, count: int) -> list[int]:
+        """At least the next `count` revisions."""
+        heard: list[int] = []
+        while len(heard) < count:
+            heard += [diff.revision for diff in (await self.batch()).diffs]
+        return heard
+
+
+@asynccontextmanager
+async def following(
+    feed: LiveFeed, after: StreamPosition | None = None, where: DiffFilter = EVERYTHING
+) -> AsyncIterator[Subscriber]:
+    async with aclosing(feed.follow(after, where)) as batches:
+        yield Subscriber(batches)
+
+
+@asynccontextmanager
+async def feed_of(store: Store, **limits: float) -> AsyncIterator[LiveFeed]:
+    # Patient by default: a busy machine is no reason to fail.
+    chosen: dict[str, Any] = {"catch_up_seconds": 30.0, **limits}
+    async with live_feed(store.stream, store.signal, FeedLimits(**chosen)) as feed:
+        yield feed
+
+
+async def test_without_a_position_it_begins_with_a_bookmark_at_the_head(mesh: Mesh) -> None:
+    created = await mesh.create(new("a"), new("b"))
+    async with feed_of(mesh.store) as feed, following(feed) as subscriber:
+        first = await subscriber.batch()
+        assert first == DiffBatch(created.position, [], caught_up=True)
+        await mesh.create(new("c"))
+        (diff,) = (await subscriber.batch()).diffs
+        assert (diff.revision, diff.shard_id, diff.kind) == (3, "c", DiffKind.CREATED)
+
+
+async def test_after_a_position_comes_exactly_what_followed_it(mesh: Mesh) -> None:
+    first = await mesh.create(new("a"))
+    await mesh.create(new("b"), new("c"))
+    async with feed_of(mesh.store) as feed, following(feed, first.position) as subscriber:
+        assert await subscriber.revisions(2) == [2, 3]
+        await mesh.create(new("d"))
+        assert await subscriber.revisions(1) == [4]
+
+
+async def test_a_diff_carries_the_shard_before_and_after_and_the_change(mesh: Mesh) -> None:
+    before = await mesh.created("a", "node-a")
+    async with feed_of(mesh.store) as feed, following(feed) as subscriber:
+        await subscriber.batch()
+        after = await mesh.updated(before, owner_node_id="node-b")
+        (diff,) = (await subscriber.batch()).diffs
+        assert (diff.previous, diff.current, diff.changed_fields) == (before, after, ("ownerNodeId",))
+        assert diff.change == (await mesh.changes())[-1]
+
+
+async def test_listing_and_then_following_the_lists_position_leaves_no_gap_and_no_duplicate(mesh: Mesh) -> None:
+    writing = asyncio.create_task(_create_one_by_one(mesh, 60))
+    async with feed_of(mesh.store) as feed:
+        await feed.wait_for(20)
+        page = await mesh.store.shards.page(ShardFilter(), PageRequest(500))
+        table = {shard.key: shard for shard in page.value.items}
+        async with following(feed, page.position) as subscriber:
+            await writing
+            while (batch := await subscriber.batch()).position.revision < 60:
+                _apply(table, batch)
+            _apply(table, batch)
+    assert table == await mesh.table()
+
+
+async def test_a_subscriber_that_is_behind_the_ring_is_served_from_history(mesh: Mesh) -> None:
+    start = (await mesh.store.stream.head()).position
+    async with feed_of(mesh.store, ring=5, page=4) as feed, following(feed, start) as subscriber:
+        await mesh.create(*(new(f"s{number:02}") for number in range(30)))
+        assert await subscriber.revisions(30) == list(range(1, 31))
+
+
+async def test_a_subscriber_hears_of_a_shard_that_leaves_its_filter(mesh: Mesh) -> None:
+    shard = await mesh.created("a", "node-a")
+    await mesh.created("b", "node-b")
+    where = DiffFilter(shards=ShardFilter(owner_node_ids=("node-a",)))
+    async with feed_of(mesh.store) as feed, following(feed, None, where) as subscriber:
+        await subscriber.batch()
+        await mesh.created("c", "node-b")
+        await mesh.updated(shard, owner_node_id="node-c")
+        (diff,) = (await subscriber.batch()).diffs
+        assert (diff.shard_id, diff.revision) == ("a", 4)
+
+
+async def test_only_the_namespace_asked_for_is_delivered(mesh: Mesh) -> None:
+    await mesh.configure(SEARCH)
+    async with feed_of(mesh.store) as feed, following(feed, None, DiffFilter(namespace=SEARCH)) as subscriber:
+        await subscriber.batch()
+        await mesh.create(new("a"))
+        await mesh.create(new("a", namespace=SEARCH))
+        assert await subscriber.revisions(1) == [2]
+
+
+async def test_a_stretch_that_was_filtered_out_is_told_as_a_bookmark(mesh: Mesh) -> None:
+    async with (
+        feed_of(mesh.store, page=10, bookmark_seconds=3_600) as feed,
+        following(feed, None, DiffFilter(namespace=SEARCH)) as subscriber,
+    ):
+        await subscriber.batch()
+        await mesh.create(*(new(f"s{number:02}") for number in range(30)))
+        bookmark = await subscriber.batch()
+        assert bookmark.diffs == []
+        assert bookmark.position.revision >= 10
+
+
+async def test_an_idle_stream_sends_bookmarks(mesh: Mesh) -> None:
+    async with feed_of(mesh.store, bookmark_seconds=0.05) as feed, following(feed) as subscriber:
+        assert [(await subscriber.batch()).diffs for _ in range(3)] == [[], [], []]
+
+
+async def test_a_position_beyond_the_head_is_refused(mesh: Mesh) -> None:
+    head = await mesh.store.stream.head()
+    async with feed_of(mesh.store) as feed, following(feed, StreamPosition(head.epoch, 1)) as subscriber:
+        with pytest.raises(FutureCursor) as refused:
+            await subscriber.batch()
+        assert (refused.value.requested, refused.value.head) == (1, 0)
+
+
+async def test_a_position_of_another_stream_is_refused(mesh: Mesh) -> None:
+    async with feed_of(mesh.store) as feed, following(feed, StreamPosition("elsewhere", 0)) as subscriber:
+        with pytest.raises(EpochMismatch):
+            await subscriber.batch()
+
+
+async def test_a_compacted_position_is_refused_and_names_the_oldest(backend: Backend, mesh: Mesh) -> None:
+    created = await mesh.create(new("a"), new("b"), new("c"))
+    await backend.compact(2)
+    async with feed_of(mesh.store) as feed:
+        async with following(feed, created.position._replace(revision=1)) as subscriber:
+            with pytest.raises(Compacted) as refused:
+                await subscriber.batch()
+            assert refused.value.oldest == 2
+        async with following(feed, created.position._replace(revision=2)) as subscriber:
+            assert await subscriber.revisions(1) == [3]
+
+
+async def test_waiting_for_a_revision_ends_when_the_process_has_seen_it(mesh: Mesh) -> None:
+    async with feed_of(mesh.store) as feed:
+        waiting = asyncio.create_task(feed.wait_for(1))
+        await mesh.create(new("a"))
+        await waiting
+        assert feed.position.revision == 1
+
+
+async def test_waiting_for_a_revision_that_does_not_come_is_a_stale_read(mesh: Mesh) -> None:
+    async with feed_of(mesh.store, catch_up_seconds=0.05) as feed:
+        with pytest.raises(StaleRead) as refused:
+            await feed.wait_for(7)
+        assert (refused.value.wanted, refused.value.reached) == (7, 0)
+
+
+async def test_a_slow_subscriber_delays_nobody(mesh: Mesh) -> None:
+    async with feed_of(mesh.store, ring=5, page=4) as feed, following(feed) as slow, following(feed) as quick:
+        await slow.batch()
+        await quick.batch()
+        for number in range(20):
+            await mesh.created(f"s{number:02}")
+            assert await quick.revisions(1) == [number + 1]
+        assert await slow.revisions(20) == list(range(1, 21))
+
+
+async def _create_one_by_one(mesh: Mesh, count: int) -> None:
+    for number in range(count):
+        await mesh.create(new(f"s{number:02}"))
+
+
+def _apply(table: dict[ShardKey, Shard], batch: DiffBatch) -> None:
+    for diff in batch.diffs:
+        assert table.get(diff.key) == diff.previous
+        if diff.current is None:
+            del table[diff.key]
+        else:
+            table[diff.key] = diff.current
