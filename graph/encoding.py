@@ -9,8 +9,7 @@ import orjson
 def encode_json(value: Any) -> bytes:
     """The value as JSON in UTF-8.
 
-    orjson refuses integers beyond 64 bits, which metadata may hold, and lone surrogates; the standard library writes
-    the former as they are and the latter as escapes.
+    orjson refuses lone surrogates, which a message may quote from a request; the standard library escapes them.
     """
     try:
         return orjson.dumps(value)

@@ -104,7 +104,7 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     ),
     JSON: strawberry.scalar(
         name="JSON",
-        description="Any JSON value. On input at most 32 levels deep, finite numbers only, no NUL in strings.",
+        description="Any JSON value. On input at most 32 levels deep, integers of 64 bits, finite numbers, no NUL.",
         specified_by_url="https://datatracker.ietf.org/doc/html/rfc8259",
         serialize=_as_it_is,
         parse_value=_as_it_is,

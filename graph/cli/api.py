@@ -3,7 +3,7 @@
 import json
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import httpx2
 
@@ -16,6 +16,7 @@ from graph.operations import operation
 # A bulk write or a page of a long history may take its time; finding out that nobody is there may not.
 _PATIENCE: Final = httpx2.Timeout(120.0, connect=5.0)
 _ACCEPT: Final = "application/graphql-response+json, application/json;q=0.9"
+_GRAPHQL: Final = {"data", "errors"}
 
 
 class Api:
@@ -33,9 +34,9 @@ class Api:
     ) -> None:
         self._http.close()
 
-    def ask(self, name: str, **variables: Any) -> Json:
+    def ask(self, name: str, variables: Json | None = None) -> Json:
         """The data a query answers with. Raises Failure."""
-        return self._send(name, variables, "Try again.")
+        return self._send(name, variables or {}, "Try again.")
 
     def change(self, name: str, given: Json) -> Json:
         """What a mutation answers, committed or refused: a member of its result's union. Raises Failure."""
@@ -50,7 +51,7 @@ class Api:
                 self._address.graphql, content=json.dumps(request), headers={"content-type": "application/json"}
             )
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-            raise self.unreachable(error) from error
+            raise unreachable(self._address, error) from error
         except httpx2.TimeoutException as error:
             message = f"{self._address.url} did not answer within {_PATIENCE.read:.0f} seconds."
             raise Failure(Exit.UNAVAILABLE, message, [if_broken_off]) from error
@@ -59,15 +60,12 @@ class Api:
             raise Failure(Exit.UNAVAILABLE, message, [if_broken_off]) from error
         return self._data(response)
 
-    def unreachable(self, error: Exception) -> Failure:
-        return unreachable(self._address, error)
-
     def _data(self, response: httpx2.Response) -> Json:
         try:
             body = response.json()
         except ValueError:
             body = None
-        if not isinstance(body, dict) or not body.keys() & {"data", "errors"}:
+        if response.status_code == HTTPStatus.NOT_FOUND or not isinstance(body, dict) or not body.keys() & _GRAPHQL:
             raise _no_graphql(self._address, response.status_code)
         if body.get("errors"):
             raise failure_of(body["errors"])

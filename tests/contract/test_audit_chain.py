@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-import pytest
-
 from persistence.records import Change, DiffKind, Shard, ShardDiff, ShardStatus
 from tests.support.mesh import SEARCH, Mesh, because, new, patch
 from tests.support.model import first_broken_link
@@ -51,12 +49,6 @@ async def test_the_chain_follows_under_concurrent_writers(mesh: Mesh) -> None:
 async def test_the_chain_of_a_large_change_follows(mesh: Mesh) -> None:
     await mesh.create(*(new(f"s{number:04}", capacity_hint=number / 7) for number in range(1_000)))
     assert first_broken_link(await mesh.changes(), await mesh.history()) is None
-
-
-async def test_two_stores_with_one_story_have_hashes_of_their_own(mesh: Mesh) -> None:
-    """The time is part of the hash: a chain cannot be moved to another place."""
-    changes, _ = await tell(mesh)
-    assert len({change.hash for change in changes}) == len(changes)
 
 
 def edited_change(position: int, **fields: object) -> Tampering:
@@ -134,8 +126,9 @@ TAMPERINGS: Final[dict[str, tuple[int, Tampering]]] = {
 }
 
 
-@pytest.mark.parametrize(("broken", "tamper"), TAMPERINGS.values(), ids=TAMPERINGS)
-async def test_an_edit_is_found_where_it_was_made(mesh: Mesh, broken: int, tamper: Tampering) -> None:
+async def test_an_edit_is_found_where_it_was_made(mesh: Mesh) -> None:
     changes, rows = await tell(mesh)
-    tamper(changes, rows)
-    assert first_broken_link(changes, rows) == broken
+    for name, (broken, tamper) in TAMPERINGS.items():
+        edited = (changes.copy(), rows.copy())
+        tamper(*edited)
+        assert first_broken_link(*edited) == broken, name

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from operator import attrgetter
 
-import pytest
-
 from persistence.checksums import EMPTY_DIGEST
 from persistence.commands import ConfigureNamespace
 from persistence.outcomes import NamespaceConfigured
@@ -161,13 +159,12 @@ async def test_a_namespace_that_is_not_there_is_none(mesh: Mesh) -> None:
     assert await mesh.store.namespaces.get("nowhere") is None
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 500])
-async def test_namespaces_are_listed_by_name_bytewise_in_both_directions(mesh: Mesh, size: int) -> None:
+async def test_namespaces_are_listed_by_name_bytewise_in_both_directions(mesh: Mesh) -> None:
     for name in ("b", "B", "a.b", "a-b", "a_b", "a"):
         await mesh.configure(name)
     reader, by_name = mesh.store.namespaces, attrgetter("name")
-    forward = await everything(reader.page, by_name, size=size)
-    backward = await everything_backwards(reader.page, by_name, size=size)
-    assert [namespace.name for namespace in forward] == ["B", "a", "a-b", "a.b", "a_b", "b", BILLING]
-    assert backward == forward
+    for size in (1, 2, 3, 500):
+        forward = await everything(reader.page, by_name, size=size)
+        assert [namespace.name for namespace in forward] == ["B", "a", "a-b", "a.b", "a_b", "b", BILLING]
+        assert await everything_backwards(reader.page, by_name, size=size) == forward
     assert await reader.count() == 7

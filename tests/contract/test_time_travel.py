@@ -84,17 +84,16 @@ async def test_the_past_stays_as_it_was(storied: Mesh) -> None:
     assert await storied.table(revision) == before
 
 
-@pytest.mark.parametrize("beyond", [1, 2**31, 2**40, 2**62])
-async def test_a_revision_to_come_is_refused(storied: Mesh, beyond: int) -> None:
+async def test_a_revision_to_come_is_refused(storied: Mesh) -> None:
     head = (await storied.store.stream.head()).revision
-    future = AsOf(revision=head + beyond)
-    with pytest.raises(FutureCursor) as one:
-        await storied.store.shards.get(ShardKey(BILLING, "s1"), future)
-    with pytest.raises(FutureCursor):
-        await storied.store.shards.page(ShardFilter(), PageRequest(1), future)
-    with pytest.raises(FutureCursor):
-        await storied.store.shards.count(ShardFilter(), future)
-    assert (one.value.requested, one.value.head) == (head + beyond, head)
+    for beyond in (head + 1, 2**31, 2**40, 2**63 - 1):
+        with pytest.raises(FutureCursor) as caught:
+            await storied.store.shards.get(ShardKey(BILLING, "s1"), AsOf(revision=beyond))
+        assert (caught.value.requested, caught.value.head) == (beyond, head)
+        with pytest.raises(FutureCursor):
+            await storied.store.shards.page(ShardFilter(), PageRequest(1), AsOf(revision=beyond))
+        with pytest.raises(FutureCursor):
+            await storied.store.shards.count(ShardFilter(), AsOf(revision=beyond))
 
 
 async def test_a_revision_that_was_compacted_is_refused_and_the_oldest_named(storied: Mesh, backend: Backend) -> None:

@@ -23,7 +23,7 @@ class Databases:
         return make_url(self._server_url).set(database=name).render_as_string(hide_password=False)
 
     def create(self, name: str, *, template: str = "template1") -> None:
-        asyncio.run(self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        asyncio.run(self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
 
     def drop(self, name: str) -> None:
         """Whoever is still connected is thrown out."""

@@ -1,0 +1,5 @@
+"""The demo mesh: three namespaces, six nodes in three regions, and a plausible past."""
+
+from graph.demo.load import load_demo
+
+__all__ = ["load_demo"]

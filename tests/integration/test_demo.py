@@ -1,0 +1,81 @@
+"""The demo mesh."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from graph.demo import load_demo
+from graph.demo.load import demo_shards
+from persistence.memory import memory_store
+from persistence.postgres import open_store
+from persistence.records import ChangeKind
+from persistence.write import Writer
+from tests.support.mesh import Mesh
+from tests.support.model import digest_of, replay
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def test_it_has_three_namespaces_of_512_shards_over_six_nodes() -> None:
+    shards = demo_shards()
+    assert Counter(shard.namespace for shard in shards) == {"orders": 512, "sessions": 512, "telemetry": 512}
+    assert len({shard.owner_node_id for shard in shards}) == 6
+    assert all(shard.leader_id != shard.owner_node_id for shard in shards)
+
+
+async def test_it_loads_with_a_history_that_adds_up(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        assert await load_demo(store, Writer(store.unit_of_work), silent)
+        mesh = Mesh(store)
+        table = await mesh.table()
+        assert replay(await mesh.history()) == table
+        assert len(table) == 1_536
+        for name, strategy in {"orders": "ring", "sessions": "rendezvous", "telemetry": "locality"}.items():
+            namespace = await mesh.namespace(name)
+            own = [shard for shard in table.values() if shard.namespace == name]
+            assert (namespace.strategy, namespace.shard_count) == (strategy, 512)
+            assert namespace.digest == digest_of(own)
+        kinds = Counter(change.kind for change in await mesh.changes())
+        assert kinds[ChangeKind.CONFIGURE_NAMESPACE] == 4
+        assert kinds[ChangeKind.DELETE_SHARDS] == 1
+
+
+async def test_loading_it_again_changes_nothing() -> None:
+    store = memory_store()
+    writer = Writer(store.unit_of_work)
+    await load_demo(store, writer, silent)
+    head = await store.stream.head()
+    assert await load_demo(store, writer, silent)
+    assert await store.stream.head() == head
+
+
+async def test_a_load_that_was_cut_short_goes_on() -> None:
+    whole, broken = memory_store(), memory_store()
+    await load_demo(whole, Writer(whole.unit_of_work), silent)
+
+    class Cut(Exception):
+        pass
+
+    def cut(line: str) -> None:
+        if ": 7 of" in line:
+            raise Cut
+
+    try:
+        await load_demo(broken, Writer(broken.unit_of_work), cut)
+    except Cut:
+        pass
+    else:
+        raise AssertionError("the story has fewer than seven changes")
+    assert len(await Mesh(broken).changes()) == 6
+    await load_demo(broken, Writer(broken.unit_of_work), silent)
+    assert (await broken.stream.head()).revision == (await whole.stream.head()).revision
+
+
+async def test_a_store_in_use_is_left_alone() -> None:
+    store = memory_store()
+    mesh = Mesh(store)
+    await mesh.configure()
+    assert not await load_demo(store, Writer(store.unit_of_work), silent)
+    assert len(await mesh.changes()) == 1
