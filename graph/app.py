@@ -12,7 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
 
 from graph.context import Services
-from graph.graphiql import graphiql_page, graphiql_routes
+from graph.graphiql import graphiql_routes
 from graph.health import Health
 from graph.http import MeshGraphQL
 from graph.metrics import Metrics
@@ -30,7 +30,7 @@ def create_app(
     `max_body_bytes` bounds the body of a request and a message on a socket.
     """
     metrics = Metrics()
-    endpoint = MeshGraphQL(build_schema(metrics), services, graphiql_page, max_body_bytes)
+    endpoint = MeshGraphQL(build_schema(metrics), services, max_body_bytes)
     return Starlette(
         routes=[
             Route("/graphql", endpoint),

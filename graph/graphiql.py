@@ -22,7 +22,7 @@ from starlette.types import Scope
 _ASSETS: Final = Path(__file__).parent / "graphiql_assets"
 _REFERENCE: Final = re.compile(r'(?<=")graphql/assets/([^"]+)(?=")')
 
-# Scripts only from files of this server. GraphiQL needs the exceptions for styles (its editor writes <style> elements),
+# Scripts only from files of this server. GraphiQL needs the exceptions for styles (its dialogs write <style> elements),
 # fonts and images (both inside its style sheet).
 PAGE_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {

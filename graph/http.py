@@ -5,7 +5,6 @@ reads requests, one negotiates, this one executes and answers. Strawberry keeps 
 """
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,6 +24,7 @@ from strawberry.types.graphql import OperationType
 from graph.context import Context, Services
 from graph.encoding import encode_json
 from graph.errors import INTERNAL, NO_OPERATION, encodable
+from graph.graphiql import PAGE_HEADERS, graphiql_page
 from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, accepts, response_type
 from graph.request_ids import request_id_of
 from graph.requests import BadRequest, read_operation
@@ -39,11 +39,11 @@ _log = logging.getLogger(__name__)
 
 
 class MeshGraphQL(GraphQL[Context, None]):
-    """The endpoint. `page` is what a browser gets that comes without a query."""
+    """The endpoint. A browser that comes without a query gets GraphiQL."""
 
     graphql_transport_ws_handler_class = TransportHandler
 
-    def __init__(self, schema: Schema, services: Services, page: Callable[[], str], max_body_bytes: int) -> None:
+    def __init__(self, schema: Schema, services: Services, max_body_bytes: int) -> None:
         super().__init__(
             schema,
             graphql_ide=None,
@@ -53,7 +53,6 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._services = services
-        self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -85,7 +84,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             raise _not_allowed("GraphQL takes GET and POST", "GET, POST")
         accept = request.headers.get("accept")
         if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
-            return HTMLResponse(self._page())
+            return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         operation = await read_operation(request, self._max_body_bytes)
         context = Context.of(self._services, request_id_of(request))
         if accepts(accept, EVENT_STREAM):

@@ -18,6 +18,9 @@ class Address:
     graphql: str
     socket: str
 
+    def __str__(self) -> str:
+        return self.url
+
 
 def read_address(url: str) -> Address:
     """Raises ValueError with a sentence unless `url` is one of http or https with a host."""

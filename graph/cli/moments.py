@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import click
 
@@ -38,7 +38,10 @@ class Time:
         return self.at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def as_of(moment: Revision | RevisionsAgo | Time, head: Callable[[], int]) -> Json:
+Moment: TypeAlias = Revision | RevisionsAgo | Time
+
+
+def as_of(moment: Moment, head: Callable[[], int]) -> Json:
     """The moment as GraphQL's `AsOf`. `head` is asked for the newest revision, if that is needed."""
     match moment:
         case Revision(number):
@@ -69,7 +72,7 @@ def read_time(text: str, now: datetime) -> Time:
     return Time(time)
 
 
-def read_moment(text: str, now: datetime) -> Revision | RevisionsAgo | Time:
+def read_moment(text: str, now: datetime) -> Moment:
     """Raises ValueError with a sentence."""
     if _REVISION.fullmatch(text):
         if int(text) > MAX_COUNTER:

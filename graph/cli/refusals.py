@@ -13,18 +13,18 @@ _LISTED: Final = 20
 
 def committed(answer: Json, advice: Sequence[str] = ()) -> Json:
     """The answer, if the change was made. Raises Failure, which ends with `advice`, if it was refused."""
-    kind = answer["__typename"]
-    if kind in _COMMITTED:
-        return answer
-    return _refused(kind, answer, advice)
+    if answer["__typename"] not in _COMMITTED:
+        raise refused(answer, advice)
+    return answer
 
 
-def _refused(kind: str, answer: Json, advice: Sequence[str]) -> Json:
+def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
+    """A refusal as a failure: the store's sentence, everything that is in the way if there is more, and `advice`."""
     details = _details(answer)
     rest = len(details) - _LISTED
     more = [f"  and {rest:,} more"] if rest > 0 else []
-    raise Failure(
-        _EXITS.get(kind, Exit.REFUSED),
+    return Failure(
+        _EXITS.get(answer["__typename"], Exit.REFUSED),
         f"Refused: {answer['message']}.",
         [*(details[:_LISTED] if len(details) > 1 else ()), *more, *advice],
     )

@@ -22,7 +22,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
     """One thing, a line for each fact."""
-    click.echo("\n".join(_aligned([[name, shown(value)] for name, value in facts])))
+    click.echo("\n".join(fact_lines(facts)))
+
+
+def fact_lines(facts: Sequence[tuple[str, object]]) -> list[str]:
+    return _aligned([[name, shown(value)] for name, value in facts])
 
 
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

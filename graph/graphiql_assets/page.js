@@ -10,7 +10,6 @@ ReactDOM.createRoot(document.getElementById("graphiql")).render(
     plugins: [GraphiQLPluginExplorer.explorerPlugin()],
     // Only for a first visit: afterwards GraphiQL brings back the person's own tabs.
     defaultTabs: examples.map((query) => ({ query })),
-    defaultEditorToolsVisibility: "variables",
     // Tokens typed into the headers editor are not written to the browser's storage.
     shouldPersistHeaders: false,
   }),

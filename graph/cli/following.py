@@ -1,0 +1,50 @@
+"""Following a stream of batches for ever: through lost connections and restarts of the server, from the last cursor."""
+
+import random
+from collections.abc import Callable, Generator, Iterator
+from typing import Final
+
+from graph.cli.address import Address
+from graph.cli.api import unreachable
+from graph.cli.output import Json
+from graph.cli.subscription import ConnectionLost
+
+_FIRST_SECONDS: Final = 0.25
+_LONGEST_SECONDS: Final = 15.0
+
+
+def follow(
+    address: Address,
+    open_stream: Callable[[str | None], Iterator[Json]],
+    cursor: str | None,
+    pause: Callable[[float], None],
+    tell: Callable[[str], None],
+) -> Generator[Json, None, None]:
+    """Every batch after `cursor`; without one, after the moment the stream is first open.
+
+    A batch is done with when the next one is asked for: only then does its cursor count. A stream that cannot be
+    opened the first time raises Failure, later it is tried again until it can.
+    """
+    failures = 0
+    opened = False
+    while True:
+        try:
+            for batch in open_stream(cursor):
+                if failures:
+                    tell(f"Connected again, after {failures} attempts." if failures > 1 else "Connected again.")
+                failures, opened = 0, True
+                yield batch
+                cursor = batch["cursor"]
+        except ConnectionLost as lost:
+            if not opened:
+                raise unreachable(address, lost) from lost
+            if not failures:
+                tell(f"Interrupted: {lost}. Trying again; nothing will be missed.")
+            pause(delay(failures, random.random()))  # noqa: S311 - spreads clients out, guards nothing
+            failures += 1
+
+
+def delay(failures: int, spread: float) -> float:
+    """Seconds to wait after so many failures in a row. `spread` is from 0 to 1: clients must not come all at once."""
+    longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(failures, 16))
+    return longest * (1 + spread) / 2

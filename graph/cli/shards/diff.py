@@ -1,0 +1,105 @@
+"""`omnirelay mesh shards diff`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.differences import is_move, other_changes, owner_change, shard_name
+from graph.cli.exits import Exit
+from graph.cli.moments import Moment, MomentParameter, as_of
+from graph.cli.options import server_options
+from graph.cli.output import Json, print_json
+from graph.cli.pages import pages
+from graph.cli.stream_head import newest_revision
+from graph.cli.tables import print_table
+
+_COLUMNS: Final = ("SHARD", "KIND", "OWNER", "OTHER CHANGES", "REVISION", "ACTOR", "TICKET", "REASON")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`shards` counts those there were at the earlier end; `movedPercent` is null if there were none."""
+
+    created: int
+    moved: int
+    changed: int
+    deleted: int
+    shards: int
+    movedPercent: float | None  # noqa: N815 - as it is called in the JSON this becomes
+
+    @classmethod
+    def of(cls, diffs: Sequence[Json], shards: int) -> "Summary":
+        kinds = [diff["kind"] for diff in diffs]
+        moved = sum(map(is_move, diffs))
+        return cls(
+            created=kinds.count("CREATED"),
+            moved=moved,
+            changed=kinds.count("UPDATED") - moved,
+            deleted=kinds.count("DELETED"),
+            shards=shards,
+            movedPercent=round(100 * moved / shards, 2) if shards else None,
+        )
+
+    def __str__(self) -> str:
+        counts = f"{self.created:,} created, {self.moved:,} moved, {self.changed:,} changed, {self.deleted:,} deleted"
+        if self.movedPercent is None:
+            return counts
+        return f"{counts}; {self.movedPercent:g} % of {self.shards:,} shards moved"
+
+
+# A revision so many ago looks like an option to the parser; MomentParameter refuses what is neither.
+@click.command("diff", context_settings={"ignore_unknown_options": True})
+@click.argument("start", metavar="FROM", type=MomentParameter())
+@click.argument("end", metavar="[TO]", type=MomentParameter(), required=False)
+@click.option("--namespace", help="Only shards of this namespace.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference, as git does.")
+@server_options
+def diff_shards(
+    *, start: Moment, end: Moment | None, namespace: str | None, exit_code: bool, server: Address, as_json: bool
+) -> Exit:
+    """Show the net difference between two moments: FROM and TO (by default now).
+
+    Each is a revision, -N for N revisions ago, a time such as 2026-01-31T09:30:00Z, or 15m, 2h, 3d for so long ago.
+
+    With --json one document: from, to, summary and diffs.
+    """
+    with Api(server) as api:
+        first = _position(api, start, namespace)
+        variables: Json = {"from": first["revision"], "namespace": namespace}
+        if end is not None:
+            variables["to"] = _position(api, end, namespace)["revision"]
+        found = list(pages(api, "DiffShards", variables))
+    diffs = [diff for page in found for diff in page["nodes"]]
+    summary = Summary.of(diffs, first["totalCount"])
+    to = found[0]["revision"]
+    if as_json:
+        print_json({"from": first["revision"], "to": to, "summary": asdict(summary), "diffs": diffs})
+    else:
+        if diffs:
+            print_table(_COLUMNS, [_cells(diff) for diff in diffs])
+        click.echo(f"Revision {first['revision']} to {to}: {summary}.")
+    return Exit.NO if diffs and exit_code else Exit.OK
+
+
+def _position(api: Api, moment: Moment, namespace: str | None) -> Json:
+    """The revision a moment stands for, and how many shards there were."""
+    when = as_of(moment, lambda: newest_revision(api))
+    return dict(api.ask("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])
+
+
+def _cells(diff: Json) -> tuple[object, ...]:
+    change = diff["change"]
+    return (
+        shard_name(diff),
+        diff["kind"],
+        owner_change(diff),
+        other_changes(diff),
+        diff["revision"],
+        change["actor"],
+        change["changeTicket"],
+        change["reason"],
+    )

@@ -1,0 +1,34 @@
+"""One shard, line by line: what `get` and `set` show."""
+
+from graph.cli.differences import shard_name
+from graph.cli.output import Json
+from graph.cli.text import NOTHING, shown, shown_time
+
+
+def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
+    """`change` is the one that left the shard as it is."""
+    return [
+        ("shard", shard_name(shard)),
+        ("owner", f"{shard['ownerNodeId']} (epoch {shard['ownerEpoch']})"),
+        ("leader", shard["leaderId"]),
+        ("status", shard["status"]),
+        ("capacity", shard["capacityHint"]),
+        ("locality", shard["localityHint"]),
+        ("pinned", _pin(shard["pinned"])),
+        ("strategy", shard["strategy"]),
+        ("version", shard["version"]),
+        ("revision", shard["revision"]),
+        ("checksum", shard["checksum"]),
+        ("created", shown_time(shard["createdAt"])),
+        ("updated", shown_time(shard["updatedAt"])),
+        ("changed by", f"{change['actor']} (change {change['id']})"),
+        ("ticket", change["changeTicket"]),
+        ("reason", change["reason"]),
+    ]
+
+
+def _pin(pin: Json | None) -> str:
+    if pin is None:
+        return NOTHING
+    until = f", until {shown_time(pin['until'])}" if pin["until"] else ""
+    return f"by {shown(pin['by'])}: {shown(pin['reason'])}{until}"

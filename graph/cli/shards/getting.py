@@ -1,0 +1,62 @@
+"""`omnirelay mesh shards get`."""
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.differences import shard_name
+from graph.cli.exits import Exit, Failure
+from graph.cli.moments import Moment, MomentParameter, as_of
+from graph.cli.options import server_options
+from graph.cli.output import Json, print_json
+from graph.cli.pages import rows
+from graph.cli.shards.facts import shard_facts
+from graph.cli.stream_head import newest_revision
+from graph.cli.tables import print_facts
+
+
+@click.command("get")
+@click.argument("namespace")
+@click.argument("shard")
+@click.option(
+    "--as-of", "moment", type=MomentParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+)
+@server_options
+def get_shard(*, namespace: str, shard: str, moment: Moment | None, server: Address, as_json: bool) -> None:
+    """Show one shard, and who changed it last and why.
+
+    With --json one document: shard and lastChange.
+    """
+    with Api(server) as api:
+        variables: Json = {"namespace": namespace, "shardId": shard}
+        if moment is not None:
+            variables["asOf"] = as_of(moment, lambda: newest_revision(api))
+        record = api.ask("ShardDetails", variables)["shard"]
+        if record is None:
+            raise _not_found(namespace, shard, past=moment is not None)
+        change = _change_of(api, record)
+    if as_json:
+        print_json({"shard": record, "lastChange": change})
+    else:
+        print_facts(shard_facts(record, change))
+
+
+def _change_of(api: Api, shard: Json) -> Json:
+    """The change that left the shard as it is. The newest of its history, or near that, when asked about the past."""
+    where = {"namespace": shard["namespace"], "shardId": shard["shardId"]}
+    history = rows(api, "ShardHistory", {"filter": where})
+    found = next((row["change"] for row in history if row["revision"] == shard["revision"]), None)
+    if found is None:
+        raise Failure(Exit.INTERNAL, f"History does not know revision {shard['revision']} of {shard_name(shard)}.")
+    return dict(found)
+
+
+def _not_found(namespace: str, shard: str, *, past: bool) -> Failure:
+    return Failure(
+        Exit.NOT_FOUND,
+        f"There {'was' if past else 'is'} no shard {shard} in namespace {namespace}.",
+        [
+            f"What became of it, if there ever was one: omnirelay mesh shards history {namespace} {shard}",
+            f"What there is: omnirelay mesh shards list --namespace {namespace}",
+        ],
+    )

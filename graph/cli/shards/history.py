@@ -1,0 +1,87 @@
+"""`omnirelay mesh shards history`."""
+
+from typing import Final
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.differences import other_changes, owner_change, shard_name
+from graph.cli.moments import Time, TimeParameter
+from graph.cli.options import server_options
+from graph.cli.output import Json, print_json, tell
+from graph.cli.pages import pages
+from graph.cli.tables import print_table
+from graph.cli.text import shown_time
+
+_COLUMNS: Final = (
+    *("TIME", "REVISION", "SHARD", "VERSION", "KIND", "OWNER", "OTHER CHANGES"),
+    *("ACTOR", "TICKET", "REASON"),
+)
+
+
+@click.command("history")
+@click.argument("namespace", required=False)
+@click.argument("shard", required=False)
+@click.option("--owner", help="Only changes of shards this node owned, before or after.")
+@click.option("--ticket", help="Only changes made under this ticket.")
+@click.option("--actor", help="Only changes this actor made.")
+@click.option("--since", type=TimeParameter(), help="Only changes since a time, or since 15m, 2h, 3d ago.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
+@server_options
+def shard_history(
+    *,
+    namespace: str | None,
+    shard: str | None,
+    owner: str | None,
+    ticket: str | None,
+    actor: str | None,
+    since: Time | None,
+    limit: int,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """List changes of shards, the newest first: of all, of a namespace, or of one shard.
+
+    With --json JSON Lines: a change of a shard each.
+    """
+    where = {
+        "namespace": namespace,
+        "shardId": shard,
+        "ownerNodeId": owner,
+        "changeTicket": ticket,
+        "actor": actor,
+        "since": None if since is None else str(since),
+    }
+    more = False
+    found: list[Json] = []
+    with Api(server) as api:
+        for page in pages(api, "ShardHistory", {"filter": where}, limit):
+            more = page["pageInfo"]["hasNextPage"]
+            if as_json:
+                for row in page["nodes"]:
+                    print_json(row)
+            else:
+                found += page["nodes"]
+    if found:
+        print_table(_COLUMNS, [_cells(row) for row in found])
+    elif not as_json:
+        tell("No change matches.")
+    if more:
+        tell(f"These are the newest {limit:,}; for more raise --limit.")
+
+
+def _cells(row: Json) -> tuple[object, ...]:
+    change = row["change"]
+    return (
+        shown_time(change["committedAt"]),
+        row["revision"],
+        shard_name(row),
+        row["version"],
+        row["kind"],
+        owner_change(row),
+        other_changes(row),
+        change["actor"],
+        change["changeTicket"],
+        change["reason"],
+    )

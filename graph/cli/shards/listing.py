@@ -1,0 +1,86 @@
+"""`omnirelay mesh shards list`."""
+
+from typing import Final
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.moments import Moment, MomentParameter, as_of
+from graph.cli.options import server_options
+from graph.cli.output import Json, print_json, tell
+from graph.cli.pages import pages
+from graph.cli.stream_head import newest_revision
+from graph.cli.tables import print_table
+from graph.cli.text import counted, shown_time
+from persistence.records import ShardStatus
+
+_COLUMNS: Final = (
+    *("NAMESPACE", "SHARD", "OWNER", "EPOCH", "LEADER", "STATUS", "CAPACITY", "LOCALITY"),
+    *("PINNED", "VERSION", "UPDATED", "TICKET"),
+)
+
+
+@click.command("list")
+@click.option("--namespace", help="Only shards of this namespace.")
+@click.option("--owner", multiple=True, help="Only shards this node owns. May be repeated.")
+@click.option(
+    "--status",
+    multiple=True,
+    type=click.Choice(list(ShardStatus), case_sensitive=False),
+    help="Only shards in this state. May be repeated.",
+)
+@click.option("--search", help="Only shards whose id contains this, case and all.")
+@click.option(
+    "--as-of", "moment", type=MomentParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many. All by default.")
+@server_options
+def list_shards(
+    *,
+    namespace: str | None,
+    owner: tuple[str, ...],
+    status: tuple[ShardStatus, ...],
+    search: str | None,
+    moment: Moment | None,
+    limit: int | None,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """List shards, exact at one revision however many there are.
+
+    With --json one document: revision, cursor (follow the list with watch --after) and shards.
+    """
+    where = {"namespace": namespace, "ownerNodeIds": owner, "statuses": [*map(str, status)], "search": search}
+    with Api(server) as api:
+        variables: Json = {"filter": where}
+        if moment is not None:
+            variables["asOf"] = as_of(moment, lambda: newest_revision(api))
+        found = list(pages(api, "ListShards", variables, limit, pinned=True))
+    shards = [shard for page in found for shard in page["nodes"]]
+    if as_json:
+        print_json({"revision": found[0]["revision"], "cursor": found[0]["cursor"], "shards": shards})
+        return
+    if shards:
+        print_table(_COLUMNS, [_cells(shard) for shard in shards])
+    tell(f"{counted(len(shards), 'shard')} at revision {found[0]['revision']}.")
+    if found[-1]["pageInfo"]["hasNextPage"]:
+        tell("There are more: raise --limit or leave it out.")
+
+
+def _cells(shard: Json) -> tuple[object, ...]:
+    pin = shard["pinned"]
+    return (
+        shard["namespace"],
+        shard["shardId"],
+        shard["ownerNodeId"],
+        shard["ownerEpoch"],
+        shard["leaderId"],
+        shard["status"],
+        shard["capacityHint"],
+        shard["localityHint"],
+        pin["by"] if pin else None,
+        shard["version"],
+        shown_time(shard["updatedAt"]),
+        shard["changeTicket"],
+    )

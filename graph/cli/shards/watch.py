@@ -1,0 +1,134 @@
+"""`omnirelay mesh shards watch`."""
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.cursor_file import Place, read_place, write_place
+from graph.cli.differences import other_changes, owner_change, shard_name
+from graph.cli.exits import Exit
+from graph.cli.options import server_options
+from graph.cli.output import Json, print_json, tell
+from graph.cli.text import NOTHING, shown, shown_time
+
+
+@click.command("watch")
+@click.option("--namespace", help="Only changes in this namespace.")
+@click.option("--owner", multiple=True, help="Only shards this node owns, before or after. May be repeated.")
+@click.option("--after", metavar="CURSOR", help="Everything after this cursor. By default from now on.")
+@click.option(
+    "--cursor-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the place in this file, and go on from there if it exists.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after this many changes.")
+@server_options
+def watch_shards(
+    *,
+    namespace: str | None,
+    owner: tuple[str, ...],
+    after: str | None,
+    cursor_file: Path | None,
+    limit: int | None,
+    server: Address,
+    as_json: bool,
+) -> Exit:
+    """Print changes of shards as they are committed, until Ctrl-C.
+
+    Resumes by itself when the connection is lost or the server restarts: nothing is missed, nothing comes twice.
+
+    With --json JSON Lines: a change of a shard each, with the cursor to resume from.
+    """
+    # Imported here: no other command needs sockets, and their library takes a while to load.
+    from graph.cli.following import follow  # noqa: PLC0415 - see above
+    from graph.cli.subscription import subscribe  # noqa: PLC0415 - see above
+
+    start = (read_place(cursor_file) if cursor_file else None) or Place(after)
+    variables: Json = {"namespace": namespace, "filter": {"ownerNodeIds": owner}}
+
+    def opened(cursor: str | None) -> Iterator[Json]:
+        return subscribe(server, "WatchShards", variables | {"after": cursor})
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    with closing(follow(server, opened, start.cursor, time.sleep, tell)) as batches:
+        watch = Watch(start, cursor_file, print_json if as_json else _print_line)
+        watch.run(batches, limit)
+    return Exit.OK
+
+
+class Watch:
+    """Shows changes and keeps the place: what was shown is behind it, whatever interrupts us."""
+
+    def __init__(self, start: Place, file: Path | None, show: Callable[[Json], None]) -> None:
+        self._place = start
+        self._file = file
+        self._show = show
+
+    def run(self, batches: Iterable[Json], limit: int | None) -> None:
+        """Until Ctrl-C, or until so many changes have been shown."""
+        try:
+            self._follow(batches, limit)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._keep()
+        if self._place.cursor is not None:
+            tell(f"Stopped after revision {self._place.revision}. To go on: --after {self._place.cursor}")
+
+    def _follow(self, batches: Iterable[Json], limit: int | None) -> None:
+        shown_so_far = 0
+        for number, (diff, place) in enumerate(steps(batches, self._place)):
+            if number == 0:
+                tell("Watching. Ctrl-C stops.")
+            if diff is not None:
+                self._show({"cursor": place.cursor, **diff})
+                shown_so_far += 1
+            moved_on = place.cursor != self._place.cursor
+            self._place = place
+            if moved_on:
+                self._keep()
+            if shown_so_far == limit:
+                return
+
+    def _keep(self) -> None:
+        if self._file is not None and self._place.cursor is not None:
+            write_place(self._file, self._place)
+
+
+def steps(batches: Iterable[Json], place: Place) -> Iterator[tuple[Json | None, Place]]:
+    """Each change that is new after `place`, and the place once it has been dealt with; no change for a bookmark."""
+    for batch in batches:
+        new = [diff for diff in batch["diffs"] if int(diff["revision"]) > place.revision]
+        for diff in new[:-1]:
+            place = Place(place.cursor, int(diff["revision"]))
+            yield diff, place
+        place = Place(batch["cursor"], int(batch["revision"]))
+        yield (new[-1] if new else None), place
+
+
+def _print_line(diff: Json) -> None:
+    change = diff["change"]
+    others = other_changes(diff)
+    ticket = f"[{shown(change['changeTicket'])}]" if change["changeTicket"] else ""
+    words = [
+        shown_time(change["committedAt"]),
+        f"revision {diff['revision']}",
+        shard_name(diff),
+        owner_change(diff),
+        "" if others == NOTHING else f"({others})",
+        shown(change["actor"]),
+        ticket,
+        shown(change["reason"]),
+    ]
+    click.echo("  ".join(word for word in words if word))
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Whoever stops us politely gets the same as with Ctrl-C."""
+    raise KeyboardInterrupt

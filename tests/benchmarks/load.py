@@ -1,0 +1,134 @@
+"""A load generator for HTTP/1.1 on keep-alive connections, thin enough to load a bare ASGI server to its limit."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Answers a second, and latencies in milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    worst: float
+    count: int
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time; `answered` is called with each complete body."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head_end = self._buffer.find(b"\r\n\r\n")
+        if head_end < 0:
+            return
+        head = bytes(self._buffer[:head_end]).lower()
+        start = head.index(b"content-length:") + 15
+        end = head.find(b"\r\n", start)
+        length = int(head[start : end if end > 0 else None])
+        if len(self._buffer) < head_end + 4 + length:
+            return
+        body = bytes(self._buffer[head_end + 4 : head_end + 4 + length])
+        del self._buffer[: head_end + 4 + length]
+        if self._answer is not None:
+            if not head.startswith(b"http/1.1 200"):
+                self._answer.set_exception(RuntimeError(f"{head.splitlines()[0]!r}: {body[:500]!r}"))
+            else:
+                self._answer.set_result(body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or ConnectionError("the server closed the connection"))
+
+    async def ask(self, request: bytes) -> bytes:
+        assert self.transport is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self._answer
+
+
+async def closed_loop(port: int, request: Callable[[int, int], bytes], *, connections: int, seconds: float) -> Figures:
+    """As many requests as the server answers on so many connections, each asking again when it was answered.
+
+    `request(c, n)` makes the n-th request of connection c. The first fifth of the time warms up and is not counted.
+    """
+    latencies: list[float] = []
+    begin = perf_counter()
+    counted_from, end = begin + seconds / 5, begin + seconds
+
+    async def client(number: int) -> None:
+        connection = await _connect(port)
+        asked = 0
+        while (sent := perf_counter()) < end:
+            await connection.ask(request(number, asked))
+            asked += 1
+            if sent >= counted_from:
+                latencies.append(perf_counter() - sent)
+        _close(connection)
+
+    await asyncio.gather(*(client(number) for number in range(connections)))
+    return _figures(latencies, end - counted_from)
+
+
+async def open_loop(port: int, request: Callable[[int], bytes], *, rate: float, seconds: float) -> Figures:
+    """`rate` requests a second, sent when they are due whether or not earlier ones were answered.
+
+    Latency counts from when a request was due: a server that stalls is charged for everyone who had to wait.
+    """
+    idle = [await _connect(port) for _ in range(64)]
+    latencies: list[float] = []
+    begin = perf_counter()
+
+    async def one(number: int, due: float) -> None:
+        connection = idle.pop() if idle else await _connect(port)
+        await connection.ask(request(number))
+        latencies.append(perf_counter() - due)
+        idle.append(connection)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(rate * seconds)):
+            due = begin + number / rate
+            await asyncio.sleep(max(0.0, due - perf_counter()))
+            group.create_task(one(number, due))
+    for connection in idle:
+        _close(connection)
+    return _figures(latencies, perf_counter() - begin)
+
+
+def post(path: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+async def _connect(port: int) -> _Connection:
+    _, protocol = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", port)
+    return protocol
+
+
+def _close(connection: _Connection) -> None:
+    if connection.transport is not None:
+        connection.transport.close()
+
+
+def _figures(latencies: Sequence[float], seconds: float) -> Figures:
+    ordered = sorted(latencies)
+
+    def at(quantile: float) -> float:
+        return 1_000 * ordered[min(len(ordered) - 1, math.floor(len(ordered) * quantile))]
+
+    return Figures(len(ordered) / seconds, at(0.5), at(0.99), 1_000 * ordered[-1], len(ordered))

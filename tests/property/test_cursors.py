@@ -1,0 +1,75 @@
+"""Cursors read back as they were written, and nothing else is one."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph import cursors
+from graph.cursors import DiffScope
+from persistence.errors import BadCursor
+from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
+from persistence.records import ShardKey, StreamPosition
+
+identifiers = st.from_regex(IDENTIFIER_PATTERN, fullmatch=True).filter(str.isascii)
+counters = st.integers(0, MAX_COUNTER)
+keys = st.builds(ShardKey, identifiers, identifiers)
+scopes = st.builds(DiffScope, st.none() | identifiers, counters, counters)
+
+READERS: list[Callable[[str, str], Any]] = [
+    cursors.read_stream_cursor,
+    cursors.read_shard_cursor,
+    cursors.read_history_cursor,
+    cursors.read_diff_cursor,
+    cursors.read_change_cursor,
+    cursors.read_namespace_cursor,
+]
+
+
+@given(identifiers, counters)
+def test_a_position_in_the_stream_reads_back(epoch: str, revision: int) -> None:
+    position = StreamPosition(epoch, revision)
+    assert cursors.read_stream_cursor(cursors.stream_cursor(position), "after") == position
+
+
+@given(keys, scopes, counters)
+def test_a_place_in_a_list_reads_back(key: ShardKey, scope: DiffScope, counter: int) -> None:
+    assert cursors.read_shard_cursor(cursors.shard_cursor(key), "after") == key
+    assert cursors.read_diff_cursor(cursors.diff_cursor(scope, key), "after") == (scope, key)
+    assert cursors.read_history_cursor(cursors.history_cursor(counter), "after") == counter
+    assert cursors.read_change_cursor(cursors.change_cursor(counter), "after") == counter
+    assert cursors.read_namespace_cursor(cursors.namespace_cursor(key.namespace), "after") == key.namespace
+
+
+@given(st.text() | st.text(string.ascii_letters + string.digits + "-_="), st.sampled_from(READERS))
+def test_no_other_string_is_a_cursor(text: str, read: Callable[[str, str], Any]) -> None:
+    with pytest.raises(BadCursor) as caught:
+        read(text, "before")
+    assert caught.value.errors[0].field == "before"
+
+
+@given(keys, st.data())
+def test_a_cursor_with_any_character_changed_or_missing_is_no_cursor(key: ShardKey, data: st.DataObject) -> None:
+    cursor = cursors.shard_cursor(key)
+    at = data.draw(st.integers(0, len(cursor) - 1))
+    other = data.draw(st.sampled_from(string.ascii_letters + string.digits + "-_").filter(lambda it: it != cursor[at]))
+    for damaged in (cursor[:at] + other + cursor[at + 1 :], cursor[:at] + cursor[at + 1 :], cursor[:at]):
+        with pytest.raises(BadCursor):
+            cursors.read_shard_cursor(damaged, "after")
+
+
+@given(st.sampled_from([b"s", b"k", b"h", b"d", b"c", b"n", b"?"]), st.binary(max_size=60), st.sampled_from(READERS))
+def test_a_forged_cursor_with_a_right_check_is_read_with_the_same_care(
+    kind: bytes, place: bytes, read: Callable[[str, str], Any]
+) -> None:
+    body = kind + place
+    forged = cursors._encoded(body + cursors._check(body))  # noqa: SLF001 - a forger knows how cursors are made
+    try:
+        read(forged, "after")
+    except BadCursor as bad:
+        assert bad.errors[0].field == "after"

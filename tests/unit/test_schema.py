@@ -1,0 +1,105 @@
+"""The schema: exported as it is, described throughout, and backed by the records it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType
+from strawberry.types.base import StrawberryObjectDefinition
+
+from graph import connections, refusals
+from graph.resolvers import stream
+from graph.schema import build_schema
+from graph.sdl import export_schema
+from persistence import errors, outcomes, records
+
+EXPORTED = Path(__file__).parents[2] / "frontend-queries" / "schema.graphql"
+SCHEMA = build_schema()
+
+BEHIND: dict[str, type] = {
+    "Pin": records.Pin,
+    "Shard": records.Shard,
+    "ShardKey": records.ShardKey,
+    "Namespace": records.Namespace,
+    "Change": records.Change,
+    "ConfigurationChange": records.ConfigurationChange,
+    "ShardDiff": records.ShardDiff,
+    "StreamHead": stream.Head,
+    "ShardDiffBatch": stream.Batch,
+    "PageInfo": connections.PageInfo,
+    "ShardConnection": connections.StampedConnection,
+    "ShardDiffConnection": connections.StampedConnection,
+    "ShardHistoryConnection": connections.Connection,
+    "ChangeConnection": connections.Connection,
+    "NamespaceConnection": connections.Connection,
+    "ShardEdge": connections.Edge,
+    "ShardDiffEdge": connections.Edge,
+    "ShardHistoryEdge": connections.Edge,
+    "ChangeEdge": connections.Edge,
+    "NamespaceEdge": connections.Edge,
+    "ShardsChanged": outcomes.ShardsChanged,
+    "StaleShard": outcomes.StaleShard,
+    "VersionConflict": outcomes.VersionConflict,
+    "NamespaceVersionConflict": outcomes.StaleNamespace,
+    "NotFound": outcomes.NotFound,
+    "IdempotencyKeyReused": outcomes.IdempotencyKeyReused,
+    "NamespaceConfigured": outcomes.NamespaceConfigured,
+    "InvalidInput": refusals.InvalidInput,
+    "FieldError": errors.FieldError,
+}
+
+
+def test_the_exported_schema_is_this_one() -> None:
+    assert EXPORTED.read_text() == export_schema(), "run: omnirelay schema export > frontend-queries/schema.graphql"
+
+
+def test_everything_has_a_description() -> None:
+    assert [name for name, description in described() if not (description or "").strip()] == []
+
+
+def test_every_field_without_a_resolver_is_an_attribute_of_the_record_behind_it() -> None:
+    roots = {"Query", "Mutation", "Subscription", "Refusal"}
+    shown = {name: definition for name, definition in objects() if name not in roots}
+    assert shown.keys() == BEHIND.keys()
+    missing = [
+        f"{name}.{field.python_name}"
+        for name, definition in shown.items()
+        for field in definition.fields
+        if field.is_basic_field and not hasattr(BEHIND[name], str(field.python_name))
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", ["shards", "shardHistory", "shardDiff", "changes", "namespaces"])
+def test_every_list_takes_the_arguments_of_a_connection(name: str) -> None:
+    query = SCHEMA._schema.query_type  # noqa: SLF001 - see graph/schema.py
+    assert query is not None
+    assert {"first", "after", "last", "before"} <= query.fields[name].args.keys()
+
+
+def objects() -> Iterator[tuple[str, StrawberryObjectDefinition]]:
+    for name, concrete in SCHEMA.schema_converter.type_map.items():
+        definition = concrete.definition
+        if isinstance(definition, StrawberryObjectDefinition) and not definition.is_input:
+            yield name, definition
+
+
+def described() -> Iterator[tuple[str, str | None]]:
+    for name, kind in SCHEMA._schema.type_map.items():  # noqa: SLF001 - see graph/schema.py
+        if name.startswith("__"):
+            continue
+        yield name, kind.description
+        match kind:
+            case GraphQLObjectType() | GraphQLInterfaceType():
+                for field_name, field in kind.fields.items():
+                    yield f"{name}.{field_name}", field.description
+                    for argument_name, argument in field.args.items():
+                        yield f"{name}.{field_name}({argument_name})", argument.description
+            case GraphQLInputObjectType():
+                for input_name, input_field in kind.fields.items():
+                    yield f"{name}.{input_name}", input_field.description
+            case GraphQLEnumType():
+                for value_name, value in kind.values.items():
+                    yield f"{name}.{value_name}", value.description
