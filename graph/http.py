@@ -49,6 +49,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             graphql_ide=None,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
+            max_subscriptions_per_connection=None,  # the handler's own limit comes first
         )
         self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
         self._max_body_bytes = max_body_bytes

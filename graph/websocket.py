@@ -14,10 +14,13 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
 
 from graph.context import Context
+from graph.errors import coded
 
+MAX_OPERATIONS: Final = 100
+TOO_MANY_OPERATIONS: Final = "TOO_MANY_OPERATIONS"
 _TOO_BIG: Final = 1009
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 _log = logging.getLogger(__name__)
@@ -77,12 +80,22 @@ class SocketAdapter(ASGIWebSocketAdapter):
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
+    """One socket. At most 100 operations run on it at a time; Strawberry's own limit answers without a code."""
+
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
         if problem is None:
             await super().handle_message(message)
         else:
             await self.handle_invalid_message(problem)
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        running = len(self.operations)
+        if running < MAX_OPERATIONS or message["id"] in self.operations:
+            await super().handle_subscribe(message)
+            return
+        refusal = coded(GraphQLError(f"{running} operations run on this socket already."), TOO_MANY_OPERATIONS)
+        await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
 
     async def handle_task_exception(self, error: Exception) -> None:
         # A client that left in the middle of an answer is no defect.

@@ -139,16 +139,17 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_there(server: Serv
         def acknowledged() -> int:
             return sum(len(operator.acknowledged) for operator in operators)
 
-        for _ in range(KILLS):
+        async def more_acknowledged() -> None:
             goal = acknowledged() + ACKNOWLEDGED_BETWEEN_KILLS
             async with progress:
-                await progress.wait_for(lambda goal=goal: acknowledged() >= goal)
+                await progress.wait_for(lambda: acknowledged() >= goal)
+
+        for _ in range(KILLS):
+            await more_acknowledged()
             server.kill()
             revived = await asyncio.to_thread(server.start)
             assert revived.url == url
-        goal = acknowledged() + ACKNOWLEDGED_BETWEEN_KILLS
-        async with progress:
-            await progress.wait_for(lambda: acknowledged() >= goal)
+        await more_acknowledged()
         stop.set()
         await asyncio.gather(*work)
         history = await mesh.history()

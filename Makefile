@@ -1,0 +1,75 @@
+# Everything here needs Python >= 3.11 and make, nothing else. The environment is .venv, made on first use from the
+# lock files and remade when they change.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+LOCKED := $(PIP) install --require-hashes --no-deps
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint bench schema lock vendor-graphiql
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/installed ## make the environment to run the server
+
+serve: .venv/installed ## run the server with its own PostgreSQL and the demo mesh (ARGS="--port 9000")
+	@exec $(BIN)/omnirelay serve $(ARGS)
+
+test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PIP) check
+
+bench: .venv/installed-dev ## measure and print the numbers of the documentation (ARGS="--help")
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
+	$(BIN)/omnirelay schema export > .venv/schema.graphql
+	mv .venv/schema.graphql frontend-queries/schema.graphql
+
+# What builds the project is locked too, so that installing it fetches nothing more: build-system.requires, and
+# editables, which hatchling asks for when the installation is an editable one.
+lock: $(BIN)/python ## resolve the dependencies of pyproject.toml anew, for all platforms
+	$(call quietly,installing uv $(UV_VERSION),$(PIP) install uv==$(UV_VERSION))
+	@echo "resolving requirements.lock"
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")' \
+		| $(LOCK) --extra embedded --output-file requirements.lock pyproject.toml -
+	@echo "resolving requirements-dev.lock"
+	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
+	$(PYTHON) frontend-queries/vendor_graphiql.py
+
+# Files, so that what is done is done. They lie in .venv: who removes it starts afresh.
+
+.venv/installed: requirements.lock pyproject.toml $(BIN)/python
+	$(call quietly,installing $(call packages,requirements.lock) packages,$(LOCKED) -r requirements.lock)
+	$(call quietly,installing omnirelay,$(PIP) install --no-deps --no-build-isolation --editable .)
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	$(call quietly,installing $(call packages,requirements-dev.lock) packages for development,$(LOCKED) -r requirements-dev.lock)
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not; name one: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(call quietly,creating the environment in .venv,$(PYTHON) -m venv --clear .venv)
+
+packages = $(shell grep -c '^[a-z].*==' $(1))
+
+# One line while it works; all that it said if it fails.
+quietly = @echo "$(1)"; said=$$($(2) 2>&1) || { status=$$?; printf '%s\n' "$$said" >&2; exit $$status; }

@@ -1,0 +1,78 @@
+"""An import, from the first comparison to the last batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graph.cli.api import Api
+from graph.cli.exits import Exit, Failure
+from graph.cli.imports.comparison import Difference, compare
+from graph.cli.imports.existing import read_existing
+from graph.cli.imports.reading import ShardFile
+from graph.cli.imports.sending import CREATE, batches, send
+from graph.cli.output import Json
+from graph.cli.progress import progress_bar
+from graph.cli.stream_head import newest_revision
+from graph.cli.text import counted, listed
+
+
+@dataclass(slots=True)
+class Done:
+    """What an import has come to so far. `changes` are the ids of those it made."""
+
+    created: int = 0
+    updated: int = 0
+    changes: list[str] = field(default_factory=list)
+
+
+def difference_to(api: Api, file: ShardFile, counts: Mapping[str, int]) -> Difference:
+    """What the store lacks. `counts`: how many shards each namespace holds."""
+    with progress_bar("Comparing", len(file.rows)) as advance:
+        existing = read_existing(api, [row.key for row in file.rows], counts, advance)
+    return compare(file.rows, existing)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """`change` is GraphQL's `ChangeInput` for every batch; `counts` as in `difference_to`."""
+
+    api: Api
+    file: ShardFile
+    counts: Mapping[str, int]
+    change: Json
+    batch_size: int
+
+    def run(self, difference: Difference) -> Done:
+        """Send what differs, until nothing does. Raises Failure that says how far it got and how to go on."""
+        done = Done()
+        round_ = ""
+        try:
+            while self._send(difference, round_, done):
+                # Some batches were made by an earlier run, not now; what they made may have been undone since.
+                round_ = str(newest_revision(self.api))
+                difference = difference_to(self.api, self.file, self.counts)
+        except Failure as failure:
+            raise Failure(failure.exit, failure.message, [*failure.advice, *_so_far(done, failure.exit)]) from failure
+        return done
+
+    def _send(self, difference: Difference, round_: str, done: Done) -> bool:
+        """Whether any of it had been sent before."""
+        replayed = False
+        with progress_bar("Writing", difference.count) as advance:
+            for batch in batches(difference, self.batch_size):
+                sent = send(self.api, batch, self.change, self.file.digest, round_)
+                replayed = replayed or sent.replayed
+                if not sent.replayed:
+                    done.changes.append(sent.change)
+                    done.created += sent.shards if batch.operation == CREATE else 0
+                    done.updated += 0 if batch.operation == CREATE else sent.shards
+                advance(sent.shards)
+        return replayed
+
+
+def _so_far(done: Done, why: Exit) -> list[str]:
+    written = done.created + done.updated
+    changes = f" ({'change' if len(done.changes) == 1 else 'changes'} {listed(done.changes)})" if done.changes else ""
+    state = f"Written before that: {counted(written, 'shard')}{changes}. Nothing of the rest."
+    if why is Exit.INVALID:
+        return [state]
+    return [state, "Run the same command again to go on: it compares anew and sends only what still differs."]

@@ -1,0 +1,95 @@
+"""`omnirelay mesh namespaces apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.exits import Exit, Failure
+from graph.cli.namespaces.writing import configure
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json, print_json
+from graph.cli.pages import rows
+from graph.cli.text import shown
+from persistence.fields import json_problem
+
+if TYPE_CHECKING:
+    from graph.settings import NamespaceDeclaration
+
+
+@click.command("apply")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@change_options
+@server_options
+def apply_namespaces(
+    *, file: Path, dry_run: bool, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool
+) -> None:
+    """Create or configure the namespaces that a TOML file declares, where they differ from it.
+
+    A declaration reads [namespaces.orders], with strategy = "ring" and parameters = {virtualNodes = 160}; the settings
+    file of the server will do. Namespaces that the file does not name stay as they are, and no shard moves.
+
+    With --json JSON Lines: name, action (created, updated, unchanged) and version of each.
+    """
+    declared = _declarations(file)
+    change = change_input(reason, ticket, actor)
+    with Api(server) as api:
+        existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
+        for name, declaration in declared.items():
+            action, version = _apply(api, name, declaration, existing.get(name), None if dry_run else change)
+            if as_json:
+                print_json({"name": name, "action": action, "version": version, "dryRun": dry_run})
+            else:
+                would = "would be " if dry_run and action != "unchanged" else ""
+                click.echo(f"{name}: {would}{action} ({declaration.strategy}, {_parameters(declaration)}).")
+
+
+def _declarations(file: Path) -> dict[str, NamespaceDeclaration]:
+    # Imported here: only this command reads settings, and the library that checks them takes a while to load.
+    from graph.settings import SettingsError, load_settings  # noqa: PLC0415 - see above
+
+    try:
+        declared = load_settings(file, {}).namespaces
+    except SettingsError as error:
+        raise Failure(Exit.INVALID, f"{shown(file)} cannot be applied.", str(error).splitlines()) from error
+    if not declared:
+        raise Failure(
+            Exit.INVALID,
+            f"{shown(file)} declares no namespace.",
+            ['Write for example: [namespaces.orders], and below it: strategy = "ring"'],
+        )
+    problems = [
+        f"namespaces.{name}.parameters: {problem}"
+        for name, declaration in declared.items()
+        if (problem := json_problem(declaration.parameters)) is not None
+    ]
+    if problems:
+        raise Failure(Exit.INVALID, f"{shown(file)} cannot be applied.", problems)
+    return declared
+
+
+def _apply(
+    api: Api, name: str, declaration: NamespaceDeclaration, existing: Json | None, change: Json | None
+) -> tuple[str, str | None]:
+    """What was done and the version since. Without a change: what would be done, and the version now."""
+    version = None if existing is None else str(existing["version"])
+    if existing is not None and _configuration(existing) == (declaration.strategy, declaration.parameters):
+        return "unchanged", version
+    if change is not None:
+        after = configure(api, name, declaration.strategy, declaration.parameters, version or "0", change)
+        version = str(after["version"])
+    return "created" if existing is None else "updated", version
+
+
+def _configuration(namespace: Json) -> tuple[str, dict[str, Any]]:
+    return namespace["strategy"], namespace["strategyParameters"]
+
+
+def _parameters(declaration: NamespaceDeclaration) -> str:
+    given = ", ".join(f"{name} {shown(value)}" for name, value in declaration.parameters.items())
+    return given or "default parameters"

@@ -1,0 +1,132 @@
+"""`omnirelay mesh shards import`."""
+
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.exits import Exit, Failure
+from graph.cli.imports.comparison import Difference
+from graph.cli.imports.problems import Problems
+from graph.cli.imports.reading import Format, ShardFile, read_file
+from graph.cli.imports.running import Done, Import, difference_to
+from graph.cli.namespaces.writing import configure
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json, print_json, tell
+from graph.cli.pages import rows
+from graph.cli.text import counted, listed
+from persistence.fields import MAX_SHARDS_PER_CHANGE
+
+_FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "jsonl"]), help="What the file is. By default, as its name ends."
+)
+@click.option("--namespace", help="Namespace of every row. Needed where the file has no such column.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, MAX_SHARDS_PER_CHANGE),
+    default=2_000,
+    show_default=True,
+    help="Shards a change.",
+)
+@click.option("--create-namespace", "strategy", metavar="STRATEGY", help="Create namespaces that are missing, with this strategy.")
+@click.option("--dry-run", is_flag=True, help="Compare and count; write nothing.")
+@change_options
+@server_options
+def import_shards(
+    *,
+    file: BinaryIO,
+    form: Format | None,
+    namespace: str | None,
+    batch_size: int,
+    strategy: str | None,
+    dry_run: bool,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Bring shards to what a file says: create those that are missing, change those that differ, leave equal ones.
+
+    Nothing is written unless every line is valid. Shards that the file does not name stay as they are. An import that
+    was interrupted is simply run again.
+
+    With --json one document: the counts, and the changes made.
+    """
+    problems = Problems()
+    with closing(file):
+        given = read_file(file, form or _format_of(file.name), namespace, problems)
+    problems.raise_if_any(file.name)
+    change = change_input(reason, ticket, actor)
+    with Api(server) as api:
+        counts = {item["name"]: item["shardCount"] for item in rows(api, "ListNamespaces", {})}
+        _require_namespaces(api, given, counts, strategy, None if dry_run else change)
+        difference = difference_to(api, given, counts)
+        done = Done() if dry_run else Import(api, given, counts, change, batch_size).run(difference)
+    _report(file.name, given, difference, None if dry_run else done, as_json=as_json)
+
+
+def _format_of(name: str) -> Format:
+    form = _FORMATS.get(Path(name).suffix.lower())
+    if form is None:
+        raise click.UsageError(f"Say with --format whether {name} is csv or jsonl.")
+    return form
+
+
+def _require_namespaces(
+    api: Api, file: ShardFile, counts: dict[str, int], strategy: str | None, change: Json | None
+) -> None:
+    """Creates those that are missing, if there is a strategy for them and a change to do it under."""
+    missing = sorted({row.key.namespace for row in file.rows} - counts.keys())
+    if missing and strategy is None:
+        raise Failure(
+            Exit.NOT_FOUND,
+            f"There is no namespace {listed(missing)}. Nothing was written.",
+            [
+                "Add --create-namespace STRATEGY (rendezvous, ring or locality) to create what is missing,",
+                "or declare namespaces in a file and run: omnirelay mesh namespaces apply FILE.toml",
+            ],
+        )
+    for name in missing:
+        if change is None:
+            tell(f"Would create namespace {name} ({strategy}).")
+        else:
+            configure(api, name, str(strategy), {}, "0", change)
+            tell(f"Created namespace {name} ({strategy}).")
+
+
+def _report(name: str, file: ShardFile, difference: Difference, done: Done | None, *, as_json: bool) -> None:
+    """`done` is null for a dry run."""
+    created = len(difference.creations) if done is None else done.created
+    updated = len(difference.updates) if done is None else done.updated
+    equal = difference.equal
+    if as_json:
+        print_json(
+            {
+                "file": name,
+                "sha256": file.digest,
+                "dryRun": done is None,
+                "rows": len(file.rows),
+                "created": created,
+                "updated": updated,
+                "equal": equal,
+                "changes": [] if done is None else done.changes,
+            }
+        )
+        return
+    would = "would be " if done is None else ""
+    made = f", in {counted(len(done.changes), 'change')}" if done and done.changes else ""
+    click.echo(
+        f"{counted(len(file.rows), 'row')} of {name}: {created:,} {would}created, {updated:,} {would}updated, "
+        f"{equal:,} equal already{made}."
+    )

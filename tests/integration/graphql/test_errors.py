@@ -1,0 +1,104 @@
+"""Errors that are not the client's: masked, logged once, and found again by the request id."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, NoReturn
+
+import pytest
+
+from graph.app import create_app
+from graph.context import Feed
+from persistence.errors import Compacted, SchemaOutOfDate, StoreUnavailable, TransientConflict
+from tests.support.graphql_api import Api, TestServices, api_of
+from tests.support.mesh import Mesh
+
+SECRET = "password=hunter2"
+
+
+@pytest.fixture
+def failure() -> Exception:
+    return ZeroDivisionError(SECRET)
+
+
+@pytest.fixture
+def broken_store(mesh: Mesh, failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any, **__: Any) -> NoReturn:
+        await asyncio.sleep(0)
+        raise failure
+
+    monkeypatch.setattr(type(mesh.store.shards), "page", fail)
+    monkeypatch.setattr(type(mesh.writer), "execute", fail)
+
+
+QUERY = "{ shards { totalCount } }"
+MUTATION = """mutation { deleteShards(input: {
+  shards: [{ namespace: "billing", shardId: "1", expectedVersion: 1 }], change: { reason: "r", actor: "a" }
+}) { __typename } }"""
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.usefixtures("broken_store")
+@pytest.mark.parametrize("operation", [QUERY, MUTATION])
+async def test_a_defect_is_masked_and_logged_once_under_the_request_id(
+    api: Api, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    response = await api.post(operation, None, **{"x-request-id": "find-me"})
+    assert SECRET not in response.text
+    (error,) = response.json()["errors"]
+    assert error["message"] == "Internal error; report request id find-me."
+    assert error["extensions"] == {"code": "INTERNAL", "requestId": "find-me"}
+    (record,) = warnings(caplog)
+    assert "find-me" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+@pytest.mark.usefixtures("broken_store")
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (StoreUnavailable(SECRET), "UNAVAILABLE"),
+        (TransientConflict(SECRET), "TRANSIENT_CONFLICT"),
+        (SchemaOutOfDate(SECRET), "INTERNAL"),
+        (RecursionError(SECRET), "INTERNAL"),
+        (TimeoutError(SECRET), "INTERNAL"),
+    ],
+)
+async def test_the_weather_is_named_without_details(api: Api, code: str, caplog: pytest.LogCaptureFixture) -> None:
+    error = await api.error(QUERY)
+    assert error["code"] == code
+    assert SECRET not in str(error)
+    (record,) = warnings(caplog)
+    assert error["requestId"] in record.getMessage()
+
+
+@pytest.mark.usefixtures("broken_store")
+@pytest.mark.parametrize("failure", [Compacted(3, 9)])
+async def test_a_compacted_position_names_the_oldest(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    error = await api.error(QUERY)
+    assert (error["code"], error["requested"], error["oldest"]) == ("COMPACTED", "3", "9")
+    assert warnings(caplog) == []
+
+
+async def test_what_fails_beside_graphql_is_masked_too(
+    mesh: Mesh, feed: Feed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> NoReturn:
+        raise ZeroDivisionError(SECRET)
+
+    monkeypatch.setattr("graph.http.read_operation", fail)
+    async with api_of(create_app(TestServices(mesh.store, mesh.writer, feed))) as api:
+        response = await api.post(QUERY, None, **{"x-request-id": "find-me"})
+    assert response.status_code == 500
+    assert response.headers["x-request-id"] == "find-me"
+    (error,) = response.json()["errors"]
+    assert error == {
+        "message": "Internal error; report request id find-me.",
+        "extensions": {"code": "INTERNAL"},
+    }
+    assert ["find-me" in record.getMessage() for record in warnings(caplog)] == [True]

@@ -1,0 +1,179 @@
+"""Following the change stream over a socket and over an event stream, on every store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from graph.cursors import stream_cursor
+from persistence.records import StreamPosition
+from tests.support.graphql_api import ON_EVERY_STORE, Api
+from tests.support.graphql_socket import Socket, graphql_socket
+from tests.support.mesh import Mesh, new
+from tests.support.serving import serving
+
+pytestmark = ON_EVERY_STORE
+
+FOLLOW = """subscription ($namespace: String, $filter: ShardFilter, $after: Cursor) {
+  shardDiffs(namespace: $namespace, filter: $filter, after: $after) {
+    cursor revision caughtUp
+    diffs { revision kind shardId changedFields previous { ownerNodeId } current { ownerNodeId } change { actor } }
+  }
+}"""
+
+
+@pytest.fixture
+async def address(app: Starlette) -> AsyncIterator[str]:
+    async with serving(app) as address:
+        yield address
+
+
+@pytest.fixture
+async def socket(address: str) -> AsyncIterator[Socket]:
+    async with graphql_socket(address) as socket:
+        yield socket
+
+
+async def diffs(socket: Socket, count: int) -> list[dict[str, Any]]:
+    """The next so many diffs, bookmarks left out."""
+    found: list[dict[str, Any]] = []
+    while len(found) < count:
+        found += (await socket.batch())["diffs"]
+    assert len(found) == count
+    return found
+
+
+async def test_a_follower_holds_a_cursor_at_once_and_hears_every_change(socket: Socket, mesh: Mesh) -> None:
+    await mesh.created("before")
+    await socket.subscribe(FOLLOW)
+    first = await socket.batch()
+    assert (first["diffs"], first["revision"], first["caughtUp"]) == ([], "1", True)
+    shard = await mesh.created("1", "node-a")
+    shard = await mesh.updated(shard, owner_node_id="node-b")
+    await mesh.delete(shard)
+    created, updated, deleted = await diffs(socket, 3)
+    assert created == {
+        "revision": "2",
+        "kind": "CREATED",
+        "shardId": "1",
+        "changedFields": [],
+        "previous": None,
+        "current": {"ownerNodeId": "node-a"},
+        "change": {"actor": "ops"},
+    }
+    assert (updated["kind"], updated["changedFields"]) == ("UPDATED", ["ownerNodeId"])
+    assert (deleted["kind"], deleted["previous"], deleted["current"]) == ("DELETED", {"ownerNodeId": "node-b"}, None)
+
+
+async def test_listing_and_following_after_the_lists_cursor_misses_nothing(
+    socket: Socket, api: Api, mesh: Mesh
+) -> None:
+    await mesh.created("1")
+    listed = await api.field("{ shards { nodes { shardId } cursor } }")
+    await mesh.created("2")
+    await socket.subscribe(FOLLOW, {"after": listed["cursor"]})
+    assert [diff["shardId"] for diff in await diffs(socket, 1)] == ["2"]
+
+
+async def test_a_follower_resumes_where_it_was(address: str, mesh: Mesh) -> None:
+    async with graphql_socket(address) as socket:
+        await socket.subscribe(FOLLOW)
+        cursor = (await socket.batch())["cursor"]
+    await mesh.create(*(new(name) for name in "abc"))
+    async with graphql_socket(address) as socket:
+        await socket.subscribe(FOLLOW, {"after": cursor})
+        assert [diff["revision"] for diff in await diffs(socket, 3)] == ["1", "2", "3"]
+
+
+async def test_a_filter_lets_a_shard_through_that_enters_or_leaves(socket: Socket, mesh: Mesh) -> None:
+    await mesh.configure("search")
+    shard = await mesh.created("1", "node-a")
+    await socket.subscribe(FOLLOW, {"namespace": "billing", "filter": {"ownerNodeIds": ["node-a"]}})
+    await socket.batch()
+    await mesh.create(new("2", "node-a", namespace="search"), new("3", "node-b"))
+    shard = await mesh.updated(shard, owner_node_id="node-b")
+    await mesh.updated(shard, owner_node_id="node-c")
+    await mesh.created("4", "node-a")
+    left, entered = await diffs(socket, 2)
+    assert (left["shardId"], left["current"]) == ("1", {"ownerNodeId": "node-b"})
+    assert entered["shardId"] == "4"
+
+
+async def test_an_idle_follower_is_sent_bookmarks(socket: Socket) -> None:
+    await socket.subscribe(FOLLOW)
+    first, second = await socket.batch(), await socket.batch()
+    assert (second["diffs"], second["cursor"]) == ([], first["cursor"])
+
+
+async def test_one_socket_carries_many_operations(socket: Socket, mesh: Mesh) -> None:
+    await socket.subscribe(FOLLOW, name="all")
+    await socket.batch("all")
+    await socket.subscribe("{ head { revision } }", name="query")
+    messages = [await socket.receive(), await socket.receive()]
+    answers = [message for message in messages if message["id"] == "query"]
+    assert answers[0]["payload"] == {"data": {"head": {"revision": "0"}}}
+    await socket.send({"id": "all", "type": "complete"})
+    await mesh.created("1")
+    await socket.send({"type": "ping"})
+    while (message := await socket.receive())["type"] != "pong":
+        assert message["type"] in ("next", "complete")
+
+
+async def test_a_position_that_cannot_be_served_refuses_the_subscription(socket: Socket, mesh: Mesh) -> None:
+    epoch = (await mesh.store.stream.head()).epoch
+    await socket.subscribe(FOLLOW, {"after": stream_cursor(StreamPosition(epoch, 99))})
+    error = await socket.error()
+    assert (error["code"], error["requested"], error["head"]) == ("FUTURE_CURSOR", "99", "0")
+    await socket.subscribe(FOLLOW, {"after": stream_cursor(StreamPosition("another", 0))})
+    error = await socket.error()
+    assert (error["code"], error["requested"], error["epoch"]) == ("EPOCH_MISMATCH", "another", epoch)
+    for cursor in ("", "x", "\ud800"):
+        await socket.subscribe(FOLLOW, {"after": cursor})
+        error = await socket.error()
+        assert (error["code"], error["fields"][0]["field"]) == ("BAD_CURSOR", "after")
+    await socket.subscribe(FOLLOW, {"namespace": "-", "filter": None})
+    assert (await socket.error())["fields"][0]["field"] == "namespace"
+    await socket.subscribe(FOLLOW)
+    assert (await socket.batch())["diffs"] == []
+
+
+async def test_an_event_stream_carries_the_same(address: str, mesh: Mesh) -> None:
+    request = {"query": FOLLOW, "variables": {}}
+    headers = {"accept": "text/event-stream"}
+    async with (
+        httpx2.AsyncClient(timeout=10) as http,
+        http.stream("POST", f"http://{address}/graphql", json=request, headers=headers) as response,
+    ):
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["x-request-id"]
+        results = _events(response)
+        assert (await anext(results))["diffs"] == []
+        await mesh.created("1")
+        found: list[str] = []
+        while not found:
+            found = [diff["shardId"] for diff in (await anext(results))["diffs"]]
+        assert found == ["1"]
+
+
+async def test_followers_that_leave_are_not_counted_any_more(address: str, api: Api) -> None:
+    async with graphql_socket(address) as socket:
+        await socket.subscribe(FOLLOW)
+        await socket.batch()
+        assert "omnirelay_subscriptions_open 1.0" in (await api.http.get("/metrics")).text
+    async with asyncio.timeout(5):
+        while "omnirelay_subscriptions_open 0.0" not in (await api.http.get("/metrics")).text:
+            await asyncio.sleep(0.01)
+
+
+async def _events(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data: {"):
+            payload = json.loads(line.removeprefix("data: "))
+            assert "errors" not in payload, payload
+            yield payload["data"]["shardDiffs"]

@@ -1,0 +1,274 @@
+"""Random lives of a store, against a model small enough to be seen to be right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from persistence.commands import (
+    UNSET,
+    Command,
+    ConfigureNamespace,
+    CreateShards,
+    DeleteShards,
+    NewShard,
+    ShardExpectation,
+    ShardPatch,
+    UpdateShards,
+)
+from persistence.memory import memory_store
+from persistence.outcomes import NamespaceConfigured, NotFound, ShardsChanged, VersionConflict
+from persistence.ports import Store
+from persistence.postgres import open_store
+from persistence.records import AsOf, Shard, ShardDiff, ShardKey, ShardStatus
+from tests.support.databases import Databases
+from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh
+from tests.support.model import digest_of, first_broken_link, replay
+
+T = TypeVar("T")
+
+NAMESPACES: Final = (BILLING, SEARCH)
+STRATEGIES: Final = ("ring", "rendezvous", "locality")
+KEYS: Final = st.sampled_from([ShardKey(namespace, f"s{number}") for namespace in NAMESPACES for number in range(4)])
+OWNERS: Final = st.sampled_from(["node-a", "node-b", "node-c"])
+# What the caller is mistaken by about a shard's version: mostly nothing.
+MISTAKES: Final = st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1, -1])
+SEVERAL: Final = st.lists(st.tuples(KEYS, OWNERS, MISTAKES), min_size=1, max_size=4, unique_by=lambda item: item[0])
+PATCHES: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "leader_id": st.none() | OWNERS,
+        "capacity_hint": st.sampled_from([0.0, -0.0, 0.1, 2.0]),
+        "locality_hint": st.none() | st.just("eu/zone-a"),
+        "status": st.sampled_from(ShardStatus),
+    },
+)
+
+
+@dataclass
+class Life:
+    """What is known of a shard that is there or was there."""
+
+    version: int
+    owner_epoch: int
+    owner: str
+    strategy: str
+    alive: bool = True
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Commands with fresh and stale expectations; after each, everything the store promises is checked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strategies: dict[str, str] = {}
+        self.configured: dict[str, int] = {}
+        self.lives: dict[ShardKey, Life] = {}
+        self.compared = 0
+        with ExitStack() as opened:
+            self.runner = opened.enter_context(asyncio.Runner())
+            self.mesh = Mesh(self.open(opened))
+            self.resources = opened.pop_all()
+
+    def open(self, resources: ExitStack) -> Store:
+        """An empty store; `resources` closes it."""
+        raise NotImplementedError
+
+    def teardown(self) -> None:
+        with self.resources:
+            self.wait(self.check_the_present())
+            self.wait(self.check_the_past())
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @initialize(strategy=st.sampled_from(STRATEGIES))
+    def begin(self, strategy: str) -> None:
+        self.configure(BILLING, strategy, 0)
+
+    @rule(name=st.sampled_from(NAMESPACES), strategy=st.sampled_from(STRATEGIES), mistake=MISTAKES)
+    def configure(self, name: str, strategy: str, mistake: int) -> None:
+        expected = max(0, self.configured.get(name, 0) + mistake)
+        outcome = self.wait(self.mesh.execute(ConfigureNamespace(name, strategy, {}, expected, CHANGE)))
+        if expected == self.configured.get(name, 0):
+            assert isinstance(outcome, NamespaceConfigured)
+            self.configured[name] = expected + 1
+            self.strategies[name] = strategy
+        else:
+            assert isinstance(outcome, VersionConflict)
+            assert outcome.stale_namespace is not None
+            assert outcome.stale_namespace.actual == self.configured.get(name, 0)
+
+    @rule(several=SEVERAL)
+    def create(self, several: list[tuple[ShardKey, str, int]]) -> None:
+        shards = [NewShard(*key, owner) for key, owner, _ in several]
+        stale = [(key, 0, self.lives[key].version) for key, _, _ in several if self.alive(key)]
+        if not self.committed(CreateShards(shards, CHANGE), stale):
+            return
+        for key, owner, _ in several:
+            before = self.lives.get(key, Life(0, 0, "", ""))
+            strategy = self.strategies[key.namespace]
+            self.lives[key] = Life(before.version + 1, before.owner_epoch + 1, owner, strategy)
+
+    @rule(several=SEVERAL, moves=st.booleans(), fields=PATCHES)
+    def update(self, several: list[tuple[ShardKey, str, int]], fields: dict[str, Any], *, moves: bool) -> None:
+        if not moves and not fields:
+            return  # has nothing to change, which is invalid and not what is tried here
+        patches = [
+            ShardPatch(*key, self.expected(key, mistake), owner_node_id=owner if moves else UNSET, **fields)
+            for key, owner, mistake in several
+        ]
+        if not self.committed(UpdateShards(patches, CHANGE), self.stale(several)):
+            return
+        for key, owner, _ in several:
+            life = self.lives[key]
+            life.version += 1
+            if moves and owner != life.owner:
+                life.owner_epoch += 1
+                life.owner = owner
+                life.strategy = self.strategies[key.namespace]
+
+    @rule(several=SEVERAL)
+    def delete(self, several: list[tuple[ShardKey, str, int]]) -> None:
+        expectations = [ShardExpectation(*key, self.expected(key, mistake)) for key, _, mistake in several]
+        if not self.committed(DeleteShards(expectations, CHANGE), self.stale(several)):
+            return
+        for key, _, _ in several:
+            self.lives[key].version += 1
+            self.lives[key].alive = False
+
+    def alive(self, key: ShardKey) -> bool:
+        return key in self.lives and self.lives[key].alive
+
+    def expected(self, key: ShardKey, mistake: int) -> int:
+        return max(0, (self.lives[key].version if key in self.lives else 0) + mistake)
+
+    def stale(self, several: list[tuple[ShardKey, str, int]]) -> list[tuple[ShardKey, int, int]]:
+        """(shard, version expected, version there) where the two are not the same."""
+        return [
+            (key, self.expected(key, mistake), self.lives[key].version if self.alive(key) else 0)
+            for key, _, mistake in several
+            if mistake or not self.alive(key)
+        ]
+
+    def committed(self, command: Command, stale: list[tuple[ShardKey, int, int]]) -> bool:
+        """Whether it was, which must be as foretold."""
+        head = self.wait(self.mesh.store.stream.head())
+        outcome = self.wait(self.mesh.execute(command))
+        missing = tuple(name for name in command.namespaces if name not in self.configured)
+        if missing:
+            assert outcome == NotFound(namespaces=missing)
+        elif stale and not any(key in self.lives for key, _, _ in stale):
+            assert outcome == NotFound(shards=tuple(key for key, _, _ in stale))
+        elif stale:
+            assert isinstance(outcome, VersionConflict)
+            assert [(one.key, one.expected, one.actual) for one in outcome.stale] == stale
+        else:
+            assert isinstance(outcome, ShardsChanged)
+            assert [shard.key for shard in outcome.shards] == command.shard_keys
+            assert outcome.position.revision == head.revision + len(outcome.shards)
+            return True
+        assert self.wait(self.mesh.store.stream.head()) == head
+        return False
+
+    async def check_the_present(self) -> None:
+        """Table, history, versions, revisions, digests and audit chain agree with each other and with the model."""
+        mesh = self.mesh
+        table, history, changes = await mesh.table(), await mesh.history(), await mesh.changes()
+        known = {
+            key: (shard.version, shard.owner_epoch, shard.owner_node_id, shard.strategy) for key, shard in table.items()
+        }
+        assert known == {
+            key: (life.version, life.owner_epoch, life.owner, life.strategy)
+            for key, life in sorted(self.lives.items())
+            if life.alive
+        }
+        assert table == replay(history)
+        assert [row.revision for row in history] == list(range(1, len(history) + 1))
+        for key, life in self.lives.items():
+            assert [row.version for row in history if row.key == key] == list(range(1, life.version + 1))
+        for name, version in self.configured.items():
+            namespace = await mesh.namespace(name)
+            shards = [shard for shard in table.values() if shard.namespace == name]
+            assert (namespace.version, namespace.strategy) == (version, self.strategies[name])
+            assert (namespace.digest, namespace.shard_count) == (digest_of(shards), len(shards))
+        assert first_broken_link(changes, history) is None
+
+    async def check_the_past(self) -> None:
+        """Every revision can be read, and every difference leads from one to the other, both ways.
+
+        Differences between revisions that were compared before are not asked for again.
+        """
+        history = await self.mesh.history()
+        tables = [replay(history[:revision]) for revision in range(len(history) + 1)]
+        for revision, table in enumerate(tables):
+            assert await self.mesh.table(AsOf(revision=revision)) == table
+        for end in range(self.compared, len(tables)):
+            for start in range(end):
+                there = await self.mesh.difference(start, end)
+                back = await self.mesh.difference(end, start)
+                assert applied(tables[start], list(there.values())) == tables[end]
+                assert applied(tables[end], list(back.values())) == tables[start]
+        self.compared = len(tables)
+
+
+class MemoryStoreMachine(StoreMachine):
+    """Checks everything after every step."""
+
+    def open(self, resources: ExitStack) -> Store:  # noqa: ARG002 - memory needs no closing
+        return memory_store(clock=ticking())
+
+    @invariant()
+    def everything_holds(self) -> None:
+        self.wait(self.check_the_present())
+        self.wait(self.check_the_past())
+
+
+def applied(table: dict[ShardKey, Shard], difference: Sequence[ShardDiff]) -> dict[ShardKey, Shard]:
+    """The table after a net difference, which must fit it and name each shard once."""
+    shards = dict(table)
+    assert len({diff.key for diff in difference}) == len(difference)
+    for diff in difference:
+        assert shards.pop(diff.key, None) == diff.previous
+        assert diff.previous != diff.current
+        if diff.current is not None:
+            shards[diff.key] = diff.current
+    return dict(sorted(shards.items()))
+
+
+def ticking() -> Callable[[], datetime]:
+    """A clock that goes on by a second each time it is read, and sometimes back."""
+    ticks = iter(range(1_000_000))
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def now() -> datetime:
+        tick = next(ticks)
+        return start + timedelta(seconds=tick if tick % 5 else -tick)
+
+    return now
+
+
+def test_a_store_in_memory_keeps_every_promise_after_every_step() -> None:
+    run_state_machine_as_test(MemoryStoreMachine, settings=settings(max_examples=40, stateful_step_count=20))
+
+
+def test_a_store_on_postgresql_leads_the_same_lives(databases: Databases, template_database: str) -> None:
+    class PostgresStoreMachine(StoreMachine):
+        """Checks everything at the end of each life."""
+
+        def open(self, resources: ExitStack) -> Store:
+            url = resources.enter_context(databases.temporary(template=template_database))
+            opening = open_store(url, read_connections=1, write_connections=1)
+            store = self.wait(opening.__aenter__())
+            resources.callback(lambda: self.wait(opening.__aexit__(None, None, None)))
+            return store
+
+    run_state_machine_as_test(PostgresStoreMachine, settings=settings(max_examples=6, stateful_step_count=30))
