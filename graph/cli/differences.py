@@ -24,7 +24,10 @@ def other_changes(diff: Json) -> str:
     if diff["previous"] is None or diff["current"] is None:
         return NOTHING
     fields = [field for field in diff["changedFields"] if field != _OWNER]
-    return ", ".join(f"{field} {_value(diff, 'previous', field)} -> {_value(diff, 'current', field)}" for field in fields) or NOTHING
+    return (
+        ", ".join(f"{field} {_value(diff, 'previous', field)} -> {_value(diff, 'current', field)}" for field in fields)
+        or NOTHING
+    )
 
 
 def is_move(diff: Json) -> bool:

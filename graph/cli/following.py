@@ -46,5 +46,5 @@ def follow(
 
 def delay(failures: int, spread: float) -> float:
     """Seconds to wait after so many failures in a row. `spread` is from 0 to 1: clients must not come all at once."""
-    longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(failures, 16))
+    longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(failures, 16))
     return longest * (1 + spread) / 2

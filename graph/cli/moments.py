@@ -67,7 +67,7 @@ def read_time(text: str, now: datetime) -> Time:
         ) from None
     if time.tzinfo is None:
         raise ValueError(
-            f"{shown(text)} has no time zone: write for example {time.isoformat()}Z for UTC, or an offset such as +01:00"
+            f"{shown(text)} has no time zone: write {time.isoformat()}Z for UTC, or an offset such as +01:00"
         )
     return Time(time)
 

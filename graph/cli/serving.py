@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
@@ -13,10 +12,10 @@ import click
 from graph.app import create_app
 from graph.cli.exits import Exit, Failure
 from graph.cli.listening import bound_socket, url_of
-from graph.cli.output import tell
 from graph.cli.steps import Steps
 from graph.cli.web_server import WebServer
 from graph.composition import open_runtime
+from graph.demo import load_demo
 from graph.settings import Settings
 from persistence.errors import StoreError
 
@@ -37,23 +36,73 @@ class _Life:
         self._settings = settings
         self._steps = Steps()
         self._server: WebServer | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._starting_postgres = False
+        self._asked_to_stop = False
 
     async def run(self) -> Exit:
         loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._live(), name="omnirelay-serve")
+        task = asyncio.create_task(self._live(), name="omnirelay-serve")
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, task)
         try:
-            await self._task
+            await task
         except asyncio.CancelledError:
-            if not self._stopping:
+            if not self._asked_to_stop:
                 raise
-        except StoreError as error:
-            raise Failure(Exit.NO, f"The server did not start: {error}.") from error
+        except (StoreError, OSError) as error:
+            raise Failure(Exit.NO, f"The server cannot run: {error}.") from error
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
         self._steps("Stopped")
         return Exit.OK
+
+    async def _live(self) -> None:
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            listener = bound_socket(settings.host, settings.port)
+            stack.callback(listener.close)
+            self._starting_postgres = settings.database_url is None
+            runtime = await stack.enter_async_context(open_runtime(settings, self._steps))
+            self._starting_postgres = False
+            if self._asked_to_stop:
+                return
+            if settings.loads_demo:
+                await load_demo(runtime.store, runtime.writer, self._steps)
+            app = create_app(runtime, max_body_bytes=settings.max_body_bytes)
+            self._server = WebServer(app, settings, lambda: self._announce(url_of(listener)))
+            await self._server.serve([listener])
+
+    def _announce(self, url: str) -> None:
+        self._steps("Ready")
+        click.echo(f"GraphiQL  {url}/graphql\nHealth    {url}/readyz\nMetrics   {url}/metrics")
+        self._steps("Ctrl-C stops it")
+
+    def _stop(self, task: asyncio.Task[None]) -> None:
+        """A signal came. The second one while requests are being waited for stops the waiting."""
+        again, self._asked_to_stop = self._asked_to_stop, True
+        if self._server is not None:
+            self._server.should_exit = True
+            self._server.force_exit = again
+            self._steps("Stopping at once" if again else "Stopping; requests under way are finished")
+        elif self._starting_postgres:
+            # A thread is waiting for it and cannot be interrupted; left alone it would be started and never stopped.
+            self._steps("Stopping, once PostgreSQL is up")
+        else:
+            task.cancel()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 - there is none for some platforms
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("uvicorn", "alembic"):
+        # Their news is ours to tell, see Steps.
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)

@@ -7,11 +7,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from persistence.commands import (
     UNSET,
@@ -34,14 +41,17 @@ from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh
 from tests.support.model import digest_of, first_broken_link, replay
 
 T = TypeVar("T")
+# A shard, the owner it may get, and how far off the caller is about its version.
+Choice: TypeAlias = tuple[ShardKey, str, int]
 
 NAMESPACES: Final = (BILLING, SEARCH)
 STRATEGIES: Final = ("ring", "rendezvous", "locality")
-KEYS: Final = st.sampled_from([ShardKey(namespace, f"s{number}") for namespace in NAMESPACES for number in range(4)])
+KEYS: Final = tuple(ShardKey(namespace, f"s{number}") for namespace in NAMESPACES for number in range(4))
+ELSEWHERE: Final = ShardKey("nowhere", "s0")
 OWNERS: Final = st.sampled_from(["node-a", "node-b", "node-c"])
-# What the caller is mistaken by about a shard's version: mostly nothing.
-MISTAKES: Final = st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1, -1])
-SEVERAL: Final = st.lists(st.tuples(KEYS, OWNERS, MISTAKES), min_size=1, max_size=4, unique_by=lambda item: item[0])
+# Most callers know what is there. The others take any shard, and are often wrong about its version.
+INFORMED: Final = st.sampled_from([True, True, True, True, False])
+MISTAKES: Final = st.sampled_from([0, 0, 1, -1])
 PATCHES: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
     {},
     optional={
@@ -90,11 +100,16 @@ class StoreMachine(RuleBasedStateMachine):
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
-    @initialize(strategy=st.sampled_from(STRATEGIES))
-    def begin(self, strategy: str) -> None:
-        self.configure(BILLING, strategy, 0)
+    @initialize(strategies=st.lists(st.sampled_from(STRATEGIES), min_size=2, max_size=2))
+    def begin(self, strategies: list[str]) -> None:
+        for name, strategy in zip(NAMESPACES, strategies, strict=True):
+            self.configure(name, strategy, 0)
 
-    @rule(name=st.sampled_from(NAMESPACES), strategy=st.sampled_from(STRATEGIES), mistake=MISTAKES)
+    @rule(
+        name=st.sampled_from(NAMESPACES),
+        strategy=st.sampled_from(STRATEGIES),
+        mistake=st.sampled_from([0, 0, 0, 1, -1]),
+    )
     def configure(self, name: str, strategy: str, mistake: int) -> None:
         expected = max(0, self.configured.get(name, 0) + mistake)
         outcome = self.wait(self.mesh.execute(ConfigureNamespace(name, strategy, {}, expected, CHANGE)))
@@ -107,8 +122,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome.stale_namespace is not None
             assert outcome.stale_namespace.actual == self.configured.get(name, 0)
 
-    @rule(several=SEVERAL)
-    def create(self, several: list[tuple[ShardKey, str, int]]) -> None:
+    @rule(data=st.data())
+    def create(self, data: st.DataObject) -> None:
+        several = self.several(data, [key for key in KEYS if not self.alive(key)])
         shards = [NewShard(*key, owner) for key, owner, _ in several]
         stale = [(key, 0, self.lives[key].version) for key, _, _ in several if self.alive(key)]
         if not self.committed(CreateShards(shards, CHANGE), stale):
@@ -118,10 +134,11 @@ class StoreMachine(RuleBasedStateMachine):
             strategy = self.strategies[key.namespace]
             self.lives[key] = Life(before.version + 1, before.owner_epoch + 1, owner, strategy)
 
-    @rule(several=SEVERAL, moves=st.booleans(), fields=PATCHES)
-    def update(self, several: list[tuple[ShardKey, str, int]], fields: dict[str, Any], *, moves: bool) -> None:
-        if not moves and not fields:
-            return  # has nothing to change, which is invalid and not what is tried here
+    @precondition(lambda self: any(map(self.alive, KEYS)))
+    @rule(data=st.data(), moves=st.booleans(), fields=PATCHES)
+    def update(self, data: st.DataObject, fields: dict[str, Any], *, moves: bool) -> None:
+        moves = moves or not fields  # an update must change something
+        several = self.several(data, list(filter(self.alive, KEYS)))
         patches = [
             ShardPatch(*key, self.expected(key, mistake), owner_node_id=owner if moves else UNSET, **fields)
             for key, owner, mistake in several
@@ -136,8 +153,10 @@ class StoreMachine(RuleBasedStateMachine):
                 life.owner = owner
                 life.strategy = self.strategies[key.namespace]
 
-    @rule(several=SEVERAL)
-    def delete(self, several: list[tuple[ShardKey, str, int]]) -> None:
+    @precondition(lambda self: any(map(self.alive, KEYS)))
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        several = self.several(data, list(filter(self.alive, KEYS)))
         expectations = [ShardExpectation(*key, self.expected(key, mistake)) for key, _, mistake in several]
         if not self.committed(DeleteShards(expectations, CHANGE), self.stale(several)):
             return
@@ -145,13 +164,19 @@ class StoreMachine(RuleBasedStateMachine):
             self.lives[key].version += 1
             self.lives[key].alive = False
 
+    def several(self, data: st.DataObject, sensible: Sequence[ShardKey]) -> list[Choice]:
+        informed = bool(sensible) and data.draw(INFORMED)
+        keys = sensible if informed else (*KEYS, ELSEWHERE)
+        choices = st.tuples(st.sampled_from(keys), OWNERS, st.just(0) if informed else MISTAKES)
+        return data.draw(st.lists(choices, min_size=1, max_size=4, unique_by=lambda choice: choice[0]))
+
     def alive(self, key: ShardKey) -> bool:
         return key in self.lives and self.lives[key].alive
 
     def expected(self, key: ShardKey, mistake: int) -> int:
         return max(0, (self.lives[key].version if key in self.lives else 0) + mistake)
 
-    def stale(self, several: list[tuple[ShardKey, str, int]]) -> list[tuple[ShardKey, int, int]]:
+    def stale(self, several: list[Choice]) -> list[tuple[ShardKey, int, int]]:
         """(shard, version expected, version there) where the two are not the same."""
         return [
             (key, self.expected(key, mistake), self.lives[key].version if self.alive(key) else 0)
@@ -257,7 +282,7 @@ def ticking() -> Callable[[], datetime]:
 
 
 def test_a_store_in_memory_keeps_every_promise_after_every_step() -> None:
-    run_state_machine_as_test(MemoryStoreMachine, settings=settings(max_examples=40, stateful_step_count=20))
+    run_state_machine_as_test(MemoryStoreMachine, settings=settings(max_examples=60, stateful_step_count=25))
 
 
 def test_a_store_on_postgresql_leads_the_same_lives(databases: Databases, template_database: str) -> None:
@@ -271,4 +296,4 @@ def test_a_store_on_postgresql_leads_the_same_lives(databases: Databases, templa
             resources.callback(lambda: self.wait(opening.__aexit__(None, None, None)))
             return store
 
-    run_state_machine_as_test(PostgresStoreMachine, settings=settings(max_examples=6, stateful_step_count=30))
+    run_state_machine_as_test(PostgresStoreMachine, settings=settings(max_examples=8, stateful_step_count=20))

@@ -69,9 +69,7 @@ def _is_header(number: int, header: list[str], namespace: str | None, problems: 
     return problems.count == before
 
 
-def _values(
-    number: int, header: list[str], fields: list[str], problems: Problems
-) -> Iterator[tuple[str, object]]:
+def _values(number: int, header: list[str], fields: list[str], problems: Problems) -> Iterator[tuple[str, object]]:
     """Typed. An empty field is null where there can be none, and says nothing where there is a default."""
     for column, text in zip(header, fields, strict=True):
         if column in CLEARABLE:

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from graph.cli.api import Api
-from graph.cli.exits import Failure
 from graph.cli.imports.comparison import Difference
 from graph.cli.output import Json
 from graph.cli.refusals import committed

@@ -41,14 +41,14 @@ class Summary:
             changed=kinds.count("UPDATED") - moved,
             deleted=kinds.count("DELETED"),
             shards=shards,
-            movedPercent=round(100 * moved / shards, 2) if shards else None,
+            movedPercent=round(100 * moved / shards, 6) if shards else None,
         )
 
     def __str__(self) -> str:
         counts = f"{self.created:,} created, {self.moved:,} moved, {self.changed:,} changed, {self.deleted:,} deleted"
         if self.movedPercent is None:
             return counts
-        return f"{counts}; {self.movedPercent:g} % of {self.shards:,} shards moved"
+        return f"{counts}; {self.movedPercent:.3g} % of {self.shards:,} shards moved"
 
 
 # A revision so many ago looks like an option to the parser; MomentParameter refuses what is neither.

@@ -1,6 +1,5 @@
 """`omnirelay mesh shards import`."""
 
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -24,7 +23,6 @@ from persistence.fields import MAX_SHARDS_PER_CHANGE
 _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
-
 @click.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option(
@@ -38,7 +36,9 @@ _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson
     show_default=True,
     help="Shards a change.",
 )
-@click.option("--create-namespace", "strategy", metavar="STRATEGY", help="Create namespaces that are missing, with this strategy.")
+@click.option(
+    "--create-namespace", "strategy", metavar="STRATEGY", help="Create namespaces that are missing, with this strategy."
+)
 @click.option("--dry-run", is_flag=True, help="Compare and count; write nothing.")
 @change_options
 @server_options

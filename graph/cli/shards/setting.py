@@ -21,14 +21,19 @@ def _capacity(_context: click.Context, _parameter: click.Parameter, value: float
         raise click.BadParameter(f"It {problem}.")
     return value
 
+
 @click.command("set")
 @click.argument("namespace")
 @click.argument("shard")
-@click.option("--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen.")
+@click.option(
+    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
+)
 @click.option("--owner", help="The mesh node that shall own it.")
 @click.option("--leader", help="The replica that shall lead it.")
 @click.option("--no-leader", is_flag=True, help="No replica shall lead it.")
-@click.option("--capacity", type=float, callback=_capacity, help="How much of a node it takes, relative to other shards.")
+@click.option(
+    "--capacity", type=float, callback=_capacity, help="How much of a node it takes, relative to other shards."
+)
 @click.option("--locality", help="Where it would rather be: region, region/zone, zone:x or region:x.")
 @click.option("--no-locality", is_flag=True, help="It does not matter where it is.")
 @click.option(

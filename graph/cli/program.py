@@ -1,0 +1,46 @@
+"""The program: its commands, and how each of them ends."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from graph.cli.database import db
+from graph.cli.exits import Exit, Failure
+from graph.cli.mesh import mesh
+from graph.cli.output import tell
+from graph.cli.schema import schema
+from graph.cli.serve import serve
+from graph.cli.text import shown
+
+
+@click.group(commands=[serve, db, schema, mesh])
+@click.version_option(package_name="omnirelay-shards")
+def omnirelay() -> None:
+    """The shard ownership store: which mesh node owns which shard, since when, by whose decision."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; its exit code. Data goes to stdout, everything else to stderr."""
+    try:
+        result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
+        sys.stdout.flush()
+    except Failure as failure:
+        tell("\n".join(shown(line) for line in (failure.message, *failure.advice)))
+        return failure.exit
+    except click.ClickException as error:
+        error.show()
+        return Exit.INVALID
+    except click.Abort:
+        tell("Interrupted.")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads any more; what Python still wants to write when it ends goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.PIPE_CLOSED
+    except Exception:  # noqa: BLE001 - the last line: whatever it is, 1 would be taken for an answer
+        tell(traceback.format_exc() + "This is a defect of omnirelay; please report it with the lines above.")
+        return Exit.INTERNAL
+    return result if isinstance(result, int) else Exit.OK

@@ -1,0 +1,48 @@
+"""`omnirelay serve`."""
+
+from pathlib import Path
+
+import click
+
+from graph.cli.exits import Exit
+from graph.cli.settings_options import database_options, settings_from
+
+
+@click.command()
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 takes a free one. [default: 8080]")
+@database_options
+@click.option(
+    "--demo/--no-demo",
+    default=None,
+    help="Load the demo mesh into an empty store. [default: into the embedded one]",
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe line to log.")
+def serve(
+    *,
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    database_url: str | None,
+    demo: bool | None,
+    log_level: str | None,
+) -> Exit:
+    """Run the server, on an embedded PostgreSQL unless another is named.
+
+    Ctrl-C or SIGTERM stops it: requests under way are finished, subscribers are told to come back later.
+    """
+    settings = settings_from(
+        config,
+        Exit.NO,
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        database_url=database_url,
+        demo=demo,
+        log_level=log_level,
+    )
+    # Imported here: what a server needs takes a second to load.
+    from graph.cli.serving import serve_until_stopped  # noqa: PLC0415 - see above
+
+    return serve_until_stopped(settings)
