@@ -1,6 +1,5 @@
 """The ASGI application, assembled from services that are open already."""
 
-from http import HTTPStatus
 from typing import Final
 
 from starlette.applications import Starlette
@@ -11,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
 
+from graph.codes import Code
 from graph.context import Services
 from graph.graphiql import graphiql_routes
 from graph.health import Health
@@ -48,6 +48,9 @@ def _in_json(_request: Request, error: Exception) -> Response:
     """No such path, or not with this method: in JSON, like every other answer."""
     if not isinstance(error, HTTPException):
         raise error
-    phrase = HTTPStatus(error.status_code).phrase
-    body = {"errors": [{"message": phrase, "extensions": {"code": phrase.upper().replace(" ", "_")}}]}
+    code = _CODES.get(error.status_code, Code.BAD_REQUEST)
+    body = {"errors": [{"message": error.detail, "extensions": {"code": code}}]}
     return JSONResponse(body, error.status_code, error.headers)
+
+
+_CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}

@@ -12,7 +12,8 @@ from graphql import DocumentNode, GraphQLError, parse
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
 
-from graph.errors import VALIDATION_FAILED, coded
+from graph.codes import Code
+from graph.errors import coded
 from graph.limits import MAX_TOKENS, limit_problems
 
 if TYPE_CHECKING:
@@ -89,4 +90,4 @@ def _validate(context: "ExecutionContext", document: DocumentNode) -> list[Graph
         problems = limit_problems(document) or validate_document(schema, document, context.validation_rules)
     except RecursionError:
         problems = [GraphQLError("The document is nested too deeply.")]
-    return [coded(problem, VALIDATION_FAILED) for problem in problems]
+    return [coded(problem, Code.VALIDATION_FAILED) for problem in problems]

@@ -1,15 +1,15 @@
 """A PostgreSQL 18 out of a wheel, in a folder of ours: what `make serve` and the tests run on.
 
-What lies in the data directory; only the user who made it can look inside `postgres`:
+In the data directory is a folder `postgres`, which nobody else can enter, with
 
-    postgres.lock       held while a process starts or stops the server
-    postgres.users      held, shared, by every process that uses the server: the last one to let go stops it
-    postgres/cluster    PostgreSQL's own data directory
-    postgres/socket     where the server listens; under /tmp instead if that path is too long for a socket
-    postgres/log        what the server said; put aside as `log.old` by the first start that finds it longer than 10 MB
+    cluster/    PostgreSQL's own data directory
+    socket/     where the server listens; under /tmp instead if that path is too long for a socket
+    log         what the server said; put aside as `log.old` by the first start that finds it longer than 10 MB
+    lock        held while a process starts or stops the server
+    users       held, shared, by every process that uses the server: the last one to let go stops it
 
-The server has no password and no TCP port: its socket is in a folder that nobody else can enter. It is in a session
-of its own, so that Ctrl-C reaches us and not it, and it outlives us if we are killed; the next start then finds it.
+So the server has no password, and it has no TCP port. It is in a session of its own, so that Ctrl-C reaches us and not
+it, and it outlives us if we are killed; the next start then finds it.
 Why a wheel, and why it is driven from here: docs/decisions/0001-embedded-postgresql.md.
 """
 
@@ -21,27 +21,24 @@ import os
 import pwd
 import re
 import shutil
-import signal
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
-from graph import step_down
+from graph import postmaster, step_down
+from graph.postmaster import PORT, PidFile
 
 PATIENCE_SECONDS = 60.0
 """How long a start or a stop may take, crash recovery and waiting for another process's start included."""
 
-_POLL_SECONDS = 0.02
 _RETRY_SECONDS = 0.5
-_PORT = 5432  # part of the socket's file name; no TCP port is opened
 _LONGEST_SOCKET_PATH = 103  # bytes on macOS; Linux takes 107
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # drivers read ':' ',' and '%' in a URL's host as something else
 _LINES_SHOWN = 20
@@ -54,7 +51,7 @@ _PRIVATE_GROUP = 65_533
 _DEFAULT_SETTINGS = MappingProxyType(
     {
         "listen_addresses": "",
-        "port": str(_PORT),
+        "port": str(PORT),
         "unix_socket_permissions": "0700",
         "timezone": "UTC",
         "log_timezone": "UTC",
@@ -89,12 +86,14 @@ class EmbeddedPostgres:
         if self._lease.closed:
             return
         deadline = time.monotonic() + PATIENCE_SECONDS
-        with _exclusive(self.data_dir, deadline), self._lease:
+        home = self.data_dir / "postgres"
+        with self._lease, _as_our_error(self.data_dir), _exclusive(home, deadline):
             try:
                 fcntl.flock(self._lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            _shut_down(self.data_dir / "postgres" / "cluster", deadline)
+            if not postmaster.shut_down(home / "cluster", deadline):
+                raise EmbeddedPostgresError(f"PostgreSQL does not stop; see {home / 'log'}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +102,6 @@ class _Account:
 
     uid: int
     gid: int
-
-
-@dataclass(frozen=True, slots=True)
-class _PidFile:
-    """PostgreSQL's postmaster.pid. A starting server writes it line by line, so everything may still be missing."""
-
-    pid: int
-    socket_dir: str
-    status: str
-
-    @property
-    def accepts_connections(self) -> bool:
-        """The file alone proves nothing: a killed server leaves it behind."""
-        if self.status != "ready":
-            return False
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(1)
-            return client.connect_ex(f"{self.socket_dir}/.s.PGSQL.{_PORT}") == 0
 
 
 def start_embedded_postgres(
@@ -134,19 +115,20 @@ def start_embedded_postgres(
     Raises `EmbeddedPostgresError`, and nothing else, when there is no server after `PATIENCE_SECONDS`.
     """
     binaries = _find_binaries()
+    account = _account_for_root() if os.geteuid() == 0 else None
     deadline = time.monotonic() + PATIENCE_SECONDS
     data_dir = data_dir.resolve()  # one folder, one lock, by whatever name it is called
-    try:
+    home = data_dir / "postgres"
+    with _as_our_error(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
-        with _exclusive(data_dir, deadline), contextlib.ExitStack() as undo:
-            lease = undo.enter_context((data_dir / "postgres.users").open("ab"))
+        _make_private(home, account, group_may=stat.S_IXGRP)
+        with _exclusive(home, deadline), contextlib.ExitStack() as undo:
+            lease = undo.enter_context((home / "users").open("ab"))
             fcntl.flock(lease, fcntl.LOCK_SH)
-            found = _Server(binaries, data_dir / "postgres", settings).start(deadline)
+            running = _Server(binaries, home, settings, account).start(deadline)
             undo.pop_all()
-    except OSError as error:
-        raise EmbeddedPostgresError(f"PostgreSQL cannot be kept in {data_dir}: {error}") from error
-    url = f"postgresql://postgres@/postgres?host={found.socket_dir}&port={_PORT}"
-    return EmbeddedPostgres(data_dir, url, found.pid, lease)
+    url = f"postgresql://postgres@/postgres?host={running.socket_dir}&port={PORT}"
+    return EmbeddedPostgres(data_dir, url, running.pid, lease)
 
 
 def _find_binaries() -> Path:
@@ -163,16 +145,15 @@ def _find_binaries() -> Path:
 class _Server:
     """The steps of a start. The caller holds the lock of the data directory."""
 
-    def __init__(self, binaries: Path, home: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, binaries: Path, home: Path, settings: Mapping[str, str], account: _Account | None) -> None:
         self._binaries = binaries
         self._home = home
         self._cluster = home / "cluster"
         self._log = home / "log"
         self._settings = settings
-        self._account = _account_for_root() if os.geteuid() == 0 else None
+        self._account = account
 
-    def start(self, deadline: float) -> _PidFile:
-        _make_private(self._home, self._account, group_may=stat.S_IXGRP)
+    def start(self, deadline: float) -> PidFile:
         if self._cluster.exists():
             self._check_cluster()
         else:
@@ -213,33 +194,36 @@ class _Server:
         )
         unfinished.rename(self._cluster)
 
-    def _wait_until_ready(self, deadline: float) -> _PidFile:
+    def _wait_until_ready(self, deadline: float) -> PidFile:
         child: int | None = None
         while time.monotonic() < deadline:
-            found = _read_pid_file(self._cluster)
+            found = postmaster.read_pid_file(self._cluster)
             if found is not None and found.accepts_connections:
                 return found
-            if child is None and (found is None or not _is_postmaster(found.pid, self._cluster)):
+            if child is None and (found is None or not postmaster.serves(found.pid, self._cluster)):
                 socket_dir = self._socket_dir()
                 self._clear_away(found, socket_dir)
                 said_before = self._log.stat().st_size if self._log.exists() else 0
                 child = self._launch(socket_dir)
-            elif child is not None and not _exists(child):
+            elif child is not None and not postmaster.exists(child):
                 said = self._log.read_bytes()[said_before:].decode(errors="replace")
                 if not _PREDECESSOR_REMAINS.search(said):
                     raise EmbeddedPostgresError(f"PostgreSQL did not start:\n{_tail(said)}\n(see {self._log})")
                 child = None
                 time.sleep(_RETRY_SECONDS)
-            time.sleep(_POLL_SECONDS)
-        raise EmbeddedPostgresError(f"PostgreSQL is not ready after {PATIENCE_SECONDS:.0f} s; see {self._log}")
+            time.sleep(postmaster.POLL_SECONDS)
+        raise EmbeddedPostgresError(
+            f"PostgreSQL is not ready after {PATIENCE_SECONDS:.0f} s; see {self._log}. "
+            "If it is recovering from a crash, it goes on with that; start again later."
+        )
 
-    def _clear_away(self, found: _PidFile | None, socket_dir: Path) -> None:
+    def _clear_away(self, found: PidFile | None, socket_dir: Path) -> None:
         # PostgreSQL itself deals with a dead process's files. But it takes them seriously if their process id now
         # belongs to any other process of the same user, as happens after a reboot or a container's restart, or to a
         # zombie. What guards the cluster is not these files alone: a server that still lives holds shared memory.
-        if found is not None and _exists(found.pid):
+        if found is not None and postmaster.exists(found.pid):
             (self._cluster / "postmaster.pid").unlink()
-        (socket_dir / f".s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
+        (socket_dir / postmaster.SOCKET_LOCK).unlink(missing_ok=True)
 
     def _launch(self, socket_dir: Path) -> int:
         settings = {**_DEFAULT_SETTINGS, "unix_socket_directories": str(socket_dir), **self._settings}
@@ -263,7 +247,7 @@ class _Server:
         outside = f"omnirelay-{os.geteuid()}-{digest}"
         candidates = (self._home / "socket", Path(tempfile.gettempdir(), outside), Path("/tmp", outside))  # noqa: S108 - made private and checked below
         for candidate in candidates:
-            length = len(os.fsencode(candidate / f".s.PGSQL.{_PORT}"))
+            length = len(os.fsencode(candidate / postmaster.SOCKET))
             if length <= _LONGEST_SOCKET_PATH and _PLAIN_PATH.fullmatch(str(candidate)):
                 _make_private(candidate, self._account, group_may=stat.S_IRWXG)
                 return candidate
@@ -311,14 +295,24 @@ def _make_private(path: Path, account: _Account | None, *, group_may: int) -> No
     facts = path.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
         raise EmbeddedPostgresError(f"{path} belongs to user {facts.st_uid}: run as that user, or choose another.")
-    if account is not None:
+    if account is None:
+        path.chmod(stat.S_IRWXU)
+    else:
         os.chown(path, -1, account.gid)
         path.chmod(stat.S_IRWXU | group_may)
 
 
 @contextlib.contextmanager
-def _exclusive(data_dir: Path, deadline: float) -> Iterator[None]:
-    with (data_dir / "postgres.lock").open("ab") as lock:
+def _as_our_error(data_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EmbeddedPostgresError(f"PostgreSQL cannot be kept in {data_dir}: {error}") from error
+
+
+@contextlib.contextmanager
+def _exclusive(home: Path, deadline: float) -> Iterator[None]:
+    with (home / "lock").open("ab") as lock:
 
         def taken() -> bool:
             try:
@@ -327,70 +321,9 @@ def _exclusive(data_dir: Path, deadline: float) -> Iterator[None]:
                 return False
             return True
 
-        if not _comes_true(taken, deadline):
-            raise EmbeddedPostgresError(f"Another process has been starting or stopping the server of {data_dir}.")
+        if not postmaster.comes_true(taken, deadline):
+            raise EmbeddedPostgresError(f"Another process has been starting or stopping the server in {home}.")
         yield
-
-
-def _shut_down(cluster: Path, deadline: float) -> None:
-    found = _read_pid_file(cluster)
-    if found is None or not _is_postmaster(found.pid, cluster):
-        return
-    os.kill(found.pid, signal.SIGINT)  # "fast": open transactions are rolled back, everything is written out
-    if not _comes_true(lambda: not _is_postmaster(found.pid, cluster), deadline):
-        raise EmbeddedPostgresError(f"PostgreSQL (process {found.pid}) has not stopped; see {cluster.parent / 'log'}.")
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(found.pid, 0)  # it has lost its command line, but may not have exited quite yet
-    if cluster.parent != Path(found.socket_dir).parent:
-        with contextlib.suppress(OSError):
-            Path(found.socket_dir).rmdir()
-
-
-def _read_pid_file(cluster: Path) -> _PidFile | None:
-    try:
-        lines = (cluster / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
-        return None
-    lines += [""] * (8 - len(lines))
-    return _PidFile(pid=int(lines[0] or 0), socket_dir=lines[4], status=lines[7].strip())
-
-
-def _is_postmaster(pid: int, cluster: Path) -> bool:
-    """Whether that process is, now, the server of that cluster, or about to become it."""
-    return _exists(pid) and os.fsencode(cluster) in _command_line(pid)
-
-
-def _command_line(pid: int) -> bytes:
-    """Empty for a zombie, and when there is no such process."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            return Path(f"/proc/{pid}/cmdline").read_bytes()
-        return b""
-    else:  # noqa: RET505 - mypy calls it unreachable on Linux otherwise
-        command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
-        return subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603 - nothing of it is from outside
-
-
-def _exists(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # if it is a dead child of ours, nobody else will clear it away
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _comes_true(condition: Callable[[], bool], deadline: float) -> bool:
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True
 
 
 def _tail(text: str) -> str:

@@ -1,7 +1,7 @@
 """What a client may learn of an error: a stable code, a message, and the numbers that help.
 
 Refusals the API documents are passed on. Anything else is a defect or the weather: it is logged here, once, with the
-request id, and the client gets that id and nothing more. The codes are listed in docs/data-contracts.md.
+request id, and the client gets that id and nothing more. The codes are listed in docs/graphql-api.md.
 """
 
 import logging
@@ -12,6 +12,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
+from graph.codes import Code
 from persistence.errors import (
     Compacted,
     EpochMismatch,
@@ -21,12 +22,6 @@ from persistence.errors import (
     StoreUnavailable,
     TransientConflict,
 )
-
-PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
-VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
-BAD_USER_INPUT: Final = "BAD_USER_INPUT"
-INTERNAL: Final = "INTERNAL"
-NO_OPERATION: Final = "OPERATION_NOT_FOUND"
 
 _MAX_MESSAGE: Final = 2_000
 _log = logging.getLogger(__name__)
@@ -68,7 +63,7 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
         code, message = cause.code, _TRY_AGAIN[cause.code]
     else:
         _log.error("request %s failed", request_id, exc_info=cause)
-        code, message = INTERNAL, f"Internal error; report request id {request_id}."
+        code, message = Code.INTERNAL, f"Internal error; report request id {request_id}."
     reworded = GraphQLError(message, error.nodes, error.source, error.positions, error.path)
     return coded(reworded, code, requestId=request_id)
 
@@ -88,15 +83,15 @@ def _public_code(cause: BaseException, error: GraphQLError) -> str | None:
         case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead():
             return cause.code
         case GraphQLSyntaxError():
-            return PARSE_FAILED
+            return Code.PARSE_FAILED
         case RecursionError() if error.path is None:
-            return PARSE_FAILED
+            return Code.PARSE_FAILED
         case MissingQueryError() | CannotGetOperationTypeError() | InvalidOperationTypeError():
-            return NO_OPERATION
+            return Code.OPERATION_NOT_FOUND
         case GraphQLError() if cause.nodes or error.path is None:
             # Nodes point at the argument or variable that could not be read; a value that could not be written has
             # none, and is our defect.
-            return BAD_USER_INPUT
+            return Code.BAD_USER_INPUT
     return None
 
 

@@ -43,12 +43,11 @@ class Health:
             head = await self._head()
             await self._feed.wait_for(head.revision)
         except (StoreError, TimeoutError) as error:
-            reason = "the feed has not caught up" if isinstance(error, StaleRead) else "the store cannot be read"
-            answer = {"status": "unavailable", "reason": reason, "detail": str(error) or "no answer in time"}
-            return JSONResponse(answer, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _unavailable(
+                "the feed has not caught up" if isinstance(error, StaleRead) else "the store cannot be read"
+            )
         if self._feed.position.epoch != head.epoch:
-            answer = {"status": "unavailable", "reason": "the feed follows another stream"}
-            return JSONResponse(answer, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _unavailable("the feed follows a stream that the store has replaced")
         return JSONResponse({"status": "ok", "epoch": head.epoch, "revision": str(head.revision)})
 
     async def exposed(self, _request: Request) -> Response:
@@ -63,3 +62,8 @@ class Health:
     async def _head(self) -> StreamHead:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return await self._store.stream.head()
+
+
+def _unavailable(reason: str) -> Response:
+    """The port is open to probes of all kinds, so not a word of the store's own: it may name hosts and users."""
+    return JSONResponse({"status": "unavailable", "reason": reason}, HTTPStatus.SERVICE_UNAVAILABLE)

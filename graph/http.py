@@ -21,9 +21,10 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from graph.codes import Code
 from graph.context import Context, Services
 from graph.encoding import encode_json
-from graph.errors import INTERNAL, NO_OPERATION, encodable
+from graph.errors import encodable
 from graph.graphiql import PAGE_HEADERS, graphiql_page
 from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, accepts, response_type
 from graph.request_ids import request_id_of
@@ -70,7 +71,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             request_id = request_id_of(request)
             _log.exception("request %s failed", request_id)
             message = f"Internal error; report request id {request_id}."
-            response = _failure(request, BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, message))
+            response = _failure(request, BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, message))
         await response(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
@@ -100,7 +101,7 @@ class MeshGraphQL(GraphQL[Context, None]):
                 operation_extensions=operation.extensions,
             )
         except CannotGetOperationTypeError as error:
-            raise BadRequest(HTTPStatus.BAD_REQUEST, NO_OPERATION, error.as_http_error_reason()) from None
+            raise BadRequest(HTTPStatus.BAD_REQUEST, Code.OPERATION_NOT_FOUND, error.as_http_error_reason()) from None
         except InvalidOperationTypeError as error:
             raise _wrong_transport(error.operation_type) from None
         return _result(result, response_type(accept))
@@ -137,7 +138,7 @@ def _failure(request: Request, bad: BadRequest) -> Response:
 
 
 def _not_allowed(message: str, methods: str) -> BadRequest:
-    return BadRequest(HTTPStatus.METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, {"allow": methods})
+    return BadRequest(HTTPStatus.METHOD_NOT_ALLOWED, Code.METHOD_NOT_ALLOWED, message, {"allow": methods})
 
 
 def _wrong_transport(operation_type: OperationType) -> BadRequest:
@@ -145,6 +146,6 @@ def _wrong_transport(operation_type: OperationType) -> BadRequest:
         return _not_allowed("a mutation must be sent by POST", "POST")
     return BadRequest(
         HTTPStatus.BAD_REQUEST,
-        "SUBSCRIPTION_TRANSPORT",
+        Code.SUBSCRIPTION_TRANSPORT,
         "a subscription needs a WebSocket (graphql-transport-ws), or a request that accepts text/event-stream",
     )

@@ -13,7 +13,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Metrics:
-    """Names and labels are listed in docs/operations.md."""
+    """Names and labels are listed in docs/graphql-api.md."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -43,6 +43,12 @@ class Metrics:
             registry=self.registry,
         )
 
+    def ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count an operation. A subscription lasts as long as its client likes, so its time says nothing."""
+        self.operations.labels(kind, outcome).inc()
+        if kind != OperationType.SUBSCRIPTION.value:
+            self.seconds.labels(kind).observe(seconds)
+
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -61,25 +67,23 @@ class Measure(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         started = perf_counter()
+        failed = False
         try:
             yield
+        except Exception:
+            failed = True
+            raise
         finally:
             if self._streaming:
                 self._metrics.subscriptions.dec()
-            self._count(perf_counter() - started)
+            failed = failed or bool(self.execution_context.pre_execution_errors)
+            self._metrics.ended(self._kind(), "errors" if failed else "ok", perf_counter() - started)
 
     def on_execute(self) -> Iterator[None]:
         if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
             self._streaming = True
             self._metrics.subscriptions.inc()
         yield
-
-    def _count(self, seconds: float) -> None:
-        kind = self._kind()
-        outcome = "errors" if self.execution_context.pre_execution_errors else "ok"
-        self._metrics.operations.labels(kind, outcome).inc()
-        if kind != OperationType.SUBSCRIPTION.value:
-            self._metrics.seconds.labels(kind).observe(seconds)
 
     def _kind(self) -> str:
         try:

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 from strawberry.http import GraphQLRequestData
 
+from graph.codes import Code
 from graph.negotiation import JSON
-
-_MALFORMED: Final = "BAD_REQUEST"
 
 
 @dataclass(slots=True)
@@ -20,7 +19,7 @@ class BadRequest(Exception):
     """The request never was a GraphQL operation."""
 
     status: HTTPStatus
-    code: str
+    code: Code
     message: str
     headers: Mapping[str, str] | None = None
 
@@ -72,7 +71,7 @@ async def _read_body(request: Request, max_body_bytes: int) -> Any:
         if len(body) > max_body_bytes:
             raise BadRequest(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "PAYLOAD_TOO_LARGE",
+                Code.PAYLOAD_TOO_LARGE,
                 f"the body is larger than the {max_body_bytes:,} bytes this server accepts",
             )
     return read_json(bytes(body), "the body")
@@ -85,10 +84,10 @@ def _require_json(content_type: str) -> None:
     if header.get_content_type() != JSON or charset not in ("utf-8", "utf8"):
         raise BadRequest(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "UNSUPPORTED_MEDIA_TYPE",
+            Code.UNSUPPORTED_MEDIA_TYPE,
             "the content type of a POST must be application/json in UTF-8",
         )
 
 
 def _malformed(message: str) -> BadRequest:
-    return BadRequest(HTTPStatus.BAD_REQUEST, _MALFORMED, message)
+    return BadRequest(HTTPStatus.BAD_REQUEST, Code.BAD_REQUEST, message)

@@ -16,11 +16,11 @@ from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageRec
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
 
+from graph.codes import Code
 from graph.context import Context
 from graph.errors import coded
 
 MAX_OPERATIONS: Final = 100
-TOO_MANY_OPERATIONS: Final = "TOO_MANY_OPERATIONS"
 _TOO_BIG: Final = 1009
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         if running < MAX_OPERATIONS or message["id"] in self.operations:
             await super().handle_subscribe(message)
             return
-        refusal = coded(GraphQLError(f"{running} operations run on this socket already."), TOO_MANY_OPERATIONS)
+        refusal = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
         await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
 
     async def handle_task_exception(self, error: Exception) -> None:

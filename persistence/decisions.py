@@ -370,5 +370,6 @@ def _configuration(namespace: Namespace | NamespaceWrite) -> Mapping[str, Any]:
         "strategy": namespace.strategy,
         "strategyParameters": dict(namespace.strategy_parameters),
         "algorithmVersion": namespace.algorithm_version,
+        "parametersDigest": namespace.parameters_digest,
         "version": namespace.version,
     }

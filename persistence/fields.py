@@ -121,7 +121,7 @@ def _length_problem(value: str, limit: int) -> str | None:
     return None if len(value) <= limit else f"is {len(value):,} characters long; at most {limit:,} are allowed"
 
 
-def _json_value_problem(value: Any, depth: int) -> str | None:
+def _json_value_problem(value: Any, depth: int) -> str | None:  # noqa: PLR0911 - one answer for each kind of value
     match value:
         case None | bool():
             return None

@@ -1,6 +1,6 @@
 """One GraphQL subscription over a socket of its own: the client's side of graphql-transport-ws.
 
-https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Why not by a library: docs/decisions, 0005.
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Why it is ours: docs/decisions/0005.
 """
 
 import json

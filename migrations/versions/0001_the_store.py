@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("committed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("configuration", sa.JSON(), nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
+        sa.Column("idempotency_digest", sa.LargeBinary(), nullable=True),
         sa.Column("request_digest", sa.LargeBinary(), nullable=True),
         sa.Column("content_digest", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
@@ -73,31 +74,20 @@ def upgrade() -> None:
         sa.CheckConstraint("char_length(reason) BETWEEN 1 AND 1024", name=op.f("ck_changes_reason_length")),
         sa.CheckConstraint("id >= 1", name=op.f("ck_changes_id_positive")),
         sa.CheckConstraint(
-            "num_nulls(idempotency_key, request_digest) IN (0, 2)", name=op.f("ck_changes_idempotency_complete")
+            "num_nulls(idempotency_key, idempotency_digest, request_digest) IN (0, 3)",
+            name=op.f("ck_changes_idempotency_complete"),
         ),
         sa.CheckConstraint("octet_length(content_digest) = 32", name=op.f("ck_changes_content_digest_length")),
         sa.CheckConstraint("octet_length(hash) = 32", name=op.f("ck_changes_hash_length")),
         sa.CheckConstraint("shard_count >= 0 AND head_revision >= shard_count", name=op.f("ck_changes_revision_range")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_changes")),
     )
-    op.create_index(op.f("ix_changes_actor_id"), "changes", ["actor", "id"], unique=False)
-    op.create_index(
-        op.f("ix_changes_change_ticket_id"),
-        "changes",
-        ["change_ticket", "id"],
-        unique=False,
-        postgresql_where=sa.text("change_ticket IS NOT NULL"),
-    )
+    op.create_index("ix_changes_actor", "changes", [sa.text("left(actor, 64)"), "id"], unique=False)
+    op.create_index("ix_changes_change_ticket", "changes", [sa.text("left(change_ticket, 64)"), "id"], unique=False)
     op.create_index(op.f("ix_changes_committed_at"), "changes", ["committed_at"], unique=False)
     op.create_index(op.f("ix_changes_head_revision"), "changes", ["head_revision"], unique=False)
     op.create_index(op.f("ix_changes_namespaces"), "changes", ["namespaces"], unique=False, postgresql_using="gin")
-    op.create_index(
-        "uq_changes_actor_idempotency_key",
-        "changes",
-        ["actor", "idempotency_key"],
-        unique=True,
-        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
-    )
+    op.create_index("uq_changes_idempotency_digest", "changes", ["idempotency_digest"], unique=True)
     op.create_table(
         "namespaces",
         sa.Column("name", sa.Text(collation="C"), nullable=False),
@@ -270,17 +260,11 @@ def downgrade() -> None:
     op.drop_table("namespace_heads")
     op.drop_table("stream_head")
     op.drop_table("namespaces")
-    op.drop_index(
-        "uq_changes_actor_idempotency_key",
-        table_name="changes",
-        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
-    )
+    op.drop_index("uq_changes_idempotency_digest", table_name="changes")
     op.drop_index(op.f("ix_changes_namespaces"), table_name="changes", postgresql_using="gin")
     op.drop_index(op.f("ix_changes_head_revision"), table_name="changes")
     op.drop_index(op.f("ix_changes_committed_at"), table_name="changes")
-    op.drop_index(
-        op.f("ix_changes_change_ticket_id"), table_name="changes", postgresql_where=sa.text("change_ticket IS NOT NULL")
-    )
-    op.drop_index(op.f("ix_changes_actor_id"), table_name="changes")
+    op.drop_index("ix_changes_change_ticket", table_name="changes")
+    op.drop_index("ix_changes_actor", table_name="changes")
     op.drop_table("changes")
     op.execute("DROP FUNCTION refuse_history_edit()")

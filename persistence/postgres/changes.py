@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, func, select
+from functools import lru_cache
+from typing import Final
+
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.paging import Page, PageRequest, page_of
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.keyset import keyset
+from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES
+from persistence.postgres.restrictions import (
+    at_least,
+    below,
+    conditions,
+    contains_item,
+    equals_text,
+    filter_values,
+    one_of,
+    used_fields,
+)
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.queries import ChangeFilter
 from persistence.records import Change
@@ -21,37 +34,34 @@ class PostgresChanges:
         self._read = read
 
     async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
-        statement = keyset(
-            select(*CHANGE).where(*_conditions(where)),
-            (CHANGES.c.id,),
-            page,
-            as_key=lambda change_id: (change_id,),
-            descending=newest_first,
-        )
+        statement = _page(used_fields(where), page_shape(page), newest_first)
         with translated():
             async with self._read() as session:
-                rows = (await session.execute(statement)).all()
+                rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
         return page_of([change_of(row) for row in rows], page)
 
     async def count(self, where: ChangeFilter) -> int:
-        statement = select(func.count()).select_from(CHANGES).where(*_conditions(where))
         with translated():
             async with self._read() as session:
-                return (await session.execute(statement)).scalar_one()
+                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
 
 
-def _conditions(where: ChangeFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if where.namespace is not None:
-        conditions.append(CHANGES.c.namespaces.contains([where.namespace]))
-    if where.actor is not None:
-        conditions.append(CHANGES.c.actor == where.actor)
-    if where.change_ticket is not None:
-        conditions.append(CHANGES.c.change_ticket == where.change_ticket)
-    if where.kinds is not None:
-        conditions.append(CHANGES.c.kind.in_([str(kind) for kind in where.kinds]))
-    if where.since is not None:
-        conditions.append(CHANGES.c.committed_at >= where.since)
-    if where.until is not None:
-        conditions.append(CHANGES.c.committed_at < where.until)
-    return conditions
+_RESTRICTIONS: Final = {
+    "namespace": contains_item(CHANGES.c.namespaces),
+    "actor": equals_text(CHANGES.c.actor),
+    "change_ticket": equals_text(CHANGES.c.change_ticket),
+    "kinds": one_of(CHANGES.c.kind),
+    "since": at_least(CHANGES.c.committed_at),
+    "until": below(CHANGES.c.committed_at),
+}
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _page(used: tuple[str, ...], shape: PageShape, newest_first: bool) -> AnySelect:  # noqa: FBT001 - part of the key
+    restricted = select(*CHANGE).where(*conditions(_RESTRICTIONS, used))
+    return keyset(restricted, (CHANGES.c.id,), shape, descending=newest_first)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _count(used: tuple[str, ...]) -> Select[int]:
+    return select(func.count()).select_from(CHANGES).where(*conditions(_RESTRICTIONS, used))

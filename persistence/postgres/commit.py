@@ -7,6 +7,7 @@ parameters; only what the head assigns is computed here. The statement is the sa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -16,9 +17,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from persistence.decisions import NamespaceDelta, ShardWrite, WriteSet
+from persistence.encoding import encode
 from persistence.postgres.rows import split_halves
 
 CHANNEL: Final = "omnirelay_shards"
+
+
+def idempotency_digest(actor: str, idempotency_key: str) -> bytes:
+    """What an idempotency key is found by: SHA-256 of it and the actor it belongs to."""
+    return hashlib.sha256(encode("omnirelay.idempotency.v1", actor, idempotency_key)).digest()
+
+
+def _claim(write_set: WriteSet) -> bytes | None:
+    request = write_set.request
+    return None if request.idempotency_key is None else idempotency_digest(request.actor, request.idempotency_key)
+
 
 _T: Final = String()
 _I: Final = BigInteger()
@@ -67,6 +80,7 @@ _CHANGE: Final[Sequence[tuple[str, TypeEngine[Any], Callable[[WriteSet], Any]]]]
     ("shard_count", Integer(), lambda write_set: len(write_set.shards)),
     ("configuration", _T, lambda write_set: write_set.configuration_json),
     ("idempotency_key", _T, lambda write_set: write_set.request.idempotency_key),
+    ("idempotency_digest", LargeBinary(), _claim),
     ("request_digest", LargeBinary(), lambda write_set: write_set.request_digest),
     ("content_digest", LargeBinary(), lambda write_set: write_set.content_digest),
 )
@@ -131,10 +145,10 @@ WITH head AS (
     FROM head, (SELECT * FROM {_unnest(_DELTAS)}) AS d WHERE n.name = d.delta_name
 ), change AS (
     INSERT INTO changes (id, kind, actor, reason, change_ticket, metadata, namespaces, head_revision, shard_count,
-        committed_at, configuration, idempotency_key, request_digest, content_digest, hash)
+        committed_at, configuration, idempotency_key, idempotency_digest, request_digest, content_digest, hash)
     SELECT head.change_id, :change_kind, :actor, :reason, :ticket, CAST(:metadata AS json),
         CAST(:namespaces AS text[]), head.revision, :shard_count, head.committed_at, CAST(:configuration AS json),
-        :idempotency_key, :request_digest, :content_digest, head.hash
+        :idempotency_key, :idempotency_digest, :request_digest, :content_digest, head.hash
     FROM head
 ), history AS (
     INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,

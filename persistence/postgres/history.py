@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
+from sqlalchemy import BigInteger, Select, Subquery, Text, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.differences import net_diff
-from persistence.errors import SchemaOutOfDate
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
-from persistence.ports import StreamHead
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.keyset import AnySelect, keyset
+from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.moments import require_servable
+from persistence.postgres.restrictions import (
+    Restriction,
+    at_least,
+    below,
+    conditions,
+    equals,
+    equals_text,
+    filter_values,
+    one_of,
+    used_fields,
+)
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
-from persistence.postgres.stream import HEAD
+from persistence.postgres.stream import read_head
 from persistence.queries import HistoryOrder, ShardHistoryFilter
 from persistence.records import DiffKind, ShardDiff, ShardKey
 
@@ -29,106 +40,118 @@ class PostgresHistory:
         self._read = read
 
     async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
-        statement = keyset(
-            _joined(select(*DIFF, *CHANGE)).where(*_conditions(where)),
-            (HISTORY.c.revision,),
-            page,
-            as_key=lambda revision: (revision,),
-            descending=order is HistoryOrder.REVISION_DESC,
-        )
+        statement = _page(used_fields(where), page_shape(page), order)
         with translated():
             async with self._read() as session:
-                rows = (await session.execute(statement)).all()
+                rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
         return page_of(diffs_of(rows), page)
 
     async def count(self, where: ShardHistoryFilter) -> int:
-        statement = _joined(select(func.count())).where(*_conditions(where))
         with translated():
             async with self._read() as session:
-                return int((await session.execute(statement)).scalar_one())
+                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
     ) -> Page[ShardDiff]:
-        touched = _touched(namespace, start, end).subquery()
-        first, last = HISTORY.alias(), HISTORY.alias()
-        statement = (
-            select(
-                cast(first.c.previous, Text),
-                first.c.previous_revision,
-                first.c.created_at,
-                first.c.previous_updated_at,
-                cast(last.c.current, Text),
-                last.c.revision,
-                last.c.created_at,
-                *CHANGE,
-            )
-            .select_from(touched)
-            .join(first, first.c.revision == touched.c.first)
-            .join(last, last.c.revision == touched.c.last)
-            .join(CHANGES, CHANGES.c.id == last.c.change_id)
-            .where(or_(first.c.kind != DiffKind.CREATED, last.c.kind != DiffKind.DELETED))
-        )
-        statement = keyset(statement, (touched.c.namespace, touched.c.shard_id), page, as_key=tuple)
+        statement = _difference(page_shape(page), everywhere=namespace is None)
         with translated():
             async with self._read() as session:
                 await _require_servable(session, start, end)
-                rows = (await session.execute(statement)).all()
+                rows = (await session.execute(statement, _between(namespace, start, end) | page_values(page))).all()
         return page_of([_net(tuple(row), backwards=start > end) for row in rows], page)
 
     async def count_difference(self, namespace: str | None, start: int, end: int) -> int:
-        touched = _touched(namespace, start, end).subquery()
-        first, last = HISTORY.alias(), HISTORY.alias()
-        statement = (
-            select(func.count())
-            .select_from(touched)
-            .join(first, first.c.revision == touched.c.first)
-            .join(last, last.c.revision == touched.c.last)
-            .where(or_(first.c.kind != DiffKind.CREATED, last.c.kind != DiffKind.DELETED))
-        )
+        statement = _count_difference(everywhere=namespace is None)
         with translated():
             async with self._read() as session:
                 await _require_servable(session, start, end)
-                return (await session.execute(statement)).scalar_one()
+                return (await session.execute(statement, _between(namespace, start, end))).scalar_one()
 
 
-def _joined(statement: AnySelect) -> AnySelect:
-    return statement.select_from(HISTORY).join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+_RESTRICTIONS: Final[Mapping[str, Restriction]] = {
+    "namespace": equals(HISTORY.c.namespace),
+    "shard_id": equals(HISTORY.c.shard_id),
+    "owner_node_id": lambda name: or_(
+        equals(HISTORY.c.owner_node_id)(name), equals(HISTORY.c.previous_owner_node_id)(name)
+    ),
+    "kinds": one_of(HISTORY.c.kind),
+    "actor": equals_text(CHANGES.c.actor),
+    "change_ticket": equals_text(CHANGES.c.change_ticket),
+    "change_id": equals(HISTORY.c.change_id),
+    "since": at_least(CHANGES.c.committed_at),
+    "until": below(CHANGES.c.committed_at),
+}
+_JOINED: Final = HISTORY.join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
 
 
-def _conditions(where: ShardHistoryFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        column == value
-        for column, value in (
-            (HISTORY.c.namespace, where.namespace),
-            (HISTORY.c.shard_id, where.shard_id),
-            (HISTORY.c.change_id, where.change_id),
-            (CHANGES.c.actor, where.actor),
-            (CHANGES.c.change_ticket, where.change_ticket),
-        )
-        if value is not None
-    ]
-    if where.owner_node_id is not None:
-        owners = (HISTORY.c.owner_node_id, HISTORY.c.previous_owner_node_id)
-        conditions.append(or_(*(owner == where.owner_node_id for owner in owners)))
-    if where.kinds is not None:
-        conditions.append(HISTORY.c.kind.in_([str(kind) for kind in where.kinds]))
-    if where.since is not None:
-        conditions.append(CHANGES.c.committed_at >= where.since)
-    if where.until is not None:
-        conditions.append(CHANGES.c.committed_at < where.until)
-    return conditions
+@lru_cache(STATEMENTS_KEPT)
+def _page(used: tuple[str, ...], shape: PageShape, order: HistoryOrder) -> AnySelect:
+    restricted = select(*DIFF, *CHANGE).select_from(_JOINED).where(*conditions(_RESTRICTIONS, used))
+    return keyset(restricted, (HISTORY.c.revision,), shape, descending=order is HistoryOrder.REVISION_DESC)
 
 
-def _touched(namespace: str | None, start: int, end: int) -> AnySelect:
-    """Each shard touched between the revisions, with the first and the last row that did."""
+@lru_cache(STATEMENTS_KEPT)
+def _count(used: tuple[str, ...]) -> Select[int]:
+    return select(func.count()).select_from(_JOINED).where(*conditions(_RESTRICTIONS, used))
+
+
+def _touched(*, everywhere: bool) -> Subquery:
+    """Each shard touched between two revisions, with the first and the last row that did."""
     row = HISTORY.c
     statement = select(
         row.namespace, row.shard_id, func.min(row.revision).label("first"), func.max(row.revision).label("last")
-    ).where(and_(row.revision > min(start, end), row.revision <= max(start, end)))
-    if namespace is not None:
-        statement = statement.where(row.namespace == namespace)
-    return statement.group_by(row.namespace, row.shard_id)
+    ).where(row.revision > bindparam("low", type_=BigInteger), row.revision <= bindparam("high", type_=BigInteger))
+    if not everywhere:
+        statement = statement.where(row.namespace == bindparam("namespace"))
+    return statement.group_by(row.namespace, row.shard_id).subquery()
+
+
+def _between(namespace: str | None, start: int, end: int) -> dict[str, Any]:
+    """The parameters of `_touched`."""
+    low, high = sorted((start, end))
+    return {"low": low, "high": high} | ({} if namespace is None else {"namespace": namespace})
+
+
+_FIRST: Final = HISTORY.alias("first_row")
+_LAST: Final = HISTORY.alias("last_row")
+# Created and deleted in between: at neither end, so no difference.
+_AT_AN_END: Final = or_(_FIRST.c.kind != DiffKind.CREATED, _LAST.c.kind != DiffKind.DELETED)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
+    touched = _touched(everywhere=everywhere)
+    statement = (
+        select(
+            cast(_FIRST.c.previous, Text),
+            _FIRST.c.previous_revision,
+            _FIRST.c.created_at,
+            _FIRST.c.previous_updated_at,
+            cast(_LAST.c.current, Text),
+            _LAST.c.revision,
+            _LAST.c.created_at,
+            *CHANGE,
+        )
+        .select_from(touched)
+        .join(_FIRST, _FIRST.c.revision == touched.c.first)
+        .join(_LAST, _LAST.c.revision == touched.c.last)
+        .join(CHANGES, CHANGES.c.id == _LAST.c.change_id)
+        .where(_AT_AN_END)
+    )
+    return keyset(statement, (touched.c.namespace, touched.c.shard_id), shape)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _count_difference(*, everywhere: bool) -> Select[int]:
+    touched = _touched(everywhere=everywhere)
+    return (
+        select(func.count())
+        .select_from(touched)
+        .join(_FIRST, _FIRST.c.revision == touched.c.first)
+        .join(_LAST, _LAST.c.revision == touched.c.last)
+        .where(_AT_AN_END)
+    )
 
 
 def _net(row: tuple[Any, ...], *, backwards: bool) -> ShardDiff:
@@ -141,8 +164,6 @@ def _net(row: tuple[Any, ...], *, backwards: bool) -> ShardDiff:
 
 
 async def _require_servable(session: AsyncSession, *revisions: int) -> None:
-    row = (await session.execute(select(*HEAD))).one_or_none()
-    if row is None:
-        raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+    head = await read_head(session)
     for revision in revisions:
-        require_servable(revision, StreamHead(*row))
+        require_servable(revision, head)

@@ -21,7 +21,8 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    text,
+    column,
+    func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -36,6 +37,9 @@ NAMING_CONVENTION: Final = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+INDEXED_CHARACTERS: Final = 64
+"""Free text is indexed by its beginning: all of it may be too long for an index. Whoever asks, asks for both."""
 
 Identifier = Annotated[str, mapped_column(Text(collation="C"))]
 Counter = Annotated[int, mapped_column(BigInteger)]
@@ -199,23 +203,18 @@ class ChangeRow(Base):
         CheckConstraint("cardinality(namespaces) >= 1", name="namespaces_named"),
         CheckConstraint("shard_count >= 0 AND head_revision >= shard_count", name="revision_range"),
         CheckConstraint(
-            "num_nulls(idempotency_key, request_digest) IN (0, 2)",
+            "num_nulls(idempotency_key, idempotency_digest, request_digest) IN (0, 3)",
             name="idempotency_complete",
         ),
         _text("idempotency_key", 255),
         CheckConstraint("octet_length(content_digest) = 32", name="content_digest_length"),
         CheckConstraint("octet_length(hash) = 32", name="hash_length"),
-        # Deferrable would let two commits with one key pass each other; this is the backstop behind the lock.
-        Index(
-            "uq_changes_actor_idempotency_key",
-            "actor",
-            "idempotency_key",
-            unique=True,
-            postgresql_where=text("idempotency_key IS NOT NULL"),
-        ),
+        # The backstop behind the lock that a unit of work takes. A digest, because key and actor together can be longer
+        # than PostgreSQL lets a row of an index be.
+        Index("uq_changes_idempotency_digest", "idempotency_digest", unique=True),
         Index(None, "committed_at"),
-        Index(None, "actor", "id"),
-        Index(None, "change_ticket", "id", postgresql_where=text("change_ticket IS NOT NULL")),
+        Index("ix_changes_actor", func.left(column("actor"), INDEXED_CHARACTERS), "id"),
+        Index("ix_changes_change_ticket", func.left(column("change_ticket"), INDEXED_CHARACTERS), "id"),
         Index(None, "namespaces", postgresql_using="gin"),
         Index(None, "head_revision"),
     )
@@ -232,6 +231,7 @@ class ChangeRow(Base):
     committed_at: Mapped[Moment]
     configuration: Mapped[Any | None] = mapped_column(JSON)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
+    idempotency_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     request_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     content_digest: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, select, true, union
+from sqlalchemy import BigInteger, Select, Subquery, Text, bindparam, cast, func, literal, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.errors import SchemaOutOfDate
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import Stamped
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.keyset import AnySelect, keyset
+from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES, HISTORY, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.moments import revision_of
+from persistence.postgres.restrictions import (
+    Restriction,
+    conditions,
+    contains_text,
+    equals,
+    filter_values,
+    one_of,
+    used_fields,
+)
 from persistence.postgres.rows import SHARD, shard_of
+from persistence.postgres.stream import head_missing
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition
-
-_HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision)
 
 
 class PostgresShards:
@@ -37,116 +45,138 @@ class PostgresShards:
     async def page(
         self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
     ) -> Stamped[Page[Shard]]:
+        used, shape = used_fields(where), page_shape(page)
+        values = filter_values(where) | page_values(page)
         with translated():
             async with self._read() as session:
                 if as_of is None:
-                    rows = await _now(session, where, page)
-                    shards = [shard_of(row[2:]) for row in rows if row[2] is not None]
+                    rows = await _rows(session, _page(used, shape), values)
                     revision = rows[0][1]
+                    shards = [shard_of(row[2:]) for row in rows if row[2] is not None]
                 else:
                     revision = await revision_of(session, as_of)
-                    rows = await _then(session, where, page, revision)
-                    shards = [read_image(*row[2:6]) for row in rows if row[2] is not None]
+                    rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
+                    shards = [read_image(*row[4:]) for row in rows if row[2] is not None]
         return Stamped(page_of(shards, page), StreamPosition(rows[0][0], revision))
 
     async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
+        used, values = used_fields(where), filter_values(where)
         with translated():
             async with self._read() as session:
                 if as_of is None:
-                    statement = select(func.count()).select_from(SHARDS).where(*_conditions(where, SHARDS.c))
-                else:
-                    table = _as_of(where, await revision_of(session, as_of)).subquery()
-                    statement = select(func.count()).select_from(table).where(*_conditions(where, table.c))
-                return (await session.execute(statement)).scalar_one()
+                    return (await session.execute(_count(used), values)).scalar_one()
+                values |= {"as_of": await revision_of(session, as_of)}
+                return (await session.execute(_count_as_of(used), values)).scalar_one()
 
 
-async def _now(session: AsyncSession, where: ShardFilter, page: PageRequest[ShardKey]) -> Sequence[Any]:
-    order = (SHARDS.c.namespace, SHARDS.c.shard_id)
-    statement = keyset(select(*SHARD).where(*_conditions(where, SHARDS.c)), order, page, as_key=tuple)
-    return await _with_head(session, statement, page)
-
-
-async def _then(session: AsyncSession, where: ShardFilter, page: PageRequest[ShardKey], revision: int) -> Sequence[Any]:
-    table = _as_of(where, revision).subquery()
-    columns = (table.c.image, table.c.revision, table.c.created_at, table.c.updated_at)
-    order = (table.c.namespace, table.c.shard_id)
-    statement = keyset(select(*columns).where(*_conditions(where, table.c)), order, page, as_key=tuple)
-    return await _with_head(session, statement.add_columns(*order), page)
-
-
-async def _with_head(session: AsyncSession, statement: AnySelect, page: PageRequest[ShardKey]) -> Sequence[Any]:
-    """Rows of (epoch, revision, *columns); one row with nulls where the page is empty."""
-    table = statement.subquery()
-    ordered = (table.c.namespace, table.c.shard_id)
-    turned = select(*_HEAD, table).select_from(STREAM_HEAD).outerjoin(table, true())
-    turned = turned.order_by(*(column.desc() if page.backward else column for column in ordered))
-    rows = (await session.execute(turned)).all()
+async def _rows(session: AsyncSession, statement: AnySelect, values: Mapping[str, Any]) -> Sequence[Any]:
+    """Rows of (epoch, revision, namespace, shard id, ...); one row with nulls where the page is empty."""
+    rows = (await session.execute(statement, values)).all()
     if not rows:
-        raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+        raise head_missing()
     return rows
 
 
-def _as_of(where: ShardFilter, revision: int) -> AnySelect:
-    """The table as it stood at `revision`.
+def _identity(columns: Any) -> dict[str, Restriction]:
+    return {
+        "namespace": equals(columns.namespace),
+        "shard_ids": one_of(columns.shard_id),
+        "search": contains_text(columns.shard_id),
+    }
+
+
+def _restrictions(columns: Any) -> dict[str, Restriction]:
+    """Over the columns of the current table, or of one as it stood."""
+    return _identity(columns) | {
+        "owner_node_ids": one_of(columns.owner_node_id),
+        "leader_ids": one_of(columns.leader_id),
+        "statuses": one_of(columns.status),
+        "strategies": one_of(columns.strategy),
+        "change_ticket": equals(columns.change_ticket),
+    }
+
+
+_NOW: Final = _restrictions(SHARDS.c)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
+    restricted = select(*SHARD).where(*conditions(_NOW, used))
+    return _with_head(keyset(restricted, (SHARDS.c.namespace, SHARDS.c.shard_id), shape), shape)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
+    table = _as_of(used)
+    columns = (table.c.namespace, table.c.shard_id)
+    images = (table.c.image, table.c.revision, table.c.created_at, table.c.updated_at)
+    restricted = select(*columns, *images).where(*conditions(_restrictions(table.c), used))
+    return _with_head(keyset(restricted, columns, shape), shape)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _count(used: tuple[str, ...]) -> Select[int]:
+    return select(func.count()).select_from(SHARDS).where(*conditions(_NOW, used))
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _count_as_of(used: tuple[str, ...]) -> Select[int]:
+    table = _as_of(used)
+    return select(func.count()).select_from(table).where(*conditions(_restrictions(table.c), used))
+
+
+def _with_head(page: AnySelect, shape: PageShape) -> AnySelect:
+    table = page.subquery()
+    columns = (table.c.namespace, table.c.shard_id)
+    return (
+        select(STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, table)
+        .select_from(STREAM_HEAD)
+        .outerjoin(table, true())
+        .order_by(*(column.desc() if shape.backward else column for column in columns))
+    )
+
+
+def _as_of(used: tuple[str, ...]) -> Subquery:
+    """The table as it stood at the revision `as_of`.
 
     Every shard there ever was is in the current table or among the tombstones, so one index probe into history for each
-    of those finds its state, however long its history is.
+    of those finds its state, however long its history is. What the filter says of identity is asked before probing.
     """
-    known = union(select(SHARDS.c.namespace, SHARDS.c.shard_id), select(TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id))
-    keys = known.subquery()
+    identity = tuple(name for name in used if name in _identity(SHARDS.c))
+    known = union(
+        select(SHARDS.c.namespace, SHARDS.c.shard_id).where(*conditions(_identity(SHARDS.c), identity)),
+        select(TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id).where(*conditions(_identity(TOMBSTONES.c), identity)),
+    ).subquery()
     newest = (
         select(HISTORY)
         .where(
-            HISTORY.c.namespace == keys.c.namespace,
-            HISTORY.c.shard_id == keys.c.shard_id,
-            HISTORY.c.revision <= revision,
+            HISTORY.c.namespace == known.c.namespace,
+            HISTORY.c.shard_id == known.c.shard_id,
+            HISTORY.c.revision <= bindparam("as_of", type_=BigInteger),
         )
         .order_by(HISTORY.c.revision.desc())
         .limit(1)
         .lateral()
     )
     image = newest.c.current
-    statement = (
+    member = image.op("->>", return_type=Text())
+    return (
         select(
-            keys.c.namespace,
-            keys.c.shard_id,
+            known.c.namespace,
+            known.c.shard_id,
             newest.c.owner_node_id,
-            image.op("->>")("leaderId").label("leader_id"),
-            image.op("->>")("status").label("status"),
-            image.op("->>")("strategy").label("strategy"),
-            image.op("->>")("changeTicket").label("change_ticket"),
+            member("leaderId").label("leader_id"),
+            member("status").label("status"),
+            member("strategy").label("strategy"),
+            member("changeTicket").label("change_ticket"),
             cast(image, Text).label("image"),
             newest.c.revision,
             newest.c.created_at,
             CHANGES.c.committed_at.label("updated_at"),
         )
-        .select_from(keys)
+        .select_from(known)
         .join(newest, true())
         .join(CHANGES, CHANGES.c.id == newest.c.change_id)
         .where(newest.c.kind != literal("DELETED"))
+        .subquery()
     )
-    if where.namespace is not None:
-        statement = statement.where(keys.c.namespace == where.namespace)
-    if where.shard_ids is not None:
-        statement = statement.where(keys.c.shard_id.in_(where.shard_ids))
-    return statement
-
-
-def _conditions(where: ShardFilter, table: Any) -> list[ColumnElement[bool]]:
-    """The filter over the columns of the current table or of one as it stood."""
-    conditions: list[ColumnElement[bool]] = []
-    for column, value in ((table.namespace, where.namespace), (table.change_ticket, where.change_ticket)):
-        if value is not None:
-            conditions.append(column == value)
-    for column, values in (
-        (table.shard_id, where.shard_ids),
-        (table.owner_node_id, where.owner_node_ids),
-        (table.leader_id, where.leader_ids),
-        (table.status, where.statuses),
-        (table.strategy, where.strategies),
-    ):
-        if values is not None:
-            conditions.append(column.in_([str(value) for value in values]))
-    if where.search is not None:
-        conditions.append(func.strpos(table.shard_id, where.search) > 0)
-    return conditions

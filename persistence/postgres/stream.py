@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import select, true
+from sqlalchemy import BigInteger, bindparam, select, true
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import SchemaOutOfDate
@@ -28,6 +28,16 @@ ENSURE_EPOCH: Final = f"""
 """  # noqa: S608 - constants only
 
 HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor)
+_SELECT_HEAD: Final = select(*HEAD)
+_NEXT: Final = (
+    select(*DIFF, *CHANGE)
+    .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+    .where(HISTORY.c.revision > bindparam("after_revision", type_=BigInteger))
+    .order_by(HISTORY.c.revision)
+    .limit(bindparam("page_limit", type_=BigInteger))
+    .subquery()
+)
+_SELECT_NEXT: Final = select(*HEAD, _NEXT).select_from(STREAM_HEAD).outerjoin(_NEXT, true()).order_by(_NEXT.c.revision)
 
 
 class PostgresStream:
@@ -39,27 +49,28 @@ class PostgresStream:
     async def head(self) -> StreamHead:
         with translated():
             async with self._read() as session:
-                row = (await session.execute(select(*HEAD))).one_or_none()
-        if row is None:
-            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
-        return StreamHead(*row)
+                return await read_head(session)
 
     async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
-        rows = (
-            select(*DIFF, *CHANGE)
-            .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
-            .where(HISTORY.c.revision > revision)
-            .order_by(HISTORY.c.revision)
-            .limit(limit)
-            .subquery()
-        )
-        statement = select(*HEAD, rows).select_from(STREAM_HEAD).outerjoin(rows, true()).order_by(rows.c.revision)
+        values = {"after_revision": revision, "page_limit": limit}
         with translated():
             async with self._read() as session:
-                found = (await session.execute(statement)).all()
-        if not found:
-            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
-        head = StreamHead(*found[0][: len(HEAD)])
-        if found[0][len(HEAD)] is None:
+                rows = (await session.execute(_SELECT_NEXT, values)).all()
+        if not rows:
+            raise head_missing()
+        head = StreamHead(*rows[0][: len(HEAD)])
+        if rows[0][len(HEAD)] is None:
             return head, ()
-        return head, diffs_of([row[len(HEAD) :] for row in found])
+        return head, diffs_of([row[len(HEAD) :] for row in rows])
+
+
+async def read_head(session: AsyncSession) -> StreamHead:
+    """Raises SchemaOutOfDate where there is none."""
+    row = (await session.execute(_SELECT_HEAD)).one_or_none()
+    if row is None:
+        raise head_missing()
+    return StreamHead(*row)
+
+
+def head_missing() -> SchemaOutOfDate:
+    return SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")

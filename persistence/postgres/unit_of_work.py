@@ -8,15 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-import mmh3
-from sqlalchemy import ARRAY, String, bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, BigInteger, String, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.decisions import LockedState, NamespaceWrite, WriteSet
-from persistence.encoding import encode
 from persistence.outcomes import NamespaceConfigured, ShardsChanged
 from persistence.ports import Committed
-from persistence.postgres.commit import Assigned, write_change
+from persistence.postgres.commit import Assigned, idempotency_digest, write_change
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.models import (
     CHANGES,
@@ -27,7 +25,7 @@ from persistence.postgres.models import (
     STREAM_HEAD,
     TOMBSTONES,
 )
-from persistence.postgres.namespaces import select_namespace
+from persistence.postgres.namespaces import ONE_NAMESPACE, SELECT_NAMESPACE
 from persistence.postgres.rows import CHANGE, DIFF, SHARD, change_of, diffs_of, namespace_of, shard_of
 from persistence.records import Change, ChangeKind, DiffKind, ShardKey, StreamPosition, Tombstone
 
@@ -37,10 +35,10 @@ _KEYS: Final = (
     .table_valued("namespace", "shard_id", name="keys")
     .render_derived()
 )
-_NAMED: Final = (
-    select_namespace()
-    .where(NAMESPACES.c.name == func.any(bindparam("names", type_=ARRAY(String))))
-    .order_by(NAMESPACES.c.name)
+_CLAIM: Final = select(func.pg_advisory_xact_lock(bindparam("claim", type_=BigInteger)))
+_EARLIER: Final = select(CHANGES.c.request_digest, *CHANGE).where(CHANGES.c.idempotency_digest == bindparam("key"))
+_NAMED: Final = SELECT_NAMESPACE.where(NAMESPACES.c.name == func.any(bindparam("names", type_=ARRAY(String)))).order_by(
+    NAMESPACES.c.name
 )
 _LOCK_NAMESPACES: Final = _NAMED.with_for_update(of=NAMESPACES, read=True)
 _LOCK_NAMESPACES_TO_CONFIGURE: Final = _NAMED.with_for_update(of=NAMESPACES)
@@ -74,12 +72,9 @@ class PostgresUnitOfWork:
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
         # The lock first, in its own statement: the next one's snapshot then sees what the holder before us committed.
-        claim = mmh3.hash64(encode("omnirelay.idempotency", actor, idempotency_key), signed=True)[0]
-        await self._session.execute(select(func.pg_advisory_xact_lock(claim)))
-        statement = select(CHANGES.c.request_digest, *CHANGE).where(
-            CHANGES.c.actor == actor, CHANGES.c.idempotency_key == idempotency_key
-        )
-        row = (await self._session.execute(statement)).one_or_none()
+        key = idempotency_digest(actor, idempotency_key)
+        await self._session.execute(_CLAIM, {"claim": int.from_bytes(key[:8], "big", signed=True)})
+        row = (await self._session.execute(_EARLIER, {"key": key})).one_or_none()
         if row is None:
             return None
         digest, *columns = row
@@ -122,7 +117,7 @@ class PostgresUnitOfWork:
         namespace = None
         if write_set.namespace is not None:
             await self._save(write_set.namespace, assigned.committed_at)
-            row = await self._session.execute(select_namespace().where(NAMESPACES.c.name == write_set.namespace.name))
+            row = await self._session.execute(ONE_NAMESPACE, {"name": write_set.namespace.name})
             namespace = namespace_of(row.one())
         await self._session.commit()
         change = _change(write_set, assigned)
@@ -168,8 +163,8 @@ class PostgresUnitOfWork:
     async def _configured(self, change: Change) -> NamespaceConfigured:
         """The answer a change was given: the configuration it made. Digest and count are those of now."""
         assert change.configuration is not None  # noqa: S101 - the kind says so, and the type cannot
-        statement = select_namespace().where(NAMESPACES.c.name == change.configuration.namespace)
-        namespace = namespace_of((await self._session.execute(statement)).one())
+        row = await self._session.execute(ONE_NAMESPACE, {"name": change.configuration.namespace})
+        namespace = namespace_of(row.one())
         made: Mapping[str, Any] = change.configuration.current
         return NamespaceConfigured(
             change,
@@ -178,6 +173,7 @@ class PostgresUnitOfWork:
                 strategy=made["strategy"],
                 strategy_parameters=made["strategyParameters"],
                 algorithm_version=made["algorithmVersion"],
+                parameters_digest=made["parametersDigest"],
                 version=made["version"],
                 updated_at=change.committed_at,
             ),

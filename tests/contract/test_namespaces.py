@@ -56,10 +56,22 @@ async def test_a_configuration_is_a_change_without_a_revision(mesh: Mesh) -> Non
 
 
 async def test_a_configuration_is_audited_with_what_was_before_and_after(mesh: Mesh) -> None:
-    await mesh.configure(SEARCH, strategy="ring", parameters={"virtualNodes": 7})
-    await mesh.configure(SEARCH, strategy="locality", parameters={"mode": "strict"}, expected=1)
-    ring = {"strategy": "ring", "strategyParameters": {"virtualNodes": 7}, "algorithmVersion": 1, "version": 1}
-    strict = {"strategy": "locality", "strategyParameters": {"mode": "strict"}, "algorithmVersion": 1, "version": 2}
+    first = await mesh.configure(SEARCH, strategy="ring", parameters={"virtualNodes": 7})
+    second = await mesh.configure(SEARCH, strategy="locality", parameters={"mode": "strict"}, expected=1)
+    ring = {
+        "strategy": "ring",
+        "strategyParameters": {"virtualNodes": 7},
+        "algorithmVersion": 1,
+        "parametersDigest": first.namespace.parameters_digest,
+        "version": 1,
+    }
+    strict = {
+        "strategy": "locality",
+        "strategyParameters": {"mode": "strict"},
+        "algorithmVersion": 1,
+        "parametersDigest": second.namespace.parameters_digest,
+        "version": 2,
+    }
     changes = (await mesh.changes())[-2:]
     assert [change.configuration for change in changes] == [
         ConfigurationChange(SEARCH, None, ring),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -69,7 +70,5 @@ def test_a_forged_cursor_with_a_right_check_is_read_with_the_same_care(
 ) -> None:
     body = kind + place
     forged = cursors._encoded(body + cursors._check(body))  # noqa: SLF001 - a forger knows how cursors are made
-    try:
+    with suppress(BadCursor):  # and no other error
         read(forged, "after")
-    except BadCursor as bad:
-        assert bad.errors[0].field == "after"

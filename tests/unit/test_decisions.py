@@ -249,8 +249,20 @@ def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
     assert (write_set.namespaces, write_set.shards, write_set.deltas) == (("billing",), (), ())
     assert write.configuration == ConfigurationChange(
         "billing",
-        {"strategy": "rendezvous", "strategyParameters": {}, "algorithmVersion": 1, "version": 4},
-        {"strategy": "locality", "strategyParameters": {"mode": "strict"}, "algorithmVersion": 1, "version": 5},
+        {
+            "strategy": "rendezvous",
+            "strategyParameters": {},
+            "algorithmVersion": 1,
+            "parametersDigest": namespace().parameters_digest,
+            "version": 4,
+        },
+        {
+            "strategy": "locality",
+            "strategyParameters": {"mode": "strict"},
+            "algorithmVersion": 1,
+            "parametersDigest": parameters_digest("locality", {"mode": "strict"}),
+            "version": 5,
+        },
     )
 
 

@@ -35,7 +35,7 @@ def csv_values(
         elif len(fields) != len(header):
             problems.add(number, None, f"has {len(fields)} fields, the header has {len(header)}")
         else:
-            yield number, dict(_values(number, header, fields, problems))
+            yield number, dict(_values(header, fields))
 
 
 def _fields(number: int, line: str, problems: Problems) -> list[str] | None:
@@ -69,15 +69,13 @@ def _is_header(number: int, header: list[str], namespace: str | None, problems: 
     return problems.count == before
 
 
-def _values(number: int, header: list[str], fields: list[str], problems: Problems) -> Iterator[tuple[str, object]]:
-    """Typed. An empty field is null where there can be none, and says nothing where there is a default."""
+def _values(header: list[str], fields: list[str]) -> Iterator[tuple[str, object]]:
+    """Numbers as such. An empty field is null where there can be none, and says nothing where there is a default."""
     for column, text in zip(header, fields, strict=True):
         if column in CLEARABLE:
             yield column, text or None
         elif column == "capacityHint":
-            if _NUMBER.fullmatch(text):
-                yield column, float(text)
-            elif text:
-                problems.add(number, column, f"{shown(text)} is not a number")
+            if text:
+                yield column, float(text) if _NUMBER.fullmatch(text) else text
         elif text or column != "status":
             yield column, text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,9 +17,21 @@ from graph.cursors import (
     stream_cursor,
 )
 from persistence.records import ShardKey, StreamPosition
-from tests.integration.graphql.test_reading import CHANGES, DIFF, HISTORY, SHARD, SHARDS
-from tests.integration.graphql.test_writing import BY_ALICE, CONFIGURE, CREATE, DELETE, UPDATE, UPDATE_MANY, update
 from tests.support.graphql_api import Api
+from tests.support.graphql_documents import (
+    BY_ALICE,
+    CHANGES,
+    CONFIGURE,
+    CREATE,
+    DELETE,
+    DIFF,
+    HISTORY,
+    SHARDS,
+    UPDATE,
+    UPDATE_MANY,
+    one_shard,
+    shard_query,
+)
 from tests.support.mesh import Mesh
 
 NUL, SURROGATE, LONG = "a\0b", "a\ud800b", "x" * 129
@@ -35,7 +46,7 @@ async def nothing_is_written(api: Api, mesh: Mesh) -> AsyncIterator[None]:
     before = await mesh.changes(), await mesh.table()
     yield
     assert (await mesh.changes(), await mesh.table()) == before
-    assert await api.field(SHARD % "version", id="1") == {"version": "1"}
+    assert await api.field(shard_query("version"), id="1") == {"version": "1"}
 
 
 async def refused(api: Api, mutation: str, given: Any) -> dict[str, str]:
@@ -55,7 +66,7 @@ async def test_a_malformed_identifier_is_refused_by_name(api: Api, bad: str) -> 
             f"shards[0].{name}"
         ]
     for name in ("namespace", "shardId", "ownerNodeId", "leaderId", "localityHint"):
-        given = update("1", 1, ownerNodeId="node-b", change=BY_ALICE) | {name: bad}
+        given = one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE) | {name: bad}
         if (name, bad) == ("localityHint", "a/b"):
             continue
         assert list(await refused(api, UPDATE, given)) == [name]
@@ -78,7 +89,7 @@ async def test_a_malformed_identifier_is_refused_by_name(api: Api, bad: str) -> 
 @pytest.mark.parametrize("bad", ["", "  ", NUL, SURROGATE, "x" * 1_025])
 async def test_a_malformed_text_is_refused_by_name(api: Api, bad: str) -> None:
     for name in ("actor", "reason", "changeTicket", "idempotencyKey"):
-        given = update("1", 1, ownerNodeId="node-b", change=BY_ALICE | {name: bad})
+        given = one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE | {name: bad})
         assert list(await refused(api, UPDATE, given)) == [f"change.{name}"]
     error = await api.error(CHANGES, filter={"actor": bad})
     assert error["fields"][0]["field"] == "filter.actor"
@@ -89,34 +100,31 @@ async def test_metadata_that_cannot_be_kept_is_refused(api: Api) -> None:
     for _ in range(40):
         deep = [deep]
     for bad in (deep, {"a": NUL}, {SURROGATE: 1}, "x" * 2_000, 2**70):
-        given = update("1", 1, ownerNodeId="node-b", change=BY_ALICE | {"metadata": bad})
+        given = one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE | {"metadata": bad})
         assert list(await refused(api, UPDATE, given)) == ["change.metadata"]
 
 
 async def test_a_change_needs_an_actor_while_nobody_is_authenticated(api: Api) -> None:
     for given in ({"reason": "why not"}, {"reason": "why not", "actor": None}):
-        problems = await refused(api, UPDATE, update("1", 1, ownerNodeId="node-b", change=given))
-        assert problems == {
-            "change.actor": "is required: without authentication the request must say who makes it"
-        }
+        problems = await refused(api, UPDATE, one_shard("1", 1, ownerNodeId="node-b", change=given))
+        assert problems == {"change.actor": "is required: without authentication the request must say who makes it"}
 
 
 async def test_a_capacity_is_finite_and_not_negative(api: Api) -> None:
-    assert await refused(api, UPDATE, update("1", 1, capacityHint=-0.5, change=BY_ALICE)) == {
+    assert await refused(api, UPDATE, one_shard("1", 1, capacityHint=-0.5, change=BY_ALICE)) == {
         "capacityHint": "must be 0 or more, not -0.5"
     }
     for bad in (float("nan"), float("inf"), float("-inf")):
-        body = json.dumps({"query": UPDATE, "variables": {"input": update("1", 1, capacityHint=bad, change=BY_ALICE)}})
-        answer = await api.http.post("/graphql", content=body, headers={"content-type": "application/json"})
-        (error,) = answer.json()["errors"]
-        assert error["extensions"]["code"] == "BAD_USER_INPUT"
+        given = one_shard("1", 1, capacityHint=bad, change=BY_ALICE)
+        error = await api.error(UPDATE, input=given)
+        assert error["code"] == "BAD_USER_INPUT"
         assert "at .capacityHint: " in error["message"]
 
 
 async def test_null_is_no_value_for_what_a_shard_must_have(api: Api) -> None:
     for name in ("ownerNodeId", "capacityHint", "status"):
-        assert list(await refused(api, UPDATE, update("1", 1, **{name: None}, change=BY_ALICE))) == [name]
-    assert list(await refused(api, UPDATE, update("1", 1, change=BY_ALICE))) == ["shardId"]
+        assert list(await refused(api, UPDATE, one_shard("1", 1, **{name: None}, change=BY_ALICE))) == [name]
+    assert list(await refused(api, UPDATE, one_shard("1", 1, change=BY_ALICE))) == ["shardId"]
 
 
 async def test_a_shard_may_stand_in_a_bulk_once(api: Api) -> None:
@@ -124,7 +132,9 @@ async def test_a_shard_may_stand_in_a_bulk_once(api: Api) -> None:
     assert await refused(api, CREATE, {"shards": twice, "change": BY_ALICE}) == {
         "shards[2].shardId": "names the same shard as shards[0].shardId"
     }
-    assert list(await refused(api, DELETE, {"shards": [update("1", 1)] * 2, "change": BY_ALICE})) == ["shards[1].shardId"]
+    assert list(await refused(api, DELETE, {"shards": [one_shard("1", 1)] * 2, "change": BY_ALICE})) == [
+        "shards[1].shardId"
+    ]
     assert list(await refused(api, UPDATE_MANY, {"shards": [], "change": BY_ALICE})) == ["shards"]
 
 
@@ -158,9 +168,11 @@ async def test_a_strategy_and_its_parameters_are_checked(api: Api) -> None:
         ]
 
 
-@pytest.mark.parametrize("version", [-1, 1.5, True, "x", "-1", "1.0", "01", " 1", "", 2**63, "9" * 40, [1], "\N{ARABIC-INDIC DIGIT ONE}"])
+@pytest.mark.parametrize(
+    "version", [-1, 1.5, True, "x", "-1", "1.0", "01", " 1", "", 2**63, "9" * 40, [1], "\N{ARABIC-INDIC DIGIT ONE}"]
+)
 async def test_a_version_that_is_no_counter_is_refused_by_name(api: Api, version: Any) -> None:
-    given = update("1", 1, ownerNodeId="node-b", change=BY_ALICE) | {"expectedVersion": version}
+    given = one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE) | {"expectedVersion": version}
     error = await api.error(UPDATE, input=given)
     assert error["code"] == "BAD_USER_INPUT"
     assert "at .expectedVersion: Revision must be" in error["message"]
@@ -168,7 +180,7 @@ async def test_a_version_that_is_no_counter_is_refused_by_name(api: Api, version
 
 
 async def test_a_missing_or_null_version_is_refused_by_name(api: Api) -> None:
-    given = update("1", 1, ownerNodeId="node-b", change=BY_ALICE)
+    given = one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE)
     assert "expectedVersion" in (await api.error(UPDATE, input=given | {"expectedVersion": None}))["message"]
     del given["expectedVersion"]
     error = await api.error(UPDATE, input=given)
@@ -176,19 +188,28 @@ async def test_a_missing_or_null_version_is_refused_by_name(api: Api) -> None:
 
 
 async def test_an_unknown_value_of_an_enum_is_refused_by_name(api: Api) -> None:
-    error = await api.error(UPDATE, input=update("1", 1, status="ASLEEP", change=BY_ALICE))
+    error = await api.error(UPDATE, input=one_shard("1", 1, status="ASLEEP", change=BY_ALICE))
     assert (error["code"], "at .status: " in error["message"]) == ("BAD_USER_INPUT", True)
     error = await api.error("{ shards(filter: { statuses: [ASLEEP] }) { totalCount } }")
     assert error["code"] == "GRAPHQL_VALIDATION_FAILED"
 
 
 async def test_an_unknown_field_of_an_input_is_refused_by_name(api: Api) -> None:
-    error = await api.error(UPDATE, input=update("1", 1, owner="node-b", change=BY_ALICE))
+    error = await api.error(UPDATE, input=one_shard("1", 1, owner="node-b", change=BY_ALICE))
     assert (error["code"], "owner" in error["message"]) == ("BAD_USER_INPUT", True)
 
 
 @pytest.mark.parametrize(
-    "time", ["2026-01-01", "2026-01-01T00:00:00", "yesterday", "2026-13-01T00:00:00Z", 5, "0001-01-01T00:00:00+23:59", SURROGATE]
+    "time",
+    [
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "yesterday",
+        "2026-13-01T00:00:00Z",
+        5,
+        "0001-01-01T00:00:00+23:59",
+        SURROGATE,
+    ],
 )
 async def test_a_time_without_an_offset_is_refused_by_name(api: Api, time: Any) -> None:
     error = await api.error(HISTORY, filter={"since": time})
@@ -197,14 +218,16 @@ async def test_a_time_without_an_offset_is_refused_by_name(api: Api, time: Any) 
     assert "2026-01-31T09:30:00Z" in error["message"]
 
 
-@pytest.mark.parametrize("as_of", [{}, {"revision": 1, "time": "2026-01-01T00:00:00Z"}, {"revision": None}, {"time": None}])
+@pytest.mark.parametrize(
+    "as_of", [{}, {"revision": 1, "time": "2026-01-01T00:00:00Z"}, {"revision": None}, {"time": None}]
+)
 async def test_a_moment_of_the_past_is_a_revision_or_a_time(api: Api, as_of: Any) -> None:
-    error = await api.error(SHARD % "version", id="1", asOf=as_of)
+    error = await api.error(shard_query("version"), id="1", asOf=as_of)
     assert error["code"] == "BAD_USER_INPUT"
 
 
 async def test_a_revision_that_does_not_exist_yet_is_a_future_one(api: Api) -> None:
-    error = await api.error(SHARD % "version", id="1", asOf={"revision": 99})
+    error = await api.error(shard_query("version"), id="1", asOf={"revision": 99})
     assert (error["code"], error["requested"], error["head"]) == ("FUTURE_CURSOR", "99", "1")
     error = await api.error(SHARDS, asOf={"revision": str(2**63 - 1)})
     assert error["code"] == "FUTURE_CURSOR"
@@ -212,7 +235,9 @@ async def test_a_revision_that_does_not_exist_yet_is_a_future_one(api: Api) -> N
     assert (error["code"], error["requested"], error["head"]) == ("FUTURE_CURSOR", "2", "1")
 
 
-@pytest.mark.parametrize("query", [SHARDS, "query ($first: Int, $last: Int) { shardHistory(first: $first, last: $last) { totalCount } }"])
+@pytest.mark.parametrize(
+    "query", [SHARDS, "query ($first: Int, $last: Int) { shardHistory(first: $first, last: $last) { totalCount } }"]
+)
 async def test_a_page_has_one_end_and_a_bounded_size(api: Api, query: str) -> None:
     both = await api.error(query, first=1, last=1)
     assert (both["code"], both["fields"][0]["field"]) == ("INVALID_ARGUMENT", "last")
@@ -245,7 +270,19 @@ async def test_a_cursor_that_is_not_this_lists_own_is_refused(api: Api, connecti
     own = ALL_CURSORS[connection]
     await api.data(query % (connection, scope, "after"), at=own)
     bad = [cursor for name, cursor in ALL_CURSORS.items() if name != connection]
-    bad += ["", "x", "not a cursor", own[:-1], own[1:], own + "A", own + "=", own.swapcase(), NUL, SURROGATE, "A" * 10_000]
+    bad += [
+        "",
+        "x",
+        "not a cursor",
+        own[:-1],
+        own[1:],
+        own + "A",
+        own + "=",
+        own.swapcase(),
+        NUL,
+        SURROGATE,
+        "A" * 10_000,
+    ]
     for field in ("after", "before"):
         for cursor in bad:
             error = await api.error(query % (connection, scope, field), at=cursor)

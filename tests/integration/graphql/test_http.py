@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: what is answered to requests of every shape. The audits of npm graphql-http are in tests/e2e."""
+"""GraphQL over HTTP: what is answered to requests of every shape."""
 
 from __future__ import annotations
 
@@ -69,7 +69,16 @@ async def test_a_body_that_is_no_request_is_a_bad_request(api: Api, body: bytes)
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, "", "text/plain", "application/graphql", "multipart/form-data; boundary=x", "application/json; charset=latin1", "nonsense", ";;;"],
+    [
+        None,
+        "",
+        "text/plain",
+        "application/graphql",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=latin1",
+        "nonsense",
+        ";;;",
+    ],
 )
 async def test_another_content_type_is_not_supported(api: Api, content_type: str | None) -> None:
     response = await send(api, '{"query": "{ __typename }"}', content_type)
@@ -175,7 +184,9 @@ async def test_every_answer_carries_the_request_id(api: Api) -> None:
     for path in ("/graphql", "/healthz", "/readyz", "/metrics", "/nowhere"):
         own = await api.http.get(path, headers={"x-request-id": "deploy-7:a"})
         assert own.headers["x-request-id"] == "deploy-7:a"
-        made = {(await api.http.get(path, headers={"x-request-id": "x" * 65})).headers["x-request-id"] for _ in range(2)}
+        made = {
+            (await api.http.get(path, headers={"x-request-id": "x" * 65})).headers["x-request-id"] for _ in range(2)
+        }
         assert len(made) == 2
 
 

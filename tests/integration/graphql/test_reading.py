@@ -10,40 +10,10 @@ from persistence.ports import Store
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
+from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, shard_query
 from tests.support.mesh import Mesh, because, new, patch
 
 pytestmark = ON_EVERY_STORE
-SHARD = """query ($id: String!, $asOf: AsOf, $atLeast: Revision) {
-  shard(namespace: "billing", shardId: $id, asOf: $asOf, atLeast: $atLeast) { %s }
-}"""
-SHARDS = """query ($filter: ShardFilter, $first: Int, $after: String, $last: Int, $before: String, $asOf: AsOf) {
-  shards(filter: $filter, first: $first, after: $after, last: $last, before: $before, asOf: $asOf) {
-    nodes { shardId }
-    edges { cursor node { shardId } }
-    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
-    totalCount cursor revision
-  }
-}"""
-HISTORY = """query ($filter: ShardHistoryFilter, $orderBy: HistoryOrder, $first: Int, $after: String) {
-  shardHistory(filter: $filter, orderBy: $orderBy, first: $first, after: $after) {
-    nodes { revision kind shardId version changedFields
-            previous { ownerNodeId } current { ownerNodeId } change { actor reason } }
-    pageInfo { hasNextPage endCursor } totalCount
-  }
-}"""
-DIFF = """query ($namespace: String, $from: Revision!, $to: Revision, $first: Int, $after: String) {
-  shardDiff(namespace: $namespace, from: $from, to: $to, first: $first, after: $after) {
-    nodes { kind shardId previous { ownerNodeId } current { ownerNodeId } }
-    pageInfo { hasNextPage endCursor } totalCount revision cursor
-  }
-}"""
-CHANGES = """query ($filter: ChangeFilter, $orderBy: HistoryOrder, $first: Int, $after: String) {
-  changes(filter: $filter, orderBy: $orderBy, first: $first, after: $after) {
-    nodes { id kind actor reason changeTicket metadata namespaces firstRevision lastRevision shardCount hash
-            configuration { namespace previous current } }
-    pageInfo { hasNextPage endCursor } totalCount
-  }
-}"""
 
 
 def ids(connection: Any) -> list[str]:
@@ -59,7 +29,7 @@ async def test_a_shard_is_shown_with_all_its_fields(api: Api, mesh: Mesh) -> Non
         "namespace shardId strategy ownerNodeId leaderId capacityHint localityHint status pinned { by reason until }"
         " changeTicket version ownerEpoch checksum revision createdAt updatedAt"
     )
-    shard = await api.field(SHARD % fields, id="1")
+    shard = await api.field(shard_query(fields), id="1")
     record = await mesh.shard("1")
     assert record is not None
     written = record.created_at.replace(tzinfo=None).isoformat() + "Z"
@@ -84,13 +54,13 @@ async def test_a_shard_is_shown_with_all_its_fields(api: Api, mesh: Mesh) -> Non
 
 
 async def test_a_shard_that_is_not_there_is_null(api: Api) -> None:
-    assert await api.field(SHARD % "version", id="1") is None
+    assert await api.field(shard_query("version"), id="1") is None
 
 
 async def test_a_shard_is_shown_as_of_a_revision_and_as_of_a_time(api: Api, mesh: Mesh) -> None:
     before = await mesh.created("1", "node-a")
     await mesh.updated(before, owner_node_id="node-b")
-    query = SHARD % "ownerNodeId"
+    query = shard_query("ownerNodeId")
     assert await api.field(query, id="1", asOf={"revision": "0"}) is None
     assert await api.field(query, id="1", asOf={"revision": 1}) == {"ownerNodeId": "node-a"}
     assert await api.field(query, id="1", asOf={"revision": "2"}) == {"ownerNodeId": "node-b"}
@@ -99,11 +69,11 @@ async def test_a_shard_is_shown_as_of_a_revision_and_as_of_a_time(api: Api, mesh
 
 async def test_at_least_waits_for_the_callers_own_write(api: Api, mesh: Mesh) -> None:
     shard = await mesh.created("1")
-    assert await api.field(SHARD % "revision", id="1", atLeast=shard.revision) == {"revision": "1"}
+    assert await api.field(shard_query("revision"), id="1", atLeast=shard.revision) == {"revision": "1"}
 
 
 async def test_at_least_a_revision_that_does_not_come_is_a_stale_read(api: Api) -> None:
-    error = await api.error(SHARD % "revision", id="1", atLeast="99")
+    error = await api.error(shard_query("revision"), id="1", atLeast="99")
     assert (error["code"], error["requested"], error["reached"]) == ("STALE_READ", "99", "0")
 
 
@@ -309,7 +279,7 @@ async def test_namespaces_are_listed_by_name_and_shown_one_by_one(api: Api, mesh
     rest = await api.field(query, after=page["pageInfo"]["endCursor"])
     assert rest["edges"] == [{"node": {"name": "billing"}}]
     fields = "name strategy strategyParameters algorithmVersion version shardCount revision"
-    assert await api.field('{ namespace(name: "audit") { %s } }' % fields) == {
+    assert await api.field(f'{{ namespace(name: "audit") {{ {fields} }} }}') == {
         "name": "audit",
         "strategy": "ring",
         "strategyParameters": {"virtualNodes": 8},

@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 import pytest
 from starlette.applications import Starlette

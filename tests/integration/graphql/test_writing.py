@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.support.graphql_api import ON_EVERY_STORE, Api
+from tests.support.graphql_documents import (
+    BY_ALICE,
+    CONFIGURE,
+    CREATE,
+    DELETE,
+    UPDATE,
+    UPDATE_MANY,
+    one_shard,
+)
 from tests.support.mesh import Mesh, new
 
 pytestmark = ON_EVERY_STORE
-
-_CHANGE = "change { id kind actor reason changeTicket }"
-_ANSWER = (
-    """{
-  __typename
-  ... on Refusal { message }
-  ... on ShardsChanged { %s replayed revision cursor shards { shardId ownerNodeId leaderId capacityHint version ownerEpoch } }
-  ... on VersionConflict {
-    conflicts { namespace shardId expectedVersion actualVersion current { ownerNodeId } lastChange { actor } }
-  }
-  ... on NotFound { namespaces shards { namespace shardId } }
-  ... on InvalidInput { errors { field message } }
-  ... on IdempotencyKeyReused { key change { id } }
-}"""
-    % _CHANGE
-)
-CREATE = "mutation ($input: CreateShardsInput!) { createShards(input: $input) %s }" % _ANSWER
-UPDATE = "mutation ($input: UpdateShardInput!) { updateShard(input: $input) %s }" % _ANSWER
-UPDATE_MANY = "mutation ($input: UpdateShardsInput!) { updateShards(input: $input) %s }" % _ANSWER
-DELETE = "mutation ($input: DeleteShardsInput!) { deleteShards(input: $input) %s }" % _ANSWER
-CONFIGURE = (
-    """mutation ($input: ConfigureNamespaceInput!) { configureNamespace(input: $input) {
-  __typename
-  ... on Refusal { message }
-  ... on NamespaceConfigured { %s replayed namespace { name strategy strategyParameters version } }
-  ... on NamespaceVersionConflict {
-    name expectedVersion actualVersion current { strategy } lastChange { actor }
-  }
-  ... on InvalidInput { errors { field message } }
-  ... on IdempotencyKeyReused { key change { id } }
-} }"""
-    % _CHANGE
-)
-
-BY_ALICE: dict[str, Any] = {"actor": "alice", "reason": "drain node-1", "changeTicket": "CHG-42"}
-
-
-def update(shard_id: str, version: int, **fields: Any) -> dict[str, Any]:
-    return {"namespace": "billing", "shardId": shard_id, "expectedVersion": version, **fields}
 
 
 async def test_shards_are_created_with_their_defaults(api: Api, mesh: Mesh) -> None:
@@ -74,7 +42,7 @@ async def test_shards_are_created_with_their_defaults(api: Api, mesh: Mesh) -> N
 
 async def test_a_shard_is_moved_and_its_epoch_with_it(api: Api, mesh: Mesh) -> None:
     await mesh.created("1", "node-a", leader_id="node-l")
-    answer = await api.field(UPDATE, input=update("1", 1, ownerNodeId="node-b", change=BY_ALICE))
+    answer = await api.field(UPDATE, input=one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE))
     (shard,) = answer["shards"]
     assert shard == {
         "shardId": "1",
@@ -88,7 +56,7 @@ async def test_a_shard_is_moved_and_its_epoch_with_it(api: Api, mesh: Mesh) -> N
 
 async def test_null_clears_a_field_and_absence_leaves_it(api: Api, mesh: Mesh) -> None:
     await mesh.created("1", "node-a", leader_id="node-l", locality_hint="eu")
-    answer = await api.field(UPDATE, input=update("1", 1, leaderId=None, change=BY_ALICE))
+    answer = await api.field(UPDATE, input=one_shard("1", 1, leaderId=None, change=BY_ALICE))
     assert answer["__typename"] == "ShardsChanged"
     shard = await mesh.shard("1")
     assert shard is not None
@@ -97,18 +65,18 @@ async def test_null_clears_a_field_and_absence_leaves_it(api: Api, mesh: Mesh) -
 
 async def test_shards_are_updated_and_deleted_together(api: Api, mesh: Mesh) -> None:
     await mesh.create(new("1"), new("2"))
-    patches = [update("1", 1, status="DRAINING"), update("2", 1, capacityHint=0)]
+    patches = [one_shard("1", 1, status="DRAINING"), one_shard("2", 1, capacityHint=0)]
     answer = await api.field(UPDATE_MANY, input={"shards": patches, "change": BY_ALICE})
     assert [shard["version"] for shard in answer["shards"]] == ["2", "2"]
-    gone = await api.field(DELETE, input={"shards": [update("1", 2), update("2", 2)], "change": BY_ALICE})
+    gone = await api.field(DELETE, input={"shards": [one_shard("1", 2), one_shard("2", 2)], "change": BY_ALICE})
     assert (gone["__typename"], gone["revision"]) == ("ShardsChanged", "6")
     assert await mesh.table() == {}
 
 
 async def test_a_stale_version_names_the_current_record_and_who_changed_it(api: Api, mesh: Mesh) -> None:
     shard = await mesh.created("7", "node-1")
-    await api.field(UPDATE, input=update("7", 1, ownerNodeId="node-3", change=BY_ALICE))
-    conflict = await api.field(UPDATE, input=update("7", shard.version, ownerNodeId="node-2", change=BY_ALICE))
+    await api.field(UPDATE, input=one_shard("7", 1, ownerNodeId="node-3", change=BY_ALICE))
+    conflict = await api.field(UPDATE, input=one_shard("7", shard.version, ownerNodeId="node-2", change=BY_ALICE))
     now = await mesh.shard("7")
     assert now is not None
     at = now.updated_at.replace(tzinfo=None).isoformat() + "Z"
@@ -133,7 +101,7 @@ async def test_a_stale_version_names_the_current_record_and_who_changed_it(api: 
 
 async def test_every_conflict_of_a_bulk_is_listed_and_nothing_written(api: Api, mesh: Mesh) -> None:
     await mesh.create(*(new(name) for name in "abcd"))
-    patches = [update("a", 1, ownerNodeId="x"), *(update(name, 9, ownerNodeId="x") for name in "bcd")]
+    patches = [one_shard("a", 1, ownerNodeId="x"), *(one_shard(name, 9, ownerNodeId="x") for name in "bcd")]
     conflict = await api.field(UPDATE_MANY, input={"shards": patches, "change": BY_ALICE})
     assert [stale["shardId"] for stale in conflict["conflicts"]] == ["b", "c", "d"]
     assert conflict["message"].endswith("(and 2 more)")
@@ -146,7 +114,7 @@ async def test_creating_a_shard_that_exists_and_changing_one_that_is_gone_are_co
     exists = await api.field(CREATE, input={"shards": [again], "change": BY_ALICE})
     assert exists["message"].startswith("shard billing/1 exists already, at version 1: ops created it at ")
     await mesh.delete(shard)
-    gone = await api.field(UPDATE, input=update("1", 1, ownerNodeId="node-b", change=BY_ALICE))
+    gone = await api.field(UPDATE, input=one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE))
     assert gone["message"].startswith("shard billing/1 is gone, so it is not at version 1: ops deleted it at ")
     assert gone["conflicts"][0]["actualVersion"] == "0"
     assert gone["conflicts"][0]["current"] is None
@@ -154,7 +122,7 @@ async def test_creating_a_shard_that_exists_and_changing_one_that_is_gone_are_co
 
 async def test_what_does_not_exist_is_not_found(api: Api) -> None:
     lost = await api.field(
-        UPDATE, input={**update("1", 1), "namespace": "nobody", "leaderId": None, "change": BY_ALICE}
+        UPDATE, input={**one_shard("1", 1), "namespace": "nobody", "leaderId": None, "change": BY_ALICE}
     )
     assert lost == {
         "__typename": "NotFound",
@@ -162,7 +130,7 @@ async def test_what_does_not_exist_is_not_found(api: Api) -> None:
         "namespaces": ["nobody"],
         "shards": [],
     }
-    shards = [update(name, 1) for name in "abcde"]
+    shards = [one_shard(name, 1) for name in "abcde"]
     missing = await api.field(DELETE, input={"shards": shards, "change": BY_ALICE})
     assert missing["__typename"] == "NotFound"
     assert missing["message"] == "there is no shard billing/a, billing/b, billing/c (and 2 more)"
@@ -172,7 +140,7 @@ async def test_what_does_not_exist_is_not_found(api: Api) -> None:
 async def test_a_request_repeated_under_its_key_is_answered_again_and_another_refused(api: Api, mesh: Mesh) -> None:
     await mesh.created("1")
     change = {**BY_ALICE, "idempotencyKey": "k-1"}
-    request = update("1", 1, ownerNodeId="node-b", change=change)
+    request = one_shard("1", 1, ownerNodeId="node-b", change=change)
     first = await api.field(UPDATE, input=request)
     again = await api.field(UPDATE, input=request)
     assert again == {**first, "replayed": True}
@@ -224,7 +192,7 @@ async def test_a_write_can_be_read_at_once_by_its_revision(api: Api) -> None:
     assert read == {"nodes": [{"shardId": "1"}], "cursor": written["cursor"]}
 
 
-async def test_metadata_is_kept_as_it_was_given(api: Api, mesh: Mesh) -> None:
+async def test_metadata_is_kept_as_it_was_given(api: Api) -> None:
     metadata = {"run": [1, 2.5, None, {"ok": True}], "big": 2**53 + 1}
     shard = {"namespace": "billing", "shardId": "1", "ownerNodeId": "node-a"}
     created = await api.field(CREATE, input={"shards": [shard], "change": {**BY_ALICE, "metadata": metadata}})

@@ -1,0 +1,77 @@
+"""A server on the store in memory, in a thread of its own: for clients that are ordinary, blocking programs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, Self, TypeVar
+
+from graph.app import create_app
+from graph.cli.listening import bound_socket
+from graph.cli.web_server import WebServer
+from graph.settings import Settings
+from persistence.feed import live_feed
+from persistence.feed.live import FeedLimits
+from persistence.memory import Memory, store_on
+from tests.support.graphql_api import TestServices
+from tests.support.mesh import Mesh
+
+T = TypeVar("T")
+
+IMPATIENT = FeedLimits(bookmark_seconds=0.2)
+
+
+class MeshServer:
+    """May be stopped and started again: the store and the port stay."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mesh-server")
+        self._thread.start()
+        self.memory = Memory()
+        self.mesh = Mesh(store_on(self.memory))
+        self._port = 0
+        self._server: WebServer | None = None
+        self._served: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something with the store, behind the API's back."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def start(self) -> None:
+        listening = threading.Event()
+        self._served = asyncio.run_coroutine_threadsafe(self._serve(listening), self._loop)
+        assert listening.wait(30), self._served
+
+    def stop(self) -> None:
+        """As SIGTERM stops one: sockets are closed with 1012."""
+        if self._server is not None and self._served is not None:
+            self._server.should_exit = True
+            self._served.result()
+        self._server = None
+
+    async def _serve(self, listening: threading.Event) -> None:
+        settings = Settings(port=self._port, drain_seconds=1)
+        with bound_socket(settings.host, settings.port) as listener:
+            self._port = listener.getsockname()[1]
+            store = self.mesh.store
+            async with live_feed(store.stream, store.signal, IMPATIENT) as feed:
+                app = create_app(TestServices(store, self.mesh.writer, feed))
+                self._server = WebServer(app, settings, listening.set)
+                await self._server.serve([listener])

@@ -1,0 +1,132 @@
+"""Everything that goes wrong has an exit code, says what happened, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graph.cli import program
+from graph.cli.address import read_address
+from graph.cli.errors import failure_of
+from graph.cli.exits import Exit, Failure
+from graph.cli.refusals import committed
+
+
+def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
+    return {"message": message, "extensions": {"code": code}} if code else {"message": message}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("INVALID_ARGUMENT", Exit.INVALID),
+        ("BAD_CURSOR", Exit.INVALID),
+        ("BAD_USER_INPUT", Exit.INVALID),
+        ("PAYLOAD_TOO_LARGE", Exit.INVALID),
+        ("COMPACTED", Exit.POSITION),
+        ("EPOCH_MISMATCH", Exit.POSITION),
+        ("FUTURE_CURSOR", Exit.POSITION),
+        ("UNAVAILABLE", Exit.UNAVAILABLE),
+        ("STALE_READ", Exit.UNAVAILABLE),
+        ("TRANSIENT_CONFLICT", Exit.UNAVAILABLE),
+        ("GRAPHQL_VALIDATION_FAILED", Exit.INTERNAL),
+        ("INTERNAL", Exit.INTERNAL),
+        ("NEVER_HEARD_OF", Exit.INTERNAL),
+        (None, Exit.INTERNAL),
+    ],
+)
+def test_every_code_of_the_api_has_an_exit_code(code: str | None, expected: Exit) -> None:
+    failure = failure_of([error(code)])
+    assert failure.exit is expected
+    assert "what happened" in failure.message
+
+
+def test_a_position_that_cannot_be_served_is_named_by_its_code() -> None:
+    failure = failure_of([error("COMPACTED", "revision 3 was compacted")])
+    assert failure.message == "COMPACTED: revision 3 was compacted"
+
+
+def test_every_error_is_told() -> None:
+    assert failure_of([error("BAD_USER_INPUT", "first"), error("BAD_USER_INPUT", "second")]).advice == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("VersionConflict", Exit.REFUSED),
+        ("NamespaceVersionConflict", Exit.REFUSED),
+        ("IdempotencyKeyReused", Exit.REFUSED),
+        ("PolicyViolation", Exit.REFUSED),  # not there yet; a refusal by any other name
+        ("NotFound", Exit.NOT_FOUND),
+        ("InvalidInput", Exit.INVALID),
+    ],
+)
+def test_every_refusal_has_an_exit_code(kind: str, expected: Exit) -> None:
+    with pytest.raises(Failure) as refused:
+        committed({"__typename": kind, "message": "no"}, ["Do this."])
+    assert (refused.value.exit, refused.value.message, refused.value.advice) == (expected, "Refused: no.", ["Do this."])
+
+
+def test_a_committed_change_is_no_refusal() -> None:
+    answer = {"__typename": "ShardsChanged", "revision": "7"}
+    assert committed(answer) is answer
+
+
+def test_many_conflicts_are_listed_up_to_twenty() -> None:
+    conflict = {"namespace": "o", "expectedVersion": "1", "actualVersion": "2"}
+    conflicts = [conflict | {"shardId": f"s{number}"} for number in range(25)]
+    with pytest.raises(Failure) as refused:
+        committed({"__typename": "VersionConflict", "message": "no", "conflicts": conflicts})
+    assert refused.value.advice[0] == "  o/s0 is at version 2, not 1"
+    assert refused.value.advice[-1] == "  and 5 more"
+    assert len(refused.value.advice) == 21
+
+
+@pytest.mark.parametrize(
+    ("url", "graphql", "socket"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/graphql", "ws://127.0.0.1:8080/graphql"),
+        ("https://mesh.example/", "https://mesh.example/graphql", "wss://mesh.example/graphql"),
+        ("http://[::1]:1/mesh/graphql", "http://[::1]:1/mesh/graphql", "ws://[::1]:1/mesh/graphql"),
+    ],
+)
+def test_an_address_says_where_requests_and_sockets_go(url: str, graphql: str, socket: str) -> None:
+    address = read_address(url)
+    assert (address.graphql, address.socket, str(address)) == (graphql, socket, url)
+
+
+@pytest.mark.parametrize("url", ["", "mesh", "127.0.0.1:8080", "ftp://mesh", "http://", "http://mesh:0", "http://mesh:x"])
+def test_an_address_that_is_none_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(ValueError, match=r"write for example http://127\.0\.0\.1:8080"):
+        read_address(url)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        (Failure(Exit.REFUSED, "No \x1b[2J.", ["Do this."]), 3, "No \\x1b[2J.\nDo this.\n"),
+        (KeyboardInterrupt(), 130, "\nInterrupted.\n"),
+        (ZeroDivisionError("by zero"), 70, "This is a defect of omnirelay; please report it with the lines above.\n"),
+    ],
+)
+def test_whatever_a_command_raises_becomes_an_exit_code_and_words(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    code: int,
+    told: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(program.schema.commands["export"], "callback", fail)
+    assert program.run(["schema", "export"]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.endswith(told)
+
+
+def test_wrong_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.run(["mesh", "shards", "lst"]) == Exit.INVALID
+    assert "'list'" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""Tables show everything, whatever it is, and never do what it says."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from graph.cli.differences import other_changes, owner_change
+from graph.cli.tables import print_facts, print_table
+from graph.cli.text import counted, listed, shown, shown_time
+
+LONG = "x" * 128
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_a_row_is_a_line_and_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["A", "LONGER"], [["1", "2"], ["three", None]])
+    assert capsys.readouterr().out == "A      LONGER\n1      2\nthree  -\n"
+
+
+def test_a_long_id_is_whole_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["A", "B"], [[LONG, "b"]])
+    assert f"{LONG}  b\n" in capsys.readouterr().out
+
+
+def test_a_long_id_is_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    print_table(["A", "B"], [[LONG, "[red]b[/red]"]])
+    drawn = terminal.getvalue()
+    assert drawn.count("x") == 128
+    assert "…" not in drawn
+    assert "red" in drawn  # what others wrote is no markup
+
+
+def test_control_characters_are_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_facts([("reason", "two\nlines \x1b[2J\u202e\x00")])
+    assert capsys.readouterr().out == "reason  two\\nlines \\x1b[2J\\u202e\\x00\n"
+
+
+def test_values_are_shown_as_they_are_written() -> None:
+    assert [shown(value) for value in (None, 1.0, 0.1, 1e300, "é", 7)] == ["-", "1", "0.1", "1e+300", "é", "7"]
+
+
+def test_times_are_shown_to_the_second_in_utc() -> None:
+    assert shown_time("2026-01-31T09:30:00.999999Z") == "2026-01-31T09:30:00Z"
+    assert shown_time(None) == "-"
+
+
+def test_lists_are_short_and_say_how_long_they_are() -> None:
+    assert listed(["a", "b", "c"]) == "a, b, c"
+    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c (and 2 more)"
+    assert (counted(1, "shard"), counted(2_000, "shard")) == ("1 shard", "2,000 shards")
+
+
+def test_a_move_shows_both_owners_and_other_changes_both_values() -> None:
+    before = {"ownerNodeId": "n1", "status": "ACTIVE", "capacityHint": 1.0, "pinned": None}
+    after = {"ownerNodeId": "n2", "status": "DRAINING", "capacityHint": 2.5, "pinned": {"by": "a"}}
+    diff = {
+        "kind": "UPDATED",
+        "changedFields": ["ownerNodeId", "status", "capacityHint", "pinned"],
+        "previous": before,
+        "current": after,
+    }
+    assert owner_change(diff) == "n1 -> n2"
+    assert other_changes(diff) == 'status ACTIVE -> DRAINING, capacityHint 1 -> 2.5, pinned - -> {"by": "a"}'
+
+
+def test_creations_and_deletions_show_the_one_side_there_is() -> None:
+    created = {"kind": "CREATED", "changedFields": [], "previous": None, "current": {"ownerNodeId": "n1"}}
+    deleted = {"kind": "DELETED", "changedFields": [], "previous": {"ownerNodeId": "n1"}, "current": None}
+    assert (owner_change(created), owner_change(deleted)) == ("- -> n1", "n1 -> -")
+    assert (other_changes(created), other_changes(deleted)) == ("-", "-")

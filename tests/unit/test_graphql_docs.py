@@ -1,0 +1,48 @@
+"""docs/graphql-api.md lists what there is: every error code, every metric, every bound."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from graph import limits, websocket
+from graph.codes import Code
+from graph.metrics import Metrics
+from persistence import errors, fields, paging, queries
+
+PAGE = (Path(__file__).parents[2] / "docs" / "graphql-api.md").read_text()
+FROM_THE_STORE = (
+    errors.InvalidArgument,
+    errors.BadCursor,
+    errors.FutureCursor,
+    errors.Compacted,
+    errors.EpochMismatch,
+    errors.StaleRead,
+    errors.TransientConflict,
+    errors.StoreUnavailable,
+)
+
+
+def test_every_error_code_is_listed_and_no_other() -> None:
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", PAGE, re.MULTILINE)
+    assert sorted(listed) == sorted([*Code, *(error.code for error in FROM_THE_STORE)])
+
+
+def test_every_metric_is_listed_and_no_other() -> None:
+    metrics = Metrics()
+    metrics.ended("query", "ok", 0.1)
+    exposed = re.findall(r"^# TYPE (omnirelay_\w+) (\w+)", metrics.exposition().decode(), re.MULTILINE)
+    names = {name for name, kind in exposed if not name.endswith("_created")}
+    assert set(re.findall(r"^\| `(omnirelay_\w+)` \|", PAGE, re.MULTILINE)) == names
+
+
+def test_the_bounds_are_those_of_the_code() -> None:
+    for bound in (
+        f"{limits.MAX_TOKENS:,} tokens, {limits.MAX_DEPTH} levels, {limits.MAX_ALIASES} aliases",
+        f"and {limits.MAX_FIELDS:,} fields",
+        f"At most {websocket.MAX_OPERATIONS} operations at a time",
+        f"| Shards in one mutation | {fields.MAX_SHARDS_PER_CHANGE:,} |",
+        f"| Page | {paging.MAX_PAGE} items, {paging.DEFAULT_PAGE} by default |",
+        f"| Values in one list of a filter | {queries.MAX_FILTER_VALUES:,} |",
+    ):
+        assert bound in PAGE
