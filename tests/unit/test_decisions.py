@@ -46,6 +46,7 @@ from persistence.records import (
     ShardStatus,
     Tombstone,
 )
+from strategies.catalogue import parameters_digest
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHANGE = ChangeRequest("ops", "because", "CHG-9")

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: the 61 audits of npm graphql-http 1.22 (`auditServer`), by their ids, without needing Node.
+"""GraphQL over HTTP: the 61 audits of npm graphql-http 1.23 (`auditServer`), by their ids, without needing Node.
 
 https://graphql.github.io/graphql-over-http/draft/
 """
