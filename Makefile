@@ -29,7 +29,7 @@ lint: .venv/installed-dev ## check style, types, layers, and that the locks fit 
 	$(PIP) check
 
 bench: .venv/installed-dev ## measure and print the numbers of the documentation (ARGS="--help")
-	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql

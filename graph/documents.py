@@ -36,7 +36,7 @@ class DocumentCache:
         self._documents: OrderedDict[str, _Document] = OrderedDict()
 
     def parsed(self, text: str) -> _Document:
-        """Raises GraphQLSyntaxError; RecursionError when the parser cannot nest any deeper."""
+        """Raises GraphQLSyntaxError, also for a document that is too long or nested too deeply to be parsed."""
         document = self._documents.get(text)
         if document is None:
             document = _Document(parse(text, max_tokens=MAX_TOKENS))
@@ -68,7 +68,7 @@ class ReadDocument(SchemaExtension):
         context.parse_options = {"max_tokens": MAX_TOKENS}
         try:
             self._document = self._cache.parsed(context.query or "")
-        except (GraphQLError, RecursionError):
+        except GraphQLError:
             # Strawberry parses what has not been parsed, and reports the same error where each transport expects it;
             # raised from here it would end a WebSocket operation without an answer.
             pass

@@ -54,8 +54,6 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
         return error
     cause = _cause(error)
     code = _public_code(cause, error)
-    if isinstance(cause, RecursionError) and code is not None:
-        error = GraphQLError("Syntax Error: The document is nested too deeply.")
     if code is not None:
         return coded(error, code, **_numbers(cause))
     if isinstance(cause, StoreUnavailable | TransientConflict):
@@ -83,8 +81,6 @@ def _public_code(cause: BaseException, error: GraphQLError) -> str | None:
         case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead():
             return cause.code
         case GraphQLSyntaxError():
-            return Code.PARSE_FAILED
-        case RecursionError() if error.path is None:
             return Code.PARSE_FAILED
         case MissingQueryError() | CannotGetOperationTypeError() | InvalidOperationTypeError():
             return Code.OPERATION_NOT_FOUND

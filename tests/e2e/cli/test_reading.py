@@ -147,19 +147,15 @@ def test_diff_is_the_net_difference_with_a_summary(orders: MeshServer) -> None:
         (["-1"], {"from": "3", "to": "4"}),
         (["-4", "-1"], {"from": "0", "to": "3"}),
         (["4", "3"], {"from": "4", "to": "3"}),
-        (["1h", "0s1"], None),
         (["1h", "2"], {"from": "0", "to": "2"}),
     ],
 )
 def test_diff_takes_revisions_ages_and_times(
-    orders: MeshServer, moments: list[str], difference: dict[str, str] | None
+    orders: MeshServer, moments: list[str], difference: dict[str, str]
 ) -> None:
     orders.run(move(orders.mesh, "s1", "node-2"))
-    answer = omnirelay("mesh", "shards", "diff", *moments, "--json")
-    if difference is None:
-        assert answer.exit == Exit.INVALID
-    else:
-        assert difference.items() <= answer.document.items()
+    document = omnirelay("mesh", "shards", "diff", *moments, "--json").document
+    assert difference.items() <= document.items()
 
 
 def test_diff_of_a_namespace_leaves_the_others_out(orders: MeshServer) -> None:

@@ -15,6 +15,7 @@ from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_o
 from tests.support.mesh import Mesh
 
 JSON = "application/json"
+CHAIN_OF_FRAGMENTS = "{ ...f0 } " + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} }}" for n in range(900))
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,7 @@ async def test_a_browser_gets_graphiql_and_a_program_without_a_query_an_error(ap
         ("{" + "a{" * 2_000, None, "GRAPHQL_PARSE_FAILED"),
         ("query ($x: JSON = " + "[" * 3_000 + ") { __typename }", None, "GRAPHQL_PARSE_FAILED"),
         ("{ a " * 40 + "}" * 40, None, "GRAPHQL_VALIDATION_FAILED"),
+        (CHAIN_OF_FRAGMENTS, None, "GRAPHQL_VALIDATION_FAILED"),
         ("\ud800", None, "GRAPHQL_PARSE_FAILED"),
         ('{ shard(namespace: "\ud800") { version } }', None, "GRAPHQL_PARSE_FAILED"),
         ("{ x\0 }", None, "GRAPHQL_PARSE_FAILED"),

@@ -1,0 +1,278 @@
+"""import and export: a file and the store brought to say the same, all of a batch or nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.cli import api as api_module
+from graph.cli.exits import Exit
+from persistence.commands import Command
+from persistence.outcomes import Outcome
+from persistence.records import Shard
+from persistence.write import Writer
+from tests.support.command_line import Answer, omnirelay
+from tests.support.mesh import new, patch
+from tests.support.mesh_server import MeshServer
+
+HEADER = "namespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "table.csv"
+
+
+def bring_in(file: Path | str, *options: object, **more: Any) -> Answer:
+    return omnirelay("mesh", "shards", "import", file, "--reason", "a new table", *options, **more)
+
+
+def export(*options: object) -> str:
+    answer = omnirelay("mesh", "shards", "export", *options)
+    assert answer.exit == Exit.OK
+    return answer.out
+
+
+def slots(count: int, owner: str = "node-a") -> str:
+    return "namespace,shardId,ownerNodeId\n" + "".join(f"orders,slot-{n:05},{owner}\n" for n in range(count))
+
+
+def owners(server: MeshServer) -> dict[str, str]:
+    return {key.shard_id: shard.owner_node_id for key, shard in server.run(server.mesh.table()).items()}
+
+
+def found(server: MeshServer, shard_id: str) -> Shard:
+    shard = server.run(server.mesh.shard(shard_id, "orders"))
+    assert shard is not None
+    return shard
+
+
+def test_import_creates_changes_and_leaves(orders: MeshServer, file: Path) -> None:
+    file.write_text(f"{HEADER}\norders,s1,node-9,r1,2.5,eu/a,DRAINING\norders,s2,node-1,,1,,\norders,s9,node-9,,,,\n")
+    answer = bring_in(file, "--ticket", "CHG-1", "--actor", "alice")
+    assert answer.exit == Exit.OK
+    assert answer.out == f"3 rows of {file}: 1 created, 1 updated, 1 equal already, in 2 changes.\n"
+    assert owners(orders) == {"s1": "node-9", "s2": "node-1", "s3": "node-2", "s9": "node-9"}
+    s1 = found(orders, "s1")
+    assert (s1.leader_id, s1.capacity_hint, s1.locality_hint, s1.status) == ("r1", 2.5, "eu/a", "DRAINING")
+    for change in orders.run(orders.mesh.changes())[-2:]:
+        assert (change.actor, change.reason, change.change_ticket) == ("alice", "a new table", "CHG-1")
+
+
+def test_an_import_that_is_repeated_changes_nothing(orders: MeshServer, file: Path) -> None:
+    file.write_text(slots(5))
+    bring_in(file)
+    before = orders.run(orders.mesh.changes())
+    document = bring_in(file, "--json").document
+    assert (document["created"], document["updated"], document["equal"], document["changes"]) == (0, 0, 5, [])
+    assert orders.run(orders.mesh.changes()) == before
+
+
+def test_columns_that_are_missing_leave_what_is_there(orders: MeshServer, file: Path) -> None:
+    before = found(orders, "s1")
+    orders.run(orders.mesh.update(patch(before, leader_id="r1", capacity_hint=3.0)))
+    file.write_text("shardId,ownerNodeId\ns1,node-9\n")
+    assert bring_in(file, "--namespace", "orders").exit == Exit.OK
+    after = found(orders, "s1")
+    assert (after.owner_node_id, after.leader_id, after.capacity_hint) == ("node-9", "r1", 3.0)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_export_is_imported_without_a_difference(orders: MeshServer, tmp_path: Path, form: str) -> None:
+    orders.run(orders.mesh.create(new("s8", namespace="orders", leader_id="r", capacity_hint=0.1, locality_hint="eu")))
+    file = tmp_path / f"table.{form}"
+    file.write_text(export("--format", form))
+    document = bring_in(file, "--json").document
+    assert (document["rows"], document["equal"]) == (4, 4)
+
+
+def test_an_export_of_the_past_takes_the_table_back(orders: MeshServer, file: Path) -> None:
+    revision = orders.run(orders.mesh.store.stream.head()).revision
+    before = export()
+    orders.run(orders.mesh.update(patch(found(orders, "s1"), owner_node_id="node-9")))
+    assert export() != before
+    file.write_text(export("--as-of", revision))
+    assert bring_in(file, "--json").document["updated"] == 1
+    assert export() == before
+
+
+@pytest.mark.usefixtures("orders")
+def test_an_export_in_json_is_json_lines() -> None:
+    first = omnirelay("mesh", "shards", "export", "--json", "--namespace", "orders").documents[0]
+    assert list(first) == HEADER.split(",")
+
+
+@pytest.mark.usefixtures("orders")
+def test_stdin_is_a_file_whose_format_must_be_said() -> None:
+    assert bring_in("-", stdin=slots(2).encode()).exit == Exit.INVALID
+    assert bring_in("-", "--format", "csv", stdin=slots(2).encode()).exit == Exit.OK
+
+
+def test_nothing_is_written_if_any_line_is_wrong(orders: MeshServer, file: Path) -> None:
+    before = orders.run(orders.mesh.changes())
+    file.write_text(slots(3_000) + "orders,two words,node-a\n")
+    answer = bring_in(file, "--create-namespace", "ring")
+    assert answer.exit == Exit.INVALID
+    assert answer.err.splitlines()[0] == f"{file} cannot be imported, nothing was written: 1 problem."
+    assert answer.err.splitlines()[1].startswith("  line 3,002, shardId: 'two words' is not an identifier")
+    assert orders.run(orders.mesh.changes()) == before
+
+
+def test_an_unknown_namespace_is_an_error_that_says_how_to_create_it(server: MeshServer, file: Path) -> None:
+    file.write_text(slots(1))
+    answer = bring_in(file)
+    assert answer.exit == Exit.NOT_FOUND
+    assert answer.err.startswith("There is no namespace orders. Nothing was written.\n")
+    assert "--create-namespace STRATEGY" in answer.err
+    assert "namespaces apply" in answer.err
+    assert server.run(server.mesh.changes()) == []
+
+
+def test_a_missing_namespace_can_be_created_on_the_way(server: MeshServer, file: Path) -> None:
+    file.write_text(slots(1))
+    answer = bring_in(file, "--create-namespace", "locality", "--ticket", "CHG-1")
+    assert (answer.exit, answer.err) == (Exit.OK, "Created namespace orders (locality).\n")
+    assert server.run(server.mesh.namespace("orders")).strategy == "locality"
+    assert server.run(server.mesh.changes())[0].change_ticket == "CHG-1"
+
+
+@pytest.mark.usefixtures("server")
+def test_a_strategy_that_is_not_there_is_invalid(file: Path) -> None:
+    file.write_text(slots(1))
+    answer = bring_in(file, "--create-namespace", "rign")
+    assert answer.exit == Exit.INVALID
+    assert "did you mean ring?" in answer.err
+
+
+def test_a_dry_run_counts_and_writes_nothing(orders: MeshServer, file: Path) -> None:
+    before = orders.run(orders.mesh.changes())
+    file.write_text(f"{slots(2)}orders,s1,node-9\nother,s1,node-9\n")
+    answer = bring_in(file, "--dry-run", "--create-namespace", "ring")
+    assert answer.err == "Would create namespace other (ring).\n"
+    assert answer.out == f"4 rows of {file}: 3 would be created, 1 would be updated, 0 equal already.\n"
+    assert orders.run(orders.mesh.changes()) == before
+
+
+def test_batches_are_as_large_as_asked_for(orders: MeshServer, file: Path) -> None:
+    file.write_text(slots(25))
+    assert len(bring_in(file, "--batch-size", 10, "--json").document["changes"]) == 3
+    assert [change.shard_count for change in orders.run(orders.mesh.changes())[-3:]] == [10, 10, 5]
+
+
+def on_the_second_batch(monkeypatch: pytest.MonkeyPatch, happening: Callable[[], None], *, before: bool) -> None:
+    """Let something happen right before or right after the second batch is carried out."""
+    send = api_module.Api.change
+    batches: list[str] = []
+
+    def interfered(self: api_module.Api, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        batches.append(name)
+        if len(batches) == 2 and before:
+            happening()
+        answer = send(self, name, given)
+        if len(batches) == 2 and not before:
+            happening()
+        return answer
+
+    monkeypatch.setattr(api_module.Api, "change", interfered)
+
+
+def test_a_conflict_stops_says_how_far_it_got_and_is_mended_by_running_it_again(
+    orders: MeshServer, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def somebody_else() -> None:
+        orders.run(orders.mesh.create(new("slot-00012", "node-x", namespace="orders")))
+
+    file.write_text(slots(25))
+    with monkeypatch.context() as meanwhile:
+        on_the_second_batch(meanwhile, somebody_else, before=True)
+        answer = bring_in(file, "--batch-size", 10)
+    assert answer.exit == Exit.REFUSED
+    lines = answer.err.splitlines()
+    assert lines[0].startswith("Refused: shard orders/slot-00012 exists already, at version 1: ops created it at ")
+    assert lines[1] == "Written before that: 10 shards (change 3). Nothing of the rest."
+    assert lines[2].startswith("Run the same command again to go on")
+    document = bring_in(file, "--batch-size", 10, "--json").document
+    assert (document["created"], document["updated"], document["equal"]) == (14, 1, 10)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before a batch is made", "before its answer arrives"])
+def test_an_import_that_was_interrupted_goes_on_when_it_is_run_again(
+    orders: MeshServer, file: Path, monkeypatch: pytest.MonkeyPatch, *, before: bool
+) -> None:
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    file.write_text(slots(25))
+    with monkeypatch.context() as meanwhile:
+        on_the_second_batch(meanwhile, ctrl_c, before=before)
+        assert bring_in(file, "--batch-size", 10).exit == Exit.INTERRUPTED
+    written = 10 if before else 20
+    document = bring_in(file, "--batch-size", 10, "--json").document
+    assert (document["created"], document["equal"]) == (25 - written, written)
+    assert len(owners(orders)) == 25 + 3
+
+
+def test_a_batch_that_was_under_way_is_recognised(
+    orders: MeshServer, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run is killed; its last batch commits only after the second run has compared."""
+    held: list[Command] = []
+    execute = Writer.execute
+
+    async def hold(_self: Writer, command: Command) -> Outcome:
+        held.append(command)
+        raise ConnectionError("killed while the request was under way")
+
+    file.write_text(slots(5))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Writer, "execute", hold)
+        assert bring_in(file).exit == Exit.INTERNAL
+
+    async def commit_first(self: Writer, command: Command) -> Outcome:
+        while held:
+            await execute(self, held.pop())
+        return await execute(self, command)
+
+    monkeypatch.setattr(Writer, "execute", commit_first)
+    document = bring_in(file, "--json").document
+    assert (document["created"], document["changes"]) == (0, [])
+    assert len(orders.run(orders.mesh.changes())) == 3
+
+
+def test_an_import_that_was_undone_since_can_be_made_again(orders: MeshServer, file: Path) -> None:
+    file.write_text(slots(3))
+    bring_in(file)
+    table = orders.run(orders.mesh.table())
+    orders.run(orders.mesh.delete(*(shard for key, shard in table.items() if key.shard_id.startswith("slot"))))
+    document = bring_in(file, "--json").document
+    assert (document["created"], len(document["changes"])) == (3, 1)
+    assert len(owners(orders)) == 3 + 3
+
+
+def test_few_rows_of_a_large_namespace_are_compared_without_reading_all_of_it(
+    orders: MeshServer, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.run(orders.mesh.create(*(new(f"slot-{number:05}", namespace="orders") for number in range(2_000))))
+    file.write_text(slots(600, owner="node-b"))
+    read: list[int] = []
+    reader = type(orders.mesh.store.shards)
+    page = reader.page
+
+    async def counted(*arguments: Any) -> Any:
+        found = await page(*arguments)
+        read.append(len(found.value.items))
+        return found
+
+    monkeypatch.setattr(reader, "page", counted)
+    assert bring_in(file, "--json").document["updated"] == 600
+    assert sum(read) == 600
+
+
+@pytest.mark.usefixtures("server")
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    answer = bring_in(tmp_path / "missing.csv")
+    assert answer.exit == Exit.INVALID
+    assert "No such file" in answer.err

@@ -1,0 +1,155 @@
+"""set and namespaces apply: changes that are carried out, and refusals that say how to go on."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from graph.cli.exits import Exit
+from persistence.records import Shard
+from tests.support.command_line import Answer, omnirelay
+from tests.support.mesh_server import MeshServer
+
+
+def set_shard(shard_id: str, *options: object) -> Answer:
+    return omnirelay("mesh", "shards", "set", "orders", shard_id, "--reason", "hot shard", *options)
+
+
+def apply(file: Path, *options: object) -> Answer:
+    return omnirelay("mesh", "namespaces", "apply", file, "--reason", "as declared", *options)
+
+
+def shard(server: MeshServer, shard_id: str) -> Shard:
+    found = server.run(server.mesh.shard(shard_id, "orders"))
+    assert found is not None
+    return found
+
+
+def test_set_moves_a_shard_and_records_who_why_and_under_which_ticket(orders: MeshServer) -> None:
+    answer = set_shard("s1", "--expected-version", 1, "--owner", "node-9", "--ticket", "CHG-1", "--actor", "alice")
+    assert answer.exit == Exit.OK
+    assert "node-9 (epoch 2)" in answer.out
+    change = orders.run(orders.mesh.changes())[-1]
+    assert (change.actor, change.reason, change.change_ticket) == ("alice", "hot shard", "CHG-1")
+
+
+def test_set_changes_what_it_is_told_and_nothing_else(orders: MeshServer) -> None:
+    document = set_shard(
+        "s1", "--expected-version", 1, "--json", "--leader", "r1", "--capacity", "2.5", "--locality", "eu/a",
+        "--status", "draining",
+    ).document  # fmt: skip
+    assert document["revision"] == document["shard"]["revision"] == "4"
+    after = shard(orders, "s1")
+    assert (after.owner_node_id, after.leader_id, after.capacity_hint) == ("node-1", "r1", 2.5)
+    assert (after.locality_hint, after.status) == ("eu/a", "DRAINING")
+    assert set_shard("s1", "--expected-version", 2, "--no-leader", "--no-locality").exit == Exit.OK
+    after = shard(orders, "s1")
+    assert (after.leader_id, after.locality_hint, after.capacity_hint) == (None, None, 2.5)
+
+
+def test_a_conflict_says_what_it_is_now_who_changed_it_and_how_to_go_on(orders: MeshServer) -> None:
+    set_shard("s1", "--expected-version", 1, "--owner", "node-9", "--actor", "alice", "--ticket", "CHG-1")
+    answer = set_shard("s1", "--expected-version", 1, "--owner", "node-2", "--no-leader", "--server", orders.url)
+    assert (answer.exit, answer.out) == (Exit.REFUSED, "")
+    first, *facts = answer.err.splitlines()
+    assert first.startswith("Refused: shard orders/s1 is at version 2, not 1: alice changed it at ")
+    assert first.endswith(" (CHG-1: hot shard); node-9 owns it now.")
+    assert any(line.split() == ["owner", "node-9", "(epoch", "2)"] for line in facts)
+    again = shlex.split(facts[-1])
+    assert again[:3] == ["omnirelay", "mesh", "shards"]
+    assert omnirelay(*again[1:]).exit == Exit.OK
+    assert shard(orders, "s1").owner_node_id == "node-2"
+
+
+def test_a_shard_that_is_not_there_is_not_found(orders: MeshServer) -> None:
+    answer = set_shard("s9", "--expected-version", 1, "--owner", "node-2")
+    assert (answer.exit, answer.err) == (Exit.NOT_FOUND, "Refused: there is no shard orders/s9.\n")
+    assert len(orders.run(orders.mesh.changes())) == 2
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--owner", "node-2"], "Missing option '--expected-version'"),
+        (["--expected-version", 0, "--owner", "node-2"], "0 is not in the range"),
+        (["--expected-version", 1], "Nothing to change"),
+        (["--expected-version", 1, "--leader", "r1", "--no-leader"], "not both"),
+        (["--expected-version", 1, "--capacity", "nan"], "must be a finite number"),
+        (["--expected-version", 1, "--capacity", "-1"], "must be 0 or more"),
+        (["--expected-version", 1, "--status", "gone"], "'gone' is not one of"),
+        (["--expected-version", 1, "--owner", "two words"], "'two words' is not an identifier"),
+        (["--expected-version", 1, "--owner", "n", "--actor", " "], "change.actor must not be blank"),
+    ],
+)
+def test_input_that_cannot_be_is_refused_before_anything_is_written(options: list[object], words: str) -> None:
+    answer = set_shard("s1", *options)
+    assert answer.exit == Exit.INVALID
+    assert words in answer.err
+
+
+@pytest.mark.usefixtures("orders")
+def test_a_reason_is_required() -> None:
+    answer = omnirelay("mesh", "shards", "set", "orders", "s1", "--expected-version", "1", "--owner", "node-2")
+    assert answer.exit == Exit.INVALID
+    assert "Missing option '--reason'" in answer.err
+
+
+@pytest.fixture
+def declaration(tmp_path: Path) -> Path:
+    file = tmp_path / "mesh.toml"
+    file.write_text(
+        'port = 8081\n[namespaces.orders]\nstrategy = "ring"\nparameters = { virtualNodes = 256 }\n'
+        '[namespaces.billing]\nstrategy = "rendezvous"\n'
+    )
+    return file
+
+
+def test_apply_creates_and_configures_what_differs_and_leaves_the_rest(orders: MeshServer, declaration: Path) -> None:
+    first = apply(declaration)
+    assert first.out.splitlines() == [
+        "orders: updated (ring, virtualNodes 256).",
+        "billing: created (rendezvous, default parameters).",
+    ]
+    second = apply(declaration, "--json")
+    assert [(item["name"], item["action"], item["version"]) for item in second.documents] == [
+        ("orders", "unchanged", "2"),
+        ("billing", "unchanged", "1"),
+    ]
+    assert orders.run(orders.mesh.namespace("orders")).strategy_parameters == {"virtualNodes": 256}
+
+
+def test_a_dry_run_of_apply_writes_nothing(orders: MeshServer, declaration: Path) -> None:
+    before = orders.run(orders.mesh.changes())
+    answer = apply(declaration, "--dry-run")
+    assert answer.out.splitlines()[1] == "billing: would be created (rendezvous, default parameters)."
+    assert orders.run(orders.mesh.changes()) == before
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "declares no namespace"),
+        ("[namespaces.orders", "not TOML"),
+        ("[namespaces.orders]\nstrateg = 1", "namespaces.orders.strateg"),
+        ("[namespaces.orders]\nparameters = { at = 2026-01-31 }", "must be JSON, not date"),
+        ("[namespaces.orders]\nparameters = { weight = nan }", "must hold finite numbers only"),
+        ('[namespaces.orders]\nstrategy = "rign"', "did you mean ring?"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "mesh.toml"
+    file.write_text(text)
+    answer = apply(file)
+    assert answer.exit == Exit.INVALID
+    assert words in answer.err
+
+
+@pytest.mark.usefixtures("orders")
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    answer = apply(tmp_path / "missing.toml")
+    assert answer.exit == Exit.INVALID
+    assert "No such file or directory" in answer.err
