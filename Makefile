@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCKED := $(PIP) install --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint bench schema lock vendor-graphiql
+.PHONY: help install serve live test lint bench schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,19 @@ install: .venv/installed ## make the environment to run the server
 
 serve: .venv/installed ## run the server with its own PostgreSQL and the demo mesh (ARGS="--port 9000")
 	@exec $(BIN)/omnirelay serve $(ARGS)
+
+# Waits until the watcher says that it watches, then moves a shard; the watcher ends with the diff it was waiting for.
+live: .venv/installed ## with `make serve` in another terminal: move a shard, and see the diff arrive
+	@$(BIN)/omnirelay mesh shards watch --namespace orders --limit 1 2> .venv/watching & watcher=$$!; \
+	until grep -q Watching .venv/watching; do \
+		kill -0 $$watcher 2> /dev/null || { cat .venv/watching >&2; exit 1; }; sleep 0.1; \
+	done; \
+	shard=$$($(BIN)/omnirelay mesh shards get orders orders-007 --json); \
+	field() { printf '%s' "$$shard" | $(BIN)/python -c "import json, sys; print(json.load(sys.stdin)['shard']['$$1'])"; }; \
+	if [ "$$(field ownerNodeId)" = node-eu-2 ]; then node=node-us-1; else node=node-eu-2; fi; \
+	$(BIN)/omnirelay mesh shards set orders orders-007 --expected-version "$$(field version)" --owner $$node \
+		--reason "see a live diff" --ticket CHG-2001 > /dev/null; \
+	wait $$watcher
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)

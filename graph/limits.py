@@ -18,10 +18,10 @@ from graphql import (
     SelectionSetNode,
 )
 
-MAX_TOKENS: Final = 10_000
+MAX_TOKENS: Final = 5_000
 MAX_DEPTH: Final = 32
 MAX_ALIASES: Final = 200
-MAX_FIELDS: Final = 5_000
+MAX_FIELDS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,7 @@ def operation(name: str) -> str:
 
 def operation_names() -> frozenset[str]:
     """The names of all operations there are."""
-    return frozenset(
-        entry.name.removesuffix(_SUFFIX) for entry in folder().iterdir() if entry.name.endswith(_SUFFIX)
-    )
+    return frozenset(entry.name.removesuffix(_SUFFIX) for entry in folder().iterdir() if entry.name.endswith(_SUFFIX))
 
 
 def folder() -> Traversable:

@@ -225,6 +225,8 @@ class StoreMachine(RuleBasedStateMachine):
             shards = [shard for shard in table.values() if shard.namespace == name]
             assert (namespace.version, namespace.strategy) == (version, self.strategies[name])
             assert (namespace.digest, namespace.shard_count) == (digest_of(shards), len(shards))
+        times = [change.committed_at for change in changes]
+        assert times == sorted(times)
         assert first_broken_link(changes, history) is None
 
     async def check_the_past(self) -> None:

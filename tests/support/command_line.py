@@ -70,13 +70,19 @@ class Running:
             pass
         return message
 
+    def stop_reading(self) -> None:
+        """As `head` does when it has seen enough."""
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process.stdout = None
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def finish(self) -> Answer:
         """Waits for its end. What was not read yet."""
         out, err = self._process.communicate()
-        return Answer(self._process.returncode, out, err)
+        return Answer(self._process.returncode, out or "", err)
 
 
 @contextmanager

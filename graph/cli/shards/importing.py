@@ -1,8 +1,7 @@
 """`omnirelay mesh shards import`."""
 
-from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import click
 
@@ -24,7 +23,7 @@ _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson
 
 
 @click.command("import")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--format", "form", type=click.Choice(["csv", "jsonl"]), help="What the file is. By default, as its name ends."
 )
@@ -44,7 +43,7 @@ _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson
 @server_options
 def import_shards(
     *,
-    file: BinaryIO,
+    file: str,
     form: Format | None,
     namespace: str | None,
     batch_size: int,
@@ -64,22 +63,24 @@ def import_shards(
     With --json one document: the counts, and the changes made.
     """
     problems = Problems()
-    with closing(file):
-        given = read_file(file, form or _format_of(file.name), namespace, problems)
-    problems.raise_if_any(file.name)
+    form = form or _format_of(file)
+    with click.open_file(file, "rb") as lines:
+        given = read_file(lines, form, namespace, problems)
+    problems.raise_if_any(file)
     change = change_input(reason, ticket, actor)
     with Api(server) as api:
         counts = {item["name"]: item["shardCount"] for item in rows(api, "ListNamespaces", {})}
         _require_namespaces(api, given, counts, strategy, None if dry_run else change)
         difference = difference_to(api, given, counts)
         done = Done() if dry_run else Import(api, given, counts, change, batch_size).run(difference)
-    _report(file.name, given, difference, None if dry_run else done, as_json=as_json)
+    _report(file, given, difference, None if dry_run else done, as_json=as_json)
 
 
 def _format_of(name: str) -> Format:
     form = _FORMATS.get(Path(name).suffix.lower())
     if form is None:
-        raise click.UsageError(f"Say with --format whether {name} is csv or jsonl.")
+        what = "stdin" if name == "-" else name
+        raise click.UsageError(f"Say with --format whether {what} is csv or jsonl.")
     return form
 
 

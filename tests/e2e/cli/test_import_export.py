@@ -275,4 +275,4 @@ def test_few_rows_of_a_large_namespace_are_compared_without_reading_all_of_it(
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     answer = bring_in(tmp_path / "missing.csv")
     assert answer.exit == Exit.INVALID
-    assert "No such file" in answer.err
+    assert "does not exist" in answer.err

@@ -15,7 +15,7 @@ from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_o
 from tests.support.mesh import Mesh
 
 JSON = "application/json"
-CHAIN_OF_FRAGMENTS = "{ ...f0 } " + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} }}" for n in range(900))
+CHAIN_OF_FRAGMENTS = "{ ...f0 } " + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} }}" for n in range(450))
 
 
 @pytest.fixture(autouse=True)

@@ -26,9 +26,7 @@ def existing(shard_id: str, version: str = "3", **fields: Any) -> dict[ShardKey,
 
 def test_a_shard_that_is_missing_is_created_with_what_the_file_gives() -> None:
     difference = compare([row("s1", capacityHint=2.0)], {})
-    assert difference.creations == [
-        {"namespace": "orders", "shardId": "s1", "ownerNodeId": "n1", "capacityHint": 2.0}
-    ]
+    assert difference.creations == [{"namespace": "orders", "shardId": "s1", "ownerNodeId": "n1", "capacityHint": 2.0}]
 
 
 def test_a_shard_that_differs_is_patched_where_it_differs_at_the_version_read() -> None:

@@ -96,7 +96,9 @@ def test_an_address_says_where_requests_and_sockets_go(url: str, graphql: str, s
     assert (address.graphql, address.socket, str(address)) == (graphql, socket, url)
 
 
-@pytest.mark.parametrize("url", ["", "mesh", "127.0.0.1:8080", "ftp://mesh", "http://", "http://mesh:0", "http://mesh:x"])
+@pytest.mark.parametrize(
+    "url", ["", "mesh", "127.0.0.1:8080", "ftp://mesh", "http://", "http://mesh:0", "http://mesh:x"]
+)
 def test_an_address_that_is_none_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(ValueError, match=r"write for example http://127\.0\.0\.1:8080"):
         read_address(url)

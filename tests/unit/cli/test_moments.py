@@ -51,7 +51,9 @@ def test_a_time_without_a_zone_says_how_to_give_one(text: str) -> None:
         read_time(text, NOW)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "1.5h", "5w", "999999d", "2026-13-01T00:00:00Z", "--namspace", "\x1b[2J"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "1.5h", "5w", "999999d", "2026-13-01T00:00:00Z", "--namspace", "\x1b[2J"]
+)
 def test_anything_else_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a time: write for example .* or -N for N revisions ago$"):
         read_moment(text, NOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,11 @@ from graph.cli.imports.reading import Format, ShardFile, read_file
 from persistence.fields import IDENTIFIER_PATTERN
 from persistence.records import ShardKey, ShardStatus
 
-HEADER = "namespace,shardId,ownerNodeId"
+HEADER: Final = "namespace,shardId,ownerNodeId"
+ALL: Final = f"{HEADER},leaderId,capacityHint,localityHint,status"
+THERE_ARE: Final = f"there are {ALL.replace(',', ', ')}"
+NO_IDENTIFIER: Final = "is not an identifier: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
+NO_LOCALITY: Final = "is not a locality: write 'region', 'region/zone', 'zone:x' or 'region:x'"
 
 
 def read(text: str | bytes, form: Format = "csv", namespace: str | None = None) -> tuple[ShardFile, list[str]]:
@@ -25,7 +29,9 @@ def read(text: str | bytes, form: Format = "csv", namespace: str | None = None) 
     return read_file(io.BytesIO(data), form, namespace, problems), list(problems.lines)
 
 
-def rows(text: str | bytes, form: Format = "csv", namespace: str | None = None) -> list[tuple[ShardKey, dict[str, Any]]]:
+def rows(
+    text: str | bytes, form: Format = "csv", namespace: str | None = None
+) -> list[tuple[ShardKey, dict[str, Any]]]:
     """The rows of a file that must be valid."""
     file, problems = read(text, form, namespace)
     assert problems == []
@@ -37,7 +43,7 @@ def problems_in(text: str | bytes, form: Format = "csv", namespace: str | None =
 
 
 def test_a_row_gives_its_shard_and_its_fields() -> None:
-    text = f"{HEADER},leaderId,capacityHint,localityHint,status\norders,s1,node-1,r1,2.5,eu/a,DRAINING\n"
+    text = f"{ALL}\norders,s1,node-1,r1,2.5,eu/a,DRAINING\n"
     fields = {
         "ownerNodeId": "node-1",
         "leaderId": "r1",
@@ -53,7 +59,7 @@ def test_columns_may_come_in_any_order() -> None:
 
 
 def test_an_empty_field_clears_where_there_can_be_none_and_else_says_nothing() -> None:
-    text = f"{HEADER},leaderId,capacityHint,localityHint,status\norders,s1,n1,,,,\n"
+    text = f"{ALL}\norders,s1,n1,,,,\n"
     assert rows(text) == [(ShardKey("orders", "s1"), {"ownerNodeId": "n1", "leaderId": None, "localityHint": None})]
 
 
@@ -104,11 +110,9 @@ def test_a_header_without_rows_is_the_export_of_an_empty_namespace() -> None:
         ("namespace,ownerNodeId", "line 1: the column shardId is missing"),
         ("shardId,ownerNodeId", "line 1: the column namespace is missing, unless --namespace says it"),
         (HEADER + ",owner", "line 1: there is no column 'owner'; did you mean ownerNodeId?"),
-        (HEADER + ",zzz", "line 1: there is no column 'zzz': there are namespace, shardId, ownerNodeId, leaderId, "
-                          "capacityHint, localityHint, status"),
+        (HEADER + ",zzz", f"line 1: there is no column 'zzz': {THERE_ARE}"),
         (HEADER + ",shardId", "line 1: names a column twice: shardId"),
-        ("namespace;shardId;ownerNodeId", "line 1: is not a header, fields separated by commas, such as "
-                                          "namespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status"),
+        ("namespace;shardId;ownerNodeId", f"line 1: is not a header, fields separated by commas, such as {ALL}"),
         (HEADER + ',"status', "line 1: is broken: a quote is never closed"),
     ],
 )  # fmt: skip
@@ -126,21 +130,19 @@ def test_a_header_that_will_not_do_is_refused_by_name(header: str, problem: str)
         (",s1,n1,,,,", "line 2, namespace: must not be empty"),
         ("orders,,n1,,,,", "line 2, shardId: must not be empty"),
         ("orders,s1,,,,,", "line 2, ownerNodeId: must not be empty"),
-        ("orders,s1,n1,two words,,,", "line 2, leaderId: 'two words' is not an identifier: letters, digits, '.', '_', "
-                                      "':' and '-', beginning with a letter or digit"),
+        ("orders,s1,n1,two words,,,", f"line 2, leaderId: 'two words' {NO_IDENTIFIER}"),
         ("orders,s1,n1,,much,,", "line 2, capacityHint: must be a number, not 'much'"),
         ("orders,s1,n1,,1_000,,", "line 2, capacityHint: must be a number, not '1_000'"),
         ("orders,s1,n1,,NaN,,", "line 2, capacityHint: must be a finite number"),
         ("orders,s1,n1,,inf,,", "line 2, capacityHint: must be a finite number"),
         ("orders,s1,n1,,1e999,,", "line 2, capacityHint: must be a finite number"),
         ("orders,s1,n1,,-1,,", "line 2, capacityHint: must be 0 or more, not -1"),
-        ("orders,s1,n1,,,a/b/c,", "line 2, localityHint: 'a/b/c' is not a locality: write 'region', 'region/zone', "
-                                  "'zone:x' or 'region:x'"),
+        ("orders,s1,n1,,,a/b/c,", f"line 2, localityHint: 'a/b/c' {NO_LOCALITY}"),
         ("orders,s1,n1,,,,active", "line 2, status: 'active' is no status: ACTIVE, DRAINING, PAUSED, DISABLED"),
     ],
 )  # fmt: skip
 def test_a_row_that_will_not_do_is_reported_with_line_and_column(row: str, problem: str) -> None:
-    text = f"{HEADER},leaderId,capacityHint,localityHint,status\n{row}\norders,good,n1,,,,\n"
+    text = f"{ALL}\n{row}\norders,good,n1,,,,\n"
     file, problems = read(text)
     assert problems == [problem]
     assert [row.key.shard_id for row in file.rows] == ["good"]
@@ -166,8 +168,7 @@ def test_an_unclosed_quote_hides_no_line_after_it() -> None:
         ('{"shardId": "s1"', "line 1: is not JSON: Expecting ',' delimiter at character 17"),
         ("[]", "line 1: must be an object, in braces"),
         ('{"shardId":"s1","shardId":"s1"}', "line 1: names a member twice"),
-        ('{"owner":"n1"}', "line 1: there is no member 'owner': there are namespace, shardId, ownerNodeId, leaderId, "
-                           "capacityHint, localityHint, status"),
+        ('{"owner":"n1"}', f"line 1: there is no member 'owner': {THERE_ARE}"),
         ('{"capacityHint":NaN}', "line 1: NaN is not JSON: numbers must be finite"),
         ("[" * 100_000, "line 1: is nested too deeply"),
         ('{"namespace":"o","shardId":"s","ownerNodeId":"n","capacityHint":1e999}',
@@ -230,7 +231,7 @@ def test_what_is_written_out_is_read_back(owner: str, leader: str | None, capaci
         "localityHint": None,
         "status": status,
     }
-    assert rows(f"{HEADER},leaderId,capacityHint,localityHint,status\n{line}\n") == [(ShardKey("orders", "s1"), expected)]
+    assert rows(f"{ALL}\n{line}\n") == [(ShardKey("orders", "s1"), expected)]
 
 
 @given(st.binary(max_size=200), st.sampled_from(["csv", "jsonl"]))

@@ -100,7 +100,7 @@ def test_a_connection_that_breaks_off_is_a_lost_connection() -> None:
         socket.recv()
         socket.socket.close()
 
-    with serving(script) as address, pytest.raises(ConnectionLost, match="broke off|closed"):
+    with serving(script) as address, pytest.raises(ConnectionLost, match=r"broke off|closed"):
         events(address)
 
 
