@@ -14,7 +14,11 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionInitMessage,
+    Message,
+    SubscribeMessage,
+)
 
 from graph.codes import Code
 from graph.context import Context
@@ -88,6 +92,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await super().handle_message(message)
         else:
             await self.handle_invalid_message(problem)
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        # A payload of null is no payload; Strawberry would close the socket over it.
+        await super().handle_connection_init({"type": "connection_init", "payload": message.get("payload") or {}})
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         running = len(self.operations)

@@ -7,6 +7,7 @@ from graph.cli.output import Json
 from graph.cli.text import NOTHING, shown
 
 _OWNER: Final = "ownerNodeId"
+_TOLD_OTHERWISE: Final = (_OWNER, "changeTicket")
 
 
 def shard_name(row: Json) -> str:
@@ -20,10 +21,10 @@ def owner_change(diff: Json) -> str:
 
 
 def other_changes(diff: Json) -> str:
-    """Fields that changed beside the owner, with both values; nothing for a creation or a deletion."""
+    """Fields that changed beside owner and ticket, with both values; nothing for a creation or a deletion."""
     if diff["previous"] is None or diff["current"] is None:
         return NOTHING
-    fields = [field for field in diff["changedFields"] if field != _OWNER]
+    fields = [field for field in diff["changedFields"] if field not in _TOLD_OTHERWISE]
     return (
         ", ".join(f"{field} {_value(diff, 'previous', field)} -> {_value(diff, 'current', field)}" for field in fields)
         or NOTHING

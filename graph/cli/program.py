@@ -16,7 +16,20 @@ from graph.cli.serve import serve
 from graph.cli.text import shown
 
 
-@click.group(commands=[serve, db, schema, mesh])
+class PipeClosed(Exception):
+    """Whoever read the output stopped reading."""
+
+
+class _Program(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Under another name, or click ends the process with 1, which here is an answer.
+            raise PipeClosed from None
+
+
+@click.group(cls=_Program, commands=[serve, db, schema, mesh])
 @click.version_option(package_name="omnirelay-shards")
 def omnirelay() -> None:
     """The shard ownership store: which mesh node owns which shard, since when, by whose decision."""
@@ -36,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         tell("Interrupted.")
         return Exit.INTERRUPTED
-    except BrokenPipeError:
+    except (PipeClosed, BrokenPipeError):
         # Nobody reads any more; what Python still wants to write when it ends goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.PIPE_CLOSED

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import IO, Any, Final
 from unittest import mock
 
 from graph.cli.program import run
@@ -103,7 +103,7 @@ def started(*arguments: object, environment: Mapping[str, str] | None = None) ->
             process.kill()
 
 
-def _line(stream: TextIO | None) -> str:
+def _line(stream: IO[str] | None) -> str:
     assert stream is not None
     line = stream.readline()
     assert line, "the process ended, or closed its output"

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from graph.app import create_app
 from graph.cli.listening import bound_socket
 from graph.cli.web_server import WebServer
-from graph.settings import Settings
+from graph.settings import load_settings
 from persistence.feed import live_feed
 from persistence.feed.live import FeedLimits
 from persistence.memory import Memory, store_on
@@ -67,7 +67,7 @@ class MeshServer:
         self._server = None
 
     async def _serve(self, listening: threading.Event) -> None:
-        settings = Settings(port=self._port, drain_seconds=1)
+        settings = load_settings(None, {}, port=self._port, drain_seconds=1)
         with bound_socket(settings.host, settings.port) as listener:
             self._port = listener.getsockname()[1]
             store = self.mesh.store

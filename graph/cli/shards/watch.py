@@ -84,8 +84,6 @@ class Watch:
     def _follow(self, batches: Iterable[Json], limit: int | None) -> None:
         shown_so_far = 0
         for number, (diff, place) in enumerate(steps(batches, self._place)):
-            if number == 0:
-                tell("Watching. Ctrl-C stops.")
             if diff is not None:
                 self._show({"cursor": place.cursor, **diff})
                 shown_so_far += 1
@@ -95,6 +93,8 @@ class Watch:
                 self._keep()
             if shown_so_far == limit:
                 return
+            if number == 0:
+                tell("Watching. Ctrl-C stops.")
 
     def _keep(self) -> None:
         if self._file is not None and self._place.cursor is not None:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -111,6 +112,14 @@ async def test_subscribing_before_the_introduction_is_unauthorized(address: str)
     async with raw_socket(address) as socket:
         await socket.subscribe(FOLLOW)
         assert await socket.closed() == (4401, "Unauthorized")
+
+
+async def test_an_introduction_may_say_nothing(address: str) -> None:
+    payloads: list[dict[str, Any]] = [{}, {"payload": None}, {"payload": {}}, {"payload": {"agent": "test"}}]
+    for payload in payloads:
+        async with raw_socket(address) as socket:
+            await socket.send({"type": "connection_init", **payload})
+            assert await socket.receive() == {"type": "connection_ack"}
 
 
 async def test_one_introduction_is_enough(address: str) -> None:

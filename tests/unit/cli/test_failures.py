@@ -11,6 +11,7 @@ from graph.cli.address import read_address
 from graph.cli.errors import failure_of
 from graph.cli.exits import Exit, Failure
 from graph.cli.refusals import committed
+from graph.cli.schema import schema
 
 
 def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
@@ -122,7 +123,7 @@ def test_whatever_a_command_raises_becomes_an_exit_code_and_words(
     def fail(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr(program.schema.commands["export"], "callback", fail)
+    monkeypatch.setattr(schema.commands["export"], "callback", fail)
     assert program.run(["schema", "export"]) == code
     said = capsys.readouterr()
     assert said.out == ""

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from graph.cli.differences import other_changes, owner_change
+from graph.cli.output import Json
 from graph.cli.tables import print_facts, print_table
 from graph.cli.text import counted, listed, shown, shown_time
 
@@ -73,7 +74,7 @@ def test_a_move_shows_both_owners_and_other_changes_both_values() -> None:
 
 
 def test_creations_and_deletions_show_the_one_side_there_is() -> None:
-    created = {"kind": "CREATED", "changedFields": [], "previous": None, "current": {"ownerNodeId": "n1"}}
-    deleted = {"kind": "DELETED", "changedFields": [], "previous": {"ownerNodeId": "n1"}, "current": None}
+    created: Json = {"kind": "CREATED", "changedFields": [], "previous": None, "current": {"ownerNodeId": "n1"}}
+    deleted: Json = {"kind": "DELETED", "changedFields": [], "previous": {"ownerNodeId": "n1"}, "current": None}
     assert (owner_change(created), owner_change(deleted)) == ("- -> n1", "n1 -> -")
     assert (other_changes(created), other_changes(deleted)) == ("-", "-")

@@ -1,0 +1,177 @@
+"""serve and db, each in a process of its own, on PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx2
+import pytest
+
+from graph.cli.exits import Exit
+from tests.support.command_line import Running, omnirelay, started
+
+SLOTS: Final = 16_384
+NODES: Final = 6
+IMPORT_SECONDS: Final = 30.0
+"""Five to seven on an idle machine with two cores; the rest is for machines that are busy."""
+
+
+@contextmanager
+def serving(database_url: str, port: int = 0) -> Iterator[tuple[Running, str]]:
+    """The process of a server, and its address."""
+    with started("serve", "--port", port, "--database-url", database_url) as server:
+        address = re.fullmatch(r"GraphiQL +(http://127\.0\.0\.1:\d+)/graphql", server.line())
+        assert address
+        yield server, address[1]
+
+
+def test_a_server_says_where_it_is_and_stops_cleanly_on_sigterm(database_url: str) -> None:
+    with serving(database_url) as (server, url):
+        assert httpx2.get(f"{url}/readyz").json()["status"] == "ok"
+        assert "server" not in httpx2.get(f"{url}/healthz").headers
+        page = httpx2.get(f"{url}/graphql", headers={"accept": "text/html"})
+        assert page.headers["content-type"].startswith("text/html")
+        server.send(signal.SIGTERM)
+        end = server.finish()
+    assert end.exit == Exit.OK
+    assert re.search(r"^\[ *[\d.]+ s\] Stopped$", end.err, re.MULTILINE)
+    assert "Traceback" not in end.err
+
+
+def test_a_stopping_server_tells_subscribers_to_come_back(database_url: str) -> None:
+    with (
+        serving(database_url) as (server, url),
+        started("mesh", "shards", "watch", "--server", url) as watch,
+    ):
+        watch.message_with("Watching")
+        server.send(signal.SIGINT)
+        assert "(1012)" in watch.message_with("Interrupted")
+        assert server.finish().exit == Exit.OK
+
+
+def test_a_watch_outlives_the_server_on_the_same_database(database_url: str) -> None:
+    def create(shard_id: str, url: str) -> None:
+        row = f"namespace,shardId,ownerNodeId\norders,{shard_id},node-1\n"
+        arguments = ("-", "--format", "csv", "--create-namespace", "ring", "--reason", "new", "--server", url)
+        assert omnirelay("mesh", "shards", "import", *arguments, stdin=row.encode()).exit == Exit.OK
+
+    with serving(database_url) as (first, url):
+        port = int(url.rpartition(":")[2])
+        with started("mesh", "shards", "watch", "--json", "--limit", 3, "--server", url) as watch:
+            watch.message_with("Watching")
+            create("s1", url)
+            seen = [watch.line()]
+            first.send(signal.SIGKILL)
+            first.finish()
+            watch.message_with("Interrupted")
+            with serving(database_url, port):
+                create("s2", url)
+                seen.append(watch.line())
+                create("s3", url)
+                seen.append(watch.line())
+                assert watch.finish().out == ""
+    assert [re.findall(r'"shardId":"(s\d)"', line)[0] for line in seen] == ["s1", "s2", "s3"]
+
+
+def test_the_slots_of_a_redis_cluster_come_back_as_they_went_in(database_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "slots.csv"
+    rows = [f"redis,slot-{slot:05},redis-{slot * NODES // SLOTS + 1},,1.0,,ACTIVE" for slot in range(SLOTS)]
+    table = "\n".join(["namespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status", *rows, ""])
+    file.write_text(table)
+    with serving(database_url) as (_, url):
+        began = time.monotonic()
+        answer = omnirelay(
+            "mesh", "shards", "import", file, "--create-namespace", "rendezvous", "--reason", "slots", "--server", url
+        )
+        seconds = time.monotonic() - began
+        assert answer.exit == Exit.OK, answer.err
+        assert seconds < IMPORT_SECONDS
+        assert answer.out == f"16,384 rows of {file}: 16,384 created, 0 updated, 0 equal already, in 9 changes.\n"
+        assert omnirelay("mesh", "shards", "export", "--server", url).out == table
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--database-url", "postgresql://nobody@127.0.0.1:1/none"], "the database cannot be reached"),
+        (["--database-url", "mysql://db"], "database_url (command line): must begin with postgresql://"),
+        (["--host", "0.0.0.0"], "authentication is not configured"),  # noqa: S104 - what must be refused
+        (["--config", "no-such-file.toml"], "no-such-file.toml: No such file or directory"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_a_sentence(options: list[str], words: str) -> None:
+    with started("serve", "--port", "0", *options) as server:
+        end = server.finish()
+    assert (end.exit, end.out) == (Exit.NO, "")
+    assert words in end.err
+    assert "Traceback" not in end.err
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with started("serve", "--port", port, "--data-dir", tmp_path / "data") as server:
+            end = server.finish()
+    assert end.exit == Exit.NO
+    assert end.err.startswith(f"Port {port} of 127.0.0.1 is taken by another program.\n")
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_empty_database_is_refused_until_it_is_upgraded(empty_database_url: str) -> None:
+    database = ("--database-url", empty_database_url)
+    with started("serve", "--port", "0", *database) as server:
+        end = server.finish()
+    assert (end.exit, "run 'omnirelay db upgrade'" in end.err) == (Exit.NO, True)
+    assert omnirelay("db", "check", *database).exit == Exit.NO
+    assert omnirelay("db", "upgrade", *database).exit == Exit.OK
+    assert omnirelay("db", "upgrade", *database).exit == Exit.OK
+    assert omnirelay("db", "check", *database).exit == Exit.OK
+    with serving(empty_database_url):
+        pass
+
+
+def test_db_commands_tell_a_database_that_is_away_from_a_schema_that_is_old() -> None:
+    answer = omnirelay("db", "check", "--database-url", "postgresql://nobody@127.0.0.1:1/none")
+    assert answer.exit == Exit.UNAVAILABLE
+    assert answer.err.startswith("the database cannot be reached")
+
+
+def test_the_embedded_server_loads_the_demo_and_is_stopped_with_us(tmp_path: Path) -> None:
+    with started("serve", "--port", "0", "--data-dir", tmp_path) as server:
+        steps = [server.message_with(words) for words in ("Starting PostgreSQL", "schema", "demo mesh", "Ready")]
+        assert all(re.match(r"\[ *\d+\.\d s\] ", step) for step in steps)
+        url = server.line().split()[1].removesuffix("/graphql")
+        assert len(omnirelay("mesh", "namespaces", "list", "--json", "--server", url).documents) == 3
+        server.send(signal.SIGINT)
+        end = server.finish()
+    assert end.exit == Exit.OK
+    assert end.err.splitlines()[-2].endswith("Stopping PostgreSQL")
+    assert not (tmp_path / "postgres" / "cluster" / "postmaster.pid").exists()
+
+
+def test_ctrl_c_while_postgresql_starts_leaves_none_behind(tmp_path: Path) -> None:
+    with started("serve", "--port", "0", "--data-dir", tmp_path) as server:
+        server.message_with("Starting PostgreSQL")
+        server.send(signal.SIGINT)
+        end = server.finish()
+    assert (end.exit, end.out) == (Exit.OK, "")
+    assert not (tmp_path / "postgres" / "cluster" / "postmaster.pid").exists()
+
+
+def test_the_schema_is_exported_and_checked(tmp_path: Path) -> None:
+    file = tmp_path / "schema.graphql"
+    assert omnirelay("schema", "export", "--output", file).exit == Exit.OK
+    assert file.read_text() == omnirelay("schema", "export").out
+    assert omnirelay("schema", "export", "--output", file, "--check").exit == Exit.OK
+    file.write_text(file.read_text() + "# edited\n")
+    answer = omnirelay("schema", "export", "--output", file, "--check")
+    assert answer.exit == Exit.NO
+    assert "-# edited" in answer.err
+    assert omnirelay("schema", "export", "--check").exit == Exit.INVALID

@@ -1,0 +1,76 @@
+"""Thousands of shards in one change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from persistence.commands import UpdateShards
+from persistence.outcomes import VersionConflict
+from persistence.ports import Store
+from persistence.postgres import open_store
+from persistence.records import ShardStatus
+from tests.support.mesh import CHANGE, Mesh, because, new, patch
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Every statement this process sends through SQLAlchemy, BEGIN and COMMIT aside."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def filled(store: Store, count: int) -> Mesh:
+    mesh = Mesh(store)
+    await mesh.configure()
+    await mesh.create(*(new(f"s{number:04}") for number in range(count)))
+    return mesh
+
+
+@pytest.mark.parametrize("count", [1, 10, 5_000])
+async def test_the_number_of_statements_does_not_depend_on_the_number_of_shards(database_url: str, count: int) -> None:
+    async with open_store(database_url) as store:
+        mesh = await filled(store, count)
+        shards = list((await mesh.table()).values())
+        with statements() as sent:
+            await mesh.update(*(patch(shard, owner_node_id="node-b") for shard in shards))
+        assert len(sent) == 3, sent  # lock the namespaces, lock the shards, write
+
+
+async def test_5000_shards_are_one_change_with_5000_rows_of_history(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = await filled(store, 5_000)
+        before = await mesh.table()
+        change = because("move everything", change_ticket="CHG-5000")
+        outcome = await mesh.update(*(patch(shard, owner_node_id="node-b") for shard in before.values()), change=change)
+        assert (outcome.change.shard_count, outcome.change.change_ticket) == (5_000, "CHG-5000")
+        rows = [row for row in await mesh.history() if row.change.id == outcome.change.id]
+        assert [row.revision for row in rows] == list(range(5_001, 10_001))
+        assert {row.previous for row in rows} == set(before.values())
+        assert {row.current for row in rows} == set((await mesh.table()).values())
+
+
+async def test_one_stale_version_among_5000_changes_nothing_and_is_named(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = await filled(store, 5_000)
+        shards = list((await mesh.table()).values())
+        winner = await mesh.update(patch(shards[77], status=ShardStatus.PAUSED), change=because("first", actor="alice"))
+        head, table = await mesh.store.stream.head(), await mesh.table()
+        outcome = await mesh.execute(UpdateShards([patch(shard, owner_node_id="node-b") for shard in shards], CHANGE))
+        assert isinstance(outcome, VersionConflict)
+        (stale,) = outcome.stale
+        assert (stale.key, stale.expected, stale.actual) == (shards[77].key, 1, 2)
+        assert stale.last_change == winner.change
+        assert (await mesh.store.stream.head(), await mesh.table()) == (head, table)
