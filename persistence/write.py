@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final, TypeVar
 
 import stamina
 
@@ -19,6 +22,11 @@ from persistence.outcomes import (
 )
 from persistence.ports import UnitOfWork, UnitOfWorkFactory
 
+T = TypeVar("T")
+
+SHARDS_WORTH_A_THREAD: Final = 200
+"""From here on checking and deciding take longer than handing them to a thread."""
+
 
 class Writer:
     """Executes commands. Serialization failures and deadlocks are retried, a stale expectation never is."""
@@ -29,7 +37,7 @@ class Writer:
 
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
-        validate(command)
+        await _apart(command, validate, command)
         async for attempt in stamina.retry_context(
             on=TransientConflict, attempts=self._attempts, wait_initial=0.005, wait_max=0.25, wait_jitter=0.02
         ):
@@ -46,10 +54,17 @@ async def _run(unit: UnitOfWork, command: Command) -> Outcome:
             return answered
     configure = isinstance(command, ConfigureNamespace)
     state = await unit.lock(command.namespaces, command.shard_keys, configure=configure)
-    decision = decide(command, state)
+    decision = await _apart(command, decide, command, state)
     if isinstance(decision, Refusal):
         return await _explained(unit, decision)
     return await unit.commit(decision)
+
+
+async def _apart(command: Command, work: Callable[..., T], *arguments: object) -> T:
+    """Work on many shards in a thread: a bulk change must not hold up the event loop, and with it every lookup."""
+    if len(command.shard_keys) < SHARDS_WORTH_A_THREAD:
+        return work(*arguments)
+    return await asyncio.to_thread(work, *arguments)
 
 
 async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | None:
