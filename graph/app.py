@@ -1,10 +1,12 @@
 """The ASGI application, assembled from services that are open already."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -23,11 +25,17 @@ MAX_BODY_BYTES: Final = 33_554_432
 
 
 def create_app(
-    services: Services, *, max_body_bytes: int = MAX_BODY_BYTES, lifespan: Lifespan[Starlette] | None = None
+    services: Services,
+    *,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    allowed_hosts: Sequence[str] = ("*",),
+    lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
     """The server for these services. It closes nothing: whoever opened them does.
 
-    `max_body_bytes` bounds the body of a request and a message on a socket.
+    `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
+    host than `allowed_hosts` are refused: a page from elsewhere that has its own name resolve to this machine would
+    otherwise speak to us with the browser's blessing (DNS rebinding).
     """
     metrics = Metrics()
     endpoint = MeshGraphQL(build_schema(metrics), services, max_body_bytes)
@@ -38,7 +46,10 @@ def create_app(
             *graphiql_routes(),
             *Health(services.store, services.feed, metrics).routes,
         ],
-        middleware=[Middleware(RequestIds)],
+        middleware=[
+            Middleware(RequestIds),
+            Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts, www_redirect=False),
+        ],
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,
     )

@@ -38,6 +38,10 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback only while there is no authentication.")
     port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+    allowed_hosts: tuple[str, ...] = Field(
+        ("127.0.0.1", "localhost", "[::1]"),
+        description="Host names a request may be addressed to; as a variable, separated by commas.",
+    )
     database_url: str | None = Field(
         None, description="PostgreSQL 14 or newer, as postgresql://user@host/database. Unset: an embedded one."
     )
@@ -75,6 +79,11 @@ class Settings(BaseModel):
         if not loopback:
             raise ValueError("must be a loopback address such as 127.0.0.1: authentication is not configured")
         return host
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _separated(cls, hosts: object) -> object:
+        return [host.strip() for host in hosts.split(",")] if isinstance(hosts, str) else hosts
 
     @field_validator("database_url")
     @classmethod

@@ -1,5 +1,6 @@
 """Where a server is."""
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -12,11 +13,15 @@ _PATH: Final = "/graphql"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go."""
+    """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go.
+
+    `through_proxy`: whether the proxies of the environment apply. No proxy reaches a server on this machine.
+    """
 
     url: str
     graphql: str
     socket: str
+    through_proxy: bool
 
     def __str__(self) -> str:
         return self.url
@@ -36,7 +41,15 @@ def read_address(url: str) -> Address:
     if not path.endswith(_PATH):
         path += _PATH
     graphql = SplitResult(parts.scheme, parts.netloc, path, "", "")
-    return Address(url, graphql.geturl(), graphql._replace(scheme=_SOCKETS[parts.scheme]).geturl())
+    socket = graphql._replace(scheme=_SOCKETS[parts.scheme])
+    return Address(url, graphql.geturl(), socket.geturl(), through_proxy=not _is_here(str(parts.hostname)))
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class AddressParameter(click.ParamType[Address, object]):

@@ -24,7 +24,7 @@ class Api:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._http = httpx2.Client(timeout=_PATIENCE, headers={"accept": _ACCEPT})
+        self._http = httpx2.Client(timeout=_PATIENCE, headers={"accept": _ACCEPT}, trust_env=address.through_proxy)
 
     def __enter__(self) -> Self:
         return self

@@ -44,6 +44,7 @@ def _with_database(
     config: Path | None, data_dir: Path | None, database_url: str | None, work: Callable[[str], Awaitable[None]]
 ) -> None:
     from graph.composition import open_database  # noqa: PLC0415 - same
+    from graph.embedded_postgres import EmbeddedPostgresError  # noqa: PLC0415 - same
     from persistence.errors import InvalidArgument, SchemaOutOfDate, StoreError  # noqa: PLC0415 - same
 
     settings = settings_from(config, Exit.INVALID, data_dir=data_dir, database_url=database_url)
@@ -58,5 +59,5 @@ def _with_database(
         raise Failure(Exit.NO, f"The schema is not what this program needs: {error}.") from error
     except InvalidArgument as error:
         raise Failure(Exit.INVALID, f"{error}.") from error
-    except (StoreError, OSError) as error:
-        raise Failure(Exit.UNAVAILABLE, f"{str(error).rstrip('.')}.") from error
+    except (StoreError, EmbeddedPostgresError, OSError) as error:
+        raise Failure(Exit.UNAVAILABLE, f"No database: {str(error).rstrip('.')}.") from error

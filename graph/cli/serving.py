@@ -16,6 +16,7 @@ from graph.cli.steps import Steps
 from graph.cli.web_server import WebServer
 from graph.composition import open_runtime
 from graph.demo import load_demo
+from graph.embedded_postgres import EmbeddedPostgresError
 from graph.settings import Settings
 from persistence.errors import StoreError
 
@@ -49,8 +50,8 @@ class _Life:
         except asyncio.CancelledError:
             if not self._asked_to_stop:
                 raise
-        except (StoreError, OSError) as error:
-            raise Failure(Exit.NO, f"The server cannot run: {error}.") from error
+        except (StoreError, EmbeddedPostgresError, OSError) as error:
+            raise Failure(Exit.NO, f"The server cannot run: {str(error).rstrip('.')}.") from error
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
@@ -69,7 +70,7 @@ class _Life:
                 return
             if settings.loads_demo:
                 await load_demo(runtime.store, runtime.writer, self._steps)
-            app = create_app(runtime, max_body_bytes=settings.max_body_bytes)
+            app = create_app(runtime, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
             self._server = WebServer(app, settings, lambda: self._announce(url_of(listener)))
             await self._server.serve([listener])
 

@@ -62,6 +62,7 @@ def _connected(address: Address) -> Iterator[ClientConnection]:
             address.socket,
             subprotocols=[_PROTOCOL],
             compression=None,
+            proxy=True if address.through_proxy else None,
             open_timeout=_PATIENCE_SECONDS,
             close_timeout=_CLOSING_SECONDS,
             max_size=_LARGEST_MESSAGE,

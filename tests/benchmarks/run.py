@@ -108,7 +108,8 @@ def history(connection: int, number: int) -> bytes:
 @asynccontextmanager
 async def serving(url: str) -> AsyncIterator[int]:
     """The port of `omnirelay serve` on that database."""
-    command = [sys.executable, "-c", "from graph.cli import main; main()", "serve", "--port", "0", "--no-demo", "--database-url", url]
+    program = "from graph.cli import main; main()"
+    command = [sys.executable, "-c", program, "serve", "--port", "0", "--no-demo", "--database-url", url]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     output = b""

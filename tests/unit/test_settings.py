@@ -26,6 +26,16 @@ def test_the_command_line_beats_the_environment_and_that_the_file(tmp_path: Path
     assert settings.namespaces["orders"].strategy == "ring"
 
 
+def test_allowed_hosts_are_a_list_in_a_file_and_separated_by_commas_in_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.toml"
+    file.write_text('allowed_hosts = ["mesh.example"]\n')
+    assert load_settings(file, {}).allowed_hosts == ("mesh.example",)
+    assert load_settings(None, {"OMNIRELAY_ALLOWED_HOSTS": "a.example, b.example"}).allowed_hosts == (
+        "a.example",
+        "b.example",
+    )
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     assert load_settings(None, {"OMNIRELAY_PORT": ""}).port == 8080
 
@@ -90,9 +100,13 @@ def test_the_documentation_lists_every_setting_as_it_is() -> None:
     expected = {
         name: (
             "" if name == "namespaces" else variable(name),
-            "" if field.default is None or name == "namespaces" else str(field.default),
+            _written("" if field.default is None or name == "namespaces" else field.default),
             field.description,
         )
         for name, field in Settings.model_fields.items()
     }
     assert documented == expected
+
+
+def _written(default: object) -> str:
+    return ",".join(default) if isinstance(default, tuple) else str(default)

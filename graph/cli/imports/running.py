@@ -9,7 +9,7 @@ from graph.cli.imports.comparison import Difference, compare
 from graph.cli.imports.existing import read_existing
 from graph.cli.imports.reading import ShardFile
 from graph.cli.imports.sending import CREATE, batches, send
-from graph.cli.output import Json
+from graph.cli.output import Json, tell
 from graph.cli.progress import progress_bar
 from graph.cli.stream_head import newest_revision
 from graph.cli.text import counted, listed
@@ -52,6 +52,9 @@ class Import:
                 difference = difference_to(self.api, self.file, self.counts)
         except Failure as failure:
             raise Failure(failure.exit, failure.message, [*failure.advice, *_so_far(done, failure.exit)]) from failure
+        except KeyboardInterrupt:
+            tell("\n".join(_so_far(done, Exit.INTERRUPTED)))
+            raise
         return done
 
     def _send(self, difference: Difference, round_: str, done: Done) -> bool:
@@ -72,7 +75,7 @@ class Import:
 def _so_far(done: Done, why: Exit) -> list[str]:
     written = done.created + done.updated
     changes = f" ({'change' if len(done.changes) == 1 else 'changes'} {listed(done.changes)})" if done.changes else ""
-    state = f"Written before that: {counted(written, 'shard')}{changes}. Nothing of the rest."
+    state = f"Written before that: {counted(written, 'shard')}{changes}."
     if why is Exit.INVALID:
         return [state]
     return [state, "Run the same command again to go on: it compares anew and sends only what still differs."]

@@ -104,6 +104,7 @@ def test_the_slots_of_a_redis_cluster_come_back_as_they_went_in(database_url: st
         (["--database-url", "mysql://db"], "database_url (command line): must begin with postgresql://"),
         (["--host", "0.0.0.0"], "authentication is not configured"),  # noqa: S104 - what must be refused
         (["--config", "no-such-file.toml"], "no-such-file.toml: No such file or directory"),
+        (["--data-dir", "pyproject.toml/below"], "PostgreSQL cannot be kept in "),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_a_sentence(options: list[str], words: str) -> None:
@@ -140,7 +141,7 @@ def test_an_empty_database_is_refused_until_it_is_upgraded(empty_database_url: s
 def test_db_commands_tell_a_database_that_is_away_from_a_schema_that_is_old() -> None:
     answer = omnirelay("db", "check", "--database-url", "postgresql://nobody@127.0.0.1:1/none")
     assert answer.exit == Exit.UNAVAILABLE
-    assert answer.err.startswith("the database cannot be reached")
+    assert answer.err.startswith("No database: the database cannot be reached")
 
 
 def test_the_embedded_server_loads_the_demo_and_is_stopped_with_us(tmp_path: Path) -> None:

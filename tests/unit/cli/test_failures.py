@@ -97,6 +97,11 @@ def test_an_address_says_where_requests_and_sockets_go(url: str, graphql: str, s
     assert (address.graphql, address.socket, str(address)) == (graphql, socket, url)
 
 
+def test_the_proxies_of_the_environment_are_not_asked_for_a_server_on_this_machine() -> None:
+    hosts = ("127.0.0.1", "[::1]", "localhost", "mesh.example", "192.0.2.1")
+    assert [read_address(f"http://{host}").through_proxy for host in hosts] == [False, False, False, True, True]
+
+
 @pytest.mark.parametrize(
     "url", ["", "mesh", "127.0.0.1:8080", "ftp://mesh", "http://", "http://mesh:0", "http://mesh:x"]
 )
