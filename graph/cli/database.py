@@ -1,6 +1,5 @@
 """`omnirelay db`."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -43,6 +42,8 @@ def check(*, config: Path | None, data_dir: Path | None, database_url: str | Non
 def _with_database(
     config: Path | None, data_dir: Path | None, database_url: str | None, work: Callable[[str], Awaitable[None]]
 ) -> None:
+    import asyncio  # noqa: PLC0415 - clients need not load what talks to databases
+
     from graph.composition import open_database  # noqa: PLC0415 - same
     from graph.embedded_postgres import EmbeddedPostgresError  # noqa: PLC0415 - same
     from persistence.errors import InvalidArgument, SchemaOutOfDate, StoreError  # noqa: PLC0415 - same

@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 
 from persistence.paging import Page, PageRequest
-from persistence.queries import ChangeFilter, HistoryOrder, ShardHistoryFilter
-from persistence.records import Change, ChangeKind, DiffKind, ShardDiff
+from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.records import AsOf, Change, ChangeKind, DiffKind, ShardDiff
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, everything, everything_backwards, new, patch
 
 ASCENDING, DESCENDING = HistoryOrder.REVISION_ASC, HistoryOrder.REVISION_DESC
@@ -141,6 +141,22 @@ async def test_a_filter_that_describes_no_change_selects_none(told: Told) -> Non
     for where in NO_CHANGES:
         assert await changes_of(told.mesh, where, newest_first=False) == []
         assert await told.mesh.store.changes.count(where) == 0
+
+
+async def test_texts_that_are_alike_for_a_long_way_are_told_apart(mesh: Mesh) -> None:
+    """As a filter on the beginning of a text alone would not do."""
+    beginning = "🚚" * 1_023
+    for number in range(3):
+        text = f"{beginning}{number % 2}"
+        await mesh.create(new(f"s{number}"), change=because("x", actor=text, change_ticket=text))
+    odd = f"{beginning}1"
+    for changes in (ChangeFilter(actor=odd), ChangeFilter(change_ticket=odd)):
+        assert [change.id for change in await changes_of(mesh, changes, newest_first=False)] == [3]
+    for rows in (ShardHistoryFilter(actor=odd), ShardHistoryFilter(change_ticket=odd)):
+        assert [row.shard_id for row in await rows_of(mesh, rows, ASCENDING)] == ["s1"]
+    assert [key.shard_id for key in await mesh.table(where=ShardFilter(change_ticket=odd))] == ["s1"]
+    head = AsOf(revision=3)
+    assert [key.shard_id for key in await mesh.table(head, ShardFilter(change_ticket=odd))] == ["s1"]
 
 
 async def test_a_span_of_time_has_its_beginning_and_not_its_end(told: Told) -> None:

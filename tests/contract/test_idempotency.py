@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 import pytest
 
@@ -12,6 +13,8 @@ from persistence.outcomes import IdempotencyKeyReused, NamespaceConfigured, NotF
 from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, changed, new, patch
 
 KEYED = because("once", idempotency_key="key-1")
+# Once more when connections are open and statements prepared: only then do writers really meet.
+ROUNDS: Final = ("a", "b", "c")
 
 
 async def replayed(mesh: Mesh, command: Command) -> None:
@@ -126,16 +129,30 @@ async def test_after_not_found_nothing_is_claimed(mesh: Mesh) -> None:
 
 
 async def test_of_many_requests_at_once_with_one_key_one_makes_the_change(mesh: Mesh) -> None:
-    command = CreateShards([new("s1")], KEYED)
-    outcomes = [changed(outcome) for outcome in await asyncio.gather(*(mesh.execute(command) for _ in range(12)))]
-    (made,) = (outcome for outcome in outcomes if not outcome.replayed)
-    assert [outcome for outcome in outcomes if outcome.replayed] == [replace(made, replayed=True)] * 11
-    assert [row.change for row in await mesh.history()] == [made.change]
+    for key in ROUNDS:
+        command = CreateShards([new(key)], replace(KEYED, idempotency_key=key))
+        outcomes = [changed(outcome) for outcome in await asyncio.gather(*(mesh.execute(command) for _ in range(12)))]
+        (made,) = (outcome for outcome in outcomes if not outcome.replayed)
+        assert [outcome for outcome in outcomes if outcome.replayed] == [replace(made, replayed=True)] * 11
+    assert [row.shard_id for row in await mesh.history()] == list(ROUNDS)
 
 
-async def test_of_two_different_requests_at_once_with_one_key_one_makes_a_change(mesh: Mesh) -> None:
-    commands = [CreateShards([new(f"s{number}")], KEYED) for number in range(2)]
-    outcomes = await asyncio.gather(*map(mesh.execute, commands))
-    (made,) = (outcome for outcome in outcomes if isinstance(outcome, ShardsChanged))
-    assert [outcome for outcome in outcomes if outcome is not made] == [IdempotencyKeyReused("key-1", made.change)]
-    assert list(await mesh.table()) == [made.shards[0].key]
+async def test_of_many_different_requests_at_once_with_one_key_one_makes_a_change(mesh: Mesh) -> None:
+    for key in ROUNDS:
+        change = replace(KEYED, idempotency_key=key)
+        commands = [CreateShards([new(f"{key}{number}")], change) for number in range(8)]
+        outcomes = await asyncio.gather(*map(mesh.execute, commands))
+        (made,) = (outcome for outcome in outcomes if isinstance(outcome, ShardsChanged))
+        refused = [outcome for outcome in outcomes if outcome is not made]
+        assert refused == [IdempotencyKeyReused(key, made.change)] * 7
+    assert len(await mesh.history()) == 3
+
+
+async def test_keys_that_are_alike_for_a_long_way_are_two_keys(mesh: Mesh) -> None:
+    beginning = "🚚" * 254
+    for number in range(2):
+        outcome = await mesh.create(
+            new(f"s{number}"),
+            change=because("once", actor=beginning, idempotency_key=f"{beginning}{number}"),
+        )
+        assert not outcome.replayed
