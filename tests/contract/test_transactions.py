@@ -26,6 +26,20 @@ async def decided(unit: UnitOfWork, command: Command) -> WriteSet:
     return decision
 
 
+async def let_pass(mesh: Mesh) -> None:
+    """Round trips, many more than a writer needs to pass us if nothing holds it."""
+    for _ in range(50):
+        await mesh.store.stream.head()
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def busy(mesh: Mesh) -> Mesh:
+    """Several writers have been here at once, so the next ones need not wait for connections first."""
+    await asyncio.gather(*(mesh.create(new(f"busy-{number}")) for number in range(4)))
+    return mesh
+
+
 async def everything_in(store: Store) -> tuple[object, ...]:
     mesh = Mesh(store)
     return await store.stream.head(), await mesh.table(), await mesh.history(), await mesh.changes()
@@ -92,20 +106,40 @@ async def test_readers_do_not_wait_for_a_writer(mesh: Mesh) -> None:
     assert found == shard
 
 
-async def test_a_second_writer_of_a_shard_waits_for_the_first(mesh: Mesh) -> None:
-    shard = await mesh.created("s1")
-    async with mesh.store.unit_of_work() as unit:
+async def test_a_second_writer_of_a_shard_waits_for_the_first(busy: Mesh) -> None:
+    shard = await busy.created("s1")
+    async with busy.store.unit_of_work() as unit:
         write_set = await decided(unit, UpdateShards([patch(shard, owner_node_id="first")], CHANGE))
-        second = asyncio.create_task(mesh.execute(UpdateShards([patch(shard, owner_node_id="second")], CHANGE)))
-        for _ in range(10):  # round trips in which the second writer could pass us
-            await mesh.shard("s1")
-            await asyncio.sleep(0)
+        second = asyncio.create_task(busy.execute(UpdateShards([patch(shard, owner_node_id="second")], CHANGE)))
+        await let_pass(busy)
         assert not second.done()
-        await unit.commit(write_set)
+        first = await unit.commit(write_set)
     outcome = await second
     assert isinstance(outcome, VersionConflict)
-    assert [(stale.expected, stale.actual) for stale in outcome.stale] == [(1, 2)]
-    assert len(await mesh.history()) == 2
+    assert [(stale.expected, stale.actual, stale.last_change) for stale in outcome.stale] == [(1, 2, first.change)]
+
+
+async def test_a_reconfiguration_waits_for_the_writers_that_read_the_configuration(busy: Mesh) -> None:
+    async with busy.store.unit_of_work() as unit:
+        write_set = await decided(unit, CreateShards([new("s1")], CHANGE))
+        configuration = asyncio.create_task(busy.configure(strategy="ring", expected=1))
+        await let_pass(busy)
+        assert not configuration.done()
+        created = await unit.commit(write_set)
+    assert (await configuration).change.id == created.change.id + 1
+    shard = await busy.shard("s1")
+    assert shard is not None
+    assert shard.strategy == "rendezvous"
+
+
+async def test_writers_wait_for_a_reconfiguration_and_go_by_the_new_one(busy: Mesh) -> None:
+    async with busy.store.unit_of_work() as unit:
+        write_set = await decided(unit, ConfigureNamespace(BILLING, "ring", {}, 1, CHANGE))
+        creation = asyncio.create_task(busy.created("s1"))
+        await let_pass(busy)
+        assert not creation.done()
+        await unit.commit(write_set)
+    assert (await creation).strategy == "ring"
 
 
 async def test_what_is_locked_is_what_there_is(mesh: Mesh) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-import sys
+import re
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -30,14 +31,44 @@ def test_a_long_id_is_whole_without_a_terminal(capsys: pytest.CaptureFixture[str
     assert f"{LONG}  b\n" in capsys.readouterr().out
 
 
-def test_a_long_id_is_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
-    print_table(["A", "B"], [[LONG, "[red]b[/red]"]])
-    drawn = terminal.getvalue()
-    assert drawn.count("x") == 128
-    assert "…" not in drawn
-    assert "red" in drawn  # what others wrote is no markup
+@pytest.fixture(autouse=True)
+def _sixty_columns_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+
+
+def on_a_terminal(columns: list[str], rows: list[list[str | None]]) -> list[str]:
+    """The lines of the table, without the colours."""
+    with redirect_stdout(Terminal()) as terminal:
+        print_table(columns, rows)
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+
+
+def test_a_table_that_fits_a_terminal_is_drawn() -> None:
+    header, rule, row = on_a_terminal(["SHARD", "REASON"], [["orders/s1", "hot"]])
+    assert (header.split(), set(rule), row.split()) == (["SHARD", "REASON"], {"─"}, ["orders/s1", "hot"])
+
+
+def test_on_a_terminal_only_the_last_column_is_folded() -> None:
+    lines = on_a_terminal(["SHARD", "REASON"], [["orders/slot-00001", "why " * 20]])
+    assert max(map(len, lines)) <= 60
+    assert "\n".join(lines).count("why") == 20
+    assert [line.split()[0] for line in lines[2:]] == ["orders/slot-00001", "why"]
+
+
+def test_a_table_too_wide_for_a_terminal_is_whole_and_left_to_it() -> None:
+    assert on_a_terminal(["SHARD", "REASON"], [[LONG, "hot"]])[1] == f"{LONG}  hot"
+
+
+def test_what_others_wrote_is_no_markup() -> None:
+    assert "[red]hot[/red]" in on_a_terminal(["SHARD", "REASON"], [["s1", "[red]hot[/red]"]])[2]
+
+
+def test_columns_that_say_nothing_are_left_out_on_a_terminal_only(capsys: pytest.CaptureFixture[str]) -> None:
+    columns: list[str] = ["SHARD", "LEADER", "REASON"]
+    rows: list[list[str | None]] = [["s1", None, "hot"], ["s2", None, "cold"]]
+    assert on_a_terminal(columns, rows)[0].split() == ["SHARD", "REASON"]
+    print_table(columns, rows)
+    assert capsys.readouterr().out.splitlines()[0].split() == columns
 
 
 def test_control_characters_are_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
