@@ -38,6 +38,9 @@ NAMESPACES: Final = 100
 SHARDS_EACH: Final = 100
 CONNECTIONS: Final = 16
 BULK: Final = 5_000
+SLOTS: Final = 16_384
+IMPORT_TARGET_SECONDS: Final = 10.0
+PROGRAM: Final = "from graph.cli import main; main()"
 LOOKUP_TARGET_MS: Final = 50.0
 LOOKUP_RATE: Final = 200
 
@@ -108,8 +111,7 @@ def history(connection: int, number: int) -> bytes:
 @asynccontextmanager
 async def serving(url: str) -> AsyncIterator[int]:
     """The port of `omnirelay serve` on that database."""
-    program = "from graph.cli import main; main()"
-    command = [sys.executable, "-c", program, "serve", "--port", "0", "--no-demo", "--database-url", url]
+    command = [sys.executable, "-c", PROGRAM, "serve", "--port", "0", "--no-demo", "--database-url", url]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     output = b""
@@ -247,6 +249,23 @@ async def bulk_writes(report: Report, port: int, url: str, version: int) -> None
         report.add(f"updateShards of 5,000, {where}", f"{min(taken):.2f} s", limit, min(taken) / plain, "lower")
 
 
+async def importing(report: Report, port: int, folder: Path) -> None:
+    say("Import")
+    file = folder / "slots.csv"
+    rows = (f"redis,slot-{slot:05},redis-{slot * 6 // SLOTS + 1}" for slot in range(SLOTS))
+    file.write_text("\n".join(["namespace,shardId,ownerNodeId", *rows, ""]))
+    arguments = ["mesh", "shards", "import", str(file), "--create-namespace", "rendezvous", "--reason", "measure"]
+    command = [sys.executable, "-c", PROGRAM, *arguments, "--server", f"http://127.0.0.1:{port}"]
+    begin = perf_counter()
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, messages = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(messages.decode())
+    taken = perf_counter() - begin
+    limit = f"target {IMPORT_TARGET_SECONDS:.0f} s"
+    report.add(f"import of {SLOTS:,} shards, CSV", f"{taken:.1f} s", limit, taken / IMPORT_TARGET_SECONDS, "lower")
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
@@ -265,6 +284,7 @@ async def main() -> None:
                 await reads(report, port, database.url, options.seconds)
                 await single_writes(report, port, database.url, options.seconds, options.rounds)
                 await bulk_writes(report, port, database.url, options.rounds)
+                await importing(report, port, Path(folder))
         finally:
             database.stop()
     if options.json:
