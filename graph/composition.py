@@ -66,9 +66,7 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
         else:
             await migrations.require_current(url)
         store = await stack.enter_async_context(
-            open_store(
-                url, read_connections=settings.read_connections, write_connections=settings.write_connections
-            )
+            open_store(url, read_connections=settings.read_connections, write_connections=settings.write_connections)
         )
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
         feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
