@@ -18,7 +18,13 @@ from unittest import mock
 from graph.cli.program import run
 
 ROOT: Final = Path(__file__).parents[2]
-_PROGRAM: Final = (sys.executable, "-c", "from graph.cli import main; main()")
+# A shell that runs the tests in the background has them ignore SIGINT, and so would what they start: Ctrl-C must mean the
+# same here wherever the tests run.
+_PROGRAM: Final = (
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from graph.cli import main; main()",
+)
 
 
 @dataclass(frozen=True)
