@@ -18,8 +18,8 @@ from unittest import mock
 from graph.cli.program import run
 
 ROOT: Final = Path(__file__).parents[2]
-# A shell that runs the tests in the background has them ignore SIGINT, and so would what they start: Ctrl-C must mean the
-# same here wherever the tests run.
+# A shell that runs the tests in the background has them ignore SIGINT, and so would what they start: Ctrl-C must mean
+# the same here wherever the tests run.
 _PROGRAM: Final = (
     sys.executable,
     "-c",
