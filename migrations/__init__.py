@@ -12,12 +12,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from persistence.errors import SchemaOutOfDate
+from persistence.postgres.connecting import engine_on
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.engine import database_url
 
 # Any constant, as long as every version of this program uses the same: it names the right to migrate.
 _MIGRATION_LOCK: Final = 0x6F6D6E69
@@ -68,7 +68,7 @@ async def require_current(url: str) -> None:
 
 @asynccontextmanager
 async def _connection(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(database_url(url), poolclass=NullPool)
+    engine = engine_on(url, poolclass=NullPool)
     try:
         with translated():
             async with engine.begin() as connection:

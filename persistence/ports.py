@@ -124,6 +124,10 @@ class ChangeStream(Protocol):
 
     async def head(self) -> StreamHead: ...
 
+    async def renew(self, epoch: str) -> None:
+        """Start a new epoch in place of this one (if it still is the current one): what was issued under it is gone."""
+        ...
+
     async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
         """Up to `limit` rows after `revision` in order, and the head in the same snapshot."""
         ...

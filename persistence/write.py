@@ -39,7 +39,12 @@ class Writer:
         """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
         await _apart(command, validate, command)
         async for attempt in stamina.retry_context(
-            on=TransientConflict, attempts=self._attempts, wait_initial=0.005, wait_max=0.25, wait_jitter=0.02
+            on=TransientConflict,
+            attempts=self._attempts,
+            timeout=None,
+            wait_initial=0.005,
+            wait_max=0.25,
+            wait_jitter=0.02,
         ):
             with attempt:
                 async with self._unit_of_work() as unit:

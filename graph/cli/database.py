@@ -39,6 +39,19 @@ def check(*, config: Path | None, data_dir: Path | None, database_url: str | Non
     tell(f"The schema is at revision {migrations.newest()}, as it should be.")
 
 
+@db.command("new-epoch")
+@database_options
+def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
+    """Make every subscriber list again: run it after putting an older or copied data folder in place.
+
+    Nothing in such a folder differs from a restart, and revisions that were seen would be issued again.
+    """
+    from persistence.postgres.stream import begin_new_epoch  # noqa: PLC0415 - clients need not load it
+
+    _with_database(config, data_dir, database_url, begin_new_epoch)
+    tell("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
+
+
 def _with_database(
     config: Path | None, data_dir: Path | None, database_url: str | None, work: Callable[[str], Awaitable[None]]
 ) -> None:

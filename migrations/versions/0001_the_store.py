@@ -33,7 +33,8 @@ VALUES (
     replace(gen_random_uuid()::text, '-', ''),
     (SELECT system_identifier FROM pg_control_system())
         || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-        || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()),
+        || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+        || '/' || 'stream_head'::regclass::oid,
     0, 0, 0, decode(repeat('00', 32), 'hex'), clock_timestamp()
 )
 """

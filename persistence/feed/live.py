@@ -20,7 +20,6 @@ from persistence.errors import (
     PositionUnavailable,
     StaleRead,
     StoreError,
-    StoreUnavailable,
 )
 from persistence.feed.ring import Ring
 from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead
@@ -126,7 +125,12 @@ class LiveFeed:
         """Read everything new into the ring."""
         while True:
             head, diffs = await self._read(self._ring.end)
-            if head.epoch != self._epoch or head.revision < self._ring.end or head.floor > self._ring.end:
+            if head.epoch == self._epoch and head.revision < self._ring.end:
+                # Revisions that were seen are gone: an older copy was put in place, and may issue them once more.
+                _log.error("the stream went back from revision %d to %d", self._ring.end, head.revision)
+                await self._stream.renew(head.epoch)
+                continue
+            if head.epoch != self._epoch or head.floor > self._ring.end:
                 _log.warning("the stream was replaced (epoch %s, revision %d); starting anew", *head.position)
                 self._epoch = head.epoch
                 self._ring = Ring(self._limits.ring, head.revision)
@@ -155,7 +159,7 @@ class LiveFeed:
             return held
         try:
             head, diffs = await self._read(revision)
-        except (StoreUnavailable, TimeoutError):
+        except (StoreError, TimeoutError):
             return None
         _require_servable(StreamPosition(epoch, revision), head)
         return diffs

@@ -91,6 +91,9 @@ class MemoryStream:
     async def head(self) -> StreamHead:
         return self._memory.tables.head
 
+    async def renew(self, epoch: str) -> None:
+        self._memory.renew(epoch)
+
     async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
         tables = self._memory.tables
         return tables.head, tables.history[revision : revision + limit]

@@ -86,6 +86,11 @@ class Memory:
         """Refuse positions before `revision` from now on."""
         self.tables = replace(self.tables, floor=self.tables.served(revision))
 
+    def renew(self, epoch: str) -> None:
+        """A new epoch in place of this one, if it still is the current one."""
+        if self.tables.epoch == epoch:
+            self.tables = replace(self.tables, epoch=uuid4().hex)
+
     async def wait(self) -> None:
         """The store's CommitSignal."""
         await self._committed.wait()

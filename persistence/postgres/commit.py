@@ -19,6 +19,7 @@ from sqlalchemy.types import TypeEngine
 from persistence.decisions import NamespaceDelta, ShardWrite, WriteSet
 from persistence.encoding import encode
 from persistence.postgres.rows import split_halves
+from persistence.postgres.stream import NEW_EPOCH, ORIGIN
 
 CHANNEL: Final = "omnirelay_shards"
 
@@ -92,11 +93,21 @@ def _unnest(columns: Sequence[tuple[str, str, TypeEngine[Any], Any]]) -> str:
     return f"unnest({arrays}) WITH ORDINALITY AS w ({names}, place)"
 
 
-# `sha256(...)` repeats audit.chain_hash byte for byte. A volatile call in a sub-select is evaluated once, so the
-# time in the hash is the time in the row. It never goes back, whatever the clock does: time travel relies on it.
+# A table that was restored over this one while connections stayed open has another oid than the stream was born with.
+_BORN_HERE: Final = "split_part(h.origin, '/', 4) = h.tableoid::text"
+
+# The clock is read once the head is locked: a time from before the wait would put a change where it was not yet to be
+# seen. `sha256(...)` repeats audit.chain_hash byte for byte. It is read once, so the time in the
+# hash is the time in the row. It never goes back, whatever the clock does: time travel relies on it.
 _SQL: Final = f"""
-WITH head AS (
+WITH locked AS MATERIALIZED (
+    SELECT id FROM stream_head WHERE id = 1 FOR UPDATE
+), clock AS MATERIALIZED (
+    SELECT id, clock_timestamp() AS now FROM locked
+), head AS (
     UPDATE stream_head AS h SET
+        epoch = CASE WHEN {_BORN_HERE} THEN h.epoch ELSE {NEW_EPOCH} END,
+        origin = CASE WHEN {_BORN_HERE} THEN h.origin ELSE {ORIGIN} END,
         revision = h.revision + CAST(:shard_count AS int),
         change_id = h.change_id + 1,
         committed_at = greatest(h.committed_at, clock.now),
@@ -108,8 +119,8 @@ WITH head AS (
             || int4send(8) || int8send((extract(epoch FROM greatest(h.committed_at, clock.now)) * 1000000)::int8)
             || int4send(32) || CAST(:content_digest AS bytea)
         )
-    FROM (SELECT clock_timestamp() AS now) AS clock
-    WHERE h.id = 1
+    FROM clock
+    WHERE h.id = clock.id
     RETURNING h.epoch, h.revision, h.change_id, h.committed_at, h.hash
 ), w AS MATERIALIZED (
     SELECT * FROM {_unnest(_WRITES)}

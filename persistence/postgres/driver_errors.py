@@ -15,6 +15,7 @@ from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, Tr
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _TRANSIENT: Final = frozenset(
     {
+        "0A000",  # feature_not_supported: a cached plan that a migration made invalid, made anew by the next attempt
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "55P03",  # lock_not_available: lock_timeout passed
@@ -22,13 +23,8 @@ _TRANSIENT: Final = frozenset(
     }
 )
 _UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
-_UNAVAILABLE_CLASSES: Final = (
-    "08",
-    "53",
-    "57",
-    "58",
-    "25006",
-)  # connection, resources, intervention, system, read-only
+# Connection, resources, intervention, system; a read-only server; a transaction that idled too long.
+_UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25006", "25P03")
 
 
 @contextmanager

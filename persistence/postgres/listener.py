@@ -17,7 +17,7 @@ import asyncpg
 import stamina
 
 from persistence.postgres.commit import CHANNEL
-from persistence.postgres.engine import SERVER_SETTINGS, database_url
+from persistence.postgres.connecting import connect
 
 HEARTBEAT_SECONDS: Final = 5.0
 HEARTBEAT_TIMEOUT_SECONDS: Final = 3.0
@@ -42,10 +42,9 @@ class PostgresListener:
 
     async def run(self, url: str) -> None:
         """Keep listening until cancelled."""
-        dsn = database_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         while True:
             async for attempt in stamina.retry_context(
-                on=_connection_lost,
+                on=_interrupted,
                 attempts=None,
                 timeout=None,
                 wait_initial=0.05,
@@ -53,13 +52,12 @@ class PostgresListener:
                 wait_jitter=0.2,
             ):
                 with attempt:
-                    await self._listen(dsn)
+                    await self._listen(url)
 
-    async def _listen(self, dsn: str) -> None:
+    async def _listen(self, url: str) -> None:
         """One connection's life. Raises when it is lost."""
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        settings = SERVER_SETTINGS | {"application_name": "omnirelay-listener"}
-        connection = await asyncpg.connect(dsn, timeout=5, server_settings=settings)
+        connection = await connect(url, application_name="omnirelay-listener")
         try:
             connection.add_termination_listener(lambda _: lost.cancel())
             await connection.add_listener(CHANNEL, self.raise_signal)
@@ -89,8 +87,11 @@ async def listening(url: str) -> AsyncIterator[PostgresListener]:
             await task
 
 
-def _connection_lost(error: Exception) -> bool:
-    if isinstance(error, (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)):
-        _log.warning("listening for commits was interrupted (%s); reconnecting", error or type(error).__name__)
-        return True
-    return False
+def _interrupted(error: BaseException) -> bool:
+    """Whatever it was, listening begins anew: a listener that died is silent. Only being cancelled ends it."""
+    if not isinstance(error, Exception):
+        return False
+    expected = isinstance(error, (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError))
+    reason = str(error) or type(error).__name__
+    _log.warning("listening for commits was interrupted (%s); reconnecting", reason, exc_info=not expected)
+    return True

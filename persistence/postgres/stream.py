@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, select, true
+from sqlalchemy import BigInteger, bindparam, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import SchemaOutOfDate
 from persistence.ports import StreamHead
+from persistence.postgres.connecting import connect
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
 from persistence.postgres.rows import CHANGE, DIFF, diffs_of
 from persistence.records import ShardDiff
 
-# Which cluster, timeline and database this is. A dump restored elsewhere, a promoted replica and a cloned database all
-# differ from where the stream was born, and revisions issued there may contradict those issued here.
+# Which cluster, timeline, database and table this is. A dump restored elsewhere or over the old tables, a promoted
+# replica and a cloned database all differ from where the stream was born, and revisions issued there may contradict
+# those issued here.
 ORIGIN: Final = """
     (SELECT system_identifier FROM pg_control_system())
     || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
     || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+    || '/' || 'stream_head'::regclass::oid
 """
+NEW_EPOCH: Final = "replace(gen_random_uuid()::text, '-', '')"
 ENSURE_EPOCH: Final = f"""
-    UPDATE stream_head SET epoch = replace(gen_random_uuid()::text, '-', ''), origin = {ORIGIN}
+    UPDATE stream_head SET epoch = {NEW_EPOCH}, origin = {ORIGIN}
     WHERE origin <> {ORIGIN}
 """  # noqa: S608 - constants only
 
 HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor)
+_RENEW: Final = text(f"UPDATE stream_head SET epoch = {NEW_EPOCH} WHERE epoch = :epoch")  # noqa: S608 - a constant
 _SELECT_HEAD: Final = select(*HEAD)
 _NEXT: Final = (
     select(*DIFF, *CHANGE)
@@ -50,6 +55,11 @@ class PostgresStream:
         with translated():
             async with self._read() as session:
                 return await read_head(session)
+
+    async def renew(self, epoch: str) -> None:
+        with translated():
+            async with self._read() as session:
+                await session.execute(_RENEW, {"epoch": epoch})
 
     async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
         values = {"after_revision": revision, "page_limit": limit}
@@ -74,3 +84,13 @@ async def read_head(session: AsyncSession) -> StreamHead:
 
 def head_missing() -> SchemaOutOfDate:
     return SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+
+
+async def begin_new_epoch(url: str) -> None:
+    """For after an older or copied data folder was put in place, which a server cannot tell from a restart."""
+    with translated():
+        connection = await connect(url)
+        try:
+            await connection.execute(f"UPDATE stream_head SET epoch = {NEW_EPOCH}")  # noqa: S608 - a constant
+        finally:
+            await connection.close()

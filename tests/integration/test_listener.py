@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import asyncpg
 import pytest
 
+from persistence.errors import EpochMismatch
 from persistence.feed import live_feed
 from persistence.feed.live import FeedLimits
-from persistence.ports import DiffFilter
+from persistence.ports import DiffBatch, DiffFilter
 from persistence.postgres import open_store
 from persistence.postgres.listener import listening
 from tests.support.mesh import Mesh, new
@@ -108,3 +110,66 @@ async def test_nothing_is_notified_when_a_unit_of_work_is_undone(database_url: s
             await mesh.updated(shard, owner_node_id="node-c")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(listener.wait(), 0.2)
+
+
+async def test_a_stream_that_went_back_is_another_stream_even_to_those_who_follow_it(database_url: str) -> None:
+    """As when an older copy of the data is put in place: what was seen is gone, its revisions will be issued again."""
+    async with (
+        open_store(database_url) as store,
+        live_feed(store.stream, store.signal, FeedLimits(poll_seconds=0.05)) as feed,
+        aclosing(feed.follow(None, DiffFilter())) as batches,
+    ):
+        mesh = Mesh(store)
+        await mesh.configure()
+        await anext(batches)
+        await mesh.create(new("a"), new("b"))
+        assert (await anext(batches)).position.revision == 2
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("UPDATE stream_head SET revision = 1")
+        await connection.close()
+        with pytest.raises(EpochMismatch):
+            await _nothing_but_bookmarks(batches)
+
+
+async def test_a_stream_head_restored_under_open_connections_starts_a_new_epoch(database_url: str) -> None:
+    """As `pg_restore --clean` does it: the table is another one, the connections are not."""
+    async with open_store(database_url) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        before = await mesh.create(new("a"))
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(
+            "ALTER TABLE stream_head RENAME TO old_head; CREATE TABLE stream_head (LIKE old_head INCLUDING ALL);"
+            "INSERT INTO stream_head SELECT * FROM old_head; DROP TABLE old_head"
+        )
+        await connection.close()
+        first = await mesh.create(new("b"))
+        second = await mesh.create(new("c"))
+        assert before.position.epoch != first.position.epoch == second.position.epoch
+
+
+async def test_a_change_bears_the_time_from_which_it_can_be_seen_not_that_of_its_wait(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        holder = await asyncpg.connect(database_url)
+        waiting = await asyncpg.connect(database_url)
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute("SELECT FROM stream_head FOR UPDATE")
+        creating = asyncio.create_task(mesh.create(new("a")))
+        blocked = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        while not await waiting.fetchval(blocked):
+            pass
+        released = await waiting.fetchval("SELECT clock_timestamp()")
+        await transaction.rollback()
+        assert (await creating).change.committed_at > released
+        await holder.close()
+        await waiting.close()
+
+
+async def _nothing_but_bookmarks(batches: AsyncIterator[DiffBatch]) -> None:
+    async for batch in batches:
+        assert batch.diffs == []

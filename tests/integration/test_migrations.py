@@ -6,7 +6,6 @@ import asyncio
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import migrations
@@ -14,7 +13,7 @@ from persistence.errors import EpochMismatch, SchemaOutOfDate
 from persistence.feed import live_feed
 from persistence.ports import DiffFilter
 from persistence.postgres import open_store
-from persistence.postgres.engine import database_url as sqlalchemy_url
+from persistence.postgres.connecting import engine_on
 from persistence.postgres.models import Base
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
@@ -57,7 +56,7 @@ async def run(url: str, statement: str, *arguments: object) -> list[asyncpg.Reco
 
 
 async def test_the_migrations_make_exactly_what_the_models_say(database_url: str, empty_database_url: str) -> None:
-    engine = create_async_engine(sqlalchemy_url(empty_database_url), poolclass=NullPool)
+    engine = engine_on(empty_database_url, poolclass=NullPool)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     await engine.dispose()
