@@ -9,13 +9,18 @@ from contextlib import aclosing
 import asyncpg
 import pytest
 
+from persistence.commands import UpdateShards
+from persistence.decisions import WriteSet, decide
 from persistence.errors import EpochMismatch
 from persistence.feed import live_feed
 from persistence.feed.live import FeedLimits
+from persistence.outcomes import VersionConflict
 from persistence.ports import DiffBatch, DiffFilter
 from persistence.postgres import open_store
+from persistence.postgres.commit import write_change
 from persistence.postgres.listener import listening
-from tests.support.mesh import Mesh, new
+from persistence.postgres.unit_of_work import PostgresUnitOfWork
+from tests.support.mesh import CHANGE, Mesh, new, patch
 
 NEVER = 3_600.0
 
@@ -95,21 +100,29 @@ async def test_a_lost_notification_costs_a_poll_and_not_the_diff(database_url: s
 
 
 async def test_nothing_is_notified_when_a_unit_of_work_is_undone(database_url: str) -> None:
-    async with open_store(database_url) as store, listening(database_url) as listener:
+    async with open_store(database_url) as store:
         mesh = Mesh(store)
         await mesh.configure()
         shard = await mesh.created("a")
-        while True:
-            try:
-                await asyncio.wait_for(listener.wait(), 0.2)
-            except TimeoutError:
-                break
-        await mesh.updated(shard, owner_node_id="node-b")
-        await listener.wait()
-        with pytest.raises(AssertionError, match="VersionConflict"):
-            await mesh.updated(shard, owner_node_id="node-c")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(listener.wait(), 0.2)
+        heard: asyncio.Queue[object] = asyncio.Queue()
+        connection = await asyncpg.connect(database_url)
+        await connection.add_listener("omnirelay_shards", lambda *message: heard.put_nowait(message[-1]))
+        after = await mesh.updated(shard, owner_node_id="node-b")
+        conflict = await mesh.execute(UpdateShards([patch(shard, owner_node_id="node-c")], CHANGE))
+        assert isinstance(conflict, VersionConflict)
+        async with store.unit_of_work() as unit:
+            # Written and notified inside the transaction, which then fails instead of committing.
+            undone = UpdateShards([patch(after, owner_node_id="node-d")], CHANGE)
+            state = await unit.lock(undone.namespaces, undone.shard_keys, configure=False)
+            decision = decide(undone, state)
+            assert isinstance(decision, WriteSet)
+            assert isinstance(unit, PostgresUnitOfWork)
+            await write_change(unit._session, decision)  # noqa: SLF001 - everything of a commit but the COMMIT
+        await mesh.updated(after, owner_node_id="node-e")
+        # Notifications come in commit order, so the last one closes the account of those before it.
+        assert [await heard.get(), await heard.get()] == ["2", "3"]
+        assert heard.empty()
+        await connection.close()
 
 
 async def test_a_stream_that_went_back_is_another_stream_even_to_those_who_follow_it(database_url: str) -> None:
