@@ -86,7 +86,6 @@ def upgrade() -> None:
     op.create_index("ix_changes_actor", "changes", [sa.text("left(actor, 64)"), "id"], unique=False)
     op.create_index("ix_changes_change_ticket", "changes", [sa.text("left(change_ticket, 64)"), "id"], unique=False)
     op.create_index(op.f("ix_changes_committed_at"), "changes", ["committed_at"], unique=False)
-    op.create_index(op.f("ix_changes_head_revision"), "changes", ["head_revision"], unique=False)
     op.create_index(op.f("ix_changes_namespaces"), "changes", ["namespaces"], unique=False, postgresql_using="gin")
     op.create_index("uq_changes_idempotency_digest", "changes", ["idempotency_digest"], unique=True)
     op.create_table(
@@ -263,7 +262,6 @@ def downgrade() -> None:
     op.drop_table("namespaces")
     op.drop_index("uq_changes_idempotency_digest", table_name="changes")
     op.drop_index(op.f("ix_changes_namespaces"), table_name="changes", postgresql_using="gin")
-    op.drop_index(op.f("ix_changes_head_revision"), table_name="changes")
     op.drop_index(op.f("ix_changes_committed_at"), table_name="changes")
     op.drop_index("ix_changes_change_ticket", table_name="changes")
     op.drop_index("ix_changes_actor", table_name="changes")

@@ -216,7 +216,6 @@ class ChangeRow(Base):
         Index("ix_changes_actor", func.left(column("actor"), INDEXED_CHARACTERS), "id"),
         Index("ix_changes_change_ticket", func.left(column("change_ticket"), INDEXED_CHARACTERS), "id"),
         Index(None, "namespaces", postgresql_using="gin"),
-        Index(None, "head_revision"),
     )
 
     id: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)
