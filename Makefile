@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCKED := $(PIP) install --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test lint bench schema lock vendor-graphiql
+.PHONY: help install serve live test lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: .venv/installed-dev ## check style, types, layers, and that the locks fit 
 
 bench: .venv/installed-dev ## measure and print the numbers of the documentation (ARGS="--help")
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew
+	$(BIN)/python -m tests.benchmarks.plots
 
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql

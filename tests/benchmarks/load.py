@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class _Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or ConnectionError("the server closed the connection"))
 
+    @property
+    def usable(self) -> bool:
+        """Whether the server has not closed it: after some seconds of silence it does."""
+        return self.transport is not None and not self.transport.is_closing()
+
     async def ask(self, request: bytes) -> bytes:
         assert self.transport is not None
         self._answer = asyncio.get_running_loop().create_future()
@@ -85,8 +91,17 @@ async def closed_loop(port: int, request: Callable[[int, int], bytes], *, connec
     return _figures(latencies, end - counted_from)
 
 
-async def open_loop(port: int, request: Callable[[int], bytes], *, rate: float, seconds: float) -> Figures:
+async def open_loop(
+    port: int,
+    request: Callable[[int], bytes],
+    *,
+    rate: float,
+    seconds: float = math.inf,
+    until: asyncio.Task[None] | None = None,
+) -> Figures:
     """`rate` requests a second, sent when they are due whether or not earlier ones were answered.
+
+    For `seconds`, or until a task is done.
 
     Latency counts from when a request was due: a server that stalls is charged for everyone who had to wait.
     """
@@ -95,14 +110,18 @@ async def open_loop(port: int, request: Callable[[int], bytes], *, rate: float, 
     begin = perf_counter()
 
     async def one(number: int, due: float) -> None:
+        while idle and not idle[-1].usable:
+            idle.pop()
         connection = idle.pop() if idle else await _connect(port)
         await connection.ask(request(number))
         latencies.append(perf_counter() - due)
         idle.append(connection)
 
     async with asyncio.TaskGroup() as group:
-        for number in range(int(rate * seconds)):
+        for number in itertools.count():
             due = begin + number / rate
+            if number >= rate * seconds or (until is not None and until.done()):
+                break
             await asyncio.sleep(max(0.0, due - perf_counter()))
             group.create_task(one(number, due))
     for connection in idle:

@@ -15,13 +15,10 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -31,8 +28,9 @@ from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards
 from persistence.outcomes import ShardsChanged
 from persistence.postgres import open_store
 from persistence.write import Writer
-from tests.benchmarks import limits
-from tests.benchmarks.load import Figures, closed_loop, open_loop, post
+from tests.benchmarks import limits, placement, rebalance
+from tests.benchmarks.load import closed_loop, open_loop, post
+from tests.benchmarks.report import Report, say
 
 NAMESPACES: Final = 100
 SHARDS_EACH: Final = 100
@@ -67,25 +65,6 @@ BULK_WRITE: Final = (
 )
 BY: Final = {"actor": "bench", "reason": "measure", "changeTicket": "CHG-1"}
 CHANGE: Final = ChangeRequest("bench", "measure", "CHG-1")
-
-
-@dataclass
-class Report:
-    """Rows of (what, figure, limit, ratio); printed as they are measured."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, what: str, figure: str, limit: str, ratio: float, better: str) -> None:
-        self.rows.append({"what": what, "figure": figure, "limit": limit, "ratio": round(ratio, 4), "better": better})
-        say(f"  {what}: {figure}; {limit}; ratio {ratio:.3g}")
-
-    def rate(self, what: str, figures: Figures, limit: str, limit_rate: float) -> None:
-        figure = f"{figures.rate:,.0f}/s, p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms"
-        self.add(what, figure, f"{limit} {limit_rate:,.0f}/s", figures.rate / limit_rate, "higher")
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def request(query: str, variables: dict[str, Any]) -> bytes:
@@ -266,13 +245,29 @@ async def importing(report: Report, port: int, folder: Path) -> None:
     report.add(f"import of {SLOTS:,} shards, CSV", f"{taken:.1f} s", limit, taken / IMPORT_TARGET_SECONDS, "lower")
 
 
+async def rebalancing(report: Report, port: int, url: str) -> None:
+    say(f"Rebalancing {rebalance.NAMESPACES * rebalance.SHARDS_EACH:,} shards in {rebalance.NAMESPACES} namespaces")
+    await rebalance.fill(url)
+    windows = await rebalance.measure(request, lambda made: one_answer(port, made), port)
+    for kind, window in zip(("placing all of them", "rolling nodes"), windows, strict=True):
+        target = f"target {rebalance.TARGET_SECONDS:.0f} s"
+        for what, taken in (("planRebalance", window.plans), ("applyPlan", window.applies)):
+            figure = f"{rebalance.spread(taken)}, {max(window.moved):,} moves at most"
+            report.add(f"{kind}: {what}", figure, target, max(taken) / rebalance.TARGET_SECONDS, "lower")
+        figures = window.lookups
+        figure = f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms, worst {figures.worst:.1f} ms"
+        what, ratio = f"{kind}: lookups at {rebalance.LOOKUP_RATE}/s meanwhile", figures.p99 / rebalance.TARGET_MS
+        report.add(what, figure, f"target p99 {rebalance.TARGET_MS:.0f} ms", ratio, "lower")
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
     parser.add_argument("--rounds", type=int, default=20, help="rows of history for each of the 10,000 shards")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--json", action="store_true", help="print rows and tables as JSON")
     options = parser.parse_args()
     report = Report()
+    placement.measure(report)
     with tempfile.TemporaryDirectory(prefix="omnirelay-bench-") as folder:
         database = start_embedded_postgres(Path(folder) / "data")
         try:
@@ -285,15 +280,10 @@ async def main() -> None:
                 await single_writes(report, port, database.url, options.seconds, options.rounds)
                 await bulk_writes(report, port, database.url, options.rounds)
                 await importing(report, port, Path(folder))
+                await rebalancing(report, port, database.url)
         finally:
             database.stop()
-    if options.json:
-        print(json.dumps(report.rows, indent=2))
-        return
-    table = Table("what", "figure", "limit in the same run", "ratio", "better", title="Ratios, not figures, compare")
-    for row in report.rows:
-        table.add_row(row["what"], row["figure"], row["limit"], f"{row['ratio']:.3g}", row["better"])
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    report.print(as_json=options.json)
 
 
 if __name__ == "__main__":

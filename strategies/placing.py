@@ -1,0 +1,109 @@
+"""A namespace's configuration at work over a set of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from strategies.bounded import bounded
+from strategies.bounds import Bounds, exceeded
+from strategies.checking import Checked
+from strategies.model import Infeasible, Movement, Node, Owners, Shard, Shards, Strategy
+from strategies.parameters import MAX_WEIGHT
+from strategies.replicas import choose_replicas
+from strategies.selectors import Selector, read_selector
+
+
+class Placer:
+    """Who may own, the strategy among those, then the bounds. Immutable.
+
+    `parameters` are valid and complete: the strategy's own and the constraints. The order of `nodes` means nothing.
+
+    Raises ValueError for nodes that `check_nodes` refuses; Infeasible where no node is eligible, fewer are than there
+    are to be replicas, or the strategy cannot place over them; PlacementFailed where a plug-in breaks its promises.
+    """
+
+    def __init__(self, strategy: Strategy, parameters: Mapping[str, Any], nodes: Sequence[Node]) -> None:
+        check_nodes(nodes)
+        selector = read_selector(parameters["selector"])
+        eligible = [node for node in nodes if selector.matches(node)]
+        _check_enough(len(eligible), len(nodes), selector, parameters["replicas"])
+        own = {name: parameters[name] for name in strategy.parameters}
+        prepare = partial(strategy.prepare, parameters=own)
+        self._placement = prepare(eligible)
+        # What a plug-in says of its movement is not checked. Its ranks are.
+        hands_on = strategy.movement is Movement.MINIMAL and not isinstance(strategy, Checked)
+        self._succession = prepare if hands_on else None
+        self._nodes = {node.node_id: node for node in sorted(eligible, key=lambda node: node.node_id)}
+        self._replicas: int = parameters["replicas"]
+        self._spread: str = parameters["spread"]
+        self._bounds = Bounds(
+            parameters["maxLoadPercent"], parameters["loadBy"] == "capacity", parameters["maxShardsPerNode"]
+        )
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """Those that may own shards, by id."""
+        return tuple(self._nodes.values())
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a node can be full."""
+        return not self._bounds.unbounded
+
+    def owners(self, shards: Shards, staying: Mapping[str, Sequence[float]] | None = None) -> Owners:
+        """For each shard the place of its owner in `nodes`. Raises Infeasible where the bounds leave too little room.
+
+        With bounds, where a shard goes depends on the others: give all shards of the namespace. Those that keep their
+        owner whatever is asked are not among `shards`, but their capacities are `staying`, by the owner's id: they are
+        part of its load and of the whole. What stays on nodes that are not among `nodes` counts nowhere.
+        """
+        owners = self._placement.assign(shards)
+        if self._bounds.unbounded:
+            return owners
+        return bounded(self._placement, shards, owners, self._bounds, self._succession, staying)
+
+    def exceeded(self, held: Mapping[str, Sequence[float]]) -> Sequence[tuple[str, str]]:
+        """(node id, sentence) of each of `nodes` that is above a bound, by id, from the capacities that each holds.
+
+        A load is above its bound if it would have reached it even without its largest shard: whatever `owners` gives
+        to a node by itself is not.
+        """
+        return () if self._bounds.unbounded else tuple(exceeded(self.nodes, held, self._bounds))
+
+    def rank(self, namespace: str, shard: Shard) -> Sequence[str]:
+        """Every eligible node id once, best first. Bounds are not considered."""
+        return self._placement.rank(namespace, shard)
+
+    def replicas(self, namespace: str, shard: Shard, owner: str) -> Sequence[str]:
+        """The node ids that hold the shard, `owner` first. Raises ValueError if that is none of `nodes`."""
+        if owner not in self._nodes:
+            raise ValueError(f"{owner} is not among the nodes that may own shards")
+        rank = [self._nodes[node_id] for node_id in self.rank(namespace, shard)]
+        chosen = choose_replicas(self._nodes[owner], rank, self._replicas, self._spread)
+        return [node.node_id for node in chosen]
+
+
+def check_nodes(nodes: Sequence[Node]) -> None:
+    """Raises ValueError naming a node whose id another has too, or whose weight is no whole number from 1 to 2^20."""
+    seen = set()
+    for node in nodes:
+        if node.node_id in seen:
+            raise ValueError(f"{node.node_id}: there are two nodes of this id")
+        seen.add(node.node_id)
+        weight: object = node.weight
+        if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MAX_WEIGHT:
+            raise ValueError(f"{node.node_id}: weight must be a whole number from 1 to {MAX_WEIGHT:,}, not {weight!r}")
+
+
+def _check_enough(eligible: int, nodes: int, selector: Selector, replicas: int) -> None:
+    if not nodes:
+        raise Infeasible("there are no nodes")
+    if not eligible:
+        raise Infeasible(f"selector '{selector.text}' matches none of {nodes:,} node{'s' * (nodes != 1)}")
+    if eligible < replicas:
+        matching = f"selector '{selector.text}' matches {eligible:,} of {nodes:,}"
+        raise Infeasible(
+            f"{replicas} replicas need {replicas} nodes: {matching if eligible < nodes else f'there are {nodes}'}"
+        )
