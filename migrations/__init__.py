@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from persistence.errors import SchemaOutOfDate
+from persistence.errors import SchemaOutOfDate, TransientConflict
 from persistence.postgres.connecting import engine_on
 from persistence.postgres.driver_errors import translated
 
@@ -25,15 +25,13 @@ _MIGRATION_LOCK: Final = 0x6F6D6E69
 
 async def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema to `revision`. Several processes may call it at once: one migrates, the others wait."""
-    async with _connection(url) as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    async with _migrating(url) as connection:
         await connection.run_sync(_run, command.upgrade, revision)
 
 
 async def downgrade(url: str, revision: str) -> None:
     """Take the schema back to `revision`; `base` removes everything."""
-    async with _connection(url) as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    async with _migrating(url) as connection:
         await connection.run_sync(_run, command.downgrade, revision)
 
 
@@ -67,8 +65,30 @@ async def require_current(url: str) -> None:
 
 
 @asynccontextmanager
-async def _connection(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = engine_on(url, poolclass=NullPool)
+async def _migrating(url: str) -> AsyncIterator[AsyncConnection]:
+    """The one transaction of a migration. It takes as long as it takes: checking a large table is a scan of it.
+
+    Whoever else migrates is waited for. A table is not, for longer than `lock_timeout`: behind a migration that waits
+    for a long reader, everybody waits.
+    """
+    async with _connection(url, command_timeout=None) as connection:
+        await connection.execute(text("SET LOCAL statement_timeout = 0"))
+        await connection.execute(text("SET LOCAL lock_timeout = 0"))
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        await connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+        try:
+            with translated():
+                yield connection
+        except TransientConflict as error:
+            raise TransientConflict(
+                f"the tables are in use, and nothing was changed ({error}): "
+                "stop long-running readers (reports, dumps, forgotten transactions), and run this again"
+            ) from error
+
+
+@asynccontextmanager
+async def _connection(url: str, **options: Any) -> AsyncIterator[AsyncConnection]:
+    engine = engine_on(url, poolclass=NullPool, **options)
     try:
         with translated():
             async with engine.begin() as connection:

@@ -23,12 +23,16 @@ def row_digest(
     previous_updated_at: datetime | None,
     created_at: datetime | None,
     current: str | None,
+    move_reason: str | None = None,
 ) -> bytes:
     """Digest of one row of history. `created_at` is null where the row itself creates the shard.
 
-    `previous` and `current` are the images of `images.py`, as stored.
+    `previous` and `current` are the images of `images.py`, as stored. A row without a move reason is encoded as it was
+    before there were any, so that older chains still verify.
     """
     row = encode("omnirelay.row.v1", kind, previous, previous_revision, previous_updated_at, created_at, current)
+    if move_reason is not None:
+        row = encode("omnirelay.row.v2", row, move_reason)
     return hashlib.sha256(row).digest()
 
 

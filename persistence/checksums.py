@@ -45,7 +45,8 @@ def digest_term(shard_id: str, version: int, checksum: str) -> int:
     The digest is the exclusive or of the terms of all shards: adding and removing one are the same operation, order
     does not matter, and a change costs two terms however large the namespace is.
     """
-    return int(_hash128(encode("omnirelay.entry.v1", shard_id, version, checksum)), 16)
+    first, second = _words(encode("omnirelay.entry.v1", shard_id, version, checksum))
+    return first << 64 | second
 
 
 def format_digest(value: int) -> str:
@@ -53,5 +54,9 @@ def format_digest(value: int) -> str:
 
 
 def _hash128(data: bytes) -> str:
-    first, second = mmh3.hash64(data, seed=0, x64arch=True, signed=False)
+    first, second = _words(data)
     return f"{first:016x}{second:016x}"
+
+
+def _words(data: bytes) -> tuple[int, int]:
+    return mmh3.hash64(data, seed=0, x64arch=True, signed=False)

@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol
 
 from persistence import fields as rules
 from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
+from persistence.locks import Locks
 from persistence.records import ChangeKind, ShardKey, ShardStatus
-from strategies.catalogue import parameter_problems, strategy_problem
+from strategies.registry import Registry
 
 
 class Unset(Enum):
@@ -57,13 +58,8 @@ class Command(Protocol):
     def kind(self) -> ChangeKind: ...
 
     @property
-    def shard_keys(self) -> Sequence[ShardKey]:
-        """The shards it touches; their namespaces must exist."""
-        ...
-
-    @property
-    def namespaces(self) -> Sequence[str]:
-        """Every namespace it reads or touches."""
+    def locks(self) -> Locks:
+        """What must not change before it is committed."""
         ...
 
     def add_problems(self, problems: Problems) -> None: ...
@@ -121,12 +117,10 @@ class _Shards:
     change: ChangeRequest
 
     @property
-    def shard_keys(self) -> Sequence[ShardKey]:
-        return [shard.key for shard in self.shards]
-
-    @property
-    def namespaces(self) -> Sequence[str]:
-        return sorted({shard.namespace for shard in self.shards})
+    def locks(self) -> Locks:
+        return Locks(
+            namespaces=sorted({shard.namespace for shard in self.shards}), shards=[shard.key for shard in self.shards]
+        )
 
     def _path(self, index: int) -> str:
         return f"shards[{index}]."
@@ -208,30 +202,30 @@ class ConfigureNamespace:
     kind = ChangeKind.CONFIGURE_NAMESPACE
 
     @property
-    def shard_keys(self) -> Sequence[ShardKey]:
-        return ()
-
-    @property
-    def namespaces(self) -> Sequence[str]:
-        return (self.name,)
+    def locks(self) -> Locks:
+        return Locks(namespaces=(self.name,), configure=True)
 
     def add_problems(self, problems: Problems) -> None:
         problems.add("name", rules.identifier_problem(self.name))
         problems.add("expectedVersion", rules.counter_problem(self.expected_version))
-        unknown = strategy_problem(self.strategy)
+        problems.add("strategyParameters", rules.json_problem(self.strategy_parameters, limit=rules.MAX_PARAMETERS))
+
+    def add_strategy_problems(self, problems: Problems, strategies: Registry) -> None:
+        """What is wrong with strategy and parameters, given the strategies there are. Parameters are JSON by now."""
+        unknown = strategies.problem(self.strategy)
         problems.add("strategy", unknown)
-        parameters = rules.json_problem(self.strategy_parameters, limit=16_384)
-        problems.add("strategyParameters", parameters)
-        if unknown is None and parameters is None:
-            for name, message in parameter_problems(self.strategy, self.strategy_parameters):
+        if unknown is None:
+            for name, message in strategies.parameter_problems(self.strategy, self.strategy_parameters):
                 problems.add(f"strategyParameters.{name}", message)
 
 
-def validate(command: Command) -> None:
+def validate(command: Command, strategies: Registry) -> None:
     """Raises InvalidArgument naming every field that breaks a rule."""
     problems = Problems()
     command.change.add_problems(problems)
     command.add_problems(problems)
+    if isinstance(command, ConfigureNamespace) and not any(error.field == "strategyParameters" for error in problems):
+        command.add_strategy_problems(problems, strategies)
     problems.raise_if_any()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from persistence.decisions import changed_fields
-from persistence.records import Change, DiffKind, Shard, ShardDiff
+from persistence.records import Change, DiffKind, MoveReason, Shard, ShardDiff
 
 
-def net_diff(revision: int, previous: Shard | None, current: Shard | None, change: Change) -> ShardDiff:
-    """`revision` and `change` are those of the last change between the two states; one of the states is there."""
+def net_diff(
+    revision: int, previous: Shard | None, current: Shard | None, change: Change, move_reason: MoveReason | None
+) -> ShardDiff:
+    """`revision`, `change` and `move_reason` are those of the last row between the two states; one of them is there."""
     shard = current or previous
     if shard is None:
         raise ValueError("a shard that is at neither end has no difference")
@@ -22,4 +24,5 @@ def net_diff(revision: int, previous: Shard | None, current: Shard | None, chang
         previous,
         current,
         change,
+        move_reason,
     )

@@ -35,6 +35,10 @@ class InvalidArgument(StoreError):
         self.errors = errors
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
 
+    def __reduce__(self) -> tuple[type[InvalidArgument], tuple[FieldError, ...]]:
+        """Exceptions are pickled by the arguments of Exception, which here are not the constructor's."""
+        return InvalidArgument, self.errors
+
 
 class BadCursor(InvalidArgument):
     """A cursor that this server did not issue for this connection, or that was damaged on the way."""
@@ -109,6 +113,21 @@ class StoreUnavailable(StoreError):
     """The database cannot be reached or broke off. Whether an open transaction committed is unknown."""
 
     code = "UNAVAILABLE"
+
+
+class PlanCorrupt(StoreError):
+    """The document that is kept under a plan's id is not the one that was reviewed. Nothing of it is done or shown."""
+
+    code = "PLAN_CORRUPT"
+
+    def __init__(self, plan_id: str, problem: str) -> None:
+        self.plan_id = plan_id
+        self.problem = problem
+        super().__init__(f"plan {plan_id} is not as it was kept: {problem}. Plan again; do not trust this one.")
+
+    def __reduce__(self) -> tuple[type[PlanCorrupt], tuple[str, str]]:
+        """Exceptions are pickled by the arguments of Exception, which here are not the constructor's."""
+        return PlanCorrupt, (self.plan_id, self.problem)
 
 
 class SchemaOutOfDate(StoreError):

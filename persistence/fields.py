@@ -8,20 +8,28 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from persistence.errors import FieldError, InvalidArgument
+from strategies.parameters import MAX_WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+IDENTIFIER_LENGTH: Final = 128
 IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
-_PLACE: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
-LOCALITY_PATTERN: Final = rf"(region:|zone:)?{_PLACE}|{_PLACE}/{_PLACE}"
+PLACE_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+LOCALITY_PATTERN: Final = rf"(region:|zone:)?{PLACE_PATTERN}|{PLACE_PATTERN}/{PLACE_PATTERN}"
 MAX_TEXT: Final = 1_024
 MAX_COUNTER: Final = 2**63 - 1
 MAX_SHARDS_PER_CHANGE: Final = 10_000
 MAX_JSON_DEPTH: Final = 32
+MAX_LABELS: Final = 64
+MAX_PARAMETERS: Final = 16_384
+"""Of a strategy's parameters, written as JSON, in characters."""
 
 _identifier = re.compile(IDENTIFIER_PATTERN)
 _locality = re.compile(LOCALITY_PATTERN)
+_place = re.compile(PLACE_PATTERN)
+_label_key = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
+_label_value = re.compile(r"[A-Za-z0-9._-]{0,128}")
 
 
 class Problems:
@@ -83,6 +91,33 @@ def capacity_problem(value: float) -> str | None:
     if not math.isfinite(value):
         return "must be a finite number"
     return None if value >= 0 else f"must be 0 or more, not {value:g}"
+
+
+def weight_problem(value: object) -> str | None:
+    """A node's weight: strategies compute with it in whole numbers."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WEIGHT:
+        return None
+    return f"must be a whole number from 1 to {MAX_WEIGHT:,}, not {value}"
+
+
+def place_problem(value: str) -> str | None:
+    """A region or a zone, as locality hints can name it."""
+    if _place.fullmatch(value):
+        return None
+    rule = "at most 128 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+    return f"{shown(value)} is not a place: {rule}"
+
+
+def add_label_problems(problems: Problems, labels: Mapping[str, Any], path: str = "labels") -> None:
+    if len(labels) > MAX_LABELS:
+        problems.add(path, f"holds {len(labels):,} labels; at most {MAX_LABELS} are allowed")
+        return
+    for key, value in labels.items():
+        if not _label_key.fullmatch(key):
+            rule = "at most 128 letters, digits, '.', '_', '/' and '-', with a letter or digit at both ends"
+            problems.add(path, f"{shown(key)} is not a key: {rule}")
+        elif not isinstance(value, str) or not _label_value.fullmatch(value):
+            problems.add(f"{path}.{key}", "must be at most 128 letters, digits, '.', '_' and '-'")
 
 
 def counter_problem(value: int) -> str | None:

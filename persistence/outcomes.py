@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from persistence.records import Change, Namespace, Shard, ShardKey, StreamPosition
+from persistence.records import Change, Namespace, Node, RebalancePlan, Shard, ShardKey, StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +50,95 @@ class StaleNamespace:
 
 @dataclass(frozen=True, slots=True)
 class VersionConflict:
-    """Nothing was written. Every stale expectation is listed, with the record as it is and who changed it last."""
+    """Nothing was written. Every stale shard is listed, with the record as it is and who changed it last."""
 
     stale: tuple[StaleShard, ...] = ()
-    stale_namespace: StaleNamespace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    change: Change
+    node: Node
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StaleNode:
+    """Nothing was written: the node is not at the version expected (0: not registered)."""
+
+    node_id: str
+    expected: int
+    actual: int
+    current: Node | None
+    last_change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInUse:
+    """Nothing was written: the node cannot be removed, it owns shards."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class PlanProposed:
+    """A plan that can be reviewed and applied.
+
+    `change` is `plan.created`, unless the plan was known already and the change only holds the idempotency key of
+    whoever asked again.
+    """
+
+    change: Change
+    plan: RebalancePlan
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanKnown:
+    """Nothing was written: the same inputs gave a plan that is kept already."""
+
+    plan: RebalancePlan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanApplied:
+    """Every move of the plan was made, as one change."""
+
+    change: Change
+    plan: RebalancePlan
+    position: StreamPosition
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanClosed:
+    """Nothing was written: the plan is not open any more."""
+
+    plan: RebalancePlan
+
+
+@dataclass(frozen=True, slots=True)
+class StalePlan:
+    """Nothing was written: what the plan relies on has changed since it was made.
+
+    `shards` were changed, `namespaces` were reconfigured, and so were the nodes of `node_ids`, or they are gone, or may
+    not be given shards any more.
+    """
+
+    plan: RebalancePlan
+    shards: tuple[StaleShard, ...]
+    namespaces: tuple[str, ...]
+    node_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """Nothing was written. Namespaces and shards that are not there."""
+    """Nothing was written. What the request names and is not there."""
 
     namespaces: tuple[str, ...] = ()
     shards: tuple[ShardKey, ...] = ()
+    nodes: tuple[str, ...] = ()
+    plans: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +149,8 @@ class IdempotencyKeyReused:
     change: Change
 
 
-Outcome: TypeAlias = ShardsChanged | NamespaceConfigured | VersionConflict | NotFound | IdempotencyKeyReused
+Committed: TypeAlias = ShardsChanged | NamespaceConfigured | NodeChanged | PlanProposed | PlanApplied
+Refused: TypeAlias = (
+    VersionConflict | StaleNamespace | StaleNode | NodeInUse | PlanKnown | PlanClosed | StalePlan | NotFound
+)
+Outcome: TypeAlias = Committed | Refused | IdempotencyKeyReused

@@ -11,15 +11,34 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from persistence.decisions import LockedState, WriteSet
-from persistence.outcomes import NamespaceConfigured, ShardsChanged
+from persistence.locks import Locks
+from persistence.outcomes import Committed
 from persistence.paging import Page, PageRequest
-from persistence.queries import EVERY_SHARD, ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
-from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey, StreamPosition
+from persistence.planning.proposal import Proposal
+from persistence.planning.snapshot import PlacementSnapshot
+from persistence.queries import (
+    EVERY_SHARD,
+    ChangeFilter,
+    HistoryOrder,
+    NodeFilter,
+    PlanFilter,
+    ShardFilter,
+    ShardHistoryFilter,
+)
+from persistence.records import (
+    AsOf,
+    Change,
+    Namespace,
+    Node,
+    RebalancePlan,
+    Shard,
+    ShardDiff,
+    ShardKey,
+    StreamPosition,
+)
+from persistence.writes import LockedState, WriteSet
 
 T = TypeVar("T")
-
-Committed: TypeAlias = ShardsChanged | NamespaceConfigured
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +56,8 @@ class UnitOfWork(Protocol):
         """Claim the key until the end of the transaction; if it has made a change, its request digest and answer."""
         ...
 
-    async def lock(self, namespaces: Collection[str], shards: Collection[ShardKey], *, configure: bool) -> LockedState:
-        """The state of these, held against every other writer. `configure` locks the namespaces for writing."""
+    async def lock(self, locks: Locks) -> LockedState:
+        """The state of these, held against every other writer. May be called again, for what comes later in order."""
         ...
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
@@ -47,6 +66,10 @@ class UnitOfWork(Protocol):
 
     async def last_configuration(self, namespace: str) -> Change | None:
         """The newest change of a namespace's configuration."""
+        ...
+
+    async def last_node_change(self, node_id: str) -> Change | None:
+        """The newest change of a node."""
         ...
 
     async def commit(self, write_set: WriteSet) -> Committed:
@@ -77,6 +100,38 @@ class NamespaceReader(Protocol):
         ...
 
     async def count(self) -> int: ...
+
+
+class NodeReader(Protocol):
+    async def get(self, node_id: str) -> Node | None:
+        """Null for one that was never registered; a removed one is found, with that status."""
+        ...
+
+    async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
+        """Ordered by id."""
+        ...
+
+    async def count(self, where: NodeFilter) -> int: ...
+
+
+class PlanReader(Protocol):
+    async def get(self, plan_id: str) -> RebalancePlan | None: ...
+
+    async def proposal(self, plan_id: str) -> Proposal | None:
+        """What a plan proposes: up to ten thousand moves."""
+        ...
+
+    async def page(self, where: PlanFilter, page: PageRequest[int]) -> Page[RebalancePlan]:
+        """Newest first; keys are the ids of the changes that keep the plans."""
+        ...
+
+    async def count(self, where: PlanFilter) -> int: ...
+
+
+class PlacementReader(Protocol):
+    async def snapshot(self, namespaces: Collection[str] | None = None) -> PlacementSnapshot:
+        """Everything placing depends on at one moment, of these namespaces (those that exist) or of all."""
+        ...
 
 
 class HistoryReader(Protocol):
@@ -184,8 +239,19 @@ class Store:
 
     shards: ShardReader
     namespaces: NamespaceReader
+    nodes: NodeReader
+    plans: PlanReader
+    placement: PlacementReader
     history: HistoryReader
     changes: ChangeReader
     stream: ChangeStream
     signal: CommitSignal
+    unit_of_work: UnitOfWorkFactory
+
+
+@dataclass(frozen=True, slots=True)
+class BulkStore:
+    """The part of a backend that works on thousands of shards at a time."""
+
+    placement: PlacementReader
     unit_of_work: UnitOfWorkFactory

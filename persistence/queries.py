@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from persistence import fields as rules
 from persistence.fields import Problems
-from persistence.records import ChangeKind, DiffKind, Shard, ShardStatus
+from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, Shard, ShardStatus
 
 MAX_FILTER_VALUES = 1_000
 
@@ -84,6 +84,31 @@ class ChangeFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeFilter:
+    """Without `statuses` every node but the removed ones."""
+
+    statuses: Sequence[NodeStatus] | None = None
+    regions: Sequence[str] | None = None
+    zones: Sequence[str] | None = None
+
+    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
+        add_identifiers_problems(problems, f"{path}regions", self.regions)
+        add_identifiers_problems(problems, f"{path}zones", self.zones)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFilter:
+    """Plans that cover `namespace`."""
+
+    namespace: str | None = None
+    statuses: Sequence[PlanStatus] | None = None
+
+    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
+        if self.namespace is not None:
+            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
+
+
+@dataclass(frozen=True, slots=True)
 class ShardHistoryFilter:
     """Rows of history. `owner_node_id` matches where the node owned the shard before or after."""
 
@@ -94,6 +119,7 @@ class ShardHistoryFilter:
     actor: str | None = None
     change_ticket: str | None = None
     change_id: int | None = None
+    move_reasons: Sequence[MoveReason] | None = None
     since: datetime | None = None
     until: datetime | None = None
 

@@ -42,6 +42,40 @@ class ChangeKind(StrEnum):
     UPDATE_SHARDS = "UPDATE_SHARDS"
     DELETE_SHARDS = "DELETE_SHARDS"
     CONFIGURE_NAMESPACE = "CONFIGURE_NAMESPACE"
+    REGISTER_NODE = "REGISTER_NODE"
+    UPDATE_NODE = "UPDATE_NODE"
+    DRAIN_NODE = "DRAIN_NODE"
+    PLAN_REBALANCE = "PLAN_REBALANCE"
+    APPLY_PLAN = "APPLY_PLAN"
+
+
+class NodeStatus(StrEnum):
+    """Whether a node may own shards. Plans act on it: DRAINING, DOWN and REMOVED nodes are vacated first."""
+
+    ACTIVE = "ACTIVE"
+    CORDONED = "CORDONED"
+    DRAINING = "DRAINING"
+    DOWN = "DOWN"
+    REMOVED = "REMOVED"
+
+
+class MoveReason(StrEnum):
+    """Why a rebalance moves a shard. In order of urgency: shards without a working owner come first."""
+
+    OWNER_REMOVED = "OWNER_REMOVED"
+    OWNER_DOWN = "OWNER_DOWN"
+    OWNER_DRAINING = "OWNER_DRAINING"
+    OWNER_INELIGIBLE = "OWNER_INELIGIBLE"
+    OWNER_OVERLOADED = "OWNER_OVERLOADED"
+    STRATEGY_CHANGED = "STRATEGY_CHANGED"
+    PLACEMENT_CHANGED = "PLACEMENT_CHANGED"
+
+
+class PlanStatus(StrEnum):
+    """How far a plan has come."""
+
+    PROPOSED = "PROPOSED"
+    APPLIED = "APPLIED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +173,33 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A mesh node that may own shards.
+
+    `weight` is a whole number from 1 to 2^20, `labels` are free keys and values. `version` counts its changes and goes
+    on when a removed node is registered again. `shard_count` follows the shards it owns.
+    """
+
+    node_id: str
+    region: str | None
+    zone: str | None
+    labels: Mapping[str, str]
+    weight: int
+    status: NodeStatus
+    change_ticket: str | None
+    version: int
+    shard_count: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One committed transaction.
 
     `id` is gapless in commit order. `first_revision`..`last_revision` are the shard changes it made; both are null when
-    it touched no shard. `hash` (SHA-256, hex) chains it to the change before it.
+    it touched no shard. `hash` (SHA-256, hex) chains it to the change before it. `configuration` is what it changed
+    beside shards, `rebalance` the plan it made or applied.
     """
 
     id: int
@@ -159,20 +215,52 @@ class Change:
     committed_at: datetime
     hash: str
     configuration: ConfigurationChange | None
+    rebalance: Rebalance | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationChange:
-    """A namespace's configuration before (null when it was new) and after a change."""
+    """A namespace's or a node's configuration (one of the two) before (null when it was new) and after a change."""
 
-    namespace: str
+    namespace: str | None
+    node_id: str | None
     previous: Mapping[str, Any] | None
     current: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Rebalance:
+    """A plan in a change: how many shards it moves, out of how many there were in its namespaces."""
+
+    plan_id: str
+    moved: int
+    shard_count: int
+
+    @property
+    def diff_percent(self) -> float:
+        return 100 * self.moved / self.shard_count if self.shard_count else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RebalancePlan:
+    """A plan without its moves: `created` is the change that keeps it, `applied` the one that made its moves."""
+
+    id: str
+    status: PlanStatus
+    base_revision: int
+    namespaces: tuple[str, ...]
+    move_count: int
+    shard_count: int
+    created: Change
+    applied: Change | None
+
+
+@dataclass(frozen=True, slots=True)
 class ShardDiff:
-    """One shard before and after: one row of history, or the net difference between two revisions."""
+    """One shard before and after: one row of history, or the net difference between two revisions.
+
+    `move_reason` is set in rows that a rebalance wrote; of a net difference it is that of the last row, as `change` is.
+    """
 
     revision: int
     kind: DiffKind
@@ -183,6 +271,7 @@ class ShardDiff:
     previous: Shard | None
     current: Shard | None
     change: Change
+    move_reason: MoveReason | None = None
 
     @property
     def key(self) -> ShardKey:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
 import stamina
 
-from persistence.commands import Command, ConfigureNamespace, request_digest, validate
-from persistence.decisions import Refusal, decide
+from persistence.commands import Command, request_digest, validate
+from persistence.decisions import decide
+from persistence.decisions.plans import locks_of
 from persistence.errors import TransientConflict
 from persistence.outcomes import (
     IdempotencyKeyReused,
     NotFound,
     Outcome,
+    PlanKnown,
+    PlanProposed,
+    Refused,
     StaleNamespace,
+    StaleNode,
+    StalePlan,
     StaleShard,
     VersionConflict,
 )
+from persistence.plan_commands import ApplyPlan
 from persistence.ports import UnitOfWork, UnitOfWorkFactory
+from persistence.records import PlanStatus
+from persistence.writes import LockedState, WriteSet
+from strategies.registry import Registry
 
 T = TypeVar("T")
 
@@ -31,13 +41,29 @@ SHARDS_WORTH_A_THREAD: Final = 200
 class Writer:
     """Executes commands. Serialization failures and deadlocks are retried, a stale expectation never is."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, *, attempts: int = 8) -> None:
+    def __init__(
+        self, unit_of_work: UnitOfWorkFactory, strategies: Registry | None = None, *, attempts: int = 8
+    ) -> None:
         self._unit_of_work = unit_of_work
+        self._strategies = strategies or Registry()
         self._attempts = attempts
 
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
-        await _apart(command, validate, command)
+        await _apart(len(command.locks.shards), validate, command, self._strategies)
+        return await self._retried(lambda unit: self._run(unit, command))
+
+    async def replayed(self, command: Command) -> Outcome | None:
+        """The answer to an earlier request with the same idempotency key, if there was one.
+
+        For callers to whom working out what to execute is work: a retry must not do it again, and must not be answered
+        from a mesh that has changed meanwhile. Raises as `execute` does.
+        """
+        validate(command, self._strategies)
+        key = command.change.idempotency_key
+        return None if key is None else await self._retried(lambda unit: _answered(unit, command, key))
+
+    async def _retried(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         async for attempt in stamina.retry_context(
             on=TransientConflict,
             attempts=self._attempts,
@@ -48,26 +74,34 @@ class Writer:
         ):
             with attempt:
                 async with self._unit_of_work() as unit:
-                    return await _run(unit, command)
+                    return await work(unit)
         raise AssertionError("the retry loop returns or raises")
 
-
-async def _run(unit: UnitOfWork, command: Command) -> Outcome:
-    if command.change.idempotency_key is not None:
-        answered = await _answered(unit, command, command.change.idempotency_key)
-        if answered is not None:
-            return answered
-    configure = isinstance(command, ConfigureNamespace)
-    state = await unit.lock(command.namespaces, command.shard_keys, configure=configure)
-    decision = await _apart(command, decide, command, state)
-    if isinstance(decision, Refusal):
+    async def _run(self, unit: UnitOfWork, command: Command) -> Outcome:
+        if command.change.idempotency_key is not None:
+            answered = await _answered(unit, command, command.change.idempotency_key)
+            if answered is not None:
+                return answered
+        state = await _locked(unit, command)
+        size = max(len(command.locks.shards), len(state.shards))
+        decision = await _apart(size, decide, command, state, self._strategies)
+        if isinstance(decision, WriteSet):
+            return await unit.commit(decision)
         return await _explained(unit, decision)
-    return await unit.commit(decision)
 
 
-async def _apart(command: Command, work: Callable[..., T], *arguments: object) -> T:
+async def _locked(unit: UnitOfWork, command: Command) -> LockedState:
+    """The state the command is decided on. What a plan relies on is known only once the plan is held."""
+    state = await unit.lock(command.locks)
+    if isinstance(command, ApplyPlan) and state.plan and state.plan.plan.status is PlanStatus.PROPOSED:
+        relied_on = await unit.lock(locks_of(state.plan.proposal))
+        return replace(relied_on, plan=state.plan)
+    return state
+
+
+async def _apart(shard_count: int, work: Callable[..., T], *arguments: object) -> T:
     """Work on many shards in a thread: a bulk change must not hold up the event loop, and with it every lookup."""
-    if len(command.shard_keys) < SHARDS_WORTH_A_THREAD:
+    if shard_count < SHARDS_WORTH_A_THREAD:
         return work(*arguments)
     return await asyncio.to_thread(work, *arguments)
 
@@ -82,27 +116,32 @@ async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | N
     return replace(answer, replayed=True)
 
 
-async def _explained(unit: UnitOfWork, refusal: Refusal) -> Outcome:
-    """The refusal as an outcome: with the record as it is and who changed it last."""
-    if refusal.missing_namespaces:
-        return NotFound(namespaces=refusal.missing_namespaces)
-    if refusal.stale_namespace is not None:
-        name, expected, current = refusal.stale_namespace
-        last = await unit.last_configuration(name)
-        actual = current.version if current else 0
-        return VersionConflict(stale_namespace=StaleNamespace(name, expected, actual, current, last))
-    changes = await unit.last_changes([stale.key for stale in refusal.stale_shards])
-    if all(stale.current is None and stale.key not in changes for stale in refusal.stale_shards):
-        return NotFound(shards=tuple(stale.key for stale in refusal.stale_shards))
-    return VersionConflict(
-        tuple(
-            StaleShard(
-                stale.key,
-                stale.expected,
-                stale.current.version if stale.current else 0,
-                stale.current,
-                changes.get(stale.key),
-            )
-            for stale in refusal.stale_shards
-        )
-    )
+async def _explained(unit: UnitOfWork, refused: Refused) -> Outcome:
+    """The refusal, with who changed last what is stale."""
+    match refused:
+        case StaleNamespace():
+            return replace(refused, last_change=await unit.last_configuration(refused.name))
+        case StaleNode():
+            return replace(refused, last_change=await unit.last_node_change(refused.node_id))
+        case VersionConflict():
+            return _conflict(await _with_last_changes(unit, refused.stale))
+        case PlanKnown():
+            return PlanProposed(refused.plan.created, refused.plan, replayed=True)
+        case StalePlan():
+            return replace(refused, shards=await _with_last_changes(unit, refused.shards))
+        case _:
+            return refused
+
+
+def _conflict(stale: tuple[StaleShard, ...]) -> VersionConflict | NotFound:
+    """Shards that are not there and never were are not stale."""
+    if all(shard.current is None and shard.last_change is None for shard in stale):
+        return NotFound(shards=tuple(shard.key for shard in stale))
+    return VersionConflict(stale)
+
+
+async def _with_last_changes(unit: UnitOfWork, stale: tuple[StaleShard, ...]) -> tuple[StaleShard, ...]:
+    if not stale:
+        return stale
+    changes = await unit.last_changes([shard.key for shard in stale])
+    return tuple(replace(shard, last_change=changes.get(shard.key)) for shard in stale)

@@ -30,10 +30,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FeedLimits:
-    """`ring` and `page` count diffs; `bookmark_seconds` is how long an idle subscriber goes without a sign of life."""
+    """`ring` and `page` count diffs; `bookmark_seconds` is how long an idle subscriber goes without a sign of life.
+
+    A page is decoded in one go, a millisecond for every twenty rows, in which the process answers nobody.
+    """
 
     ring: int = 16_384
-    page: int = 500
+    page: int = 100
     poll_seconds: float = 1.0
     bookmark_seconds: float = 10.0
     catch_up_seconds: float = 2.0

@@ -9,11 +9,28 @@ from datetime import datetime
 
 from persistence import audit
 from persistence.checksums import EMPTY_DIGEST, format_digest
-from persistence.decisions import NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet
 from persistence.memory.tables import Tables
-from persistence.outcomes import NamespaceConfigured, ShardsChanged
-from persistence.ports import Committed
-from persistence.records import Change, DiffKind, Namespace, Shard, ShardDiff, ShardKey, Tombstone
+from persistence.outcomes import (
+    Committed,
+    NamespaceConfigured,
+    NodeChanged,
+    PlanApplied,
+    PlanProposed,
+    ShardsChanged,
+)
+from persistence.records import (
+    Change,
+    ChangeKind,
+    DiffKind,
+    Namespace,
+    Node,
+    PlanStatus,
+    Shard,
+    ShardDiff,
+    ShardKey,
+    Tombstone,
+)
+from persistence.writes import KeptPlan, NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet, proposed
 
 
 def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Tables, Committed]:
@@ -25,6 +42,8 @@ def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Table
         namespaces=_namespaces(tables, write_set, change),
         shards=_shards(tables, rows),
         tombstones=_tombstones(tables, write_set.shards),
+        registered=_nodes(tables, write_set, change),
+        plans=_plans(tables, write_set, change),
         history=tables.history + rows,
         changes=(*tables.changes, change),
     )
@@ -65,7 +84,8 @@ def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
         shard_count,
         committed_at,
         link.hex(),
-        write_set.namespace.configuration if write_set.namespace else None,
+        write_set.configuration,
+        write_set.rebalance,
     )
 
 
@@ -80,6 +100,7 @@ def _rows(write_set: WriteSet, change: Change) -> Iterator[ShardDiff]:
             write.previous,
             None if write.kind is DiffKind.DELETED else write.committed(revision, change.committed_at),
             change,
+            write.move_reason,
         )
 
 
@@ -133,9 +154,34 @@ def _configured(write: NamespaceWrite, committed_at: datetime) -> Namespace:
     )
 
 
+def _nodes(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, Node]:
+    if write_set.node is None:
+        return tables.registered
+    node = write_set.node.committed(tables.owned(write_set.node.node_id), change.committed_at)
+    return {**tables.registered, node.node_id: node}
+
+
+def _plans(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, KeptPlan]:
+    if write_set.proposal is not None:
+        kept = KeptPlan(proposed(write_set.proposal, change), write_set.proposal)
+    elif write_set.rebalance is not None and write_set.kind is ChangeKind.APPLY_PLAN:
+        before = tables.plans[write_set.rebalance.plan_id]
+        kept = replace(before, plan=replace(before.plan, status=PlanStatus.APPLIED, applied=change))
+    else:
+        return tables.plans
+    return {**tables.plans, kept.plan.id: kept}
+
+
 def _answer(tables: Tables, write_set: WriteSet, change: Change) -> Committed:
     if write_set.namespace is not None:
         return NamespaceConfigured(change, tables.namespaces[write_set.namespace.name])
+    if write_set.node is not None:
+        return NodeChanged(change, tables.registered[write_set.node.node_id])
+    if write_set.rebalance is not None:
+        plan = tables.plans[write_set.rebalance.plan_id].plan
+        if write_set.kind is ChangeKind.PLAN_REBALANCE:
+            return PlanProposed(change, plan)
+        return PlanApplied(change, plan, tables.head.position)
     first = change.first_revision or 0
     shards = (write.committed(first + index, change.committed_at) for index, write in enumerate(write_set.shards))
     return ShardsChanged(change, tuple(shards), tables.head.position)

@@ -105,7 +105,7 @@ def _difference(tables: Tables, namespace: str | None, start: int, end: int) -> 
     between = tables.history[min(start, end) : max(start, end)]
     newest = {row.key: row for row in between if namespace is None or row.namespace == namespace}
     return [
-        net_diff(row.revision, before.get(key), after.get(key), row.change)
+        net_diff(row.revision, before.get(key), after.get(key), row.change, row.move_reason)
         for key, row in newest.items()
         if key in before or key in after
     ]
@@ -121,6 +121,7 @@ def _in_history(where: ShardHistoryFilter, row: ShardDiff) -> bool:
         and (where.actor is None or row.change.actor == where.actor)
         and (where.change_ticket is None or row.change.change_ticket == where.change_ticket)
         and (where.change_id is None or row.change.id == where.change_id)
+        and (where.move_reasons is None or row.move_reason in where.move_reasons)
         and (where.since is None or row.change.committed_at >= where.since)
         and (where.until is None or row.change.committed_at < where.until)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from persistence.memory.readers import MemoryChanges, MemoryHistory, MemoryNamespaces, MemoryShards, MemoryStream
+from persistence.memory.rebalancing_readers import MemoryNodes, MemoryPlacement, MemoryPlans
 from persistence.memory.tables import Clock, Memory, utc_now
 from persistence.memory.unit_of_work import MemoryUnitsOfWork
 from persistence.ports import Store
@@ -18,6 +19,9 @@ def store_on(memory: Memory) -> Store:
     return Store(
         shards=MemoryShards(memory),
         namespaces=MemoryNamespaces(memory),
+        nodes=MemoryNodes(memory),
+        plans=MemoryPlans(memory),
+        placement=MemoryPlacement(memory),
         history=MemoryHistory(memory),
         changes=MemoryChanges(memory),
         stream=MemoryStream(memory),

@@ -14,8 +14,10 @@ from typing import TypeAlias
 from uuid import uuid4
 
 from persistence.errors import Compacted, FutureCursor
-from persistence.ports import Committed, StreamHead
-from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey, StreamPosition, Tombstone
+from persistence.outcomes import Committed
+from persistence.ports import StreamHead
+from persistence.records import AsOf, Change, Namespace, Node, Shard, ShardDiff, ShardKey, StreamPosition, Tombstone
+from persistence.writes import KeptPlan
 
 Clock: TypeAlias = Callable[[], datetime]
 Actor: TypeAlias = str
@@ -24,13 +26,18 @@ IdempotencyKey: TypeAlias = str
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`history` and `changes` are complete and in commit order: revision r is `history[r - 1]`."""
+    """`history` and `changes` are complete and in commit order: revision r is `history[r - 1]`.
+
+    `registered` are nodes as they were written last: how many shards each owns is asked of `node`.
+    """
 
     epoch: str
     floor: int = 0
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     shards: Mapping[ShardKey, Shard] = field(default_factory=dict)
     tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
+    registered: Mapping[str, Node] = field(default_factory=dict)
+    plans: Mapping[str, KeptPlan] = field(default_factory=dict)
     history: tuple[ShardDiff, ...] = ()
     changes: tuple[Change, ...] = ()
     answers: Mapping[tuple[Actor, IdempotencyKey], tuple[bytes, Committed]] = field(default_factory=dict)
@@ -62,6 +69,19 @@ class Tables:
         """The table as it stood: history played back from the beginning."""
         newest = {row.key: row.current for row in self.history[:revision]}
         return {key: shard for key, shard in newest.items() if shard is not None}
+
+    def node(self, node_id: str) -> Node | None:
+        """With the shards it owns now."""
+        node = self.registered.get(node_id)
+        return None if node is None else replace(node, shard_count=self.owned(node_id))
+
+    def uncounted(self, node_id: str) -> Node | None:
+        """Where nobody asks how many shards it owns."""
+        node = self.registered.get(node_id)
+        return None if node is None else replace(node, shard_count=0)
+
+    def owned(self, node_id: str) -> int:
+        return sum(shard.owner_node_id == node_id for shard in self.shards.values())
 
 
 def utc_now() -> datetime:

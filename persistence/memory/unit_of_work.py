@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
-from persistence.decisions import LockedState, WriteSet
+from persistence.locks import Locks
 from persistence.memory.commit import committed
 from persistence.memory.tables import Memory
-from persistence.ports import Committed
+from persistence.outcomes import Committed
 from persistence.records import Change, ShardKey
+from persistence.writes import LockedState, WriteSet
 
 
 class MemoryUnitOfWork:
@@ -21,18 +22,17 @@ class MemoryUnitOfWork:
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
         return self._memory.tables.answers.get((actor, idempotency_key))
 
-    async def lock(
-        self,
-        namespaces: Collection[str],
-        shards: Collection[ShardKey],
-        *,
-        configure: bool,  # noqa: ARG002 - the lock held covers both
-    ) -> LockedState:
+    async def lock(self, locks: Locks) -> LockedState:
+        """The one lock is held already; whatever is asked for lies under it."""
         tables = self._memory.tables
+        node_of = tables.node if locks.configure else tables.uncounted
+        nodes = ((node_id, node_of(node_id)) for node_id in locks.nodes)
         return LockedState(
-            {name: tables.namespaces[name] for name in namespaces if name in tables.namespaces},
-            {key: tables.shards[key] for key in shards if key in tables.shards},
-            {key: tables.tombstones[key] for key in shards if key in tables.tombstones},
+            {name: tables.namespaces[name] for name in locks.namespaces if name in tables.namespaces},
+            {key: tables.shards[key] for key in locks.shards if key in tables.shards},
+            {key: tables.tombstones[key] for key in locks.shards if key in tables.tombstones},
+            {node_id: node for node_id, node in nodes if node is not None},
+            None if locks.plan is None else tables.plans.get(locks.plan),
         )
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
@@ -42,6 +42,10 @@ class MemoryUnitOfWork:
     async def last_configuration(self, namespace: str) -> Change | None:
         changes = reversed(self._memory.tables.changes)
         return next((one for one in changes if one.configuration and one.configuration.namespace == namespace), None)
+
+    async def last_node_change(self, node_id: str) -> Change | None:
+        changes = reversed(self._memory.tables.changes)
+        return next((one for one in changes if one.configuration and one.configuration.node_id == node_id), None)
 
     async def commit(self, write_set: WriteSet) -> Committed:
         tables, answer = committed(self._memory.tables, write_set, self._memory.clock())

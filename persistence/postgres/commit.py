@@ -16,10 +16,10 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, Double, Integer, LargeBinary
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from persistence.decisions import NamespaceDelta, ShardWrite, WriteSet
 from persistence.encoding import encode
 from persistence.postgres.rows import split_halves
 from persistence.postgres.stream import NEW_EPOCH, ORIGIN
+from persistence.writes import NamespaceDelta, ShardWrite, WriteSet
 
 CHANNEL: Final = "omnirelay_shards"
 
@@ -64,6 +64,7 @@ _WRITES: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[ShardWrite], 
     ("created_at", "timestamptz", _AT, lambda write: write.previous.created_at if write.previous else None),
     ("previous", "text", _T, lambda write: write.previous_image),
     ("current", "text", _T, lambda write: write.current_image),
+    ("move_reason", "text", _T, lambda write: None if write.move_reason is None else str(write.move_reason)),
 )
 _DELTAS: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[NamespaceDelta], Any]]]] = (
     ("delta_name", "text", _T, lambda delta: delta.namespace),
@@ -79,7 +80,7 @@ _CHANGE: Final[Sequence[tuple[str, TypeEngine[Any], Callable[[WriteSet], Any]]]]
     ("metadata", _T, lambda write_set: write_set.metadata_json),
     ("namespaces", ARRAY(_T), lambda write_set: list(write_set.namespaces)),
     ("shard_count", Integer(), lambda write_set: len(write_set.shards)),
-    ("configuration", _T, lambda write_set: write_set.configuration_json),
+    ("configuration", _T, lambda write_set: write_set.details_json),
     ("idempotency_key", _T, lambda write_set: write_set.request.idempotency_key),
     ("idempotency_digest", LargeBinary(), _claim),
     ("request_digest", LargeBinary(), lambda write_set: write_set.request_digest),
@@ -163,11 +164,11 @@ WITH locked AS MATERIALIZED (
     FROM head
 ), history AS (
     INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
-        previous_owner_node_id, previous_revision, previous_updated_at, created_at, previous, current)
+        previous_owner_node_id, previous_revision, previous_updated_at, created_at, previous, current, move_reason)
     SELECT head.revision - :shard_count + w.place, head.change_id, w.namespace, w.shard_id, w.version, w.kind,
         string_to_array(w.changed_fields, ','), CASE WHEN w.kind <> 'DELETED' THEN w.owner_node_id END,
         w.previous_owner, w.previous_revision, w.previous_updated_at, coalesce(w.created_at, head.committed_at),
-        CAST(w.previous AS json), CAST(w.current AS json)
+        CAST(w.previous AS json), CAST(w.current AS json), w.move_reason
     FROM head, w
 )
 SELECT head.epoch, head.revision, head.change_id, head.committed_at, head.hash,

@@ -17,6 +17,7 @@ from persistence.errors import FieldError, InvalidArgument
 SERVER_SETTINGS: Final = {
     "timezone": "UTC",
     "jit": "off",  # our statements take milliseconds; compiling them takes longer
+    "work_mem": "32MB",  # a change of ten thousand shards stays in memory while its statement runs
     "lock_timeout": "10s",
     "statement_timeout": "60s",
     # A process that froze inside a transaction would hold the stream head, and with it every writer.
@@ -42,9 +43,12 @@ async def connect(url: str, *, application_name: str = "omnirelay", **options: A
     return await asyncpg.connect(require_postgresql(url), timeout=10, server_settings=settings, **options)
 
 
-def engine_on(url: str, **options: Any) -> AsyncEngine:
-    """A SQLAlchemy engine whose connections are made here. Raises InvalidArgument for a URL of something else."""
+def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -> AsyncEngine:
+    """A SQLAlchemy engine whose connections are made here. Raises InvalidArgument for a URL of something else.
+
+    `command_timeout`, in seconds, is how long the server may leave a statement without an answer; None: for ever.
+    """
     require_postgresql(url)
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(connect, url, command_timeout=90), **options
+        "postgresql+asyncpg://", async_creator=partial(connect, url, command_timeout=command_timeout), **options
     )

@@ -22,6 +22,7 @@ _TRANSIENT: Final = frozenset(
         "23505",  # unique_violation: two creations of one thing met; the second sees the first when it runs again
     }
 )
+_CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or somebody cancelled it
 _UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
 # Connection, resources, intervention, system; a read-only server; a transaction that idled too long.
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25006", "25P03")
@@ -49,6 +50,8 @@ def _translation(error: DBAPIError | asyncpg.PostgresError | asyncpg.InterfaceEr
         return TransientConflict(_first_line(cause))
     if state in _UNDEFINED:
         return SchemaOutOfDate(f"{_first_line(cause)}; run 'omnirelay db upgrade'")
+    if state == _CANCELLED:
+        return StoreUnavailable(f"the database is there but gave up a statement: {_first_line(cause)}")
     if not state or state.startswith(_UNAVAILABLE_CLASSES):
         return StoreUnavailable(f"the database cannot be reached or broke off: {_first_line(cause)}")
     return StoreError(f"the database refused (SQLSTATE {state}): {_first_line(cause)}")

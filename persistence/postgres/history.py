@@ -30,7 +30,7 @@ from persistence.postgres.restrictions import (
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.stream import read_head
 from persistence.queries import HistoryOrder, ShardHistoryFilter
-from persistence.records import DiffKind, ShardDiff, ShardKey
+from persistence.records import DiffKind, MoveReason, ShardDiff, ShardKey
 
 
 class PostgresHistory:
@@ -79,6 +79,7 @@ _RESTRICTIONS: Final[Mapping[str, Restriction]] = {
     "actor": equals_text(CHANGES.c.actor),
     "change_ticket": equals_text(CHANGES.c.change_ticket),
     "change_id": equals(HISTORY.c.change_id),
+    "move_reasons": one_of(HISTORY.c.move_reason),
     "since": at_least(CHANGES.c.committed_at),
     "until": below(CHANGES.c.committed_at),
 }
@@ -131,6 +132,7 @@ def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
             cast(_LAST.c.current, Text),
             _LAST.c.revision,
             _LAST.c.created_at,
+            _LAST.c.move_reason,
             *CHANGE,
         )
         .select_from(touched)
@@ -155,12 +157,13 @@ def _count_difference(*, everywhere: bool) -> Select[int]:
 
 
 def _net(row: tuple[Any, ...], *, backwards: bool) -> ShardDiff:
-    before_image, before_revision, before_created, before_updated, after_image, revision, after_created, *rest = row
-    change = change_of(rest)
+    before_image, before_revision, before_created, before_updated, after_image, revision, after_created = row[:7]
+    reason, *columns = row[7:]
+    change = change_of(columns)
     before = read_image(before_image, before_revision, before_created, before_updated) if before_image else None
     after = read_image(after_image, revision, after_created, change.committed_at) if after_image else None
     previous, current = (after, before) if backwards else (before, after)
-    return net_diff(revision, previous, current, change)
+    return net_diff(revision, previous, current, change, None if reason is None else MoveReason(reason))
 
 
 async def _require_servable(session: AsyncSession, *revisions: int) -> None:

@@ -6,6 +6,7 @@ Identifiers are COLLATE "C": they sort bytewise, as Python sorts them and whatev
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, cast
 
 from sqlalchemy import (
@@ -23,12 +24,15 @@ from sqlalchemy import (
     Text,
     column,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from persistence.fields import IDENTIFIER_PATTERN, LOCALITY_PATTERN, MAX_TEXT
-from persistence.records import ChangeKind, DiffKind, ShardStatus
+from persistence.fields import IDENTIFIER_LENGTH, IDENTIFIER_PATTERN, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
+from persistence.planning.proposal import ID_LENGTH
+from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, ShardStatus
+from strategies.parameters import MAX_WEIGHT
 
 NAMING_CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -50,15 +54,34 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
+def _matching(column: str, pattern: str) -> CheckConstraint:
+    """The pattern of one identifier, its length apart: PostgreSQL matches `{0,127}` fifteen times slower than `*`, and
+    a change of ten thousand shards has fifty thousand identifiers to check."""
+    unbounded = pattern.replace("{0,127}", "*")
+    condition = f"char_length({column}) <= {IDENTIFIER_LENGTH} AND {column} ~ '^{unbounded}$'"
+    return CheckConstraint(condition, name=f"{column}_format")
+
+
+def _locality(column: str) -> CheckConstraint:
+    unbounded = LOCALITY_PATTERN.replace("{0,127}", "*")
+    bare = f"split_part({column}, ':', -1)"
+    first, second = (f"char_length(split_part({bare}, '/', {place})) <= {IDENTIFIER_LENGTH}" for place in (1, 2))
+    return CheckConstraint(f"{column} ~ '^({unbounded})$' AND {first} AND {second}", name=f"{column}_format")
+
+
 def _identifier(column: str) -> CheckConstraint:
-    return CheckConstraint(f"{column} ~ '^{IDENTIFIER_PATTERN}$'", name=f"{column}_format")
+    return _matching(column, IDENTIFIER_PATTERN)
+
+
+def _place(column: str) -> CheckConstraint:
+    return _matching(column, PLACE_PATTERN)
 
 
 def _text(column: str, limit: int = MAX_TEXT) -> CheckConstraint:
     return CheckConstraint(f"char_length({column}) BETWEEN 1 AND {limit}", name=f"{column}_length")
 
 
-def _one_of(column: str, values: type[ChangeKind | DiffKind | ShardStatus]) -> CheckConstraint:
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
@@ -137,7 +160,7 @@ class ShardRow(Base):
         _identifier("owner_node_id"),
         _identifier("leader_id"),
         CheckConstraint("capacity_hint >= 0 AND capacity_hint < 'Infinity'", name="capacity_hint_finite"),
-        CheckConstraint(f"locality_hint ~ '^({LOCALITY_PATTERN})$'", name="locality_hint_format"),
+        _locality("locality_hint"),
         _one_of("status", ShardStatus),
         _text("pinned_by"),
         _text("pinned_reason"),
@@ -147,7 +170,7 @@ class ShardRow(Base):
         ),
         _text("change_ticket"),
         CheckConstraint("owner_epoch BETWEEN 1 AND version", name="owner_epoch_range"),
-        CheckConstraint("checksum ~ '^[0-9a-f]{32}$'", name="checksum_format"),
+        CheckConstraint("char_length(checksum) = 32 AND checksum ~ '^[0-9a-f]*$'", name="checksum_format"),
         Index(None, "owner_node_id"),
     )
 
@@ -171,6 +194,36 @@ class ShardRow(Base):
     updated_at: Mapped[Moment]
 
 
+class NodeRow(Base):
+    """What may own shards. A removed node stays, with that status, so that its version goes on if it comes back.
+
+    Shards do not refer to it: a shard may belong to a node that nobody has registered, which a plan then puts right.
+    """
+
+    __tablename__ = "nodes"
+    __table_args__ = (
+        _identifier("node_id"),
+        _place("region"),
+        _place("zone"),
+        CheckConstraint("jsonb_typeof(labels) = 'object'", name="labels_object"),
+        CheckConstraint(f"weight BETWEEN 1 AND {MAX_WEIGHT}", name="weight_range"),
+        _one_of("status", NodeStatus),
+        _text("change_ticket"),
+        CheckConstraint("version >= 1", name="version_positive"),
+    )
+
+    node_id: Mapped[Identifier] = mapped_column(primary_key=True)
+    region: Mapped[Identifier | None]
+    zone: Mapped[Identifier | None]
+    labels: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    weight: Mapped[int]
+    status: Mapped[str] = mapped_column(Text)
+    change_ticket: Mapped[str | None] = mapped_column(Text)
+    version: Mapped[Counter]
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+
 class TombstoneRow(Base):
     """A deleted shard's counters: they go on if it comes back."""
 
@@ -190,6 +243,7 @@ class ChangeRow(Base):
     """One committed transaction. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
 
     `metadata` and `configuration` are `json`, kept byte for byte as written, because the audit hash covers those bytes.
+    `configuration` is what `details_json` of `writes.py` writes: of a namespace, of a node, or a plan.
     """
 
     __tablename__ = "changes"
@@ -200,7 +254,11 @@ class ChangeRow(Base):
         _text("reason"),
         _text("change_ticket"),
         CheckConstraint("char_length(metadata::text) <= 1024", name="metadata_length"),
-        CheckConstraint("cardinality(namespaces) >= 1", name="namespaces_named"),
+        CheckConstraint(
+            "cardinality(namespaces) >= 1"
+            " OR kind IN ('REGISTER_NODE', 'UPDATE_NODE', 'DRAIN_NODE', 'PLAN_REBALANCE', 'APPLY_PLAN')",
+            name="namespaces_named",
+        ),
         CheckConstraint("shard_count >= 0 AND head_revision >= shard_count", name="revision_range"),
         CheckConstraint(
             "num_nulls(idempotency_key, idempotency_digest, request_digest) IN (0, 3)",
@@ -216,6 +274,13 @@ class ChangeRow(Base):
         Index("ix_changes_actor", func.left(column("actor"), INDEXED_CHARACTERS), "id"),
         Index("ix_changes_change_ticket", func.left(column("change_ticket"), INDEXED_CHARACTERS), "id"),
         Index(None, "namespaces", postgresql_using="gin"),
+        # For the newest change of a node; the changes of everything else take no room in it.
+        Index(
+            "ix_changes_node",
+            text("(configuration ->> 'node')"),
+            "id",
+            postgresql_where=text("(configuration ->> 'node') IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)
@@ -250,6 +315,8 @@ class ShardHistoryRow(Base):
             name="previous_complete",
         ),
         CheckConstraint("(owner_node_id IS NULL) = (current IS NULL)", name="owner_presence"),
+        _one_of("move_reason", MoveReason),
+        CheckConstraint("move_reason IS NULL OR kind = 'UPDATED'", name="move_reason_presence"),
         Index("uq_shard_history_version", "namespace", "shard_id", "version", unique=True),
         Index("ix_shard_history_shard_revision", "namespace", "shard_id", "revision"),
         Index(None, "namespace", "revision"),
@@ -269,12 +336,52 @@ class ShardHistoryRow(Base):
     created_at: Mapped[Moment]
     previous: Mapped[Any | None] = mapped_column(JSON)
     current: Mapped[Any | None] = mapped_column(JSON)
+    move_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class RebalancePlanDocumentRow(Base):
+    """What a plan proposes. Append-only: nobody applies another plan than the one reviewed.
+
+    A table of its own, because a megabyte of document is written before the stream head is taken, and the plan's row
+    after it. `document` is `json`, kept byte for byte as written, because the plan's id is taken from those bytes.
+    """
+
+    __tablename__ = "rebalance_plan_documents"
+    __table_args__ = (CheckConstraint(f"id ~ '^[0-9a-f]{{{ID_LENGTH}}}$'", name="id_format"),)
+
+    id: Mapped[Identifier] = mapped_column(primary_key=True)
+    document: Mapped[Any] = mapped_column(JSON)
+
+
+class RebalancePlanRow(Base):
+    """A plan. A trigger refuses everything but its being applied, once."""
+
+    __tablename__ = "rebalance_plans"
+    __table_args__ = (
+        _one_of("status", PlanStatus),
+        CheckConstraint("base_revision >= 0", name="base_revision_natural"),
+        CheckConstraint("move_count BETWEEN 0 AND shard_count", name="move_count_range"),
+        CheckConstraint("(status = 'APPLIED') = (applied_change_id IS NOT NULL)", name="applied_presence"),
+        Index(None, "namespaces", postgresql_using="gin"),
+    )
+
+    id: Mapped[Identifier] = mapped_column(ForeignKey("rebalance_plan_documents.id"), primary_key=True)
+    status: Mapped[str] = mapped_column(Text)
+    base_revision: Mapped[Counter]
+    namespaces: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")))
+    move_count: Mapped[int]
+    shard_count: Mapped[Counter]
+    change_id: Mapped[Counter] = mapped_column(ForeignKey("changes.id"), unique=True)
+    applied_change_id: Mapped[Counter | None] = mapped_column(ForeignKey("changes.id"))
 
 
 STREAM_HEAD: Final = cast("Table", StreamHeadRow.__table__)
 NAMESPACES: Final = cast("Table", NamespaceRow.__table__)
 NAMESPACE_HEADS: Final = cast("Table", NamespaceHeadRow.__table__)
 SHARDS: Final = cast("Table", ShardRow.__table__)
+NODES: Final = cast("Table", NodeRow.__table__)
 TOMBSTONES: Final = cast("Table", TombstoneRow.__table__)
 CHANGES: Final = cast("Table", ChangeRow.__table__)
 HISTORY: Final = cast("Table", ShardHistoryRow.__table__)
+PLANS: Final = cast("Table", RebalancePlanRow.__table__)
+PLAN_DOCUMENTS: Final = cast("Table", RebalancePlanDocumentRow.__table__)

@@ -9,22 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Text, cast
+from sqlalchemy import ColumnElement, Integer, Text, cast, func, literal_column, select
 
 from persistence.checksums import format_digest
 from persistence.images import read_image
-from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, SHARDS
+from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, NODES, PLANS, SHARDS
 from persistence.records import (
     Change,
     ChangeKind,
-    ConfigurationChange,
     DiffKind,
+    MoveReason,
     Namespace,
+    Node,
+    NodeStatus,
     Pin,
+    PlanStatus,
+    RebalancePlan,
     Shard,
     ShardDiff,
     ShardStatus,
 )
+from persistence.writes import read_details
 
 SHARD: Final = (
     SHARDS.c.namespace,
@@ -60,6 +65,28 @@ NAMESPACE: Final = (
     NAMESPACES.c.created_at,
     NAMESPACES.c.updated_at,
 )
+_OWNED: Final = select(func.count()).where(SHARDS.c.owner_node_id == NODES.c.node_id).correlate(NODES).scalar_subquery()
+
+
+def _node_columns(shard_count: ColumnElement[int]) -> tuple[ColumnElement[Any], ...]:
+    return (
+        NODES.c.node_id,
+        NODES.c.region,
+        NODES.c.zone,
+        NODES.c.labels,
+        NODES.c.weight,
+        NODES.c.status,
+        NODES.c.change_ticket,
+        NODES.c.version,
+        shard_count.label("shard_count"),
+        NODES.c.created_at,
+        NODES.c.updated_at,
+    )
+
+
+NODE: Final = _node_columns(_OWNED)
+# Counting reads the index of every shard the node owns: not for those who do not show the count.
+NODE_UNCOUNTED: Final = _node_columns(literal_column("0", Integer()))
 CHANGE: Final = (
     CHANGES.c.id,
     CHANGES.c.kind,
@@ -74,6 +101,18 @@ CHANGE: Final = (
     CHANGES.c.hash,
     CHANGES.c.configuration,
 )
+CREATING: Final = CHANGES.alias("creating")
+APPLYING: Final = CHANGES.alias("applying")
+PLAN: Final = (
+    PLANS.c.id,
+    PLANS.c.status,
+    PLANS.c.base_revision,
+    PLANS.c.namespaces,
+    PLANS.c.move_count,
+    PLANS.c.shard_count,
+    *(CREATING.c[column.name] for column in CHANGE),
+    *(APPLYING.c[column.name] for column in CHANGE),
+)
 # As text: the image is parsed once, by us, and its bytes are what the audit hash covers.
 DIFF: Final = (
     HISTORY.c.revision,
@@ -87,6 +126,7 @@ DIFF: Final = (
     HISTORY.c.created_at,
     cast(HISTORY.c.previous, Text).label("previous"),
     cast(HISTORY.c.current, Text).label("current"),
+    HISTORY.c.move_reason,
 )
 
 
@@ -133,9 +173,44 @@ def namespace_of(row: Sequence[Any]) -> Namespace:
     )
 
 
+def node_of(row: Sequence[Any]) -> Node:
+    """From columns in the order of NODE, or of NODE_UNCOUNTED."""
+    node_id, region, zone, labels, weight, status, ticket, version, shard_count, created_at, updated_at = row
+    return Node(
+        node_id,
+        region,
+        zone,
+        labels,
+        weight,
+        NodeStatus(status),
+        ticket,
+        version,
+        shard_count,
+        created_at,
+        updated_at,
+    )
+
+
+def plan_of(row: Sequence[Any]) -> RebalancePlan:
+    """From columns in the order of PLAN."""
+    id_, status, base_revision, namespaces, move_count, shard_count, *changes = row
+    created, applied = changes[: len(CHANGE)], changes[len(CHANGE) :]
+    return RebalancePlan(
+        id_,
+        PlanStatus(status),
+        base_revision,
+        tuple(namespaces),
+        move_count,
+        shard_count,
+        change_of(created),
+        None if applied[0] is None else change_of(applied),
+    )
+
+
 def change_of(row: Sequence[Any]) -> Change:
     """From columns in the order of CHANGE."""
-    id_, kind, actor, reason, ticket, metadata, namespaces, head, count, committed_at, hash_, configuration = row
+    id_, kind, actor, reason, ticket, metadata, namespaces, head, count, committed_at, hash_, details = row
+    configuration, rebalance = read_details(details)
     return Change(
         id_,
         ChangeKind(kind),
@@ -149,14 +224,15 @@ def change_of(row: Sequence[Any]) -> Change:
         count,
         committed_at,
         hash_.hex(),
-        None if configuration is None else ConfigurationChange(**configuration),
+        configuration,
+        rebalance,
     )
 
 
 def diff_of(row: Sequence[Any], change: Change) -> ShardDiff:
     """From columns in the order of DIFF."""
-    revision, kind, namespace, shard_id, version, changed, previous_revision, previous_at, created_at, *images = row
-    previous, current = images
+    revision, kind, namespace, shard_id, version, changed, previous_revision, previous_at, created_at, *rest = row
+    previous, current, move_reason = rest
     return ShardDiff(
         revision,
         DiffKind(kind),
@@ -167,6 +243,7 @@ def diff_of(row: Sequence[Any], change: Change) -> ShardDiff:
         None if previous is None else read_image(previous, previous_revision, created_at, previous_at),
         None if current is None else read_image(current, revision, created_at, change.committed_at),
         change,
+        None if move_reason is None else MoveReason(move_reason),
     )
 
 

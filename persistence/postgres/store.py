@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from persistence.ports import Store
+from persistence.ports import BulkStore, Store
 from persistence.postgres.changes import PostgresChanges
 from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.history import PostgresHistory
 from persistence.postgres.listener import listening
 from persistence.postgres.namespaces import PostgresNamespaces
+from persistence.postgres.nodes import PostgresNodes
+from persistence.postgres.placement import PostgresPlacement
+from persistence.postgres.plans import PostgresPlans
 from persistence.postgres.shards import PostgresShards
 from persistence.postgres.stream import PostgresStream
 from persistence.postgres.unit_of_work import unit_of_work
@@ -37,9 +40,25 @@ async def open_store(
         yield Store(
             shards=PostgresShards(factories.read),
             namespaces=PostgresNamespaces(factories.read),
+            nodes=PostgresNodes(factories.read),
+            plans=PostgresPlans(factories.read),
+            placement=PostgresPlacement(factories.read),
             history=PostgresHistory(factories.read),
             changes=PostgresChanges(factories.read),
             stream=PostgresStream(factories.read),
             signal=signal,
             unit_of_work=partial(unit_of_work, factories.write),
         )
+
+
+@asynccontextmanager
+async def open_bulk_store(database_url: str) -> AsyncIterator[BulkStore]:
+    """The part of a store for work on thousands of shards, one thing at a time: a connection for reading and one for
+    writing."""
+    async with AsyncExitStack() as stack:
+        reads = create_engine(database_url, pool_size=1, isolation_level="AUTOCOMMIT")
+        stack.push_async_callback(reads.dispose)
+        writes = create_engine(database_url, pool_size=1)
+        stack.push_async_callback(writes.dispose)
+        factories = sessions(reads, writes)
+        yield BulkStore(PostgresPlacement(factories.read), partial(unit_of_work, factories.write))

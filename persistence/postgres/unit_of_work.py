@@ -4,68 +4,48 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ARRAY, BigInteger, String, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Text, bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.decisions import LockedState, NamespaceWrite, WriteSet
-from persistence.outcomes import NamespaceConfigured, ShardsChanged
-from persistence.ports import Committed
-from persistence.postgres.commit import Assigned, idempotency_digest, write_change
+from persistence.locks import Locks
+from persistence.outcomes import Committed
+from persistence.postgres import saving
+from persistence.postgres.answers import answer_of
+from persistence.postgres.commit import idempotency_digest
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.models import (
-    CHANGES,
-    HISTORY,
-    NAMESPACE_HEADS,
-    NAMESPACES,
-    SHARDS,
-    STREAM_HEAD,
-    TOMBSTONES,
-)
-from persistence.postgres.namespaces import ONE_NAMESPACE, SELECT_NAMESPACE
-from persistence.postgres.rows import CHANGE, DIFF, SHARD, change_of, diffs_of, namespace_of, shard_of
-from persistence.records import Change, ChangeKind, DiffKind, ShardKey, StreamPosition, Tombstone
+from persistence.postgres.locking import KEYS, as_arrays, locked
+from persistence.postgres.models import CHANGES, HISTORY
+from persistence.postgres.rows import CHANGE, change_of
+from persistence.records import Change, ChangeKind, ShardKey
+from persistence.writes import LockedState, WriteSet
 
-# Two arrays however many shards there are: one statement, prepared once, for any number of them.
-_KEYS: Final = (
-    func.unnest(bindparam("key_namespaces", type_=ARRAY(String)), bindparam("key_shard_ids", type_=ARRAY(String)))
-    .table_valued("namespace", "shard_id", name="keys")
-    .render_derived()
-)
 _CLAIM: Final = select(func.pg_advisory_xact_lock(bindparam("claim", type_=BigInteger)))
-_EARLIER: Final = select(CHANGES.c.request_digest, *CHANGE).where(CHANGES.c.idempotency_digest == bindparam("key"))
-_NAMED: Final = SELECT_NAMESPACE.where(NAMESPACES.c.name == func.any(bindparam("names", type_=ARRAY(String)))).order_by(
-    NAMESPACES.c.name
+_EARLIER: Final = select(CHANGES.c.request_digest, CHANGES.c.head_revision, *CHANGE).where(
+    CHANGES.c.idempotency_digest == bindparam("key")
 )
-_LOCK_NAMESPACES: Final = _NAMED.with_for_update(of=NAMESPACES, read=True)
-_LOCK_NAMESPACES_TO_CONFIGURE: Final = _NAMED.with_for_update(of=NAMESPACES)
-_LOCK_SHARDS: Final = (
-    select(*SHARD)
-    .join(_KEYS, (SHARDS.c.namespace == _KEYS.c.namespace) & (SHARDS.c.shard_id == _KEYS.c.shard_id))
-    .order_by(SHARDS.c.namespace, SHARDS.c.shard_id)
-    .with_for_update(of=SHARDS)
-)
-_TOMBSTONES: Final = select(
-    TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch
-).join(_KEYS, (TOMBSTONES.c.namespace == _KEYS.c.namespace) & (TOMBSTONES.c.shard_id == _KEYS.c.shard_id))
-_LAST_CHANGES: Final = select(_KEYS.c.namespace, _KEYS.c.shard_id, *CHANGE).join_from(
-    _KEYS,
+_LAST_CHANGES: Final = select(KEYS.c.namespace, KEYS.c.shard_id, *CHANGE).join_from(
+    KEYS,
     CHANGES,
     CHANGES.c.id
     == select(HISTORY.c.change_id)
-    .where(HISTORY.c.namespace == _KEYS.c.namespace, HISTORY.c.shard_id == _KEYS.c.shard_id)
+    .where(HISTORY.c.namespace == KEYS.c.namespace, HISTORY.c.shard_id == KEYS.c.shard_id)
     .order_by(HISTORY.c.revision.desc())
     .limit(1)
     .scalar_subquery(),
 )
+# The member's name is part of the statement: as a parameter it would not match the expression that is indexed.
+_LAST_NODE_CHANGE: Final = (
+    select(*CHANGE)
+    .where(CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'node'")) == bindparam("node_id"))
+    .order_by(CHANGES.c.id.desc())
+    .limit(1)
+)
 
 
 class PostgresUnitOfWork:
-    """UnitOfWork. Locks in one order (idempotency key, namespaces by name, shards by key, stream head) so that units of
-    work wait for each other instead of deadlocking."""
+    """UnitOfWork. The idempotency key is claimed before anything is locked; `locking.py` has the order of the rest."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -77,29 +57,14 @@ class PostgresUnitOfWork:
         row = (await self._session.execute(_EARLIER, {"key": key})).one_or_none()
         if row is None:
             return None
-        digest, *columns = row
-        change = change_of(columns)
-        if change.kind is ChangeKind.CONFIGURE_NAMESPACE:
-            return digest, await self._configured(change)
-        return digest, await self._changed(change)
+        digest, revision, *columns = row
+        return digest, await answer_of(self._session, change_of(columns), revision)
 
-    async def lock(self, namespaces: Collection[str], shards: Collection[ShardKey], *, configure: bool) -> LockedState:
-        names = _LOCK_NAMESPACES_TO_CONFIGURE if configure else _LOCK_NAMESPACES
-        rows = await self._session.execute(names, {"names": list(namespaces)})
-        found = {row[0]: namespace_of(row) for row in rows}
-        if not shards:
-            return LockedState(found, {}, {})
-        rows = await self._session.execute(_LOCK_SHARDS, _as_arrays(shards))
-        current = {ShardKey(row[0], row[1]): shard_of(row) for row in rows}
-        missing = set(shards) - current.keys()
-        if not missing:
-            return LockedState(found, current, {})
-        rows = await self._session.execute(_TOMBSTONES, _as_arrays(missing))
-        buried = {ShardKey(row[0], row[1]): Tombstone(row[2], row[3]) for row in rows}
-        return LockedState(found, current, buried)
+    async def lock(self, locks: Locks) -> LockedState:
+        return await locked(self._session, locks)
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
-        rows = await self._session.execute(_LAST_CHANGES, _as_arrays(shards))
+        rows = await self._session.execute(_LAST_CHANGES, as_arrays(shards))
         return {ShardKey(row[0], row[1]): change_of(row[2:]) for row in rows}
 
     async def last_configuration(self, namespace: str) -> Change | None:
@@ -112,72 +77,22 @@ class PostgresUnitOfWork:
         row = (await self._session.execute(statement)).one_or_none()
         return None if row is None else change_of(row)
 
+    async def last_node_change(self, node_id: str) -> Change | None:
+        row = (await self._session.execute(_LAST_NODE_CHANGE, {"node_id": node_id})).one_or_none()
+        return None if row is None else change_of(row)
+
     async def commit(self, write_set: WriteSet) -> Committed:
-        assigned = await write_change(self._session, write_set)
-        namespace = None
+        session = self._session
         if write_set.namespace is not None:
-            await self._save(write_set.namespace, assigned.committed_at)
-            row = await self._session.execute(ONE_NAMESPACE, {"name": write_set.namespace.name})
-            namespace = namespace_of(row.one())
-        await self._session.commit()
-        change = _change(write_set, assigned)
-        if namespace is not None:
-            return NamespaceConfigured(change, namespace)
-        first = assigned.revision - len(write_set.shards) + 1
-        shards = (
-            write.committed(revision, assigned.committed_at) for revision, write in enumerate(write_set.shards, first)
-        )
-        return ShardsChanged(change, tuple(shards), StreamPosition(assigned.epoch, assigned.revision))
-
-    async def _save(self, write: NamespaceWrite, at: datetime) -> None:
-        values = {
-            "strategy": write.strategy,
-            "strategy_parameters": write.strategy_parameters,
-            "algorithm_version": write.algorithm_version,
-            "parameters_digest": write.parameters_digest,
-            "version": write.version,
-            "updated_at": at,
-        }
-        if write.previous is None:
-            await self._session.execute(insert(NAMESPACES).values(name=write.name, created_at=at, **values))
-            await self._session.execute(
-                insert(NAMESPACE_HEADS).values(name=write.name, digest_high=0, digest_low=0, shard_count=0, revision=0)
-            )
-        else:
-            await self._session.execute(update(NAMESPACES).where(NAMESPACES.c.name == write.name).values(**values))
-
-    async def _changed(self, change: Change) -> ShardsChanged:
-        """The answer a change was given, from history."""
-        statement = (
-            select(*DIFF, *CHANGE)
-            .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
-            .where(HISTORY.c.revision.between(change.first_revision, change.last_revision))
-            .order_by(HISTORY.c.revision)
-        )
-        diffs = diffs_of((await self._session.execute(statement)).all())
-        epoch = (await self._session.execute(select(STREAM_HEAD.c.epoch))).scalar_one()
-        shards = (diff.previous if diff.kind is DiffKind.DELETED else diff.current for diff in diffs)
-        answered = tuple(shard for shard in shards if shard is not None)
-        return ShardsChanged(change, answered, StreamPosition(epoch, change.last_revision or 0))
-
-    async def _configured(self, change: Change) -> NamespaceConfigured:
-        """The answer a change was given: the configuration it made. Digest and count are those of now."""
-        assert change.configuration is not None  # noqa: S101 - the kind says so, and the type cannot
-        row = await self._session.execute(ONE_NAMESPACE, {"name": change.configuration.namespace})
-        namespace = namespace_of(row.one())
-        made: Mapping[str, Any] = change.configuration.current
-        return NamespaceConfigured(
-            change,
-            replace(
-                namespace,
-                strategy=made["strategy"],
-                strategy_parameters=made["strategyParameters"],
-                algorithm_version=made["algorithmVersion"],
-                parameters_digest=made["parametersDigest"],
-                version=made["version"],
-                updated_at=change.committed_at,
-            ),
-        )
+            return await saving.configure_namespace(session, write_set, write_set.namespace)
+        if write_set.node is not None:
+            return await saving.change_node(session, write_set, write_set.node)
+        if write_set.proposal is not None:
+            return await saving.keep_plan(session, write_set, write_set.proposal)
+        if write_set.rebalance is not None:
+            save = saving.apply_plan if write_set.kind is ChangeKind.APPLY_PLAN else saving.name_plan
+            return await save(session, write_set, write_set.rebalance)
+        return await saving.change_shards(session, write_set)
 
 
 @asynccontextmanager
@@ -186,27 +101,3 @@ async def unit_of_work(sessions: async_sessionmaker[AsyncSession]) -> AsyncItera
     with translated():
         async with sessions() as session:
             yield PostgresUnitOfWork(session)
-
-
-def _as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
-    return {"key_namespaces": [key.namespace for key in shards], "key_shard_ids": [key.shard_id for key in shards]}
-
-
-def _change(write_set: WriteSet, assigned: Assigned) -> Change:
-    request = write_set.request
-    count = len(write_set.shards)
-    return Change(
-        assigned.change_id,
-        write_set.kind,
-        request.actor,
-        request.reason,
-        request.change_ticket,
-        request.metadata,
-        write_set.namespaces,
-        assigned.revision - count + 1 if count else None,
-        assigned.revision if count else None,
-        count,
-        assigned.committed_at,
-        assigned.hash.hex(),
-        write_set.namespace.configuration if write_set.namespace else None,
-    )

@@ -8,16 +8,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from persistence.records import Change, DiffKind, Shard, ShardDiff, ShardStatus
-from tests.support.mesh import SEARCH, Mesh, because, new, patch
+from persistence.records import Change, DiffKind, MoveReason, Rebalance, Shard, ShardDiff, ShardStatus
+from tests.support.mesh import SEARCH, because, new, patch
 from tests.support.model import first_broken_link
+from tests.support.planned_mesh import PlannedMesh
 
 Rows = list[ShardDiff]
 Tampering = Callable[[list[Change], Rows], None]
 
 
-async def tell(mesh: Mesh) -> tuple[list[Change], Rows]:
-    """Eight changes with everything in them that a hash must cover."""
+async def tell(mesh: PlannedMesh) -> tuple[list[Change], Rows]:
+    """Twelve changes with everything in them that a hash must cover."""
     await mesh.configure(SEARCH, strategy="locality", parameters={"zoneBoost": 7, "mode": "strict"})
     why = because("Grüße 🚚", change_ticket="CHG-1", metadata={"b": [1, 2.5, None], "a": "ä"})
     one, two, three = (await mesh.create(new("s1"), new("s2", leader_id="x"), new("s3"), change=why)).shards
@@ -26,16 +27,19 @@ async def tell(mesh: Mesh) -> tuple[list[Change], Rows]:
     await mesh.configure(strategy="ring", expected=1)
     await mesh.update(patch(one, status=ShardStatus.PAUSED), patch(three, owner_node_id="node-c"))
     await mesh.create(new("s2"))
+    node = (await mesh.register("node-z", labels={"disk": "ssd", "a": "b"})).node
+    await mesh.change_node(node, zone="eu-1", weight=7)
+    await mesh.apply((await mesh.plan()).plan, change=because("rebalance", change_ticket="CHG-9"))
     return list(await mesh.changes()), list(await mesh.history())
 
 
-async def test_the_chain_follows_from_the_rows_alone(mesh: Mesh) -> None:
+async def test_the_chain_follows_from_the_rows_alone(mesh: PlannedMesh) -> None:
     changes, rows = await tell(mesh)
-    assert (len(changes), len(rows)) == (8, 8)
+    assert (len(changes), len(rows)) == (12, 11)
     assert first_broken_link(changes, rows) is None
 
 
-async def test_the_chain_follows_under_concurrent_writers(mesh: Mesh) -> None:
+async def test_the_chain_follows_under_concurrent_writers(mesh: PlannedMesh) -> None:
     async def work(number: int) -> None:
         shards = (await mesh.create(*(new(f"w{number}-{part}") for part in range(3)))).shards
         moved = await mesh.update(*(patch(shard, owner_node_id="node-b") for shard in shards))
@@ -46,7 +50,7 @@ async def test_the_chain_follows_under_concurrent_writers(mesh: Mesh) -> None:
     assert first_broken_link(await mesh.changes(), await mesh.history()) is None
 
 
-async def test_the_chain_of_a_large_change_follows(mesh: Mesh) -> None:
+async def test_the_chain_of_a_large_change_follows(mesh: PlannedMesh) -> None:
     await mesh.create(*(new(f"s{number:04}", capacity_hint=number / 7) for number in range(1_000)))
     assert first_broken_link(await mesh.changes(), await mesh.history()) is None
 
@@ -68,6 +72,16 @@ def other_configuration(changes: list[Change], _: Rows) -> None:
     assert configuration is not None
     current = {**configuration.current, "strategy": "rendezvous"}
     changes[5] = replace(changes[5], configuration=replace(configuration, current=current))
+
+
+def other_node(changes: list[Change], _: Rows) -> None:
+    configuration = changes[9].configuration
+    assert configuration is not None
+    changes[9] = replace(changes[9], configuration=replace(configuration, node_id="node-y"))
+
+
+def other_plan(position: int) -> Tampering:
+    return edited_change(position, rebalance=Rebalance("f" * 32, 3, 3))
 
 
 def edited_row(revision: int, edit: Callable[[ShardDiff], ShardDiff]) -> Tampering:
@@ -111,6 +125,19 @@ TAMPERINGS: Final[dict[str, tuple[int, Tampering]]] = {
     "no metadata": (5, edited_change(4, metadata=None)),
     "another time": (4, later),
     "another configuration": (6, other_configuration),
+    "another node": (10, other_node),
+    "another plan kept": (11, other_plan(10)),
+    "another plan applied": (12, other_plan(11)),
+    "no plan": (12, edited_change(11, rebalance=None)),
+    "another reason of a move": (
+        12,
+        edited_row(10, lambda row: replace(row, move_reason=MoveReason.PLACEMENT_CHANGED)),
+    ),
+    "no reason of a move": (12, edited_row(10, lambda row: replace(row, move_reason=None))),
+    "a reason where nothing was rebalanced": (
+        4,
+        edited_row(4, lambda row: replace(row, move_reason=MoveReason.OWNER_DOWN)),
+    ),
     "another owner after": (4, edited_row(4, lambda row: replace(row, current=other_owner(row.current)))),
     "another owner before": (4, edited_row(4, lambda row: replace(row, previous=other_owner(row.previous)))),
     "another owner of what was deleted": (
@@ -126,7 +153,7 @@ TAMPERINGS: Final[dict[str, tuple[int, Tampering]]] = {
 }
 
 
-async def test_an_edit_is_found_where_it_was_made(mesh: Mesh) -> None:
+async def test_an_edit_is_found_where_it_was_made(mesh: PlannedMesh) -> None:
     changes, rows = await tell(mesh)
     for name, (broken, tamper) in TAMPERINGS.items():
         edited = (changes.copy(), rows.copy())

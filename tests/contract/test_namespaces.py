@@ -9,7 +9,7 @@ from persistence.checksums import EMPTY_DIGEST
 from persistence.commands import ConfigureNamespace
 from persistence.outcomes import NamespaceConfigured
 from persistence.records import ChangeKind, ConfigurationChange, Namespace
-from strategies.catalogue import parameters_digest
+from strategies.registry import Registry
 from tests.support.mesh import (
     BILLING,
     CHANGE,
@@ -32,7 +32,7 @@ async def test_a_new_namespace_is_empty_at_version_one(mesh: Mesh) -> None:
         strategy="ring",
         strategy_parameters={"virtualNodes": 7},
         algorithm_version=1,
-        parameters_digest=parameters_digest("ring", {"virtualNodes": 7}),
+        parameters_digest=Registry().digest("ring", {"virtualNodes": 7}),
         version=1,
         digest=EMPTY_DIGEST,
         shard_count=0,
@@ -74,8 +74,8 @@ async def test_a_configuration_is_audited_with_what_was_before_and_after(mesh: M
     }
     changes = (await mesh.changes())[-2:]
     assert [change.configuration for change in changes] == [
-        ConfigurationChange(SEARCH, None, ring),
-        ConfigurationChange(SEARCH, ring, strict),
+        ConfigurationChange(SEARCH, None, None, ring),
+        ConfigurationChange(SEARCH, None, ring, strict),
     ]
 
 

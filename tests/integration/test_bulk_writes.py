@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from persistence.commands import UpdateShards
 from persistence.outcomes import VersionConflict
@@ -15,21 +10,8 @@ from persistence.ports import Store
 from persistence.postgres import open_store
 from persistence.records import ShardStatus
 from tests.support.mesh import CHANGE, Mesh, because, new, patch
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """Every statement this process sends through SQLAlchemy, BEGIN and COMMIT aside."""
-    sent: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
+from tests.support.planned_mesh import PlannedMesh
+from tests.support.statements import statements
 
 
 async def filled(store: Store, count: int) -> Mesh:
@@ -47,6 +29,25 @@ async def test_the_number_of_statements_does_not_depend_on_the_number_of_shards(
         with statements() as sent:
             await mesh.update(*(patch(shard, owner_node_id="node-b") for shard in shards))
         assert len(sent) == 3, sent  # lock the namespaces, lock the shards, write
+
+
+@pytest.mark.parametrize("count", [1, 10, 5_000])
+async def test_a_plan_takes_as_many_statements_whatever_it_moves(database_url: str, count: int) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await mesh.registered("node-a")
+        await mesh.filled(count, "gone")
+        with statements() as sent:
+            plan = (await mesh.plan()).plan
+        # Head, namespaces, nodes and shards in one snapshot; lock the plan that might be there, keep
+        # its document, write, keep the plan.
+        assert (plan.move_count, len(sent)) == (count, 8), sent
+        with statements() as sent:
+            await mesh.apply(plan)
+        # Lock and read the plan; lock the namespaces; lock and read the nodes; lock the shards; read the plan's change,
+        # write, note that it was applied.
+        assert len(sent) == 9, sent
 
 
 async def test_5000_shards_are_one_change_with_5000_rows_of_history(database_url: str) -> None:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from persistence.commands import UpdateShards
-from persistence.decisions import WriteSet, decide
+from persistence.decisions import decide
 from persistence.errors import EpochMismatch
 from persistence.feed import live_feed
 from persistence.feed.live import FeedLimits
@@ -20,6 +20,8 @@ from persistence.postgres import open_store
 from persistence.postgres.commit import write_change
 from persistence.postgres.listener import listening
 from persistence.postgres.unit_of_work import PostgresUnitOfWork
+from persistence.writes import WriteSet
+from strategies.registry import Registry
 from tests.support.mesh import CHANGE, Mesh, new, patch
 
 NEVER = 3_600.0
@@ -113,8 +115,8 @@ async def test_nothing_is_notified_when_a_unit_of_work_is_undone(database_url: s
         async with store.unit_of_work() as unit:
             # Written and notified inside the transaction, which then fails instead of committing.
             undone = UpdateShards([patch(after, owner_node_id="node-d")], CHANGE)
-            state = await unit.lock(undone.namespaces, undone.shard_keys, configure=False)
-            decision = decide(undone, state)
+            state = await unit.lock(undone.locks)
+            decision = decide(undone, state, Registry())
             assert isinstance(decision, WriteSet)
             assert isinstance(unit, PostgresUnitOfWork)
             await write_change(unit._session, decision)  # noqa: SLF001 - everything of a commit but the COMMIT

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from persistence.errors import EpochMismatch, SchemaOutOfDate
+from persistence.errors import (
+    EpochMismatch,
+    PlanCorrupt,
+    SchemaOutOfDate,
+    StoreError,
+    StoreUnavailable,
+    TransientConflict,
+)
 from persistence.feed import live_feed
+from persistence.planning.proposal import document_id
 from persistence.ports import DiffFilter
 from persistence.postgres import open_store
-from persistence.postgres.connecting import engine_on
+from persistence.postgres.connecting import SERVER_SETTINGS, engine_on
+from persistence.postgres.driver_errors import translated
 from persistence.postgres.models import Base
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
+from tests.support.planned_mesh import PlannedMesh
+from tests.support.statements import statements
 
 COLUMNS = """
     SELECT table_name, column_name, data_type, collation_name, is_nullable, column_default
@@ -55,6 +72,19 @@ async def run(url: str, statement: str, *arguments: object) -> list[asyncpg.Reco
         await connection.close()
 
 
+async def unguarded(url: str, statements: str) -> None:
+    """As somebody would who owns the tables of plans, and takes their triggers off."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "ALTER TABLE rebalance_plans DISABLE TRIGGER USER; "
+            "ALTER TABLE rebalance_plan_documents DISABLE TRIGGER USER"
+        )
+        await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
 async def test_the_migrations_make_exactly_what_the_models_say(database_url: str, empty_database_url: str) -> None:
     engine = engine_on(empty_database_url, poolclass=NullPool)
     async with engine.begin() as connection:
@@ -78,6 +108,98 @@ async def test_down_leaves_nothing_and_up_again_works(empty_database_url: str) -
 async def test_processes_that_migrate_at_once_wait_for_each_other(empty_database_url: str) -> None:
     await asyncio.gather(*(migrations.upgrade(empty_database_url) for _ in range(4)))
     assert await migrations.current(empty_database_url) == migrations.newest()
+
+
+SETTINGS = """
+    SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),
+        current_setting('idle_in_transaction_session_timeout')
+"""
+
+
+@pytest.mark.parametrize(("direction", "revision"), [("upgrade", "head"), ("downgrade", "0001")])
+async def test_a_migration_takes_as_long_as_it_takes_and_waits_for_no_reader(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, direction: str, revision: str
+) -> None:
+    await migrations.upgrade(empty_database_url)
+    timeouts: list[object] = []
+    migrate, connect = getattr(command, direction), asyncpg.connect
+
+    def connecting(*arguments: Any, **options: Any) -> Any:
+        timeouts.append(options["command_timeout"])
+        return connect(*arguments, **options)
+
+    def migrating(config: Config, to: str) -> None:
+        timeouts.extend(config.attributes["connection"].execute(text(SETTINGS)).one())
+        migrate(config, to)
+
+    monkeypatch.setattr(asyncpg, "connect", connecting)
+    monkeypatch.setattr(command, direction, migrating)
+    await getattr(migrations, direction)(empty_database_url, revision)
+    assert timeouts == [None, "0", "10s", "30s"]
+
+
+WAITS = """
+    SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND clock_timestamp() - waitstart > interval '20 ms')
+"""
+
+
+async def test_who_waits_for_another_migration_waits_as_long_as_it_takes(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than it waits for a table."""
+    monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", "1ms")
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        async with connection.transaction():
+            key = migrations._MIGRATION_LOCK  # noqa: SLF001 - we are another migration
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", key)
+            waiting = asyncio.create_task(migrations.upgrade(empty_database_url))
+            while not await connection.fetchval(WAITS):
+                assert not waiting.done()
+        await waiting
+    finally:
+        await connection.close()
+
+
+async def test_a_migration_that_meets_a_long_reader_says_what_to_do(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrations.upgrade(empty_database_url, "0001")
+    monkeypatch.setitem(SERVER_SETTINGS, "lock_timeout", "20ms")
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE shards IN ACCESS SHARE MODE")
+            with pytest.raises(TransientConflict, match="stop long-running readers"):
+                await migrations.upgrade(empty_database_url)
+    finally:
+        await connection.close()
+    assert await migrations.current(empty_database_url) == "0001"
+    await migrations.upgrade(empty_database_url)
+
+
+async def test_a_statement_that_was_cancelled_is_not_told_as_a_database_out_of_reach(database_url: str) -> None:
+    engine = engine_on(database_url, poolclass=NullPool)
+
+    async def give_up() -> None:
+        with translated():
+            async with engine.begin() as connection:
+                await connection.execute(text("SET LOCAL statement_timeout = 1"))
+                await connection.execute(text("SELECT pg_sleep(10)"))
+
+    with pytest.raises(StoreUnavailable, match=r"gave up a statement: .*due to statement timeout") as caught:
+        await give_up()
+    await engine.dispose()
+    assert "cannot be reached" not in str(caught.value)
+
+
+async def test_a_migration_reads_through_each_table_once(empty_database_url: str) -> None:
+    await migrations.upgrade(empty_database_url, "0001")
+    with statements() as sent:
+        await migrations.upgrade(empty_database_url)
+        await migrations.downgrade(empty_database_url, "0001")
+    altered = Counter(one.split()[2] for one in sent if one.lstrip().startswith("ALTER TABLE"))
+    assert altered == {"namespaces": 2, "shards": 2, "changes": 2, "shard_history": 2}
 
 
 async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: str, database_url: str) -> None:
@@ -138,6 +260,179 @@ async def test_the_database_keeps_each_rule_by_itself(
     with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
         await run(database_url, f"UPDATE shards SET {column} = {value}")  # noqa: S608 - literals above
     assert refused.value.constraint_name == constraint
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE rebalance_plan_documents SET document = '{}'",
+        "DELETE FROM rebalance_plan_documents",
+        "TRUNCATE rebalance_plan_documents CASCADE",
+        "UPDATE rebalance_plans SET move_count = 0",
+        "UPDATE rebalance_plans SET status = status",
+        "UPDATE rebalance_plans SET status = 'REJECTED'",
+        "UPDATE rebalance_plans SET status = 'APPLIED'",
+        "UPDATE rebalance_plans SET applied_change_id = 1",
+        "UPDATE rebalance_plans SET status = 'APPLIED', applied_change_id = 1, move_count = 0",
+        "UPDATE rebalance_plans SET id = id",
+        "UPDATE rebalance_plans SET change_id = change_id, namespaces = '{}', shard_count = 9, base_revision = 9",
+        "DELETE FROM rebalance_plans",
+        "TRUNCATE rebalance_plans",
+        "TRUNCATE changes CASCADE",
+    ],
+)
+async def test_a_plan_stays_as_it_was_reviewed(database_url: str, statement: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        plan = (await mesh.plan_to_rescue(2)).plan
+        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
+            await run(database_url, statement)
+        assert await store.plans.get(plan.id) == plan
+
+
+@pytest.mark.parametrize(
+    "values",
+    ["status = 'PROPOSED', applied_change_id = NULL", "applied_change_id = 1", "status = 'APPLIED'", "move_count = 0"],
+)
+async def test_a_plan_that_was_applied_stays_so(database_url: str, values: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        plan = (await mesh.apply((await mesh.plan_to_rescue(2)).plan)).plan
+        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
+            await run(database_url, f"UPDATE rebalance_plans SET {values}")  # noqa: S608 - literals above
+        assert await store.plans.get(plan.id) == plan
+
+
+@pytest.mark.parametrize(
+    ("forged", "problem"),
+    [
+        ("replace(document::text, 'node-a', 'node-b')::json", "its document is that of "),
+        ("'{}'", "its document is that of "),
+    ],
+)
+async def test_a_plan_that_was_edited_all_the_same_is_neither_shown_nor_applied(
+    database_url: str, forged: str, problem: str
+) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        plan = (await mesh.plan_to_rescue(2)).plan
+        before = await mesh.everything_kept()
+        await unguarded(database_url, f"UPDATE rebalance_plan_documents SET document = {forged}")  # noqa: S608 - same
+        with pytest.raises(PlanCorrupt, match=problem):
+            await mesh.ask_to_apply(plan)
+        with pytest.raises(PlanCorrupt, match=plan.id):
+            await store.plans.proposal(plan.id)
+        assert await mesh.everything_kept() == before
+
+
+async def test_a_plan_of_a_later_version_is_not_applied_by_this_one(database_url: str) -> None:
+    document = '{"format":"omnirelay.plan.v2"}'
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        plan = (await mesh.plan_to_rescue(2)).plan
+        await unguarded(
+            database_url,
+            f"INSERT INTO rebalance_plan_documents VALUES ('{document_id(document)}', '{document}');"  # noqa: S608 - same
+            f"UPDATE rebalance_plans SET id = '{document_id(document)}'",
+        )
+        with pytest.raises(PlanCorrupt, match=r"its format is 'omnirelay.plan.v2', and not omnirelay.plan.v1"):
+            await mesh.ask_to_apply(replace(plan, id=document_id(document)))
+
+
+async def test_a_plans_document_is_written_before_the_stream_head_is_taken(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await mesh.registered("node-a")
+        await mesh.filled(2, "gone")
+        with statements() as sent:
+            await mesh.plan()
+    (document,) = (place for place, one in enumerate(sent) if "INSERT INTO rebalance_plan_documents" in one)
+    (head,) = (place for place, one in enumerate(sent) if "INSERT INTO changes" in one)
+    (row,) = (place for place, one in enumerate(sent) if "INSERT INTO rebalance_plans" in one)
+    assert document < head < row == len(sent) - 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        ("UPDATE nodes SET node_id = 'white space'", "ck_nodes_node_id_format"),
+        ("UPDATE nodes SET region = 'eu/1'", "ck_nodes_region_format"),
+        ("UPDATE nodes SET zone = ''", "ck_nodes_zone_format"),
+        ("UPDATE nodes SET labels = '[]'", "ck_nodes_labels_object"),
+        ("UPDATE nodes SET weight = 0", "ck_nodes_weight_range"),
+        ("UPDATE nodes SET weight = 1048577", "ck_nodes_weight_range"),
+        ("UPDATE nodes SET status = 'active'", "ck_nodes_status_known"),
+        ("UPDATE nodes SET change_ticket = ''", "ck_nodes_change_ticket_length"),
+        ("UPDATE nodes SET version = 0", "ck_nodes_version_positive"),
+        (
+            "UPDATE rebalance_plans SET status = 'REJECTED', applied_change_id = NULL",
+            "ck_rebalance_plans_status_known",
+        ),
+        ("UPDATE rebalance_plans SET status = 'APPLIED'", "ck_rebalance_plans_applied_presence"),
+        ("UPDATE rebalance_plans SET applied_change_id = 1", "ck_rebalance_plans_applied_presence"),
+        ("UPDATE rebalance_plans SET move_count = 3", "ck_rebalance_plans_move_count_range"),
+        ("UPDATE rebalance_plan_documents SET id = 'x'", "ck_rebalance_plan_documents_id_format"),
+        (
+            "UPDATE rebalance_plans SET id = repeat('0', 32)",
+            "fk_rebalance_plans_id_rebalance_plan_documents",
+        ),
+        (
+            "UPDATE rebalance_plans SET status = 'APPLIED', applied_change_id = 99",
+            "fk_rebalance_plans_applied_change_id_changes",
+        ),
+    ],
+)
+async def test_the_database_keeps_the_rules_of_nodes_and_plans_by_itself(
+    database_url: str, statement: str, constraint: str
+) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await mesh.plan_to_rescue(2)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+        await unguarded(database_url, statement)
+    assert refused.value.constraint_name == constraint
+
+
+async def test_the_way_back_is_barred_by_what_only_this_version_can_tell(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await mesh.create(new("a"))
+    await migrations.downgrade(database_url, "0001")
+    await migrations.upgrade(database_url)
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.apply((await mesh.plan_to_rescue(2)).plan)
+    with pytest.raises(StoreError, match="ck_changes_kind_known"):
+        await migrations.downgrade(database_url, "0001")
+    await migrations.require_current(database_url)
+
+
+async def test_the_newest_change_of_a_node_is_found_by_an_index(database_url: str) -> None:
+    """The expression in the statement must be the one that is indexed, to the letter."""
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.registered("node-a", "node-b")
+        with statements() as sent:
+            async with store.unit_of_work() as unit:
+                assert await unit.last_node_change("node-a") is not None
+    (statement,) = sent
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("SET enable_seqscan = off")
+        await connection.execute(f"PREPARE newest AS {statement}")
+        # A generic plan, which knows no more of the parameters than that they are there.
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        plan = await connection.fetch("EXPLAIN EXECUTE newest ('node-a', 1)")
+    finally:
+        await connection.close()
+    assert any("ix_changes_node" in row[0] for row in plan), plan
 
 
 def test_a_copy_of_the_database_is_another_stream(databases: Databases, template_database: str) -> None:

@@ -15,7 +15,7 @@ from graph import cursors
 from graph.cursors import DiffScope
 from persistence.errors import BadCursor
 from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
-from persistence.records import ShardKey, StreamPosition
+from persistence.records import MoveReason, ShardKey, StreamPosition
 
 identifiers = st.from_regex(IDENTIFIER_PATTERN, fullmatch=True).filter(str.isascii)
 counters = st.integers(0, MAX_COUNTER)
@@ -29,6 +29,9 @@ READERS: list[Callable[[str, str], Any]] = [
     cursors.read_diff_cursor,
     cursors.read_change_cursor,
     cursors.read_namespace_cursor,
+    cursors.read_node_cursor,
+    cursors.read_plan_cursor,
+    cursors.read_move_cursor,
 ]
 
 
@@ -45,6 +48,13 @@ def test_a_place_in_a_list_reads_back(key: ShardKey, scope: DiffScope, counter: 
     assert cursors.read_history_cursor(cursors.history_cursor(counter), "after") == counter
     assert cursors.read_change_cursor(cursors.change_cursor(counter), "after") == counter
     assert cursors.read_namespace_cursor(cursors.namespace_cursor(key.namespace), "after") == key.namespace
+    assert cursors.read_node_cursor(cursors.node_cursor(key.shard_id), "after") == key.shard_id
+    assert cursors.read_plan_cursor(cursors.plan_cursor(counter), "after") == counter
+
+
+@given(st.sampled_from(MoveReason), keys)
+def test_a_place_among_moves_reads_back(reason: MoveReason, key: ShardKey) -> None:
+    assert cursors.read_move_cursor(cursors.move_cursor(reason, key), "after") == (reason, key)
 
 
 @given(st.text() | st.text(string.ascii_letters + string.digits + "-_="), st.sampled_from(READERS))

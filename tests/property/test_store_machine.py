@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,14 +32,34 @@ from persistence.commands import (
     ShardPatch,
     UpdateShards,
 )
+from persistence.errors import InvalidArgument
 from persistence.memory import memory_store
-from persistence.outcomes import NamespaceConfigured, NotFound, ShardsChanged, VersionConflict
+from persistence.node_commands import RegisterNode, UpdateNode
+from persistence.outcomes import (
+    NamespaceConfigured,
+    NodeChanged,
+    NodeInUse,
+    NotFound,
+    PlanApplied,
+    PlanClosed,
+    PlanProposed,
+    ShardsChanged,
+    StaleNamespace,
+    StaleNode,
+    StalePlan,
+    VersionConflict,
+)
+from persistence.planning.planner import PlacementImpossible
+from persistence.planning.proposal import Proposal
 from persistence.ports import Store
 from persistence.postgres import open_store
-from persistence.records import AsOf, Shard, ShardDiff, ShardKey, ShardStatus
+from persistence.queries import NodeFilter
+from persistence.rebalancing import PlanRequest
+from persistence.records import AsOf, NodeStatus, RebalancePlan, Shard, ShardDiff, ShardKey, ShardStatus
 from tests.support.databases import Databases
-from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh
+from tests.support.mesh import BILLING, CHANGE, SEARCH
 from tests.support.model import digest_of, first_broken_link, replay
+from tests.support.planned_mesh import PlannedMesh
 
 T = TypeVar("T")
 # A shard, the owner it may get, and how far off the caller is about its version.
@@ -48,9 +69,12 @@ NAMESPACES: Final = (BILLING, SEARCH)
 STRATEGIES: Final = ("ring", "rendezvous", "locality")
 KEYS: Final = tuple(ShardKey(namespace, f"s{number}") for namespace in NAMESPACES for number in range(4))
 ELSEWHERE: Final = ShardKey("nowhere", "s0")
-OWNERS: Final = st.sampled_from(["node-a", "node-b", "node-c"])
+NODES: Final = ("node-a", "node-b", "node-c")
+OWNERS: Final = st.sampled_from(NODES)
 # Most callers know what is there. The others take any shard, and are often wrong about its version.
 INFORMED: Final = st.sampled_from([True, True, True, True, False])
+LIMITS: Final = st.sampled_from([10_000, 10_000, 1])
+STATUSES: Final = st.sampled_from([*NodeStatus, NodeStatus.ACTIVE, NodeStatus.ACTIVE, NodeStatus.DRAINING])
 MISTAKES: Final = st.sampled_from([0, 0, 1, -1])
 PATCHES: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
     {},
@@ -74,6 +98,24 @@ class Life:
     alive: bool = True
 
 
+@dataclass
+class Registered:
+    """What is known of a node that is there or was there."""
+
+    version: int
+    status: NodeStatus
+
+
+@dataclass
+class Planned:
+    """A plan, and the configurations it was made of."""
+
+    plan: RebalancePlan
+    proposal: Proposal
+    configured: dict[str, int]
+    applied: bool = False
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Commands with fresh and stale expectations; after each, everything the store promises is checked."""
 
@@ -82,10 +124,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.strategies: dict[str, str] = {}
         self.configured: dict[str, int] = {}
         self.lives: dict[ShardKey, Life] = {}
+        self.nodes: dict[str, Registered] = {}
+        self.plans: dict[str, Planned] = {}
         self.compared = 0
         with ExitStack() as opened:
             self.runner = opened.enter_context(asyncio.Runner())
-            self.mesh = Mesh(self.open(opened))
+            self.mesh = PlannedMesh(self.open(opened))
             self.resources = opened.pop_all()
 
     def open(self, resources: ExitStack) -> Store:
@@ -104,6 +148,8 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self, strategies: list[str]) -> None:
         for name, strategy in zip(NAMESPACES, strategies, strict=True):
             self.configure(name, strategy, 0)
+        for node_id in NODES[:2]:
+            self.register(node_id, 1)
 
     @rule(
         name=st.sampled_from(NAMESPACES),
@@ -118,9 +164,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.configured[name] = expected + 1
             self.strategies[name] = strategy
         else:
-            assert isinstance(outcome, VersionConflict)
-            assert outcome.stale_namespace is not None
-            assert outcome.stale_namespace.actual == self.configured.get(name, 0)
+            assert isinstance(outcome, StaleNamespace)
+            assert outcome.actual == self.configured.get(name, 0)
 
     @rule(data=st.data())
     def create(self, data: st.DataObject) -> None:
@@ -164,6 +209,97 @@ class StoreMachine(RuleBasedStateMachine):
             self.lives[key].version += 1
             self.lives[key].alive = False
 
+    @rule(node_id=OWNERS, weight=st.integers(1, 3))
+    def register(self, node_id: str, weight: int) -> None:
+        outcome = self.wait(self.mesh.execute(RegisterNode(node_id, CHANGE, weight=weight)))
+        known = self.nodes.get(node_id, Registered(0, NodeStatus.REMOVED))
+        if known.status is NodeStatus.REMOVED:
+            assert isinstance(outcome, NodeChanged)
+            self.nodes[node_id] = Registered(known.version + 1, NodeStatus.ACTIVE)
+        else:
+            assert isinstance(outcome, StaleNode)
+            assert (outcome.expected, outcome.actual) == (0, known.version)
+
+    @precondition(lambda self: self.nodes)
+    @rule(data=st.data(), status=STATUSES, mistake=st.sampled_from([0, 0, 0, 1]))
+    def mark(self, data: st.DataObject, status: NodeStatus, mistake: int) -> None:
+        node_id = data.draw(st.sampled_from(sorted(self.nodes)))
+        known = self.nodes[node_id]
+        command = UpdateNode(node_id, known.version + mistake, CHANGE, status=status)
+        outcome = self.wait(self.mesh.execute(command))
+        if known.status is NodeStatus.REMOVED:
+            assert outcome == NotFound(nodes=(node_id,))
+        elif mistake:
+            assert isinstance(outcome, StaleNode)
+        elif status is NodeStatus.REMOVED and self.owned(node_id):
+            assert isinstance(outcome, NodeInUse)
+            assert outcome.node.shard_count == self.owned(node_id)
+        else:
+            assert isinstance(outcome, NodeChanged)
+            self.nodes[node_id] = Registered(known.version + 1, status)
+
+    @precondition(lambda self: any(map(self.alive, KEYS)))
+    @rule(names=st.none() | st.lists(st.sampled_from(NAMESPACES), min_size=1), max_moves=LIMITS, applies=st.booleans())
+    def plan(self, names: list[str] | None, max_moves: int, *, applies: bool) -> None:
+        try:
+            outcome = self.wait(self.mesh.rebalancer.plan(PlanRequest(names, max_moves), CHANGE))
+        except PlacementImpossible:
+            assert all(node.status is not NodeStatus.ACTIVE for node in self.nodes.values())
+            return
+        if names is not None and not set(names) <= self.configured.keys():
+            assert isinstance(outcome, NotFound)
+            return
+        assert isinstance(outcome, PlanProposed)
+        plan = outcome.plan
+        assert outcome.replayed == (plan.id in self.plans)
+        if not outcome.replayed:
+            versions = {name: self.configured[name] for name in plan.namespaces}
+            self.plans[plan.id] = Planned(plan, self.wait(self.mesh.proposal(plan)), versions)
+        if applies:
+            self.apply_this(self.plans[plan.id])
+
+    @precondition(lambda self: self.plans)
+    @rule(data=st.data())
+    def apply(self, data: st.DataObject) -> None:
+        informed = data.draw(INFORMED)
+        plans = list(self.plans.values())
+        sensible = [planned for planned in plans if not planned.applied]
+        self.apply_this(data.draw(st.sampled_from(sensible if sensible and informed else plans)))
+
+    def apply_this(self, planned: Planned) -> None:
+        moves = planned.proposal.moves
+        shards = [
+            move.key for move in moves if not self.alive(move.key) or self.lives[move.key].version != move.version
+        ]
+        namespaces = [name for name, version in planned.configured.items() if self.configured[name] != version]
+        # A node that is not ACTIVE any more has another version too.
+        nodes = [node.node_id for node in planned.proposal.nodes if self.nodes[node.node_id].version != node.version]
+        if not moves:
+            with pytest.raises(InvalidArgument, match="planId: has no moves"):
+                self.wait(self.mesh.ask_to_apply(planned.plan))
+            return
+        outcome = self.wait(self.mesh.ask_to_apply(planned.plan))
+        if planned.applied:
+            assert isinstance(outcome, PlanClosed)
+        elif shards or namespaces or nodes:
+            assert isinstance(outcome, StalePlan)
+            assert [stale.key for stale in outcome.shards] == shards
+            assert all(stale.last_change is not None for stale in outcome.shards)
+            assert (list(outcome.namespaces), list(outcome.node_ids)) == (namespaces, nodes)
+        else:
+            assert isinstance(outcome, PlanApplied)
+            planned.applied = True
+            planned.plan = outcome.plan
+            for move in moves:
+                life = self.lives[move.key]
+                life.version += 1
+                life.owner_epoch += 1
+                life.owner = move.to_node_id
+                life.strategy = self.strategies[move.namespace]
+
+    def owned(self, node_id: str) -> int:
+        return sum(life.alive and life.owner == node_id for life in self.lives.values())
+
     def several(self, data: st.DataObject, sensible: Sequence[ShardKey]) -> list[Choice]:
         informed = bool(sensible) and data.draw(INFORMED)
         keys = sensible if informed else (*KEYS, ELSEWHERE)
@@ -188,7 +324,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Whether it was, which must be as foretold."""
         head = self.wait(self.mesh.store.stream.head())
         outcome = self.wait(self.mesh.execute(command))
-        missing = tuple(name for name in command.namespaces if name not in self.configured)
+        missing = tuple(name for name in command.locks.namespaces if name not in self.configured)
         if missing:
             assert outcome == NotFound(namespaces=missing)
         elif stale and not any(key in self.lives for key, _, _ in stale):
@@ -198,7 +334,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert [(one.key, one.expected, one.actual) for one in outcome.stale] == stale
         else:
             assert isinstance(outcome, ShardsChanged)
-            assert [shard.key for shard in outcome.shards] == command.shard_keys
+            assert [shard.key for shard in outcome.shards] == command.locks.shards
             assert outcome.position.revision == head.revision + len(outcome.shards)
             return True
         assert self.wait(self.mesh.store.stream.head()) == head
@@ -225,6 +361,11 @@ class StoreMachine(RuleBasedStateMachine):
             shards = [shard for shard in table.values() if shard.namespace == name]
             assert (namespace.version, namespace.strategy) == (version, self.strategies[name])
             assert (namespace.digest, namespace.shard_count) == (digest_of(shards), len(shards))
+        nodes = await mesh.nodes(NodeFilter(statuses=tuple(NodeStatus)))
+        assert {node.node_id: (node.version, node.status, node.shard_count) for node in nodes} == {
+            node_id: (known.version, known.status, self.owned(node_id)) for node_id, known in self.nodes.items()
+        }
+        assert {plan.id: plan for plan in await mesh.plans()} == {id_: one.plan for id_, one in self.plans.items()}
         times = [change.committed_at for change in changes]
         assert times == sorted(times)
         assert first_broken_link(changes, history) is None
@@ -284,7 +425,7 @@ def ticking() -> Callable[[], datetime]:
 
 
 def test_a_store_in_memory_keeps_every_promise_after_every_step() -> None:
-    run_state_machine_as_test(MemoryStoreMachine, settings=settings(max_examples=60, stateful_step_count=25))
+    run_state_machine_as_test(MemoryStoreMachine, settings=settings(max_examples=60, stateful_step_count=30))
 
 
 def test_a_store_on_postgresql_leads_the_same_lives(databases: Databases, template_database: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import httpx2
@@ -14,7 +15,9 @@ from starlette.applications import Starlette
 
 from graph.context import Feed
 from persistence.ports import Store
+from persistence.rebalancing import Rebalancer
 from persistence.write import Writer
+from strategies.registry import Registry
 
 ON_EVERY_STORE = pytest.mark.parametrize("backend_url", ["memory", "postgres"], indirect=True)
 GRAPHQL_RESPONSE = "application/graphql-response+json"
@@ -29,6 +32,11 @@ class TestServices:
     store: Store
     writer: Writer
     feed: Feed
+    strategies: Registry = field(default_factory=Registry)
+
+    @cached_property
+    def rebalancer(self) -> Rebalancer:
+        return Rebalancer(self.store.placement, self.writer, self.strategies)
 
 
 class Api:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import xor
 
 from persistence import audit
 from persistence.checksums import digest_term, format_digest
-from persistence.decisions import configuration_json
 from persistence.fields import canonical_json
 from persistence.images import image_of
 from persistence.records import Change, Shard, ShardDiff, ShardKey
+from persistence.writes import details_json
 
 
 def replay(history: Iterable[ShardDiff], table: Mapping[ShardKey, Shard] | None = None) -> dict[ShardKey, Shard]:
@@ -35,8 +36,11 @@ def digest_of(shards: Iterable[Shard]) -> str:
 def first_broken_link(changes: Sequence[Change], history: Sequence[ShardDiff]) -> int | None:
     """Id of the first change whose hash does not follow from the rows and the hash before; none if all do."""
     link, head = audit.GENESIS, 0
+    rows_of = defaultdict(list)
+    for row in history:
+        rows_of[row.change.id].append(row)
     for number, change in enumerate(changes, 1):
-        rows = [row for row in history if row.change.id == change.id]
+        rows = rows_of[change.id]
         head += len(rows)
         link = audit.chain_hash(link, number, head, len(rows), change.committed_at, _content(change, rows))
         if link.hex() != change.hash:
@@ -51,7 +55,7 @@ def _content(change: Change, rows: Iterable[ShardDiff]) -> bytes:
         change.reason,
         change.change_ticket,
         None if change.metadata is None else canonical_json(change.metadata),
-        None if change.configuration is None else configuration_json(change.configuration),
+        details_json(change.configuration, change.rebalance),
         [_row(row) for row in rows],
     )
 
@@ -65,4 +69,5 @@ def _row(row: ShardDiff) -> bytes:
         before.updated_at if before else None,
         before.created_at if before else None,
         image_of(after) if after else None,
+        row.move_reason,
     )

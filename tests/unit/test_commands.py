@@ -21,7 +21,9 @@ from persistence.commands import (
 )
 from persistence.errors import InvalidArgument
 from persistence.fields import MAX_COUNTER, MAX_SHARDS_PER_CHANGE
+from persistence.locks import Locks
 from persistence.records import ChangeKind, ShardKey, ShardStatus
+from strategies.registry import Registry
 
 CHANGE = ChangeRequest("ops", "because")
 
@@ -29,7 +31,7 @@ CHANGE = ChangeRequest("ops", "because")
 def problems(command: Command) -> dict[str, str]:
     """Path to message; empty for a command without fault."""
     try:
-        validate(command)
+        validate(command, Registry())
     except InvalidArgument as error:
         return {one.field: one.message for one in error.errors}
     return {}
@@ -173,14 +175,13 @@ def test_a_command_names_its_shards_and_namespaces() -> None:
     shards = [NewShard("search", "s1", "a"), NewShard("billing", "s2", "a"), NewShard("search", "s0", "a")]
     command = CreateShards(shards, CHANGE)
     assert command.kind is ChangeKind.CREATE_SHARDS
-    assert command.shard_keys == [ShardKey("search", "s1"), ShardKey("billing", "s2"), ShardKey("search", "s0")]
-    assert command.namespaces == ["billing", "search"]
-    configure = ConfigureNamespace("billing", "ring", {}, 0, CHANGE)
-    assert (configure.kind, configure.shard_keys, configure.namespaces) == (
-        ChangeKind.CONFIGURE_NAMESPACE,
-        (),
-        ("billing",),
+    assert command.locks == Locks(
+        namespaces=["billing", "search"],
+        shards=[ShardKey("search", "s1"), ShardKey("billing", "s2"), ShardKey("search", "s0")],
     )
+    configure = ConfigureNamespace("billing", "ring", {}, 0, CHANGE)
+    assert configure.kind is ChangeKind.CONFIGURE_NAMESPACE
+    assert configure.locks == Locks(namespaces=("billing",), configure=True)
 
 
 def test_equal_requests_have_equal_digests() -> None:

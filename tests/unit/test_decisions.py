@@ -23,18 +23,9 @@ from persistence.commands import (
     UpdateShards,
     request_digest,
 )
-from persistence.decisions import (
-    LockedState,
-    NamespaceDelta,
-    Refusal,
-    ShardWrite,
-    Stale,
-    WriteSet,
-    changed_fields,
-    configuration_json,
-    decide,
-)
+from persistence.decisions import changed_fields, decide
 from persistence.images import image_of
+from persistence.outcomes import NotFound, StaleNamespace, StaleShard, VersionConflict
 from persistence.records import (
     ConfigurationChange,
     DiffKind,
@@ -46,11 +37,13 @@ from persistence.records import (
     ShardStatus,
     Tombstone,
 )
-from strategies.catalogue import parameters_digest
+from persistence.writes import LockedState, NamespaceDelta, ShardWrite, WriteSet, details_json
+from strategies.registry import Registry
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHANGE = ChangeRequest("ops", "because", "CHG-9")
 KEY = ShardKey("billing", "s1")
+STRATEGIES = Registry()
 
 
 def shard(shard_id: str = "s1", *, version: int = 3, owner_epoch: int = 2, **content: Any) -> Shard:
@@ -94,7 +87,7 @@ def state(*shards: Shard, strategy: str = "rendezvous", **tombstones: Tombstone)
 
 
 def written(command: Command, there: LockedState) -> WriteSet:
-    decision = decide(command, there)
+    decision = decide(command, there, STRATEGIES)
     assert isinstance(decision, WriteSet), decision
     return decision
 
@@ -106,6 +99,10 @@ def the_write(command: Command, there: LockedState) -> ShardWrite:
 
 def update(before: Shard, **fields: Any) -> UpdateShards:
     return UpdateShards([ShardPatch(before.namespace, before.shard_id, before.version, **fields)], CHANGE)
+
+
+def absent(shard_id: str, expected: int) -> StaleShard:
+    return StaleShard(ShardKey("billing", shard_id), expected, 0, None, None)
 
 
 def test_a_creation_begins_both_counters() -> None:
@@ -189,21 +186,21 @@ def test_a_whole_number_given_as_capacity_is_written_as_a_float() -> None:
     assert '"capacityHint":2.0' in (write.current_image or "")
 
 
-STALE: list[tuple[str, Command, Stale]] = [
-    ("too old", update(shard(version=2), leader_id=None), Stale(KEY, 2, shard())),
-    ("too new", update(shard(version=4), leader_id=None), Stale(KEY, 4, shard())),
-    ("none", update(shard(version=0), leader_id=None), Stale(KEY, 0, shard())),
-    ("deletion", DeleteShards([ShardExpectation(*KEY, 2)], CHANGE), Stale(KEY, 2, shard())),
-    ("creation", CreateShards([NewShard(*KEY, "node-a")], CHANGE), Stale(KEY, 0, shard())),
-    ("absent", update(shard("s2", version=1), leader_id=None), Stale(ShardKey("billing", "s2"), 1, None)),
-    ("absent at zero", update(shard("s2", version=0), leader_id=None), Stale(ShardKey("billing", "s2"), 0, None)),
-    ("gone", DeleteShards([ShardExpectation("billing", "s3", 5)], CHANGE), Stale(ShardKey("billing", "s3"), 5, None)),
+STALE: list[tuple[str, Command, StaleShard]] = [
+    ("too old", update(shard(version=2), leader_id=None), StaleShard(KEY, 2, 3, shard(), None)),
+    ("too new", update(shard(version=4), leader_id=None), StaleShard(KEY, 4, 3, shard(), None)),
+    ("none", update(shard(version=0), leader_id=None), StaleShard(KEY, 0, 3, shard(), None)),
+    ("deletion", DeleteShards([ShardExpectation(*KEY, 2)], CHANGE), StaleShard(KEY, 2, 3, shard(), None)),
+    ("creation", CreateShards([NewShard(*KEY, "node-a")], CHANGE), StaleShard(KEY, 0, 3, shard(), None)),
+    ("absent", update(shard("s2", version=1), leader_id=None), absent("s2", 1)),
+    ("absent at zero", update(shard("s2", version=0), leader_id=None), absent("s2", 0)),
+    ("gone", DeleteShards([ShardExpectation("billing", "s3", 5)], CHANGE), absent("s3", 5)),
 ]
 
 
 @pytest.mark.parametrize(("command", "stale"), [case[1:] for case in STALE], ids=[case[0] for case in STALE])
-def test_a_stale_expectation_is_refused(command: Command, stale: Stale) -> None:
-    assert decide(command, state(shard(), s3=Tombstone(5, 1))) == Refusal(stale_shards=(stale,))
+def test_a_stale_expectation_is_refused(command: Command, stale: StaleShard) -> None:
+    assert decide(command, state(shard(), s3=Tombstone(5, 1)), STRATEGIES) == VersionConflict((stale,))
 
 
 def test_every_stale_expectation_is_listed_in_the_order_asked_for() -> None:
@@ -211,14 +208,16 @@ def test_every_stale_expectation_is_listed_in_the_order_asked_for() -> None:
     patches = [
         ShardPatch("billing", f"s{number}", version, leader_id=None) for number, version in ((3, 1), (1, 3), (0, 9))
     ]
-    refusal = decide(UpdateShards(patches, CHANGE), state(*there))
-    assert refusal == Refusal(stale_shards=(Stale(there[3].key, 1, there[3]), Stale(there[0].key, 9, there[0])))
+    refusal = decide(UpdateShards(patches, CHANGE), state(*there), STRATEGIES)
+    assert refusal == VersionConflict(
+        (StaleShard(there[3].key, 1, 3, there[3], None), StaleShard(there[0].key, 9, 3, there[0], None))
+    )
 
 
 def test_unknown_namespaces_come_before_stale_shards() -> None:
     shards = [NewShard("zebra", "s1", "a"), NewShard(*KEY, "a"), NewShard("antelope", "s1", "a")]
-    refusal = decide(CreateShards(shards, CHANGE), state(shard()))
-    assert refusal == Refusal(missing_namespaces=("antelope", "zebra"))
+    refusal = decide(CreateShards(shards, CHANGE), state(shard()), STRATEGIES)
+    assert refusal == NotFound(namespaces=("antelope", "zebra"))
 
 
 def test_the_deltas_move_each_namespaces_digest_and_count() -> None:
@@ -250,6 +249,7 @@ def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
     assert (write_set.namespaces, write_set.shards, write_set.deltas) == (("billing",), (), ())
     assert write.configuration == ConfigurationChange(
         "billing",
+        None,
         {
             "strategy": "rendezvous",
             "strategyParameters": {},
@@ -261,7 +261,7 @@ def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
             "strategy": "locality",
             "strategyParameters": {"mode": "strict"},
             "algorithmVersion": 1,
-            "parametersDigest": parameters_digest("locality", {"mode": "strict"}),
+            "parametersDigest": STRATEGIES.digest("locality", {"mode": "strict"}),
             "version": 5,
         },
     )
@@ -272,7 +272,7 @@ def test_a_stale_configuration_is_refused(expected: int, there: int | None) -> N
     current = None if there is None else namespace(version=there)
     known = LockedState({} if current is None else {"billing": current}, {}, {})
     command = ConfigureNamespace("billing", "ring", {}, expected, CHANGE)
-    assert decide(command, known) == Refusal(stale_namespace=("billing", expected, current))
+    assert decide(command, known, STRATEGIES) == StaleNamespace("billing", expected, there or 0, current, None)
 
 
 def test_a_request_is_digested_when_it_carries_a_key() -> None:
@@ -294,7 +294,7 @@ def test_the_audit_digest_covers_request_configuration_and_rows_in_order() -> No
     )
     configured = written(ConfigureNamespace("search", "ring", {}, 0, change), state())
     assert configured.namespace is not None
-    configuration = configuration_json(configured.namespace.configuration)
+    configuration = details_json(configured.namespace.configuration, None)
     assert configured.content_digest == content_digest(
         "CONFIGURE_NAMESPACE", "ops", "because", "CHG-9", '{"a":"ä","b":1}', configuration, []
     )

@@ -9,6 +9,7 @@ from graph import limits, websocket
 from graph.codes import Code
 from graph.metrics import Metrics
 from persistence import errors, fields, paging, queries
+from persistence.planning import planner, what_if
 
 PAGE = (Path(__file__).parents[2] / "docs" / "graphql-api.md").read_text()
 FROM_THE_STORE = (
@@ -18,6 +19,7 @@ FROM_THE_STORE = (
     errors.Compacted,
     errors.EpochMismatch,
     errors.StaleRead,
+    errors.PlanCorrupt,
     errors.TransientConflict,
     errors.StoreUnavailable,
 )
@@ -42,6 +44,8 @@ def test_the_bounds_are_those_of_the_code() -> None:
         f"and {limits.MAX_FIELDS:,} fields",
         f"At most {websocket.MAX_OPERATIONS} operations at a time",
         f"| Shards in one mutation | {fields.MAX_SHARDS_PER_CHANGE:,} |",
+        f"| Moves in one plan | {planner.MAX_MOVES:,} |",
+        f"| Nodes in one simulation | {what_if.MAX_SUPPOSED:,} supposed ones |",
         f"| Page | {paging.MAX_PAGE} items, {paging.DEFAULT_PAGE} by default |",
         f"| Values in one list of a filter | {queries.MAX_FILTER_VALUES:,} |",
     ):

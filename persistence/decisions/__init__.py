@@ -1,0 +1,6 @@
+"""The rules of writing, without any I/O: from a command and the locked state to what is written, or why not."""
+
+from persistence.decisions.deciding import Decision, decide
+from persistence.decisions.shards import changed_fields
+
+__all__ = ["Decision", "changed_fields", "decide"]

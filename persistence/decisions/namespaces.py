@@ -1,0 +1,28 @@
+"""Creating and reconfiguring a namespace."""
+
+from __future__ import annotations
+
+from persistence.commands import ConfigureNamespace
+from persistence.decisions.write_sets import write_set
+from persistence.outcomes import StaleNamespace
+from persistence.writes import LockedState, NamespaceWrite, WriteSet
+from strategies.registry import Registry
+
+
+def configure_namespace(
+    command: ConfigureNamespace, state: LockedState, strategies: Registry
+) -> WriteSet | StaleNamespace:
+    current = state.namespaces.get(command.name)
+    actual = current.version if current else 0
+    if command.expected_version != actual:
+        return StaleNamespace(command.name, command.expected_version, actual, current, None)
+    write = NamespaceWrite(
+        command.name,
+        command.strategy,
+        dict(command.strategy_parameters),
+        strategies[command.strategy].algorithm_version,
+        strategies.digest(command.strategy, command.strategy_parameters),
+        command.expected_version + 1,
+        current,
+    )
+    return write_set(command, (command.name,), namespace=write)

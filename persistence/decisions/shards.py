@@ -1,0 +1,153 @@
+"""Creating, changing, moving and deleting shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any, Final, TypeAlias
+
+from persistence.checksums import shard_checksum
+from persistence.commands import UNSET, CreateShards, DeleteShards, NewShard, ShardPatch, UpdateShards
+from persistence.decisions.write_sets import write_set
+from persistence.images import image_of, write_image
+from persistence.outcomes import NotFound, StaleShard, VersionConflict
+from persistence.records import DiffKind, MoveReason, Shard, ShardContent, ShardKey, Tombstone
+from persistence.writes import LockedState, ShardWrite, WriteSet
+
+ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
+
+
+def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFound | VersionConflict:
+    namespaces = command.locks.namespaces
+    missing = tuple(name for name in namespaces if name not in state.namespaces)
+    if missing:
+        return NotFound(namespaces=missing)
+    stale = tuple(_stale(command, state))
+    if stale:
+        return VersionConflict(stale)
+    return write_set(command, namespaces, shards=tuple(_writes(command, state)))
+
+
+def _stale(command: ShardCommand, state: LockedState) -> Iterator[StaleShard]:
+    for shard in command.shards:
+        expected = 0 if isinstance(shard, NewShard) else shard.expected_version
+        current = state.shards.get(shard.key)
+        # Version 0 stands for "not there", so an update that expects 0 is stale whatever it meets.
+        absent_as_expected = isinstance(shard, NewShard) and current is None
+        if not absent_as_expected and (current is None or current.version != expected):
+            yield StaleShard(shard.key, expected, current.version if current else 0, current, None)
+
+
+def _writes(command: ShardCommand, state: LockedState) -> Iterator[ShardWrite]:
+    ticket = command.change.change_ticket
+    for shard in command.shards:
+        if isinstance(shard, NewShard):
+            yield _creation(shard, state, ticket)
+        elif isinstance(shard, ShardPatch):
+            yield _update(shard, state, ticket)
+        else:
+            yield _deletion(state.shards[shard.key])
+
+
+def _creation(shard: NewShard, state: LockedState, ticket: str | None) -> ShardWrite:
+    strategy = state.namespaces[shard.namespace].strategy
+    content = ShardContent(
+        strategy,
+        shard.owner_node_id,
+        shard.leader_id,
+        shard.capacity_hint + 0.0,
+        shard.locality_hint,
+        shard.status,
+        None,
+        ticket,
+    )
+    last = state.tombstones.get(shard.key, Tombstone(0, 0))
+    return _write(shard.key, DiffKind.CREATED, None, content, last.version + 1, last.owner_epoch + 1)
+
+
+def _update(patch: ShardPatch, state: LockedState, ticket: str | None) -> ShardWrite:
+    previous = state.shards[patch.key]
+    owner = _patched(patch.owner_node_id, previous.owner_node_id)
+    moved = owner != previous.owner_node_id
+    content = ShardContent(
+        state.namespaces[patch.namespace].strategy if moved else previous.strategy,
+        owner,
+        _patched(patch.leader_id, previous.leader_id),
+        _patched(patch.capacity_hint, previous.capacity_hint) + 0.0,
+        _patched(patch.locality_hint, previous.locality_hint),
+        _patched(patch.status, previous.status),
+        previous.pinned,
+        ticket,
+    )
+    epoch = previous.owner_epoch + 1 if moved else previous.owner_epoch
+    return _write(patch.key, DiffKind.UPDATED, previous, content, previous.version + 1, epoch)
+
+
+def move_shard(key: ShardKey, owner: str, reason: MoveReason, state: LockedState, ticket: str | None) -> ShardWrite:
+    """A shard of the locked state, given to another owner by a plan."""
+    previous = state.shards[key]
+    strategy = state.namespaces[key.namespace].strategy
+    content = replace(previous.content, strategy=strategy, owner_node_id=owner, change_ticket=ticket)
+    return _write(key, DiffKind.UPDATED, previous, content, previous.version + 1, previous.owner_epoch + 1, reason)
+
+
+def _deletion(previous: Shard) -> ShardWrite:
+    # The tombstone's version counts the deletion too: whoever saw it can tell it from the version before.
+    return ShardWrite(
+        previous.key,
+        DiffKind.DELETED,
+        previous,
+        previous.content,
+        previous.version + 1,
+        previous.owner_epoch,
+        previous.checksum,
+        (),
+        image_of(previous),
+        None,
+    )
+
+
+def _write(
+    key: ShardKey,
+    kind: DiffKind,
+    previous: Shard | None,
+    content: ShardContent,
+    version: int,
+    epoch: int,
+    reason: MoveReason | None = None,
+) -> ShardWrite:
+    checksum = shard_checksum(key, content)
+    return ShardWrite(
+        key,
+        kind,
+        previous,
+        content,
+        version,
+        epoch,
+        checksum,
+        changed_fields(previous.content if previous else None, content),
+        image_of(previous) if previous else None,
+        write_image(key, content, version, epoch, checksum),
+        reason,
+    )
+
+
+def _patched(value: Any, previous: Any) -> Any:
+    return previous if value is UNSET else value
+
+
+def _public_name(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+_CONTENT_FIELDS: Final = {member.name: _public_name(member.name) for member in fields(ShardContent)}
+
+
+def changed_fields(previous: ShardContent | None, current: ShardContent | None) -> tuple[str, ...]:
+    """Names (as the API writes them) of the content fields that differ; none where a side is missing."""
+    if previous is None or current is None:
+        return ()
+    return tuple(
+        public for name, public in _CONTENT_FIELDS.items() if getattr(previous, name) != getattr(current, name)
+    )

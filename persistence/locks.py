@@ -1,0 +1,23 @@
+"""What a command must hold still while it is decided, in the order in which it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from persistence.records import ShardKey
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """Plan, namespaces by name, nodes by id, shards by key; the stream head comes after them all.
+
+    `plan` is locked for writing; namespaces and nodes are, where `configure` says so, and held against being changed
+    otherwise. Names that are not there lock nothing.
+    """
+
+    plan: str | None = None
+    namespaces: Sequence[str] = ()
+    nodes: Sequence[str] = ()
+    shards: Sequence[ShardKey] = ()
+    configure: bool = False

@@ -1,0 +1,99 @@
+"""The readers behind rebalancing: nodes, plans, and what plans are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from persistence.memory.paging import page_by
+from persistence.memory.tables import Memory
+from persistence.paging import Page, PageRequest
+from persistence.planning.proposal import Proposal
+from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
+from persistence.queries import NodeFilter, PlanFilter
+from persistence.records import Node, NodeStatus, RebalancePlan, Shard
+
+
+class MemoryNodes:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def get(self, node_id: str) -> Node | None:
+        return self._memory.tables.node(node_id)
+
+    async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
+        return page_by(lambda node: node.node_id, self._matching(where), page)
+
+    async def count(self, where: NodeFilter) -> int:
+        return len(self._matching(where))
+
+    def _matching(self, where: NodeFilter) -> Sequence[Node]:
+        tables = self._memory.tables
+        nodes = map(tables.node, tables.registered)
+        return [node for node in nodes if node is not None and _among(where, node)]
+
+
+class MemoryPlans:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def get(self, plan_id: str) -> RebalancePlan | None:
+        kept = self._memory.tables.plans.get(plan_id)
+        return None if kept is None else kept.plan
+
+    async def proposal(self, plan_id: str) -> Proposal | None:
+        kept = self._memory.tables.plans.get(plan_id)
+        return None if kept is None else kept.proposal
+
+    async def page(self, where: PlanFilter, page: PageRequest[int]) -> Page[RebalancePlan]:
+        return page_by(lambda plan: plan.created.id, self._matching(where), page, descending=True)
+
+    async def count(self, where: PlanFilter) -> int:
+        return len(self._matching(where))
+
+    def _matching(self, where: PlanFilter) -> Sequence[RebalancePlan]:
+        return [
+            kept.plan
+            for kept in self._memory.tables.plans.values()
+            if (where.namespace is None or where.namespace in kept.plan.namespaces)
+            and (where.statuses is None or kept.plan.status in where.statuses)
+        ]
+
+
+class MemoryPlacement:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def snapshot(self, namespaces: Collection[str] | None = None) -> PlacementSnapshot:
+        tables, now = self._memory.tables, self._memory.clock()
+        spaces = [
+            space for name, space in sorted(tables.namespaces.items()) if namespaces is None or name in namespaces
+        ]
+        nodes = [node for node in map(tables.uncounted, sorted(tables.registered)) if node is not None]
+        shards: dict[str, list[PlacedShard]] = {space.name: [] for space in spaces}
+        for key, shard in sorted(tables.shards.items()):
+            if key.namespace in shards:
+                pinned = shard.pinned is not None and (shard.pinned.until is None or shard.pinned.until > now)
+                shards[key.namespace].append(_placed(shard, pinned=pinned))
+        present = [node for node in nodes if node.status is not NodeStatus.REMOVED]
+        return PlacementSnapshot(tables.head.position, spaces, present, shards)
+
+
+def _placed(shard: Shard, *, pinned: bool) -> PlacedShard:
+    return PlacedShard(
+        shard.shard_id,
+        shard.owner_node_id,
+        shard.version,
+        shard.strategy,
+        shard.capacity_hint,
+        shard.locality_hint,
+        pinned,
+    )
+
+
+def _among(where: NodeFilter, node: Node) -> bool:
+    present = node.status is not NodeStatus.REMOVED
+    return (
+        (present if where.statuses is None else node.status in where.statuses)
+        and (where.regions is None or node.region in where.regions)
+        and (where.zones is None or node.zone in where.zones)
+    )

@@ -1,0 +1,117 @@
+"""Why a shard is where it is, and where it would go: told from what the planner itself computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from persistence.planning.namespaces import NamespacePlacement, place_namespace, stays, strategy_shard
+from persistence.planning.proposal import Move, Violation
+from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
+from persistence.records import MoveReason, Namespace, Node, NodeStatus
+from strategies.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One node, for one shard. `rank` counts from 1, null for a node that may not own it, with the `obstacle`."""
+
+    node_id: str
+    rank: int | None
+    status: NodeStatus
+    weight: int
+    region: str | None
+    zone: str | None
+    obstacle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`target_node_id` is null where there is no placement; `move` is what a plan made now would do with the shard.
+
+    `stays` says why it is left where it is although its strategy wants it elsewhere: PINNED or CORDONED.
+    """
+
+    namespace: Namespace
+    shard: PlacedShard
+    target_node_id: str | None
+    move: Move | None
+    stays: str | None
+    candidates: tuple[Candidate, ...]
+    replica_node_ids: tuple[str, ...]
+    violations: tuple[Violation, ...]
+
+    @property
+    def summary(self) -> str:
+        """What an operator asks first, in one sentence or two."""
+        name, owner = f"{self.namespace.name}/{self.shard.shard_id}", self.shard.owner_node_id
+        if self.target_node_id is None:
+            why = "; ".join(violation.message for violation in self.violations)
+            return f"{name} is on {owner}. It cannot be placed: {why}."
+        if self.target_node_id == owner:
+            return f"{name} is on {owner}, where {self.namespace.strategy} wants it."
+        wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
+        if self.move is None:
+            kept = "it is pinned" if self.stays == "PINNED" else f"{owner} is cordoned"
+            return f"{wanted}. It stays, because {kept}."
+        return f"{wanted}. The next plan moves it: {_BECAUSE[self.move.reason].format(owner=owner)}."
+
+
+def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategies: Registry) -> Explanation | None:
+    """None where there is no such shard in the snapshot."""
+    space = next((space for space in snapshot.namespaces if space.name == namespace), None)
+    if space is None:
+        return None
+    nodes = {node.node_id: node for node in snapshot.nodes}
+    placement = place_namespace(space, snapshot.shards[namespace], nodes, strategies)
+    place = next((place for place, shard in enumerate(placement.shards) if shard.shard_id == shard_id), None)
+    if place is None:
+        return None
+    shard = placement.shards[place]
+    owner = nodes.get(shard.owner_node_id)
+    move = next((move for move in placement.moves if move.shard_id == shard_id), None)
+    target = placement.targets[place] if placement.placer is not None else None
+    return Explanation(
+        space,
+        shard,
+        target,
+        move,
+        stays(shard, owner) if target is not None and target != shard.owner_node_id else None,
+        tuple(_candidates(placement, shard, nodes)),
+        _replicas(placement, shard, target),
+        tuple(one for one in placement.violations if one.shard_id in (None, shard_id)),
+    )
+
+
+def _candidates(placement: NamespacePlacement, shard: PlacedShard, nodes: Mapping[str, Node]) -> Iterator[Candidate]:
+    """Every node: the eligible ones by rank, then the others by id."""
+    ranked: Sequence[str] = ()
+    if placement.placer is not None:
+        ranked = placement.placer.rank(placement.namespace.name, strategy_shard(shard))
+    for rank, node_id in enumerate(ranked, 1):
+        yield _candidate(nodes[node_id], rank, None)
+    for node_id in sorted(nodes.keys() - set(ranked)):
+        node = nodes[node_id]
+        unusable = None if node.status is NodeStatus.ACTIVE else f"it is {node.status}"
+        yield _candidate(node, None, placement.obstacles.get(node_id) or unusable or "the namespace cannot be placed")
+
+
+def _candidate(node: Node, rank: int | None, obstacle: str | None) -> Candidate:
+    return Candidate(node.node_id, rank, node.status, node.weight, node.region, node.zone, obstacle)
+
+
+def _replicas(placement: NamespacePlacement, shard: PlacedShard, target: str | None) -> tuple[str, ...]:
+    if placement.placer is None or target is None:
+        return ()
+    return tuple(placement.placer.replicas(placement.namespace.name, strategy_shard(shard), target))
+
+
+_BECAUSE: Mapping[MoveReason, str] = {
+    MoveReason.OWNER_REMOVED: "{owner} is not registered",
+    MoveReason.OWNER_DOWN: "{owner} is DOWN",
+    MoveReason.OWNER_DRAINING: "{owner} is DRAINING",
+    MoveReason.OWNER_INELIGIBLE: "the namespace's selector does not match {owner}",
+    MoveReason.OWNER_OVERLOADED: "{owner} has reached its bound",
+    MoveReason.STRATEGY_CHANGED: "the namespace's strategy has changed since it was placed",
+    MoveReason.PLACEMENT_CHANGED: "nodes or parameters have changed since it was placed, or it was placed by hand",
+}

@@ -1,0 +1,209 @@
+"""Where the shards of one namespace belong, and which of them have to move for that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from persistence.planning.proposal import Move, Violation
+from persistence.planning.snapshot import PlacedShard
+from persistence.records import MoveReason, Namespace, Node, NodeStatus
+from strategies import model
+from strategies.checking import PlacementFailed
+from strategies.model import Infeasible
+from strategies.placing import Placer
+from strategies.registry import Registry
+from strategies.rows import taken
+
+_VACATED: Final = {
+    NodeStatus.REMOVED: MoveReason.OWNER_REMOVED,
+    NodeStatus.DOWN: MoveReason.OWNER_DOWN,
+    NodeStatus.DRAINING: MoveReason.OWNER_DRAINING,
+}
+_BOUNDS: Final = frozenset({"maxLoadPercent", "maxShardsPerNode"})
+
+Held: TypeAlias = Mapping[str, Sequence[float]]
+"""The capacities of shards, by node id."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePlacement:
+    """`targets` are node ids in the order of `shards`, empty where `violations` say why there is no placement.
+
+    The target of a shard that stays whatever is asked is where its strategy wants it first, bounds aside. `obstacles`
+    says of each node that may not own shards here why not.
+    """
+
+    namespace: Namespace
+    shards: Sequence[PlacedShard]
+    placer: Placer | None
+    targets: Sequence[str]
+    moves: Sequence[Move]
+    violations: Sequence[Violation]
+    obstacles: Mapping[str, str] = field(default_factory=dict)
+
+
+def place_namespace(
+    namespace: Namespace, shards: Sequence[PlacedShard], nodes: Mapping[str, Node], strategies: Registry
+) -> NamespacePlacement:
+    """The one path by which owners are decided: plans, simulations and explanations all come through here."""
+    active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
+    try:
+        placer = _placer(namespace, active, strategies)
+        batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
+        unbounded = _owners(_unbounded(namespace, active, strategies) if placer.bounded else placer, batch)
+        targets = _bounded(placer, shards, batch, unbounded, nodes) if placer.bounded else unbounded
+    except (Infeasible, PlacementFailed) as reason:
+        violation = Violation("NO_PLACEMENT", namespace.name, None, None, str(reason))
+        return NamespacePlacement(namespace, shards, None, (), (), (violation,))
+    eligible = {node.node_id for node in placer.nodes}
+    moves = tuple(_moves(namespace, shards, targets, unbounded, nodes, eligible))
+    obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
+    placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles)
+    return replace(placement, violations=(*_misplaced_pins(placement, nodes), *_overfull_by_pins(placement)))
+
+
+def held_after(placement: NamespacePlacement, moves: Sequence[Move]) -> Held:
+    """What each eligible node owns of the namespace once `moves` (others' are ignored) have been made."""
+    target = {move.shard_id: move.to_node_id for move in moves if move.namespace == placement.namespace.name}
+    held: dict[str, list[float]] = {node.node_id: [] for node in placement.placer.nodes} if placement.placer else {}
+    for shard in placement.shards:
+        owner = target.get(shard.shard_id, shard.owner_node_id)
+        if owner in held:
+            held[owner].append(shard.capacity_hint)
+    return held
+
+
+def stays(shard: PlacedShard, owner: Node | None) -> str | None:
+    """Why the shard stays where it is, whatever its strategy says; None if nothing keeps it."""
+    if shard.pinned:
+        return "PINNED"
+    # A cordoned node takes nothing and gives nothing away.
+    return "CORDONED" if owner is not None and owner.status is NodeStatus.CORDONED else None
+
+
+def obstacle(node: Node, eligible: set[str]) -> str:
+    """Why this node may not be given shards of the namespace."""
+    if node.status is not NodeStatus.ACTIVE:
+        return f"it is {node.status}"
+    return "" if node.node_id in eligible else "the namespace's selector does not match it"
+
+
+def strategy_node(node: Node) -> model.Node:
+    return model.Node(node.node_id, node.weight, node.region, node.zone, node.labels)
+
+
+def strategy_shard(shard: PlacedShard) -> model.Shard:
+    return model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint)
+
+
+def _placer(namespace: Namespace, active: Sequence[model.Node], strategies: Registry) -> Placer:
+    """Raises Infeasible, PlacementFailed."""
+    if problem := strategies.problem(namespace.strategy):
+        raise Infeasible(problem)
+    here = strategies[namespace.strategy].algorithm_version
+    if here != namespace.algorithm_version:
+        raise Infeasible(
+            f"it was configured for version {namespace.algorithm_version} of {namespace.strategy}, "
+            f"this server has version {here}: configure it again"
+        )
+    for name, problem in strategies.parameter_problems(namespace.strategy, namespace.strategy_parameters):
+        raise Infeasible(f"strategyParameters.{name} {problem}")
+    return strategies.placer(namespace.strategy, namespace.strategy_parameters, active)
+
+
+def _owners(placer: Placer, batch: model.Shards) -> Sequence[str]:
+    node_ids = [node.node_id for node in placer.nodes]
+    return [node_ids[place] for place in placer.owners(batch).tolist()]
+
+
+def _unbounded(namespace: Namespace, active: Sequence[model.Node], strategies: Registry) -> Placer:
+    """As if no node could be full: it tells a shard that its owner has no room for from others."""
+    free = {name: value for name, value in namespace.strategy_parameters.items() if name not in _BOUNDS}
+    return strategies.placer(namespace.strategy, free, active)
+
+
+def _bounded(
+    placer: Placer,
+    shards: Sequence[PlacedShard],
+    batch: model.Shards,
+    unbounded: Sequence[str],
+    nodes: Mapping[str, Node],
+) -> Sequence[str]:
+    """Who owns the shards that nothing keeps, given what the nodes have to keep; of the others what `unbounded` says.
+
+    What stays on a node that takes part counts towards its bounds. What stays elsewhere counts nowhere: as long as it
+    is there, it takes nobody's room.
+    """
+    kept: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
+    free: list[int] = []
+    for place, shard in enumerate(shards):
+        if not stays(shard, nodes.get(shard.owner_node_id)):
+            free.append(place)
+        elif shard.owner_node_id in kept:
+            kept[shard.owner_node_id].append(shard.capacity_hint)
+    staying = {node_id: capacities for node_id, capacities in kept.items() if capacities}
+    node_ids = [node.node_id for node in placer.nodes]
+    some = batch if len(free) == len(shards) else taken(batch, np.array(free, np.intp))
+    targets = list(unbounded)
+    for place, owner in zip(free, placer.owners(some, staying).tolist(), strict=True):
+        targets[place] = node_ids[owner]
+    return targets
+
+
+def _moves(
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    targets: Sequence[str],
+    unbounded: Sequence[str],
+    nodes: Mapping[str, Node],
+    eligible: set[str],
+) -> Iterator[Move]:
+    for shard, target, preferred in zip(shards, targets, unbounded, strict=True):
+        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)):
+            continue
+        reason = _reason(namespace, shard, nodes.get(shard.owner_node_id), eligible, preferred)
+        yield Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, target, reason)
+
+
+def _reason(
+    namespace: Namespace, shard: PlacedShard, owner: Node | None, eligible: set[str], preferred: str
+) -> MoveReason:
+    status = NodeStatus.REMOVED if owner is None else owner.status
+    if status in _VACATED:
+        return _VACATED[status]
+    if shard.owner_node_id not in eligible:
+        return MoveReason.OWNER_INELIGIBLE
+    if preferred == shard.owner_node_id:
+        return MoveReason.OWNER_OVERLOADED
+    if shard.strategy != namespace.strategy:
+        return MoveReason.STRATEGY_CHANGED
+    return MoveReason.PLACEMENT_CHANGED
+
+
+def _overfull_by_pins(placement: NamespacePlacement) -> Iterator[Violation]:
+    """Nodes that are above a bound when all is done, because of what is pinned to them."""
+    pinned = Counter(shard.owner_node_id for shard in placement.shards if shard.pinned)
+    if placement.placer is None or not placement.placer.bounded or not pinned:
+        return
+    name = placement.namespace.name
+    for node_id, sentence in placement.placer.exceeded(held_after(placement, placement.moves)):
+        if count := pinned[node_id]:
+            pins = f"{count:,} of its shards {'is' if count == 1 else 'are'} pinned"
+            yield Violation("BOUND_EXCEEDED", name, None, node_id, f"{sentence}: {pins}")
+
+
+def _misplaced_pins(placement: NamespacePlacement, nodes: Mapping[str, Node]) -> Iterator[Violation]:
+    """Pins that keep a shard on a node that is to be vacated."""
+    namespace = placement.namespace
+    for shard in placement.shards:
+        owner = nodes.get(shard.owner_node_id)
+        status = NodeStatus.REMOVED if owner is None else owner.status
+        if shard.pinned and status in _VACATED:
+            name = f"{namespace.name}/{shard.shard_id}"
+            message = f"{name} is pinned to {shard.owner_node_id}, which is {status}: unpin it to move it"
+            yield Violation("PINNED_TO_UNAVAILABLE", namespace.name, shard.shard_id, shard.owner_node_id, message)

@@ -1,0 +1,153 @@
+"""The planner: a snapshot to a proposal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import fsum
+from typing import Final
+
+from persistence.fields import MAX_SHARDS_PER_CHANGE
+from persistence.planning.namespaces import NamespacePlacement, held_after, place_namespace
+from persistence.planning.proposal import (
+    Move,
+    NodeLoad,
+    PlannedNamespace,
+    PlannedNode,
+    Proposal,
+    Violation,
+    inputs_digest,
+    urgency,
+)
+from persistence.planning.snapshot import PlacementSnapshot
+from persistence.records import Node
+from strategies.registry import Registry
+
+MAX_MOVES: Final = MAX_SHARDS_PER_CHANGE
+"""A plan is applied as one change, so it holds what one change can."""
+
+
+class PlacementImpossible(Exception):
+    """None of the namespaces can be placed. `violations` say why, one for each."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{violation.namespace}: {violation.message}" for violation in violations))
+
+    def __reduce__(self) -> tuple[type[PlacementImpossible], tuple[Sequence[Violation]]]:
+        """Exceptions are pickled by the arguments of Exception, which here are not the constructor's."""
+        return PlacementImpossible, (self.violations,)
+
+
+def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int = MAX_MOVES) -> Proposal:
+    """The moves that bring every shard to where its strategy wants it, as far as pins and cordons let it.
+
+    A namespace that cannot be placed is left alone and listed among the violations. Raises PlacementImpossible if that
+    goes for every one.
+    """
+    nodes = {node.node_id: node for node in snapshot.nodes}
+    placements = [
+        place_namespace(namespace, snapshot.shards[namespace.name], nodes, strategies)
+        for namespace in snapshot.namespaces
+    ]
+    violations = [violation for placement in placements for violation in placement.violations]
+    if placements and all(placement.placer is None for placement in placements):
+        raise PlacementImpossible(violations)
+    wanted = sorted((move for placement in placements for move in placement.moves), key=_order)
+    moves = wanted[:max_moves]
+    if len(moves) < len(wanted):
+        violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
+    return Proposal(
+        max((namespace.revision for namespace in snapshot.namespaces), default=0),
+        _inputs(snapshot, max_moves),
+        tuple(_planned(placements, moves)),
+        tuple(moves),
+        len(wanted) - len(moves),
+        tuple(_loads(placements, moves, nodes)),
+        tuple(violations),
+        tuple(_nodes(moves, nodes)),
+    )
+
+
+def _order(move: Move) -> tuple[int, str, str]:
+    return urgency(move.reason), move.namespace, move.shard_id
+
+
+def _overfull_meanwhile(placement: NamespacePlacement, moves: Sequence[Move]) -> Iterator[Violation]:
+    """Nodes that `moves`, without those left for a later plan, fill above a bound."""
+    name, placer = placement.namespace.name, placement.placer
+    filled = {move.to_node_id for move in moves if move.namespace == name}
+    if placer is None or not placer.bounded or not filled:
+        return
+    for_good = {violation.node_id for violation in placement.violations if violation.code == "BOUND_EXCEEDED"}
+    for node_id, sentence in placer.exceeded(held_after(placement, moves)):
+        if node_id in filled and node_id not in for_good:
+            message = f"{sentence}, until the remaining moves are made"
+            yield Violation("BOUND_EXCEEDED", name, None, node_id, message)
+
+
+def _nodes(moves: Iterable[Move], nodes: Mapping[str, Node]) -> Iterator[PlannedNode]:
+    for node_id in sorted({node_id for move in moves for node_id in (move.from_node_id, move.to_node_id)}):
+        if node_id in nodes:
+            yield PlannedNode(node_id, nodes[node_id].version)
+
+
+def _inputs(snapshot: PlacementSnapshot, max_moves: int) -> str:
+    """Shards are in it through their namespaces' digests; of pins what counts is which are in force."""
+    return inputs_digest(
+        [
+            [space.name, space.version, space.strategy, space.algorithm_version, space.parameters_digest, space.digest]
+            for space in snapshot.namespaces
+        ],
+        [
+            [node.node_id, node.version, node.region, node.zone, dict(node.labels), node.weight, node.status]
+            for node in snapshot.nodes
+        ],
+        [[name, [shard.shard_id for shard in shards if shard.pinned]] for name, shards in snapshot.shards.items()],
+        [max_moves],
+    )
+
+
+def _planned(placements: Iterable[NamespacePlacement], moves: Iterable[Move]) -> Iterator[PlannedNamespace]:
+    moved = Counter(move.namespace for move in moves)
+    for placement in placements:
+        space = placement.namespace
+        yield PlannedNamespace(
+            space.name,
+            space.version,
+            space.strategy,
+            space.algorithm_version,
+            space.parameters_digest,
+            space.digest,
+            len(placement.shards),
+            moved[space.name],
+        )
+
+
+def _loads(
+    placements: Sequence[NamespacePlacement], moves: Sequence[Move], nodes: Mapping[str, Node]
+) -> Iterator[NodeLoad]:
+    """By node id. Sums are exact before they are rounded (`fsum`), so they do not depend on the order of shards."""
+    target: dict[tuple[str, str], str] = {move.key: move.to_node_id for move in moves}
+    before: dict[str, list[float]] = {node_id: [] for node_id in nodes}
+    after: dict[str, list[float]] = {node_id: [] for node_id in nodes}
+    for placement in placements:
+        name = placement.namespace.name
+        for shard in placement.shards:
+            owner = shard.owner_node_id
+            before.setdefault(owner, []).append(shard.capacity_hint)
+            after.setdefault(target.get((name, shard.shard_id), owner), []).append(shard.capacity_hint)
+    for node_id in sorted(before.keys() | after.keys()):
+        had, has = before.get(node_id, []), after.get(node_id, [])
+        yield NodeLoad(node_id, len(had), len(has), _sum(had), _sum(has))
+
+
+def _sum(capacities: Sequence[float]) -> float:
+    """Bounded: capacities are finite, and so must their sum be, or JSON could not write it."""
+    try:
+        return fsum(capacities)
+    except OverflowError:
+        return _LARGEST
+
+
+_LARGEST: Final = 1.7976931348623157e308

@@ -1,0 +1,34 @@
+"""What a plan is computed from: namespaces, nodes and shards at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from persistence.records import Namespace, Node, StreamPosition
+
+
+class PlacedShard(NamedTuple):
+    """What planning needs to know of a shard. `pinned`: it has a pin that had not ended when the snapshot was made."""
+
+    shard_id: str
+    owner_node_id: str
+    version: int
+    strategy: str
+    capacity_hint: float
+    locality_hint: str | None
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementSnapshot:
+    """One consistent state. `nodes` are all but the removed ones, by id; `shards` are by namespace, each by id.
+
+    The shards of `nodes` are not counted, `shard_count` is 0: planning counts those of the namespaces it is about.
+    """
+
+    position: StreamPosition
+    namespaces: Sequence[Namespace]
+    nodes: Sequence[Node]
+    shards: Mapping[str, Sequence[PlacedShard]]

@@ -1,0 +1,112 @@
+"""Hypotheses: the same mesh with other nodes or another configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from persistence import fields as rules
+from persistence.fields import Problems
+from persistence.planning.snapshot import PlacementSnapshot
+from persistence.records import Namespace, Node, NodeStatus
+from strategies.registry import Registry
+
+MAX_SUPPOSED: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class SupposedNode:
+    """A node as it might be. What is null is as it is, or the default for a node that is not there."""
+
+    node_id: str
+    region: str | None = None
+    zone: str | None = None
+    labels: Mapping[str, str] | None = None
+    weight: int | None = None
+    status: NodeStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """`strategy` and `strategy_parameters`, where a strategy is given, replace those of every namespace asked for."""
+
+    nodes: Sequence[SupposedNode] = field(default_factory=tuple)
+    strategy: str | None = None
+    strategy_parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def add_problems(self, problems: Problems, strategies: Registry) -> None:
+        if len(self.nodes) > MAX_SUPPOSED:
+            problems.add("nodes", f"holds {len(self.nodes):,} nodes; at most {MAX_SUPPOSED:,} are allowed")
+            return
+        seen: set[str] = set()
+        for index, node in enumerate(self.nodes):
+            path = f"nodes[{index}]."
+            problems.add(f"{path}nodeId", rules.identifier_problem(node.node_id))
+            if node.node_id in seen:
+                problems.add(f"{path}nodeId", "is named twice")
+            seen.add(node.node_id)
+            if node.weight is not None:
+                problems.add(f"{path}weight", rules.weight_problem(node.weight))
+            if node.region is not None:
+                problems.add(f"{path}region", rules.place_problem(node.region))
+            if node.zone is not None:
+                problems.add(f"{path}zone", rules.place_problem(node.zone))
+            rules.add_label_problems(problems, node.labels or {}, f"{path}labels")
+        self._add_strategy_problems(problems, strategies)
+
+    def _add_strategy_problems(self, problems: Problems, strategies: Registry) -> None:
+        if self.strategy is None:
+            if self.strategy_parameters:
+                problems.add("strategyParameters", "need a strategy that they belong to")
+            return
+        unknown = strategies.problem(self.strategy)
+        problems.add("strategy", unknown)
+        unwritable = rules.json_problem(self.strategy_parameters, limit=rules.MAX_PARAMETERS)
+        problems.add("strategyParameters", unwritable)
+        if unknown is None and unwritable is None:
+            for name, message in strategies.parameter_problems(self.strategy, self.strategy_parameters):
+                problems.add(f"strategyParameters.{name}", message)
+
+
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def suppose(snapshot: PlacementSnapshot, what_if: WhatIf, strategies: Registry) -> PlacementSnapshot:
+    """The snapshot as it would be. `what_if` has been checked."""
+    nodes = {node.node_id: node for node in snapshot.nodes}
+    for supposed in what_if.nodes:
+        nodes[supposed.node_id] = _node(nodes.get(supposed.node_id), supposed)
+    present = [node for node in nodes.values() if node.status is not NodeStatus.REMOVED]
+    namespaces = snapshot.namespaces
+    if what_if.strategy is not None:
+        namespaces = [_namespace(namespace, what_if, strategies) for namespace in namespaces]
+    return replace(snapshot, namespaces=namespaces, nodes=sorted(present, key=lambda node: node.node_id))
+
+
+def _node(current: Node | None, supposed: SupposedNode) -> Node:
+    given: dict[str, Any] = {
+        "region": supposed.region,
+        "zone": supposed.zone,
+        "labels": supposed.labels,
+        "weight": supposed.weight,
+        "status": supposed.status,
+    }
+    known = current or _unknown(supposed.node_id)
+    return replace(known, **{name: value for name, value in given.items() if value is not None})
+
+
+def _unknown(node_id: str) -> Node:
+    return Node(node_id, None, None, {}, 1, NodeStatus.ACTIVE, None, 0, 0, _NEVER, _NEVER)
+
+
+def _namespace(namespace: Namespace, what_if: WhatIf, strategies: Registry) -> Namespace:
+    assert what_if.strategy is not None  # noqa: S101 - asked by the caller
+    return replace(
+        namespace,
+        strategy=what_if.strategy,
+        strategy_parameters=what_if.strategy_parameters,
+        algorithm_version=strategies[what_if.strategy].algorithm_version,
+        parameters_digest=strategies.digest(what_if.strategy, what_if.strategy_parameters),
+    )

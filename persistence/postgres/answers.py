@@ -1,0 +1,117 @@
+"""The answer a change was given, told again from what it left: a retry gets it instead of a second change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.outcomes import (
+    Committed,
+    NamespaceConfigured,
+    NodeChanged,
+    PlanApplied,
+    PlanProposed,
+    ShardsChanged,
+)
+from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
+from persistence.postgres.namespaces import ONE_NAMESPACE
+from persistence.postgres.nodes import ONE_NODE
+from persistence.postgres.plans import ONE_PLAN
+from persistence.postgres.rows import CHANGE, DIFF, diffs_of, namespace_of, node_of, plan_of
+from persistence.records import (
+    Change,
+    ChangeKind,
+    ConfigurationChange,
+    DiffKind,
+    NodeStatus,
+    PlanStatus,
+    RebalancePlan,
+    StreamPosition,
+)
+
+_EPOCH: Final = select(STREAM_HEAD.c.epoch)
+
+
+async def answer_of(session: AsyncSession, change: Change, revision: int) -> Committed:
+    """`revision` is the newest after the change. What the store follows up by itself (digests, counts) is as of now."""
+    match change.kind:
+        case ChangeKind.CONFIGURE_NAMESPACE:
+            return await _configured(session, change)
+        case ChangeKind.REGISTER_NODE | ChangeKind.UPDATE_NODE | ChangeKind.DRAIN_NODE:
+            return await _node(session, change)
+        case ChangeKind.PLAN_REBALANCE:
+            plan = await _plan(session, change)
+            return PlanProposed(change, replace(plan, status=PlanStatus.PROPOSED, applied=None))
+        case ChangeKind.APPLY_PLAN:
+            return PlanApplied(change, await _plan(session, change), await _position(session, revision))
+        case _:
+            return await _shards(session, change, revision)
+
+
+async def _shards(session: AsyncSession, change: Change, revision: int) -> ShardsChanged:
+    statement = (
+        select(*DIFF, *CHANGE)
+        .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+        .where(HISTORY.c.revision.between(change.first_revision, change.last_revision))
+        .order_by(HISTORY.c.revision)
+    )
+    diffs = diffs_of((await session.execute(statement)).all())
+    shards = (diff.previous if diff.kind is DiffKind.DELETED else diff.current for diff in diffs)
+    answered = tuple(shard for shard in shards if shard is not None)
+    return ShardsChanged(change, answered, await _position(session, revision))
+
+
+async def _configured(session: AsyncSession, change: Change) -> NamespaceConfigured:
+    configuration = _configuration(change)
+    namespace = namespace_of((await session.execute(ONE_NAMESPACE, {"name": configuration.namespace})).one())
+    made: Mapping[str, Any] = configuration.current
+    return NamespaceConfigured(
+        change,
+        replace(
+            namespace,
+            strategy=made["strategy"],
+            strategy_parameters=made["strategyParameters"],
+            algorithm_version=made["algorithmVersion"],
+            parameters_digest=made["parametersDigest"],
+            version=made["version"],
+            updated_at=change.committed_at,
+        ),
+    )
+
+
+async def _node(session: AsyncSession, change: Change) -> NodeChanged:
+    configuration = _configuration(change)
+    node = node_of((await session.execute(ONE_NODE, {"node_id": configuration.node_id})).one())
+    made: Mapping[str, Any] = configuration.current
+    return NodeChanged(
+        change,
+        replace(
+            node,
+            region=made["region"],
+            zone=made["zone"],
+            labels=made["labels"],
+            weight=made["weight"],
+            status=NodeStatus(made["status"]),
+            change_ticket=change.change_ticket,
+            version=made["version"],
+            updated_at=change.committed_at,
+        ),
+    )
+
+
+async def _plan(session: AsyncSession, change: Change) -> RebalancePlan:
+    assert change.rebalance is not None  # noqa: S101 - the kind says so, and the type cannot
+    return plan_of((await session.execute(ONE_PLAN, {"plan_id": change.rebalance.plan_id})).one())
+
+
+async def _position(session: AsyncSession, revision: int) -> StreamPosition:
+    return StreamPosition((await session.execute(_EPOCH)).scalar_one(), revision)
+
+
+def _configuration(change: Change) -> ConfigurationChange:
+    assert change.configuration is not None  # noqa: S101 - the kind says so, and the type cannot
+    return change.configuration

@@ -1,0 +1,99 @@
+"""Reading rebalance plans."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import Final
+
+from sqlalchemy import Select, Text, bindparam, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from persistence.errors import PlanCorrupt
+from persistence.paging import Page, PageRequest, page_of
+from persistence.planning.proposal import Proposal, document_id, read_proposal
+from persistence.postgres.driver_errors import translated
+from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.postgres.models import PLAN_DOCUMENTS, PLANS
+from persistence.postgres.restrictions import conditions, contains_item, filter_values, one_of, used_fields
+from persistence.postgres.rows import APPLYING, CREATING, PLAN, plan_of
+from persistence.queries import PlanFilter
+from persistence.records import RebalancePlan
+
+SELECT_PLAN: Final = (
+    select(*PLAN)
+    .join(CREATING, CREATING.c.id == PLANS.c.change_id)
+    .outerjoin(APPLYING, APPLYING.c.id == PLANS.c.applied_change_id)
+)
+"""Columns in the order of PLAN."""
+
+THIS_PLAN: Final = PLANS.c.id == bindparam("plan_id")
+ONE_PLAN: Final = SELECT_PLAN.where(THIS_PLAN)
+# As text: it is parsed once, by us.
+DOCUMENT: Final = cast(PLAN_DOCUMENTS.c.document, Text)
+_DOCUMENT: Final = select(DOCUMENT).where(PLAN_DOCUMENTS.c.id == bindparam("plan_id"))
+_LONG: Final = 100_000
+
+
+class PostgresPlans:
+    """PlanReader."""
+
+    def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
+        self._read = read
+
+    async def get(self, plan_id: str) -> RebalancePlan | None:
+        with translated():
+            async with self._read() as session:
+                row = (await session.execute(ONE_PLAN, {"plan_id": plan_id})).one_or_none()
+        return None if row is None else plan_of(row)
+
+    async def proposal(self, plan_id: str) -> Proposal | None:
+        with translated():
+            async with self._read() as session:
+                document = (await session.execute(_DOCUMENT, {"plan_id": plan_id})).scalar_one_or_none()
+        return None if document is None else await kept_proposal(plan_id, document)
+
+    async def page(self, where: PlanFilter, page: PageRequest[int]) -> Page[RebalancePlan]:
+        statement = _page(used_fields(where), page_shape(page))
+        with translated():
+            async with self._read() as session:
+                rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
+        return page_of([plan_of(row) for row in rows], page)
+
+    async def count(self, where: PlanFilter) -> int:
+        with translated():
+            async with self._read() as session:
+                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
+
+
+async def kept_proposal(plan_id: str, document: str) -> Proposal:
+    """What is kept under the id, in a thread where reading it takes long enough to be noticed by everybody else.
+
+    Raises PlanCorrupt for a document that does not name itself so: whatever was reviewed, it was not this.
+    """
+    if len(document) < _LONG:
+        return _read(plan_id, document)
+    return await asyncio.to_thread(_read, plan_id, document)
+
+
+def _read(plan_id: str, document: str) -> Proposal:
+    if document_id(document) != plan_id:
+        raise PlanCorrupt(plan_id, f"its document is that of {document_id(document)}")
+    try:
+        return read_proposal(document)
+    except (ValueError, KeyError, TypeError) as error:
+        raise PlanCorrupt(plan_id, f"this version of the program cannot read it ({error})") from error
+
+
+_RESTRICTIONS: Final = {"namespace": contains_item(PLANS.c.namespaces), "statuses": one_of(PLANS.c.status)}
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
+    restricted = SELECT_PLAN.where(*conditions(_RESTRICTIONS, used))
+    return keyset(restricted, (PLANS.c.change_id,), shape, descending=True)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _count(used: tuple[str, ...]) -> Select[int]:
+    return select(func.count()).select_from(PLANS).where(*conditions(_RESTRICTIONS, used))

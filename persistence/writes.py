@@ -1,0 +1,283 @@
+"""What a unit of work has locked, and what it will write: values that the rules and the backends share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from persistence import audit
+from persistence.commands import ChangeRequest
+from persistence.fields import canonical_json
+from persistence.planning.proposal import Proposal
+from persistence.records import (
+    Change,
+    ChangeKind,
+    ConfigurationChange,
+    DiffKind,
+    MoveReason,
+    Namespace,
+    Node,
+    NodeStatus,
+    PlanStatus,
+    Rebalance,
+    RebalancePlan,
+    Shard,
+    ShardContent,
+    ShardKey,
+    Tombstone,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedState:
+    """What is there of what was locked, and cannot change before the transaction ends.
+
+    `nodes` has removed ones too. Where they are not locked to be configured, their shards are not counted, and
+    `shard_count` is 0.
+    """
+
+    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    shards: Mapping[ShardKey, Shard] = field(default_factory=dict)
+    tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    plan: KeptPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPlan:
+    """A plan with what it proposes."""
+
+    plan: RebalancePlan
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWrite:
+    """One row of history to be. Revision and time are not known before the stream head is taken."""
+
+    key: ShardKey
+    kind: DiffKind
+    previous: Shard | None
+    content: ShardContent
+    version: int
+    owner_epoch: int
+    checksum: str
+    changed_fields: tuple[str, ...]
+    previous_image: str | None
+    current_image: str | None
+    move_reason: MoveReason | None = None
+
+    def committed(self, revision: int, committed_at: datetime) -> Shard:
+        """The record after the change; for a deletion the record it took away."""
+        if self.kind is DiffKind.DELETED and self.previous is not None:
+            return self.previous
+        content = self.content
+        return Shard(
+            self.key.namespace,
+            self.key.shard_id,
+            content.strategy,
+            content.owner_node_id,
+            content.leader_id,
+            content.capacity_hint,
+            content.locality_hint,
+            content.status,
+            content.pinned,
+            content.change_ticket,
+            self.version,
+            self.owner_epoch,
+            self.checksum,
+            revision,
+            self.previous.created_at if self.previous else committed_at,
+            committed_at,
+        )
+
+    def row_digest(self) -> bytes:
+        before = self.previous
+        return audit.row_digest(
+            self.kind,
+            self.previous_image,
+            before.revision if before else None,
+            before.updated_at if before else None,
+            before.created_at if before else None,
+            self.current_image,
+            self.move_reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceDelta:
+    """How a change moves a namespace's digest (exclusive or, 128 bits) and its number of shards."""
+
+    namespace: str
+    digest: int
+    shard_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceWrite:
+    """A namespace's configuration to be. `previous` is null for a new one."""
+
+    name: str
+    strategy: str
+    strategy_parameters: Mapping[str, Any]
+    algorithm_version: int
+    parameters_digest: str
+    version: int
+    previous: Namespace | None
+
+    @property
+    def configuration(self) -> ConfigurationChange:
+        return ConfigurationChange(
+            self.name,
+            None,
+            None if self.previous is None else _namespace_configuration(self.previous),
+            _namespace_configuration(self),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeWrite:
+    """A node to be. `previous` is null for one that was never there."""
+
+    node_id: str
+    region: str | None
+    zone: str | None
+    labels: Mapping[str, str]
+    weight: int
+    status: NodeStatus
+    change_ticket: str | None
+    version: int
+    previous: Node | None
+
+    @property
+    def configuration(self) -> ConfigurationChange:
+        return ConfigurationChange(
+            None,
+            self.node_id,
+            None if self.previous is None else _node_configuration(self.previous),
+            _node_configuration(self),
+        )
+
+    def committed(self, shard_count: int, committed_at: datetime) -> Node:
+        """The record after the change. A node keeps the time when it was registered first, also if it comes back."""
+        return Node(
+            self.node_id,
+            self.region,
+            self.zone,
+            self.labels,
+            self.weight,
+            self.status,
+            self.change_ticket,
+            self.version,
+            shard_count,
+            self.previous.created_at if self.previous else committed_at,
+            committed_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSet:
+    """Everything one unit of work writes, complete but for what the stream head assigns.
+
+    `proposal` is a plan to keep; `rebalance` names the plan that the change keeps, names again (PLAN_REBALANCE without
+    `proposal`), or applies.
+    """
+
+    kind: ChangeKind
+    request: ChangeRequest
+    request_digest: bytes | None
+    namespaces: tuple[str, ...]
+    shards: tuple[ShardWrite, ...] = ()
+    deltas: tuple[NamespaceDelta, ...] = ()
+    namespace: NamespaceWrite | None = None
+    node: NodeWrite | None = None
+    proposal: Proposal | None = None
+    rebalance: Rebalance | None = None
+    content_digest: bytes = b""
+
+    @property
+    def metadata_json(self) -> str | None:
+        return None if self.request.metadata is None else canonical_json(self.request.metadata)
+
+    @property
+    def configuration(self) -> ConfigurationChange | None:
+        """What it changes beside shards."""
+        written = self.namespace or self.node
+        return None if written is None else written.configuration
+
+    @property
+    def details_json(self) -> str | None:
+        """Configuration or plan as the change keeps it, and as the audit digest covers it."""
+        return details_json(self.configuration, self.rebalance)
+
+    def digest(self) -> bytes:
+        """The audit digest of what this change says and does."""
+        return audit.content_digest(
+            self.kind,
+            self.request.actor,
+            self.request.reason,
+            self.request.change_ticket,
+            self.metadata_json,
+            self.details_json,
+            (write.row_digest() for write in self.shards),
+        )
+
+
+def proposed(proposal: Proposal, created: Change) -> RebalancePlan:
+    """The plan that a change keeps, as it leaves it."""
+    return RebalancePlan(
+        proposal.id,
+        PlanStatus.PROPOSED,
+        proposal.base_revision,
+        created.namespaces,
+        len(proposal.moves),
+        proposal.shard_count,
+        created,
+        None,
+    )
+
+
+def details_json(configuration: ConfigurationChange | None, rebalance: Rebalance | None) -> str | None:
+    """A configuration change, or a plan, as a row of `changes` keeps it; a change has at most one of them."""
+    if rebalance is not None:
+        plan = {"plan": rebalance.plan_id, "moved": rebalance.moved, "shardCount": rebalance.shard_count}
+        return canonical_json(plan)
+    if configuration is None:
+        return None
+    subject = (
+        {"namespace": configuration.namespace} if configuration.node_id is None else {"node": configuration.node_id}
+    )
+    return canonical_json({**subject, "previous": configuration.previous, "current": configuration.current})
+
+
+def read_details(details: Mapping[str, Any] | None) -> tuple[ConfigurationChange | None, Rebalance | None]:
+    """What `details_json` wrote, parsed."""
+    if details is None:
+        return None, None
+    if "plan" in details:
+        return None, Rebalance(details["plan"], details["moved"], details["shardCount"])
+    change = ConfigurationChange(details.get("namespace"), details.get("node"), details["previous"], details["current"])
+    return change, None
+
+
+def _namespace_configuration(namespace: Namespace | NamespaceWrite) -> Mapping[str, Any]:
+    return {
+        "strategy": namespace.strategy,
+        "strategyParameters": dict(namespace.strategy_parameters),
+        "algorithmVersion": namespace.algorithm_version,
+        "parametersDigest": namespace.parameters_digest,
+        "version": namespace.version,
+    }
+
+
+def _node_configuration(node: Node | NodeWrite) -> Mapping[str, Any]:
+    return {
+        "region": node.region,
+        "zone": node.zone,
+        "labels": dict(node.labels),
+        "weight": node.weight,
+        "status": node.status,
+        "version": node.version,
+    }

@@ -1,0 +1,537 @@
+"""Plans: computed, kept for review, applied as one change, and refused once the mesh is no longer what they rely on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Final
+
+import pytest
+
+from persistence.commands import UpdateShards
+from persistence.decisions import decide
+from persistence.decisions.plans import locks_of
+from persistence.errors import InvalidArgument
+from persistence.memory import memory_store
+from persistence.node_commands import UpdateNode
+from persistence.outcomes import (
+    IdempotencyKeyReused,
+    NodeInUse,
+    NotFound,
+    PlanApplied,
+    PlanClosed,
+    ShardsChanged,
+    StalePlan,
+    StaleShard,
+    VersionConflict,
+)
+from persistence.paging import Page, PageRequest
+from persistence.plan_commands import ApplyPlan
+from persistence.planning.proposal import PlannedNode
+from persistence.planning.what_if import WhatIf
+from persistence.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
+from persistence.rebalancing import PlanRequest
+from persistence.records import (
+    ChangeKind,
+    DiffKind,
+    MoveReason,
+    NodeStatus,
+    PlanStatus,
+    Rebalance,
+    RebalancePlan,
+    Shard,
+)
+from persistence.writes import WriteSet
+from strategies.registry import Registry
+from tests.support.mesh import BILLING, CHANGE, SEARCH, because, everything, everything_backwards, new, patch
+from tests.support.planned_mesh import PlannedMesh
+
+# Once more when connections are open and statements prepared: only then do writers really meet.
+ROUNDS: Final = range(3)
+NODES: Final = ("node-a", "node-b", "node-c")
+
+
+async def unbalanced(mesh: PlannedMesh, count: int = 12) -> Sequence[Shard]:
+    """Three nodes, one of which owns everything."""
+    await mesh.registered(*NODES)
+    return await mesh.filled(count)
+
+
+async def test_a_plan_is_kept_with_its_moves_and_moves_nothing(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    table, head = await mesh.table(), await mesh.store.stream.head()
+    change = because("even it out", change_ticket="CHG-1")
+    outcome = await mesh.plan(change=change)
+    plan, proposal = outcome.plan, await mesh.proposal(outcome.plan)
+    assert plan == RebalancePlan(
+        proposal.id, PlanStatus.PROPOSED, 12, (BILLING,), len(proposal.moves), 12, outcome.change, None
+    )
+    assert 0 < plan.move_count < 12
+    assert (outcome.change.kind, outcome.change.namespaces) == (ChangeKind.PLAN_REBALANCE, (BILLING,))
+    assert outcome.change.rebalance == Rebalance(plan.id, plan.move_count, 12)
+    assert (outcome.change.change_ticket, outcome.change.shard_count, outcome.change.configuration) == (
+        "CHG-1",
+        0,
+        None,
+    )
+    assert await mesh.store.plans.get(plan.id) == plan
+    assert (await mesh.changes())[-1] == outcome.change
+    assert (await mesh.table(), await mesh.store.stream.head()) == (table, head)
+
+
+async def test_what_is_kept_is_what_was_proposed(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    proposed = await mesh.rebalancer.simulate(PlanRequest(), WhatIf())
+    outcome = await mesh.plan()
+    kept = await mesh.proposal(outcome.plan)
+    assert kept == proposed
+    assert (kept.id, kept.document) == (outcome.plan.id, getattr(proposed, "document", None))
+
+
+async def test_equal_meshes_have_equal_plans_whatever_keeps_them(mesh: PlannedMesh) -> None:
+    other = PlannedMesh(memory_store())
+    await other.configure()
+    plans = []
+    for one in (mesh, other):
+        await unbalanced(one)
+        await one.mark("node-b", labels={"b": "1", "a": "2"}, region="eu")
+        plans.append((await one.plan()).plan)
+    assert plans[0].id == plans[1].id
+
+
+async def test_a_plan_made_again_of_the_same_mesh_is_the_same_plan(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    first = await mesh.plan()
+    before = await mesh.everything_kept()
+    assert await mesh.plan(change=because("again", actor="alice")) == replace(first, replayed=True)
+    assert await mesh.everything_kept() == before
+    await mesh.apply(first.plan)
+    assert (await mesh.plan()).plan.id != first.plan.id
+
+
+async def test_of_many_who_make_the_same_plan_one_keeps_it(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    for number in ROUNDS:
+        outcomes = await asyncio.gather(*(mesh.plan() for _ in range(6)))
+        (made,) = (outcome for outcome in outcomes if not outcome.replayed)
+        assert [outcome for outcome in outcomes if outcome.replayed] == [replace(made, replayed=True)] * 5
+        assert len(await mesh.plans()) == number + 1
+        await mesh.create(new(f"more-{number}"))
+
+
+async def test_applying_a_plan_makes_its_moves_and_nothing_else(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await mesh.mark("node-a", status=NodeStatus.DRAINING)
+    await mesh.configure(strategy="ring", expected=1)
+    before, plan = await mesh.table(), (await mesh.plan()).plan
+    proposal = await mesh.proposal(plan)
+    outcome = await mesh.apply(plan, change=because("go", change_ticket="CHG-2"))
+    assert outcome.plan == replace(plan, status=PlanStatus.APPLIED, applied=outcome.change)
+    assert await mesh.store.plans.get(plan.id) == outcome.plan
+    change, table = outcome.change, await mesh.table()
+    assert (change.kind, change.namespaces, change.rebalance) == (
+        ChangeKind.APPLY_PLAN,
+        (BILLING,),
+        Rebalance(plan.id, 12, 12),
+    )
+    assert (change.first_revision, change.last_revision, outcome.position.revision) == (13, 24, 24)
+    moves = {move.key: move for move in proposal.moves}
+    assert moves.keys() == before.keys()
+    for key, shard in table.items():
+        assert shard == replace(
+            before[key],
+            strategy="ring",
+            owner_node_id=moves[key].to_node_id,
+            change_ticket="CHG-2",
+            version=before[key].version + 1,
+            owner_epoch=before[key].owner_epoch + 1,
+            checksum=shard.checksum,
+            revision=shard.revision,
+            updated_at=change.committed_at,
+        )
+    rows = (await mesh.history())[12:]
+    assert [(row.key, row.kind, row.move_reason) for row in rows] == [
+        (move.key, DiffKind.UPDATED, MoveReason.OWNER_DRAINING) for move in proposal.moves
+    ]
+    assert {row.changed_fields for row in rows} == {("strategy", "ownerNodeId", "changeTicket")}
+    loads = {load.node_id: load.shards_after for load in proposal.loads}
+    assert {node.node_id: node.shard_count for node in await mesh.nodes()} == loads
+    assert (await mesh.plan()).plan.move_count == 0
+
+
+async def test_every_way_to_lose_shards_is_told_by_its_reason(mesh: PlannedMesh) -> None:
+    await mesh.registered(*NODES, "down", "draining", "ssd", labels={"disk": "ssd"})
+    await mesh.register("hdd")
+    await mesh.configure(strategy="ring", parameters={"selector": "disk=ssd"}, expected=1)
+    for owner in ("gone", "down", "draining", "hdd"):
+        await mesh.create(new(owner, owner))
+    await mesh.mark("down", status=NodeStatus.DOWN)
+    await mesh.mark("draining", status=NodeStatus.DRAINING)
+    await mesh.apply((await mesh.plan()).plan)
+    reasons = {row.shard_id: row.move_reason for row in await mesh.history() if row.kind is DiffKind.UPDATED}
+    assert reasons == {
+        "gone": MoveReason.OWNER_REMOVED,
+        "down": MoveReason.OWNER_DOWN,
+        "draining": MoveReason.OWNER_DRAINING,
+        "hdd": MoveReason.OWNER_INELIGIBLE,
+    }
+    where = ShardHistoryFilter(move_reasons=[MoveReason.OWNER_DOWN, MoveReason.OWNER_REMOVED])
+    page = await mesh.store.history.page(where, HistoryOrder.REVISION_ASC, PageRequest(10))
+    assert [row.shard_id for row in page.items] == ["gone", "down"]
+    assert await mesh.store.history.count(where) == 2
+    assert await mesh.store.history.count(ShardHistoryFilter(move_reasons=[])) == 0
+
+
+async def test_a_net_difference_has_the_reason_of_its_last_row(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    await mesh.apply(plan)
+    head = (await mesh.store.stream.head()).revision
+    for start, end in ((12, head), (head, 12), (0, head)):
+        difference = await mesh.difference(start, end)
+        moved = {key: diff.move_reason for key, diff in difference.items() if diff.move_reason is not None}
+        assert moved == {move.key: move.reason for move in (await mesh.proposal(plan)).moves}
+    edited = (await mesh.table())[next(iter(moved))]
+    await mesh.updated(edited, leader_id="x")
+    assert (await mesh.difference(12, head + 1))[edited.key].move_reason is None
+
+
+async def test_what_does_not_fit_into_a_plan_is_left_for_the_next(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    wanted = (await mesh.plan()).plan.move_count
+    first = (await mesh.plan(max_moves=2)).plan
+    assert (first.move_count, (await mesh.proposal(first)).remaining_moves) == (2, wanted - 2)
+    await mesh.apply(first)
+    assert (await mesh.plan()).plan.move_count == wanted - 2
+
+
+async def test_a_plan_may_have_nothing_to_do_and_then_it_cannot_be_applied(mesh: PlannedMesh) -> None:
+    """If it could, the same plan made again would be an applied one, told as if it had been proposed."""
+    await mesh.registered("node-a")
+    await mesh.filled(3)
+    first = await mesh.plan()
+    assert first.plan.move_count == 0
+    before = await mesh.everything_kept()
+    with pytest.raises(InvalidArgument, match="planId: has no moves: there is nothing to apply"):
+        await mesh.ask_to_apply(first.plan)
+    assert await mesh.everything_kept() == before
+    assert await mesh.plan() == replace(first, replayed=True)
+
+
+async def test_a_mesh_without_namespaces_has_a_plan_of_nothing(mesh: PlannedMesh) -> None:
+    empty = PlannedMesh(memory_store())
+    assert (await empty.plan()).plan.namespaces == ()
+    outcome = await mesh.rebalancer.plan(PlanRequest(["nowhere", BILLING, "elsewhere"]), CHANGE)
+    assert outcome == NotFound(namespaces=("elsewhere", "nowhere"))
+
+
+async def test_a_plan_of_some_namespaces_leaves_the_others_alone(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await mesh.configure(SEARCH)
+    await mesh.filled(5, "gone", SEARCH)
+    plan = (await mesh.plan(SEARCH)).plan
+    assert (plan.namespaces, plan.move_count, plan.shard_count, plan.base_revision) == ((SEARCH,), 5, 5, 17)
+    await mesh.apply(plan)
+    assert {shard.owner_node_id for shard in (await mesh.table()).values() if shard.namespace == BILLING} == {"node-a"}
+
+
+async def test_a_plan_is_applied_once(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    applied = await mesh.apply(plan)
+    before = await mesh.everything_kept()
+    assert await mesh.ask_to_apply(plan) == PlanClosed(applied.plan)
+    assert await mesh.everything_kept() == before
+
+
+async def test_a_plan_that_is_not_there_is_not_found(mesh: PlannedMesh) -> None:
+    unknown = "0" * 32
+    assert await mesh.execute(ApplyPlan(unknown, CHANGE)) == NotFound(plans=(unknown,))
+    assert (await mesh.store.plans.get(unknown), await mesh.store.plans.proposal(unknown)) == (None, None)
+    for wrong in ("", "0" * 31, "0" * 33, "X" * 32, "F" * 32):
+        with pytest.raises(InvalidArgument) as caught:
+            await mesh.execute(ApplyPlan(wrong, CHANGE))
+        assert [error.field for error in caught.value.errors] == ["planId"]
+
+
+async def stale(mesh: PlannedMesh, plan: RebalancePlan) -> StalePlan:
+    """The refusal of a plan, which must leave no trace."""
+    before = await mesh.everything_kept()
+    outcome = await mesh.ask_to_apply(plan)
+    assert isinstance(outcome, StalePlan), outcome
+    assert await mesh.everything_kept() == before
+    assert outcome.plan == plan
+    return outcome
+
+
+async def test_shards_that_changed_since_are_listed_with_who_changed_them(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    table = await mesh.table()
+    edited, gone, reborn, *_ = (table[move.key] for move in (await mesh.proposal(plan)).moves)
+    edit = await mesh.update(patch(edited, capacity_hint=2.0), change=because("resize", actor="alice"))
+    deletion = await mesh.delete(gone)
+    await mesh.delete(reborn)
+    creation = await mesh.create(new(reborn.shard_id))
+    assert await stale(mesh, plan) == StalePlan(
+        plan,
+        (
+            StaleShard(edited.key, 1, 2, edit.shards[0], edit.change),
+            StaleShard(gone.key, 1, 0, None, deletion.change),
+            StaleShard(reborn.key, 1, 3, creation.shards[0], creation.change),
+        ),
+        (),
+        (),
+    )
+
+
+async def test_shards_that_a_plan_does_not_move_may_change(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    moved = {move.key for move in (await mesh.proposal(plan)).moves}
+    stays = next(shard for key, shard in (await mesh.table()).items() if key not in moved)
+    await mesh.updated(stays, leader_id="x")
+    await mesh.create(new("another", "node-b"))
+    await mesh.apply(plan)
+
+
+async def test_a_namespace_that_was_reconfigured_is_named(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await mesh.configure(SEARCH)
+    await mesh.filled(3, "gone", SEARCH)
+    plan, alone = (await mesh.plan()).plan, (await mesh.plan(SEARCH)).plan
+    await mesh.configure(strategy="ring", expected=1)
+    refused = await stale(mesh, plan)
+    assert (refused.shards, refused.namespaces, refused.node_ids) == ((), (BILLING,), ())
+    await mesh.apply(alone)
+
+
+@pytest.mark.parametrize("status", [status for status in NodeStatus if status is not NodeStatus.ACTIVE])
+async def test_a_node_that_may_be_given_nothing_any_more_is_named(mesh: PlannedMesh, status: NodeStatus) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    await mesh.mark("node-c", status=status)
+    refused = await stale(mesh, plan)
+    assert (refused.shards, refused.namespaces, refused.node_ids) == ((), (), ("node-c",))
+
+
+async def test_nodes_that_shards_are_moved_between_must_be_as_they_were(mesh: PlannedMesh) -> None:
+    """A node that came back, or became heavier, would be given other shards, or keep its own."""
+    await unbalanced(mesh)
+    await mesh.mark("node-a", status=NodeStatus.DOWN)
+    plan = (await mesh.plan()).plan
+    assert (await mesh.proposal(plan)).nodes == (
+        PlannedNode("node-a", 2),
+        PlannedNode("node-b", 1),
+        PlannedNode("node-c", 1),
+    )
+    await mesh.mark("node-a", status=NodeStatus.ACTIVE)
+    refused = await stale(mesh, plan)
+    assert (refused.shards, refused.namespaces, refused.node_ids) == ((), (), ("node-a",))
+    await mesh.mark("node-b", weight=2)
+    assert (await stale(mesh, plan)).node_ids == ("node-a", "node-b")
+
+
+async def test_nodes_that_a_plan_does_not_touch_may_change(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await mesh.registered("idle", status=NodeStatus.CORDONED)
+    plan = (await mesh.plan()).plan
+    await mesh.mark("idle", status=NodeStatus.ACTIVE)
+    await mesh.apply(plan)
+
+
+async def test_a_node_that_nobody_registered_is_none_to_rely_on(mesh: PlannedMesh) -> None:
+    plan = (await mesh.plan_to_rescue(3)).plan
+    assert (await mesh.proposal(plan)).nodes == (PlannedNode("node-a", 1),)
+    await mesh.apply(plan)
+
+
+async def test_everything_that_is_stale_is_told_at_once(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    shards = [(await mesh.table())[move.key] for move in (await mesh.proposal(plan)).moves]
+    await mesh.update(*(patch(shard, leader_id="x") for shard in shards))
+    await mesh.configure(strategy="ring", expected=1)
+    for node_id in ("node-b", "node-c"):
+        await mesh.mark(node_id, status=NodeStatus.CORDONED)
+    refused = await stale(mesh, plan)
+    assert [one.key for one in refused.shards] == [shard.key for shard in shards]
+    assert (refused.namespaces, refused.node_ids) == ((BILLING,), ("node-b", "node-c"))
+
+
+async def test_of_many_who_apply_one_plan_one_does(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    for number in ROUNDS:
+        plan = (await mesh.plan()).plan
+        outcomes = await asyncio.gather(*(mesh.ask_to_apply(plan) for _ in range(8)))
+        (winner,) = (outcome for outcome in outcomes if isinstance(outcome, PlanApplied))
+        assert [outcome for outcome in outcomes if outcome is not winner] == [PlanClosed(winner.plan)] * 7
+        rows = [row for row in await mesh.history() if row.change == winner.change]
+        assert len(rows) == plan.move_count > 0
+        await mesh.create(*(new(f"more-{number}-{shard}") for shard in range(6)))
+
+
+async def test_of_plans_that_move_the_same_shards_one_is_applied(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plans = [(await mesh.plan(max_moves=moves)).plan for moves in (1, 2, 3, 4)]
+    outcomes = await asyncio.gather(*map(mesh.ask_to_apply, plans))
+    (winner,) = (outcome for outcome in outcomes if isinstance(outcome, PlanApplied))
+    for outcome in outcomes:
+        if outcome is not winner:
+            assert isinstance(outcome, StalePlan)
+            assert {stale.last_change for stale in outcome.shards} == {winner.change}
+
+
+async def test_a_plan_meets_an_edit_before_or_after_it(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    for number in ROUNDS:
+        plan = (await mesh.plan()).plan
+        key = (await mesh.proposal(plan)).moves[0].key
+        edit = UpdateShards([patch((await mesh.table())[key], leader_id=f"leader-{number}")], CHANGE)
+        applied, edited = await asyncio.gather(mesh.ask_to_apply(plan), mesh.execute(edit))
+        if isinstance(applied, PlanApplied):
+            assert isinstance(edited, VersionConflict)
+            assert [one.last_change for one in edited.stale] == [applied.change]
+        else:
+            assert isinstance(applied, StalePlan)
+            assert isinstance(edited, ShardsChanged)
+            assert [one.last_change for one in applied.shards] == [edited.change]
+        await mesh.create(*(new(f"more-{number}-{more}") for more in range(6)))
+
+
+async def let_pass(mesh: PlannedMesh) -> None:
+    """Round trips, many more than a writer needs to pass us if nothing holds it."""
+    for _ in range(50):
+        await mesh.store.stream.head()
+        await asyncio.sleep(0)
+
+
+async def test_a_plan_waits_for_a_change_of_the_node_it_moves_to(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await asyncio.gather(*(mesh.create(new(f"busy-{number}")) for number in range(4)))
+    plan = (await mesh.plan()).plan
+    down = UpdateNode("node-b", 1, CHANGE, status=NodeStatus.DOWN)
+    async with mesh.store.unit_of_work() as unit:
+        await unit.lock(down.locks)
+        applying = asyncio.create_task(mesh.ask_to_apply(plan))
+        await let_pass(mesh)
+        assert not applying.done()
+    assert isinstance(await applying, PlanApplied)
+
+
+async def test_a_removal_waits_for_a_plan_that_moves_shards_to_the_node(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await asyncio.gather(*(mesh.create(new(f"busy-{number}")) for number in range(4)))
+    plan = (await mesh.plan()).plan
+    command = ApplyPlan(plan.id, CHANGE)
+    async with mesh.store.unit_of_work() as unit:
+        held = (await unit.lock(command.locks)).plan
+        assert held is not None
+        state = replace(await unit.lock(locks_of(held.proposal)), plan=held)
+        decision = decide(command, state, Registry())
+        assert isinstance(decision, WriteSet)
+        removing = asyncio.create_task(mesh.execute(UpdateNode("node-b", 1, CHANGE, status=NodeStatus.REMOVED)))
+        await let_pass(mesh)
+        assert not removing.done()
+        await unit.commit(decision)
+    assert await removing == NodeInUse(await mesh.node("node-b"))
+
+
+async def test_plans_are_listed_newest_first_in_both_directions(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await mesh.configure(SEARCH)
+    await mesh.filled(6, "node-c", SEARCH)
+    made = [await mesh.plan(max_moves=moves) for moves in (1, 2, 3)]
+    made += [await mesh.plan(SEARCH), await mesh.plan(BILLING)]
+    applied = (await mesh.apply(made[3].plan)).plan
+    plans = [applied if outcome.plan.id == applied.id else outcome.plan for outcome in reversed(made)]
+    filters = {
+        PlanFilter(): plans,
+        PlanFilter(namespace=SEARCH): [plan for plan in plans if SEARCH in plan.namespaces],
+        PlanFilter(namespace="nowhere"): [],
+        PlanFilter(statuses=(PlanStatus.APPLIED,)): [applied],
+        PlanFilter(statuses=()): [],
+        PlanFilter(namespace=BILLING, statuses=tuple(PlanStatus)): [one for one in plans if BILLING in one.namespaces],
+    }
+    for where, expected in filters.items():
+
+        async def fetch(request: PageRequest[int], where: PlanFilter = where) -> Page[RebalancePlan]:
+            return await mesh.store.plans.page(where, request)
+
+        for size in (1, 2, 500):
+            assert await everything(fetch, attrgetter("created.id"), size=size) == expected
+            assert await everything_backwards(fetch, attrgetter("created.id"), size=size) == expected
+        assert await mesh.store.plans.count(where) == len(expected)
+
+
+KEYED: Final = because("once", idempotency_key="key-1")
+
+
+async def test_a_plan_asked_for_twice_is_one_plan_and_one_answer(mesh: PlannedMesh) -> None:
+    """Also when the mesh has moved on: what was asked for is the same, what comes of it would not be."""
+    await unbalanced(mesh)
+    first = await mesh.plan(change=KEYED)
+    await mesh.apply(first.plan)
+    await mesh.created("another")
+    assert await mesh.plan(change=KEYED) == replace(first, replayed=True)
+    other = await mesh.rebalancer.plan(PlanRequest(max_moves=3), KEYED)
+    assert other == IdempotencyKeyReused("key-1", first.change)
+
+
+async def test_a_key_is_kept_also_for_a_plan_that_was_known(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    first = await mesh.plan()
+    keyed = await mesh.plan(change=KEYED)
+    assert (keyed.plan, keyed.replayed) == (first.plan, False)
+    assert keyed.change == (await mesh.changes())[-1] != first.change
+    assert (keyed.change.kind, keyed.change.namespaces, keyed.change.rebalance) == (
+        ChangeKind.PLAN_REBALANCE,
+        (BILLING,),
+        first.change.rebalance,
+    )
+    assert await mesh.plans() == [first.plan]
+    await mesh.apply(first.plan)
+    await mesh.created("another")
+    before = await mesh.everything_kept()
+    assert await mesh.plan(change=KEYED) == replace(keyed, replayed=True)
+    other = await mesh.rebalancer.plan(PlanRequest(max_moves=3), KEYED)
+    assert other == IdempotencyKeyReused("key-1", keyed.change)
+    assert await mesh.everything_kept() == before
+
+
+async def test_a_plan_applied_twice_with_one_key_is_one_change_and_one_answer(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    change = replace(KEYED, idempotency_key="key-0")
+    first = await mesh.apply(plan, change=change)
+    await mesh.configure("unrelated")
+    assert await mesh.apply(plan, change=change) == replace(first, replayed=True)
+    last = await mesh.created("another")
+    assert await mesh.ask_to_apply(plan, change=change) == replace(first, replayed=True)
+    assert last.revision > first.position.revision
+
+
+async def test_a_plan_that_was_refused_keeps_no_key(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    await mesh.mark("node-b", status=NodeStatus.CORDONED)
+    assert isinstance(await mesh.ask_to_apply(plan, change=KEYED), StalePlan)
+    again = (await mesh.plan()).plan
+    assert not (await mesh.apply(again, change=KEYED)).replayed
+
+
+async def test_a_large_plan_is_one_change(mesh: PlannedMesh) -> None:
+    await mesh.registered(*(f"node-{number}" for number in range(7)))
+    await mesh.filled(2_000, "gone")
+    outcome = await mesh.apply((await mesh.plan()).plan)
+    assert outcome.change.shard_count == 2_000
+    owned = Counter(shard.owner_node_id for shard in (await mesh.table()).values())
+    assert owned == {node.node_id: node.shard_count for node in await mesh.nodes()}
+
+
+def test_a_plan_says_how_much_it_moves() -> None:
+    assert Rebalance("0" * 32, 3, 12).diff_percent == 25.0
+    assert Rebalance("0" * 32, 0, 0).diff_percent == 0.0

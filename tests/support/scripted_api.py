@@ -1,0 +1,39 @@
+"""A server that is not there: answers by operation, and what was asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graph.cli.api import Api
+from graph.cli.exits import Failure
+from graph.cli.output import Json
+
+
+class Script:
+    """`requests` are (operation, variables) in order. An answer is the data of a response, or what goes wrong."""
+
+    def __init__(self, **answers: Json | Failure) -> None:
+        self.answers = answers
+        self.requests: list[tuple[str, Json]] = []
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> Script:
+        def send(_api: Api, name: str, variables: Json, _if_broken_off: str) -> Json:
+            self.requests.append((name, variables))
+            answer = self.answers[name]
+            if isinstance(answer, Failure):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(Api, "_send", send)
+        return self
+
+    @property
+    def asked(self) -> list[str]:
+        return [name for name, _ in self.requests]
+
+    def given(self, name: str) -> Any:
+        """The input of the one mutation of this name."""
+        (variables,) = [variables for asked, variables in self.requests if asked == name]
+        return variables["input"]

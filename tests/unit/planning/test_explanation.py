@@ -1,0 +1,133 @@
+"""Why a shard is where it is, by the planner's own path."""
+
+from __future__ import annotations
+
+import pytest
+
+from persistence.planning.explanation import Explanation, explain
+from persistence.planning.planner import propose
+from persistence.planning.snapshot import PlacementSnapshot
+from persistence.records import MoveReason, NodeStatus
+from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
+
+
+def explained(there: PlacementSnapshot, shard_id: str = "s1") -> Explanation:
+    found = explain(there, "billing", shard_id, STRATEGIES)
+    assert found is not None
+    return found
+
+
+def test_what_is_not_there_cannot_be_explained() -> None:
+    there = snapshot(nodes("node-a"), shards(1))
+    assert explain(there, "search", "s0000", STRATEGIES) is None
+    assert explain(there, "billing", "s1", STRATEGIES) is None
+
+
+def test_an_explanation_agrees_with_the_plan() -> None:
+    there = snapshot(nodes("node-a", "node-b", "node-c"), shards(40))
+    moves = {move.shard_id: move for move in propose(there, STRATEGIES).moves}
+    for one in there.shards["billing"]:
+        found = explained(there, one.shard_id)
+        assert found.move == moves.get(one.shard_id)
+        assert found.target_node_id == found.candidates[0].node_id
+        assert found.replica_node_ids == (found.target_node_id,)
+
+
+def test_every_node_is_a_candidate_or_has_an_obstacle() -> None:
+    there = [
+        node("a", labels={"disk": "ssd"}, weight=3, region="eu", zone="eu-1"),
+        node("b", labels={"disk": "ssd"}),
+        node("cordoned", NodeStatus.CORDONED, labels={"disk": "ssd"}),
+        node("down", NodeStatus.DOWN),
+        node("hdd"),
+    ]
+    found = explained(snapshot(there, [shard("s1", "a")], namespace(parameters={"selector": "disk=ssd"})))
+    ranked, others = found.candidates[:2], found.candidates[2:]
+    assert {one.node_id for one in ranked} == {"a", "b"}
+    assert [(one.rank, one.obstacle) for one in ranked] == [(1, None), (2, None)]
+    assert [(one.node_id, one.rank, one.obstacle) for one in others] == [
+        ("cordoned", None, "it is CORDONED"),
+        ("down", None, "it is DOWN"),
+        ("hdd", None, "the namespace's selector does not match it"),
+    ]
+    a = next(one for one in ranked if one.node_id == "a")
+    assert (a.weight, a.region, a.zone, a.status) == (3, "eu", "eu-1", NodeStatus.ACTIVE)
+
+
+def test_replicas_begin_with_the_owner_to_be() -> None:
+    there = snapshot(nodes("a", "b", "c"), [shard("s1", "a")], namespace(parameters={"replicas": 2}))
+    found = explained(there)
+    assert found.replica_node_ids[0] == found.target_node_id
+    assert len(set(found.replica_node_ids)) == 2
+
+
+def test_a_shard_that_is_where_it_belongs_says_so() -> None:
+    found = explained(snapshot(nodes("a"), [shard("s1", "a")]))
+    assert (found.target_node_id, found.move, found.stays) == ("a", None, None)
+    assert found.summary == "billing/s1 is on a, where rendezvous wants it."
+
+
+BECAUSE = {
+    MoveReason.OWNER_REMOVED: "old is not registered",
+    MoveReason.OWNER_DOWN: "old is DOWN",
+    MoveReason.OWNER_DRAINING: "old is DRAINING",
+    MoveReason.OWNER_INELIGIBLE: "the namespace's selector does not match old",
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "reason"),
+    [
+        ([], MoveReason.OWNER_REMOVED),
+        ([node("old", NodeStatus.DOWN)], MoveReason.OWNER_DOWN),
+        ([node("old", NodeStatus.DRAINING)], MoveReason.OWNER_DRAINING),
+        ([node("old", labels={"off": "1"})], MoveReason.OWNER_INELIGIBLE),
+    ],
+)
+def test_a_move_is_summed_up_with_its_reason(old: list[object], reason: MoveReason) -> None:
+    there = snapshot([node("a"), *old], [shard("s1", "old")], namespace(parameters={"selector": "!off"}))  # type: ignore[list-item]  # nodes
+    found = explained(there)
+    assert found.move is not None
+    assert found.move.reason is reason
+    assert found.summary == (
+        f"billing/s1 is on old, rendezvous wants it on a. The next plan moves it: {BECAUSE[reason]}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("pinned", "status", "stays", "because"),
+    [
+        (True, NodeStatus.DRAINING, "PINNED", "it is pinned"),
+        (False, NodeStatus.CORDONED, "CORDONED", "old is cordoned"),
+    ],
+)
+def test_what_keeps_a_shard_is_told(*, pinned: bool, status: NodeStatus, stays: str, because: str) -> None:
+    found = explained(snapshot([node("a"), node("old", status)], [shard("s1", "old", pinned=pinned)]))
+    assert (found.target_node_id, found.move, found.stays) == ("a", None, stays)
+    assert found.summary == f"billing/s1 is on old, rendezvous wants it on a. It stays, because {because}."
+    assert bool(found.violations) == pinned
+
+
+@pytest.mark.parametrize("parameters", [{"maxShardsPerNode": 2}, {"maxLoadPercent": 100}])
+def test_a_shard_that_stays_is_wanted_where_its_strategy_ranks_first_whatever_is_full(
+    parameters: dict[str, int],
+) -> None:
+    placed = [shard(f"s{number}", "old", pinned=number < 6) for number in range(8)]
+    there = snapshot([node("a"), node("b"), node("old", NodeStatus.CORDONED)], placed, namespace(parameters=parameters))
+    for one in placed:
+        found = explained(there, one.shard_id)
+        assert (found.target_node_id, found.move) == (found.candidates[0].node_id, None)
+        assert found.stays == ("PINNED" if one.pinned else "CORDONED")
+
+
+def test_the_violations_told_are_those_of_the_shard() -> None:
+    there = snapshot([node("a"), node("old", NodeStatus.DOWN)], [shard("s1", "old", pinned=True), shard("s2", "old")])
+    assert [one.shard_id for one in explained(there).violations] == ["s1"]
+    assert explained(there, "s2").violations == ()
+
+
+def test_a_shard_that_cannot_be_placed_says_why() -> None:
+    found = explained(snapshot(nodes("a"), [shard("s1", "a")], namespace(parameters={"selector": "disk=ssd"})))
+    assert (found.target_node_id, found.move, found.replica_node_ids) == (None, None, ())
+    assert found.summary.startswith("billing/s1 is on a. It cannot be placed: ")
+    assert [one.obstacle for one in found.candidates] == ["the namespace cannot be placed"]

@@ -1,0 +1,191 @@
+"""Namespaces follow the settings file."""
+
+# ruff: noqa: ASYNC240 - a line in a temporary file; nothing else runs meanwhile
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from graph.reconciling import ACTOR, Reconciler, reconciling
+from persistence.commands import Command, ConfigureNamespace
+from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, TransientConflict
+from persistence.memory import memory_store
+from persistence.outcomes import Outcome
+from persistence.records import Namespace
+from persistence.write import Writer
+from strategies.registry import Registry
+from tests.support.fake_strategies import Mixed
+from tests.support.mesh import Mesh
+
+RING = '[namespaces.orders]\nstrategy = "ring"\nparameters = {virtualNodes = 64}\n'
+LOCALITY = '[namespaces.orders]\nstrategy = "locality"\n'
+
+
+@pytest.fixture
+def mesh() -> Mesh:
+    return Mesh(memory_store())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "omnirelay.toml"
+
+
+def reconciler(file: Path, mesh: Mesh) -> Reconciler:
+    return Reconciler(file, mesh.store.namespaces, mesh.writer, Registry())
+
+
+async def orders(mesh: Mesh) -> Namespace:
+    found = await mesh.store.namespaces.get("orders")
+    assert found is not None
+    return found
+
+
+async def test_a_declared_namespace_is_created_and_audited(file: Path, mesh: Mesh) -> None:
+    file.write_text(RING)
+    async with reconciling(file, mesh.store.namespaces, mesh.writer, Registry()):
+        found = await orders(mesh)
+    assert (found.strategy, found.strategy_parameters, found.version) == ("ring", {"virtualNodes": 64}, 1)
+    (change,) = await mesh.changes()
+    assert (change.actor, change.reason) == (ACTOR, "declared in omnirelay.toml")
+
+
+async def test_an_edit_of_the_file_is_followed_and_looking_again_writes_nothing(file: Path, mesh: Mesh) -> None:
+    file.write_text(RING)
+    following = reconciler(file, mesh)
+    assert await following.look()
+    file.write_text(LOCALITY)
+    assert await following.look()
+    assert await following.look()
+    found = await orders(mesh)
+    assert (found.strategy, found.strategy_parameters, found.version) == ("locality", {}, 2)
+
+
+async def test_what_the_store_already_holds_is_not_written_again(file: Path, mesh: Mesh) -> None:
+    file.write_text(RING)
+    assert await reconciler(file, mesh).look()
+    assert await reconciler(file, mesh).look()
+    assert len(await mesh.changes()) == 1
+
+
+async def test_a_namespace_that_the_file_no_longer_names_is_left_alone(file: Path, mesh: Mesh) -> None:
+    file.write_text(RING)
+    following = reconciler(file, mesh)
+    await following.look()
+    file.write_text("")
+    assert await following.look()
+    assert (await orders(mesh)).strategy == "ring"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[namespaces.orders\n", "not TOML"),
+        ('[namespaces.orders]\nstrategi = "ring"\n', "namespaces.orders.strategi"),
+        ('[namespaces.orders]\nstrategy = "rings"\n', "did you mean ring?"),
+        ('[namespaces.orders]\nstrategy = "ring"\nparameters = {virtualNode = 3}\n', "did you mean virtualNodes?"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_complained_of_once_and_changes_nothing(
+    file: Path, mesh: Mesh, caplog: pytest.LogCaptureFixture, content: str, complaint: str
+) -> None:
+    file.write_text(RING)
+    following = reconciler(file, mesh)
+    await following.look()
+    file.write_text(content)
+    with caplog.at_level(logging.ERROR):
+        assert await following.look()
+        assert await following.look()
+    (record,) = caplog.records
+    assert complaint in record.getMessage()
+    assert (await orders(mesh)).version == 1
+
+
+async def test_one_refused_namespace_does_not_hold_up_the_others(
+    file: Path, mesh: Mesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text('[namespaces.bad]\nstrategy = "rings"\n' + RING)
+    with caplog.at_level(logging.ERROR):
+        await reconciler(file, mesh).look()
+    assert (await orders(mesh)).strategy == "ring"
+    assert "namespaces.bad" in caplog.text
+
+
+async def test_a_file_that_is_gone_leaves_everything_as_it_is(
+    file: Path, mesh: Mesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text(RING)
+    following = reconciler(file, mesh)
+    await following.look()
+    file.unlink()
+    with caplog.at_level(logging.ERROR):
+        assert await following.look()
+        assert await following.look()
+    assert len(caplog.records) == 1
+    file.write_text(LOCALITY)
+    assert await following.look()
+    assert (await orders(mesh)).strategy == "locality"
+
+
+class Failing(Writer):
+    """Fails for the namespaces it has errors for."""
+
+    def __init__(self, mesh: Mesh, **errors: Exception) -> None:
+        super().__init__(mesh.store.unit_of_work)
+        self.errors = errors
+
+    async def execute(self, command: Command) -> Outcome:
+        assert isinstance(command, ConfigureNamespace)
+        if command.name in self.errors:
+            raise self.errors[command.name]
+        return await super().execute(command)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("the database is away"), TransientConflict("a deadlock")])
+async def test_what_may_pass_is_tried_again(
+    file: Path, mesh: Mesh, caplog: pytest.LogCaptureFixture, error: StoreError
+) -> None:
+    file.write_text('[namespaces.bad]\nstrategy = "rings"\n' + RING)
+    writer = Failing(mesh, orders=error)
+    following = Reconciler(file, mesh.store.namespaces, writer, Registry())
+    assert not await following.look()
+    assert not await following.look()
+    refusals = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert ["namespaces.bad" in record.getMessage() for record in refusals] == [True]
+    writer.errors.clear()
+    assert await following.look()
+    assert (await orders(mesh)).strategy == "ring"
+
+
+@pytest.mark.parametrize("error", [SchemaOutOfDate("run omnirelay db upgrade"), ZeroDivisionError("a defect")])
+async def test_what_does_not_pass_is_logged_once_for_each_state_of_the_file(
+    file: Path, mesh: Mesh, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    bad = '[namespaces.bad]\nstrategy = "ring"\n'
+    file.write_text(bad + RING)
+    following = Reconciler(file, mesh.store.namespaces, Failing(mesh, bad=error), Registry())
+    assert await following.look()
+    assert await following.look()
+    assert (await orders(mesh)).strategy == "ring"
+    assert len(caplog.records) == 1
+    file.write_text(bad)
+    assert await following.look()
+    assert [(record.levelno, "namespaces.bad" in record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, True)
+    ] * 2
+
+
+async def test_another_version_of_the_algorithm_is_brought_about(file: Path, mesh: Mesh) -> None:
+    class Newer(Mixed):
+        algorithm_version = 2
+
+    file.write_text('[namespaces.orders]\nstrategy = "mixed"\nparameters = {depth = 4}\n')
+    for plug_in in (Mixed(), Newer()):
+        strategies = Registry([plug_in])
+        writer = Writer(mesh.store.unit_of_work, strategies)
+        assert await Reconciler(file, mesh.store.namespaces, writer, strategies).look()
+        found = await orders(mesh)
+        assert (found.algorithm_version, found.version) == (plug_in.algorithm_version, plug_in.algorithm_version)
