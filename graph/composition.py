@@ -9,12 +9,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import migrations
+from graph.plug_ins import discover
 from graph.settings import Settings
+from graph.workshop import DividingWriter, WorkshopRebalancer, open_workshop
 from persistence.feed import LiveFeed, live_feed
 from persistence.feed.live import FeedLimits
 from persistence.ports import Store
 from persistence.postgres import open_store
+from persistence.rebalancing import Rebalancer
 from persistence.write import Writer
+from strategies.registry import Registry
 
 Progress = Callable[[str], None]
 
@@ -28,6 +32,8 @@ class Runtime:
     store: Store
     writer: Writer
     feed: LiveFeed
+    strategies: Registry
+    rebalancer: Rebalancer
 
 
 @asynccontextmanager
@@ -53,11 +59,13 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[Runtime]:
-    """Database, schema, store, feed: opened in this order, closed in the reverse.
+    """Database, schema, store, feed, workshop: opened in this order, closed in the reverse.
 
     The embedded database is ours, so its schema is brought up to date; a configured one may be shared with processes of
-    another version, so that is left to `omnirelay db upgrade`. Raises SchemaOutOfDate when it has not been run.
+    another version, so that is left to `omnirelay db upgrade`. Raises SchemaOutOfDate when it has not been run, and
+    PlugInError, before anything is opened, for a strategy that cannot be used.
     """
+    strategies = Registry(discover())
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(open_database(settings, progress))
         if settings.database_url is None:
@@ -70,4 +78,6 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
         )
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
         feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
-        yield Runtime(store, Writer(store.unit_of_work), feed)
+        workshop = await stack.enter_async_context(open_workshop(url))
+        writer = DividingWriter(store.unit_of_work, strategies, workshop)
+        yield Runtime(store, writer, feed, strategies, WorkshopRebalancer(workshop))

@@ -1,12 +1,13 @@
 """The values behind Relay connections: plain attributes, each worked out only when a query selects it."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from graph.cursors import stream_cursor
 from graph.scalars import Cursor
-from persistence.paging import Page
+from persistence.paging import Page, PageRequest, page_of
 from persistence.records import StreamPosition
 
 T = TypeVar("T")
@@ -71,3 +72,18 @@ class StampedConnection(Connection[T]):
     @property
     def revision(self) -> int:
         return self.position.revision
+
+
+def connection_over(
+    items: Sequence[T], place: Callable[[T], Any], cursor_of: Callable[[T], str], request: PageRequest[Any]
+) -> Connection[T]:
+    """A page of a list that is at hand. `place` is what the list is ordered by, and what the request's cursors hold."""
+    start = 0 if request.after is None else bisect_right(items, request.after, key=place)
+    end = len(items) if request.before is None else bisect_left(items, request.before, key=place)
+    inside = items[start:end]
+    rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
+
+    async def count() -> int:
+        return len(items)
+
+    return Connection(page_of(rows, request), cursor_of, count)

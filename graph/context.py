@@ -4,14 +4,17 @@ It carries readers and writers that open their own session per call, never a ses
 resolvers of one request run at the same time.
 """
 
+from asyncio import Semaphore
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from strawberry.types import Info as StrawberryInfo
 
 from persistence.ports import DiffFeed, Store
+from persistence.rebalancing import Rebalancer
 from persistence.records import StreamPosition
 from persistence.write import Writer
+from strategies.registry import Registry
 
 
 class Feed(DiffFeed, Protocol):
@@ -33,19 +36,37 @@ class Services(Protocol):
     @property
     def feed(self) -> Feed: ...
 
+    @property
+    def strategies(self) -> Registry: ...
+
+    @property
+    def rebalancer(self) -> Rebalancer: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`request_id` names this request in logs and in masked errors."""
+    """`request_id` names this request in logs and in masked errors. Proposals of plans are read while holding
+    `reading_proposals`, which all requests share."""
 
     store: Store
     writer: Writer
     feed: DiffFeed
+    strategies: Registry
+    rebalancer: Rebalancer
+    reading_proposals: Semaphore
     request_id: str
 
     @classmethod
-    def of(cls, services: Services, request_id: str) -> "Context":
-        return cls(services.store, services.writer, services.feed, request_id)
+    def of(cls, services: Services, reading_proposals: Semaphore, request_id: str) -> "Context":
+        return cls(
+            services.store,
+            services.writer,
+            services.feed,
+            services.strategies,
+            services.rebalancer,
+            reading_proposals,
+            request_id,
+        )
 
 
 Info: TypeAlias = StrawberryInfo[Context, None]

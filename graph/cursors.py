@@ -18,7 +18,7 @@ import mmh3
 from graph.scalars import Cursor
 from persistence.errors import BadCursor
 from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
-from persistence.records import ShardKey, StreamPosition
+from persistence.records import MoveReason, ShardKey, StreamPosition
 
 _CHECK_BYTES: Final = 4
 _LONGEST: Final = 1_024
@@ -26,6 +26,7 @@ _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
 _COUNTER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
 _EPOCH: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_REASON: Final = re.compile("|".join(MoveReason))
 _ANY_NAMESPACE: Final = ""
 
 
@@ -38,6 +39,9 @@ class _Kind(Enum):
     DIFF = b"d"
     CHANGES = b"c"
     NAMESPACES = b"n"
+    NODES = b"o"
+    PLANS = b"p"
+    MOVES = b"m"
 
     @property
     def source(self) -> str:
@@ -51,6 +55,9 @@ _SOURCES: Final = {
     _Kind.DIFF: "a difference between two revisions",
     _Kind.CHANGES: "the list of changes",
     _Kind.NAMESPACES: "the list of namespaces",
+    _Kind.NODES: "the list of nodes",
+    _Kind.PLANS: "the list of plans",
+    _Kind.MOVES: "a list of moves",
 }
 
 
@@ -105,6 +112,34 @@ def namespace_cursor(name: str) -> str:
 def read_namespace_cursor(cursor: str, field: str) -> str:
     (name,) = _read(_Kind.NAMESPACES, cursor, field, (_IDENTIFIER,))
     return name
+
+
+def node_cursor(node_id: str) -> str:
+    return _write(_Kind.NODES, node_id)
+
+
+def read_node_cursor(cursor: str, field: str) -> str:
+    (node_id,) = _read(_Kind.NODES, cursor, field, (_IDENTIFIER,))
+    return node_id
+
+
+def plan_cursor(change_id: int) -> str:
+    """`change_id` is that of the change that keeps the plan."""
+    return _write(_Kind.PLANS, str(change_id))
+
+
+def read_plan_cursor(cursor: str, field: str) -> int:
+    (change_id,) = _read(_Kind.PLANS, cursor, field, (_COUNTER,))
+    return _counter(change_id, field)
+
+
+def move_cursor(reason: MoveReason, key: ShardKey) -> str:
+    return _write(_Kind.MOVES, reason, *key)
+
+
+def read_move_cursor(cursor: str, field: str) -> tuple[MoveReason, ShardKey]:
+    reason, *key = _read(_Kind.MOVES, cursor, field, (_REASON, _IDENTIFIER, _IDENTIFIER))
+    return MoveReason(reason), ShardKey(*key)
 
 
 def diff_cursor(scope: DiffScope, key: ShardKey) -> str:

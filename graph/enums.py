@@ -1,16 +1,24 @@
 """The enums of the store as the schema shows them: the same classes, with a sentence for every value."""
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 
 import strawberry
 
 from persistence.queries import HistoryOrder
-from persistence.records import ChangeKind, DiffKind, ShardStatus
+from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, ShardStatus
+from strategies.model import Movement
 
 
-def _describe(enum_class: type[StrEnum], description: str, values: Mapping[StrEnum, str]) -> None:
+class StayReason(StrEnum):
+    """What keeps a shard where it is; the planner says it by these words."""
+
+    PINNED = "PINNED"
+    CORDONED = "CORDONED"
+
+
+def _describe(enum_class: type[Enum], description: str, values: Mapping[Any, str]) -> None:
     definition: Any = strawberry.enum(enum_class, description=description)
     for value in definition.__strawberry_definition__.values:
         value.description = values[enum_class(value.value)]
@@ -43,6 +51,11 @@ _describe(
         ChangeKind.UPDATE_SHARDS: "Shards were moved or otherwise updated.",
         ChangeKind.DELETE_SHARDS: "Shards were deleted.",
         ChangeKind.CONFIGURE_NAMESPACE: "A namespace was created or reconfigured.",
+        ChangeKind.REGISTER_NODE: "A node was registered.",
+        ChangeKind.UPDATE_NODE: "A node was changed or removed.",
+        ChangeKind.DRAIN_NODE: "A node was taken out of placement.",
+        ChangeKind.PLAN_REBALANCE: "A plan was made, and kept to be reviewed.",
+        ChangeKind.APPLY_PLAN: "Shards were moved as a plan says.",
     },
 )
 _describe(
@@ -52,4 +65,49 @@ _describe(
         HistoryOrder.REVISION_ASC: "Oldest first.",
         HistoryOrder.REVISION_DESC: "Newest first.",
     },
+)
+_describe(
+    NodeStatus,
+    "Whether a node may own shards. Plans act on it; nothing moves before a plan is applied.",
+    {
+        NodeStatus.ACTIVE: "It owns shards, and plans may give it more.",
+        NodeStatus.CORDONED: "It keeps what it has: plans give it nothing and take nothing away.",
+        NodeStatus.DRAINING: "It is to be vacated: plans move every shard off it.",
+        NodeStatus.DOWN: "It does not serve: plans move every shard off it, before those of draining nodes.",
+        NodeStatus.REMOVED: "It is gone. A node can be removed once it owns no shard, and be registered again.",
+    },
+)
+_describe(
+    MoveReason,
+    "Why a rebalance moves a shard, the most urgent first.",
+    {
+        MoveReason.OWNER_REMOVED: "Its owner is not registered.",
+        MoveReason.OWNER_DOWN: "Its owner is down.",
+        MoveReason.OWNER_DRAINING: "Its owner is being drained.",
+        MoveReason.OWNER_INELIGIBLE: "The namespace's selector does not match its owner.",
+        MoveReason.OWNER_OVERLOADED: "Its owner is the best for it, but has reached its bound.",
+        MoveReason.STRATEGY_CHANGED: "The namespace has another strategy than when its owner was set.",
+        MoveReason.PLACEMENT_CHANGED: "Nodes, parameters or hints have changed since, or it was moved by hand.",
+    },
+)
+_describe(
+    PlanStatus,
+    "How far a plan has come.",
+    {
+        PlanStatus.PROPOSED: "It can be applied, if nothing it relies on has changed.",
+        PlanStatus.APPLIED: "Its moves were made.",
+    },
+)
+_describe(
+    StayReason,
+    "Why a shard stays where it is although its strategy wants it elsewhere.",
+    {
+        StayReason.PINNED: "It is pinned.",
+        StayReason.CORDONED: "Its owner is cordoned.",
+    },
+)
+_describe(
+    Movement,
+    "What a strategy leaves where it is when nodes are added, removed or given another weight.",
+    {movement: f"{movement.value[0].upper()}{movement.value[1:]}." for movement in Movement},
 )

@@ -13,18 +13,30 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from graph.codes import Code
+from graph.refusals import not_found
 from persistence.errors import (
     Compacted,
     EpochMismatch,
     FutureCursor,
     InvalidArgument,
+    PlanCorrupt,
     StaleRead,
     StoreUnavailable,
     TransientConflict,
 )
+from persistence.outcomes import NotFound
+from persistence.planning.planner import PlacementImpossible
+from persistence.planning.proposal import Violation
 
 _MAX_MESSAGE: Final = 2_000
 _log = logging.getLogger(__name__)
+
+
+class Missing(Exception):
+    """A query names something that is not there, and its answer cannot be null."""
+
+    def __init__(self, outcome: NotFound) -> None:
+        super().__init__(not_found(outcome))
 
 
 def publish(errors: list[GraphQLError], request_id: str) -> None:
@@ -75,11 +87,15 @@ _TRY_AGAIN: Final = {
 }
 
 
-def _public_code(cause: BaseException, error: GraphQLError) -> str | None:
+def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # noqa: PLR0911 - one for each kind
     """The code of an error whose message is meant for the client, else none."""
     match cause:
-        case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead():
+        case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead() | PlanCorrupt():
             return cause.code
+        case Missing():
+            return Code.NOT_FOUND
+        case PlacementImpossible():
+            return Code.PLACEMENT_IMPOSSIBLE
         case GraphQLSyntaxError():
             return Code.PARSE_FAILED
         case MissingQueryError() | CannotGetOperationTypeError() | InvalidOperationTypeError():
@@ -99,7 +115,7 @@ def _cause(error: GraphQLError) -> BaseException:
     return cause
 
 
-def _numbers(cause: BaseException) -> Mapping[str, Any]:
+def _numbers(cause: BaseException) -> Mapping[str, Any]:  # noqa: PLR0911 - one for each kind
     """What a program needs to go on. Revisions are strings of digits, as everywhere in this API."""
     match cause:
         case InvalidArgument():
@@ -113,4 +129,14 @@ def _numbers(cause: BaseException) -> Mapping[str, Any]:
             return {"requested": cause.requested, "epoch": cause.current}
         case StaleRead():
             return {"requested": str(cause.wanted), "reached": str(cause.reached)}
+        case PlanCorrupt():
+            return {"planId": cause.plan_id}
+        case PlacementImpossible():
+            return {"violations": [_violation(violation) for violation in cause.violations]}
     return {}
+
+
+def _violation(violation: Violation) -> Mapping[str, Any]:
+    """As the type of that name shows one; in queries that could place nothing it is about a namespace."""
+    message = encodable(violation.message)
+    return {"code": violation.code, "namespace": violation.namespace, "message": message}

@@ -4,6 +4,7 @@ HTTP follows https://graphql.github.io/graphql-over-http/draft/, whose audits (n
 reads requests, one negotiates, this one executes and answers. Strawberry keeps the event streams and the sockets.
 """
 
+import asyncio
 import logging
 from datetime import timedelta
 from http import HTTPStatus
@@ -38,6 +39,9 @@ _ALLOWED: Final = {
 _CONNECTION_INIT_TIMEOUT: Final = timedelta(seconds=10)
 _log = logging.getLogger(__name__)
 
+_PROPOSALS_AT_ONCE: Final = 2
+"""Read by one process: each may be a megabyte to parse, and occupies a connection that lookups need, too."""
+
 
 class MeshGraphQL(GraphQL[Context, None]):
     """The endpoint. A browser that comes without a query gets GraphiQL."""
@@ -55,6 +59,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._services = services
+        self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -75,7 +80,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         await response(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
-        return Context.of(self._services, request_id_of(request))
+        return Context.of(self._services, self._reading_proposals, request_id_of(request))
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
@@ -88,7 +93,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         operation = await read_operation(request, self._max_body_bytes)
-        context = Context.of(self._services, request_id_of(request))
+        context = Context.of(self._services, self._reading_proposals, request_id_of(request))
         if accepts(accept, EVENT_STREAM):
             return await self._stream(request, operation, context)
         try:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from strategies.catalogue import DEFAULT_STRATEGY
+from strategies.registry import DEFAULT_STRATEGY
 
 PREFIX: Final = "OMNIRELAY_"
 
@@ -65,7 +65,7 @@ class Settings(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
     namespaces: dict[str, NamespaceDeclaration] = Field(
-        default_factory=dict, description="Namespaces declared in the file, for `omnirelay mesh namespaces apply`."
+        default_factory=dict, description="Namespaces declared in the file; followed while the server runs."
     )
 
     @field_validator("host")

@@ -21,6 +21,11 @@ settings.register_profile(
 settings.load_profile("replayable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may take long begins first, so that in the end no worker is left alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     """The server. Under xdist all workers use one; the last to let go of it stops it."""

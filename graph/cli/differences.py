@@ -4,7 +4,7 @@ import json
 from typing import Final
 
 from graph.cli.output import Json
-from graph.cli.text import NOTHING, shown
+from graph.cli.text import NOTHING, arrow, shown
 
 _OWNER: Final = "ownerNodeId"
 _TOLD_OTHERWISE: Final = (_OWNER, "changeTicket")
@@ -16,8 +16,7 @@ def shard_name(row: Json) -> str:
 
 def owner_change(diff: Json) -> str:
     """`node-1 -> node-2`, or the one owner it had before and after. Absent is `-`."""
-    before, after = (shown((diff[side] or {}).get(_OWNER)) for side in ("previous", "current"))
-    return after if before == after else f"{before} -> {after}"
+    return arrow(*((diff[side] or {}).get(_OWNER) for side in ("previous", "current")))
 
 
 def other_changes(diff: Json) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from graph.cli.exits import Exit, Failure
 
 _ANOTHER_VERSION: Final = "This program and the server are of different versions: update the older one."
+LIST_NODES: Final = "What nodes there are: omnirelay mesh nodes list"
 _LIST_AGAIN: Final = (
     "Read the table again (omnirelay mesh shards list --json) and go on from the cursor that comes with it."
 )
@@ -14,10 +15,13 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "INVALID_ARGUMENT": (Exit.INVALID, ()),
     "BAD_CURSOR": (Exit.INVALID, ()),
     "BAD_USER_INPUT": (Exit.INVALID, ()),
+    "NOT_FOUND": (Exit.NOT_FOUND, ()),
+    "PLACEMENT_IMPOSSIBLE": (Exit.REFUSED, [LIST_NODES]),
     "PAYLOAD_TOO_LARGE": (Exit.INVALID, ["Send less at once (import: --batch-size)."]),
     "COMPACTED": (Exit.POSITION, [_LIST_AGAIN]),
     "EPOCH_MISMATCH": (Exit.POSITION, [_LIST_AGAIN]),
     "FUTURE_CURSOR": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
+    "PLAN_CORRUPT": (Exit.REFUSED, ()),
     "STALE_READ": (Exit.UNAVAILABLE, ()),
     "TRANSIENT_CONFLICT": (Exit.UNAVAILABLE, ()),
     "UNAVAILABLE": (Exit.UNAVAILABLE, ()),

@@ -20,7 +20,10 @@ class Exit(IntEnum):
     OK = 0, "Done."
     NO = 1, "The answer is no: `diff --exit-code` found a difference, a check failed, a server did not start."
     INVALID = 2, "Wrong usage or invalid input. Nothing was written by the request that was refused."
-    REFUSED = 3, "Refused: a version conflict, a policy, or an idempotency key that belongs to another request."
+    REFUSED = (
+        3,
+        "Refused: a version conflict, something in the way, a policy, or another request's idempotency key.",
+    )
     NOT_FOUND = 4, "What the command names is not there."
     UNAVAILABLE = 5, "The server or the database cannot be reached, or cannot answer just now. Try again."
     POSITION = 6, "That place in the change stream cannot be served: COMPACTED, EPOCH_MISMATCH or FUTURE_CURSOR."

@@ -45,4 +45,4 @@ def serve(
     # Imported here: what a server needs takes a second to load.
     from graph.cli.serving import serve_until_stopped  # noqa: PLC0415 - see above
 
-    return serve_until_stopped(settings)
+    return serve_until_stopped(settings, config)

@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 
 import click
@@ -18,24 +19,30 @@ from graph.cli.web_server import WebServer
 from graph.composition import open_runtime
 from graph.demo import load_demo
 from graph.embedded_postgres import EmbeddedPostgresError
+from graph.plug_ins import PlugInError
+from graph.reconciling import reconciling
 from graph.settings import Settings
 from persistence.errors import StoreError
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve_until_stopped(settings: Settings) -> Exit:
-    """Returns when the server was stopped by SIGINT or SIGTERM. Raises Failure when it could not start."""
+def serve_until_stopped(settings: Settings, config: Path | None) -> Exit:
+    """Returns when the server was stopped by SIGINT or SIGTERM. Raises Failure when it could not start.
+
+    `config` is the file the settings were read from: the namespaces it declares are followed while the server runs.
+    """
     _log_to_stderr(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_Life(settings).run())
+        return runner.run(_Life(settings, config).run())
 
 
 class _Life:
     """One run of a server, and what a signal means at each point of it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, config: Path | None) -> None:
         self._settings = settings
+        self._config = config
         self._steps = Steps()
         self._server: WebServer | None = None
         self._starting_postgres = False
@@ -51,7 +58,7 @@ class _Life:
         except asyncio.CancelledError:
             if not self._asked_to_stop:
                 raise
-        except (StoreError, EmbeddedPostgresError, OSError) as error:
+        except (StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
             raise Failure(Exit.NO, f"The server cannot run: {str(error).rstrip('.')}.") from error
         finally:
             for number in _SIGNALS:
@@ -71,6 +78,9 @@ class _Life:
                 return
             if settings.loads_demo:
                 await load_demo(runtime.store, runtime.writer, self._steps)
+            if self._config is not None:
+                following = reconciling(self._config, runtime.store.namespaces, runtime.writer, runtime.strategies)
+                await stack.enter_async_context(following)
             app = create_app(runtime, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
             _settle_memory()
             self._server = WebServer(app, settings, lambda: self._announce(url_of(listener)))

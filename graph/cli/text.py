@@ -25,6 +25,16 @@ def shown_time(value: str | None) -> str:
     return datetime.fromisoformat(value).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
+def shown_percent(value: float) -> str:
+    """Three digits: 0.195 %, 33.3 %."""
+    return f"{value:.3g} %"
+
+
+def arrow(before: object, after: object) -> str:
+    """`3 -> 5`, or the one value it had before and after."""
+    return shown(after) if before == after else f"{shown(before)} -> {shown(after)}"
+
+
 def listed(values: list[str], limit: int = 3) -> str:
     """The first few, and how many more there are."""
     rest = len(values) - limit

@@ -1,4 +1,4 @@
-"""The demo mesh: three namespaces, six nodes in three regions, and a plausible past."""
+"""The demo mesh: three namespaces, seven nodes in three regions, and a plausible past."""
 
 from graph.demo.load import load_demo
 

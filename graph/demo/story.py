@@ -1,11 +1,7 @@
 """What happened in the demo mesh, as commands: a pure function of the ownership table it begins with.
 
-    region      nodes
-    eu-west     node-eu-1, node-eu-2
-    us-east     node-us-1, node-us-2
-    ap-south    node-ap-1, node-ap-2
-
-Each command expects the versions that the ones before it leave behind, so the story is the same every time.
+It ends with a node that nobody has given a shard to yet: planRebalance is what comes next. Each command expects the
+versions that the ones before it leave behind, so the story is the same every time.
 """
 
 from __future__ import annotations
@@ -14,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from graph.demo.mesh import NAMESPACES, NEWCOMER, NODES
 from persistence.commands import (
     ChangeRequest,
     Command,
@@ -25,10 +22,13 @@ from persistence.commands import (
     ShardPatch,
     UpdateShards,
 )
-from persistence.records import ShardKey, ShardStatus
+from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
+from persistence.records import NodeStatus, ShardKey, ShardStatus
+from strategies.model import Node
 
 DRAINED: Final = "node-us-2"
 NEIGHBOUR: Final = "node-us-1"
+BUSY: Final = "node-eu-1"
 
 
 @dataclass
@@ -60,15 +60,13 @@ def story(shards: Sequence[NewShard]) -> Iterator[Command]:
     yield from _incident(telling)
     yield from _mistake(telling)
     yield from _decommissioning(telling, shards)
+    yield _registered(NEWCOMER, _change("carol", f"{NEWCOMER.node_id} is racked, to help {BUSY}", "CHG-1090"))
 
 
 def _founding(telling: _Telling, shards: Sequence[NewShard]) -> Iterator[Command]:
-    strategies: dict[str, tuple[str, dict[str, Any]]] = {
-        "orders": ("ring", {"virtualNodes": 160}),
-        "sessions": ("rendezvous", {}),
-        "telemetry": ("locality", {"mode": "prefer"}),
-    }
-    for name, (strategy, parameters) in strategies.items():
+    for node in NODES:
+        yield _registered(node, _change("demo", f"{node.node_id} is racked", "CHG-1000"))
+    for name, (strategy, parameters) in NAMESPACES.items():
         change = _change("demo", f"found the namespace {name}", "CHG-1001")
         yield ConfigureNamespace(name, strategy, parameters, 0, change)
         own = [shard for shard in shards if shard.namespace == name]
@@ -78,6 +76,7 @@ def _founding(telling: _Telling, shards: Sequence[NewShard]) -> Iterator[Command
 
 def _maintenance(telling: _Telling) -> Iterator[Command]:
     """A node is drained for a kernel update and gets its shards back afterwards."""
+    yield DrainNode(DRAINED, 1, _change("alice", "kernel update", "CHG-1042"))
     for namespace in ("orders", "sessions"):
         keys = telling.owned_by(DRAINED, namespace)
         why = _change("alice", f"drain {DRAINED} for the kernel update", "CHG-1042")
@@ -86,14 +85,19 @@ def _maintenance(telling: _Telling) -> Iterator[Command]:
         yield telling.update(keys, why, lambda _: {"owner_node_id": NEIGHBOUR, "status": ShardStatus.ACTIVE})
         why = _change("rebalancer", f"{DRAINED} is back, return its shards", "CHG-1043")
         yield telling.update(keys, why, lambda _: {"owner_node_id": DRAINED})
+    why = _change("alice", "kernel update is done", "CHG-1043")
+    yield UpdateNode(DRAINED, 2, why, status=NodeStatus.ACTIVE)
 
 
 def _hot_shards(telling: _Telling) -> Iterator[Command]:
-    hot = telling.owned_by("node-eu-1", "telemetry")[:8]
+    """More load than its share: the bound is set, and is kept once a plan has been applied."""
+    hot = telling.owned_by(BUSY, "telemetry")[:8]
     why = _change("bob", "ingest of the Dublin sensors doubled", "CHG-1050")
     yield telling.update(hot, why, lambda _: {"capacity_hint": 4.0})
-    why = _change("bob", "spread the Dublin sensors over both nodes of the region", "CHG-1051")
-    yield telling.update(hot[4:], why, lambda _: {"owner_node_id": "node-eu-2"})
+    why = _change("bob", "no node of telemetry shall take over 115 % of its share", "CHG-1051")
+    strategy, parameters = NAMESPACES["telemetry"]
+    bound = {**parameters, "maxLoadPercent": 115, "loadBy": "capacity"}
+    yield ConfigureNamespace("telemetry", strategy, bound, 1, why)
 
 
 def _incident(telling: _Telling) -> Iterator[Command]:
@@ -119,8 +123,10 @@ def _decommissioning(telling: _Telling, shards: Sequence[NewShard]) -> Iterator[
     expectations = [ShardExpectation(*shard.key, telling.versions[shard.key]) for shard in retired]
     yield DeleteShards(expectations, _change("bob", "sensors retired", "CHG-1071"))
     yield CreateShards(retired, _change("bob", "sensors retired too early, taken back", "CHG-1072"))
-    change = _change("carol", "smoother balance for orders", "CHG-1080")
-    yield ConfigureNamespace("orders", "ring", {"virtualNodes": 256}, 1, change)
+
+
+def _registered(node: Node, change: ChangeRequest) -> RegisterNode:
+    return RegisterNode(node.node_id, change, node.region, node.zone, node.labels, node.weight)
 
 
 def _change(actor: str, reason: str, ticket: str) -> ChangeRequest:

@@ -9,7 +9,7 @@ from graph.scalars import Revision
 from persistence import queries, records
 from persistence.errors import FieldError, InvalidArgument
 from persistence.fields import MAX_COUNTER, Problems, shown
-from persistence.records import ChangeKind, DiffKind, ShardStatus
+from persistence.records import ChangeKind, DiffKind, MoveReason, ShardStatus
 
 _NO_RESTRICTION = "Null or an empty list does not restrict. At most 1,000 values."
 
@@ -85,6 +85,10 @@ class ShardHistoryFilter:
     actor: str | None = strawberry.field(default=None, description="Made by this actor.")
     change_ticket: str | None = strawberry.field(default=None, description="Made under this ticket.")
     change_id: strawberry.ID | None = strawberry.field(default=None, description="Made by this change.")
+    move_reasons: list[MoveReason] | None = strawberry.field(
+        default=None,
+        description="Made by a rebalance, for one of these reasons. Null or an empty list does not restrict.",
+    )
     since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
     until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
 
@@ -101,6 +105,7 @@ def history_filter(given: ShardHistoryFilter | None) -> queries.ShardHistoryFilt
         actor=given.actor,
         change_ticket=given.change_ticket,
         change_id=None if given.change_id is None else _change_id(given.change_id),
+        move_reasons=given.move_reasons or None,
         since=given.since,
         until=given.until,
     )

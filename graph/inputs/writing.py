@@ -1,11 +1,9 @@
 """Inputs of mutations, and the command each one stands for. What a command may hold, it checks itself."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.inputs.values import given, json_object
 from graph.scalars import JSON, Revision
 from persistence import commands
 from persistence.errors import FieldError, InvalidArgument
@@ -109,11 +107,11 @@ class ShardPatchInput:
             self.namespace,
             self.shard_id,
             self.expected_version,
-            _given(self.owner_node_id),
-            _given(self.leader_id),
-            _given(self.capacity_hint),
-            _given(self.locality_hint),
-            _given(self.status),
+            given(self.owner_node_id),
+            given(self.leader_id),
+            given(self.capacity_hint),
+            given(self.locality_hint),
+            given(self.status),
         )
 
 
@@ -158,7 +156,7 @@ class ConfigureNamespaceInput:
     name: str = strawberry.field(
         description="Its name. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
     )
-    strategy: str = strawberry.field(description="The placement strategy: `ring`, `rendezvous` or `locality`.")
+    strategy: str = strawberry.field(description="The placement strategy: the name of one of `strategies`.")
     strategy_parameters: JSON | None = strawberry.field(
         default=None,
         description="A JSON object with the strategy's parameters; what is left out has its default.",
@@ -172,20 +170,7 @@ class ConfigureNamespaceInput:
         return commands.ConfigureNamespace(
             self.name,
             self.strategy,
-            _parameters(self.strategy_parameters),
+            json_object("strategyParameters", self.strategy_parameters, '{"virtualNodes": 160}'),
             self.expected_version or 0,
             self.change.request(),
         )
-
-
-def _given(value: Any) -> Any:
-    """What was left out of the request is left alone by the store; null is a value."""
-    return commands.UNSET if value is strawberry.UNSET else value
-
-
-def _parameters(given: object) -> Mapping[str, Any]:
-    if given is None:
-        return {}
-    if isinstance(given, dict):
-        return given
-    raise InvalidArgument(FieldError("strategyParameters", 'must be a JSON object, such as {"virtualNodes": 160}'))

@@ -1,10 +1,12 @@
 """Changes: every mutation is one command for the store's writer, and its outcome is the answer."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Protocol, TypeAlias
 
 import strawberry
 
 from graph.context import Info
+from graph.inputs.nodes import RegisterNodeInput, UpdateNodeInput
+from graph.inputs.rebalancing import ApplyPlanInput
 from graph.inputs.writing import (
     ConfigureNamespaceInput,
     CreateShardsInput,
@@ -12,12 +14,19 @@ from graph.inputs.writing import (
     UpdateShardInput,
     UpdateShardsInput,
 )
-from graph.refusals import InvalidInput
+from graph.outcomes import InvalidInput
+from persistence.commands import Command
 from persistence.errors import InvalidArgument
-from persistence.outcomes import Outcome, StaleNamespace, VersionConflict
+from persistence.outcomes import Outcome
 
-Answer: TypeAlias = Outcome | StaleNamespace | InvalidInput
+Answer: TypeAlias = Outcome | InvalidInput
 _What = strawberry.argument(description="What to change, by whom, and why.")
+
+
+class _Request(Protocol):
+    """An input that stands for a command."""
+
+    def command(self) -> Command: ...
 
 
 async def create_shards(info: Info, input: Annotated[CreateShardsInput, _What]) -> Answer:  # noqa: A002 - by schema
@@ -40,16 +49,22 @@ async def configure_namespace(
     info: Info,
     input: Annotated[ConfigureNamespaceInput, _What],  # noqa: A002 - by schema
 ) -> Answer:
-    answer = await _execute(info, input)
-    if isinstance(answer, VersionConflict) and answer.stale_namespace is not None:
-        return answer.stale_namespace
-    return answer
+    return await _execute(info, input)
 
 
-async def _execute(
-    info: Info,
-    request: CreateShardsInput | UpdateShardInput | UpdateShardsInput | DeleteShardsInput | ConfigureNamespaceInput,
-) -> Answer:
+async def register_node(info: Info, input: Annotated[RegisterNodeInput, _What]) -> Answer:  # noqa: A002 - by schema
+    return await _execute(info, input)
+
+
+async def update_node(info: Info, input: Annotated[UpdateNodeInput, _What]) -> Answer:  # noqa: A002 - by schema
+    return await _execute(info, input)
+
+
+async def apply_plan(info: Info, input: Annotated[ApplyPlanInput, _What]) -> Answer:  # noqa: A002 - by schema
+    return await _execute(info, input)
+
+
+async def _execute(info: Info, request: _Request) -> Answer:
     try:
         return await info.context.writer.execute(request.command())
     except InvalidArgument as refused:

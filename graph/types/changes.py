@@ -9,11 +9,25 @@ from graph.scalars import JSON, Revision
 from persistence.records import ChangeKind
 
 
-@strawberry.type(description="A namespace's configuration before and after a change.")
+@strawberry.type(description="A namespace's or a node's configuration before and after a change.")
 class ConfigurationChange:
-    namespace: str = strawberry.field(description="The namespace.")
-    previous: JSON | None = strawberry.field(description="Strategy, parameters and version before; null if it was new.")
-    current: JSON = strawberry.field(description="Strategy, parameters and version after.")
+    namespace: str | None = strawberry.field(description="The namespace; null if it is a node's configuration.")
+    node_id: str | None = strawberry.field(description="The node; null if it is a namespace's configuration.")
+    previous: JSON | None = strawberry.field(
+        description=(
+            "Before, with its version: a namespace's strategy and parameters, a node's place, labels, weight and "
+            "status. Null if it was new."
+        )
+    )
+    current: JSON = strawberry.field(description="The same after.")
+
+
+@strawberry.type(description="A plan in the change that made or applied it.")
+class ChangeRebalance:
+    plan_id: strawberry.ID = strawberry.field(description="The plan.")
+    moved: int = strawberry.field(description="How many shards it moves.")
+    shard_count: int = strawberry.field(description="How many shards there were in its namespaces.")
+    diff_percent: float = strawberry.field(description="`moved` as a percentage of `shardCount`.")
 
 
 @strawberry.type(description="One committed transaction: who changed what, why, and under which ticket.")
@@ -37,5 +51,8 @@ class Change:
         description="SHA-256 (hex) over this change and the hash of the one before: the audit chain."
     )
     configuration: ConfigurationChange | None = strawberry.field(
-        description="The configuration it changed; null for changes of shards."
+        description="The configuration it changed; null for changes of shards, and for plans."
+    )
+    rebalance: ChangeRebalance | None = strawberry.field(
+        description="The plan it made or applied; null for every other change."
     )

@@ -6,7 +6,7 @@ import graph.enums  # noqa: F401 - registers the enums these types name
 from graph.scalars import Revision
 from graph.types.changes import Change
 from graph.types.shards import Shard
-from persistence.records import DiffKind
+from persistence.records import DiffKind, MoveReason
 
 
 @strawberry.type(
@@ -24,3 +24,4 @@ class ShardDiff:
     previous: Shard | None = strawberry.field(description="The shard before; null if it was not there.")
     current: Shard | None = strawberry.field(description="The shard after; null if it is gone.")
     change: Change = strawberry.field(description="The change that did it; of a net difference, the last one.")
+    move_reason: MoveReason | None = strawberry.field(description="Why a rebalance moved it; null where none did.")

@@ -10,7 +10,7 @@ from graph.scalars import JSON, Revision
 @strawberry.type(description="A family of shards with one placement strategy.")
 class Namespace:
     name: str = strawberry.field(description="Its name. At most 128 characters.")
-    strategy: str = strawberry.field(description="The placement strategy: `ring`, `rendezvous` or `locality`.")
+    strategy: str = strawberry.field(description="The placement strategy: the name of one of `strategies`.")
     strategy_parameters: JSON = strawberry.field(
         description="The strategy's parameters as they were given; what is left out has its default."
     )

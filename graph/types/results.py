@@ -1,34 +1,17 @@
-"""What mutations answer: the store's outcomes, one type each, and what an operator is told about the refusals."""
+"""What mutations of shards and namespaces answer: the store's outcomes, one type each."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import strawberry
 
 from graph import refusals
-from graph.cursors import stream_cursor
-from graph.scalars import Cursor, Revision
+from graph.resolvers import positions
+from graph.scalars import Revision
 from graph.types.changes import Change
 from graph.types.namespaces import Namespace
-from graph.types.shards import Shard, ShardKey
+from graph.types.refusals import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
+from graph.types.shards import Shard
 from persistence import outcomes
-
-
-def _describes(record: type) -> Callable[[object, Any], bool]:
-    """The test by which GraphQL finds the member of a union: this type stands for instances of `record`."""
-
-    def is_type_of(value: object, _info: Any) -> bool:
-        return isinstance(value, record)
-
-    return is_type_of
-
-
-def _position_cursor(parent: strawberry.Parent[outcomes.ShardsChanged]) -> Cursor:
-    return stream_cursor(parent.position)
-
-
-def _position_revision(parent: strawberry.Parent[outcomes.ShardsChanged]) -> Revision:
-    return Revision(parent.position.revision)
 
 
 def _stale_namespace(parent: strawberry.Parent[outcomes.StaleShard]) -> str:
@@ -39,29 +22,22 @@ def _stale_shard_id(parent: strawberry.Parent[outcomes.StaleShard]) -> str:
     return parent.key.shard_id
 
 
-@strawberry.interface(description="Why nothing was written.")
-class Refusal:
-    message: str = strawberry.field(description="What happened, in a sentence for the operator.")
-
-
 @strawberry.type(description="Committed.")
 class ShardsChanged:
-    is_type_of = staticmethod(_describes(outcomes.ShardsChanged))
+    is_type_of = staticmethod(describes(outcomes.ShardsChanged))
 
     change: Change = strawberry.field(description="The change it was committed as.")
     shards: list[Shard] = strawberry.field(
         description="The shards after the change (before it, for a deletion), in the order asked for."
     )
     cursor = strawberry.field(
-        resolver=_position_cursor, description="The place in the change stream right after this change."
+        resolver=positions.cursor, description="The place in the change stream right after this change."
     )
     revision = strawberry.field(
-        resolver=_position_revision,
+        resolver=positions.revision,
         description="The revision of the last shard changed: read with `atLeast` and you see your own write.",
     )
-    replayed: bool = strawberry.field(
-        description="True if an earlier request with the same idempotency key made the change; this one wrote nothing."
-    )
+    replayed: bool = strawberry.field(description=REPLAYED)
 
 
 @strawberry.type(description="A shard that was not at the version expected.")
@@ -78,7 +54,7 @@ class StaleShard:
 
 @strawberry.type(description="At least one shard is not at the version expected. Nothing was written.")
 class VersionConflict(Refusal):
-    is_type_of = staticmethod(_describes(outcomes.VersionConflict))
+    is_type_of = staticmethod(describes(outcomes.VersionConflict))
 
     message = strawberry.field(resolver=refusals.version_conflict, description="What is stale, in a sentence.")
     stale: list[StaleShard] = strawberry.field(
@@ -88,7 +64,7 @@ class VersionConflict(Refusal):
 
 @strawberry.type(description="The namespace's configuration is not at the version expected. Nothing was written.")
 class NamespaceVersionConflict(Refusal):
-    is_type_of = staticmethod(_describes(outcomes.StaleNamespace))
+    is_type_of = staticmethod(describes(outcomes.StaleNamespace))
 
     message = strawberry.field(resolver=refusals.stale_namespace, description="What is stale, in a sentence.")
     name: str = strawberry.field(description="The namespace.")
@@ -102,46 +78,13 @@ class NamespaceVersionConflict(Refusal):
     last_change: Change | None = strawberry.field(description="Who configured it last, and why.")
 
 
-@strawberry.type(description="Something the request names is not there. Nothing was written.")
-class NotFound(Refusal):
-    is_type_of = staticmethod(_describes(outcomes.NotFound))
-
-    message = strawberry.field(resolver=refusals.not_found, description="What is missing, in a sentence.")
-    namespaces: list[str] = strawberry.field(description="The namespaces that do not exist.")
-    shards: list[ShardKey] = strawberry.field(description="The shards that do not exist.")
-
-
-@strawberry.type(description="The idempotency key already belongs to another request. Nothing was written.")
-class IdempotencyKeyReused(Refusal):
-    is_type_of = staticmethod(_describes(outcomes.IdempotencyKeyReused))
-
-    message = strawberry.field(resolver=refusals.key_reused, description="Whose key it is, in a sentence.")
-    key: str = strawberry.field(description="The key.")
-    change: Change = strawberry.field(description="The change that the earlier request made.")
-
-
-@strawberry.type(description="What is wrong with one field of the input.")
-class FieldError:
-    field: str = strawberry.field(description="The field as a path into the input, such as `shards[3].capacityHint`.")
-    message: str = strawberry.field(description="What is wrong with it.")
-
-
-@strawberry.type(description="The input breaks a documented rule. Nothing was written.")
-class InvalidInput(Refusal):
-    is_type_of = staticmethod(_describes(refusals.InvalidInput))
-
-    errors: list[FieldError] = strawberry.field(description="Everything that is wrong, at most 100 entries.")
-
-
 @strawberry.type(description="Committed.")
 class NamespaceConfigured:
-    is_type_of = staticmethod(_describes(outcomes.NamespaceConfigured))
+    is_type_of = staticmethod(describes(outcomes.NamespaceConfigured))
 
     change: Change = strawberry.field(description="The change it was committed as.")
     namespace: Namespace = strawberry.field(description="The namespace after the change.")
-    replayed: bool = strawberry.field(
-        description="True if an earlier request with the same idempotency key made the change; this one wrote nothing."
-    )
+    replayed: bool = strawberry.field(description=REPLAYED)
 
 
 ShardMutationResult: TypeAlias = Annotated[

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections import Counter
 
 from graph.demo import load_demo
-from graph.demo.load import demo_shards
+from graph.demo.mesh import demo_shards
+from persistence.commands import ChangeRequest
 from persistence.memory import memory_store
+from persistence.outcomes import PlanApplied, PlanProposed
+from persistence.plan_commands import ApplyPlan
+from persistence.planning.explanation import Explanation
+from persistence.planning.proposal import Proposal
+from persistence.planning.what_if import WhatIf
 from persistence.postgres import open_store
-from persistence.records import ChangeKind
+from persistence.queries import NodeFilter
+from persistence.rebalancing import PlanRequest, Rebalancer
+from persistence.records import ChangeKind, MoveReason, ShardKey
 from persistence.write import Writer
+from strategies.registry import Registry
 from tests.support.mesh import Mesh
 from tests.support.model import digest_of, replay
 
@@ -22,7 +31,7 @@ def test_it_has_three_namespaces_of_512_shards_over_six_nodes() -> None:
     shards = demo_shards()
     assert Counter(shard.namespace for shard in shards) == {"orders": 512, "sessions": 512, "telemetry": 512}
     assert len({shard.owner_node_id for shard in shards}) == 6
-    assert all(shard.leader_id != shard.owner_node_id for shard in shards)
+    assert all(shard.leader_id not in (None, shard.owner_node_id) for shard in shards)
 
 
 async def test_it_loads_with_a_history_that_adds_up(database_url: str) -> None:
@@ -40,6 +49,33 @@ async def test_it_loads_with_a_history_that_adds_up(database_url: str) -> None:
         kinds = Counter(change.kind for change in await mesh.changes())
         assert kinds[ChangeKind.CONFIGURE_NAMESPACE] == 4
         assert kinds[ChangeKind.DELETE_SHARDS] == 1
+        assert kinds[ChangeKind.REGISTER_NODE] == await store.nodes.count(NodeFilter()) == 7
+
+
+async def test_a_plan_gives_its_newest_node_a_share_and_moves_little_else() -> None:
+    store, strategies = memory_store(), Registry()
+    writer = Writer(store.unit_of_work, strategies)
+    await load_demo(store, writer, silent)
+    rebalancer = Rebalancer(store.placement, writer, strategies)
+    proposal = await rebalancer.simulate(PlanRequest(), WhatIf())
+    assert isinstance(proposal, Proposal)
+    assert proposal.violations == ()
+    elsewhere = [move for move in proposal.moves if move.to_node_id != "node-eu-3"]
+    assert [(move.shard_id, move.from_node_id) for move in elsewhere] == [("orders-007", "node-us-1")]
+    assert 200 < len(proposal.moves) < 250
+    (newest,) = (load for load in proposal.loads if load.node_id == "node-eu-3")
+    assert (newest.shards_before, newest.shards_after) == (0, len(proposal.moves) - 1)
+    assert {move.reason for move in proposal.moves} == {MoveReason.PLACEMENT_CHANGED}
+    explanation = await rebalancer.explain(ShardKey("orders", "orders-007"))
+    assert isinstance(explanation, Explanation)
+    assert explanation.summary.startswith("orders/orders-007 is on node-us-1, ring wants it on ")
+    because = ChangeRequest("alice", "use the new node")
+    planned = await rebalancer.plan(PlanRequest(), because)
+    assert isinstance(planned, PlanProposed)
+    assert isinstance(await writer.execute(ApplyPlan(planned.plan.id, because)), PlanApplied)
+    nothing = await rebalancer.simulate(PlanRequest(), WhatIf())
+    assert isinstance(nothing, Proposal)
+    assert nothing.moves == ()
 
 
 async def test_loading_it_again_changes_nothing() -> None:

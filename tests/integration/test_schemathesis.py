@@ -22,13 +22,26 @@ from hypothesis import strategies as st
 from schemathesis.graphql import nodes
 
 from graph.app import create_app
-from graph.cursors import change_cursor, history_cursor, namespace_cursor, shard_cursor, stream_cursor
+from graph.cursors import (
+    change_cursor,
+    history_cursor,
+    move_cursor,
+    namespace_cursor,
+    node_cursor,
+    plan_cursor,
+    shard_cursor,
+    stream_cursor,
+)
 from persistence.feed import live_feed
 from persistence.feed.live import FeedLimits
 from persistence.memory import memory_store
-from persistence.records import ShardKey, StreamPosition
+from persistence.node_commands import RegisterNode
+from persistence.outcomes import PlanProposed
+from persistence.rebalancing import PlanRequest, Rebalancer
+from persistence.records import MoveReason, ShardKey, StreamPosition
+from strategies.registry import Registry
 from tests.support.graphql_api import TestServices
-from tests.support.mesh import Mesh, new
+from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.serving import serving
 
 DOCUMENTED: Final = {
@@ -39,6 +52,8 @@ DOCUMENTED: Final = {
     "STALE_READ",
     "GRAPHQL_VALIDATION_FAILED",
     "GRAPHQL_PARSE_FAILED",
+    "NOT_FOUND",
+    "PLACEMENT_IMPOSSIBLE",
 }
 CURSORS: Final = [
     shard_cursor(ShardKey("billing", "1")),
@@ -46,12 +61,18 @@ CURSORS: Final = [
     change_cursor(1),
     namespace_cursor("billing"),
     stream_cursor(StreamPosition("epoch", 0)),
+    node_cursor("node-a"),
+    plan_cursor(4),
+    move_cursor(MoveReason.PLACEMENT_CHANGED, ShardKey("billing", "1")),
 ]
 THERE: Final = {
     "namespace": ["billing", "search"],
     "name": ["billing", "search", "new"],
     "shardId": ["0", "1", "2", "3", "new"],
     "ownerNodeId": ["node-a", "node-b"],
+    "nodeId": ["node-a", "node-b", "node-c"],
+    "region": ["eu"],
+    "zone": ["eu-1"],
     "leaderId": ["node-a"],
     "localityHint": ["eu/eu-1", "zone:a"],
     "strategy": ["ring", "rendezvous", "locality"],
@@ -98,6 +119,9 @@ def endpoint() -> Iterator[str]:
         mesh = Mesh(memory_store())
         await mesh.configure()
         await mesh.create(*(new(str(number)) for number in range(4)))
+        for node_id in ("node-a", "node-b"):
+            await mesh.execute(RegisterNode(node_id, CHANGE))
+        THERE["id"] = THERE["planId"] = [await _plan(mesh)]
         limits = FeedLimits(catch_up_seconds=0.01)
         async with AsyncExitStack() as stack:
             feed = await stack.enter_async_context(live_feed(mesh.store.stream, mesh.store.signal, limits))
@@ -116,6 +140,13 @@ def endpoint() -> Iterator[str]:
         thread.join()
 
 
+async def _plan(mesh: Mesh) -> str:
+    """The id of a plan."""
+    planned = await Rebalancer(mesh.store.placement, mesh.writer, Registry()).plan(PlanRequest(), CHANGE)
+    assert isinstance(planned, PlanProposed)
+    return planned.plan.id
+
+
 class _NameWhatIsThere(graphql.Visitor):
     """Most strings that name something become names there are, most numbers of items sensible ones."""
 
@@ -132,8 +163,10 @@ class _NameWhatIsThere(graphql.Visitor):
     def _value(self, name: str, value: graphql.ValueNode) -> graphql.ValueNode:
         self._seen += 1
         match value:
-            case graphql.IntValueNode() if name in ("first", "last"):
+            case graphql.IntValueNode() if name in ("first", "last", "weight", "maxMoves"):
                 return graphql.IntValueNode(value=str(int(value.value) % 6))
+            case graphql.ListValueNode() if name == "namespaces":
+                return graphql.ListValueNode(values=tuple(self._value("namespace", one) for one in value.values))
             case StringValueNode() if name in THERE and self._seen % 4:
                 known = THERE[name]
                 return StringValueNode(value=known[len(value.value) % len(known)])

@@ -31,6 +31,8 @@ def apply_namespaces(
 ) -> None:
     """Create or configure the namespaces that a TOML file declares, where they differ from it.
 
+    A namespace that is placed by another version of its strategy's algorithm than the server has differs, too.
+
     A declaration reads [namespaces.orders], with strategy = "ring" and parameters = {virtualNodes = 160}; the settings
     file of the server will do. Namespaces that the file does not name stay as they are, and no shard moves.
 
@@ -40,8 +42,10 @@ def apply_namespaces(
     change = change_input(reason, ticket, actor)
     with Api(server) as api:
         existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
+        algorithms = {item["name"]: item["algorithmVersion"] for item in api.ask("ListStrategies")["strategies"]}
         for name, declaration in declared.items():
-            action, version = _apply(api, name, declaration, existing.get(name), None if dry_run else change)
+            before, algorithm = existing.get(name), algorithms.get(declaration.strategy)
+            action, version = _apply(api, name, declaration, algorithm, before, None if dry_run else change)
             if as_json:
                 print_json({"name": name, "action": action, "version": version, "dryRun": dry_run})
             else:
@@ -74,11 +78,19 @@ def _declarations(file: Path) -> dict[str, NamespaceDeclaration]:
 
 
 def _apply(
-    api: Api, name: str, declaration: NamespaceDeclaration, existing: Json | None, change: Json | None
+    api: Api,
+    name: str,
+    declaration: NamespaceDeclaration,
+    algorithm: int | None,
+    existing: Json | None,
+    change: Json | None,
 ) -> tuple[str, str | None]:
-    """What was done and the version since. Without a change: what would be done, and the version now."""
+    """What was done and the version since. Without a change: what would be done, and the version now.
+
+    `algorithm` is the version that the server has: configuring a namespace again is how it gets that.
+    """
     version = None if existing is None else str(existing["version"])
-    if existing is not None and _configuration(existing) == (declaration.strategy, declaration.parameters):
+    if existing is not None and _configuration(existing) == (declaration.strategy, declaration.parameters, algorithm):
         return "unchanged", version
     if change is not None:
         after = configure(api, name, declaration.strategy, declaration.parameters, version or "0", change)
@@ -86,8 +98,8 @@ def _apply(
     return "created" if existing is None else "updated", version
 
 
-def _configuration(namespace: Json) -> tuple[str, dict[str, Any]]:
-    return namespace["strategy"], namespace["strategyParameters"]
+def _configuration(namespace: Json) -> tuple[str, dict[str, Any], int]:
+    return namespace["strategy"], namespace["strategyParameters"], namespace["algorithmVersion"]
 
 
 def _parameters(declaration: NamespaceDeclaration) -> str:

@@ -3,12 +3,14 @@
 import click
 
 from graph.cli.shards.diff import diff_shards
+from graph.cli.shards.explaining import explain_shard
 from graph.cli.shards.exporting import export_shards
 from graph.cli.shards.getting import get_shard
 from graph.cli.shards.history import shard_history
 from graph.cli.shards.importing import import_shards
 from graph.cli.shards.listing import list_shards
 from graph.cli.shards.setting import set_shard
+from graph.cli.shards.simulating import simulate_rebalance
 from graph.cli.shards.watch import watch_shards
 
 __all__ = ["shards"]
@@ -24,6 +26,8 @@ __all__ = ["shards"]
         import_shards,
         export_shards,
         set_shard,
+        simulate_rebalance,
+        explain_shard,
     ]
 )
 def shards() -> None:

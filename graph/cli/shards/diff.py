@@ -8,6 +8,7 @@ import click
 
 from graph.cli.address import Address
 from graph.cli.api import Api
+from graph.cli.changes import moved_percent
 from graph.cli.differences import is_move, other_changes, owner_change, shard_name
 from graph.cli.exits import Exit
 from graph.cli.moments import Moment, MomentParameter, as_of
@@ -16,8 +17,12 @@ from graph.cli.output import Json, print_json
 from graph.cli.pages import pages
 from graph.cli.stream_head import newest_revision
 from graph.cli.tables import print_table
+from graph.cli.text import shown_percent
 
-_COLUMNS: Final = ("SHARD", "KIND", "OWNER", "OTHER CHANGES", "REVISION", "ACTOR", "TICKET", "REASON")
+_COLUMNS: Final = (
+    *("SHARD", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES", "REVISION", "DIFF %"),
+    *("ACTOR", "TICKET", "REASON"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Summary:
         counts = f"{self.created:,} created, {self.moved:,} moved, {self.changed:,} changed, {self.deleted:,} deleted"
         if self.movedPercent is None:
             return counts
-        return f"{counts}; {self.movedPercent:.3g} % of {self.shards:,} shards moved"
+        return f"{counts}; {shown_percent(self.movedPercent)} of {self.shards:,} shards moved"
 
 
 # A revision so many ago looks like an option to the parser; MomentParameter refuses what is neither.
@@ -97,8 +102,10 @@ def _cells(diff: Json) -> tuple[object, ...]:
         shard_name(diff),
         diff["kind"],
         owner_change(diff),
+        diff["moveReason"],
         other_changes(diff),
         diff["revision"],
+        moved_percent(change),
         change["actor"],
         change["changeTicket"],
         change["reason"],

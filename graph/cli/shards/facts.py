@@ -2,7 +2,7 @@
 
 from graph.cli.differences import shard_name
 from graph.cli.output import Json
-from graph.cli.text import NOTHING, shown, shown_time
+from graph.cli.text import NOTHING, counted, shown, shown_percent, shown_time
 
 
 def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
@@ -24,7 +24,15 @@ def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
         ("changed by", f"{change['actor']} (change {change['id']})"),
         ("ticket", change["changeTicket"]),
         ("reason", change["reason"]),
+        ("rebalance", _rebalance(change.get("rebalance"))),
     ]
+
+
+def _rebalance(rebalance: Json | None) -> str:
+    if rebalance is None:
+        return NOTHING
+    percent = shown_percent(rebalance["diffPercent"])
+    return f"plan {rebalance['planId']}, which moved {percent} of {counted(rebalance['shardCount'], 'shard')}"
 
 
 def _pin(pin: Json | None) -> str:

@@ -6,6 +6,7 @@ import click
 
 from graph.cli.address import Address
 from graph.cli.api import Api
+from graph.cli.changes import moved_percent
 from graph.cli.differences import other_changes, owner_change, shard_name
 from graph.cli.moments import Time, TimeParameter
 from graph.cli.options import server_options
@@ -13,10 +14,11 @@ from graph.cli.output import Json, print_json, tell
 from graph.cli.pages import pages
 from graph.cli.tables import print_table
 from graph.cli.text import shown_time
+from persistence.records import MoveReason
 
 _COLUMNS: Final = (
-    *("TIME", "REVISION", "SHARD", "VERSION", "KIND", "OWNER", "OTHER CHANGES"),
-    *("ACTOR", "TICKET", "REASON"),
+    *("TIME", "REVISION", "SHARD", "VERSION", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES"),
+    *("DIFF %", "ACTOR", "TICKET", "REASON"),
 )
 
 
@@ -26,6 +28,12 @@ _COLUMNS: Final = (
 @click.option("--owner", help="Only changes of shards this node owned, before or after.")
 @click.option("--ticket", help="Only changes made under this ticket.")
 @click.option("--actor", help="Only changes this actor made.")
+@click.option(
+    "--move-reason",
+    multiple=True,
+    type=click.Choice(list(MoveReason), case_sensitive=False),
+    help="Only moves of a rebalance that were made for this reason. May be repeated.",
+)
 @click.option("--since", type=TimeParameter(), help="Only changes since a time, or since 15m, 2h, 3d ago.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
 @server_options
@@ -36,6 +44,7 @@ def shard_history(
     owner: str | None,
     ticket: str | None,
     actor: str | None,
+    move_reason: tuple[MoveReason, ...],
     since: Time | None,
     limit: int,
     server: Address,
@@ -51,6 +60,7 @@ def shard_history(
         "ownerNodeId": owner,
         "changeTicket": ticket,
         "actor": actor,
+        "moveReasons": [*map(str, move_reason)],
         "since": None if since is None else str(since),
     }
     more = False
@@ -80,7 +90,9 @@ def _cells(row: Json) -> tuple[object, ...]:
         row["version"],
         row["kind"],
         owner_change(row),
+        row["moveReason"],
         other_changes(row),
+        moved_percent(change),
         change["actor"],
         change["changeTicket"],
         change["reason"],

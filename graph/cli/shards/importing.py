@@ -94,7 +94,7 @@ def _require_namespaces(
             Exit.NOT_FOUND,
             f"There is no namespace {listed(missing)}. Nothing was written.",
             [
-                "Add --create-namespace STRATEGY (rendezvous, ring or locality) to create what is missing,",
+                "Add --create-namespace STRATEGY to create what is missing (omnirelay mesh namespaces strategies),",
                 "or declare namespaces in a file and run: omnirelay mesh namespaces apply FILE.toml",
             ],
         )

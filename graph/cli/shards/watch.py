@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from graph.cli.address import Address
+from graph.cli.changes import moved_percent
 from graph.cli.cursor_file import Place, read_place, write_place
 from graph.cli.differences import other_changes, owner_change, shard_name
 from graph.cli.exits import Exit
@@ -121,6 +122,7 @@ def _print_line(diff: Json) -> None:
         f"revision {diff['revision']}",
         shard_name(diff),
         owner_change(diff),
+        f"({diff['moveReason']}, {moved_percent(change)})" if diff["moveReason"] else "",
         "" if others == NOTHING else f"({others})",
         shown(change["actor"]),
         ticket,

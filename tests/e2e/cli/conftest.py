@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.mesh import Mesh, new
+from persistence.node_commands import RegisterNode
+from persistence.outcomes import NodeChanged
+from tests.support.mesh import Mesh, because, new
 from tests.support.mesh_server import MeshServer
 
 
@@ -26,6 +28,24 @@ def orders(server: MeshServer) -> MeshServer:
         await mesh.configure("orders")
         owners = {"s1": "node-1", "s2": "node-1", "s3": "node-2"}
         await mesh.create(*(new(shard, owner, namespace="orders") for shard, owner in owners.items()))
+
+    server.run(fill(server.mesh))
+    return server
+
+
+NODES = {"node-1": ("eu", "a"), "node-2": ("eu", "b"), "node-3": ("us", "a")}
+
+
+@pytest.fixture
+def placed(server: MeshServer) -> MeshServer:
+    """The server, with three nodes, and thirty shards of `orders` that are all on node-1."""
+
+    async def fill(mesh: Mesh) -> None:
+        for node_id, (region, zone) in NODES.items():
+            outcome = await mesh.execute(RegisterNode(node_id, because("more room"), region, zone))
+            assert isinstance(outcome, NodeChanged), outcome
+        await mesh.configure("orders")
+        await mesh.create(*(new(f"s{number:02}", "node-1", namespace="orders") for number in range(30)))
 
     server.run(fill(server.mesh))
     return server

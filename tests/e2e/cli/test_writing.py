@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,23 @@ def test_apply_creates_and_configures_what_differs_and_leaves_the_rest(orders: M
         ("billing", "unchanged", "1"),
     ]
     assert orders.run(orders.mesh.namespace("orders")).strategy_parameters == {"virtualNodes": 256}
+
+
+def test_apply_configures_again_what_is_placed_by_another_version_of_its_algorithm(
+    orders: MeshServer, declaration: Path
+) -> None:
+    apply(declaration)
+    tables = orders.memory.tables
+    older = replace(tables.namespaces["billing"], algorithm_version=9)
+    orders.memory.tables = replace(tables, namespaces={**tables.namespaces, "billing": older})
+    answer = apply(declaration, "--dry-run")
+    assert [line.split(" (")[0] for line in answer.out.splitlines()] == [
+        "orders: unchanged",
+        "billing: would be updated",
+    ]
+    assert apply(declaration, "--json").documents[1]["action"] == "updated"
+    assert orders.run(orders.mesh.namespace("billing")).algorithm_version == 1
+    assert apply(declaration, "--json").documents[1]["action"] == "unchanged"
 
 
 def test_a_dry_run_of_apply_writes_nothing(orders: MeshServer, declaration: Path) -> None:

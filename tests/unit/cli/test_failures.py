@@ -25,6 +25,8 @@ def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
         ("BAD_CURSOR", Exit.INVALID),
         ("BAD_USER_INPUT", Exit.INVALID),
         ("PAYLOAD_TOO_LARGE", Exit.INVALID),
+        ("NOT_FOUND", Exit.NOT_FOUND),
+        ("PLACEMENT_IMPOSSIBLE", Exit.REFUSED),
         ("COMPACTED", Exit.POSITION),
         ("EPOCH_MISMATCH", Exit.POSITION),
         ("FUTURE_CURSOR", Exit.POSITION),
@@ -58,6 +60,8 @@ def test_every_error_is_told() -> None:
         ("VersionConflict", Exit.REFUSED),
         ("NamespaceVersionConflict", Exit.REFUSED),
         ("IdempotencyKeyReused", Exit.REFUSED),
+        ("NodeInUse", Exit.REFUSED),
+        ("PlanClosed", Exit.REFUSED),
         ("PolicyViolation", Exit.REFUSED),  # not there yet; a refusal by any other name
         ("NotFound", Exit.NOT_FOUND),
         ("InvalidInput", Exit.INVALID),

@@ -1,0 +1,27 @@
+"""`omnirelay mesh nodes get`."""
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.nodes.facts import node_facts
+from graph.cli.nodes.reading import read_node
+from graph.cli.options import server_options
+from graph.cli.output import print_json
+from graph.cli.tables import print_facts
+
+
+@click.command("get")
+@click.argument("node")
+@server_options
+def get_node(*, node: str, server: Address, as_json: bool) -> None:
+    """Show one node; one that was removed too.
+
+    With --json one document: the node.
+    """
+    with Api(server) as api:
+        found = read_node(api, node)
+    if as_json:
+        print_json(found)
+    else:
+        print_facts(node_facts(found))

@@ -1,0 +1,67 @@
+"""`omnirelay mesh nodes register`."""
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.again import command_next
+from graph.cli.api import Api
+from graph.cli.exits import Failure
+from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
+from graph.cli.nodes.options import place_options, use_options
+from graph.cli.nodes.writing import now_is, print_node
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json
+from graph.cli.refusals import committed, refused
+from persistence.records import NodeStatus
+
+
+@click.command("register")
+@click.argument("node")
+@place_options
+@click.option(
+    "--label", multiple=True, type=KeyValueParameter(), help="Something selectors can match it by. May be repeated."
+)
+@use_options(weight=1)
+@change_options
+@server_options
+def register_node(
+    *,
+    node: str,
+    region: str | None,
+    zone: str | None,
+    label: tuple[KeyValue, ...],
+    weight: int,
+    status: NodeStatus | None,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Add a node to the mesh, or one that was removed again. It is ACTIVE unless --status says otherwise.
+
+    It owns nothing until a plan that counts on it is applied.
+
+    With --json one document: node and change.
+    """
+    given = {
+        "nodeId": node,
+        "region": region,
+        "zone": zone,
+        "labels": as_map(label),
+        "weight": weight,
+        "status": str(status or NodeStatus.ACTIVE),
+        "change": change_input(reason, ticket, actor),
+    }
+    with Api(server) as api:
+        answer = api.change("RegisterNode", given)
+    if answer["__typename"] == "NodeVersionConflict" and answer["current"] is not None:
+        raise _there_already(answer)
+    print_node(committed(answer), as_json=as_json)
+
+
+def _there_already(answer: Json) -> Failure:
+    now = answer["current"]
+    update = command_next("omnirelay mesh nodes set", now["nodeId"], "--expected-version", now["version"])
+    advice = [*now_is(now, answer["lastChange"]), "To change it, add what is to be changed to:", f"  {update}"]
+    return refused(answer, advice)

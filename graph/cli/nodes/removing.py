@@ -1,0 +1,50 @@
+"""`omnirelay mesh nodes remove`."""
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.again import command_next
+from graph.cli.api import Api
+from graph.cli.nodes.options import version_option
+from graph.cli.nodes.reading import version_of
+from graph.cli.nodes.writing import changed_node, print_node
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json
+from persistence.records import NodeStatus
+
+
+@click.command("remove")
+@click.argument("node")
+@version_option
+@change_options
+@server_options
+def remove_node(
+    *,
+    node: str,
+    expected_version: int | None,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Take a node out of the mesh. Refused while it owns shards: drain it first.
+
+    With --json one document: node and change.
+    """
+    change = change_input(reason, ticket, actor)
+    with Api(server) as api:
+        version = version_of(api, node, expected_version)
+        given = {"nodeId": node, "expectedVersion": version, "status": str(NodeStatus.REMOVED), "change": change}
+        answer = api.change("UpdateNode", given)
+    print_node(changed_node(answer, _how_to_vacate(answer, node)), as_json=as_json)
+
+
+def _how_to_vacate(answer: Json, node: str) -> list[str]:
+    if answer["__typename"] != "NodeInUse":
+        return []
+    commands = [
+        command_next("omnirelay mesh nodes drain", node),
+        command_next("omnirelay mesh rebalance plan"),
+    ]
+    return ["Have its shards moved away, apply the plan, and then remove it:", *(f"  {line}" for line in commands)]

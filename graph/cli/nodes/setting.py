@@ -1,0 +1,79 @@
+"""`omnirelay mesh nodes set`."""
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
+from graph.cli.nodes.options import place_options, use_options
+from graph.cli.nodes.reading import read_node
+from graph.cli.nodes.writing import changed_node, print_node
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json
+from persistence.fields import MAX_COUNTER
+from persistence.records import NodeStatus
+
+
+@click.command("set")
+@click.argument("node")
+@click.option(
+    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
+)
+@place_options
+@click.option("--no-region", is_flag=True, help="It is in no region that is known.")
+@click.option("--no-zone", is_flag=True, help="It is in no zone that is known.")
+@click.option("--label", multiple=True, type=KeyValueParameter(), help="A label to set; others stay. May be repeated.")
+@click.option("--no-label", metavar="KEY", multiple=True, help="A label to take away. May be repeated.")
+@use_options(weight=None)
+@change_options
+@server_options
+def set_node(
+    *,
+    node: str,
+    expected_version: int,
+    region: str | None,
+    zone: str | None,
+    no_region: bool,
+    no_zone: bool,
+    label: tuple[KeyValue, ...],
+    no_label: tuple[str, ...],
+    weight: int | None,
+    status: NodeStatus | None,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Change one node, if it still is at the version you have seen. No shard moves before a plan is applied.
+
+    With --json one document: node and change.
+    """
+    patch = _places(region, zone, no_region=no_region, no_zone=no_zone) | _use(weight, status)
+    labels = as_map(label)
+    if labels.keys() & set(no_label):
+        raise click.UsageError("Set a label or take it away, not both.")
+    if not (patch or labels or no_label):
+        raise click.UsageError("Nothing to change: give --region, --zone, --label, --weight or --status.")
+    given = {"nodeId": node, "expectedVersion": str(expected_version), "change": change_input(reason, ticket, actor)}
+    with Api(server) as api:
+        if labels or no_label:
+            # The API takes all labels at once. Read and written at the same version, or the server refuses.
+            before = read_node(api, node)["labels"]
+            patch["labels"] = {key: value for key, value in (before | labels).items() if key not in no_label}
+        answer = api.change("UpdateNode", given | patch)
+    print_node(changed_node(answer), as_json=as_json)
+
+
+def _places(region: str | None, zone: str | None, *, no_region: bool, no_zone: bool) -> Json:
+    """What is not in it is left as it is; null clears."""
+    if (region is not None and no_region) or (zone is not None and no_zone):
+        raise click.UsageError("Give a value or take it away, not both.")
+    given: Json = {field: value for field, value in (("region", region), ("zone", zone)) if value is not None}
+    cleared: Json = {field: None for field, clear in (("region", no_region), ("zone", no_zone)) if clear}
+    return given | cleared
+
+
+def _use(weight: int | None, status: NodeStatus | None) -> Json:
+    given = {"weight": weight, "status": None if status is None else str(status)}
+    return {field: value for field, value in given.items() if value is not None}

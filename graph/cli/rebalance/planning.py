@@ -1,0 +1,60 @@
+"""`omnirelay mesh rebalance plan`."""
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.again import command_next
+from graph.cli.api import Api
+from graph.cli.changes import made_by
+from graph.cli.errors import LIST_NODES
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json, tell
+from graph.cli.plans.options import all_option, planning_input, planning_options
+from graph.cli.plans.proposal import print_proposal, proposal_of, summary
+from graph.cli.progress import waiting
+from graph.cli.refusals import committed
+
+
+@click.command("plan")
+@planning_options
+@all_option
+@change_options
+@server_options
+def plan_rebalance(
+    *,
+    namespace: tuple[str, ...],
+    max_moves: int | None,
+    everything: bool,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Work out which shards have to move to be where their strategies want them, and keep that as a plan.
+
+    Nothing moves before the plan is applied. The same mesh gives the same plan.
+
+    With --json the plan's document, which `show` and `apply` take as a file.
+    """
+    change = change_input(reason, ticket, actor)
+    with Api(server) as api, waiting("Planning"):
+        answer = api.change("PlanRebalance", planning_input(namespace, max_moves) | {"change": change})
+    made = committed(answer, [LIST_NODES] if answer["__typename"] == "PlacementImpossible" else ())
+    plan = made["plan"]
+    document = plan["proposal"]["document"]
+    proposal = proposal_of(document)
+    if as_json:
+        click.echo(document)
+    else:
+        print_proposal(proposal, everything=everything)
+        click.echo(summary(proposal, "move"))
+    if proposal.moves:
+        _tell_how_to_go_on(plan, replayed=made["replayed"])
+
+
+def _tell_how_to_go_on(plan: Json, *, replayed: bool) -> None:
+    if replayed:
+        tell(f"The same plan was made already, by {made_by(plan['created'])}.")
+    tell(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
+    tell(f"  {command_next('omnirelay mesh rebalance apply', plan['id'])}")

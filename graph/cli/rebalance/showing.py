@@ -1,0 +1,50 @@
+"""`omnirelay mesh rebalance show`."""
+
+import click
+
+from graph.cli.address import Address
+from graph.cli.api import Api
+from graph.cli.changes import made_by
+from graph.cli.options import server_options
+from graph.cli.output import Json
+from graph.cli.plans.document import named_plan
+from graph.cli.plans.options import all_option
+from graph.cli.plans.proposal import print_proposal, proposal_of, summary
+from graph.cli.plans.reading import read_plan
+from graph.cli.tables import print_facts
+from graph.cli.text import listed
+
+
+@click.command("show")
+@click.argument("plan", metavar="PLAN")
+@all_option
+@server_options
+def show_plan(*, plan: str, everything: bool, server: Address, as_json: bool) -> None:
+    """Show a plan: what it moves and why, and what has become of it.
+
+    PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
+
+    With --json the plan's document.
+    """
+    wanted = named_plan(plan)
+    with Api(server) as api:
+        found = read_plan(api, wanted)
+    document = found["proposal"]["document"]
+    if as_json:
+        click.echo(document)
+        return
+    proposal = proposal_of(document)
+    print_proposal(proposal, everything=everything)
+    print_facts(plan_facts(found))
+    click.echo(f"\n{summary(proposal, 'move')}")
+
+
+def plan_facts(plan: Json) -> list[tuple[str, object]]:
+    return [
+        ("plan", plan["id"]),
+        ("status", plan["status"]),
+        ("namespaces", listed(plan["namespaces"], limit=10)),
+        ("revision", plan["baseRevision"]),
+        ("made by", made_by(plan["created"])),
+        ("applied by", made_by(plan["applied"])),
+    ]

@@ -1,0 +1,100 @@
+"""The entry points for reading, assembled: each its resolver, its type, and a sentence."""
+
+import strawberry
+
+from graph.resolvers import changes as of_changes
+from graph.resolvers import explanations as of_explanations
+from graph.resolvers import history as of_history
+from graph.resolvers import namespaces as of_namespaces
+from graph.resolvers import nodes as of_nodes
+from graph.resolvers import plans as of_plans
+from graph.resolvers import shards as of_shards
+from graph.resolvers import strategies as of_strategies
+from graph.resolvers import stream as of_stream
+from graph.types.connections import (
+    ChangeConnection,
+    NamespaceConnection,
+    NodeConnection,
+    ShardConnection,
+    ShardDiffConnection,
+    ShardHistoryConnection,
+)
+from graph.types.explanations import PlacementExplanation
+from graph.types.namespaces import Namespace
+from graph.types.nodes import Node
+from graph.types.plans import RebalancePlan, RebalancePlanConnection, RebalanceProposal
+from graph.types.preflights import DrainPreflight
+from graph.types.shards import Shard
+from graph.types.strategies import Strategy
+from graph.types.stream import StreamHead
+
+
+@strawberry.type(description="Reading. Nothing here changes anything.")
+class Query:
+    shard = strawberry.field(
+        resolver=of_shards.shard, graphql_type=Shard | None, description="One shard, or null if there is none."
+    )
+    shards = strawberry.field(
+        resolver=of_shards.shards,
+        graphql_type=ShardConnection,
+        description="Shards, ordered by namespace and shard id.",
+    )
+    shard_history = strawberry.field(
+        resolver=of_history.shard_history,
+        graphql_type=ShardHistoryConnection,
+        description="Every change of every shard, row by row, with the shard before and after.",
+    )
+    shard_diff = strawberry.field(
+        resolver=of_history.shard_diff,
+        graphql_type=ShardDiffConnection,
+        description="The net difference between two revisions, ordered by namespace and shard id.",
+    )
+    changes = strawberry.field(
+        resolver=of_changes.changes, graphql_type=ChangeConnection, description="Committed changes: the audit log."
+    )
+    namespaces = strawberry.field(
+        resolver=of_namespaces.namespaces, graphql_type=NamespaceConnection, description="Namespaces, ordered by name."
+    )
+    namespace = strawberry.field(
+        resolver=of_namespaces.namespace, graphql_type=Namespace | None, description="One namespace, or null."
+    )
+    head = strawberry.field(
+        resolver=of_stream.head, graphql_type=StreamHead, description="Where the change stream is now."
+    )
+    strategies = strawberry.field(
+        resolver=of_strategies.strategies,
+        graphql_type=list[Strategy],
+        description="The placement strategies this server has: its own, then those of plug-ins.",
+    )
+    node = strawberry.field(
+        resolver=of_nodes.node,
+        graphql_type=Node | None,
+        description="One node, or null if it was never registered. A removed one is shown as it was last.",
+    )
+    nodes = strawberry.field(resolver=of_nodes.nodes, graphql_type=NodeConnection, description="Nodes, ordered by id.")
+    drain_preflight = strawberry.field(
+        resolver=of_nodes.drain_preflight,
+        graphql_type=DrainPreflight | None,
+        description="What draining a node would do, and what stands in the way; null if it is not registered.",
+    )
+    explain_shard = strawberry.field(
+        resolver=of_explanations.explain_shard,
+        graphql_type=PlacementExplanation,
+        description="Why a shard is where it is, and what a plan would do with it. NOT_FOUND if there is none.",
+    )
+    rebalance_plan = strawberry.field(
+        resolver=of_plans.rebalance_plan, graphql_type=RebalancePlan | None, description="One plan, or null."
+    )
+    rebalance_plans = strawberry.field(
+        resolver=of_plans.rebalance_plans,
+        graphql_type=RebalancePlanConnection,
+        description="Plans, the newest first.",
+    )
+    simulate_rebalance = strawberry.field(
+        resolver=of_plans.simulate_rebalance,
+        graphql_type=RebalanceProposal,
+        description=(
+            "What a plan would hold if nodes or configurations were others; without any of that, what one made now "
+            "would. Nothing is kept. NOT_FOUND for an unknown namespace, PLACEMENT_IMPOSSIBLE where none can be placed."
+        ),
+    )

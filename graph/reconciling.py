@@ -1,0 +1,135 @@
+"""Namespaces as the settings file declares them: brought about when the server starts and whenever the file changes.
+
+The file is looked at once a second rather than watched: a mounted ConfigMap is a link that is swapped, an editor
+replaces the file, and neither is an event on the file that was opened. Any number of server processes may do this at
+once: each write expects the version that was read, and whoever comes second finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from graph.settings import NamespaceDeclaration, SettingsError, load_settings
+from persistence.commands import ChangeRequest, ConfigureNamespace
+from persistence.errors import InvalidArgument, StoreError, StoreUnavailable, TransientConflict
+from persistence.outcomes import NamespaceConfigured
+from persistence.ports import NamespaceReader
+from persistence.records import Namespace
+from persistence.write import Writer
+from strategies.registry import Registry
+
+ACTOR: Final = "settings-file"
+SECONDS_BETWEEN_LOOKS: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Brings the store to what one file declares. What the file does not name is left alone."""
+
+    def __init__(self, file: Path, namespaces: NamespaceReader, writer: Writer, strategies: Registry) -> None:
+        self._file = file
+        self._namespaces = namespaces
+        self._writer = writer
+        self._strategies = strategies
+        self._readable = True
+        self._seen: bytes | None = None
+        self._left: dict[str, NamespaceDeclaration] = {}
+
+    async def look(self) -> bool:
+        """Read the file, and bring about what it declares and was not brought about in this state of it.
+
+        True if nothing is left to do. What cannot be read, is refused or fails is logged, once for each state of the
+        file; what may pass (a conflict, a database that is away) is tried again at the next look.
+        """
+        try:
+            content = await asyncio.to_thread(self._file.read_bytes)
+        except OSError as error:
+            if self._readable:
+                _log.error("%s cannot be read, so its namespaces stay as they are: %s", self._file, error.strerror)
+            self._readable = False
+            return True
+        self._readable = True
+        if content != self._seen:
+            self._seen, self._left = content, {}
+            try:
+                declared = (await asyncio.to_thread(load_settings, self._file, {})).namespaces
+            except SettingsError as error:
+                _log.error("%s cannot be used, so its namespaces stay as they are: %s", self._file, error)
+                return True
+            self._left = dict(declared)
+        self._left = {name: left for name, left in self._left.items() if not await self._settled(name, left)}
+        return not self._left
+
+    async def _settled(self, name: str, declaration: NamespaceDeclaration) -> bool:
+        """False: to be tried again."""
+        try:
+            return await self._configured(name, declaration)
+        except (TransientConflict, StoreUnavailable) as error:
+            _log.warning("namespaces.%s of %s is tried again: %s", name, self._file, error)
+            return False
+        except InvalidArgument as refused:
+            _log.error("%s: namespaces.%s is refused: %s", self._file, name, refused)
+        except StoreError as error:
+            _log.error("%s: namespaces.%s stays as it is: %s", self._file, name, error)
+        except Exception:  # noqa: BLE001 - a defect in one namespace must not hold up the others
+            _log.exception("%s: namespaces.%s stays as it is", self._file, name)
+        return True
+
+    async def _configured(self, name: str, declaration: NamespaceDeclaration) -> bool:
+        """Raises InvalidArgument, StoreError. False: somebody else configured it meanwhile."""
+        current = await self._namespaces.get(name)
+        if current is not None and self._is_as_declared(current, declaration):
+            return True
+        change = ChangeRequest(ACTOR, f"declared in {self._file.name}")
+        wanted = declaration.strategy, declaration.parameters
+        outcome = await self._writer.execute(
+            ConfigureNamespace(name, *wanted, expected_version=current.version if current else 0, change=change)
+        )
+        if not isinstance(outcome, NamespaceConfigured):
+            return False
+        _log.info("Configured namespace %s as %s declares it: %s", name, self._file, declaration.strategy)
+        return True
+
+    def _is_as_declared(self, current: Namespace, declaration: NamespaceDeclaration) -> bool:
+        """And to be placed by the algorithm that this server has: configuring it again is how it gets that."""
+        return (
+            (current.strategy, current.strategy_parameters) == (declaration.strategy, declaration.parameters)
+            and current.strategy in self._strategies
+            and current.algorithm_version == self._strategies[current.strategy].algorithm_version
+        )
+
+
+@asynccontextmanager
+async def reconciling(
+    file: Path,
+    namespaces: NamespaceReader,
+    writer: Writer,
+    strategies: Registry,
+    *,
+    seconds: float = SECONDS_BETWEEN_LOOKS,
+) -> AsyncIterator[None]:
+    """Once before it is entered, then every `seconds` until it is left."""
+    reconciler = Reconciler(file, namespaces, writer, strategies)
+    await reconciler.look()
+    task = asyncio.create_task(_keep_looking(reconciler, seconds), name="omnirelay-reconciling")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _keep_looking(reconciler: Reconciler, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await reconciler.look()
+        except Exception:  # noqa: BLE001 - a defect must not end the looking: the next look may meet another state
+            _log.exception("Looking at the settings file failed")

@@ -1,0 +1,62 @@
+"""The refusals that many mutations share, and what members of unions have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+import strawberry
+
+from graph import outcomes as own
+from graph import refusals
+from graph.types.changes import Change
+from graph.types.shards import ShardKey
+from persistence import outcomes
+
+REPLAYED = "True if an earlier request with the same idempotency key made the change; this one wrote nothing."
+
+
+def describes(record: type) -> Callable[[object, Any], bool]:
+    """The test by which GraphQL finds the member of a union: this type stands for instances of `record`."""
+
+    def is_type_of(value: object, _info: Any) -> bool:
+        return isinstance(value, record)
+
+    return is_type_of
+
+
+@strawberry.interface(description="Why nothing was written.")
+class Refusal:
+    message: str = strawberry.field(description="What happened, in a sentence for the operator.")
+
+
+@strawberry.type(description="Something the request names is not there. Nothing was written.")
+class NotFound(Refusal):
+    is_type_of = staticmethod(describes(outcomes.NotFound))
+
+    message = strawberry.field(resolver=refusals.not_found, description="What is missing, in a sentence.")
+    namespaces: list[str] = strawberry.field(description="The namespaces that do not exist.")
+    shards: list[ShardKey] = strawberry.field(description="The shards that do not exist.")
+    nodes: list[str] = strawberry.field(description="The nodes that are not registered.")
+    plans: list[strawberry.ID] = strawberry.field(description="The plans that do not exist.")
+
+
+@strawberry.type(description="The idempotency key already belongs to another request. Nothing was written.")
+class IdempotencyKeyReused(Refusal):
+    is_type_of = staticmethod(describes(outcomes.IdempotencyKeyReused))
+
+    message = strawberry.field(resolver=refusals.key_reused, description="Whose key it is, in a sentence.")
+    key: str = strawberry.field(description="The key.")
+    change: Change = strawberry.field(description="The change that the earlier request made.")
+
+
+@strawberry.type(description="What is wrong with one field of the input.")
+class FieldError:
+    field: str = strawberry.field(description="The field as a path into the input, such as `shards[3].capacityHint`.")
+    message: str = strawberry.field(description="What is wrong with it.")
+
+
+@strawberry.type(description="The input breaks a documented rule. Nothing was written.")
+class InvalidInput(Refusal):
+    is_type_of = staticmethod(describes(own.InvalidInput))
+
+    message = strawberry.field(resolver=refusals.invalid_input, description="What is wrong, in a sentence.")
+    errors: list[FieldError] = strawberry.field(description="Everything that is wrong, at most 100 entries.")

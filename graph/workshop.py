@@ -1,0 +1,245 @@
+"""A process beside the server's, for plans: what takes a plan hundreds of milliseconds must not hold up lookups.
+
+Planning and applying a plan read, digest and encode thousands of shards in Python. In a thread of the server they share
+the interpreter with its event loop: measured with 10,000 shards and 200 lookups a second, the slowest hundredth of
+these waited 0.2 s, and with a loop of its own in that thread far longer. A process shares nothing but the machine, and
+it steps back for the server (`nice`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copyreg
+import multiprocessing
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
+from multiprocessing.connection import Connection, wait
+from operator import attrgetter
+from threading import Thread, Timer
+from typing import Any, Final, ParamSpec, TypeVar
+
+from graph.plug_ins import discover
+from persistence.commands import ChangeRequest, Command
+from persistence.errors import StoreUnavailable
+from persistence.outcomes import NotFound, Outcome
+from persistence.plan_commands import ApplyPlan
+from persistence.planning.explanation import Explanation
+from persistence.planning.preflight import DrainPreflight
+from persistence.planning.proposal import Move, Proposal
+from persistence.planning.what_if import WhatIf
+from persistence.ports import BulkStore, UnitOfWorkFactory
+from persistence.postgres import open_bulk_store
+from persistence.rebalancing import PlanRequest, Rebalancer
+from persistence.records import ShardKey
+from persistence.write import Writer
+from strategies.registry import Registry
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PROCESSES: Final = 2
+"""Two, so that one long plan does not hold up the next."""
+
+PATIENCE: Final = 5.0
+"""Seconds that a stopping server waits for what is under way in them."""
+
+SECONDS_UNTIL_WARM: Final = 3.0
+
+_NICE: Final = 5
+
+# Thousands of these come back. Member by member, as a dataclass is pickled, they would take twice as long and more.
+_members_of: Final = attrgetter(*(member.name for member in fields(Move)))
+copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
+
+
+class Workshop:
+    """The processes. What they are given and give back is pickled."""
+
+    def __init__(self, database_url: str, *, patience: float = PATIENCE) -> None:
+        self._database_url = database_url
+        self._patience = patience
+        self._crew = _Crew(database_url)
+
+    async def do(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """`job`, a function of this module, in one of the processes.
+
+        Raises what it raises, and StoreUnavailable if the process ended meanwhile.
+        """
+        if named:
+            raise TypeError("jobs take positional arguments only")
+        try:
+            future = self._crew.submit(job, *arguments)
+        except BrokenProcessPool:
+            # A process ended while nobody waited for it.
+            self._replace(self._crew)
+            future = self._crew.submit(job, *arguments)
+        crew = self._crew
+        try:
+            return await asyncio.wrap_future(future)
+        except BrokenProcessPool as error:
+            self._replace(crew)
+            raise StoreUnavailable(
+                "the process that plans ended before it answered; whether the change was made is unknown"
+            ) from error
+
+    async def close(self) -> None:
+        """Waits a moment for what is under way, then ends it: whoever asked for it is gone."""
+        await asyncio.to_thread(self._crew.dismiss, self._patience)
+
+    def _replace(self, broken: _Crew) -> None:
+        """Once for all the jobs that were broken off together. What was left of its processes has been ended."""
+        if self._crew is broken:
+            self._crew = _Crew(self._database_url)
+
+
+class _Crew:
+    """One pool of processes, and what ends them: they all watch a pipe for its other end to be closed. That happens
+    when this process ends, however it ends, for a server that was killed leaves nobody to tell them to stop."""
+
+    def __init__(self, database_url: str) -> None:
+        # Spawned, not forked: a fork would copy the server's threads' locks and its connections.
+        context = multiprocessing.get_context("spawn")
+        watched, self._held = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(PROCESSES, context, initializer=_open, initargs=(database_url, watched))
+
+    def submit(self, job: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Raises BrokenProcessPool if a process has ended since the last job.
+
+        A new process may be started here. Ctrl-C must not end it before it gets to ignoring that.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._pool.submit(job, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def dismiss(self, patience: float) -> None:
+        """Ends the processes once they have done what is under way, or after so many seconds."""
+        ending = Timer(patience, self._held.close)
+        ending.start()
+        try:
+            self._pool.shutdown(cancel_futures=True)
+        finally:
+            ending.cancel()
+            ending.join()
+            self._held.close()
+
+
+@asynccontextmanager
+async def open_workshop(database_url: str) -> AsyncIterator[Workshop]:
+    """The processes are started a moment later, so that the first plan finds them: they take a second or two to load
+    what they need, which the server's own start should not have to share the machine with."""
+    workshop = Workshop(database_url)
+    warming = asyncio.create_task(_warm_up(workshop), name="omnirelay-workshop")
+    try:
+        yield workshop
+    finally:
+        warming.cancel()
+        await workshop.close()
+        await asyncio.gather(warming, return_exceptions=True)
+
+
+async def _warm_up(workshop: Workshop) -> None:
+    await asyncio.sleep(SECONDS_UNTIL_WARM)
+    # Asked for at once, so that each goes to a process of its own: starting one under load is felt by every lookup.
+    await asyncio.gather(*(workshop.do(ready) for _ in range(PROCESSES)))
+
+
+class DividingWriter(Writer):
+    """Applies plans in the workshop; every other change is made here."""
+
+    def __init__(self, unit_of_work: UnitOfWorkFactory, strategies: Registry, workshop: Workshop) -> None:
+        super().__init__(unit_of_work, strategies)
+        self._workshop = workshop
+
+    async def execute(self, command: Command) -> Outcome:
+        if isinstance(command, ApplyPlan):
+            return await self._workshop.do(apply_plan, command)
+        return await super().execute(command)
+
+
+class WorkshopRebalancer(Rebalancer):
+    """All of it in the workshop."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+
+    async def simulate(self, request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
+        return await self._workshop.do(simulate, request, what_if)
+
+    async def plan(self, request: PlanRequest, change: ChangeRequest) -> Outcome:
+        return await self._workshop.do(plan, request, change)
+
+    async def explain(self, key: ShardKey) -> Explanation | NotFound:
+        return await self._workshop.do(explain, key)
+
+    async def preflight(self, node_id: str) -> DrainPreflight | NotFound:
+        return await self._workshop.do(preflight, node_id)
+
+
+# From here on everything runs in the workshop's processes.
+
+
+class _Bench:
+    """What one of the processes holds open for all its jobs. It ends with the process."""
+
+    def __init__(self, database_url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        strategies = Registry(discover())
+        store: BulkStore = self.run(AsyncExitStack().enter_async_context(open_bulk_store(database_url)))
+        self.writer = Writer(store.unit_of_work, strategies)
+        self.rebalancer = Rebalancer(store.placement, self.writer, strategies)
+
+    def run(self, job: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(job)
+
+
+_benches: Final[list[_Bench]] = []
+
+
+def _open(database_url: str, watched: Connection) -> None:
+    # Ctrl-C goes to every process of a terminal; the server decides when this one ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICE)
+    Thread(target=_end_with, args=(watched,), daemon=True).start()
+    _benches.append(_Bench(database_url))
+
+
+def _end_with(watched: Connection) -> None:
+    """Nothing is ever sent through it."""
+    wait([watched])
+    os._exit(1)
+
+
+def ready() -> None:
+    """Answers once the process is up."""
+
+
+def apply_plan(command: ApplyPlan) -> Outcome:
+    (bench,) = _benches
+    return bench.run(bench.writer.execute(command))
+
+
+def plan(request: PlanRequest, change: ChangeRequest) -> Outcome:
+    (bench,) = _benches
+    return bench.run(bench.rebalancer.plan(request, change))
+
+
+def simulate(request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
+    (bench,) = _benches
+    return bench.run(bench.rebalancer.simulate(request, what_if))
+
+
+def explain(key: ShardKey) -> Explanation | NotFound:
+    (bench,) = _benches
+    return bench.run(bench.rebalancer.explain(key))
+
+
+def preflight(node_id: str) -> DrainPreflight | NotFound:
+    (bench,) = _benches
+    return bench.run(bench.rebalancer.preflight(node_id))

@@ -1,0 +1,172 @@
+"""Plans made in processes of their own: the same answers, and processes that come and go as they should."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import IO, Any
+
+import pytest
+
+from graph.workshop import DividingWriter, Workshop, WorkshopRebalancer, open_workshop
+from persistence.errors import FieldError, InvalidArgument, StoreUnavailable
+from persistence.outcomes import NotFound, PlanApplied, PlanClosed, PlanProposed
+from persistence.plan_commands import ApplyPlan
+from persistence.planning.planner import PlacementImpossible
+from persistence.planning.what_if import WhatIf
+from persistence.postgres import open_store
+from persistence.rebalancing import PlanRequest
+from persistence.records import ShardKey
+from strategies.registry import Registry
+from tests.support.command_line import ROOT
+from tests.support.mesh import BILLING, CHANGE, because
+from tests.support.planned_mesh import PlannedMesh
+
+
+@pytest.fixture
+async def mesh(database_url: str) -> AsyncIterator[PlannedMesh]:
+    """Two nodes, one of which owns all of twelve shards."""
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await mesh.registered("node-a", "node-b")
+        await mesh.filled(12)
+        yield mesh
+
+
+@pytest.fixture
+async def workshop(database_url: str) -> AsyncIterator[Workshop]:
+    async with open_workshop(database_url) as workshop:
+        yield workshop
+
+
+@pytest.fixture
+def rebalancer(workshop: Workshop) -> WorkshopRebalancer:
+    return WorkshopRebalancer(workshop)
+
+
+async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalancer: WorkshopRebalancer) -> None:
+    key = ShardKey(BILLING, "s0000")
+    lost = ShardKey(BILLING, "lost")
+    simulated = await rebalancer.simulate(PlanRequest(), WhatIf())
+    assert simulated == await mesh.rebalancer.simulate(PlanRequest(), WhatIf())
+    assert not isinstance(simulated, NotFound)
+    assert simulated.moves
+    assert await rebalancer.explain(key) == await mesh.rebalancer.explain(key)
+    assert await rebalancer.explain(lost) == NotFound(shards=(lost,))
+    assert await rebalancer.preflight("node-a") == await mesh.rebalancer.preflight("node-a")
+
+
+async def test_a_plan_is_kept_and_applied_and_seen_from_here(
+    mesh: PlannedMesh, workshop: Workshop, rebalancer: WorkshopRebalancer
+) -> None:
+    writer = DividingWriter(mesh.store.unit_of_work, Registry(), workshop)
+    proposed = await rebalancer.plan(PlanRequest(), CHANGE)
+    assert isinstance(proposed, PlanProposed)
+    assert await mesh.plan() == replace(proposed, replayed=True)
+    moves = (await mesh.proposal(proposed.plan)).moves
+    applied = await writer.execute(ApplyPlan(proposed.plan.id, CHANGE))
+    assert isinstance(applied, PlanApplied)
+    assert applied.change == (await mesh.changes())[-1]
+    table = await mesh.table()
+    assert {table[move.key].owner_node_id for move in moves} == {"node-b"}
+    assert await writer.execute(ApplyPlan(proposed.plan.id, because("once more"))) == PlanClosed(applied.plan)
+
+
+async def test_what_is_refused_is_refused_with_its_fields(
+    mesh: PlannedMesh, workshop: Workshop, rebalancer: WorkshopRebalancer
+) -> None:
+    with pytest.raises(InvalidArgument) as invalid:
+        await rebalancer.simulate(PlanRequest([], 0), WhatIf())
+    assert [error.field for error in invalid.value.errors] == ["namespaces", "maxMoves"]
+    writer = DividingWriter(mesh.store.unit_of_work, Registry(), workshop)
+    with pytest.raises(InvalidArgument) as invalid:
+        await writer.execute(ApplyPlan("x", CHANGE))
+    assert invalid.value.errors == (FieldError("planId", "must be the id of a plan: 32 hex digits"),)
+    await mesh.configure(parameters={"selector": "disk=ssd"}, expected=1)
+    with pytest.raises(PlacementImpossible) as expected:
+        await mesh.rebalancer.plan(PlanRequest(), CHANGE)
+    with pytest.raises(PlacementImpossible) as impossible:
+        await rebalancer.plan(PlanRequest(), CHANGE)
+    assert impossible.value.violations == expected.value.violations
+    assert str(impossible.value) == str(expected.value)
+
+
+async def test_a_process_that_is_killed_at_work_costs_what_it_was_doing_and_no_more(
+    mesh: PlannedMesh, workshop: Workshop, rebalancer: WorkshopRebalancer
+) -> None:
+    with pytest.raises(StoreUnavailable, match="whether the change was made is unknown"):
+        await workshop.do(signal.raise_signal, signal.SIGKILL)
+    assert await rebalancer.explain(ShardKey(BILLING, "s0000")) == await mesh.rebalancer.explain(
+        ShardKey(BILLING, "s0000")
+    )
+
+
+async def test_a_process_that_is_killed_while_it_waits_costs_nothing(workshop: Workshop) -> None:
+    idle = await workshop.do(os.getpid)
+    pool: Any = workshop._crew._pool  # noqa: SLF001 - nothing else says when the death was noticed
+    watching = pool._executor_manager_thread  # noqa: SLF001 - see above
+    os.kill(idle, signal.SIGKILL)
+    await asyncio.to_thread(watching.join)
+    assert await workshop.do(os.getpid) != idle
+
+
+async def test_work_that_does_not_end_does_not_keep_the_server_from_stopping(database_url: str) -> None:
+    workshop = Workshop(database_url, patience=0)
+    await workshop.do(os.getpid)
+    endless = asyncio.create_task(workshop.do(time.sleep, 3600))
+    await asyncio.sleep(0)  # it is handed over
+    await asyncio.wait_for(workshop.close(), 30)
+    # Handed over, but perhaps not begun: then it is given up.
+    with pytest.raises((StoreUnavailable, asyncio.CancelledError)):
+        await endless
+
+
+@contextmanager
+def parent(database_url: str) -> Iterator[subprocess.Popen[str]]:
+    """`workshop_parent.py` in a process group of its own."""
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-m", "tests.support.workshop_parent", database_url],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def line(stream: IO[str] | None) -> str:
+    assert stream is not None
+    return stream.readline().strip()
+
+
+def test_ctrl_c_leaves_them_to_the_server(database_url: str) -> None:
+    with parent(database_url) as server:
+        assert line(server.stdout) == "open"
+        os.killpg(server.pid, signal.SIGINT)  # while the first one is being started
+        first = line(server.stdout)
+        assert first.isdecimal(), server.stderr and server.stderr.read()
+        os.killpg(server.pid, signal.SIGINT)
+        assert line(server.stdout) == first
+
+
+def test_they_end_with_a_server_that_is_killed(database_url: str) -> None:
+    with parent(database_url) as server:
+        assert line(server.stdout) == "open"
+        server.send_signal(signal.SIGINT)
+        assert line(server.stdout).isdecimal()
+        server.kill()
+        # At its end once nobody is left who could write to it.
+        assert server.communicate(timeout=30)[0] == ""

@@ -1,0 +1,69 @@
+"""A plan is named by its id or by a file: one that was changed names no plan at all."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from graph.cli.exits import Exit, Failure
+from graph.cli.plans.document import NamedPlan, named_plan, no_such_plan
+from tests.support.proposals import move, proposal
+
+PLAN: Final = proposal(move(1), move(2))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "plan.json"
+
+
+def test_an_id_names_its_plan() -> None:
+    assert named_plan(PLAN.id) == NamedPlan(PLAN.id)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_names_the_plan_whose_document_it_holds(file: Path, end: str) -> None:
+    file.write_bytes(f"{PLAN.document}{end}".encode())
+    assert named_plan(str(file)) == NamedPlan(PLAN.id, str(file))
+
+
+def test_stdin_is_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{PLAN.document}\n".encode())))
+    assert named_plan("-") == NamedPlan(PLAN.id, "stdin")
+
+
+def test_a_file_that_was_edited_names_another_plan(file: Path) -> None:
+    file.write_text(PLAN.document.replace("node-2", "node-3"))
+    assert named_plan(str(file)).id != PLAN.id
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"7", b"null", b"no plan", b"\xff", b'{"moves": 7}'])
+def test_a_file_that_is_no_plan_is_told_apart(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(Failure) as failed:
+        named_plan(str(file))
+    assert (failed.value.exit, failed.value.message) == (Exit.INVALID, f"{file} is not a plan.")
+    assert "rebalance plan --json" in failed.value.advice[0]
+
+
+def test_what_is_neither_an_id_nor_a_file_is_refused(file: Path) -> None:
+    with pytest.raises(Failure, match="neither the id of a plan, which has 32 hex digits, nor a file") as failed:
+        named_plan(str(file))
+    assert failed.value.exit is Exit.INVALID
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="cannot be read: Is a directory") as failed:
+        named_plan(str(tmp_path))
+    assert failed.value.exit is Exit.INVALID
+
+
+def test_a_plan_that_is_not_kept_is_not_found_and_a_file_may_have_been_edited() -> None:
+    by_id, by_file = no_such_plan(NamedPlan(PLAN.id)), no_such_plan(NamedPlan(PLAN.id, "plan.json"))
+    assert (by_id.exit, by_file.exit) == (Exit.NOT_FOUND, Exit.NOT_FOUND)
+    assert by_id.message == f"There is no plan {PLAN.id}."
+    assert by_file.message.startswith("plan.json is not a plan of this server")
+    assert "edited" in by_file.advice[0]
