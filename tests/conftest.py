@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +15,10 @@ from hypothesis import HealthCheck, settings
 from graph.embedded_postgres import start_embedded_postgres
 from migrations import upgrade
 from tests.support.databases import Databases
+from tests.support.memory_folder import make_memory_folder
+
+_FOLDER: Final = "TESTS_POSTGRESQL_FOLDER"
+"""Names the server's folder to the workers, who inherit the environment."""
 
 # Every run tries the same examples, so a failure is there again the next time.
 # Building the character tables takes seconds on a fresh clone; that is no fault of the test that comes first.
@@ -19,6 +26,16 @@ settings.register_profile(
     "replayable", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("replayable")
+
+
+def pytest_configure() -> None:
+    if not worker() and (folder := make_memory_folder()) is not None:
+        os.environ[_FOLDER] = str(folder)
+
+
+def pytest_unconfigure() -> None:
+    if not worker() and (folder := os.environ.pop(_FOLDER, None)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,8 +49,9 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     folder = tmp_path_factory.getbasetemp()
     if worker():
         folder = folder.parent
+    folder = Path(os.environ.get(_FOLDER, folder))
     # A crash of the machine may cost a test its data; a crash of the server may not, so commits stay synchronous.
-    options = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
+    options = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "max_wal_size": "256MB"}
     server = start_embedded_postgres(folder / "postgresql", settings=options)
     try:
         yield Databases(server.url)
