@@ -1,30 +1,19 @@
-"""Asking a server's GraphQL API over HTTP: the operations of frontend-queries, and every way that can fail."""
+"""The server that a command asks: what goes wrong there is what the command fails with."""
 
-import json
-from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-import httpx2
-
-from graph.cli.address import Address
-from graph.cli.errors import failure_of
-from graph.cli.exits import Exit, Failure
+from graph.cli.errors import failing
 from graph.cli.output import Json
-from graph.operations import operation
-
-# A bulk write or a page of a long history may take its time; finding out that nobody is there may not.
-_PATIENCE: Final = httpx2.Timeout(120.0, connect=5.0)
-_ACCEPT: Final = "application/graphql-response+json, application/json;q=0.9"
-_GRAPHQL: Final = {"data", "errors"}
+from graph.client.address import Address
+from graph.client.requests import Requests
 
 
 class Api:
     """One server. Used as a context manager: connections stay open from one request to the next."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
-        self._http = httpx2.Client(timeout=_PATIENCE, headers={"accept": _ACCEPT}, trust_env=address.through_proxy)
+        self._requests = Requests(address)
 
     def __enter__(self) -> Self:
         return self
@@ -32,7 +21,7 @@ class Api:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self._requests.__exit__(kind, error, trace)
 
     def ask(self, name: str, variables: Json | None = None) -> Json:
         """The data a query answers with. Raises Failure."""
@@ -45,43 +34,5 @@ class Api:
         return dict(answer)
 
     def _send(self, name: str, variables: Json, if_broken_off: str) -> Json:
-        request = {"query": operation(name), "operationName": name, "variables": variables}
-        try:
-            response = self._http.post(
-                self._address.graphql, content=json.dumps(request), headers={"content-type": "application/json"}
-            )
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-            raise unreachable(self._address, error) from error
-        except httpx2.TimeoutException as error:
-            message = f"{self._address.url} did not answer within {_PATIENCE.read:.0f} seconds."
-            raise Failure(Exit.UNAVAILABLE, message, [if_broken_off]) from error
-        except httpx2.RequestError as error:
-            message = f"The connection to {self._address.url} broke off before the answer was there: {error}."
-            raise Failure(Exit.UNAVAILABLE, message, [if_broken_off]) from error
-        return self._data(response)
-
-    def _data(self, response: httpx2.Response) -> Json:
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if response.status_code == HTTPStatus.NOT_FOUND or not isinstance(body, dict) or not body.keys() & _GRAPHQL:
-            raise _no_graphql(self._address, response.status_code)
-        if body.get("errors"):
-            raise failure_of(body["errors"])
-        return dict(body["data"])
-
-
-def unreachable(address: Address, error: object) -> Failure:
-    """Nobody listens there, or not yet."""
-    return Failure(
-        Exit.UNAVAILABLE,
-        f"There is no server at {address.url}: {error}.",
-        ["Start one with 'omnirelay serve', or say where it is with --server or OMNIRELAY_SERVER."],
-    )
-
-
-def _no_graphql(address: Address, status: int) -> Failure:
-    busy = status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
-    advice = "It may be starting: try again." if busy else "Is that address an OmniRelay server's? See --server."
-    return Failure(Exit.UNAVAILABLE, f"{address.graphql} answered with HTTP {status}, not with GraphQL.", [advice])
+        with failing(if_broken_off):
+            return self._requests.ask(name, variables)

@@ -1,11 +1,11 @@
 """The place a `watch` has got to, kept in a file so that the next one goes on from there."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from graph.cli.exits import Exit, Failure
+from graph.client.whole_file import replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,8 @@ def read_place(path: Path) -> Place | None:
 
 def write_place(path: Path, place: Place) -> None:
     """Replaces the file as a whole: whenever this process or the machine stops, the file is the old or the new one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    document = json.dumps({"cursor": place.cursor, "revision": place.revision})
     try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump({"cursor": place.cursor, "revision": place.revision}, file)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        replace_file(path, f"{document}\n".encode())
     except OSError as error:
         raise Failure(Exit.INVALID, f"The cursor file {path} cannot be written: {error.strerror}.") from error

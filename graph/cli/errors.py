@@ -1,9 +1,11 @@
-"""What a command fails with when GraphQL answers with errors: each code of the API has an exit code and advice."""
+"""What a command fails with when its server does: each error, and each code of the API, has an exit code and advice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from graph.cli.exits import Exit, Failure
+from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
 
 _ANOTHER_VERSION: Final = "This program and the server are of different versions: update the older one."
 LIST_NODES: Final = "What nodes there are: omnirelay mesh nodes list"
@@ -29,6 +31,32 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "GRAPHQL_VALIDATION_FAILED": (Exit.INTERNAL, [_ANOTHER_VERSION]),
     "OPERATION_NOT_FOUND": (Exit.INTERNAL, [_ANOTHER_VERSION]),
 }
+
+
+@contextmanager
+def failing(if_broken_off: str = "Try again.") -> Iterator[None]:
+    """Whatever talking to a server ends with inside is raised as Failure."""
+    try:
+        yield
+    except ClientError as error:
+        raise _failure(error, if_broken_off) from error
+
+
+def _failure(error: ClientError, if_broken_off: str) -> Failure:
+    match error:
+        case OperationRefused():
+            return failure_of(error.errors)
+        case ServerUnreachable():
+            advice = "Start one with 'omnirelay serve', or say where it is with --server or OMNIRELAY_SERVER."
+        case NotGraphQL(busy=True):
+            advice = "It may be starting: try again."
+        case NotGraphQL():
+            advice = "Is that address an OmniRelay server's? See --server."
+        case AnswerLost():
+            advice = if_broken_off
+        case _:
+            return Failure(Exit.INTERNAL, str(error))
+    return Failure(Exit.UNAVAILABLE, str(error), [advice])
 
 
 def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:

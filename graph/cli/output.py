@@ -1,11 +1,12 @@
 """Data for programs on stdout, words for people on stderr."""
 
 import json
-from typing import Any, TypeAlias
 
 import click
 
-Json: TypeAlias = dict[str, Any]
+from graph.client.document import Json
+
+__all__ = ["Json", "print_json", "tell"]
 
 
 def print_json(document: object) -> None:

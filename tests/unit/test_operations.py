@@ -24,6 +24,7 @@ ROOT: Final = Path(__file__).parents[2]
 FILES: Final = sorted((ROOT / "frontend-queries" / "operations").iterdir())
 README: Final = (ROOT / "frontend-queries" / "README.md").read_text(encoding="utf-8")
 DASHBOARDS: Final = "dashboards"
+CLIENT: Final = "MeshClient"
 
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
@@ -89,13 +90,18 @@ def test_the_build_puts_the_operations_where_a_wheel_has_them() -> None:
 
 def test_the_command_line_sends_exactly_what_the_readme_says_it_sends() -> None:
     documented = {name for name, users in used_by().items() if "mesh" in users}
-    assert documented == sent_by_the_command_line()
+    assert documented == sent_by("cli")
+
+
+def test_the_python_client_sends_exactly_what_the_readme_says_it_sends() -> None:
+    documented = {name for name, users in used_by().items() if CLIENT in users}
+    assert documented == sent_by("client")
 
 
 def test_the_readme_lists_every_operation_and_somebody_uses_each() -> None:
     users = used_by()
     assert users.keys() == {file.stem for file in FILES}
-    assert all("mesh" in somebody or DASHBOARDS in somebody for somebody in users.values())
+    assert all(any(user in somebody for user in ("mesh", DASHBOARDS, CLIENT)) for somebody in users.values())
 
 
 def document(file: Path) -> DocumentNode:
@@ -107,7 +113,7 @@ def used_by() -> dict[str, str]:
     return {row[1]: row[2] for row in re.finditer(r"^\| `([A-Z]\w+)` \|[^|]*\| (.*) \|$", README, re.MULTILINE)}
 
 
-def sent_by_the_command_line() -> set[str]:
-    """Every name of an operation that stands as a string in the command line's code."""
-    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "graph" / "cli").rglob("*.py"))
+def sent_by(package: str) -> set[str]:
+    """Every name of an operation that stands as a string in this part of `graph`."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "graph" / package).rglob("*.py"))
     return {file.stem for file in FILES if f'"{file.stem}"' in code}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from graph.cli.api import Api
 from graph.cli.output import Json
-from graph.cli.pages import PAGE, rows
+from graph.client.pages import PAGE, rows
 from persistence.records import ShardKey
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.exits import Exit, Failure
 from graph.cli.namespaces.writing import configure
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Json, print_json
-from graph.cli.pages import rows
 from graph.cli.text import shown
+from graph.client.address import Address
+from graph.client.pages import rows
 from persistence.fields import json_problem
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json
 from graph.cli.tables import print_table
+from graph.client.address import Address
 
 _STRATEGIES: Final = ("STRATEGY", "VERSION", "MOVEMENT")
 _PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")

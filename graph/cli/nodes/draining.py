@@ -2,7 +2,6 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.again import command_again, command_next
 from graph.cli.api import Api
 from graph.cli.exits import Exit, Failure
@@ -17,6 +16,7 @@ from graph.cli.plans.options import all_option
 from graph.cli.progress import waiting
 from graph.cli.tables import print_facts
 from graph.cli.text import shown
+from graph.client.address import Address
 
 
 @click.command("drain")

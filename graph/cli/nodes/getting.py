@@ -2,13 +2,13 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.nodes.facts import node_facts
 from graph.cli.nodes.reading import read_node
 from graph.cli.options import server_options
 from graph.cli.output import print_json
 from graph.cli.tables import print_facts
+from graph.client.address import Address
 
 
 @click.command("get")

@@ -2,7 +2,6 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.again import command_next
 from graph.cli.api import Api
 from graph.cli.exits import Failure
@@ -12,6 +11,7 @@ from graph.cli.nodes.writing import now_is, print_node
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Json
 from graph.cli.refusals import committed, refused
+from graph.client.address import Address
 from persistence.records import NodeStatus
 
 

@@ -2,7 +2,6 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.again import command_next
 from graph.cli.api import Api
 from graph.cli.nodes.options import version_option
@@ -10,6 +9,7 @@ from graph.cli.nodes.reading import version_of
 from graph.cli.nodes.writing import changed_node, print_node
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Json
+from graph.client.address import Address
 from persistence.records import NodeStatus
 
 

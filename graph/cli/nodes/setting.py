@@ -2,7 +2,6 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
 from graph.cli.nodes.options import place_options, use_options
@@ -10,6 +9,7 @@ from graph.cli.nodes.reading import read_node
 from graph.cli.nodes.writing import changed_node, print_node
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Json
+from graph.client.address import Address
 from persistence.fields import MAX_COUNTER
 from persistence.records import NodeStatus
 

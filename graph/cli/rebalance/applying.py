@@ -4,7 +4,6 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.again import command_next
 from graph.cli.api import Api
 from graph.cli.options import change_input, change_options, server_options
@@ -14,6 +13,7 @@ from graph.cli.plans.reading import read_plan
 from graph.cli.progress import waiting
 from graph.cli.refusals import committed
 from graph.cli.text import counted, shown_percent
+from graph.client.address import Address
 
 _FEW: Final = 10
 

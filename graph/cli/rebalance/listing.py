@@ -4,13 +4,13 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json, tell
-from graph.cli.pages import rows
 from graph.cli.tables import print_table
 from graph.cli.text import counted, listed, shown_percent, shown_time
+from graph.client.address import Address
+from graph.client.pages import rows
 from persistence.records import PlanStatus
 
 _COLUMNS: Final = (

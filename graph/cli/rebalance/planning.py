@@ -2,7 +2,6 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.again import command_next
 from graph.cli.api import Api
 from graph.cli.changes import made_by
@@ -13,6 +12,7 @@ from graph.cli.plans.options import all_option, planning_input, planning_options
 from graph.cli.plans.proposal import print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
 from graph.cli.refusals import committed
+from graph.client.address import Address
 
 
 @click.command("plan")

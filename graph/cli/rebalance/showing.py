@@ -2,7 +2,6 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.changes import made_by
 from graph.cli.options import server_options
@@ -13,6 +12,7 @@ from graph.cli.plans.proposal import print_proposal, proposal_of, summary
 from graph.cli.plans.reading import read_plan
 from graph.cli.tables import print_facts
 from graph.cli.text import listed
+from graph.client.address import Address
 
 
 @click.command("show")

@@ -6,7 +6,6 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.changes import moved_percent
 from graph.cli.differences import is_move, other_changes, owner_change, shard_name
@@ -14,10 +13,11 @@ from graph.cli.exits import Exit
 from graph.cli.moments import Moment, MomentParameter, as_of
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json
-from graph.cli.pages import pages
 from graph.cli.stream_head import newest_revision
 from graph.cli.tables import print_table
 from graph.cli.text import shown_percent
+from graph.client.address import Address
+from graph.client.pages import pages
 
 _COLUMNS: Final = (
     *("SHARD", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES", "REVISION", "DIFF %"),

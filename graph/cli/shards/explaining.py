@@ -5,7 +5,6 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json
@@ -15,6 +14,7 @@ from graph.cli.plans.violations import print_violations, read_violation
 from graph.cli.progress import waiting
 from graph.cli.tables import print_facts, print_table
 from graph.cli.text import NOTHING, shown
+from graph.client.address import Address
 
 _COLUMNS: Final = ("RANK", "NODE", "STATUS", "WEIGHT", "REGION", "ZONE", "OBSTACLE")
 

@@ -2,17 +2,17 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.differences import shard_name
 from graph.cli.exits import Exit, Failure
 from graph.cli.moments import Moment, MomentParameter, as_of
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json
-from graph.cli.pages import rows
 from graph.cli.shards.facts import shard_facts
 from graph.cli.stream_head import newest_revision
 from graph.cli.tables import print_facts
+from graph.client.address import Address
+from graph.client.pages import rows
 
 
 @click.command("get")

@@ -4,16 +4,16 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.changes import moved_percent
 from graph.cli.differences import other_changes, owner_change, shard_name
 from graph.cli.moments import Time, TimeParameter
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json, tell
-from graph.cli.pages import pages
 from graph.cli.tables import print_table
 from graph.cli.text import shown_time
+from graph.client.address import Address
+from graph.client.pages import pages
 from persistence.records import MoveReason
 
 _COLUMNS: Final = (

@@ -5,7 +5,6 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.exits import Exit, Failure
 from graph.cli.imports.comparison import Difference
@@ -15,8 +14,9 @@ from graph.cli.imports.running import Done, Import, difference_to
 from graph.cli.namespaces.writing import configure
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Json, print_json, tell
-from graph.cli.pages import rows
 from graph.cli.text import counted, listed
+from graph.client.address import Address
+from graph.client.pages import rows
 from persistence.fields import MAX_SHARDS_PER_CHANGE
 
 _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

@@ -4,15 +4,15 @@ from typing import Final
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.moments import Moment, MomentParameter, as_of
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json, tell
-from graph.cli.pages import pages
 from graph.cli.stream_head import newest_revision
 from graph.cli.tables import print_table
 from graph.cli.text import counted, shown_time
+from graph.client.address import Address
+from graph.client.pages import pages
 from persistence.records import ShardStatus
 
 _COLUMNS: Final = (

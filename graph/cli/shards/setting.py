@@ -2,7 +2,6 @@
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.again import command_again
 from graph.cli.api import Api
 from graph.cli.exits import Failure
@@ -11,6 +10,7 @@ from graph.cli.output import Json, print_json
 from graph.cli.refusals import committed, refused
 from graph.cli.shards.facts import shard_facts
 from graph.cli.tables import fact_lines, print_facts
+from graph.client.address import Address
 from persistence.fields import MAX_COUNTER, capacity_problem
 from persistence.records import ShardStatus
 

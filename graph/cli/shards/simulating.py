@@ -5,7 +5,6 @@ from typing import Any, NoReturn
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.api import Api
 from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
 from graph.cli.options import server_options
@@ -14,6 +13,7 @@ from graph.cli.plans.options import all_option, planning_input, planning_options
 from graph.cli.plans.proposal import print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
 from graph.cli.shards.supposed import SupposedNode, SupposedNodeParameter
+from graph.client.address import Address
 from persistence.records import NodeStatus
 
 

@@ -9,14 +9,15 @@ from types import FrameType
 
 import click
 
-from graph.cli.address import Address
 from graph.cli.changes import moved_percent
 from graph.cli.cursor_file import Place, read_place, write_place
 from graph.cli.differences import other_changes, owner_change, shard_name
+from graph.cli.errors import failing
 from graph.cli.exits import Exit
 from graph.cli.options import server_options
 from graph.cli.output import Json, print_json, tell
 from graph.cli.text import NOTHING, shown, shown_time
+from graph.client.address import Address
 
 
 @click.command("watch")
@@ -47,8 +48,8 @@ def watch_shards(
     With --json JSON Lines: a change of a shard each, with the cursor to resume from.
     """
     # Imported here: no other command needs sockets, and their library takes a while to load.
-    from graph.cli.following import follow  # noqa: PLC0415 - see above
-    from graph.cli.subscription import subscribe  # noqa: PLC0415 - see above
+    from graph.client.following import follow  # noqa: PLC0415 - see above
+    from graph.client.subscription import subscribe  # noqa: PLC0415 - see above
 
     start = (read_place(cursor_file) if cursor_file else None) or Place(after)
     variables: Json = {"namespace": namespace, "filter": {"ownerNodeIds": owner}}
@@ -57,7 +58,7 @@ def watch_shards(
         return subscribe(server, "WatchShards", variables | {"after": cursor})
 
     signal.signal(signal.SIGTERM, _interrupt)
-    with closing(follow(server, opened, start.cursor, time.sleep, tell)) as batches:
+    with failing(), closing(follow(server, opened, start.cursor, time.sleep, tell)) as batches:
         watch = Watch(start, cursor_file, print_json if as_json else _print_line)
         watch.run(batches, limit)
     return Exit.OK

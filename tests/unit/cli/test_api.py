@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from graph.cli.address import Address, read_address
 from graph.cli.api import Api
 from graph.cli.exits import Exit, Failure
+from graph.client.address import Address, read_address
 from graph.operations import operation
 
 

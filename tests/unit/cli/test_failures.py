@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 
 from graph.cli import program
-from graph.cli.address import read_address
-from graph.cli.errors import failure_of
+from graph.cli.errors import failing, failure_of
 from graph.cli.exits import Exit, Failure
 from graph.cli.refusals import committed
 from graph.cli.schema import schema
+from graph.client.address import read_address
+from graph.client.errors import (
+    AnswerLost,
+    ClientError,
+    ConnectionLost,
+    NotGraphQL,
+    OperationRefused,
+    ProtocolBroken,
+    ServerUnreachable,
+)
 
 
 def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
@@ -86,6 +95,31 @@ def test_many_conflicts_are_listed_up_to_twenty() -> None:
     assert refused.value.advice[0] == "  o/s0 is at version 2, not 1"
     assert refused.value.advice[-1] == "  and 5 more"
     assert len(refused.value.advice) == 21
+
+
+NOWHERE = read_address("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "message", "advice"),
+    [
+        (ServerUnreachable(NOWHERE, "refused"), Exit.UNAVAILABLE, "There is no server at http://127.0.0.1:1", "serve"),
+        (AnswerLost("no answer"), Exit.UNAVAILABLE, "no answer", "Look first."),
+        (NotGraphQL(NOWHERE, 503), Exit.UNAVAILABLE, "with HTTP 503, not with GraphQL", "It may be starting"),
+        (NotGraphQL(NOWHERE, 200), Exit.UNAVAILABLE, "with HTTP 200, not with GraphQL", "See --server."),
+        (OperationRefused([error("COMPACTED")]), Exit.POSITION, "COMPACTED: what happened", "list --json"),
+        (ProtocolBroken("greeted with 'ka'"), Exit.INTERNAL, "greeted with 'ka'", ""),
+        (ConnectionLost("broke off"), Exit.INTERNAL, "broke off", ""),
+    ],
+)
+def test_every_error_of_the_client_is_a_failure_of_the_command(
+    raised: ClientError, expected: Exit, message: str, advice: str
+) -> None:
+    with pytest.raises(Failure) as failed, failing("Look first."):
+        raise raised
+    assert failed.value.exit is expected
+    assert message in failed.value.message
+    assert advice in "".join(failed.value.advice)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import pytest
 
-from graph.cli.address import read_address
 from graph.cli.cursor_file import Place, read_place, write_place
+from graph.cli.errors import failing
 from graph.cli.exits import Exit, Failure
-from graph.cli.following import delay, follow
 from graph.cli.shards.watch import Watch, steps
-from graph.cli.subscription import ConnectionLost
+from graph.client.address import read_address
+from graph.client.errors import ConnectionLost
+from graph.client.following import delay, follow
 
 ADDRESS: Final = read_address("http://127.0.0.1:8080")
 Json = dict[str, Any]
@@ -92,7 +93,7 @@ def test_waiting_is_spread_and_bounded() -> None:
 
 def test_a_server_that_never_was_there_is_a_failure() -> None:
     stream = Stream([lost()])
-    with pytest.raises(Failure) as refused:
+    with pytest.raises(Failure) as refused, failing():
         next(stream.followed())
     assert refused.value.exit is Exit.UNAVAILABLE
 

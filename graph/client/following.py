@@ -4,10 +4,9 @@ import random
 from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
-from graph.cli.address import Address
-from graph.cli.api import unreachable
-from graph.cli.output import Json
-from graph.cli.subscription import ConnectionLost
+from graph.client.address import Address
+from graph.client.document import Json
+from graph.client.errors import ConnectionLost, ServerUnreachable
 
 _FIRST_SECONDS: Final = 0.25
 _LONGEST_SECONDS: Final = 15.0
@@ -23,7 +22,7 @@ def follow(
     """Every batch after `cursor`; without one, after the moment the stream is first open.
 
     A batch is done with when the next one is asked for: only then does its cursor count. A stream that cannot be
-    opened the first time raises Failure, later it is tried again until it can.
+    opened the first time raises ServerUnreachable, later it is tried again until it can.
     """
     failures = 0
     opened = False
@@ -37,7 +36,7 @@ def follow(
                 cursor = batch["cursor"]
         except ConnectionLost as lost:
             if not opened:
-                raise unreachable(address, lost) from lost
+                raise ServerUnreachable(address, lost) from lost
             if not failures:
                 tell(f"Interrupted: {lost}. Trying again; nothing will be missed.")
             pause(delay(failures, random.random()))  # noqa: S311 - spreads clients out, guards nothing

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from graph.cli.address import Address, read_address
-from graph.cli.exits import Exit, Failure
-from graph.cli.subscription import ConnectionLost, subscribe
+from graph.client.address import Address, read_address
+from graph.client.errors import ConnectionLost, OperationRefused, ProtocolBroken
+from graph.client.subscription import subscribe
 from graph.operations import operation
 
 Script = Callable[[ServerConnection], None]
@@ -105,17 +105,16 @@ def test_a_connection_that_breaks_off_is_a_lost_connection() -> None:
 
 
 @pytest.mark.parametrize("kind", ["error", "next"])
-def test_a_refused_position_is_a_failure_with_what_to_do(kind: str) -> None:
+def test_a_refused_position_is_refused_by_its_code(kind: str) -> None:
     error = {"message": "revision 3 was compacted", "extensions": {"code": "COMPACTED", "oldest": "9"}}
 
     def script(socket: ServerConnection) -> None:
         socket.recv()
         say(socket, type=kind, id="1", payload=[error] if kind == "error" else {"data": None, "errors": [error]})
 
-    with serving(script) as address, pytest.raises(Failure, match="COMPACTED: revision 3 was compacted") as refused:
+    with serving(script) as address, pytest.raises(OperationRefused, match="revision 3 was compacted") as refused:
         events(address)
-    assert refused.value.exit is Exit.POSITION
-    assert "list --json" in refused.value.advice[-1]
+    assert refused.value.code == "COMPACTED"
 
 
 def test_a_server_without_its_database_is_as_good_as_none() -> None:
@@ -129,14 +128,13 @@ def test_a_server_without_its_database_is_as_good_as_none() -> None:
         events(address)
 
 
-def test_a_greeting_that_is_none_is_a_failure() -> None:
+def test_a_greeting_that_is_none_is_refused() -> None:
     def script(socket: ServerConnection) -> None:
         socket.recv()
         say(socket, type="ka")
 
-    with served(script) as address, pytest.raises(Failure, match="greeted with 'ka'") as refused:
+    with served(script) as address, pytest.raises(ProtocolBroken, match="greeted with 'ka'"):
         events(address)
-    assert refused.value.exit is Exit.INTERNAL
 
 
 def test_nobody_there_is_a_lost_connection() -> None:

@@ -1,16 +1,21 @@
 """Lists of the API, read page by page."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
-from graph.cli.api import Api
-from graph.cli.output import Json
+from graph.client.document import Json
 
 PAGE: Final = 500
 """Items a page: the most that the API allows."""
 
 
-def pages(api: Api, name: str, variables: Json, limit: int | None = None, *, pinned: bool = False) -> Iterator[Json]:
+class Asked(Protocol):
+    """Whoever answers queries: a server, in one way of failing or another."""
+
+    def ask(self, name: str, variables: Json) -> Json: ...
+
+
+def pages(api: Asked, name: str, variables: Json, limit: int | None = None, *, pinned: bool = False) -> Iterator[Json]:
     """The connections that operation `name` answers with, read as they are wanted, together at most `limit` items.
 
     `pinned`: all exact at the revision of the first, however much changes meanwhile; for operations with `$asOf`.
@@ -29,7 +34,7 @@ def pages(api: Api, name: str, variables: Json, limit: int | None = None, *, pin
             variables = variables | {"asOf": {"revision": page["revision"]}}
 
 
-def rows(api: Api, name: str, variables: Json, limit: int | None = None) -> Iterator[Json]:
+def rows(api: Asked, name: str, variables: Json, limit: int | None = None) -> Iterator[Json]:
     """The items, one after the other."""
     for page in pages(api, name, variables, limit):
         yield from page["nodes"]

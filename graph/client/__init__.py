@@ -1,0 +1,43 @@
+"""A client of the store for Python programs: mesh nodes keep a table (`MeshClient`), the command line asks and watches.
+
+It needs nothing of the server. Names are loaded when they are used: whoever only asks need not wait for what follows.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from graph.client.changes import ShardChange, TableChange
+    from graph.client.errors import ClientError, OperationRefused
+    from graph.client.mesh_client import MeshClient, NotReady
+    from graph.client.status import Counters, Lag, State
+
+__all__ = [
+    "ClientError",
+    "Counters",
+    "Lag",
+    "MeshClient",
+    "NotReady",
+    "OperationRefused",
+    "ShardChange",
+    "State",
+    "TableChange",
+]
+
+_HOMES: Final = {
+    "ClientError": "errors",
+    "Counters": "status",
+    "Lag": "status",
+    "MeshClient": "mesh_client",
+    "NotReady": "mesh_client",
+    "OperationRefused": "errors",
+    "ShardChange": "changes",
+    "State": "status",
+    "TableChange": "changes",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

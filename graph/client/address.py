@@ -1,0 +1,50 @@
+"""Where a server is."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+_SOCKETS: Final = {"http": "ws", "https": "wss"}
+_PATH: Final = "/graphql"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go.
+
+    `through_proxy`: whether the proxies of the environment apply. No proxy reaches a server on this machine.
+    """
+
+    url: str
+    graphql: str
+    socket: str
+    through_proxy: bool
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def read_address(url: str) -> Address:
+    """Raises ValueError with a sentence unless `url` is one of http or https with a host."""
+    example = "write for example http://127.0.0.1:8080"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _SOCKETS and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise ValueError(f"{url!r} is not an address ({error}): {example}") from None
+    if not usable:
+        raise ValueError(f"{url!r} is not the address of a server: {example}")
+    path = parts.path.rstrip("/")
+    if not path.endswith(_PATH):
+        path += _PATH
+    graphql = SplitResult(parts.scheme, parts.netloc, path, "", "")
+    socket = graphql._replace(scheme=_SOCKETS[parts.scheme])
+    return Address(url, graphql.geturl(), socket.geturl(), through_proxy=not _is_here(str(parts.hostname)))
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

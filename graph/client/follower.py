@@ -1,0 +1,219 @@
+"""The thread that keeps a table: reads it, follows the stream, proves it right, and begins again when it has to."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from graph.client.address import Address
+from graph.client.board import Board
+from graph.client.cache_file import CacheFile
+from graph.client.errors import POSITION_LOST, ClientError, ConnectionLost, OperationRefused
+from graph.client.following import delay
+from graph.client.live_table import LiveTable, StreamBroken
+from graph.client.proof import Proof, TableWrong
+from graph.client.reading import read_claims, read_table
+from graph.client.records import read_batch
+from graph.client.requests import Requests
+from graph.client.selection import Selection
+from graph.client.status import State
+from graph.client.subscription import Subscription, subscription
+
+_log = logging.getLogger("graph.client")
+
+_ANSWER_SECONDS: Final = 15.0
+_ASK_AGAIN_SECONDS: Final = 0.2
+_TICK_SECONDS: Final = 1.0
+_SLICE: Final = 200
+"""Shards proven in one go: about a millisecond, then whoever else wants the interpreter has it."""
+_BREATH_SECONDS: Final = 0.01
+_FIRST_SLICE: Final = 5_000
+"""The same while nothing is answered yet, so that nobody is in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """`verify`: seconds from one proof to the next. `silence`: seconds without a message until a server is given up."""
+
+    verify: float = 60.0
+    silence: float = 30.0
+
+
+class Follower:
+    """`run` belongs in a thread of its own. `stop` may be called from any."""
+
+    def __init__(
+        self,
+        servers: Sequence[Address],
+        selection: Selection,
+        patience: Patience,
+        board: Board,
+        cache: CacheFile | None,
+    ) -> None:
+        self._servers = servers
+        self._turn = 0
+        self._selection = selection
+        self._patience = patience
+        self._board = board
+        self._cache = cache
+        self._stopping = threading.Event()
+        self._failures = 0
+        self._table: LiveTable | None = None
+        self._stream: Subscription | None = None
+        self._proof: Proof | None = None
+        self._proof_due = 0.0
+        self._ask_at = 0.0
+        self._caught_up = False
+
+    def run(self) -> None:
+        """Until stopped. Whatever fails is logged and tried again: a table that nobody keeps goes wrong in silence."""
+        self._begin()
+        while not self._stopping.is_set():
+            address = self._servers[self._turn % len(self._servers)]
+            try:
+                with Requests(address, _ANSWER_SECONDS) as requests:
+                    self._keep(requests, address)
+            except (StreamBroken, TableWrong) as wrong:
+                self._begin_again("the table is wrong, reading it anew: %s", wrong, logging.ERROR)
+                self._board.count(wrong=1)
+            except OperationRefused as refused:
+                if refused.code in POSITION_LOST:
+                    self._begin_again("cannot follow any further, reading the table anew: %s", refused, logging.WARNING)
+                else:
+                    self._refused(address, refused)
+            except ClientError as lost:
+                self._lost(address, lost)
+            except Exception as defect:  # noqa: BLE001 - see above; it is logged with its traceback
+                _log.exception("keeping the table met something it should not have; reading it anew")
+                self._table = None
+                self._lost(address, defect)
+        if self._board.table is not None:
+            self._save(self._board.table)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def _keep(self, requests: Requests, address: Address) -> None:
+        """From wherever the table is, until something raises or this is stopped."""
+        table = self._table or self._read(requests)
+        variables = {"namespace": self._selection.asked_for, "after": table.cursor}
+        with subscription(address, "FollowShards", variables) as stream:
+            self._stream = stream
+            try:
+                self._follow(table, stream, requests)
+            finally:
+                self._stream = None
+
+    def _read(self, requests: Requests) -> LiveTable:
+        if self._board.table is not None:
+            self._board.note(State.BEHIND)
+        for table in read_table(requests, self._selection):
+            self._board.heard_of(table.whole_from)
+            if self._stopping.is_set():
+                break
+        self._table = table
+        return table
+
+    def _follow(self, table: LiveTable, stream: Subscription, requests: Requests) -> None:
+        self._board.count(connections=1)
+        self._proof, self._proof_due, self._caught_up = None, 0.0, False
+        heard, answered = time.monotonic(), False
+        while not self._stopping.is_set():
+            document = stream.next(self._seconds_to_wait())
+            if document is not None:
+                # The first batch comes at once, if only to say where the stream is.
+                heard, answered = time.monotonic(), True
+                batch = read_batch(document)
+                self._board.heard_of(batch.revision)
+                changes = table.apply(batch)
+                self._caught_up = batch.caught_up
+                if table is self._board.table:
+                    self._board.changed(changes)
+                    self._note()
+            elif time.monotonic() - heard > self._patience.silence:
+                raise ConnectionLost(f"nothing came for {self._patience.silence:g} seconds")
+            if answered and table.whole and self._prove(table, requests):
+                self._proven(table)
+
+    def _proven(self, table: LiveTable) -> None:
+        if table is not self._board.table:
+            self._board.count(tables=1)
+            self._board.show(table)
+            self._note()
+        self._save(table)
+
+    def _begin(self) -> None:
+        """With the table of before, if there is one: the stream goes on from there."""
+        self._table = self._cache.read() if self._cache is not None else None
+        if self._table is not None:
+            self._board.show(self._table)
+
+    def _save(self, table: LiveTable) -> None:
+        if self._cache is not None:
+            self._cache.write(table)
+
+    def _note(self) -> None:
+        self._board.note(State.LIVE if self._caught_up else State.BEHIND)
+        if self._caught_up:
+            self._failures = 0
+
+    def _prove(self, table: LiveTable, requests: Requests) -> bool:
+        """Do some of what is to be done. True when a proof has just succeeded. Raises TableWrong."""
+        now = time.monotonic()
+        if self._proof is None:
+            if now < self._proof_due:
+                return False
+            self._proof, self._ask_at = Proof(table), now
+        if self._proof.wants_claims and now >= self._ask_at:
+            self._proof.hear(read_claims(requests, self._selection))
+            self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
+        if not self._proof.step(_SLICE if self._board.table else _FIRST_SLICE):
+            return False
+        self._board.count(proofs=1)
+        self._proof, self._proof_due = None, time.monotonic() + self._patience.verify
+        return True
+
+    def _seconds_to_wait(self) -> float:
+        if self._proof is not None:
+            if not self._proof.auditing:
+                return _ASK_AGAIN_SECONDS
+            return _BREATH_SECONDS if self._board.table else 0.0
+        return min(_TICK_SECONDS, max(0.0, self._proof_due - time.monotonic()))
+
+    def _begin_again(self, message: str, why: Exception, level: int) -> None:
+        """At once the first time, then after a pause like any failure: the old table answers, but not as a good one."""
+        _log.log(level, message, why)
+        self._table = None
+        self._board.problem = str(why)
+        if self._board.table is not None:
+            self._board.note(State.BEHIND)
+        if self._failures:
+            self._pause()
+        self._failures += 1
+
+    def _refused(self, address: Address, refused: OperationRefused) -> None:
+        """By a server that answers well otherwise: whoever waits for the first table need not wait any longer."""
+        if self._board.table is None and not refused.may_pass:
+            self._board.refusal = refused
+        self._lost(address, refused)
+
+    def _lost(self, address: Address, why: Exception) -> None:
+        if self._stopping.is_set():
+            return
+        if not self._failures:
+            _log.warning("%s: %s. Trying again; lookups are answered from the last good table", address, why)
+        self._board.problem = str(why)
+        self._board.losses += 1
+        self._board.note(State.AWAY)
+        self._turn += 1
+        self._pause()
+        self._failures += 1
+
+    def _pause(self) -> None:
+        self._stopping.wait(delay(self._failures, random.random()))  # noqa: S311 - spreads clients out, guards nothing

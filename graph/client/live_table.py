@@ -1,0 +1,115 @@
+"""The table a client follows, and how far it has come. Pure: no I/O, no clock.
+
+It begins as pages that were read one after the other while writers went on writing, and as the place in the stream
+that the first page was read at. The diffs from there on make it whole: from `whole_from`, the revision of the newest
+page, it is the server's table at one revision after each diff (see `persistence/shard_table.py`).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from graph.client.changes import ShardChange
+from graph.client.records import Batch, Diff, Fingerprint
+from graph.client.selection import Selection
+from persistence.checksums import digest_term
+from persistence.records import Shard
+from persistence.shard_table import ShardTable
+
+_EMPTY: Final = Fingerprint(0, 0)
+
+
+class StreamBroken(Exception):
+    """The stream left something out, or came out of order. Says where."""
+
+
+class LiveTable:
+    """One thread writes it, any may read it."""
+
+    def __init__(self, cursor: str, position: int, selection: Selection) -> None:
+        self.shards = ShardTable()
+        self.cursor = cursor
+        self.position = position
+        self.whole_from = position
+        self._selection = selection
+        self._gapless = selection.asked_for is None
+        self._fingerprints: dict[str, Fingerprint] = {}
+        self._changed: dict[str, int] = {}
+        self._trail: dict[str, list[tuple[int, Fingerprint]]] | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.position >= self.whole_from
+
+    def put(self, shards: Iterable[Shard], revision: int) -> None:
+        """Take a page that was read at this revision."""
+        self.whole_from = max(self.whole_from, revision)
+        for shard in shards:
+            self._take(Diff(shard.revision, shard.namespace, shard.shard_id, shard))
+
+    def apply(self, batch: Batch) -> list[ShardChange]:
+        """Take the next batch; what it changed, in order. Raises StreamBroken.
+
+        What came before, as it may after a connection was lost, changes nothing. Where the stream is that of all
+        namespaces, every revision comes by, so one that does not is noticed at once.
+        """
+        changes = []
+        revision = self.position
+        for diff in batch.diffs:
+            if diff.revision <= self.position:
+                continue
+            self._require_next(revision, diff.revision)
+            revision = diff.revision
+            if diff.namespace in self._selection:
+                changes += self._take(diff)
+        self._require_end(revision, batch)
+        self.position = max(revision, batch.revision)
+        self.cursor = batch.cursor
+        return changes
+
+    def fingerprint(self, namespace: str) -> Fingerprint:
+        """By what the server said of its shards as they came; what became of them here is another question."""
+        return self._fingerprints.get(namespace, _EMPTY)
+
+    def fingerprint_at(self, namespace: str, revision: int) -> Fingerprint | None:
+        """As above, at a revision that the table has reached; null if that is too long ago to be known."""
+        if self._changed.get(namespace, 0) <= revision:
+            return self.fingerprint(namespace)
+        trail = (self._trail or {}).get(namespace, ())
+        return next((fingerprint for reached, fingerprint in reversed(trail) if reached <= revision), None)
+
+    def begin_trail(self) -> None:
+        """From now on remember fingerprints as they were, for claims that are overtaken before they are heard."""
+        self._trail = {name: [(self.position, fingerprint)] for name, fingerprint in self._fingerprints.items()}
+
+    def end_trail(self) -> None:
+        self._trail = None
+
+    def _take(self, diff: Diff) -> list[ShardChange]:
+        namespace, shard_id = diff.namespace, diff.shard_id
+        before = self.shards.get(namespace, shard_id)
+        if diff.current is None:
+            self.shards.remove(namespace, shard_id, diff.revision)
+        else:
+            self.shards.put((diff.current,))
+        after = self.shards.get(namespace, shard_id)
+        self._changed[namespace] = max(self._changed.get(namespace, 0), diff.revision)
+        if after is before:
+            return []
+        digest, shards = self.fingerprint(namespace)
+        fingerprint = Fingerprint(digest ^ _term(before) ^ _term(after), shards + (before is None) - (after is None))
+        self._fingerprints[namespace] = fingerprint
+        if self._trail is not None:
+            self._trail.setdefault(namespace, []).append((diff.revision, fingerprint))
+        return [ShardChange(namespace, shard_id, before, after)]
+
+    def _require_next(self, revision: int, found: int) -> None:
+        if found <= revision or (self._gapless and found != revision + 1):
+            raise StreamBroken(f"after revision {revision} came {found}")
+
+    def _require_end(self, revision: int, batch: Batch) -> None:
+        if self._gapless and batch.revision > revision:
+            raise StreamBroken(f"a batch up to revision {batch.revision} ended with {revision}")
+
+
+def _term(shard: Shard | None) -> int:
+    return 0 if shard is None else digest_term(shard.shard_id, shard.version, shard.checksum)

@@ -1,0 +1,174 @@
+"""The table of shards inside a mesh node: lookups without a question to anybody, always the last that is known good."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+from graph.client.address import read_address
+from graph.client.board import Board
+from graph.client.cache_file import CacheFile
+from graph.client.changes import TableChange
+from graph.client.errors import ClientError
+from graph.client.follower import Follower, Patience
+from graph.client.selection import Selection
+from graph.client.status import Counters, Lag, State
+from persistence.records import Shard
+
+_STOPPING_SECONDS: Final = 5.0
+
+
+class NotReady(ClientError):
+    """There was no proven table in time. Says what was in the way."""
+
+
+class MeshClient:
+    """A copy of the table of shards, kept by a thread that follows the change stream. Used as a context manager.
+
+    - What it answers stood in the server's table, after one revision or another: each change is taken whole, in order,
+      once. Within a namespace the copy never shows one change without those before it.
+    - It never goes back, unless a new table had to be read: from a store that was restored, or because the copy was
+      wrong, from a server that lags for a moment.
+    - The first table, every one that replaces it, and every `verify_seconds` the one that is there are proven right by
+      the digests of the namespaces. One that is not right is read anew at once; `state` is BEHIND until then.
+    - While no server can be reached it answers from the last good table; `state` is AWAY and `lag` says for how long.
+
+    Owners are answered as they were at `position`: a node that must not act on an old owner compares owner epochs, as
+    it would with any answer that has travelled. `owner`, `shard` and everything else may be called from any thread and
+    from any event loop; nothing waits but the two
+    that are called so, and entering the context.
+    """
+
+    def __init__(
+        self,
+        server: str | Sequence[str],
+        namespaces: Iterable[str] | None = None,
+        *,
+        start_seconds: float = 30.0,
+        verify_seconds: float = 60.0,
+        silence_seconds: float = 30.0,
+        cache: Path | None = None,
+    ) -> None:
+        """`server`: one address, or several that are tried in turn. `namespaces`: null for all of them.
+
+        `start_seconds` is how long entering the context waits for the first proven table. `silence_seconds` must be
+        more than the server's `bookmark_seconds`; a server that says nothing for so long is given up. `cache` is a file
+        to keep the last good table in, and to begin with it if no server can be reached. Raises ValueError for an
+        address that is none.
+        """
+        urls = [server] if isinstance(server, str) else server
+        if not urls:
+            raise ValueError("server: name at least one, for example http://127.0.0.1:8080")
+        self._start_seconds = start_seconds
+        self._board = Board()
+        selection = Selection(None if namespaces is None else frozenset(namespaces))
+        self._servers = [read_address(url) for url in urls]
+        self._follower = Follower(
+            self._servers,
+            selection,
+            Patience(verify_seconds, silence_seconds),
+            self._board,
+            None if cache is None else CacheFile(cache, selection),
+        )
+        # A program that forgets to close us can end all the same.
+        self._thread = threading.Thread(target=self._follower.run, name="omnirelay-mesh", daemon=True)
+
+    def __enter__(self) -> Self:
+        """With a table from the cache it also goes on when every server was tried in vain.
+
+        Raises NotReady without a proven table in time, OperationRefused if the server refuses to give one.
+        """
+        board = self._board
+        self._thread.start()
+        self.wait_until(self._begun, self._start_seconds)
+        if board.table is None:
+            self.close()
+            raise board.refusal or NotReady(
+                f"There was no proven table within {self._start_seconds:g} seconds: {board.problem}"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop following. Lookups go on from the table as it is."""
+        self._follower.stop()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(_STOPPING_SECONDS)
+        self._board.note(State.AWAY)
+
+    def _begun(self) -> bool:
+        board = self._board
+        tried = board.counters.proofs > 0 or board.losses >= len(self._servers)
+        return (board.table is not None and tried) or board.refusal is not None
+
+    def owner(self, namespace: str, shard_id: str) -> str | None:
+        """The node that owns the shard; null if there is no such shard."""
+        try:
+            return self._board.namespaces[namespace][shard_id].owner_node_id
+        except KeyError:
+            return None
+
+    def shard(self, namespace: str, shard_id: str) -> Shard | None:
+        """The whole record; null if there is no such shard."""
+        try:
+            return self._board.namespaces[namespace][shard_id]
+        except KeyError:
+            return None
+
+    def shards(self, namespace: str) -> Mapping[str, Shard]:
+        """All shards of the namespace by id, as they stood after one revision: a copy that stays as it is."""
+        # One step of the interpreter, so no change comes in between.
+        return MappingProxyType(dict(self._board.namespaces.get(namespace, {})))
+
+    def namespaces(self) -> Sequence[str]:
+        """Those that hold shards, or did since the table was read."""
+        return sorted(self._board.namespaces)
+
+    @property
+    def position(self) -> int:
+        """Everything up to and including this revision is in the table."""
+        return self._board.position
+
+    @property
+    def state(self) -> State:
+        return self._board.state
+
+    @property
+    def lag(self) -> Lag:
+        board = self._board
+        return Lag(board.seconds_behind, max(0, board.newest - board.position))
+
+    @property
+    def counters(self) -> Counters:
+        return self._board.counters
+
+    def on_change(self, listener: Callable[[TableChange], object]) -> Callable[[], None]:
+        """Have `listener` called after each change of the table: in order, never twice. Returns how to stop that.
+
+        The thread that follows the stream calls it and waits for it; one that raises is logged and called again with
+        the next change. Registered before the context is entered, it hears of the first table too.
+        """
+        return self._board.listen(listener)
+
+    def wait_for(self, revision: int, seconds: float) -> None:
+        """Until the table has this revision: pass that of your own write to read it. Raises TimeoutError.
+
+        Of a client for one namespace: a revision of that namespace. Others it may hear of late.
+        """
+        board = self._board
+        if self.wait_until(lambda: board.position >= revision, seconds):
+            return
+        raise TimeoutError(
+            f"Revision {revision} did not come within {seconds:g} seconds: the table is {board.state} at revision"
+            f" {board.position}."
+        )
+
+    def wait_until(self, holds: Callable[[], bool], seconds: float) -> bool:
+        """Until `holds` does, which is asked after everything that happens to the table; false if the time ran out."""
+        with self._board.moved:
+            return self._board.moved.wait_for(holds, seconds)

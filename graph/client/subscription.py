@@ -1,0 +1,140 @@
+"""One GraphQL subscription over a socket of its own: the client's side of graphql-transport-ws.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Why it is ours: docs/decisions/0005.
+"""
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from websockets.client import process_exception
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from graph.client.address import Address
+from graph.client.document import Json
+from graph.client.errors import ConnectionLost, OperationRefused, ProtocolBroken, ServerUnreachable
+from graph.operations import operation
+
+_PROTOCOL: Final = Subprotocol("graphql-transport-ws")
+_PATIENCE_SECONDS: Final = 10.0
+_CLOSING_SECONDS: Final = 1.0
+_LARGEST_MESSAGE: Final = 64 * 2**20  # bytes; a batch holds up to 500 diffs with everything their authors wrote
+_ID: Final = "1"
+
+
+class Subscription:
+    """Events that are not taken yet wait in the socket, not in our memory: the server sees a slow subscriber."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    def start(self, name: str, variables: Json) -> None:
+        _send(self._socket, {"type": "connection_init"})
+        greeting = _receive(self._socket, _PATIENCE_SECONDS)
+        if greeting is None:
+            raise ConnectionLost(f"no answer within {_PATIENCE_SECONDS:g} seconds")
+        if greeting.get("type") != "connection_ack":
+            raise ProtocolBroken(f"The server greeted with {greeting.get('type')!r}, not with connection_ack.")
+        payload = {"query": operation(name), "operationName": name, "variables": variables}
+        _send(self._socket, {"type": "subscribe", "id": _ID, "payload": payload})
+
+    def next(self, seconds: float | None = None) -> Json | None:
+        """The next event; null if `seconds` pass without a message, and for a message that is none.
+
+        Raises ConnectionLost, and OperationRefused for what trying again would not mend.
+        """
+        message = _receive(self._socket, seconds)
+        if message is None:
+            return None
+        match message.get("type"):
+            case "next":
+                return _event(message["payload"])
+            case "error":
+                raise _refusal(OperationRefused(message["payload"]))
+            case "complete":
+                raise ConnectionLost("the server ended the subscription")
+            case "ping":
+                _send(self._socket, {"type": "pong"})
+        return None
+
+    def close(self) -> None:
+        """From any thread: whoever waits for an event gets ConnectionLost."""
+        self._socket.close()
+
+
+@contextmanager
+def subscription(address: Address, name: str, variables: Json) -> Iterator[Subscription]:
+    """Subscription `name`, open until the context ends. Raises ConnectionLost, and ClientError as `subscribe` does."""
+    with _connected(address) as socket:
+        opened = Subscription(socket)
+        opened.start(name, variables)
+        yield opened
+
+
+def subscribe(address: Address, name: str, variables: Json) -> Generator[Json, None, None]:
+    """What subscription `name` answers with, event by event.
+
+    Raises ConnectionLost, and another ClientError for what trying again would not mend.
+    """
+    with subscription(address, name, variables) as opened:
+        while True:
+            event = opened.next()
+            if event is not None:
+                yield event
+
+
+@contextmanager
+def _connected(address: Address) -> Iterator[ClientConnection]:
+    try:
+        connection = connect(
+            address.socket,
+            subprotocols=[_PROTOCOL],
+            compression=None,
+            proxy=True if address.through_proxy else None,
+            open_timeout=_PATIENCE_SECONDS,
+            close_timeout=_CLOSING_SECONDS,
+            max_size=_LARGEST_MESSAGE,
+        )
+    except (OSError, WebSocketException) as error:
+        if process_exception(error) is None:
+            raise ConnectionLost(str(error) or type(error).__name__) from error
+        raise ServerUnreachable(address, error) from error
+    with connection as socket:
+        yield socket
+
+
+def _receive(socket: ClientConnection, seconds: float | None) -> Json | None:
+    try:
+        return dict(json.loads(socket.recv(seconds)))
+    except TimeoutError:
+        return None
+    except ConnectionClosed as closed:
+        raise _closed(closed) from closed
+
+
+def _send(socket: ClientConnection, message: Json) -> None:
+    try:
+        socket.send(json.dumps(message))
+    except ConnectionClosed as closed:
+        raise _closed(closed) from closed
+
+
+def _closed(closed: ConnectionClosed) -> ConnectionLost:
+    if closed.rcvd is None:
+        return ConnectionLost("the connection broke off")
+    reason = f": {closed.rcvd.reason}" if closed.rcvd.reason else ""
+    return ConnectionLost(f"the server closed the connection ({closed.rcvd.code}{reason})")
+
+
+def _event(payload: Json) -> Json:
+    if payload.get("errors"):
+        raise _refusal(OperationRefused(payload["errors"]))
+    (event,) = payload["data"].values()
+    return dict(event)
+
+
+def _refusal(refused: OperationRefused) -> Exception:
+    return ConnectionLost(str(refused)) if refused.may_pass else refused
