@@ -56,6 +56,7 @@ _describe(
         ChangeKind.DRAIN_NODE: "A node was taken out of placement.",
         ChangeKind.PLAN_REBALANCE: "A plan was made, and kept to be reviewed.",
         ChangeKind.APPLY_PLAN: "Shards were moved as a plan says.",
+        ChangeKind.COMPACT_HISTORY: "History was compacted: positions before its floor can no longer be served.",
     },
 )
 _describe(

@@ -31,6 +31,7 @@ _DID: Final = {
     ChangeKind.DRAIN_NODE: "drained it",
     ChangeKind.PLAN_REBALANCE: "planned it",
     ChangeKind.APPLY_PLAN: "moved it by a plan",
+    ChangeKind.COMPACT_HISTORY: "compacted it",
 }
 
 

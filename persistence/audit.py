@@ -50,6 +50,19 @@ def content_digest(
     return hashlib.sha256(header + b"".join(rows)).digest()
 
 
+def kept_row(revision: int, change_id: int, row: bytes) -> bytes:
+    """A row that a compaction kept, by its digest: alone, it no longer has its place from its neighbours."""
+    return encode(revision, change_id, row)
+
+
+def kept_digest(rows: Iterable[bytes]) -> bytes:
+    """Digest of the rows that a compaction kept, each a `kept_row`, in order of revision."""
+    digest = hashlib.sha256(encode("omnirelay.kept.v1"))
+    for row in rows:
+        digest.update(row)
+    return digest.digest()
+
+
 def chain_hash(
     previous: bytes, change_id: int, head_revision: int, shard_count: int, committed_at: datetime, content: bytes
 ) -> bytes:

@@ -37,6 +37,12 @@ class ChangeRequest:
     metadata: Any = None
     idempotency_key: str | None = None
 
+    def validate(self) -> None:
+        """For a change that no command makes. Raises InvalidArgument naming every field that breaks a rule."""
+        problems = Problems()
+        self.add_problems(problems)
+        problems.raise_if_any()
+
     def add_problems(self, problems: Problems) -> None:
         problems.add("change.actor", rules.text_problem(self.actor))
         problems.add("change.reason", rules.text_problem(self.reason))

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from persistence.commands import ChangeRequest
 from persistence.locks import Locks
 from persistence.outcomes import Committed
 from persistence.paging import Page, PageRequest
@@ -28,6 +29,7 @@ from persistence.queries import (
 from persistence.records import (
     AsOf,
     Change,
+    Compaction,
     Namespace,
     Node,
     RebalancePlan,
@@ -160,6 +162,49 @@ class ChangeReader(Protocol):
 
     async def count(self, where: ChangeFilter) -> int: ...
 
+    async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
+        """Of up to `limit` changes that follow the one of id `after`: what their hashes cover in place of their rows.
+
+        With them the audit chain can be followed where rows were compacted.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What compacting history to `floor` would come to: nothing if that is not above `previous_floor`."""
+
+    floor: int
+    previous_floor: int
+    removed_rows: int
+    kept_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCompacted:
+    """Done, and on record as `change`. `freed_bytes` is by how much less the store takes."""
+
+    change: Change
+    compaction: Compaction
+    freed_bytes: int
+
+
+class Retention(Protocol):
+    """Taking away old history. What can be served from the floor on does not change; what came before is refused."""
+
+    async def foresee(self, before: AsOf) -> Forecast:
+        """`before` a revision, or before the one the store had at a time. Raises FutureCursor beyond the head."""
+        ...
+
+    async def compact(self, floor: int, change: ChangeRequest) -> HistoryCompacted | None:
+        """Make `floor` the oldest position served, and keep of the rows up to it the newest of each shard.
+
+        Null, and nothing is written, if history was compacted to there or beyond already. Raises FutureCursor beyond
+        the head, InvalidArgument for the change, and TransientConflict if somebody else compacts, or uses the tables
+        for so long that there is no moment for it: then history is as it was.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class StreamHead:
@@ -225,10 +270,18 @@ class DiffFeed(Protocol):
         """Until this process has seen `revision`. Raises StaleRead when that takes too long."""
         ...
 
-    def follow(self, after: StreamPosition | None, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
-        """Everything after the position (null: after now), once and in order, for ever.
+    async def begin(self, after: StreamPosition | None) -> StreamPosition:
+        """Where following starts: at that position, or (null) at the head.
 
-        Raises Compacted, FutureCursor or EpochMismatch when a position cannot be served.
+        Raises Compacted, FutureCursor or EpochMismatch when the position cannot be served.
+        """
+        ...
+
+    def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+        """Everything after a position that `begin` gave or a batch led to, once and in order, for ever.
+
+        The first batch comes at once, with or without diffs. Raises Compacted or EpochMismatch when what follows cannot
+        be served any more.
         """
         ...
 

@@ -47,6 +47,7 @@ class ChangeKind(StrEnum):
     DRAIN_NODE = "DRAIN_NODE"
     PLAN_REBALANCE = "PLAN_REBALANCE"
     APPLY_PLAN = "APPLY_PLAN"
+    COMPACT_HISTORY = "COMPACT_HISTORY"
 
 
 class NodeStatus(StrEnum):
@@ -199,7 +200,7 @@ class Change:
 
     `id` is gapless in commit order. `first_revision`..`last_revision` are the shard changes it made; both are null when
     it touched no shard. `hash` (SHA-256, hex) chains it to the change before it. `configuration` is what it changed
-    beside shards, `rebalance` the plan it made or applied.
+    beside shards, `rebalance` the plan it made or applied, `compaction` what it took away of history.
     """
 
     id: int
@@ -216,6 +217,7 @@ class Change:
     hash: str
     configuration: ConfigurationChange | None
     rebalance: Rebalance | None = None
+    compaction: Compaction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,22 @@ class Rebalance:
     @property
     def diff_percent(self) -> float:
         return 100 * self.moved / self.shard_count if self.shard_count else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a compaction left of history. `floor` is the oldest position served since, `previous_floor` the one before.
+
+    Of the rows up to the floor the newest of each shard was kept (`kept_rows`), and `removed_rows` are gone.
+    `kept_digest` (SHA-256, hex) covers the kept ones (`audit.kept_digest`): what is left of a change whose other rows
+    are gone no longer adds up to the change's own digest.
+    """
+
+    floor: int
+    previous_floor: int
+    removed_rows: int
+    kept_rows: int
+    kept_digest: str
 
 
 @dataclass(frozen=True, slots=True)

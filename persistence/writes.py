@@ -14,6 +14,7 @@ from persistence.planning.proposal import Proposal
 from persistence.records import (
     Change,
     ChangeKind,
+    Compaction,
     ConfigurationChange,
     DiffKind,
     MoveReason,
@@ -195,6 +196,7 @@ class WriteSet:
     node: NodeWrite | None = None
     proposal: Proposal | None = None
     rebalance: Rebalance | None = None
+    compaction: Compaction | None = None
     content_digest: bytes = b""
 
     @property
@@ -209,8 +211,8 @@ class WriteSet:
 
     @property
     def details_json(self) -> str | None:
-        """Configuration or plan as the change keeps it, and as the audit digest covers it."""
-        return details_json(self.configuration, self.rebalance)
+        """Configuration, plan or compaction as the change keeps it, and as the audit digest covers it."""
+        return details_json(self.configuration, self.rebalance, self.compaction)
 
     def digest(self) -> bytes:
         """The audit digest of what this change says and does."""
@@ -239,8 +241,20 @@ def proposed(proposal: Proposal, created: Change) -> RebalancePlan:
     )
 
 
-def details_json(configuration: ConfigurationChange | None, rebalance: Rebalance | None) -> str | None:
-    """A configuration change, or a plan, as a row of `changes` keeps it; a change has at most one of them."""
+def details_json(
+    configuration: ConfigurationChange | None, rebalance: Rebalance | None, compaction: Compaction | None = None
+) -> str | None:
+    """A configuration change, a plan or a compaction, as a row of `changes` keeps it; a change has at most one."""
+    if compaction is not None:
+        return canonical_json(
+            {
+                "floor": compaction.floor,
+                "previousFloor": compaction.previous_floor,
+                "removedRows": compaction.removed_rows,
+                "keptRows": compaction.kept_rows,
+                "keptDigest": compaction.kept_digest,
+            }
+        )
     if rebalance is not None:
         plan = {"plan": rebalance.plan_id, "moved": rebalance.moved, "shardCount": rebalance.shard_count}
         return canonical_json(plan)
@@ -252,14 +266,19 @@ def details_json(configuration: ConfigurationChange | None, rebalance: Rebalance
     return canonical_json({**subject, "previous": configuration.previous, "current": configuration.current})
 
 
-def read_details(details: Mapping[str, Any] | None) -> tuple[ConfigurationChange | None, Rebalance | None]:
+def read_details(
+    details: Mapping[str, Any] | None,
+) -> tuple[ConfigurationChange | None, Rebalance | None, Compaction | None]:
     """What `details_json` wrote, parsed."""
     if details is None:
-        return None, None
+        return None, None, None
     if "plan" in details:
-        return None, Rebalance(details["plan"], details["moved"], details["shardCount"])
+        return None, Rebalance(details["plan"], details["moved"], details["shardCount"]), None
+    if "floor" in details:
+        rows = details["removedRows"], details["keptRows"], details["keptDigest"]
+        return None, None, Compaction(details["floor"], details["previousFloor"], *rows)
     change = ConfigurationChange(details.get("namespace"), details.get("node"), details["previous"], details["current"])
-    return change, None
+    return change, None, None
 
 
 def _namespace_configuration(namespace: Namespace | NamespaceWrite) -> Mapping[str, Any]:

@@ -1,19 +1,18 @@
 """`omnirelay db`."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
 
-from graph.cli.exits import Exit, Failure
+from graph.cli.compacting import compact
+from graph.cli.on_database import on_database
 from graph.cli.output import tell
-from graph.cli.settings_options import database_options, settings_from
-from graph.cli.steps import Steps
+from graph.cli.settings_options import database_options
 
 
 @click.group()
 def db() -> None:
-    """The schema of the database."""
+    """The database: its schema, its history, its place in time."""
 
 
 @db.command()
@@ -25,7 +24,7 @@ def upgrade(*, config: Path | None, data_dir: Path | None, database_url: str | N
     """
     import migrations  # noqa: PLC0415 - clients need not load what talks to databases
 
-    _with_database(config, data_dir, database_url, migrations.upgrade)
+    on_database(config, data_dir, database_url, migrations.upgrade)
     tell(f"The schema is at revision {migrations.newest()}.")
 
 
@@ -35,8 +34,11 @@ def check(*, config: Path | None, data_dir: Path | None, database_url: str | Non
     """Say whether the database's schema is what this version of the program needs. Exit with 1 if it is not."""
     import migrations  # noqa: PLC0415 - clients need not load what talks to databases
 
-    _with_database(config, data_dir, database_url, migrations.require_current)
+    on_database(config, data_dir, database_url, migrations.require_current)
     tell(f"The schema is at revision {migrations.newest()}, as it should be.")
+
+
+db.add_command(compact)
 
 
 @db.command("new-epoch")
@@ -48,30 +50,5 @@ def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str |
     """
     from persistence.postgres.stream import begin_new_epoch  # noqa: PLC0415 - clients need not load it
 
-    _with_database(config, data_dir, database_url, begin_new_epoch)
+    on_database(config, data_dir, database_url, begin_new_epoch)
     tell("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
-
-
-def _with_database(
-    config: Path | None, data_dir: Path | None, database_url: str | None, work: Callable[[str], Awaitable[None]]
-) -> None:
-    import asyncio  # noqa: PLC0415 - clients need not load what talks to databases
-
-    from graph.composition import open_database  # noqa: PLC0415 - same
-    from graph.embedded_postgres import EmbeddedPostgresError  # noqa: PLC0415 - same
-    from persistence.errors import InvalidArgument, SchemaOutOfDate, StoreError  # noqa: PLC0415 - same
-
-    settings = settings_from(config, Exit.INVALID, data_dir=data_dir, database_url=database_url)
-
-    async def run() -> None:
-        async with open_database(settings, Steps()) as url:
-            await work(url)
-
-    try:
-        asyncio.run(run())
-    except SchemaOutOfDate as error:
-        raise Failure(Exit.NO, f"The schema is not what this program needs: {error}.") from error
-    except InvalidArgument as error:
-        raise Failure(Exit.INVALID, f"{error}.") from error
-    except (StoreError, EmbeddedPostgresError, OSError) as error:
-        raise Failure(Exit.UNAVAILABLE, f"No database: {str(error).rstrip('.')}.") from error

@@ -30,6 +30,17 @@ class ChangeRebalance:
     diff_percent: float = strawberry.field(description="`moved` as a percentage of `shardCount`.")
 
 
+@strawberry.type(description="What a compaction left of history.")
+class ChangeCompaction:
+    floor: Revision = strawberry.field(description="The oldest position that could be served since.")
+    previous_floor: Revision = strawberry.field(description="The oldest one before.")
+    removed_rows: Revision = strawberry.field(description="How many rows of history it took away.")
+    kept_rows: Revision = strawberry.field(
+        description="How many rows up to the floor it kept: the newest of each shard."
+    )
+    kept_digest: str = strawberry.field(description="SHA-256 (hex) over the rows it kept.")
+
+
 @strawberry.type(description="One committed transaction: who changed what, why, and under which ticket.")
 class Change:
     id: strawberry.ID = strawberry.field(description="Counts the changes of the store, without gaps, in commit order.")
@@ -55,4 +66,7 @@ class Change:
     )
     rebalance: ChangeRebalance | None = strawberry.field(
         description="The plan it made or applied; null for every other change."
+    )
+    compaction: ChangeCompaction | None = strawberry.field(
+        description="What it left of history; null for every change but a compaction."
     )

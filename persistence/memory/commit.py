@@ -44,8 +44,10 @@ def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Table
         tombstones=_tombstones(tables, write_set.shards),
         registered=_nodes(tables, write_set, change),
         plans=_plans(tables, write_set, change),
+        revision=change.last_revision or tables.revision,
         history=tables.history + rows,
         changes=(*tables.changes, change),
+        digests=(*tables.digests, write_set.content_digest),
     )
     answer = _answer(after, write_set, change)
     key = write_set.request.idempotency_key
@@ -86,6 +88,7 @@ def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
         link.hex(),
         write_set.configuration,
         write_set.rebalance,
+        write_set.compaction,
     )
 
 

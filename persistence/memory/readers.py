@@ -83,6 +83,9 @@ class MemoryChanges:
     async def count(self, where: ChangeFilter) -> int:
         return sum(_in_changes(where, change) for change in self._memory.tables.changes)
 
+    async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
+        return self._memory.tables.digests[after : after + limit]
+
 
 class MemoryStream:
     def __init__(self, memory: Memory) -> None:
@@ -96,13 +99,13 @@ class MemoryStream:
 
     async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
         tables = self._memory.tables
-        return tables.head, tables.history[revision : revision + limit]
+        return tables.head, tables.between(revision, tables.revision)[:limit]
 
 
 def _difference(tables: Tables, namespace: str | None, start: int, end: int) -> Sequence[ShardDiff]:
     before = tables.shards_at(tables.served(start))
     after = tables.shards_at(tables.served(end))
-    between = tables.history[min(start, end) : max(start, end)]
+    between = tables.between(min(start, end), max(start, end))
     newest = {row.key: row for row in between if namespace is None or row.namespace == namespace}
     return [
         net_diff(row.revision, before.get(key), after.get(key), row.change, row.move_reason)

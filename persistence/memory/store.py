@@ -15,7 +15,7 @@ def memory_store(*, clock: Clock = utc_now, epoch: str | None = None) -> Store:
 
 
 def store_on(memory: Memory) -> Store:
-    """The store whose tables the caller keeps hold of, to compact them for example."""
+    """The store whose tables the caller keeps hold of, to compact them for example (`MemoryRetention`)."""
     return Store(
         shards=MemoryShards(memory),
         namespaces=MemoryNamespaces(memory),

@@ -7,9 +7,11 @@ nothing is ever half written, and there is nothing to undo.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TypeAlias
 from uuid import uuid4
 
@@ -26,12 +28,14 @@ IdempotencyKey: TypeAlias = str
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`history` and `changes` are complete and in commit order: revision r is `history[r - 1]`.
+    """`changes` are complete, `history` is what was kept of it, both in commit order.
 
+    `revision` is the newest there is, `digests` are of the changes' contents, as the audit chain covers them.
     `registered` are nodes as they were written last: how many shards each owns is asked of `node`.
     """
 
     epoch: str
+    revision: int = 0
     floor: int = 0
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     shards: Mapping[ShardKey, Shard] = field(default_factory=dict)
@@ -40,11 +44,12 @@ class Tables:
     plans: Mapping[str, KeptPlan] = field(default_factory=dict)
     history: tuple[ShardDiff, ...] = ()
     changes: tuple[Change, ...] = ()
+    digests: tuple[bytes, ...] = ()
     answers: Mapping[tuple[Actor, IdempotencyKey], tuple[bytes, Committed]] = field(default_factory=dict)
 
     @property
     def head(self) -> StreamHead:
-        return StreamHead(self.epoch, len(self.history), self.floor)
+        return StreamHead(self.epoch, self.revision, self.floor)
 
     def position(self, as_of: AsOf | None) -> StreamPosition:
         """The position a read is exact at. Raises FutureCursor or Compacted where there is no such table."""
@@ -54,8 +59,12 @@ class Tables:
             return StreamPosition(self.epoch, self.served(as_of.revision))
         if as_of.time is None:
             raise ValueError("as of a revision or a time, one of them")
-        committed = (row.revision for row in self.history if row.change.committed_at <= as_of.time)
-        return StreamPosition(self.epoch, self.served(max(committed, default=0)))
+        return StreamPosition(self.epoch, self.served(self.revision_at(as_of.time)))
+
+    def revision_at(self, time: datetime) -> int:
+        """The newest revision there was."""
+        committed = (change.last_revision or 0 for change in self.changes if change.committed_at <= time)
+        return max(committed, default=0)
 
     def served(self, revision: int) -> int:
         """`revision`, if the table can be told as it stood then."""
@@ -67,8 +76,13 @@ class Tables:
 
     def shards_at(self, revision: int) -> Mapping[ShardKey, Shard]:
         """The table as it stood: history played back from the beginning."""
-        newest = {row.key: row.current for row in self.history[:revision]}
+        newest = {row.key: row.current for row in self.between(0, revision)}
         return {key: shard for key, shard in newest.items() if shard is not None}
+
+    def between(self, low: int, high: int) -> Sequence[ShardDiff]:
+        """Rows of history after revision `low`, up to and including `high`."""
+        first, last = (bisect_right(self.history, bound, key=attrgetter("revision")) for bound in (low, high))
+        return self.history[first:last]
 
     def node(self, node_id: str) -> Node | None:
         """With the shards it owns now."""
@@ -101,10 +115,6 @@ class Memory:
         """Everything a commit does becomes visible here, at once."""
         self.tables = tables
         self._committed.set()
-
-    def compact(self, revision: int) -> None:
-        """Refuse positions before `revision` from now on."""
-        self.tables = replace(self.tables, floor=self.tables.served(revision))
 
     def renew(self, epoch: str) -> None:
         """A new epoch in place of this one, if it still is the current one."""

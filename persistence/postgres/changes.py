@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import BigInteger, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.paging import Page, PageRequest, page_of
@@ -45,7 +46,20 @@ class PostgresChanges:
             async with self._read() as session:
                 return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
 
+    async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
+        with translated():
+            async with self._read() as session:
+                return (
+                    (await session.execute(_CONTENT_DIGESTS, {"after_id": after, "page_limit": limit})).scalars().all()
+                )
 
+
+_CONTENT_DIGESTS: Final = (
+    select(CHANGES.c.content_digest)
+    .where(CHANGES.c.id > bindparam("after_id", type_=BigInteger))
+    .order_by(CHANGES.c.id)
+    .limit(bindparam("page_limit", type_=BigInteger))
+)
 _RESTRICTIONS: Final = {
     "namespace": contains_item(CHANGES.c.namespaces),
     "actor": equals_text(CHANGES.c.actor),

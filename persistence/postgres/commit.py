@@ -100,6 +100,8 @@ _BORN_HERE: Final = "split_part(h.origin, '/', 4) = h.tableoid::text"
 # The clock is read once the head is locked: a time from before the wait would put a change where it was not yet to be
 # seen. `sha256(...)` repeats audit.chain_hash byte for byte. It is read once, so the time in the
 # hash is the time in the row. It never goes back, whatever the clock does: time travel relies on it.
+# History stands before the change because tables are locked as they are named, and everybody names history first: who
+# compacts locks both, and would meet a writer halfway.
 _SQL: Final = f"""
 WITH locked AS MATERIALIZED (
     SELECT id FROM stream_head WHERE id = 1 FOR UPDATE
@@ -155,13 +157,6 @@ WITH locked AS MATERIALIZED (
         digest_high = n.digest_high # d.delta_high, digest_low = n.digest_low # d.delta_low,
         shard_count = n.shard_count + d.delta_count, revision = head.revision
     FROM head, (SELECT * FROM {_unnest(_DELTAS)}) AS d WHERE n.name = d.delta_name
-), change AS (
-    INSERT INTO changes (id, kind, actor, reason, change_ticket, metadata, namespaces, head_revision, shard_count,
-        committed_at, configuration, idempotency_key, idempotency_digest, request_digest, content_digest, hash)
-    SELECT head.change_id, :change_kind, :actor, :reason, :ticket, CAST(:metadata AS json),
-        CAST(:namespaces AS text[]), head.revision, :shard_count, head.committed_at, CAST(:configuration AS json),
-        :idempotency_key, :idempotency_digest, :request_digest, :content_digest, head.hash
-    FROM head
 ), history AS (
     INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
         previous_owner_node_id, previous_revision, previous_updated_at, created_at, previous, current, move_reason)
@@ -170,6 +165,13 @@ WITH locked AS MATERIALIZED (
         w.previous_owner, w.previous_revision, w.previous_updated_at, coalesce(w.created_at, head.committed_at),
         CAST(w.previous AS json), CAST(w.current AS json), w.move_reason
     FROM head, w
+), change AS (
+    INSERT INTO changes (id, kind, actor, reason, change_ticket, metadata, namespaces, head_revision, shard_count,
+        committed_at, configuration, idempotency_key, idempotency_digest, request_digest, content_digest, hash)
+    SELECT head.change_id, :change_kind, :actor, :reason, :ticket, CAST(:metadata AS json),
+        CAST(:namespaces AS text[]), head.revision, :shard_count, head.committed_at, CAST(:configuration AS json),
+        :idempotency_key, :idempotency_digest, :request_digest, :content_digest, head.hash
+    FROM head
 )
 SELECT head.epoch, head.revision, head.change_id, head.committed_at, head.hash,
     pg_notify('{CHANNEL}', head.revision::text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -56,16 +57,14 @@ class PostgresHistory:
     ) -> Page[ShardDiff]:
         statement = _difference(page_shape(page), everywhere=namespace is None)
         with translated():
-            async with self._read() as session:
-                await _require_servable(session, start, end)
+            async with self._read() as session, _servable(session, start, end):
                 rows = (await session.execute(statement, _between(namespace, start, end) | page_values(page))).all()
         return page_of([_net(tuple(row), backwards=start > end) for row in rows], page)
 
     async def count_difference(self, namespace: str | None, start: int, end: int) -> int:
         statement = _count_difference(everywhere=namespace is None)
         with translated():
-            async with self._read() as session:
-                await _require_servable(session, start, end)
+            async with self._read() as session, _servable(session, start, end):
                 return (await session.execute(statement, _between(namespace, start, end))).scalar_one()
 
 
@@ -166,7 +165,16 @@ def _net(row: tuple[Any, ...], *, backwards: bool) -> ShardDiff:
     return net_diff(revision, previous, current, change, None if reason is None else MoveReason(reason))
 
 
-async def _require_servable(session: AsyncSession, *revisions: int) -> None:
+@asynccontextmanager
+async def _servable(session: AsyncSession, *revisions: int) -> AsyncIterator[None]:
+    """Asked before and after reading: the head only grows, so what was there before still is; and as the floor only
+    rises too, what was not compacted after was not while it was read."""
+    await _require_servable(session, revisions)
+    yield
+    await _require_servable(session, revisions)
+
+
+async def _require_servable(session: AsyncSession, revisions: Iterable[int]) -> None:
     head = await read_head(session)
     for revision in revisions:
         require_servable(revision, head)

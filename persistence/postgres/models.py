@@ -256,7 +256,8 @@ class ChangeRow(Base):
         CheckConstraint("char_length(metadata::text) <= 1024", name="metadata_length"),
         CheckConstraint(
             "cardinality(namespaces) >= 1"
-            " OR kind IN ('REGISTER_NODE', 'UPDATE_NODE', 'DRAIN_NODE', 'PLAN_REBALANCE', 'APPLY_PLAN')",
+            " OR kind IN ('REGISTER_NODE', 'UPDATE_NODE', 'DRAIN_NODE', 'PLAN_REBALANCE', 'APPLY_PLAN',"
+            " 'COMPACT_HISTORY')",
             name="namespaces_named",
         ),
         CheckConstraint("shard_count >= 0 AND head_revision >= shard_count", name="revision_range"),
@@ -302,7 +303,11 @@ class ChangeRow(Base):
 
 
 class ShardHistoryRow(Base):
-    """One shard change, with the full record before and after (`images.py`). Append-only, like `changes`."""
+    """One shard change, with the full record before and after (`images.py`). Append-only, like `changes`.
+
+    In partitions by revision (`partitions.py`), so that compacting drops tables instead of deleting rows. That a shard
+    has each version once is held by an index of every partition: one of the whole would have to contain the revision.
+    """
 
     __tablename__ = "shard_history"
     __table_args__ = (
@@ -317,9 +322,9 @@ class ShardHistoryRow(Base):
         CheckConstraint("(owner_node_id IS NULL) = (current IS NULL)", name="owner_presence"),
         _one_of("move_reason", MoveReason),
         CheckConstraint("move_reason IS NULL OR kind = 'UPDATED'", name="move_reason_presence"),
-        Index("uq_shard_history_version", "namespace", "shard_id", "version", unique=True),
         Index("ix_shard_history_shard_revision", "namespace", "shard_id", "revision"),
         Index(None, "namespace", "revision"),
+        {"postgresql_partition_by": "RANGE (revision)"},
     )
 
     revision: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)

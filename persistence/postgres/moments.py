@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.errors import Compacted, FutureCursor
 from persistence.ports import StreamHead
 from persistence.postgres.models import CHANGES
-from persistence.postgres.stream import read_head
 from persistence.records import AsOf
 
 _REVISION_AT: Final = (
@@ -22,15 +21,17 @@ _REVISION_AT: Final = (
 
 
 async def revision_of(session: AsyncSession, as_of: AsOf) -> int:
-    """The newest revision at that moment. Raises FutureCursor beyond the head and Compacted below the floor."""
-    revision = as_of.revision
-    if revision is None:
-        revision = (await session.execute(_REVISION_AT, {"moment": as_of.time})).scalar_one_or_none() or 0
-    require_servable(revision, await read_head(session))
-    return revision
+    """The newest revision at that moment. Whether it can be served is known to whoever reads the head with the rows."""
+    if as_of.revision is not None:
+        return as_of.revision
+    return (await session.execute(_REVISION_AT, {"moment": as_of.time})).scalar_one_or_none() or 0
 
 
 def require_servable(revision: int, head: StreamHead) -> None:
+    """Raises FutureCursor beyond the head and Compacted below the floor.
+
+    Rows and head must come from one snapshot: history may be compacted between two statements.
+    """
     if revision > head.revision:
         raise FutureCursor(revision, head.revision)
     if revision < head.floor:

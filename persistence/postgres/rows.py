@@ -210,7 +210,7 @@ def plan_of(row: Sequence[Any]) -> RebalancePlan:
 def change_of(row: Sequence[Any]) -> Change:
     """From columns in the order of CHANGE."""
     id_, kind, actor, reason, ticket, metadata, namespaces, head, count, committed_at, hash_, details = row
-    configuration, rebalance = read_details(details)
+    configuration, rebalance, compaction = read_details(details)
     return Change(
         id_,
         ChangeKind(kind),
@@ -226,6 +226,7 @@ def change_of(row: Sequence[Any]) -> Change:
         hash_.hex(),
         configuration,
         rebalance,
+        compaction,
     )
 
 
@@ -247,19 +248,35 @@ def diff_of(row: Sequence[Any], change: Change) -> ShardDiff:
     )
 
 
-def diffs_of(rows: Iterable[Sequence[Any]]) -> list[ShardDiff]:
-    """From rows of DIFF followed by CHANGE. Rows of one change share one Change."""
-    width = len(DIFF)
-    seen: dict[int, Change] = {}
-    diffs = []
-    for row in rows:
-        values = tuple(row)
-        change_id = values[width]
-        change = seen.get(change_id)
+class Diffs:
+    """Diffs from rows of DIFF followed by CHANGE. Rows of one change share one Change: the first of them must name it,
+    the others may leave the columns of CHANGE null."""
+
+    def __init__(self) -> None:
+        self.diffs: list[ShardDiff] = []
+        self._changes: dict[int, Change] = {}
+        self._newest: Change | None = None
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        change = self._change(row)
+        self.diffs.append(diff_of(row[: len(DIFF)], change))
+
+    def _change(self, row: tuple[Any, ...]) -> Change:
+        change_id = row[len(DIFF)]
+        change = self._newest if change_id is None else self._changes.get(change_id)
         if change is None:
-            change = seen[change_id] = change_of(values[width:])
-        diffs.append(diff_of(values[:width], change))
-    return diffs
+            change = change_of(row[len(DIFF) :])
+            self._changes[change.id] = change
+        self._newest = change
+        return change
+
+
+def diffs_of(rows: Iterable[Sequence[Any]]) -> list[ShardDiff]:
+    """From rows of DIFF followed by CHANGE."""
+    read = Diffs()
+    for row in rows:
+        read.add(tuple(row))
+    return read.diffs
 
 
 def split_halves(digest: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.outcomes import NamespaceConfigured, NodeChanged, PlanApplied, PlanProposed, ShardsChanged
 from persistence.planning.proposal import Proposal
 from persistence.postgres.commit import Assigned, write_change
-from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS
+from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS, STREAM_HEAD
 from persistence.postgres.namespaces import ONE_NAMESPACE
 from persistence.postgres.plans import ONE_PLAN, THIS_PLAN
 from persistence.postgres.rows import namespace_of, plan_of
@@ -31,6 +31,7 @@ _KEEP_DOCUMENT: Final = (
     .on_conflict_do_nothing()
 )
 _APPLY: Final = update(PLANS).where(THIS_PLAN)
+_RAISE_FLOOR: Final = update(STREAM_HEAD).values(floor=bindparam("new_floor"))
 
 
 async def change_shards(session: AsyncSession, write_set: WriteSet) -> ShardsChanged:
@@ -86,6 +87,13 @@ async def apply_plan(session: AsyncSession, write_set: WriteSet, rebalance: Reba
     await session.execute(_APPLY, applied)
     await session.commit()
     return PlanApplied(change, replace(plan, status=PlanStatus.APPLIED, applied=change), _position(assigned))
+
+
+async def compact_history(session: AsyncSession, write_set: WriteSet, floor: int) -> Change:
+    await session.execute(_RAISE_FLOOR, {"new_floor": floor})
+    assigned = await write_change(session, write_set)
+    await session.commit()
+    return _change(write_set, assigned)
 
 
 async def _save_namespace(session: AsyncSession, write: NamespaceWrite, at: datetime) -> None:
@@ -158,4 +166,5 @@ def _change(write_set: WriteSet, assigned: Assigned) -> Change:
         assigned.hash.hex(),
         write_set.configuration,
         write_set.rebalance,
+        write_set.compaction,
     )

@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
-from persistence.ports import Stamped
+from persistence.ports import Stamped, StreamHead
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES, HISTORY, SHARDS, STREAM_HEAD, TOMBSTONES
-from persistence.postgres.moments import revision_of
+from persistence.postgres.moments import require_servable, revision_of
 from persistence.postgres.restrictions import (
     Restriction,
     conditions,
@@ -26,7 +26,7 @@ from persistence.postgres.restrictions import (
     used_fields,
 )
 from persistence.postgres.rows import SHARD, shard_of
-from persistence.postgres.stream import head_missing
+from persistence.postgres.stream import HEAD, head_missing
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition
 
@@ -51,13 +51,14 @@ class PostgresShards:
             async with self._read() as session:
                 if as_of is None:
                     rows = await _rows(session, _page(used, shape), values)
-                    revision = rows[0][1]
-                    shards = [shard_of(row[2:]) for row in rows if row[2] is not None]
-                else:
-                    revision = await revision_of(session, as_of)
-                    rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
-                    shards = [read_image(*row[4:]) for row in rows if row[2] is not None]
-        return Stamped(page_of(shards, page), StreamPosition(rows[0][0], revision))
+                    shards = [shard_of(row[_HEAD:]) for row in rows if row[_HEAD] is not None]
+                    return Stamped(page_of(shards, page), StreamHead(*rows[0][:_HEAD]).position)
+                revision = await revision_of(session, as_of)
+                rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
+        head = StreamHead(*rows[0][:_HEAD])
+        require_servable(revision, head)
+        shards = [read_image(*row[_HEAD + 2 :]) for row in rows if row[_HEAD] is not None]
+        return Stamped(page_of(shards, page), StreamPosition(head.epoch, revision))
 
     async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
         used, values = used_fields(where), filter_values(where)
@@ -65,12 +66,18 @@ class PostgresShards:
             async with self._read() as session:
                 if as_of is None:
                     return (await session.execute(_count(used), values)).scalar_one()
-                values |= {"as_of": await revision_of(session, as_of)}
-                return (await session.execute(_count_as_of(used), values)).scalar_one()
+                revision = await revision_of(session, as_of)
+                rows = await _rows(session, _count_as_of(used), values | {"as_of": revision})
+        *head, count = rows[0]
+        require_servable(revision, StreamHead(*head))
+        return int(count)
+
+
+_HEAD: Final = len(HEAD)
 
 
 async def _rows(session: AsyncSession, statement: AnySelect, values: Mapping[str, Any]) -> Sequence[Any]:
-    """Rows of (epoch, revision, namespace, shard id, ...); one row with nulls where the page is empty."""
+    """Rows that begin with the head; one, with nulls in the place of a shard, where a page is empty."""
     rows = (await session.execute(statement, values)).all()
     if not rows:
         raise head_missing()
@@ -120,16 +127,17 @@ def _count(used: tuple[str, ...]) -> Select[int]:
 
 
 @lru_cache(STATEMENTS_KEPT)
-def _count_as_of(used: tuple[str, ...]) -> Select[int]:
+def _count_as_of(used: tuple[str, ...]) -> AnySelect:
     table = _as_of(used)
-    return select(func.count()).select_from(table).where(*conditions(_restrictions(table.c), used))
+    counted = select(func.count()).select_from(table).where(*conditions(_restrictions(table.c), used))
+    return select(*HEAD, counted.scalar_subquery())
 
 
 def _with_head(page: AnySelect, shape: PageShape) -> AnySelect:
     table = page.subquery()
     columns = (table.c.namespace, table.c.shard_id)
     return (
-        select(STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, table)
+        select(*HEAD, table)
         .select_from(STREAM_HEAD)
         .outerjoin(table, true())
         .order_by(*(column.desc() if shape.backward else column for column in columns))

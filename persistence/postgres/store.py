@@ -13,6 +13,7 @@ from persistence.postgres.history import PostgresHistory
 from persistence.postgres.listener import listening
 from persistence.postgres.namespaces import PostgresNamespaces
 from persistence.postgres.nodes import PostgresNodes
+from persistence.postgres.partitions import SPAN, Room
 from persistence.postgres.placement import PostgresPlacement
 from persistence.postgres.plans import PostgresPlans
 from persistence.postgres.shards import PostgresShards
@@ -22,10 +23,11 @@ from persistence.postgres.unit_of_work import unit_of_work
 
 @asynccontextmanager
 async def open_store(
-    database_url: str, *, read_connections: int = 8, write_connections: int = 8
+    database_url: str, *, read_connections: int = 8, write_connections: int = 8, history_span: int = SPAN
 ) -> AsyncIterator[Store]:
     """A store on a migrated PostgreSQL. Connections open when first needed, the listening one at once.
 
+    `history_span` is how many revisions a new partition of history takes.
     Raises InvalidArgument for a URL that is none. Reads and writes have pools of their own, so that a queue of writers
     behind the stream head leaves lookups alone.
     """
@@ -47,7 +49,7 @@ async def open_store(
             changes=PostgresChanges(factories.read),
             stream=PostgresStream(factories.read),
             signal=signal,
-            unit_of_work=partial(unit_of_work, factories.write),
+            unit_of_work=partial(unit_of_work, factories.write, Room(factories.write, history_span)),
         )
 
 
@@ -61,4 +63,5 @@ async def open_bulk_store(database_url: str) -> AsyncIterator[BulkStore]:
         writes = create_engine(database_url, pool_size=1)
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
-        yield BulkStore(PostgresPlacement(factories.read), partial(unit_of_work, factories.write))
+        write = partial(unit_of_work, factories.write, Room(factories.write))
+        yield BulkStore(PostgresPlacement(factories.read), write)

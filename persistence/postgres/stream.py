@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, select, text, true
+from sqlalchemy import BigInteger, and_, bindparam, func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import SchemaOutOfDate
@@ -14,7 +14,7 @@ from persistence.ports import StreamHead
 from persistence.postgres.connecting import connect
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
-from persistence.postgres.rows import CHANGE, DIFF, diffs_of
+from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.records import ShardDiff
 
 # Which cluster, timeline, database and table this is. A dump restored elsewhere or over the old tables, a promoted
@@ -35,10 +35,13 @@ ENSURE_EPOCH: Final = f"""
 HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor)
 _RENEW: Final = text(f"UPDATE stream_head SET epoch = {NEW_EPOCH} WHERE epoch = :epoch")  # noqa: S608 - a constant
 _SELECT_HEAD: Final = select(*HEAD)
+_AFTER: Final = bindparam("after_revision", type_=BigInteger)
+# A change of ten thousand shards names fifty namespaces and says why: once, with the first of its rows that is read.
+_FIRST_OF_CHANGE: Final = func.greatest(CHANGES.c.head_revision - CHANGES.c.shard_count, _AFTER) + 1
 _NEXT: Final = (
     select(*DIFF, *CHANGE)
-    .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
-    .where(HISTORY.c.revision > bindparam("after_revision", type_=BigInteger))
+    .outerjoin(CHANGES, and_(CHANGES.c.id == HISTORY.c.change_id, HISTORY.c.revision == _FIRST_OF_CHANGE))
+    .where(HISTORY.c.revision > _AFTER)
     .order_by(HISTORY.c.revision)
     .limit(bindparam("page_limit", type_=BigInteger))
     .subquery()
@@ -75,12 +78,13 @@ class PostgresStream:
         head = StreamHead(*rows[0][: len(HEAD)])
         if rows[0][len(HEAD)] is None:
             return head, ()
-        diffs: list[ShardDiff] = []
+        read = Diffs()
         for start in range(0, len(rows), _SLICE):
-            diffs += diffs_of([row[len(HEAD) :] for row in rows[start : start + _SLICE]])
+            for row in rows[start : start + _SLICE]:
+                read.add(tuple(row)[len(HEAD) :])
             # Others may go in between: every server follows every change of ten thousand shards.
             await asyncio.sleep(0)
-        return head, diffs
+        return head, read.diffs
 
 
 async def read_head(session: AsyncSession) -> StreamHead:

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from sqlalchemy import BigInteger, Text, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, Text, bindparam, false, func, literal_column, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from persistence.errors import TransientConflict
 from persistence.locks import Locks
 from persistence.outcomes import Committed
 from persistence.postgres import saving
@@ -17,11 +19,16 @@ from persistence.postgres.commit import idempotency_digest
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.locking import KEYS, as_arrays, locked
 from persistence.postgres.models import CHANGES, HISTORY
+from persistence.postgres.partitions import Room, is_missing
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.records import Change, ChangeKind, ShardKey
 from persistence.writes import LockedState, WriteSet
 
-_CLAIM: Final = select(func.pg_advisory_xact_lock(bindparam("claim", type_=BigInteger)))
+# History is named, and nothing of it is read, only to lock it before `changes`, in the order everybody does.
+_CLAIM: Final = select(
+    func.pg_advisory_xact_lock(bindparam("claim", type_=BigInteger)),
+    select(HISTORY.c.revision).where(false()).scalar_subquery(),
+)
 _EARLIER: Final = select(CHANGES.c.request_digest, CHANGES.c.head_revision, *CHANGE).where(
     CHANGES.c.idempotency_digest == bindparam("key")
 )
@@ -47,8 +54,9 @@ _LAST_NODE_CHANGE: Final = (
 class PostgresUnitOfWork:
     """UnitOfWork. The idempotency key is claimed before anything is locked; `locking.py` has the order of the rest."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, room: Room) -> None:
         self._session = session
+        self._room = room
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
         # The lock first, in its own statement: the next one's snapshot then sees what the holder before us committed.
@@ -82,6 +90,17 @@ class PostgresUnitOfWork:
         return None if row is None else change_of(row)
 
     async def commit(self, write_set: WriteSet) -> Committed:
+        try:
+            committed = await self._saved(write_set)
+        except DBAPIError as error:
+            if not is_missing(error):
+                raise
+            self._room.missed(len(write_set.shards))
+            raise TransientConflict("history has no partition for these revisions yet") from error
+        self._room.committed(committed.change.last_revision)
+        return committed
+
+    async def _saved(self, write_set: WriteSet) -> Committed:
         session = self._session
         if write_set.namespace is not None:
             return await saving.configure_namespace(session, write_set, write_set.namespace)
@@ -96,8 +115,9 @@ class PostgresUnitOfWork:
 
 
 @asynccontextmanager
-async def unit_of_work(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[PostgresUnitOfWork]:
+async def unit_of_work(sessions: async_sessionmaker[AsyncSession], room: Room) -> AsyncIterator[PostgresUnitOfWork]:
     """A unit of work that is undone unless it committed. Driver errors leave it as StoreErrors."""
+    await room.ensure()
     with translated():
         async with sessions() as session:
-            yield PostgresUnitOfWork(session)
+            yield PostgresUnitOfWork(session, room)

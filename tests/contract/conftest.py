@@ -9,20 +9,27 @@ from functools import partial
 import asyncpg
 import pytest
 
-from persistence.memory import Memory, store_on
-from persistence.ports import Store
-from persistence.postgres import open_store
+from persistence.memory import Memory, MemoryRetention, store_on
+from persistence.ports import HistoryCompacted, Retention, Store
+from persistence.postgres import PostgresRetention, open_store
 from persistence.records import Pin, ShardKey
+from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A store, and what the ports do not offer: compacting its history, and pinning a shard behind history's back."""
+    """A store, the retention of its history, and what the ports do not offer: pinning a shard behind its back."""
 
     store: Store
-    compact: Callable[[int], Awaitable[None]]
+    retention: Retention
     pin: Callable[[ShardKey, Pin], Awaitable[None]]
+
+    async def compact(self, floor: int) -> HistoryCompacted:
+        """A compaction that there must be something to do for."""
+        done = await self.retention.compact(floor, because("nobody reads this any more"))
+        assert done is not None
+        return done
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -37,7 +44,7 @@ async def backend(backend_url: str | None) -> AsyncIterator[Backend]:
         yield _in_memory()
     else:
         async with open_store(backend_url) as store:
-            yield Backend(store, partial(_compact, backend_url), partial(_pin, backend_url))
+            yield Backend(store, PostgresRetention(backend_url), partial(_pin, backend_url))
 
 
 @pytest.fixture
@@ -57,18 +64,11 @@ async def mesh(store: Store) -> PlannedMesh:
 def _in_memory() -> Backend:
     memory = Memory()
 
-    async def compact(revision: int) -> None:
-        memory.compact(revision)
-
     async def pin(key: ShardKey, pinned: Pin) -> None:
         shards = {**memory.tables.shards, key: replace(memory.tables.shards[key], pinned=pinned)}
         memory.publish(replace(memory.tables, shards=shards))
 
-    return Backend(store_on(memory), compact, pin)
-
-
-async def _compact(url: str, revision: int) -> None:
-    await _execute(url, "UPDATE stream_head SET floor = $1", revision)
+    return Backend(store_on(memory), MemoryRetention(memory), pin)
 
 
 async def _pin(url: str, key: ShardKey, pin: Pin) -> None:

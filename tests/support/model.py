@@ -55,12 +55,29 @@ def _content(change: Change, rows: Iterable[ShardDiff]) -> bytes:
         change.reason,
         change.change_ticket,
         None if change.metadata is None else canonical_json(change.metadata),
-        details_json(change.configuration, change.rebalance),
-        [_row(row) for row in rows],
+        details_json(change.configuration, change.rebalance, change.compaction),
+        [row_digest(row) for row in rows],
     )
 
 
-def _row(row: ShardDiff) -> bytes:
+def verified_links(changes: Sequence[Change], rows: Iterable[ShardDiff], digests: Sequence[bytes]) -> int:
+    """How many changes follow each other: by rows where all of a change's are there, by its content digest else."""
+    link, head = audit.GENESIS, 0
+    rows_of = defaultdict(list)
+    for row in rows:
+        rows_of[row.change.id].append(row)
+    for number, (change, digest) in enumerate(zip(changes, digests, strict=True), 1):
+        head += change.shard_count
+        whole = len(rows_of[change.id]) == change.shard_count
+        content = _content(change, rows_of[change.id]) if whole else digest
+        link = audit.chain_hash(link, number, head, change.shard_count, change.committed_at, content)
+        if link.hex() != change.hash:
+            return number - 1
+    return len(changes)
+
+
+def row_digest(row: ShardDiff) -> bytes:
+    """As the store digests a row."""
     before, after = row.previous, row.current
     return audit.row_digest(
         row.kind,

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from persistence.errors import Compacted, FutureCursor
-from persistence.memory import Memory, memory_store, store_on
+from persistence.memory import memory_store
 from persistence.records import AsOf
 from tests.support.mesh import Mesh, because, new
 from tests.support.model import first_broken_link
@@ -64,16 +61,3 @@ async def test_what_the_caller_does_with_its_values_later_changes_nothing() -> N
     assert change.configuration is not None
     assert (await mesh.namespace()).strategy_parameters == {"virtualNodes": 7}
     assert first_broken_link(await mesh.changes(), await mesh.history()) is None
-
-
-async def test_compaction_moves_the_floor_and_cannot_pass_the_head() -> None:
-    memory = Memory()
-    mesh = Mesh(store_on(memory))
-    await mesh.configure()
-    await mesh.create(new("s1"), new("s2"))
-    memory.compact(1)
-    assert (await mesh.store.stream.head()).floor == 1
-    with pytest.raises(Compacted):
-        memory.compact(0)
-    with pytest.raises(FutureCursor):
-        memory.compact(3)

@@ -169,5 +169,5 @@ def test_whatever_is_gone_is_told_with_what_is_there_instead(status: NodeStatus)
 
 def test_what_a_change_says_of_a_plan_is_read_again() -> None:
     rebalance = Rebalance("0" * 32, 3, 12)
-    assert read_details({"plan": "0" * 32, "moved": 3, "shardCount": 12}) == (None, rebalance)
-    assert read_details(None) == (None, None)
+    assert read_details({"plan": "0" * 32, "moved": 3, "shardCount": 12}) == (None, rebalance, None)
+    assert read_details(None) == (None, None, None)

@@ -1,0 +1,122 @@
+"""`omnirelay db compact`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from graph.cli.exits import Exit
+from graph.cli.moments import Revision, RevisionsAgo, Time, TimeParameter, read_moment
+from graph.cli.on_database import on_database
+from graph.cli.options import change_options
+from graph.cli.output import print_json, tell
+from graph.cli.settings_options import database_options
+from graph.cli.steps import Steps
+from persistence.fields import shown
+
+if TYPE_CHECKING:
+    from persistence.commands import ChangeRequest
+    from persistence.ports import Forecast, HistoryCompacted
+    from persistence.records import AsOf
+
+
+class _PastParameter(TimeParameter):
+    """A revision, or a time that has been."""
+
+    name = "moment"
+
+    def read(self, text: str) -> Revision | Time:
+        now = datetime.now(UTC)
+        moment = read_moment(text, now)
+        if isinstance(moment, RevisionsAgo):
+            raise ValueError(f"{text} counts revisions from the newest: give the revision itself")  # noqa: TRY004 - read so
+        if isinstance(moment, Time) and moment.at > now:
+            raise ValueError(f"{shown(text)} is yet to come")
+        return moment
+
+
+@click.command()
+@click.option(
+    "--before",
+    required=True,
+    type=_PastParameter(),
+    help="The oldest moment to keep: a revision, a time, or 15m, 2h, 30d for so long ago.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@change_options
+@database_options
+def compact(
+    *,
+    before: Revision | Time,
+    dry_run: bool,
+    as_json: bool,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    config: Path | None,
+    data_dir: Path | None,
+    database_url: str | None,
+) -> Exit:
+    """Remove history from before a moment, for good. Servers and writers go on meanwhile.
+
+    Of what is older the newest row of each shard stays, so that time travel, differences and subscriptions from that
+    moment on are as exact as before. Older positions are refused with COMPACTED. Exit with 1 if there is nothing to
+    remove.
+    """
+    from persistence.commands import ChangeRequest  # noqa: PLC0415 - clients need not load it
+
+    change = ChangeRequest(actor, reason, ticket)
+
+    async def work(url: str) -> "tuple[Forecast, HistoryCompacted | None]":
+        return await _compact(url, _as_of(before), change, dry_run=dry_run)
+
+    forecast, done = on_database(config, data_dir, database_url, work)
+    if as_json:
+        print_json(_document(forecast, done))
+    elif done is not None:
+        removed, freed = done.compaction.removed_rows, max(done.freed_bytes, 0) / 1e6
+        click.echo(f"Revision {forecast.floor} is the oldest now: {removed:,} rows removed, {freed:,.1f} MB freed.")
+    if forecast.floor <= forecast.previous_floor:
+        tell(f"Nothing to do: revision {forecast.previous_floor} is the oldest there is, and none of it is older.")
+        return Exit.NO
+    return Exit.OK
+
+
+async def _compact(
+    url: str, before: "AsOf", change: "ChangeRequest", *, dry_run: bool
+) -> "tuple[Forecast, HistoryCompacted | None]":
+    from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
+    from persistence.postgres import PostgresRetention  # noqa: PLC0415 - same
+
+    change.validate()
+    await require_current(url)
+    retention = PostgresRetention(url, Steps())
+    forecast = await retention.foresee(before)
+    if forecast.floor <= forecast.previous_floor:
+        return forecast, None
+    would = "would be removed" if dry_run else "are removed"
+    tell(
+        f"Compacting to revision {forecast.floor}: {forecast.removed_rows:,} rows {would}, {forecast.kept_rows:,} stay "
+        "as the newest of their shards."
+    )
+    return forecast, None if dry_run else await retention.compact(forecast.floor, change)
+
+
+def _as_of(before: Revision | Time) -> "AsOf":
+    from persistence.records import AsOf  # noqa: PLC0415 - clients need not load it
+
+    return AsOf(time=before.at) if isinstance(before, Time) else AsOf(revision=before.number)
+
+
+def _document(forecast: "Forecast", done: "HistoryCompacted | None") -> dict[str, object]:
+    """Counters are strings of digits, as everywhere in the API. Null is what a dry run does not know."""
+    return {
+        "floor": str(forecast.floor),
+        "previousFloor": str(forecast.previous_floor),
+        "removedRows": str(forecast.removed_rows),
+        "keptRows": str(forecast.kept_rows),
+        "freedBytes": None if done is None else str(done.freed_bytes),
+        "changeId": None if done is None else str(done.change.id),
+    }

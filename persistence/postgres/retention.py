@@ -1,0 +1,215 @@
+"""Compacting history: build what is kept beside it, then swap whole partitions in one short transaction.
+
+All the work is done without holding anybody up. The swap alone locks history, for milliseconds: it waits for its locks
+only so long, because whoever comes after waits behind it, lets them pass and tries again. Killed at any point, history
+is as it was or compacted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Final, TypeVar
+
+import stamina
+from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.pool import NullPool
+
+from persistence.commands import ChangeRequest
+from persistence.errors import FutureCursor, TransientConflict
+from persistence.ports import Forecast, HistoryCompacted, StreamHead
+from persistence.postgres.baseline import (
+    KEPT_COUNT,
+    Cut,
+    add_foreign_key,
+    adopt,
+    copy_rows,
+    cut_at,
+    fill_kept,
+    fill_rest,
+    kept_digest,
+    left_over,
+    validate,
+)
+from persistence.postgres.connecting import engine_on
+from persistence.postgres.driver_errors import translated
+from persistence.postgres.models import HISTORY
+from persistence.postgres.moments import revision_of
+from persistence.postgres.partitions import Partition, attach, partitions
+from persistence.postgres.saving import compact_history
+from persistence.postgres.stream import ENSURE_EPOCH, read_head
+from persistence.records import AsOf, Change, ChangeKind, Compaction
+from persistence.writes import WriteSet
+
+T = TypeVar("T")
+
+# Any constant, as long as every version of this program uses the same: it names the right to compact.
+_COMPACTING: Final = 0x6F6D6E63
+_FEW_ROWS: Final = 500
+"""May be left to be copied in the swap."""
+_ATTEMPTS: Final = 40
+_PATIENCE_MS: Final = 100
+_LONGEST_PATIENCE_MS: Final = 1_500  # longer than the second after which autovacuum makes way
+
+_SIZE: Final = text(
+    "SELECT coalesce(sum(pg_total_relation_size(name::regclass)), 0) FROM unnest(CAST(:names AS text[])) AS name"
+)
+_ROWS_UP_TO: Final = select(func.count()).where(HISTORY.c.revision <= bindparam("revision"))
+
+
+class PostgresRetention:
+    """Retention. `progress` is told each step, in a few words."""
+
+    def __init__(self, database_url: str, progress: Callable[[str], None] = lambda _: None) -> None:
+        self._url = database_url
+        self._progress = progress
+
+    async def foresee(self, before: AsOf) -> Forecast:
+        async with self._session() as session:
+            revision = await revision_of(session, before)
+            head = await _head_beyond(session, revision)
+            if revision <= head.floor:
+                return Forecast(revision, head.floor, 0, 0)
+            kept = (await session.execute(KEPT_COUNT, {"floor": revision})).scalar_one()
+            return Forecast(revision, head.floor, await _rows_up_to(session, revision, head) - kept, kept)
+
+    async def compact(self, floor: int, change: ChangeRequest) -> HistoryCompacted | None:
+        change.validate()
+        async with self._session() as session:
+            await _alone(session)
+            head = await _head_beyond(session, floor)
+            if floor <= head.floor:
+                return None
+            for name in await left_over(session):
+                await _briefly(session, partial(_drop, session, [name]))
+            cut = cut_at(floor, await partitions(session))
+            compaction = await self._build(session, cut, floor, head)
+            if cut.rest is not None:
+                head = await self._catch_up(session, cut.rest, head)
+            freed = await _size(session, cut.old) - await _size(session, cut.new)
+            self._progress("Putting it in the place of what goes")
+            done = await _briefly(session, partial(_swap, session, cut, _write_set(change, compaction), head.revision))
+        return HistoryCompacted(done, compaction, freed)
+
+    async def _build(self, session: AsyncSession, cut: Cut, floor: int, head: StreamHead) -> Compaction:
+        """The new tables, with everything in them that was committed by then, ready to be attached."""
+        self._progress("Copying the newest row of each shard")
+        rows = await _rows_up_to(session, floor, head)
+        kept = await fill_kept(session, cut.kept, floor)
+        if cut.rest is not None:
+            self._progress(f"Copying what came after, up to revision {min(head.revision, cut.rest.after_last - 1)}")
+            await fill_rest(session, cut.rest, head.revision)
+        await session.commit()
+        self._progress("Checking what was copied")
+        for table in cut.new:
+            await _briefly(session, partial(add_foreign_key, session, table.name))
+            await validate(session, table.name)
+            await session.commit()
+        digest = await kept_digest(session, cut.kept)
+        await session.commit()
+        return Compaction(floor, head.floor, rows - kept, kept, digest)
+
+    async def _catch_up(self, session: AsyncSession, rest: Partition, copied: StreamHead) -> StreamHead:
+        """Copy what was committed meanwhile, until little is left for the swap."""
+        while (head := await read_head(session)).revision - copied.revision > _FEW_ROWS:
+            await copy_rows(session, rest, copied.revision, head.revision)
+            await session.commit()
+            copied = head
+            if copied.revision >= rest.after_last - 1:
+                break
+        return copied
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncSession]:
+        """On a connection of its own, which takes with it what it holds when it ends."""
+        # Copying takes as long as it takes.
+        engine = engine_on(self._url, poolclass=NullPool, command_timeout=None)
+        try:
+            with translated():
+                async with engine.connect() as connection, AsyncSession(connection, expire_on_commit=False) as session:
+                    await session.execute(text("SET statement_timeout = 0"))
+                    await session.execute(text(ENSURE_EPOCH))
+                    await session.commit()
+                    yield session
+        finally:
+            await engine.dispose()
+
+
+async def _alone(session: AsyncSession) -> None:
+    if not (await session.execute(text(f"SELECT pg_try_advisory_lock({_COMPACTING})"))).scalar_one():
+        raise TransientConflict("history is being compacted by somebody else; run this again when that is done")
+
+
+async def _head_beyond(session: AsyncSession, revision: int) -> StreamHead:
+    head = await read_head(session)
+    if revision > head.revision:
+        raise FutureCursor(revision, head.revision)
+    return head
+
+
+async def _rows_up_to(session: AsyncSession, revision: int, head: StreamHead) -> int:
+    """After the floor there is a row for every revision."""
+    kept_before = (await session.execute(_ROWS_UP_TO, {"revision": head.floor})).scalar_one() if head.floor else 0
+    return kept_before + revision - head.floor
+
+
+async def _size(session: AsyncSession, tables: tuple[Partition, ...]) -> int:
+    """In bytes, with indexes."""
+    names = [table.name for table in tables]
+    return int((await session.execute(_SIZE, {"names": names})).scalar_one())
+
+
+def _write_set(change: ChangeRequest, compaction: Compaction) -> WriteSet:
+    write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
+    return replace(write_set, content_digest=write_set.digest())
+
+
+async def _briefly(session: AsyncSession, work: Callable[[], Awaitable[T]]) -> T:
+    """A transaction that locks tables in use. Raises TransientConflict if there was no moment for it."""
+    await session.commit()
+    try:
+        async for attempt in stamina.retry_context(
+            on=TransientConflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.02, wait_max=1.0, wait_jitter=0.05
+        ):
+            with attempt:
+                patience = min(_PATIENCE_MS * 1.25 ** (attempt.num - 1), _LONGEST_PATIENCE_MS)
+                return await _once(session, patience, work)
+    except TransientConflict as error:
+        raise TransientConflict(
+            f"the tables are in use, and history is as it was ({error}): "
+            "stop long-running readers (reports, dumps, forgotten transactions), and run this again"
+        ) from error
+    raise AssertionError("the retry loop returns or raises")
+
+
+async def _once(session: AsyncSession, patience_ms: float, work: Callable[[], Awaitable[T]]) -> T:
+    try:
+        with translated():
+            await session.execute(text(f"SET LOCAL lock_timeout = '{patience_ms:.0f}ms'"))
+            result = await work()
+            await session.commit()
+    except TransientConflict:
+        await session.rollback()
+        raise
+    return result
+
+
+async def _drop(session: AsyncSession, names: list[str]) -> None:
+    for name in names:
+        await session.execute(text(f"DROP TABLE {name}"))
+
+
+async def _swap(session: AsyncSession, cut: Cut, write_set: WriteSet, copied: int) -> Change:
+    # Attaching takes a trigger off changes. Both are locked at once, in the order in which everybody names them:
+    # halfway one would wait for a writer who waits for us.
+    await session.execute(text("LOCK TABLE ONLY shard_history, changes IN ACCESS EXCLUSIVE MODE"))
+    if cut.rest is not None:
+        await copy_rows(session, cut.rest, copied, (await read_head(session)).revision)
+    await _drop(session, [partition.name for partition in cut.old])
+    for partition in cut.new:
+        await attach(session, partition)
+        await adopt(session, partition.name)
+    return await compact_history(session, write_set, cut.kept.after_last - 1)

@@ -1,0 +1,246 @@
+"""Compacting while the store is used, killed halfway, and at random points of random histories."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import asyncpg
+import pytest
+
+from persistence.errors import Compacted, StoreError, TransientConflict
+from persistence.paging import PageRequest
+from persistence.ports import HistoryCompacted
+from persistence.postgres import PostgresRetention, open_store, retention
+from persistence.queries import ShardFilter
+from persistence.records import AsOf, ShardDiff
+from tests.support.mesh import Mesh, because, new, patch
+from tests.support.model import replay, verified_links
+from tests.support.partitions import partitions_of, repartition
+
+SPAN = 20
+WHY = because("nobody reads this any more")
+UNFINISHED = (
+    "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'shard_history%' AND NOT relispartition"
+)
+
+
+@pytest.fixture
+async def small(database_url: str) -> str:
+    """A database whose history is in partitions of twenty revisions."""
+    await repartition(database_url, SPAN)
+    return database_url
+
+
+@pytest.fixture
+async def mesh(small: str) -> AsyncIterator[Mesh]:
+    async with open_store(small, history_span=SPAN) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        yield mesh
+
+
+async def one(url: str, statement: str, *arguments: object) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement, *arguments)
+    finally:
+        await connection.close()
+
+
+async def live_randomly(mesh: Mesh, chance: random.Random, changes: int) -> None:
+    """Creations, updates, deletions and re-creations, one to eight shards at a time."""
+    for _ in range(changes):
+        table = await mesh.table()
+        present = [table[key] for key in sorted(table)]
+        absent = sorted({f"s{number:02}" for number in range(30)} - {shard.shard_id for shard in present})
+        size = chance.randint(1, 8)
+        match chance.choice(("create", "update", "update", "delete")):
+            case "create" if absent:
+                await mesh.create(*(new(name) for name in chance.sample(absent, min(size, len(absent)))))
+            case "update" if present:
+                some = chance.sample(present, min(size, len(present)))
+                await mesh.update(*(patch(shard, owner_node_id=f"node-{chance.randint(1, 5)}") for shard in some))
+            case "delete" if len(present) > size:
+                await mesh.delete(*chance.sample(present, size))
+
+
+async def following(mesh: Mesh, revision: int) -> list[ShardDiff]:
+    """The stream after a revision, to its end."""
+    rows: list[ShardDiff] = []
+    while True:
+        _, more = await mesh.store.stream.after(rows[-1].revision if rows else revision, 7)
+        if not more:
+            return rows
+        rows += more
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_from_the_floor_on_everything_is_told_as_before(mesh: Mesh, small: str, seed: int) -> None:
+    chance = random.Random(seed)
+    await live_randomly(mesh, chance, 40)
+    floor = 0
+    for _ in range(3):
+        history = await following(mesh, floor)
+        base = await mesh.table(AsOf(revision=floor))
+        head = history[-1].revision
+        floor = chance.randint(floor + 1, head)
+        done = await PostgresRetention(small).compact(floor, WHY)
+        assert done is not None
+        for revision in range(floor, head + 1):
+            then = replay((row for row in history if row.revision <= revision), base)
+            assert await mesh.table(AsOf(revision=revision)) == then
+        assert await following(mesh, floor) == [row for row in history if row.revision > floor]
+        found = await partitions_of(small)
+        assert (found[0].first, found[0].after_last) == (None, floor + 1)
+        assert [one.first for one in found[1:]] == [one.after_last for one in found[:-1]]
+        await live_randomly(mesh, chance, 10)
+    changes = await mesh.changes()
+    digests = await mesh.store.changes.content_digests(0, len(changes))
+    assert verified_links(changes, await following(mesh, floor), digests) == len(changes)
+
+
+async def test_writers_lose_nothing_while_history_is_compacted(mesh: Mesh, small: str) -> None:
+    """Revisions stay gapless, and whoever follows the stream gets each once, however often it is compacted."""
+    shards = (await mesh.create(*(new(f"w{number}") for number in range(4)))).shards
+    moving, compacted, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    followed = [4]
+
+    async def write(number: int) -> None:
+        shard, count = shards[number], 0
+        while not compacted.is_set():
+            why = because("work", idempotency_key=f"{number}-{count}")
+            (shard,) = (await mesh.update(patch(shard, owner_node_id=f"node-{count % 3}"), change=why)).shards
+            count += 1
+
+    async def follow() -> None:
+        while not written.is_set() or followed[-1] < (await mesh.store.stream.head()).revision:
+            head, rows = await mesh.store.stream.after(followed[-1], 100)
+            assert head.floor <= followed[-1]
+            followed.extend(row.revision for row in rows)
+            if len(followed) > 20:
+                moving.set()
+
+    async def compact() -> None:
+        await moving.wait()
+        for _ in range(5):
+            while await PostgresRetention(small).compact(followed[-1] - 5, WHY) is None:
+                """Nobody has written since."""
+        compacted.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(follow())
+        async with asyncio.TaskGroup() as writers:
+            for number in range(4):
+                writers.create_task(write(number))
+            writers.create_task(compact())
+        written.set()
+    head = await mesh.store.stream.head()
+    assert followed == list(range(4, head.revision + 1))
+    assert await mesh.table(AsOf(revision=head.floor)) != {}
+    changes = await mesh.changes()
+    digests = await mesh.store.changes.content_digests(0, len(changes))
+    assert verified_links(changes, await following(mesh, head.floor), digests) == len(changes)
+
+
+async def test_readers_of_the_past_get_what_was_or_are_refused(mesh: Mesh, small: str) -> None:
+    await live_randomly(mesh, random.Random(7), 30)
+    history = await following(mesh, 0)
+    middle = len(history) // 2
+    then, difference = replay(history[:middle]), await mesh.difference(middle, len(history))
+    done = asyncio.Event()
+
+    async def read() -> int:
+        exact = 0
+        while not done.is_set():
+            with suppress(Compacted):
+                assert await mesh.table(AsOf(revision=middle)) == then
+                assert await mesh.store.shards.count(ShardFilter(), AsOf(revision=middle)) == len(then)
+                assert await mesh.difference(middle, len(history)) == difference
+                exact += 1
+        return exact
+
+    reading = [asyncio.create_task(read()) for _ in range(4)]
+    for floor in (middle - 3, middle, middle + 3, len(history)):
+        assert await PostgresRetention(small).compact(floor, WHY) is not None
+    done.set()
+    assert sum(await asyncio.gather(*reading)) > 0
+    with pytest.raises(Compacted):
+        await mesh.store.shards.page(ShardFilter(), PageRequest(1), AsOf(revision=middle))
+
+
+STEPS = ("Copying the newest", "Copying what came after", "Checking", "Putting it")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_at_any_step_history_is_as_it_was_and_the_next_run_ends_it(
+    mesh: Mesh, small: str, step: str
+) -> None:
+    await live_randomly(mesh, random.Random(1), 30)
+    history = await following(mesh, 0)
+    floor = len(history) - 7
+    seen: list[str] = []
+    dead = asyncio.Event()
+
+    async def kill() -> None:
+        await one(
+            small,
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND objid = $1 AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())",
+            retention._COMPACTING,  # noqa: SLF001 - the right to compact names who holds it
+        )
+        dead.set()
+
+    killing: list[asyncio.Task[None]] = []
+
+    def progress(words: str) -> None:
+        seen.append(words)
+        if words.startswith(step):
+            killing.append(asyncio.create_task(kill()))
+
+    with suppress(StoreError):
+        await PostgresRetention(small, progress).compact(floor, WHY)
+    await dead.wait()
+    head = await mesh.store.stream.head()
+    assert head.floor in {0, floor}
+    assert await following(mesh, floor) == history[floor:]
+    if not head.floor:
+        assert await following(mesh, 0) == history
+        assert await PostgresRetention(small).compact(floor, WHY) is not None
+    assert await mesh.table(AsOf(revision=floor)) == replay(history[:floor])
+    assert await one(small, UNFINISHED) == 0
+    assert any(words.startswith(step) for words in seen)
+
+
+async def test_whoever_comes_second_is_told_that_somebody_compacts(mesh: Mesh, small: str) -> None:
+    await mesh.create(*(new(f"s{number}") for number in range(9)))
+    connection = await asyncpg.connect(small)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", retention._COMPACTING)  # noqa: SLF001 - we are the first
+        with pytest.raises(TransientConflict, match="by somebody else; run this again"):
+            await PostgresRetention(small).compact(5, WHY)
+    finally:
+        await connection.close()
+    assert (await mesh.store.stream.head()).floor == 0
+
+
+async def test_a_long_reader_costs_the_compaction_its_patience_and_nobody_else(
+    mesh: Mesh, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mesh.create(*(new(f"s{number}") for number in range(9)))
+    monkeypatch.setattr(retention, "_ATTEMPTS", 2)
+    connection = await asyncpg.connect(small)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM shard_history LIMIT 1")
+            with pytest.raises(TransientConflict, match="stop long-running readers"):
+                await PostgresRetention(small).compact(5, WHY)
+            assert (await mesh.created("meanwhile")).revision == 10
+    finally:
+        await connection.close()
+    assert (await mesh.store.stream.head()).floor == 0
+    assert isinstance(await PostgresRetention(small).compact(5, WHY), HistoryCompacted)
+    assert await one(small, UNFINISHED) == 0
