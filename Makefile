@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCKED := $(PIP) install --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test lint bench plots schema lock vendor-graphiql
+.PHONY: help install serve live test chaos lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ live: .venv/installed ## with `make serve` in another terminal: move a shard, an
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
+	$(BIN)/python -m tests.chaos.run $(ARGS)
 
 lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
 	$(BIN)/ruff check .

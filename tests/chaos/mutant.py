@@ -1,0 +1,108 @@
+"""`omnirelay` with a feed that breaks one promise, for the test that the harness notices: MUTATION, then the command.
+
+Broken is what the feed hands to its subscribers, past the guards inside it: a gap in the ring, say, would be refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from graph.cli import main
+from persistence.feed import LiveFeed
+from persistence.ports import DiffBatch, DiffFilter
+from persistence.records import StreamPosition
+
+Batches: TypeAlias = AsyncGenerator[DiffBatch, None]
+Follow: TypeAlias = Callable[[LiveFeed, StreamPosition, DiffFilter], Batches]
+
+
+class Mutation(StrEnum):
+    SKIP_REVISION = "skip-revision"
+    SWAP_TWO = "swap-two"
+    DOUBLE_BATCH = "double-batch"
+    DROP_CATCH_UP = "drop-catch-up"
+    RESUME_LATE = "resume-late"
+    RESUME_EARLY = "resume-early"
+    IGNORE_DEPARTURES = "ignore-departures"
+    MIX_UP = "mix-up"
+
+
+def _changed(follow: Follow, change: Callable[[DiffBatch, DiffFilter], list[DiffBatch]]) -> Follow:
+    """Each batch becomes what `change` makes of it."""
+
+    async def mutated(feed: LiveFeed, begin: StreamPosition, where: DiffFilter) -> Batches:
+        async with aclosing(follow(feed, begin, where)) as batches:
+            async for batch in batches:
+                for changed in change(batch, where):
+                    yield changed
+
+    return mutated
+
+
+def _moved(follow: Follow, move: Callable[[LiveFeed, StreamPosition], StreamPosition]) -> Follow:
+    """Whoever begins does so elsewhere."""
+
+    def mutated(feed: LiveFeed, begin: StreamPosition, where: DiffFilter) -> Batches:
+        return follow(feed, move(feed, begin), where)
+
+    return mutated
+
+
+def _skip(batch: DiffBatch, _: DiffFilter) -> list[DiffBatch]:
+    return [replace(batch, diffs=[diff for diff in batch.diffs if diff.revision % 97])]
+
+
+def _swap(batch: DiffBatch, _: DiffFilter) -> list[DiffBatch]:
+    first, rest = batch.diffs[:2], batch.diffs[2:]
+    return [replace(batch, diffs=[*reversed(first), *rest])]
+
+
+def _double(batch: DiffBatch, _: DiffFilter) -> list[DiffBatch]:
+    return [batch] * (2 if batch.position.revision % 5 == 0 else 1)
+
+
+def _stay(batch: DiffBatch, where: DiffFilter) -> list[DiffBatch]:
+    """A shard that no longer matches is gone without a word."""
+    kept = [diff for diff in batch.diffs if diff.current is None or where.shards.matches(diff.current)]
+    return [replace(batch, diffs=kept)]
+
+
+def _mix(batch: DiffBatch, _: DiffFilter) -> list[DiffBatch]:
+    """Each update shows the shard before as the shard after."""
+    return [replace(batch, diffs=[replace(diff, current=diff.previous or diff.current) for diff in batch.diffs])]
+
+
+def _late(feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
+    return StreamPosition(begin.epoch, max(begin.revision, min(begin.revision + 1, feed.position.revision)))
+
+
+def _early(_: LiveFeed, begin: StreamPosition) -> StreamPosition:
+    return StreamPosition(begin.epoch, max(begin.revision - 1, 0))
+
+
+_MUTATED: Final[dict[Mutation, Callable[[Follow], Follow]]] = {
+    Mutation.SKIP_REVISION: lambda follow: _changed(follow, _skip),
+    Mutation.SWAP_TWO: lambda follow: _changed(follow, _swap),
+    Mutation.DOUBLE_BATCH: lambda follow: _changed(follow, _double),
+    Mutation.IGNORE_DEPARTURES: lambda follow: _changed(follow, _stay),
+    Mutation.MIX_UP: lambda follow: _changed(follow, _mix),
+    Mutation.DROP_CATCH_UP: lambda follow: _moved(follow, lambda feed, _begin: feed.position),
+    Mutation.RESUME_LATE: lambda follow: _moved(follow, _late),
+    Mutation.RESUME_EARLY: lambda follow: _moved(follow, _early),
+}
+
+
+def program(mutation: Mutation) -> tuple[str, ...]:
+    """What to run with this interpreter, before the command's own arguments."""
+    return ("-m", "tests.chaos.mutant", mutation)
+
+
+if __name__ == "__main__":
+    mutate = _MUTATED[Mutation(sys.argv.pop(1))]
+    LiveFeed.follow = mutate(LiveFeed.follow)  # type: ignore[method-assign, assignment] # what it is for
+    main()

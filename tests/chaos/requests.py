@@ -1,0 +1,64 @@
+"""GraphQL over HTTP, asked until it is answered: of another server each time that one does not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import httpx2
+import orjson
+
+PATIENCE_SECONDS: Final = 4.0
+RETRYABLE: Final = frozenset({"UNAVAILABLE", "TRANSIENT_CONFLICT"})
+_PAUSE_SECONDS: Final = 0.1
+
+
+class WrongAnswerError(Exception):
+    """An answer that no weather excuses. `code` is that of the error, if it has one."""
+
+    def __init__(self, sentence: str, code: str | None = None) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Asker:
+    """`repeated` counts requests that had to be sent again, and whether they had been carried out was not known."""
+
+    def __init__(self, addresses: Sequence[str], randomness: random.Random) -> None:
+        self._addresses = addresses
+        self._randomness = randomness
+        self._http = httpx2.AsyncClient(timeout=PATIENCE_SECONDS)
+        self.repeated = 0
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def ask(self, document: str, **variables: Any) -> Any:
+        """The one field of the answer. Raises WrongAnswerError for an error that is not worth another attempt."""
+        body = orjson.dumps({"query": document, "variables": variables})
+        while True:
+            answer = await self._answer(body)
+            if answer is not None:
+                (value,) = answer["data"].values()
+                return value
+            self.repeated += 1
+            # There is nothing to wait for: whoever is down refuses at once, and others bring it back.
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _answer(self, body: bytes) -> Mapping[str, Any] | None:
+        url = f"http://{self._randomness.choice(self._addresses)}/graphql"
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                response = await self._http.post(url, content=body, headers={"content-type": "application/json"})
+            answer: dict[str, Any] = orjson.loads(response.content)
+        except (httpx2.HTTPError, TimeoutError, OSError, ValueError):
+            return None
+        errors = answer.get("errors")
+        if not errors:
+            return answer
+        code = errors[0].get("extensions", {}).get("code")
+        if code in RETRYABLE:
+            return None
+        raise WrongAnswerError(orjson.dumps(errors[0]).decode()[:1_000], code)
