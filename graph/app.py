@@ -31,15 +31,16 @@ def create_app(
     allowed_hosts: Sequence[str] = ("*",),
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
-    """The server for these services. It closes nothing: whoever opened them does.
+    """The server for these services. It closes nothing: whoever opened them does. Whoever stops it calls
+    `app.state.drain()` first, so that event streams end.
 
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
     host than `allowed_hosts` are refused: a page from elsewhere that has its own name resolve to this machine would
     otherwise speak to us with the browser's blessing (DNS rebinding).
     """
     metrics = Metrics()
-    endpoint = MeshGraphQL(build_schema(metrics), services, max_body_bytes)
-    return Starlette(
+    endpoint = MeshGraphQL(build_schema(metrics), services, metrics, max_body_bytes)
+    app = Starlette(
         routes=[
             Route("/graphql", endpoint),
             WebSocketRoute("/graphql", endpoint),
@@ -53,6 +54,8 @@ def create_app(
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,
     )
+    app.state.drain = endpoint.deliveries.drain
+    return app
 
 
 def _in_json(_request: Request, error: Exception) -> Response:

@@ -6,17 +6,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import migrations
 from graph.plug_ins import discover
 from graph.settings import Settings
 from graph.workshop import DividingWriter, WorkshopRebalancer, open_workshop
-from persistence.feed import LiveFeed, live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.ports import Store
 from persistence.postgres import open_store
 from persistence.rebalancing import Rebalancer
+from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following, noting
 from persistence.write import Writer
 from strategies.registry import Registry
 
@@ -59,7 +59,7 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[Runtime]:
-    """Database, schema, store, feed, workshop: opened in this order, closed in the reverse.
+    """Database, schema, store, feed, replica, workshop: opened in this order, closed in the reverse.
 
     The embedded database is ours, so its schema is brought up to date; a configured one may be shared with processes of
     another version, so that is left to `omnirelay db upgrade`. Raises SchemaOutOfDate when it has not been run, and
@@ -78,6 +78,17 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
         )
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
         feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
+        replica = await stack.enter_async_context(
+            following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
+        )
+        store = _served_from(replica, store)
         workshop = await stack.enter_async_context(open_workshop(url))
-        writer = DividingWriter(store.unit_of_work, strategies, workshop)
+        writer = DividingWriter(store.unit_of_work, strategies, workshop, replica.note)
         yield Runtime(store, writer, feed, strategies, WorkshopRebalancer(workshop))
+
+
+def _served_from(replica: Replica, store: Store) -> Store:
+    """The store with its shards read from the replica, which hears of what is committed here before the feed tells."""
+    return replace(
+        store, shards=ReplicaShards(replica, store.shards), unit_of_work=noting(store.unit_of_work, replica.note)
+    )

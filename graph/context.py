@@ -46,7 +46,8 @@ class Services(Protocol):
 @dataclass(frozen=True, slots=True)
 class Context:
     """`request_id` names this request in logs and in masked errors. Proposals of plans are read while holding
-    `reading_proposals`, which all requests share."""
+    `reading_proposals`, which all requests share. `resume_after` is the cursor of the last event that a client of an
+    event stream has seen, whatever its document says."""
 
     store: Store
     writer: Writer
@@ -55,9 +56,12 @@ class Context:
     rebalancer: Rebalancer
     reading_proposals: Semaphore
     request_id: str
+    resume_after: str | None = None
 
     @classmethod
-    def of(cls, services: Services, reading_proposals: Semaphore, request_id: str) -> "Context":
+    def of(
+        cls, services: Services, reading_proposals: Semaphore, request_id: str, resume_after: str | None = None
+    ) -> "Context":
         return cls(
             services.store,
             services.writer,
@@ -66,6 +70,7 @@ class Context:
             services.rebalancer,
             reading_proposals,
             request_id,
+            resume_after,
         )
 
 

@@ -6,18 +6,15 @@ Clients send the same few documents for ever, and reading one costs more than an
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from graphql import DocumentNode, GraphQLError, parse
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, specified_rules
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
 
 from graph.codes import Code
 from graph.errors import coded
 from graph.limits import MAX_TOKENS, limit_problems
-
-if TYPE_CHECKING:
-    from strawberry.types import ExecutionContext
 
 _REMEMBERED: Final = 512
 _LONGEST_REMEMBERED: Final = 65_536
@@ -44,6 +41,20 @@ class DocumentCache:
         else:
             self._documents.move_to_end(text)
         return document
+
+    def valid(self, text: str, schema: GraphQLSchema) -> DocumentNode | None:
+        """The document, or null if it cannot be parsed or is not valid."""
+        try:
+            document = self.parsed(text)
+        except GraphQLError:
+            return None
+        return None if self.problems(document, schema) else document.node
+
+    def problems(self, document: _Document, schema: GraphQLSchema) -> list[GraphQLError]:
+        """What is wrong with a document, worked out when it is first asked for."""
+        if document.problems is None:
+            document.problems = _validate(schema, document.node)
+        return document.problems
 
     def _remember(self, text: str, document: _Document) -> None:
         if len(text) <= _LONGEST_REMEMBERED:
@@ -78,16 +89,14 @@ class ReadDocument(SchemaExtension):
 
     def on_validate(self) -> Iterator[None]:
         if self._document is not None:
-            if self._document.problems is None:
-                self._document.problems = _validate(self.execution_context, self._document.node)
-            self.execution_context.pre_execution_errors = list(self._document.problems)
+            schema = self.execution_context.schema._schema  # noqa: SLF001 - Strawberry's own validation takes it there
+            self.execution_context.pre_execution_errors = list(self._cache.problems(self._document, schema))
         yield
 
 
-def _validate(context: "ExecutionContext", document: DocumentNode) -> list[GraphQLError]:
+def _validate(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
     try:
-        schema = context.schema._schema  # noqa: SLF001 - Strawberry's own validation takes it from there
-        problems = limit_problems(document) or validate_document(schema, document, context.validation_rules)
+        problems = limit_problems(document) or validate_document(schema, document, specified_rules)
     except RecursionError:
         problems = [GraphQLError("The document is nested too deeply.")]
     return [coded(problem, Code.VALIDATION_FAILED) for problem in problems]

@@ -1,7 +1,7 @@
 """GraphQL over HTTP and over WebSockets, on Strawberry's ASGI view.
 
 HTTP follows https://graphql.github.io/graphql-over-http/draft/, whose audits (npm graphql-http) it passes: one module
-reads requests, one negotiates, this one executes and answers. Strawberry keeps the event streams and the sockets.
+reads requests, one negotiates, this one executes and answers.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLRequestData, process_result
-from strawberry.schema import Schema
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
@@ -24,12 +23,17 @@ from strawberry.types.graphql import OperationType
 
 from graph.codes import Code
 from graph.context import Context, Services
+from graph.delivery.deliveries import Deliveries
+from graph.delivery.operations import LiveOperation, Refused
 from graph.encoding import encode_json
 from graph.errors import encodable
+from graph.event_stream import LAST_EVENT_ID, EventStream, refusal
 from graph.graphiql import PAGE_HEADERS, graphiql_page
+from graph.metrics import Metrics
 from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, accepts, response_type
 from graph.request_ids import request_id_of
 from graph.requests import BadRequest, read_operation
+from graph.schema import MeshSchema
 from graph.websocket import SocketAdapter, TransportHandler
 
 _ALLOWED: Final = {
@@ -48,7 +52,9 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     graphql_transport_ws_handler_class = TransportHandler
 
-    def __init__(self, schema: Schema, services: Services, max_body_bytes: int) -> None:
+    schema: MeshSchema
+
+    def __init__(self, schema: MeshSchema, services: Services, metrics: Metrics, max_body_bytes: int) -> None:
         super().__init__(
             schema,
             graphql_ide=None,
@@ -59,6 +65,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._services = services
+        self.deliveries = Deliveries(schema, metrics)
         self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +100,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         operation = await read_operation(request, self._max_body_bytes)
-        context = Context.of(self._services, self._reading_proposals, request_id_of(request))
+        resume_after = request.headers.get(LAST_EVENT_ID)
+        context = Context.of(self._services, self._reading_proposals, request_id_of(request), resume_after)
         if accepts(accept, EVENT_STREAM):
             return await self._stream(request, operation, context)
         try:
@@ -112,6 +120,13 @@ class MeshGraphQL(GraphQL[Context, None]):
         return _result(result, response_type(accept))
 
     async def _stream(self, request: Request, operation: GraphQLRequestData, context: Context) -> Response:
+        opened = await self.deliveries.open(
+            operation.query or "", operation.variables, operation.operation_name, context
+        )
+        if isinstance(opened, LiveOperation):
+            return EventStream(self.deliveries, opened, context.request_id)
+        if isinstance(opened, Refused):
+            return refusal(opened)
         operation.protocol = "sse"
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
         results: Any = await self.schema.stream(

@@ -1,6 +1,7 @@
 """What Prometheus is told. One registry per app: two apps in a process do not count into each other."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Final
 
@@ -34,6 +35,16 @@ class Metrics:
         self.subscriptions = Gauge(
             "omnirelay_subscriptions_open", "Subscriptions being served.", registry=self.registry
         )
+        self.batches = Counter(
+            "omnirelay_batches_sent",
+            "Batches of diffs sent to subscribers, bookmarks included.",
+            registry=self.registry,
+        )
+        self.executions = Counter(
+            "omnirelay_batches_executed",
+            "Batches executed for subscribers; those who ask the same share one.",
+            registry=self.registry,
+        )
         self.feed_revision = Gauge(
             "omnirelay_feed_revision", "The newest revision this process has seen.", registry=self.registry
         )
@@ -48,6 +59,18 @@ class Metrics:
         self.operations.labels(kind, outcome).inc()
         if kind != OperationType.SUBSCRIPTION.value:
             self.seconds.labels(kind).observe(seconds)
+
+    @contextmanager
+    def subscription(self) -> Iterator[None]:
+        """Count one that is being served, until it ends."""
+        failed = True
+        self.subscriptions.inc()
+        try:
+            yield
+            failed = False
+        finally:
+            self.subscriptions.dec()
+            self.ended(OperationType.SUBSCRIPTION.value, "errors" if failed else "ok", 0.0)
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -1,9 +1,9 @@
 """The schema, assembled."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterable
 
 import strawberry
-from graphql import GraphQLError
+from graphql import DocumentNode, GraphQLError, GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -23,7 +23,7 @@ from graph.types.stream import ShardDiffBatch
 class Subscription:
     shard_diffs = strawberry.subscription(
         resolver=of_stream.shard_diffs,
-        graphql_type=AsyncGenerator[ShardDiffBatch, None],
+        graphql_type=AsyncIterable[ShardDiffBatch],
         description=(
             "Changes of shards as they are committed, in order, in batches that each carry the cursor to resume "
             "from. A stream without changes sends empty batches from time to time."
@@ -34,17 +34,33 @@ class Subscription:
 class MeshSchema(strawberry.Schema):
     """A schema whose errors are fit to be read by clients, whatever transport they go out by."""
 
+    documents: DocumentCache
+
+    @property
+    def core(self) -> GraphQLSchema:
+        """graphql-core's schema. Strawberry has no public way to the one it builds."""
+        return self._schema
+
+    def valid_document(self, text: str) -> DocumentNode | None:
+        """Null for a text that is no valid document of this schema; executing it says why."""
+        return self.documents.valid(text, self.core)
+
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        context = execution_context.context if execution_context else None
+        self.publish(errors, execution_context.context if execution_context else None)
+
+    def publish(self, errors: list[GraphQLError], context: object) -> None:
+        """Make errors fit to be read by the client whose context this is."""
         publish(errors, context.request_id if isinstance(context, Context) else "none")
 
 
 def build_schema(metrics: Metrics | None = None) -> MeshSchema:
     """The schema, with a cache of its documents. Operations are counted where there is something to count into."""
-    extensions = [ReadDocument.through(DocumentCache())]
+    documents = DocumentCache()
+    extensions = [ReadDocument.through(documents)]
     if metrics is not None:
         extensions.append(Measure.into(metrics))
     config = StrawberryConfig(scalar_map=SCALARS)
     schema = MeshSchema(Query, Mutation, Subscription, extensions=extensions, config=config)
-    drop_null_defaults(schema._schema)  # noqa: SLF001 - Strawberry has no public way to the schema it builds
+    schema.documents = documents
+    drop_null_defaults(schema.core)
     return schema

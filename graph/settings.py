@@ -57,6 +57,12 @@ class Settings(BaseModel):
     feed_ring: int = Field(
         16_384, ge=500, le=10_000_000, description="Newest diffs kept in memory for subscribers, in diffs."
     )
+    replica_shards: int = Field(
+        250_000,
+        ge=0,
+        le=10_000_000,
+        description="Most shards kept in memory to answer lookups from, about a kilobyte each; 0 for none.",
+    )
     bookmark_seconds: float = Field(
         10.0, ge=0.1, le=3_600, description="Longest silence of a subscription before it sends its cursor, in seconds."
     )

@@ -7,13 +7,14 @@ with 4400; what only is a bad operation ends that operation with `error`, and th
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, ClassVar, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from graphql import GraphQLError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     ConnectionInitMessage,
     Message,
@@ -22,7 +23,13 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 
 from graph.codes import Code
 from graph.context import Context
+from graph.delivery.operations import LiveOperation, Refused
+from graph.encoding import encode_json
 from graph.errors import coded
+from persistence.ports import DiffBatch
+
+if TYPE_CHECKING:
+    from graph.http import MeshGraphQL
 
 MAX_OPERATIONS: Final = 100
 _TOO_BIG: Final = 1009
@@ -61,10 +68,13 @@ class SocketAdapter(ASGIWebSocketAdapter):
             yield message
 
     async def send_json(self, message: Mapping[str, object]) -> None:
+        await self.send_text(str(self.view.encode_json(message)))
+
+    async def send_text(self, frame: str) -> None:
         if self._closed:
             raise WebSocketDisconnected
         try:
-            await self.ws.send_text(str(self.view.encode_json(message)))
+            await self.ws.send_text(frame)
         except (WebSocketDisconnect, RuntimeError) as error:
             raise WebSocketDisconnected from error
 
@@ -84,7 +94,13 @@ class SocketAdapter(ASGIWebSocketAdapter):
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """One socket. At most 100 operations run on it at a time; Strawberry's own limit answers without a code."""
+    """One socket. Subscriptions to the stream are delivered together with those of others, the rest is Strawberry's.
+
+    At most 100 operations run on it at a time; Strawberry's own limit answers without a code.
+    """
+
+    view: "MeshGraphQL"
+    websocket: SocketAdapter
 
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
@@ -104,6 +120,37 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             return
         refusal = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
         await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
+
+    async def run_operation(self, operation: Operation[Context, None]) -> None:
+        try:
+            opened = await self.view.deliveries.open(
+                operation.query, operation.variables, operation.operation_name, self.context
+            )
+            if isinstance(opened, LiveOperation):
+                await self._follow(operation, opened)
+                return
+            if isinstance(opened, Refused):
+                await operation.send_initial_errors(opened.errors)
+                return
+        except Exception as error:
+            await self.handle_task_exception(error)
+            raise
+        await super().run_operation(operation)
+
+    async def _follow(self, operation: Operation[Context, None], opened: LiveOperation) -> None:
+        head = f'{{"id":{encode_json(operation.id).decode()},"type":"next","payload":'
+
+        async def send(payload: str, _batch: DiffBatch | None = None) -> None:
+            await self.websocket.send_text(f"{head}{payload}}}")
+
+        try:
+            await self.view.deliveries.deliver(opened, send)
+        except WebSocketDisconnected:
+            return  # the socket's own task sees to the rest
+        except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked
+            with suppress(WebSocketDisconnected):
+                await send(opened.failure(error))
+                await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     async def handle_task_exception(self, error: Exception) -> None:
         # A client that left in the middle of an answer is no defect.

@@ -151,16 +151,25 @@ async def _warm_up(workshop: Workshop) -> None:
 
 
 class DividingWriter(Writer):
-    """Applies plans in the workshop; every other change is made here."""
+    """Applies plans in the workshop; every other change is made here. `note` is told what the workshop committed."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, strategies: Registry, workshop: Workshop) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        strategies: Registry,
+        workshop: Workshop,
+        note: Callable[[Outcome], None],
+    ) -> None:
         super().__init__(unit_of_work, strategies)
         self._workshop = workshop
+        self._note = note
 
     async def execute(self, command: Command) -> Outcome:
-        if isinstance(command, ApplyPlan):
-            return await self._workshop.do(apply_plan, command)
-        return await super().execute(command)
+        if not isinstance(command, ApplyPlan):
+            return await super().execute(command)
+        outcome = await self._workshop.do(apply_plan, command)
+        self._note(outcome)
+        return outcome
 
 
 class WorkshopRebalancer(Rebalancer):

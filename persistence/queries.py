@@ -21,7 +21,8 @@ class HistoryOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShardFilter:
-    """`search` is a fragment of the shard id, matched as it is written, case and all."""
+    """`search` is a fragment of the shard id, matched as it is written, case and all. Can be hashed, whatever sequences
+    it was given."""
 
     namespace: str | None = None
     shard_ids: Sequence[str] | None = None
@@ -31,6 +32,12 @@ class ShardFilter:
     strategies: Sequence[str] | None = None
     change_ticket: str | None = None
     search: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("shard_ids", "owner_node_ids", "leader_ids", "statuses", "strategies"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, tuple(values))
 
     def add_problems(self, problems: Problems, path: str = "filter.") -> None:
         if self.namespace is not None:

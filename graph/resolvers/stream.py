@@ -1,7 +1,6 @@
 """The change stream: where it is, and how to follow it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,11 +8,11 @@ import strawberry
 
 from graph.context import Info
 from graph.cursors import read_stream_cursor, stream_cursor
+from graph.delivery.stream import Batch, DiffStream
 from graph.inputs.reading import ShardFilter, shard_filter
 from graph.resolvers.arguments import check_identifiers
 from graph.scalars import Cursor
-from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import ShardDiff
+from persistence.ports import DiffFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +21,6 @@ class Head:
     epoch: str
     revision: int
     oldest_revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    cursor: Cursor
-    revision: int
-    diffs: Sequence[ShardDiff]
-    caught_up: bool
 
 
 async def head(info: Info) -> Head:
@@ -55,29 +46,11 @@ async def shard_diffs(
             )
         ),
     ] = None,
-) -> AsyncIterator[Batch]:
+) -> AsyncIterable[Batch]:
     check_identifiers(namespace=namespace)
     where = DiffFilter(namespace, shard_filter(filter))
-    position = None if after is None else read_stream_cursor(after, "after")
-    return await _opened(info.context.feed.follow(position, where))
-
-
-async def _opened(batches: AsyncGenerator[DiffBatch, None]) -> AsyncGenerator[Batch, None]:
-    """The stream once its first batch is there: a position that cannot be served then refuses the subscription."""
-    try:
-        first = await anext(batches)
-    except BaseException:
-        await batches.aclose()
-        raise
-    return _continued(first, batches)
-
-
-async def _continued(first: DiffBatch, batches: AsyncGenerator[DiffBatch, None]) -> AsyncGenerator[Batch, None]:
-    async with aclosing(batches):
-        yield _shown(first)
-        async for batch in batches:
-            yield _shown(batch)
-
-
-def _shown(batch: DiffBatch) -> Batch:
-    return Batch(stream_cursor(batch.position), batch.position.revision, batch.diffs, batch.caught_up)
+    cursor = info.context.resume_after or after
+    position = None if cursor is None else read_stream_cursor(cursor, "after")
+    feed = info.context.feed
+    # Awaited here, so that a position that cannot be served refuses the subscription.
+    return DiffStream(feed, await feed.begin(position), where)

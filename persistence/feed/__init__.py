@@ -1,5 +1,6 @@
 """The change feed: one tailer per process reads history into a bounded ring, every subscriber reads from that."""
 
-from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.limits import FeedLimits
+from persistence.feed.live import LiveFeed, Watcher, live_feed
 
-__all__ = ["LiveFeed", "live_feed"]
+__all__ = ["FeedLimits", "LiveFeed", "Watcher", "live_feed"]

@@ -1,6 +1,6 @@
 """The live end of the change stream, for every subscriber of a process.
 
-The tailer is woken by commit signals and by a slow poll, and reads what is new from history: a lost signal costs a poll
+A task is woken by commit signals and by a slow poll, and reads what is new from history: a lost signal costs a poll
 interval, never a diff. Subscribers pull at their own pace. One that falls behind the ring reads pages of history until
 it has caught up: it costs its socket, a cursor and one page, and delays nobody.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Protocol
 
 from persistence.errors import (
     Compacted,
@@ -21,29 +21,27 @@ from persistence.errors import (
     StaleRead,
     StoreError,
 )
-from persistence.feed.ring import Ring
+from persistence.feed.limits import DEFAULT_LIMITS, FeedLimits
+from persistence.feed.matching import Matching
+from persistence.feed.place import Place
+from persistence.feed.tailer import Advanced, Replaced, Tailer, WentBack
 from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead
 from persistence.records import ShardDiff, StreamPosition
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FeedLimits:
-    """`ring` and `page` count diffs; `bookmark_seconds` is how long an idle subscriber goes without a sign of life.
+class Watcher(Protocol):
+    """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
+    raises is a defect, and may cost the subscribers a diff."""
 
-    A page is decoded in one go, a millisecond for every twenty rows, in which the process answers nobody.
-    """
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff]) -> None:
+        """These came next; they lead to `position`."""
+        ...
 
-    ring: int = 16_384
-    page: int = 100
-    poll_seconds: float = 1.0
-    bookmark_seconds: float = 10.0
-    catch_up_seconds: float = 2.0
-    read_seconds: float = 10.0
-
-
-DEFAULT_LIMITS = FeedLimits()
+    def replaced(self, position: StreamPosition) -> None:
+        """Another stream takes over at `position`; nothing learned from the old one holds."""
+        ...
 
 
 class LiveFeed:
@@ -53,20 +51,30 @@ class LiveFeed:
         self._stream = stream
         self._signal = signal
         self._limits = limits
-        self._epoch = head.epoch
-        self._ring = Ring(limits.ring, head.revision)
+        self._tailer = Tailer(head, limits.ring)
+        self._matching = Matching()
+        self._watchers: list[Watcher] = []
         self._moved = asyncio.Event()
         self._interrupted = False
 
     @property
     def position(self) -> StreamPosition:
         """How far this process has seen."""
-        return StreamPosition(self._epoch, self._ring.end)
+        return self._tailer.position
 
     @property
     def interrupted(self) -> bool:
         """True while the last attempt to read the stream failed."""
         return self._interrupted
+
+    @contextmanager
+    def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
+        """Tells the watcher of everything from the position on that this gives."""
+        self._watchers.append(watcher)
+        try:
+            yield self.position
+        finally:
+            self._watchers.remove(watcher)
 
     async def run(self) -> None:
         """Tail the stream until cancelled. Whatever fails is logged and tried again: a feed that died is silent."""
@@ -91,60 +99,56 @@ class LiveFeed:
     async def wait_for(self, revision: int) -> None:
         try:
             async with asyncio.timeout(self._limits.catch_up_seconds):
-                while self._ring.end < revision:
+                while self.position.revision < revision:
                     await self._moved.wait()
         except TimeoutError:
-            raise StaleRead(revision, self._ring.end) from None
+            raise StaleRead(revision, self.position.revision) from None
 
-    async def follow(self, after: StreamPosition | None, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+    async def begin(self, after: StreamPosition | None) -> StreamPosition:
         head = await self._stream.head()
         if after is not None:
             _require_servable(after, head)
         await self._same_epoch(head)
-        epoch, revision = after or head.position
-        told: int | None = None
-        due = 0.0
+        return after or head.position
+
+    async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+        place = Place(begin, where, self._limits)
         while True:
             moved = self._moved
-            self._require_epoch(epoch)
-            diffs = await self._next(epoch, revision)
-            if diffs is None:
+            self._require_epoch(place.position.epoch)
+            passed = await self._next(place.position)
+            if passed is None:
                 await self._pause(moved, self._limits.poll_seconds)
                 continue
-            if diffs:
-                revision = diffs[-1].revision
-            wanted = [diff for diff in diffs if where.matches(diff)]
-            # Bookmarks: one at once, so that the client holds a cursor; then whenever it has heard nothing for a while
-            # or a long stretch was filtered out, so that resuming need not read that stretch again.
             now = asyncio.get_running_loop().time()
-            if wanted or told is None or now >= due or revision - told >= self._limits.page:
-                yield DiffBatch(StreamPosition(epoch, revision), wanted, caught_up=revision >= self._ring.end)
-                told = revision
-                due = now + self._limits.bookmark_seconds
-            elif not diffs:
-                await self._pause(moved, due - now)
+            wanted = self._matching.wanted(where, passed)
+            batch = place.advance(passed, wanted, self.position.revision, now)
+            if batch is not None:
+                yield batch
+            elif not passed:
+                await self._pause(moved, place.patience(now))
 
     async def _advance(self) -> None:
-        """Read everything new into the ring."""
-        while True:
-            head, diffs = await self._read(self._ring.end)
-            if head.epoch == self._epoch and head.revision < self._ring.end:
-                # Revisions that were seen are gone: an older copy was put in place, and may issue them once more.
-                _log.error("the stream went back from revision %d to %d", self._ring.end, head.revision)
-                await self._stream.renew(head.epoch)
-                continue
-            if head.epoch != self._epoch or head.floor > self._ring.end:
-                _log.warning("the stream was replaced (epoch %s, revision %d); starting anew", *head.position)
-                self._epoch = head.epoch
-                self._ring = Ring(self._limits.ring, head.revision)
-                self._wake()
-                return
-            if not diffs:
-                return
-            self._ring.extend(diffs)
-            self._wake()
-            if self._ring.end >= head.revision:
-                return
+        """Read everything new."""
+        more = True
+        while more:
+            head, diffs = await self._read(self.position.revision)
+            match self._tailer.receive(head, diffs):
+                case WentBack(seen, head):
+                    _log.error("the stream went back from revision %d to %d", seen, head.revision)
+                    await self._stream.renew(head.epoch)
+                case Replaced(position):
+                    _log.warning("the stream was replaced (epoch %s, revision %d); starting anew", *position)
+                    self._matching = Matching()
+                    for watcher in self._watchers:
+                        watcher.replaced(position)
+                    self._wake()
+                    more = False
+                case Advanced(diffs, more):
+                    if diffs:
+                        for watcher in self._watchers:
+                            watcher.advanced(self.position, diffs)
+                        self._wake()
 
     async def _read(self, revision: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
         # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
@@ -155,27 +159,27 @@ class LiveFeed:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    async def _next(self, epoch: str, revision: int) -> Sequence[ShardDiff] | None:
-        """What follows `revision`, from the ring or else from history; null when history cannot be read just now."""
-        held = self._ring.after(revision, self._limits.page)
+    async def _next(self, position: StreamPosition) -> Sequence[ShardDiff] | None:
+        """What follows the position, from the ring or else from history; null when that cannot be read just now."""
+        held = self._tailer.ring.after(position.revision, self._limits.page)
         if held is not None:
             return held
         try:
-            head, diffs = await self._read(revision)
+            head, diffs = await self._read(position.revision)
         except (StoreError, TimeoutError):
             return None
-        _require_servable(StreamPosition(epoch, revision), head)
+        _require_servable(position, head)
         return diffs
 
     def _require_epoch(self, epoch: str) -> None:
-        if epoch != self._epoch:
-            raise EpochMismatch(epoch, self._epoch)
+        if epoch != self.position.epoch:
+            raise EpochMismatch(epoch, self.position.epoch)
 
     async def _same_epoch(self, head: StreamHead) -> None:
-        """Until the tailer has noticed that the store was replaced, which a poll tells it."""
+        """Until the feed has noticed that the store was replaced, which a poll tells it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.catch_up_seconds):
-                while head.epoch != self._epoch:
+                while head.epoch != self.position.epoch:
                     await self._moved.wait()
 
     @staticmethod

@@ -23,11 +23,12 @@ class Ring:
         return self.start + len(self._diffs)
 
     def extend(self, diffs: Sequence[ShardDiff]) -> None:
-        """Append the diffs that follow `end`. Raises ValueError for any others: a gap here would be a lost diff."""
-        for diff in diffs:
-            if diff.revision != self.end + 1:
-                raise ValueError(f"revision {diff.revision} does not follow {self.end}")
-            self._diffs.append(diff)
+        """Append the diffs that follow `end`. Raises ValueError, and takes none, if any of them does not: a gap here
+        would be a lost diff."""
+        for revision, diff in enumerate(diffs, self.end + 1):
+            if diff.revision != revision:
+                raise ValueError(f"revision {diff.revision} does not follow {revision - 1}")
+        self._diffs.extend(diffs)
         while len(self._diffs) > self._capacity:
             self._diffs.popleft()
             self.start += 1

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, StaleRead
-from persistence.feed import LiveFeed, live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.paging import PageRequest
 from persistence.ports import DiffBatch, DiffFilter, Store
 from persistence.queries import ShardFilter
@@ -46,7 +45,7 @@ class Subscriber:
 async def following(
     feed: LiveFeed, after: StreamPosition | None = None, where: DiffFilter = EVERYTHING
 ) -> AsyncIterator[Subscriber]:
-    async with aclosing(feed.follow(after, where)) as batches:
+    async with aclosing(feed.follow(await feed.begin(after), where)) as batches:
         yield Subscriber(batches)
 
 
@@ -148,26 +147,25 @@ async def test_an_idle_stream_sends_bookmarks(mesh: Mesh) -> None:
 
 async def test_a_position_beyond_the_head_is_refused(mesh: Mesh) -> None:
     head = await mesh.store.stream.head()
-    async with feed_of(mesh.store) as feed, following(feed, StreamPosition(head.epoch, 1)) as subscriber:
+    async with feed_of(mesh.store) as feed:
         with pytest.raises(FutureCursor) as refused:
-            await subscriber.batch()
+            await feed.begin(StreamPosition(head.epoch, 1))
         assert (refused.value.requested, refused.value.head) == (1, 0)
 
 
 async def test_a_position_of_another_stream_is_refused(mesh: Mesh) -> None:
-    async with feed_of(mesh.store) as feed, following(feed, StreamPosition("elsewhere", 0)) as subscriber:
+    async with feed_of(mesh.store) as feed:
         with pytest.raises(EpochMismatch):
-            await subscriber.batch()
+            await feed.begin(StreamPosition("elsewhere", 0))
 
 
 async def test_a_compacted_position_is_refused_and_names_the_oldest(backend: Backend, mesh: Mesh) -> None:
     created = await mesh.create(new("a"), new("b"), new("c"))
     await backend.compact(2)
     async with feed_of(mesh.store) as feed:
-        async with following(feed, created.position._replace(revision=1)) as subscriber:
-            with pytest.raises(Compacted) as refused:
-                await subscriber.batch()
-            assert refused.value.oldest == 2
+        with pytest.raises(Compacted) as refused:
+            await feed.begin(created.position._replace(revision=1))
+        assert refused.value.oldest == 2
         async with following(feed, created.position._replace(revision=2)) as subscriber:
             assert await subscriber.revisions(1) == [3]
 

@@ -17,8 +17,7 @@ from graph.embedded_postgres import EmbeddedPostgres, start_embedded_postgres
 from migrations import upgrade
 from persistence.commands import UpdateShards
 from persistence.errors import StoreUnavailable
-from persistence.feed import LiveFeed, live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.outcomes import ShardsChanged, VersionConflict
 from persistence.ports import DiffFilter
 from persistence.postgres import open_store

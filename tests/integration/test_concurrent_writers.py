@@ -12,8 +12,7 @@ import pytest
 
 from persistence.checksums import shard_checksum
 from persistence.commands import UpdateShards
-from persistence.feed import LiveFeed, live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.outcomes import ShardsChanged, StaleShard, VersionConflict
 from persistence.ports import DiffFilter, Store
 from persistence.postgres import open_store

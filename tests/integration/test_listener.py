@@ -12,8 +12,7 @@ import pytest
 from persistence.commands import UpdateShards
 from persistence.decisions import decide
 from persistence.errors import EpochMismatch
-from persistence.feed import live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, live_feed
 from persistence.outcomes import VersionConflict
 from persistence.ports import DiffBatch, DiffFilter
 from persistence.postgres import open_store
@@ -70,7 +69,7 @@ async def test_subscribers_hear_of_what_was_committed_while_the_listener_was_awa
     async with (
         open_store(database_url) as store,
         live_feed(store.stream, store.signal, FeedLimits(poll_seconds=NEVER)) as feed,
-        aclosing(feed.follow(None, DiffFilter())) as batches,
+        aclosing(feed.follow(await feed.begin(None), DiffFilter())) as batches,
     ):
         mesh = Mesh(store)
         await mesh.configure()
@@ -91,7 +90,7 @@ async def test_a_lost_notification_costs_a_poll_and_not_the_diff(database_url: s
     async with (
         open_store(database_url) as store,
         live_feed(store.stream, Deaf(), FeedLimits(poll_seconds=0.05)) as feed,
-        aclosing(feed.follow(None, DiffFilter())) as batches,
+        aclosing(feed.follow(await feed.begin(None), DiffFilter())) as batches,
     ):
         mesh = Mesh(store)
         await mesh.configure()
@@ -132,7 +131,7 @@ async def test_a_stream_that_went_back_is_another_stream_even_to_those_who_follo
     async with (
         open_store(database_url) as store,
         live_feed(store.stream, store.signal, FeedLimits(poll_seconds=0.05)) as feed,
-        aclosing(feed.follow(None, DiffFilter())) as batches,
+        aclosing(feed.follow(await feed.begin(None), DiffFilter())) as batches,
     ):
         mesh = Mesh(store)
         await mesh.configure()

@@ -32,8 +32,7 @@ from graph.cursors import (
     shard_cursor,
     stream_cursor,
 )
-from persistence.feed import live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, live_feed
 from persistence.memory import memory_store
 from persistence.node_commands import RegisterNode
 from persistence.outcomes import PlanProposed

@@ -12,8 +12,7 @@ from graph.app import create_app
 from graph.cli.listening import bound_socket
 from graph.cli.web_server import WebServer
 from graph.settings import load_settings
-from persistence.feed import live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, live_feed
 from persistence.memory import Memory, store_on
 from tests.support.graphql_api import TestServices
 from tests.support.mesh import Mesh

@@ -33,5 +33,6 @@ async def serving(app: Starlette) -> AsyncIterator[str]:
             host, port = listener.getsockname()
             yield f"{host}:{port}"
         finally:
+            app.state.drain()
             server.should_exit = True
             await task

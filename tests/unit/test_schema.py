@@ -11,6 +11,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from graph import connections
 from graph import outcomes as own
+from graph.delivery.stream import Batch
 from graph.resolvers import strategies as of_strategies
 from graph.resolvers import stream
 from graph.schema import build_schema
@@ -31,7 +32,7 @@ BEHIND: dict[str, type] = {
     "ConfigurationChange": records.ConfigurationChange,
     "ShardDiff": records.ShardDiff,
     "StreamHead": stream.Head,
-    "ShardDiffBatch": stream.Batch,
+    "ShardDiffBatch": Batch,
     "PageInfo": connections.PageInfo,
     "ShardConnection": connections.StampedConnection,
     "ShardDiffConnection": connections.StampedConnection,
@@ -80,6 +81,7 @@ BEHIND: dict[str, type] = {
     "PlacementCandidate": explanation.Candidate,
     "Strategy": model.Strategy,
     "StrategyParameter": of_strategies.ShownParameter,
+    "ChangeCompaction": records.Compaction,
     "ChangeRebalance": records.Rebalance,
 }
 

@@ -9,8 +9,7 @@ from starlette.applications import Starlette
 
 from graph.app import create_app
 from graph.context import Feed
-from persistence.feed import live_feed
-from persistence.feed.live import FeedLimits
+from persistence.feed import FeedLimits, live_feed
 from persistence.memory import memory_store
 from persistence.ports import Store
 from persistence.postgres import open_store

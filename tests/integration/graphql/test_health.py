@@ -23,6 +23,9 @@ class _FeedBehind:
     async def wait_for(self, revision: int) -> None:
         raise StaleRead(revision, self.position.revision)
 
+    async def begin(self, *_: Any) -> NoReturn:
+        raise NotImplementedError
+
     def follow(self, *_: Any) -> NoReturn:
         raise NotImplementedError
 

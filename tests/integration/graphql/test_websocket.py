@@ -243,7 +243,10 @@ class _BreakingFeed:
     async def wait_for(self, revision: int) -> None:
         raise NotImplementedError
 
-    async def follow(self, after: StreamPosition | None, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:  # noqa: ARG002
+    async def begin(self, after: StreamPosition | None) -> StreamPosition:  # noqa: ARG002
+        return self.position
+
+    async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:  # noqa: ARG002
         yield DiffBatch(self.position, [], caught_up=True)
         await asyncio.sleep(0)
         raise ZeroDivisionError("secret")

@@ -1,0 +1,58 @@
+"""All subscriptions of one application, whatever they arrive by, and their end when the server is stopping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from graph.context import Context
+from graph.delivery.cohorts import Cohorts
+from graph.delivery.operations import LiveOperation, Refused, open_operation
+from graph.delivery.subscribers import Deliver, Subscriber
+from graph.metrics import Metrics
+from graph.schema import MeshSchema
+
+
+class Deliveries:
+    def __init__(self, schema: MeshSchema, metrics: Metrics) -> None:
+        self._schema = schema
+        self._metrics = metrics
+        self._cohorts = Cohorts(metrics)
+        self._draining = asyncio.Event()
+
+    async def open(
+        self, query: str, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
+    ) -> LiveOperation | Refused | None:
+        """Null for what is not a subscription to the stream."""
+        return await open_operation(self._schema, query, variables, operation_name, context)
+
+    async def deliver(self, operation: LiveOperation, send: Deliver, *, patience: float | None = None) -> None:
+        """Sends batches until cancelled. Raises what ends the stream, what sending raises, and TimeoutError when the
+        client has taken nothing for `patience` seconds."""
+        with self._metrics.subscription():
+            await Subscriber(self._cohorts, operation, send, patience).run()
+
+    def drain(self) -> None:
+        """The server is stopping: streams that no protocol closes for us are to end now, so that their clients come
+        back to another process."""
+        self._draining.set()
+
+    async def drained(self) -> None:
+        """Until the server is stopping."""
+        await self._draining.wait()
+
+
+async def until_first_ends(*tasks: asyncio.Task[Any]) -> None:
+    """Until one of the tasks has ended; the others are cancelled and waited for. Raises what the first one raised."""
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+    for task in done:
+        task.result()

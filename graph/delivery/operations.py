@@ -1,0 +1,153 @@
+"""Reading one subscription: its document, its variables, its place in the stream, and what it shares with others.
+
+Two subscriptions are of one cohort if they would be sent the same bytes for the same batch: the same document and
+operation, the same variables. Where they resume from does not count: nodes of a mesh come back with a cursor each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    Executor,
+    FieldNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    VariableNode,
+    Visitor,
+    create_source_event_stream,
+    execute_subscription_event,
+    get_operation_ast,
+    visit,
+)
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from graph.context import Context
+from graph.delivery.stream import DiffStream, shown
+from graph.encoding import encode_json
+from graph.schema import MeshSchema
+from persistence.ports import DiffBatch
+
+
+@dataclass(frozen=True, slots=True)
+class CohortKey:
+    query: str
+    operation_name: str | None
+    variables: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The operation was not begun."""
+
+    errors: list[GraphQLError]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOperation:
+    """A subscription that was accepted."""
+
+    key: CohortKey
+    stream: DiffStream
+    _schema: MeshSchema
+    _executor: Executor[Any]
+    _context: Context
+
+    async def payload(self, batch: DiffBatch) -> str:
+        """The result for one batch, as JSON."""
+        result = execute_subscription_event(self._executor.build_per_event_executor(shown(batch)))
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        return self._encoded(result)
+
+    def failure(self, error: Exception) -> str:
+        """The result that ends the stream, for what was raised while following it."""
+        located = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+        return self._encoded(ExecutionResult(None, [located]))
+
+    def _encoded(self, result: ExecutionResult) -> str:
+        body: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            errors = list(result.errors)
+            self._schema.publish(errors, self._context)
+            body["errors"] = [error.formatted for error in errors]
+        return encode_json(body).decode()
+
+
+async def open_operation(
+    schema: MeshSchema,
+    query: str,
+    variables: Mapping[str, Any] | None,
+    operation_name: str | None,
+    context: Context,
+) -> LiveOperation | Refused | None:
+    """Null for anything that is not a subscription to the stream, valid and with all it needs to be read: the ordinary
+    way of executing operations deals with those, and says what is wrong with them."""
+    document = schema.valid_document(query)
+    operation = None if document is None else get_operation_ast(document, operation_name)
+    if document is None or operation is None or operation.operation is not OperationType.SUBSCRIPTION:
+        return None
+    executor = StrawberryGraphQLCoreExecutionContext.build(
+        schema.core,
+        document,
+        raw_variable_values=dict(variables or {}),
+        operation_name=operation_name,
+        context_value=context,
+    )
+    if not isinstance(executor, Executor):
+        return _refused(schema, list(executor), context)
+    found = create_source_event_stream(executor)
+    if not isinstance(found, ExecutionResult | DiffStream):
+        found = await found  # type: ignore[misc]  # an iterable that is no DiffStream is nobody's here
+    if isinstance(found, ExecutionResult):
+        return _refused(schema, list(found.errors or ()), context)
+    if not isinstance(found, DiffStream):
+        return None
+    shared = _without_cursor(variables or {}, operation, document)
+    return LiveOperation(
+        CohortKey(query, operation_name, encode_json(dict(sorted(shared.items())))), found, schema, executor, context
+    )
+
+
+def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -> Refused:
+    schema.publish(errors, context)
+    return Refused(errors)
+
+
+def _without_cursor(
+    variables: Mapping[str, Any], operation: OperationDefinitionNode, document: DocumentNode
+) -> Mapping[str, Any]:
+    """The variables but for the one that is `after` of the stream, if it is nothing else."""
+    cursors = {
+        argument.value.name.value
+        for selection in operation.selection_set.selections
+        if isinstance(selection, FieldNode)
+        for argument in selection.arguments or ()
+        if argument.name.value == "after" and isinstance(argument.value, VariableNode)
+    }
+    uses = _Uses()
+    visit(document, uses)
+    return {name: value for name, value in variables.items() if name not in cursors or uses.of(name) > 1}
+
+
+class _Uses(Visitor):
+    """How often each variable is named, not counting where it is defined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: list[str] = []
+        self._defined: list[str] = []
+
+    def enter_variable(self, node: VariableNode, *_: object) -> None:
+        self._names.append(node.name.value)
+
+    def enter_variable_definition(self, node: Any, *_: object) -> None:
+        self._defined.append(node.variable.name.value)
+
+    def of(self, name: str) -> int:
+        return self._names.count(name) - self._defined.count(name)

@@ -1,0 +1,92 @@
+"""One subscriber: alone while it is behind, with its cohort while it keeps up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+from graph.delivery.cohorts import Cohorts
+from graph.delivery.eager import Rest, start
+from graph.delivery.operations import LiveOperation
+from persistence.ports import DiffBatch
+from persistence.records import StreamPosition
+
+Deliver: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
+"""Sends a payload, and the batch it shows, to the client. Waits while the client does not take what was sent."""
+
+
+class Subscriber:
+    """A Member of its cohort, at times. `position` is where everything up to it has been sent."""
+
+    def __init__(self, cohorts: Cohorts, operation: LiveOperation, deliver: Deliver, patience: float | None) -> None:
+        self._cohorts = cohorts
+        self._operation = operation
+        self._deliver = deliver
+        self._patience = patience
+        self._dropped: asyncio.Future[Rest | None] | None = None
+        self.position: StreamPosition = operation.stream.begin
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what following the feed or sending raises, and TimeoutError when sending has to wait
+        for more than `patience` seconds."""
+        while True:
+            await self._catch_up()
+            await self._keep_up()
+
+    async def _catch_up(self) -> None:
+        async with aclosing(self._operation.stream.follow(self.position)) as batches:
+            async for batch in batches:
+                payload = await self._cohorts.payload(self._operation, batch)
+                async with asyncio.timeout(self._patience):
+                    await self._deliver(payload, batch)
+                self.position = batch.position
+                self._cohorts.sent(1)
+                if batch.caught_up and self._cohorts.may_join(self._operation, self.position):
+                    return
+
+    async def _keep_up(self) -> None:
+        """Until it has dropped out of its cohort."""
+        self._dropped = asyncio.get_running_loop().create_future()
+        self._cohorts.join(self._operation, self)
+        try:
+            rest = await self._dropped
+            if rest is not None:
+                async with asyncio.timeout(self._patience):
+                    await rest
+        finally:
+            self._cohorts.leave(self._operation, self)
+            self._close_rest()
+
+    def offer(self, payload: str, batch: DiffBatch) -> bool:
+        dropped = self._dropped
+        if dropped is None or dropped.done():
+            return False
+        try:
+            rest = start(self._deliver(payload, batch))
+        except Exception as error:  # noqa: BLE001 - it is the subscriber's, and raised by `run`
+            dropped.set_exception(error)
+            return False
+        self.position = batch.position
+        if rest is None:
+            return True
+        dropped.set_result(rest)
+        return False
+
+    def drop(self, error: Exception | None = None) -> None:
+        dropped = self._dropped
+        if dropped is None or dropped.done():
+            return
+        if error is None:
+            dropped.set_result(None)
+        else:
+            dropped.set_exception(error)
+
+    def _close_rest(self) -> None:
+        """A message that was being sent when the subscriber was cancelled is not sent."""
+        dropped, self._dropped = self._dropped, None
+        if dropped is not None and dropped.done() and not dropped.cancelled() and dropped.exception() is None:
+            rest = dropped.result()
+            if rest is not None:
+                rest.close()

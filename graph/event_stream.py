@@ -1,0 +1,97 @@
+"""Subscriptions as server-sent events, for clients that cannot or would rather not use a WebSocket.
+
+Distinct connections mode of https://github.com/graphql/graphql-over-http/blob/main/rfcs/GraphQLOverSSE.md: `next` for a
+result, `complete` at the end. The id of each event is its cursor, so a client that lost the connection sends it back as
+`Last-Event-ID` and misses nothing; browsers' EventSource does that by itself.
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from graphql import GraphQLError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from graph.cursors import stream_cursor
+from graph.delivery.deliveries import Deliveries, until_first_ends
+from graph.delivery.operations import LiveOperation, Refused
+from graph.encoding import encode_json
+from persistence.ports import DiffBatch
+
+LAST_EVENT_ID: Final = "last-event-id"
+MEDIA_TYPE: Final = "text/event-stream"
+HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+PATIENCE_SECONDS: Final = 60.0
+"""How long a client may take nothing. Then the connection is dropped, and it resumes from its last event id."""
+
+_COMPLETE: Final = b"event: complete\ndata:\n\n"
+_RETRY: Final = b"retry: 1000\n\n"
+"""Milliseconds until EventSource connects again."""
+
+_log = logging.getLogger(__name__)
+
+
+class EventStream(Response):
+    """One subscription, until the client leaves, the stream cannot go on, or the server is stopping."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, deliveries: Deliveries, operation: LiveOperation, request_id: str) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+        self._deliveries = deliveries
+        self._operation = operation
+        self._request_id = request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+        async def write(chunk: bytes, *, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+        async def deliver(payload: str, batch: DiffBatch) -> None:
+            await write(_next(payload, stream_cursor(batch.position)))
+
+        async def left() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        await write(_RETRY)
+        try:
+            await until_first_ends(
+                asyncio.create_task(self._deliveries.deliver(self._operation, deliver, patience=PATIENCE_SECONDS)),
+                asyncio.create_task(left()),
+                asyncio.create_task(self._deliveries.drained()),
+            )
+        except TimeoutError:
+            _log.info("request %s: the client took nothing for %g s", self._request_id, PATIENCE_SECONDS)
+            raise
+        except OSError:
+            return  # the client has gone
+        except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked
+            await write(_next(self._operation.failure(error)) + _COMPLETE)
+        await write(b"", more=False)
+
+
+def refusal(refused: Refused) -> Response:
+    """An operation that was not begun, as a stream of its own: one result, and the end."""
+    return Response(
+        _next(encode_json({"data": None, "errors": _formatted(refused.errors)}).decode()) + _COMPLETE,
+        headers=HEADERS,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _formatted(errors: Sequence[GraphQLError]) -> list[Any]:
+    return [error.formatted for error in errors]
+
+
+def _next(payload: str, cursor: str | None = None) -> bytes:
+    """JSON has no line breaks, and cursors neither."""
+    identity = "" if cursor is None else f"id: {cursor}\n"
+    return f"{identity}event: next\ndata: {payload}\n\n".encode()

@@ -1,0 +1,21 @@
+"""How much the feed holds, and how long it waits."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLimits:
+    """`ring` and `page` count diffs; `bookmark_seconds` is how long an idle subscriber goes without a sign of life.
+
+    A page is decoded in one go, a millisecond for every thirty rows, in which the process answers nobody.
+    """
+
+    ring: int = 16_384
+    page: int = 100
+    poll_seconds: float = 1.0
+    bookmark_seconds: float = 10.0
+    catch_up_seconds: float = 2.0
+    read_seconds: float = 10.0
+
+
+DEFAULT_LIMITS = FeedLimits()

@@ -1,0 +1,45 @@
+"""One subscriber's place in the stream as a passive state machine. Pure: no I/O, and the time is given to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from persistence.feed.limits import FeedLimits
+from persistence.ports import DiffBatch, DiffFilter
+from persistence.records import ShardDiff, StreamPosition
+
+
+class Place:
+    """Goes forward over every diff, and tells the subscriber of those it wants.
+
+    Beside them it tells bookmarks: one at once, so that the client holds a cursor; then whenever the subscriber has
+    heard nothing for a while or a long stretch was filtered out, so that resuming need not read that stretch again.
+    """
+
+    def __init__(self, position: StreamPosition, where: DiffFilter, limits: FeedLimits) -> None:
+        self.position = position
+        self.where = where
+        self._limits = limits
+        self._told: int | None = None
+        self._due = 0.0
+
+    def advance(
+        self, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff], head: int, now: float
+    ) -> DiffBatch | None:
+        """Go over `passed`, which follow the position without a gap; `wanted` are those of them that match.
+
+        `head` is the newest revision known, `now` the time in seconds. Null if there is nothing to tell.
+        """
+        if passed:
+            self.position = StreamPosition(self.position.epoch, passed[-1].revision)
+        revision = self.position.revision
+        long_silent = self._told is None or now >= self._due or revision - self._told >= self._limits.page
+        if not wanted and not long_silent:
+            return None
+        self._told = revision
+        self._due = now + self._limits.bookmark_seconds
+        return DiffBatch(self.position, wanted, caught_up=revision >= head)
+
+    def patience(self, now: float) -> float:
+        """Seconds until there is something to tell although nothing happens."""
+        return max(0.0, self._due - now)

@@ -1,0 +1,189 @@
+"""The replica of one process: loaded from the database page by page, kept by the feed, given up where it does not fit.
+
+Until it is loaded, and again after the stream was replaced, it serves nothing and the database serves everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from persistence.errors import EpochMismatch, StoreError
+from persistence.feed import Watcher
+from persistence.outcomes import Outcome, PlanApplied, ShardsChanged
+from persistence.paging import PageRequest
+from persistence.ports import ShardReader
+from persistence.queries import EVERY_SHARD
+from persistence.records import ShardDiff, ShardKey, StreamPosition
+from persistence.replica.expectations import Expectations
+from persistence.replica.sorted_table import SortedTable
+
+_PAGE: Final = 200
+"""Shards that are read in one go: three milliseconds, in which this process answers nobody."""
+
+_log = logging.getLogger(__name__)
+
+
+class WatchedFeed(Protocol):
+    def watched_by(self, watcher: Watcher) -> AbstractContextManager[StreamPosition]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLimits:
+    """`shards` is how many it holds at most, about a kilobyte each; 0 for no replica."""
+
+    shards: int = 250_000
+    retry_seconds: float = 1.0
+
+
+DEFAULT_LIMITS = ReplicaLimits()
+
+
+class Replica:
+    """`run` must be running; `following` sees to it. A Watcher of the feed."""
+
+    def __init__(self, stored: ShardReader, feed: WatchedFeed, limits: ReplicaLimits) -> None:
+        self._stored = stored
+        self._feed = feed
+        self._limits = limits
+        self._table: SortedTable | None = None
+        self._whole_from = 0
+        self._position = StreamPosition("", 0)
+        self._expected = Expectations()
+        self._waiting: list[ShardDiff] = []
+        self._ready = asyncio.Event()
+        self._spoiled = asyncio.Event()
+
+    @property
+    def position(self) -> StreamPosition:
+        """Where the table that is served is in the stream: where the feed is."""
+        return self._position
+
+    @property
+    def table(self) -> SortedTable | None:
+        """The table as of `position`; null while it is not whole."""
+        return self._table if self._position.revision >= self._whole_from else None
+
+    def table_with(self, key: ShardKey) -> SortedTable | None:
+        """The table as of `position`, unless this process has changed that shard since."""
+        return None if self._expected.of_shard(key) else self.table
+
+    def table_of(self, namespace: str | None) -> SortedTable | None:
+        """The table as of `position`, unless this process has changed a shard of that namespace, or of any, since."""
+        return None if self._expected.of_namespace(namespace) else self.table
+
+    def note(self, outcome: Outcome) -> None:
+        """What was just committed through this process must not be missing from what it reads."""
+        match outcome:
+            case ShardsChanged():
+                self._expected.expect_shards(outcome.position.revision, (shard.key for shard in outcome.shards))
+            case PlanApplied():
+                self._expected.expect_namespaces(outcome.position.revision, outcome.change.namespaces)
+        self._expected.seen(self._position.revision)
+
+    async def ready(self) -> None:
+        """Until it serves."""
+        await self._ready.wait()
+
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff]) -> None:
+        self._position = position
+        self._expected.seen(position.revision)
+        if self._table is None:
+            self._waiting += diffs
+            return
+        for diff in diffs:
+            self._table.apply(diff)
+        if len(self._table) > self._limits.shards:
+            self._spoil()
+        self._tell()
+
+    def replaced(self, position: StreamPosition) -> None:
+        self._position = position
+        self._spoil()
+
+    async def run(self) -> None:
+        """Load and keep until cancelled, or until there are more shards than it may hold."""
+        while True:
+            try:
+                await self._serve()
+            except _Full:
+                _log.warning(
+                    "more than %d shards: the replica is given up, and reads go to the database", self._limits.shards
+                )
+                return
+            except (StoreError, TimeoutError) as error:
+                _log.warning("the replica cannot be loaded: %s", str(error) or "no answer in time")
+                await asyncio.sleep(self._limits.retry_seconds)
+            except Exception:  # noqa: BLE001 - a replica that died would be silent; it is logged with its traceback
+                _log.exception("the replica met something it should not have; loading it anew")
+                await asyncio.sleep(self._limits.retry_seconds)
+
+    async def _serve(self) -> None:
+        """Returns when what it serves does not hold any more."""
+        self._waiting, self._spoiled = [], asyncio.Event()
+        with self._feed.watched_by(self) as self._position:
+            try:
+                table, self._whole_from = await self._load()
+                for diff in self._waiting:
+                    table.apply(diff)
+                self._waiting.clear()
+                if not self._spoiled.is_set():
+                    self._table = table
+                    self._tell()
+                await self._spoiled.wait()
+                if len(table) > self._limits.shards:
+                    raise _Full
+            finally:
+                self._spoil()
+
+    def _tell(self) -> None:
+        if self.table is not None:
+            self._ready.set()
+
+    def _spoil(self) -> None:
+        self._table = None
+        self._ready.clear()
+        self._spoiled.set()
+
+    async def _load(self) -> tuple[SortedTable, int]:
+        """Every shard, and the newest revision that any page was read at: from there on, with every diff applied that
+        came meanwhile, it is the table as of one revision. The diffs must wait for it: one that deletes a shard would
+        miss it, if the page that still has it came later."""
+        table = SortedTable()
+        page: PageRequest[ShardKey] = PageRequest(_PAGE)
+        while True:
+            found = await self._stored.page(EVERY_SHARD, page)
+            if found.position.epoch != self._position.epoch:
+                raise EpochMismatch(self._position.epoch, found.position.epoch)
+            table.put(found.value.items)
+            if len(table) > self._limits.shards:
+                raise _Full
+            if not found.value.has_next:
+                return table, found.position.revision
+            page = PageRequest(_PAGE, after=found.value.items[-1].key)
+
+
+class _Full(Exception):
+    """There are more shards than the replica may hold."""
+
+
+@asynccontextmanager
+async def following(
+    stored: ShardReader, feed: WatchedFeed, limits: ReplicaLimits = DEFAULT_LIMITS
+) -> AsyncIterator[Replica]:
+    """A replica with a task of its own, which ends with the context."""
+    replica = Replica(stored, feed, limits)
+    if not limits.shards:
+        yield replica
+        return
+    task = asyncio.create_task(replica.run(), name="omnirelay-replica")
+    try:
+        yield replica
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,39 @@
+"""Reading shards from the replica, and from the database what the replica cannot answer."""
+
+from __future__ import annotations
+
+from persistence.paging import Page, PageRequest
+from persistence.ports import ShardReader, Stamped
+from persistence.queries import ShardFilter
+from persistence.records import AsOf, Shard, ShardKey
+from persistence.replica.following import Replica
+
+
+class ReplicaShards:
+    """ShardReader. Every answer is the table at one revision, which it is stamped with, and holds what this process
+    has committed. What other processes commit arrives with the feed, milliseconds later; who needs it sooner waits for
+    its revision."""
+
+    def __init__(self, replica: Replica, stored: ShardReader) -> None:
+        self._replica = replica
+        self._stored = stored
+
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
+        table = self._replica.table_with(key) if as_of is None else None
+        if table is None:
+            return await self._stored.get(key, as_of)
+        return Stamped(table.get(*key), self._replica.position)
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        table = self._replica.table_of(where.namespace) if as_of is None else None
+        found = None if table is None else table.page(where, page)
+        if found is None:
+            return await self._stored.page(where, page, as_of)
+        return Stamped(found, self._replica.position)
+
+    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
+        table = self._replica.table_of(where.namespace) if as_of is None else None
+        counted = None if table is None else table.count(where)
+        return await self._stored.count(where, as_of) if counted is None else counted
