@@ -32,7 +32,7 @@ live: .venv/installed ## with `make serve` in another terminal: move a shard, an
 	wait $$watcher
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)

@@ -82,9 +82,12 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
         )
         store = _served_from(replica, store)
-        workshop = await stack.enter_async_context(open_workshop(url))
-        writer = DividingWriter(store.unit_of_work, strategies, workshop, replica.note)
-        yield Runtime(store, writer, feed, strategies, WorkshopRebalancer(workshop))
+        writer, rebalancer = Writer(store.unit_of_work, strategies), None
+        if settings.plan_processes:
+            workshop = await stack.enter_async_context(open_workshop(url, settings.plan_processes))
+            writer = DividingWriter(store.unit_of_work, strategies, workshop, replica.note)
+            rebalancer = WorkshopRebalancer(workshop)
+        yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store.placement, writer, strategies))
 
 
 def _served_from(replica: Replica, store: Store) -> Store:

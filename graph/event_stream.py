@@ -70,7 +70,7 @@ class EventStream(Response):
             )
         except TimeoutError:
             _log.info("request %s: the client took nothing for %g s", self._request_id, PATIENCE_SECONDS)
-            raise
+            return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone
         except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked

@@ -62,12 +62,14 @@ class Metrics:
 
     @contextmanager
     def subscription(self) -> Iterator[None]:
-        """Count one that is being served, until it ends."""
-        failed = True
+        """Count one that is being served, until it ends. That its client leaves, which cancels it, is no error."""
+        failed = False
         self.subscriptions.inc()
         try:
             yield
-            failed = False
+        except Exception:
+            failed = True
+            raise
         finally:
             self.subscriptions.dec()
             self.ended(OperationType.SUBSCRIPTION.value, "errors" if failed else "ok", 0.0)

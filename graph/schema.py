@@ -14,6 +14,7 @@ from graph.metrics import Measure, Metrics
 from graph.mutation import Mutation
 from graph.null_defaults import drop_null_defaults
 from graph.query import Query
+from graph.record_executor import RecordExecutor
 from graph.resolvers import stream as of_stream
 from graph.scalars import SCALARS
 from graph.types.stream import ShardDiffBatch
@@ -60,7 +61,9 @@ def build_schema(metrics: Metrics | None = None) -> MeshSchema:
     if metrics is not None:
         extensions.append(Measure.into(metrics))
     config = StrawberryConfig(scalar_map=SCALARS)
-    schema = MeshSchema(Query, Mutation, Subscription, extensions=extensions, config=config)
+    schema = MeshSchema(
+        Query, Mutation, Subscription, extensions=extensions, config=config, execution_context_class=RecordExecutor
+    )
     schema.documents = documents
     drop_null_defaults(schema.core)
     return schema

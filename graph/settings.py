@@ -51,6 +51,12 @@ class Settings(BaseModel):
     )
     read_connections: int = Field(8, ge=1, le=100, description="Connections for reading, at most.")
     write_connections: int = Field(8, ge=1, le=100, description="Connections for writing, at most.")
+    plan_processes: int = Field(
+        2,
+        ge=0,
+        le=16,
+        description="Processes that make and apply plans beside the server; 0 has the server do it, and lookups wait.",
+    )
     max_body_bytes: int = Field(
         33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
     )

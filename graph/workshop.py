@@ -42,9 +42,6 @@ from strategies.registry import Registry
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PROCESSES: Final = 2
-"""Two, so that one long plan does not hold up the next."""
-
 PATIENCE: Final = 5.0
 """Seconds that a stopping server waits for what is under way in them."""
 
@@ -60,10 +57,10 @@ copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
 class Workshop:
     """The processes. What they are given and give back is pickled."""
 
-    def __init__(self, database_url: str, *, patience: float = PATIENCE) -> None:
+    def __init__(self, database_url: str, processes: int, *, patience: float = PATIENCE) -> None:
         self._database_url = database_url
         self._patience = patience
-        self._crew = _Crew(database_url)
+        self._crew = _Crew(database_url, processes)
 
     async def do(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """`job`, a function of this module, in one of the processes.
@@ -94,18 +91,19 @@ class Workshop:
     def _replace(self, broken: _Crew) -> None:
         """Once for all the jobs that were broken off together. What was left of its processes has been ended."""
         if self._crew is broken:
-            self._crew = _Crew(self._database_url)
+            self._crew = _Crew(self._database_url, broken.processes)
 
 
 class _Crew:
     """One pool of processes, and what ends them: they all watch a pipe for its other end to be closed. That happens
     when this process ends, however it ends, for a server that was killed leaves nobody to tell them to stop."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, processes: int) -> None:
+        self.processes = processes
         # Spawned, not forked: a fork would copy the server's threads' locks and its connections.
         context = multiprocessing.get_context("spawn")
         watched, self._held = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(PROCESSES, context, initializer=_open, initargs=(database_url, watched))
+        self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(database_url, watched))
 
     def submit(self, job: Callable[..., T], *arguments: Any) -> Future[T]:
         """Raises BrokenProcessPool if a process has ended since the last job.
@@ -131,11 +129,11 @@ class _Crew:
 
 
 @asynccontextmanager
-async def open_workshop(database_url: str) -> AsyncIterator[Workshop]:
+async def open_workshop(database_url: str, processes: int) -> AsyncIterator[Workshop]:
     """The processes are started a moment later, so that the first plan finds them: they take a second or two to load
     what they need, which the server's own start should not have to share the machine with."""
-    workshop = Workshop(database_url)
-    warming = asyncio.create_task(_warm_up(workshop), name="omnirelay-workshop")
+    workshop = Workshop(database_url, processes)
+    warming = asyncio.create_task(_warm_up(workshop, processes), name="omnirelay-workshop")
     try:
         yield workshop
     finally:
@@ -144,10 +142,10 @@ async def open_workshop(database_url: str) -> AsyncIterator[Workshop]:
         await asyncio.gather(warming, return_exceptions=True)
 
 
-async def _warm_up(workshop: Workshop) -> None:
+async def _warm_up(workshop: Workshop, processes: int) -> None:
     await asyncio.sleep(SECONDS_UNTIL_WARM)
     # Asked for at once, so that each goes to a process of its own: starting one under load is felt by every lookup.
-    await asyncio.gather(*(workshop.do(ready) for _ in range(PROCESSES)))
+    await asyncio.gather(*(workshop.do(ready) for _ in range(processes)))
 
 
 class DividingWriter(Writer):

@@ -1,8 +1,8 @@
 """The table a client follows, and how far it has come. Pure: no I/O, no clock.
 
 It begins as pages that were read one after the other while writers went on writing, and as the place in the stream
-that the first page was read at. The diffs from there on make it whole: from `whole_from`, the revision of the newest
-page, it is the server's table at one revision after each diff (see `persistence/shard_table.py`).
+that the oldest of them was read at. The diffs from there on make it whole: from `whole_from`, the revision of the
+newest page, it is the server's table at one revision after each diff (see `persistence/shard_table.py`).
 """
 
 from collections.abc import Iterable
@@ -39,6 +39,12 @@ class LiveTable:
     @property
     def whole(self) -> bool:
         return self.position >= self.whole_from
+
+    def begin_by(self, cursor: str, position: int) -> None:
+        """Follow from there at the latest. A page may be older than the first: another server answered, or the same one
+        from memory and no longer from the database."""
+        if position < self.position:
+            self.cursor, self.position = cursor, position
 
     def put(self, shards: Iterable[Shard], revision: int) -> None:
         """Take a page that was read at this revision."""

@@ -16,6 +16,7 @@ def read_table(server: Asked, selection: Selection) -> Iterator[LiveTable]:
             revision = int(page["revision"])
             if table is None:
                 table = LiveTable(page["cursor"], revision, selection)
+            table.begin_by(page["cursor"], revision)
             table.put(map(read_shard, page["nodes"]), revision)
             yield table
 

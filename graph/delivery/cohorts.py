@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -18,8 +17,11 @@ from graph.metrics import Metrics
 from persistence.ports import DiffBatch
 from persistence.records import StreamPosition
 
-_OFFERED_IN_ONE_GO: Final = 50
-"""Members: a millisecond or two, in which this process answers nobody."""
+_IN_ONE_GO: Final = 1_000_000
+"""Characters: a millisecond or two, in which this process answers nobody."""
+
+_LEAST: Final = 20_000
+"""Characters. What a small message costs is not its length, but that it is sent."""
 
 _REMEMBERED: Final = 32
 """Payloads of a process: who drops out of a cohort, or comes back after a deploy, often asks for the same again."""
@@ -66,14 +68,16 @@ class Cohorts:
     def may_join(self, operation: LiveOperation, position: StreamPosition) -> bool:
         """Whether nothing between that position and the cohort's would be missed."""
         cohort = self._cohorts.get(operation.key)
-        return cohort is None or position >= cohort.position
+        if cohort is None:
+            return True
+        return position.epoch == cohort.position.epoch and position.revision >= cohort.position.revision
 
     def join(self, operation: LiveOperation, member: Member) -> None:
         """The member must be where it may join."""
         cohort = self._cohorts.get(operation.key)
         if cohort is None:
             cohort = self._cohorts[operation.key] = Cohort(self, operation, member.position)
-            cohort.start(lambda: self._ended(cohort))
+            cohort.start()
         cohort.members[member] = None
 
     def leave(self, operation: LiveOperation, member: Member) -> None:
@@ -84,9 +88,10 @@ class Cohorts:
         cohort.members.pop(member, None)
         if not cohort.members:
             cohort.stop()
-            self._ended(cohort)
+            self.ended(cohort)
 
-    def _ended(self, cohort: Cohort) -> None:
+    def ended(self, cohort: Cohort) -> None:
+        """Nobody may join it any more."""
         if self._cohorts.get(cohort.key) is cohort:
             del self._cohorts[cohort.key]
 
@@ -103,9 +108,8 @@ class Cohort:
     def key(self) -> CohortKey:
         return self._operation.key
 
-    def start(self, ended: Callable[[], None]) -> None:
+    def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="omnirelay-cohort")
-        self._task.add_done_callback(lambda _: ended())
 
     def stop(self) -> None:
         if self._task is not None:
@@ -124,17 +128,23 @@ class Cohort:
         except Exception as error:  # noqa: BLE001 - each member raises it, and whoever runs that tells its client
             for member in list(self.members):
                 member.drop(error)
+        finally:
+            # Here, not when the task is done: whoever joined in between would wait for ever.
+            self._cohorts.ended(self)
 
     async def _offer(self, batch: DiffBatch) -> None:
         payload = await self._cohorts.payload(self._operation, batch)
         before, self.position = self.position, batch.position
-        self._cohorts.sent(len(self.members))
+        in_one_go = max(1, _IN_ONE_GO // max(_LEAST, len(payload)))
         for number, member in enumerate(list(self.members), 1):
             if member.position == before:
-                if member in self.members and not member.offer(payload, batch):
+                if member not in self.members:
+                    continue
+                self._cohorts.sent(1)
+                if not member.offer(payload, batch):
                     self.members.pop(member, None)
             elif member.position < batch.position:
                 self.members.pop(member, None)
                 member.drop()
-            if number % _OFFERED_IN_ONE_GO == 0:
+            if number % in_one_go == 0:
                 await asyncio.sleep(0)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from graphql import OperationType
+
 from graph.context import Context
 from graph.delivery.cohorts import Cohorts
 from graph.delivery.operations import LiveOperation, Refused, open_operation
@@ -26,7 +28,10 @@ class Deliveries:
         self, query: str, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
     ) -> LiveOperation | Refused | None:
         """Null for what is not a subscription to the stream."""
-        return await open_operation(self._schema, query, variables, operation_name, context)
+        opened = await open_operation(self._schema, query, variables, operation_name, context)
+        if isinstance(opened, Refused):
+            self._metrics.ended(OperationType.SUBSCRIPTION.value, "errors", 0.0)
+        return opened
 
     async def deliver(self, operation: LiveOperation, send: Deliver, *, patience: float | None = None) -> None:
         """Sends batches until cancelled. Raises what ends the stream, what sending raises, and TimeoutError when the

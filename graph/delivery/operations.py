@@ -25,11 +25,11 @@ from graphql import (
     get_operation_ast,
     visit,
 )
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graph.context import Context
 from graph.delivery.stream import DiffStream, shown
 from graph.encoding import encode_json
+from graph.record_executor import RecordExecutor
 from graph.schema import MeshSchema
 from persistence.ports import DiffBatch
 
@@ -92,7 +92,7 @@ async def open_operation(
     operation = None if document is None else get_operation_ast(document, operation_name)
     if document is None or operation is None or operation.operation is not OperationType.SUBSCRIPTION:
         return None
-    executor = StrawberryGraphQLCoreExecutionContext.build(
+    executor = RecordExecutor.build(
         schema.core,
         document,
         raw_variable_values=dict(variables or {}),

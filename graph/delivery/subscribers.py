@@ -52,6 +52,7 @@ class Subscriber:
         self._cohorts.join(self._operation, self)
         try:
             rest = await self._dropped
+            self._cohorts.leave(self._operation, self)
             if rest is not None:
                 async with asyncio.timeout(self._patience):
                     await rest

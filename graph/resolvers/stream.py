@@ -49,8 +49,11 @@ async def shard_diffs(
 ) -> AsyncIterable[Batch]:
     check_identifiers(namespace=namespace)
     where = DiffFilter(namespace, shard_filter(filter))
-    cursor = info.context.resume_after or after
-    position = None if cursor is None else read_stream_cursor(cursor, "after")
+    position = None
+    if info.context.resume_after:
+        position = read_stream_cursor(info.context.resume_after, "Last-Event-ID")
+    elif after is not None:
+        position = read_stream_cursor(after, "after")
     feed = info.context.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
     return DiffStream(feed, await feed.begin(position), where)

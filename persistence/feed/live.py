@@ -114,19 +114,22 @@ class LiveFeed:
     async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
         place = Place(begin, where, self._limits)
         while True:
-            moved = self._moved
+            moved, matching = self._moved, self._matching
             self._require_epoch(place.position.epoch)
             passed = await self._next(place.position)
             if passed is None:
                 await self._pause(moved, self._limits.poll_seconds)
                 continue
             now = asyncio.get_running_loop().time()
-            wanted = self._matching.wanted(where, passed)
+            wanted = matching.wanted(where, passed)
             batch = place.advance(passed, wanted, self.position.revision, now)
             if batch is not None:
                 yield batch
             elif not passed:
                 await self._pause(moved, place.patience(now))
+            if len(passed) == self._limits.page:
+                # There is more at once, and perhaps nothing else on the way that waits: others get their turn.
+                await asyncio.sleep(0)
 
     async def _advance(self) -> None:
         """Read everything new."""

@@ -24,8 +24,9 @@ _TRANSIENT: Final = frozenset(
 )
 _CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or somebody cancelled it
 _UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
-# Connection, resources, intervention, system; a read-only server; a transaction that idled too long.
-_UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25006", "25P03")
+# Connection, resources, intervention, system; a read-only server; a transaction that idled too long; a database that is
+# not there, as for a moment while a restored one takes its name.
+_UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25006", "25P03", "3D000")
 
 
 @contextmanager

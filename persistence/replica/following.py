@@ -25,6 +25,9 @@ from persistence.replica.sorted_table import SortedTable
 _PAGE: Final = 200
 """Shards that are read in one go: three milliseconds, in which this process answers nobody."""
 
+_NOWHERE: Final = StreamPosition("", 0)
+"""Of no stream."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +55,7 @@ class Replica:
         self._limits = limits
         self._table: SortedTable | None = None
         self._whole_from = 0
-        self._position = StreamPosition("", 0)
+        self._position = _NOWHERE
         self._expected = Expectations()
         self._waiting: list[ShardDiff] = []
         self._ready = asyncio.Event()
@@ -78,11 +81,17 @@ class Replica:
 
     def note(self, outcome: Outcome) -> None:
         """What was just committed through this process must not be missing from what it reads."""
-        match outcome:
-            case ShardsChanged():
-                self._expected.expect_shards(outcome.position.revision, (shard.key for shard in outcome.shards))
-            case PlanApplied():
-                self._expected.expect_namespaces(outcome.position.revision, outcome.change.namespaces)
+        if not isinstance(outcome, ShardsChanged | PlanApplied):
+            return
+        position = outcome.position
+        if position.epoch != self._position.epoch:
+            # The stream was replaced and the feed has not noticed yet, or nothing is kept just now. Either way there is
+            # no revision to wait for: what is loaded from now on has it.
+            self._spoil()
+        elif isinstance(outcome, ShardsChanged):
+            self._expected.expect_shards(position.revision, (shard.key for shard in outcome.shards))
+        else:
+            self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)
 
     async def ready(self) -> None:
@@ -124,8 +133,9 @@ class Replica:
 
     async def _serve(self) -> None:
         """Returns when what it serves does not hold any more."""
-        self._waiting, self._spoiled = [], asyncio.Event()
-        with self._feed.watched_by(self) as self._position:
+        self._waiting, self._spoiled, self._expected = [], asyncio.Event(), Expectations()
+        with self._feed.watched_by(self) as begin:
+            self._position = begin
             try:
                 table, self._whole_from = await self._load()
                 for diff in self._waiting:
@@ -139,6 +149,7 @@ class Replica:
                     raise _Full
             finally:
                 self._spoil()
+                self._position = _NOWHERE
 
     def _tell(self) -> None:
         if self.table is not None:

@@ -28,7 +28,7 @@ from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards
 from persistence.outcomes import ShardsChanged
 from persistence.postgres import open_store
 from persistence.write import Writer
-from tests.benchmarks import limits, placement, rebalance
+from tests.benchmarks import fanout, limits, placement, rebalance
 from tests.benchmarks.load import closed_loop, open_loop, post
 from tests.benchmarks.report import Report, say
 
@@ -263,6 +263,7 @@ async def rebalancing(report: Report, port: int, url: str) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
+    parser.add_argument("--fanout-seconds", type=float, default=60.0, help="length of the fan-out at a steady rate")
     parser.add_argument("--rounds", type=int, default=20, help="rows of history for each of the 10,000 shards")
     parser.add_argument("--json", action="store_true", help="print rows and tables as JSON")
     options = parser.parse_args()
@@ -281,6 +282,7 @@ async def main() -> None:
                 await bulk_writes(report, port, database.url, options.rounds)
                 await importing(report, port, Path(folder))
                 await rebalancing(report, port, database.url)
+            await fanout.measure(report, database.url, seconds=options.fanout_seconds)
         finally:
             database.stop()
     report.print(as_json=options.json)

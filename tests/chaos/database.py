@@ -29,10 +29,14 @@ _END_LISTENERS: Final = """
 
 @dataclass
 class Postgres:
-    """The cluster. What is acknowledged has been flushed: its settings are the defaults."""
+    """The cluster. What is acknowledged has been flushed: its settings are the defaults.
+
+    `migrating` is held by who migrates a database: Alembic keeps what it is at in globals of the process.
+    """
 
     folder: Path
     lives: list[EmbeddedPostgres] = field(default_factory=list)
+    migrating: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def start(self) -> None:
         life = await asyncio.to_thread(start_embedded_postgres, self.folder, settings=_SETTINGS)
@@ -75,8 +79,9 @@ class MeshDatabase:
     lives: list[str] = field(default_factory=list)
 
     async def create(self) -> None:
-        await self._create(self.name)
-        await upgrade(self.postgres.url(self.name))
+        async with self.postgres.migrating:
+            await self._create(self.name)
+            await upgrade(self.postgres.url(self.name))
         self.lives.append(self.name)
 
     async def execute(self, statement: str, *values: Any) -> Any:

@@ -26,6 +26,7 @@ _ENVIRONMENT: Final = {
     "OMNIRELAY_FEED_RING": "2000",
     "OMNIRELAY_DRAIN_SECONDS": "5",
     "OMNIRELAY_LOG_LEVEL": "warning",
+    "OMNIRELAY_PLAN_PROCESSES": "0",  # nobody plans here
 }
 _STOP_SECONDS: Final = 30
 

@@ -1,20 +1,24 @@
-"""Every test of this folder runs against every backend."""
+"""Every test of this folder runs against every backend; those of shards, also against a replica of one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
 import asyncpg
 import pytest
 
+from persistence.feed import live_feed
 from persistence.memory import Memory, MemoryRetention, store_on
 from persistence.ports import HistoryCompacted, Retention, Store
 from persistence.postgres import PostgresRetention, open_store
 from persistence.records import Pin, ShardKey
+from persistence.replica import ReplicaShards, following, noting
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
+from tests.support.replicas import UpToDate
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,28 @@ class Backend:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def backend_url(request: pytest.FixtureRequest) -> str | None:
-    url: str | None = request.getfixturevalue("database_url") if request.param == "postgres" else None
+def backend_name(request: pytest.FixtureRequest) -> str:
+    """Modules of shards are marked `ON_A_REPLICA_TOO`."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def backend_url(backend_name: str, request: pytest.FixtureRequest) -> str | None:
+    url: str | None = request.getfixturevalue("database_url") if backend_name == "postgres" else None
     return url
 
 
 @pytest.fixture
-async def backend(backend_url: str | None) -> AsyncIterator[Backend]:
-    if backend_url is None:
-        yield _in_memory()
-    else:
+async def backend(backend_name: str, backend_url: str | None) -> AsyncIterator[Backend]:
+    if backend_url is not None:
         async with open_store(backend_url) as store:
             yield Backend(store, PostgresRetention(backend_url), partial(_pin, backend_url))
+    elif backend_name == "replica":
+        async with replicated(_in_memory()) as backend:
+            yield backend
+    else:
+        yield _in_memory()
 
 
 @pytest.fixture
@@ -59,6 +73,17 @@ async def mesh(store: Store) -> PlannedMesh:
     mesh = PlannedMesh(store)
     await mesh.configure()
     return mesh
+
+
+@asynccontextmanager
+async def replicated(backend: Backend) -> AsyncIterator[Backend]:
+    """The same, with its shards read from a replica as in a server."""
+    store = backend.store
+    async with live_feed(store.stream, store.signal) as feed, following(store.shards, feed) as replica:
+        await replica.ready()
+        shards = UpToDate(ReplicaShards(replica, store.shards), replica, feed, store.stream)
+        unit_of_work = noting(store.unit_of_work, replica.note)
+        yield replace(backend, store=replace(store, shards=shards, unit_of_work=unit_of_work))
 
 
 def _in_memory() -> Backend:

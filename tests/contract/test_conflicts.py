@@ -18,6 +18,9 @@ from persistence.outcomes import (
 from persistence.records import ShardKey
 from persistence.write import Writer
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
+from tests.support.replicas import ON_A_REPLICA_TOO
+
+pytestmark = ON_A_REPLICA_TOO
 
 # Once more when connections are open and statements prepared: only then do writers really meet.
 ROUNDS: Final = ("a", "b", "c")

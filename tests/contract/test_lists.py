@@ -12,6 +12,9 @@ from persistence.paging import Page, PageRequest
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, ShardStatus
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, everything, everything_backwards, new, patch
+from tests.support.replicas import ON_A_REPLICA_TOO
+
+pytestmark = ON_A_REPLICA_TOO
 
 # Ids that a locale would sort in another order than their bytes, or that a pattern would mistake for another.
 IDS: Final = ("a-1", "a.1", "a1", "a_1", "ab1", "A1", "B", "b")

@@ -13,6 +13,9 @@ from persistence.records import AsOf, ShardKey
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, SEARCH, Mesh, new, patch
 from tests.support.model import replay
+from tests.support.replicas import ON_A_REPLICA_TOO
+
+pytestmark = ON_A_REPLICA_TOO
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ from persistence.queries import ChangeFilter, ShardFilter
 from persistence.writes import WriteSet
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, because, new, patch
+from tests.support.replicas import ON_A_REPLICA_TOO
+
+pytestmark = ON_A_REPLICA_TOO
 
 KEYED = because("once", idempotency_key="key-1")
 

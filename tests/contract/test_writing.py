@@ -10,6 +10,9 @@ from persistence.checksums import shard_checksum
 from persistence.commands import NewShard
 from persistence.records import Change, ChangeKind, DiffKind, Shard, ShardStatus
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new, patch
+from tests.support.replicas import ON_A_REPLICA_TOO
+
+pytestmark = ON_A_REPLICA_TOO
 
 
 async def test_a_created_shard_is_as_asked_for_at_version_one(mesh: Mesh) -> None:

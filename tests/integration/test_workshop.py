@@ -43,7 +43,7 @@ async def mesh(database_url: str) -> AsyncIterator[PlannedMesh]:
 
 @pytest.fixture
 async def workshop(database_url: str) -> AsyncIterator[Workshop]:
-    async with open_workshop(database_url) as workshop:
+    async with open_workshop(database_url, 2) as workshop:
         yield workshop
 
 
@@ -119,7 +119,7 @@ async def test_a_process_that_is_killed_while_it_waits_costs_nothing(workshop: W
 
 
 async def test_work_that_does_not_end_does_not_keep_the_server_from_stopping(database_url: str) -> None:
-    workshop = Workshop(database_url, patience=0)
+    workshop = Workshop(database_url, 2, patience=0)
     await workshop.do(os.getpid)
     endless = asyncio.create_task(workshop.do(time.sleep, 3600))
     await asyncio.sleep(0)  # it is handed over

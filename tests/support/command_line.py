@@ -93,11 +93,12 @@ class Running:
 
 @contextmanager
 def started(*arguments: object, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """The command; killed in the end if it still runs."""
+    """The command; killed in the end if it still runs. A server has no processes beside it unless it is told to: each
+    takes a second or two of a processor to start."""
     with subprocess.Popen(  # noqa: S603 - our own interpreter and code
         [*_PROGRAM, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, **(environment or {})},
+        env={"OMNIRELAY_PLAN_PROCESSES": "0", **os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -28,6 +28,13 @@ class Socket:
         message: dict[str, Any] = json.loads(await asyncio.wait_for(self._connection.recv(), _PATIENCE_SECONDS))
         return message
 
+    def stop_reading(self) -> None:
+        """What the server sends stays with it, once the buffers of the system are full."""
+        self._connection.transport.pause_reading()
+
+    def read_again(self) -> None:
+        self._connection.transport.resume_reading()
+
     async def closed(self) -> tuple[int, str]:
         """Code and reason, once the server has closed the socket; what it still sends before is not looked at."""
         try:
@@ -58,7 +65,8 @@ class Socket:
 @asynccontextmanager
 async def raw_socket(address: str) -> AsyncIterator[Socket]:
     protocols = [Subprotocol("graphql-transport-ws")]
-    async with connect(f"ws://{address}/graphql", subprotocols=protocols, max_size=None, max_queue=None) as connection:
+    options: dict[str, Any] = {"compression": None, "max_size": None, "max_queue": None}
+    async with connect(f"ws://{address}/graphql", subprotocols=protocols, **options) as connection:
         yield Socket(connection)
 
 

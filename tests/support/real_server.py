@@ -51,8 +51,9 @@ class RealServer:
 
 @contextmanager
 def real_server(database_url: str, *options: object) -> Iterator[RealServer]:
-    """Stopped with SIGTERM in the end, and must end well then."""
-    with started("serve", "--port", 0, "--no-demo", "--database-url", database_url, *options) as process:
+    """As it is deployed. Stopped with SIGTERM in the end, and must end well then."""
+    command = ("serve", "--port", 0, "--no-demo", "--database-url", database_url, *options)
+    with started(*command, environment={"OMNIRELAY_PLAN_PROCESSES": "2"}) as process:
         address = re.fullmatch(r"GraphiQL +(http://127\.0\.0\.1:\d+)/graphql", process.line())
         assert address
         with httpx2.Client(timeout=60) as http:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -21,12 +22,20 @@ from graph.app import create_app
 from graph.context import Feed
 from persistence.ports import DiffBatch, DiffFilter
 from persistence.records import StreamPosition
-from tests.support.graphql_api import TestServices
-from tests.support.graphql_socket import graphql_socket, raw_socket
-from tests.support.mesh import Mesh
+from tests.support.graphql_api import Api, TestServices
+from tests.support.graphql_socket import Socket, graphql_socket, raw_socket
+from tests.support.mesh import Mesh, because, new
 from tests.support.serving import serving
 
 FOLLOW = "subscription { shardDiffs { revision } }"
+REASONS = """
+subscription ($after: Cursor) {
+  shardDiffs(after: $after) {
+    diffs { revision change { reason } again: change { reason } andAgain: change { reason } }
+  }
+}"""
+COMMITS = 60
+"""Of three hundred kilobytes each: more than the system buffers for a connection."""
 QUERY = {"query": "{ __typename }"}
 FIRST_MESSAGES_THAT_CLOSE = [
     "",
@@ -88,7 +97,7 @@ async def others_are_unharmed(address: str, caplog: pytest.LogCaptureFixture) ->
         yield
         await other.subscribe(QUERY["query"])
         assert await other.batch() == "Query"
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 
 
 async def test_what_the_protocol_does_not_know_closes_the_socket_with_4400(address: str) -> None:
@@ -223,6 +232,56 @@ async def test_a_client_that_breaks_off_in_the_middle_is_cleaned_up_after(addres
         connection.transport.abort()
     shard = await mesh.created("1")
     await mesh.updated(shard, owner_node_id="node-b")
+
+
+async def test_sockets_that_ask_the_same_are_executed_for_once(address: str, api: Api, mesh: Mesh) -> None:
+    async with graphql_socket(address) as one, graphql_socket(address) as other:
+        for socket, name in ((one, "1"), (other, "a name of its own")):
+            await socket.subscribe(REASONS, {"after": None}, name=name)
+            await socket.batch(name)
+        executed, sent = await counted(api, "executed"), await counted(api, "sent")
+        for number in range(10):
+            await mesh.created(f"s{number}")
+            for socket, name in ((one, "1"), (other, "a name of its own")):
+                while not (await socket.batch(name))["diffs"]:
+                    pass
+        executed, sent = await counted(api, "executed") - executed, await counted(api, "sent") - sent
+    assert sent >= 20
+    assert executed == sent / 2
+
+
+async def test_a_socket_that_stops_reading_delays_no_other_and_misses_nothing(
+    address: str, api: Api, mesh: Mesh
+) -> None:
+    async with graphql_socket(address) as stalled, graphql_socket(address) as reading:
+        for socket in (stalled, reading):
+            await socket.subscribe(REASONS)
+            await socket.batch()
+        stalled.stop_reading()
+        for commit in range(1, COMMITS + 1):
+            await mesh.create(*(new(f"{commit}-{n}") for n in range(100)), change=because("x" * 1_000))
+            assert await revisions(reading, 100) == list(range(commit * 100 - 99, commit * 100 + 1))
+        sent = await counted(api, "sent")
+        stalled.read_again()
+        assert await revisions(stalled, COMMITS * 100) == list(range(1, COMMITS * 100 + 1))
+        assert await counted(api, "sent") > sent + 10  # it was not all on its way already
+        await mesh.created("last")
+        assert await revisions(stalled, 1) == await revisions(reading, 1) == [COMMITS * 100 + 1]
+
+
+async def counted(api: Api, name: str) -> float:
+    (value,) = re.findall(
+        rf"^omnirelay_batches_{name}_total (.+)$", (await api.http.get("/metrics")).text, re.MULTILINE
+    )
+    return float(value)
+
+
+async def revisions(socket: Socket, count: int) -> list[int]:
+    """Of the next so many diffs, bookmarks left out."""
+    found: list[int] = []
+    while len(found) < count:
+        found += [int(diff["revision"]) for diff in (await socket.batch())["diffs"]]
+    return found
 
 
 async def test_a_handshake_carries_the_request_id(address: str) -> None:

@@ -53,13 +53,18 @@ def streams(draw: st.DrawFn) -> Stream:
 
 @given(streams(), st.data())
 def test_any_interleaving_of_pages_and_diffs_ends_as_the_servers_table(stream: Stream, data: st.DataObject) -> None:
-    first = read_at = data.draw(st.integers(0, stream.head), label="first page read at")
-    table = LiveTable(f"c{first}", first, EVERYTHING)
+    read_at = data.draw(st.integers(0, stream.head), label="first page read at")
+    table = LiveTable(f"c{read_at}", read_at, EVERYTHING)
     after: ShardKey | None = None
-    while page := stream.page(read_at, after, size=2):
+    more = True
+    while more:
+        page = stream.page(read_at, after, size=2)
+        table.begin_by(f"c{read_at}", read_at)
         table.put(page, read_at)
-        after = page[-1].key
-        read_at = data.draw(st.integers(read_at, stream.head), label="next page read at")
+        more = bool(page)
+        after = page[-1].key if page else None
+        read_at = data.draw(st.integers(0, stream.head), label="next page read at")
+    first = table.position
     ends = sorted(data.draw(st.sets(st.integers(first, stream.head)), label="batches end at") | {stream.head})
     for batch in stream.batches(first, ends):
         table.apply(batch)

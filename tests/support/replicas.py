@@ -1,0 +1,45 @@
+"""Replicas that tests read from, and what they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+from persistence.feed import LiveFeed
+from persistence.paging import Page, PageRequest
+from persistence.ports import ChangeStream, Stamped
+from persistence.queries import ShardFilter
+from persistence.records import AsOf, Shard, ShardKey
+from persistence.replica import Replica, ReplicaShards
+
+ON_A_REPLICA_TOO: Final = pytest.mark.parametrize("backend_name", ["memory", "postgres", "replica"], indirect=True)
+
+
+@dataclass(frozen=True)
+class UpToDate:
+    """ShardReader that first waits for everything committed, so that it is the replica that answers."""
+
+    shards: ReplicaShards
+    replica: Replica
+    feed: LiveFeed
+    stream: ChangeStream
+
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
+        await self._caught_up()
+        return await self.shards.get(key, as_of)
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        await self._caught_up()
+        return await self.shards.page(where, page, as_of)
+
+    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
+        await self._caught_up()
+        return await self.shards.count(where, as_of)
+
+    async def _caught_up(self) -> None:
+        await self.feed.wait_for((await self.stream.head()).revision)
+        assert self.replica.table_of(None) is not None

@@ -1,0 +1,136 @@
+"""Subscriptions without a schema, a feed without a store, and clients that take messages when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from graph.delivery.cohorts import Cohorts
+from graph.delivery.operations import CohortKey
+from graph.delivery.subscribers import Subscriber
+from persistence.ports import DiffBatch
+from persistence.records import ShardDiff, StreamPosition
+from tests.support.rows import history_row
+
+EPOCH = "epoch"
+
+
+def at(revision: int) -> StreamPosition:
+    return StreamPosition(EPOCH, revision)
+
+
+class ScriptedFeed:
+    """Everything, in pages of three. `followers` are being served now, `asked` counts all that ever were."""
+
+    def __init__(self) -> None:
+        self.rows: list[ShardDiff] = []
+        self.followers = 0
+        self.asked = 0
+        self._failure: Exception | None = None
+        self._moved = asyncio.Event()
+
+    def commit(self, count: int = 1) -> None:
+        self.rows += [history_row(len(self.rows) + 1 + number) for number in range(count)]
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        self._failure = error
+        self._wake()
+
+    def recover(self) -> None:
+        self._failure = None
+
+    async def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
+        position, told = begin, False
+        self.followers += 1
+        self.asked += 1
+        try:
+            while True:
+                if self._failure is not None:
+                    raise self._failure
+                moved = self._moved
+                rows = self.rows[position.revision : position.revision + 3]
+                if rows or not told:
+                    position, told = at(position.revision + len(rows)), True
+                    yield DiffBatch(position, rows, caught_up=position.revision == len(self.rows))
+                else:
+                    await moved.wait()
+        finally:
+            self.followers -= 1
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+
+@dataclass(frozen=True)
+class ScriptedStream:
+    feed: ScriptedFeed
+    begin: StreamPosition
+
+    def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
+        return self.feed.follow(begin)
+
+
+@dataclass(frozen=True)
+class ScriptedOperation:
+    """Its payload names the revisions of a batch. `executed` are the positions it was worked out for."""
+
+    stream: ScriptedStream
+    key: CohortKey
+    executed: list[int] = field(default_factory=list)
+
+    async def payload(self, batch: DiffBatch) -> str:
+        self.executed.append(batch.position.revision)
+        return " ".join(str(diff.revision) for diff in batch.diffs)
+
+
+class Client:
+    """Takes messages while its `door` is open; `breaks` is raised in place of taking one."""
+
+    def __init__(self) -> None:
+        self.door = asyncio.Event()
+        self.door.set()
+        self.taken: list[int] = []
+        self.waiting = asyncio.Event()
+        self.breaks: Exception | None = None
+        self._took = asyncio.Event()
+
+    async def take(self, payload: str, _batch: DiffBatch) -> None:
+        if not self.door.is_set():
+            self.waiting.set()
+            await self.door.wait()
+            self.waiting.clear()
+        if self.breaks is not None:
+            raise self.breaks
+        self.taken += map(int, payload.split())
+        took, self._took = self._took, asyncio.Event()
+        took.set()
+
+    async def has(self, last: int) -> list[int]:
+        """Once it has taken that revision, all it has taken."""
+        async with asyncio.timeout(10):
+            while last and last not in self.taken:
+                await self._took.wait()
+        return self.taken
+
+
+def operation(feed: ScriptedFeed, begin: int = 0, variables: bytes = b"{}") -> ScriptedOperation:
+    return ScriptedOperation(ScriptedStream(feed, at(begin)), CohortKey("subscription", None, variables))
+
+
+@asynccontextmanager
+async def subscribed(
+    cohorts: Cohorts, asked: ScriptedOperation, client: Client, patience: float | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that serves the client, after its first message has been sent or waits to be."""
+    subscriber = Subscriber(cohorts, asked, client.take, patience)  # type: ignore[arg-type] # what it needs of one
+    task = asyncio.create_task(subscriber.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task

@@ -1,0 +1,256 @@
+"""Subscribers of one process: what they share, and that none of them delays another or loses anything by it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph.delivery.cohorts import Cohorts
+from graph.delivery.eager import start
+from graph.delivery.subscribers import Subscriber
+from graph.metrics import Metrics
+from persistence.errors import StoreUnavailable
+from tests.support.scripted_delivery import Client, ScriptedFeed, operation, subscribed
+
+
+@pytest.fixture
+def feed() -> ScriptedFeed:
+    return ScriptedFeed()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def cohorts(feed: ScriptedFeed, metrics: Metrics) -> AsyncIterator[Cohorts]:
+    """In the end nobody follows, and no task is left."""
+    tasks = asyncio.all_tasks()
+    yield Cohorts(metrics)
+    await _quiet()
+    assert feed.followers == 0
+    assert {task for task in asyncio.all_tasks() - tasks if task is not asyncio.current_task()} == set()
+
+
+def counted(metrics: Metrics, name: str) -> float | None:
+    return metrics.registry.get_sample_value(name)
+
+
+async def test_who_asks_the_same_shares_one_execution_wherever_they_began(
+    feed: ScriptedFeed, cohorts: Cohorts, metrics: Metrics
+) -> None:
+    feed.commit(2)
+    clients = [Client() for _ in range(3)]
+    asked = [operation(feed, begin) for begin in (0, 1, 2)]
+    async with AsyncExitStack() as stack:
+        for client, each in zip(clients, asked, strict=True):
+            await stack.enter_async_context(subscribed(cohorts, each, client))
+        await _quiet()
+        assert feed.followers == 1
+        before = sum(len(each.executed) for each in asked)
+        for revision in range(3, 8):
+            feed.commit()
+            for client in clients:
+                await client.has(revision)
+        assert sum(len(each.executed) for each in asked) == before + 5
+    assert [client.taken for client in clients] == [list(range(begin + 1, 8)) for begin in (0, 1, 2)]
+    executed, sent = (counted(metrics, f"omnirelay_batches_{name}_total") for name in ("executed", "sent"))
+    assert (executed, sent) == (before + 5, 3 + 3 * 5)
+
+
+async def test_who_asks_something_else_shares_nothing(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    one, other = Client(), Client()
+    first, second = operation(feed, variables=b'{"a":1}'), operation(feed, variables=b'{"a":2}')
+    async with subscribed(cohorts, first, one), subscribed(cohorts, second, other):
+        await _quiet()
+        assert feed.followers == 2
+        feed.commit()
+        assert await one.has(1) == await other.has(1) == [1]
+    assert first.executed == second.executed == [0, 1]
+
+
+async def test_who_comes_back_right_after_another_is_answered_from_what_was_executed(
+    feed: ScriptedFeed, cohorts: Cohorts
+) -> None:
+    feed.commit(3)
+    first, second = operation(feed), operation(feed)
+    for asked in (first, second):
+        client = Client()
+        async with subscribed(cohorts, asked, client):
+            assert await client.has(3) == [1, 2, 3]
+    assert (first.executed, second.executed) == ([3], [])
+
+
+async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    slow, fast = Client(), Client()
+    async with subscribed(cohorts, operation(feed), slow), subscribed(cohorts, operation(feed), fast):
+        feed.commit()
+        assert await slow.has(1) == await fast.has(1) == [1]
+        slow.door.clear()
+        for revision in range(2, 20):
+            feed.commit()
+            assert await fast.has(revision) == list(range(1, revision + 1))
+        assert slow.taken == [1]
+        assert feed.followers == 1  # it keeps one message, and is read for no further
+        slow.door.set()
+        assert await slow.has(19) == list(range(1, 20))
+        await _quiet()
+        assert feed.followers == 1
+        feed.commit()
+        assert await slow.has(20) == await fast.has(20) == list(range(1, 21))
+
+
+async def test_one_that_is_slow_over_and_over_has_everything_once_and_in_order(
+    feed: ScriptedFeed, cohorts: Cohorts
+) -> None:
+    slow, fast = Client(), Client()
+    async with subscribed(cohorts, operation(feed), slow), subscribed(cohorts, operation(feed), fast):
+        for revision in range(1, 30):
+            slow.door.clear()
+            feed.commit()
+            await fast.has(revision)
+            slow.door.set()
+        assert await slow.has(29) == list(range(1, 30))
+
+
+async def test_one_that_breaks_ends_alone(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    broken, whole = Client(), Client()
+    async with subscribed(cohorts, operation(feed), broken) as task, subscribed(cohorts, operation(feed), whole):
+        await _quiet()
+        broken.breaks = ConnectionResetError("gone")
+        feed.commit()
+        assert await whole.has(1) == [1]
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await task
+        feed.commit()
+        assert await whole.has(2) == [1, 2]
+
+
+async def test_one_that_breaks_while_its_message_waits_ends_alone(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    broken, whole = Client(), Client()
+    async with subscribed(cohorts, operation(feed), broken) as task, subscribed(cohorts, operation(feed), whole):
+        await _quiet()
+        broken.door.clear()
+        feed.commit()
+        await broken.waiting.wait()
+        broken.breaks = ConnectionResetError("gone")
+        broken.door.set()
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await task
+        feed.commit()
+        assert await whole.has(2) == [1, 2]
+
+
+async def test_one_that_leaves_while_its_message_waits_is_not_sent_it(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    leaving, staying = Client(), Client()
+    async with subscribed(cohorts, operation(feed), staying):
+        async with subscribed(cohorts, operation(feed), leaving):
+            await _quiet()
+            leaving.door.clear()
+            feed.commit()
+            await leaving.waiting.wait()
+        leaving.door.set()
+        feed.commit()
+        assert await staying.has(2) == [1, 2]
+    assert leaving.taken == []
+
+
+async def test_one_that_takes_nothing_for_too_long_is_given_up(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    client = Client()
+    async with subscribed(cohorts, operation(feed), client, patience=0.01) as task:
+        await _quiet()
+        client.door.clear()
+        feed.commit()
+        with pytest.raises(TimeoutError):
+            await task
+
+
+async def test_the_last_to_leave_ends_the_cohort(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    async with subscribed(cohorts, operation(feed), Client()):
+        async with subscribed(cohorts, operation(feed), Client()):
+            await _quiet()
+        await _quiet()
+        assert feed.followers == 1
+    await _quiet()
+    assert feed.followers == 0
+
+
+async def test_an_end_of_the_stream_reaches_every_member(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    async with AsyncExitStack() as stack:
+        tasks = [await stack.enter_async_context(subscribed(cohorts, operation(feed), Client())) for _ in range(3)]
+        await _quiet()
+        feed.fail(StoreUnavailable("the database is gone"))
+        for task in tasks:
+            with pytest.raises(StoreUnavailable, match="the database is gone"):
+                await task
+
+
+async def test_who_comes_just_when_a_cohort_ended_is_not_left_to_it(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    async with subscribed(cohorts, operation(feed), Client()) as ending:
+        await _quiet()
+        feed.fail(StoreUnavailable("for a moment"))
+        await asyncio.sleep(0)
+        feed.recover()
+        client = Client()
+        come = Subscriber(cohorts, operation(feed), client.take, None)  # type: ignore[arg-type] # what it needs of one
+        rest = start(come.run())  # as far as it comes in this turn: into a cohort
+        assert rest is not None
+        served = asyncio.ensure_future(rest)
+        with pytest.raises(StoreUnavailable):
+            await ending
+        feed.commit()
+        await _quiet()
+        served.cancel()
+        with suppress(asyncio.CancelledError):
+            await served
+        assert client.taken == [1]
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_whatever_the_order_of_things_each_record_equals_the_stream(seed: int) -> None:
+    asyncio.run(_live(random.Random(seed)))
+
+
+async def _live(chance: random.Random) -> None:
+    """Commits, doors that open and close, comings and goings, with any number of turns of the loop in between."""
+    feed, cohorts = ScriptedFeed(), Cohorts(Metrics())
+    async with AsyncExitStack() as stack:
+        clients: list[tuple[int, Client, AsyncExitStack]] = []
+        for _ in range(60):
+            match chance.choice(("commit", "commit", "commit", "door", "door", "come", "leave", "wait")):
+                case "commit":
+                    feed.commit(chance.choice((1, 1, 1, 2, 7)))
+                case "come" if len(clients) < 6:
+                    begin, client = chance.randint(0, len(feed.rows)), Client()
+                    stay = await stack.enter_async_context(AsyncExitStack())
+                    await stay.enter_async_context(subscribed(cohorts, operation(feed, begin), client))
+                    clients.append((begin, client, stay))
+                case "door" if clients:
+                    _, client, _ = chance.choice(clients)
+                    client.door.clear() if client.door.is_set() else client.door.set()
+                case "leave" if clients:
+                    begin, client, stay = clients.pop(chance.randrange(len(clients)))
+                    await stay.aclose()
+                    assert client.taken == list(range(begin + 1, begin + 1 + len(client.taken)))
+            for _ in range(chance.choice((0, 0, 1, 2, 5))):
+                await asyncio.sleep(0)
+        for _, client, _ in clients:
+            client.door.set()
+        for begin, client, _ in clients:
+            expected = list(range(begin + 1, len(feed.rows) + 1))
+            assert await client.has(expected[-1] if expected else 0) == expected
+    await _quiet()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def _quiet() -> None:
+    """Until everything that is ready has run: nothing here waits for more than a few turns of the loop."""
+    for _ in range(20):
+        await asyncio.sleep(0)

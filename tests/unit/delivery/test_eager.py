@@ -1,0 +1,119 @@
+"""Coroutines that are started at once, and finished elsewhere only if they have to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable
+
+import pytest
+
+from graph.delivery.eager import start
+
+
+class Log:
+    """What happened, in order."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    async def work(self, *waits: Awaitable[object]) -> None:
+        try:
+            for awaited in waits:
+                self.said.append(f"got {await awaited}")
+            self.said.append("done")
+        finally:
+            self.said.append("left")
+
+
+async def nothing() -> str:
+    return "nothing"
+
+
+async def test_what_need_not_wait_is_done_at_once() -> None:
+    log = Log()
+    assert start(log.work(nothing())) is None
+    assert log.said == ["got nothing", "done", "left"]
+
+
+async def test_what_has_to_wait_goes_on_where_it_is_awaited() -> None:
+    log, first, second = Log(), asyncio.Event(), asyncio.Event()
+    rest = start(log.work(first.wait(), asyncio.sleep(0), second.wait()))
+    assert rest is not None
+    assert log.said == []
+    finishing = asyncio.ensure_future(rest)
+    first.set()
+    second.set()
+    await finishing
+    assert log.said == ["got True", "got None", "got True", "done", "left"]
+
+
+async def test_what_it_waits_for_may_come_before_anybody_awaits_it() -> None:
+    log, event = Log(), asyncio.Event()
+    rest = start(log.work(event.wait()))
+    event.set()
+    await asyncio.sleep(0)
+    assert log.said == []
+    assert rest is not None
+    await rest
+    assert log.said == ["got True", "done", "left"]
+
+
+async def test_what_it_raises_at_once_is_raised_at_once() -> None:
+    with pytest.raises(ZeroDivisionError):
+        start(_failing(nothing()))
+
+
+async def test_what_it_raises_later_is_raised_where_it_is_awaited() -> None:
+    event = asyncio.Event()
+    rest = start(_failing(event.wait()))
+    assert rest is not None
+    event.set()
+    with pytest.raises(ZeroDivisionError):
+        await rest
+
+
+async def test_what_it_waited_for_may_fail_and_that_is_its_to_handle() -> None:
+    log: list[str] = []
+
+    async def work() -> None:
+        try:
+            await failing
+        except ZeroDivisionError:
+            log.append("handled")
+
+    failing = asyncio.get_running_loop().create_future()
+    rest = start(work())
+    failing.set_exception(ZeroDivisionError())
+    assert rest is not None
+    await rest
+    assert log == ["handled"]
+
+
+async def test_cancelled_while_it_waits_it_is_left() -> None:
+    log = Log()
+    rest = start(log.work(asyncio.Event().wait()))
+    assert rest is not None
+    task = asyncio.ensure_future(rest)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log.said == ["left"]
+
+
+async def test_closed_before_it_is_awaited_it_leaves_nothing_behind() -> None:
+    log, tasks = Log(), asyncio.all_tasks()
+    rest = start(log.work(asyncio.Event().wait()))
+    assert rest is not None
+    rest.close()
+    rest.close()
+    assert log.said == ["left"]
+    assert asyncio.all_tasks() == tasks
+    del rest
+    gc.collect()  # a coroutine that was forgotten would warn here, and warnings are errors
+
+
+async def _failing(awaited: Awaitable[object]) -> None:
+    await awaited
+    raise ZeroDivisionError

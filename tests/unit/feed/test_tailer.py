@@ -1,0 +1,102 @@
+"""The live end of the stream: what was read either follows, or says that the stream is another one."""
+
+from __future__ import annotations
+
+import pytest
+
+from persistence.feed.tailer import Advanced, Replaced, Tailer, WentBack
+from persistence.ports import StreamHead
+from persistence.records import ShardDiff, StreamPosition
+from tests.support.rows import history_row
+
+
+def rows(first: int, last: int) -> list[ShardDiff]:
+    return [history_row(revision) for revision in range(first, last + 1)]
+
+
+def head(revision: int, *, epoch: str = "one", floor: int = 0) -> StreamHead:
+    return StreamHead(epoch, revision, floor)
+
+
+def at(revision: int) -> Tailer:
+    """A tail that has been told everything up to a revision, and holds the last three diffs at most."""
+    tailer = Tailer(head(max(0, revision - 3)), capacity=3)
+    tailer.receive(head(revision), rows(tailer.position.revision + 1, revision))
+    return tailer
+
+
+def held(tailer: Tailer) -> tuple[int, int]:
+    return tailer.ring.start, tailer.ring.end
+
+
+def test_it_begins_at_the_head_without_what_came_before() -> None:
+    tailer = Tailer(head(7), capacity=3)
+    assert tailer.position == StreamPosition("one", 7)
+    assert tailer.ring.after(7, 10) == []
+    assert tailer.ring.after(6, 10) is None
+
+
+def test_what_follows_is_new_and_the_oldest_leave() -> None:
+    tailer = at(5)
+    new = rows(6, 7)
+    assert tailer.receive(head(7), new) == Advanced(new, more=False)
+    assert (tailer.position, held(tailer)) == (StreamPosition("one", 7), (4, 7))
+
+
+def test_a_page_that_does_not_reach_the_head_asks_for_more() -> None:
+    tailer = at(5)
+    assert tailer.receive(head(9), rows(6, 7)) == Advanced(rows(6, 7), more=True)
+    assert tailer.receive(head(9), rows(8, 9)) == Advanced(rows(8, 9), more=False)
+
+
+def test_nothing_new_is_an_advance_by_nothing() -> None:
+    tailer = at(5)
+    assert tailer.receive(head(5), []) == Advanced([], more=False)
+    assert held(tailer) == (2, 5)
+
+
+def test_a_head_beyond_what_could_be_read_does_not_ask_at_once_again() -> None:
+    """That would be a loop without a pause, should a store ever answer so."""
+    assert at(5).receive(head(6), []) == Advanced([], more=False)
+
+
+def test_another_epoch_is_another_stream_whatever_its_revisions() -> None:
+    for revision in (2, 5, 9):
+        tailer = at(5)
+        assert tailer.receive(head(revision, epoch="two"), rows(6, 9)) == Replaced(StreamPosition("two", revision))
+        assert (tailer.position, held(tailer)) == (StreamPosition("two", revision), (revision, revision))
+
+
+def test_a_floor_it_has_not_come_to_takes_away_what_should_follow() -> None:
+    tailer = at(5)
+    assert tailer.receive(head(9, floor=6), rows(7, 9)) == Replaced(StreamPosition("one", 9))
+    assert held(tailer) == (9, 9)
+
+
+def test_a_floor_at_its_end_takes_nothing_away() -> None:
+    tailer = at(5)
+    assert tailer.receive(head(6, floor=5), rows(6, 6)) == Advanced(rows(6, 6), more=False)
+
+
+def test_revisions_that_are_gone_are_told_and_nothing_is_forgotten_until_there_is_a_new_epoch() -> None:
+    tailer = at(5)
+    assert tailer.receive(head(4), []) == WentBack(5, head(4))
+    assert (tailer.position, held(tailer)) == (StreamPosition("one", 5), (2, 5))
+    assert tailer.receive(head(4, epoch="two"), []) == Replaced(StreamPosition("two", 4))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (rows(7, 8), "revision 7 does not follow 5"),
+        (rows(5, 6), "revision 5 does not follow 5"),
+        ([*rows(6, 6), *rows(8, 8)], "revision 8 does not follow 6"),
+        (rows(6, 7)[::-1], "revision 7 does not follow 5"),
+    ],
+)
+def test_what_does_not_follow_is_refused_and_it_stays_as_it_was(wrong: list[ShardDiff], problem: str) -> None:
+    tailer = at(5)
+    with pytest.raises(ValueError, match=problem):
+        tailer.receive(head(8), wrong)
+    assert (tailer.position, held(tailer)) == (StreamPosition("one", 5), (2, 5))
+    assert tailer.receive(head(8), rows(6, 8)) == Advanced(rows(6, 8), more=False)

@@ -1,0 +1,349 @@
+"""The replica's life: it serves nothing until it is whole, and nothing that does not hold any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from persistence.errors import StoreUnavailable
+from persistence.feed import Watcher
+from persistence.outcomes import PlanApplied, ShardsChanged
+from persistence.paging import Page, PageRequest
+from persistence.ports import Stamped
+from persistence.queries import ShardFilter
+from persistence.records import AsOf, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
+from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following
+from tests.support.rows import history_row
+from tests.support.streams import a_shard
+
+LIMITS = ReplicaLimits(shards=5, retry_seconds=0.0)
+
+
+def at(revision: int, epoch: str = "one") -> StreamPosition:
+    return StreamPosition(epoch, revision)
+
+
+def put(shard: Shard) -> ShardDiff:
+    row = history_row(shard.revision, namespace=shard.namespace)
+    return ShardDiff(
+        shard.revision, DiffKind.UPDATED, shard.namespace, shard.shard_id, shard.version, (), None, shard, row.change
+    )
+
+
+def deletion(shard: Shard, revision: int) -> ShardDiff:
+    change = history_row(revision).change
+    return ShardDiff(revision, DiffKind.DELETED, shard.namespace, shard.shard_id, 2, (), shard, None, change)
+
+
+@dataclass
+class Scripted:
+    """A feed that says what the test says, and a store whose pages come when the test hands them over."""
+
+    position: StreamPosition = field(default_factory=lambda: at(0))
+    watchers: list[Watcher] = field(default_factory=list)
+    asked: asyncio.Queue[PageRequest[ShardKey]] = field(default_factory=asyncio.Queue)
+    answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
+    looked_up: list[ShardKey | ShardFilter | AsOf] = field(default_factory=list)
+
+    @contextmanager
+    def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
+        self.watchers.append(watcher)
+        try:
+            yield self.position
+        finally:
+            self.watchers.remove(watcher)
+
+    async def tell(self, *diffs: ShardDiff) -> None:
+        """And let whoever was waiting for it go on."""
+        self.position = at(diffs[-1].revision, self.position.epoch)
+        for watcher in self.watchers:
+            watcher.advanced(self.position, diffs)
+        await turns()
+
+    async def replace(self, position: StreamPosition) -> None:
+        self.position = position
+        for watcher in self.watchers:
+            watcher.replaced(position)
+        await turns()
+
+    async def hand_over(self, revision: int, *shards: Shard, more: bool = False, epoch: str = "one") -> None:
+        """A page of the table as of a revision."""
+        async with asyncio.timeout(10):
+            await self.asked.get()
+        page = Page(shards, has_next=more, has_previous=False)
+        self.answers.put_nowait(Stamped(page, at(revision, epoch)))
+        await turns()
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        if as_of is not None or where != ShardFilter():
+            self.looked_up.append(as_of or where)
+            return Stamped(Page((), has_next=False, has_previous=False), at(99))
+        self.asked.put_nowait(page)
+        answer = await self.answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
+        self.looked_up.append(as_of or key)
+        return Stamped(None, at(99))
+
+    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
+        self.looked_up.append(as_of or where)
+        return 99
+
+
+@pytest.fixture
+def scripted() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+async def replica(scripted: Scripted) -> AsyncIterator[Replica]:
+    async with replicated(scripted) as replica:
+        yield replica
+
+
+@asynccontextmanager
+async def replicated(scripted: Scripted, limits: ReplicaLimits = LIMITS) -> AsyncIterator[Replica]:
+    async with following(scripted, scripted, limits) as replica:
+        yield replica
+    assert "omnirelay-replica" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert scripted.watchers == []
+
+
+def held(replica: Replica) -> Sequence[Shard] | None:
+    """Everything it serves."""
+    if replica.table is None:
+        return None
+    page = replica.table.page(ShardFilter(), PageRequest(500))
+    assert page is not None
+    return list(page.items)
+
+
+ONE, TWO = a_shard("a", "1", revision=1), a_shard("a", "2", revision=2)
+TWO_AGAIN = a_shard("a", "2", "node-2", 2, revision=4)
+THREE = a_shard("b", "3", revision=3)
+
+
+async def test_it_serves_nothing_until_the_last_page_is_there(scripted: Scripted, replica: Replica) -> None:
+    await scripted.hand_over(0, ONE, more=True)
+    assert held(replica) is None
+    await scripted.hand_over(0, TWO)
+    await replica.ready()
+    assert held(replica) == [ONE, TWO]
+    assert replica.position == at(0)
+
+
+async def test_the_next_page_begins_after_the_last_shard(scripted: Scripted, replica: Replica) -> None:
+    del replica
+    await scripted.hand_over(0, ONE, TWO, more=True)
+    assert (await scripted.asked.get()).after == TWO.key
+
+
+async def test_it_waits_for_the_diffs_that_a_page_was_ahead_by(scripted: Scripted, replica: Replica) -> None:
+    await scripted.hand_over(1, ONE, more=True)
+    await scripted.hand_over(4, TWO_AGAIN)
+    assert held(replica) is None
+    await scripted.tell(put(ONE), put(TWO))
+    assert held(replica) is None
+    await scripted.tell(put(THREE), put(TWO_AGAIN))
+    await replica.ready()
+    assert held(replica) == [ONE, TWO_AGAIN, THREE]
+
+
+async def test_diffs_that_come_between_pages_are_not_lost(scripted: Scripted, replica: Replica) -> None:
+    """One that was put where a page had passed already, and one that a page had before its diff came."""
+    await turns()
+    await scripted.hand_over(0, ONE, more=True)
+    await scripted.tell(put(ONE), put(TWO), put(THREE), put(TWO_AGAIN))
+    await scripted.hand_over(4, THREE)
+    assert held(replica) == [ONE, TWO_AGAIN, THREE]
+
+
+async def test_a_deletion_that_comes_before_the_page_that_still_has_the_shard_is_not_undone(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await turns()
+    await scripted.tell(put(ONE), put(TWO), put(THREE), deletion(TWO, 4))
+    await scripted.hand_over(2, ONE, TWO)
+    assert held(replica) == [ONE, THREE]
+
+
+async def test_once_whole_every_diff_is_in_it_at_once(scripted: Scripted, replica: Replica) -> None:
+    await scripted.hand_over(0)
+    await scripted.tell(put(ONE), put(TWO))
+    assert held(replica) == [ONE, TWO]
+    await scripted.tell(deletion(ONE, 3))
+    assert held(replica) == [TWO]
+    assert replica.position == at(3)
+
+
+async def test_when_the_stream_is_replaced_it_is_loaded_anew(scripted: Scripted, replica: Replica) -> None:
+    await scripted.hand_over(0, ONE)
+    await replica.ready()
+    await scripted.replace(at(7, "two"))
+    assert held(replica) is None
+    await scripted.hand_over(7, TWO, epoch="two")
+    await replica.ready()
+    assert held(replica) == [TWO]
+    assert replica.position == at(7, "two")
+
+
+async def test_when_the_stream_is_replaced_while_it_loads_what_it_has_is_thrown_away(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE, more=True)
+    await scripted.replace(at(7, "two"))
+    await scripted.hand_over(0, TWO)
+    assert held(replica) is None
+    await scripted.hand_over(7, THREE, epoch="two")
+    assert held(replica) == [THREE]
+
+
+async def test_pages_of_another_stream_than_the_feeds_are_not_taken(
+    scripted: Scripted, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scripted.hand_over(3, ONE, epoch="two")
+    assert held(replica) is None
+    assert "the replica cannot be loaded: the cursor belongs to stream one" in caplog.text
+    await scripted.replace(at(3, "two"))
+    for _ in range(2):  # the load that was under way when the feed noticed is not trusted
+        await scripted.hand_over(3, ONE, epoch="two")
+    assert held(replica) == [ONE]
+
+
+async def test_it_tries_again_when_the_store_cannot_be_read(
+    scripted: Scripted, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scripted.asked.get()
+    scripted.answers.put_nowait(StoreUnavailable("away"))
+    await scripted.hand_over(0, ONE)
+    assert held(replica) == [ONE]
+    assert "the replica cannot be loaded: away" in caplog.text
+
+
+async def test_a_defect_is_logged_and_it_is_loaded_anew(
+    scripted: Scripted, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scripted.asked.get()
+    scripted.answers.put_nowait(ZeroDivisionError())
+    await scripted.hand_over(0, ONE)
+    assert held(replica) == [ONE]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_more_shards_than_it_may_hold_are_given_up_while_loading(
+    scripted: Scripted, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scripted.hand_over(0, *(a_shard("a", str(number)) for number in range(6)), more=True)
+    assert held(replica) is None
+    assert "more than 5 shards" in caplog.text
+    assert scripted.watchers == []
+
+
+async def test_more_shards_than_it_may_hold_are_given_up_later_too(
+    scripted: Scripted, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scripted.hand_over(0, *(a_shard("a", str(number)) for number in range(5)))
+    assert replica.table is not None
+    await scripted.tell(put(THREE))
+    assert held(replica) is None
+    assert "more than 5 shards" in caplog.text
+    assert scripted.watchers == []
+
+
+async def test_without_a_limit_there_is_no_replica(scripted: Scripted) -> None:
+    async with replicated(scripted, ReplicaLimits(shards=0)) as replica:
+        replica.note(_changed(1, ONE))
+        assert held(replica) is None
+        assert scripted.asked.empty()
+
+
+async def test_what_this_process_has_written_is_read_from_the_store_until_it_comes(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE, THREE)
+    replica.note(_changed(2, TWO))
+    assert await reader.get(ONE.key) == Stamped(ONE, at(0))
+    assert list((await reader.page(ShardFilter(namespace="b"), PageRequest(5))).value.items) == [THREE]
+    assert scripted.looked_up == []
+    await reader.get(TWO.key)
+    await reader.page(ShardFilter(namespace="a"), PageRequest(5))
+    await reader.count(ShardFilter(namespace="a"))
+    assert scripted.looked_up == [TWO.key, ShardFilter(namespace="a"), ShardFilter(namespace="a")]
+    await scripted.tell(put(ONE), put(TWO))
+    scripted.looked_up.clear()
+    assert await reader.get(TWO.key) == Stamped(TWO, at(2))
+    assert await reader.count(ShardFilter(namespace="a")) == 2
+    assert scripted.looked_up == []
+
+
+async def test_of_a_plan_that_was_applied_the_whole_namespace_is_waited_for(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE, THREE)
+    change = history_row(1, namespace="a").change
+    plan: Any = None
+    replica.note(PlanApplied(change, plan, at(2)))
+    await reader.get(ONE.key)
+    assert scripted.looked_up == [ONE.key]
+    assert await reader.get(THREE.key) == Stamped(THREE, at(0))
+
+
+async def test_the_past_is_the_stores_to_tell(scripted: Scripted, replica: Replica) -> None:
+    reader, past = ReplicaShards(replica, scripted), AsOf(revision=0)
+    await scripted.hand_over(0, ONE)
+    await reader.get(ONE.key, past)
+    await reader.page(ShardFilter(), PageRequest(5), past)
+    await reader.count(ShardFilter(), past)
+    assert scripted.looked_up == [past, past, past]
+
+
+async def test_a_write_to_another_stream_than_the_feed_knows_of_is_not_missed() -> None:
+    """The store was replaced by one with fewer revisions: the number of the new one says nothing here."""
+    scripted = Scripted(at(50))
+    async with replicated(scripted) as replica:
+        await scripted.hand_over(50, ONE)
+        assert held(replica) == [ONE]
+        replica.note(_changed(3, TWO, epoch="two"))
+        assert replica.table_with(ONE.key) is None
+        await turns()
+        await scripted.replace(at(3, "two"))
+        for _ in range(2):
+            await scripted.hand_over(3, TWO, epoch="two")
+        assert held(replica) == [TWO]
+
+
+async def test_after_the_stream_went_back_what_was_expected_of_the_old_one_is_forgotten(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE)
+    replica.note(_changed(1_000, ONE))
+    await scripted.replace(at(1, "two"))
+    await scripted.hand_over(1, ONE, epoch="two")
+    replica.note(_changed(2, TWO, epoch="two"))
+    await scripted.tell(put(TWO))
+    assert len((await reader.page(ShardFilter(), PageRequest(5))).value.items) == 2
+    assert scripted.looked_up == []
+
+
+def _changed(revision: int, *shards: Shard, epoch: str = "one") -> ShardsChanged:
+    return ShardsChanged(history_row(revision).change, shards, at(revision, epoch))
+
+
+async def turns() -> None:
+    """Until everything that is ready has run."""
+    for _ in range(10):
+        await asyncio.sleep(0)

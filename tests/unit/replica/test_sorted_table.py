@@ -1,0 +1,132 @@
+"""Pages from the replica are the pages that the store itself would give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persistence.memory.paging import page_by
+from persistence.paging import PageRequest
+from persistence.queries import ShardFilter
+from persistence.records import Shard, ShardKey, ShardStatus
+from persistence.replica.sorted_table import COMPARED_AT_MOST, EXAMINED_AT_MOST, SortedTable
+from tests.support.rows import history_row
+from tests.support.streams import a_shard
+
+NAMESPACES = ("a", "a.b", "a:b", "b")
+IDS = ("0", "1", "10", "2", "A", "a", "a-b", "a.b", "b")
+OWNERS = ("node-1", "node-2")
+
+keys = st.builds(ShardKey, st.sampled_from(NAMESPACES), st.sampled_from(IDS))
+shards = st.builds(
+    lambda key, owner, status: replace(a_shard(key.namespace, key.shard_id, owner), status=status),
+    keys,
+    st.sampled_from(OWNERS),
+    st.sampled_from(ShardStatus),
+)
+filters = st.builds(
+    ShardFilter,
+    namespace=st.none() | st.sampled_from([*NAMESPACES, "nowhere"]),
+    shard_ids=st.none() | st.lists(st.sampled_from(IDS), max_size=4),
+    owner_node_ids=st.none() | st.lists(st.sampled_from(OWNERS), max_size=2),
+    leader_ids=st.none() | st.just(["leader"]),
+    statuses=st.none() | st.lists(st.sampled_from(ShardStatus), max_size=2),
+    strategies=st.none() | st.just(["rendezvous"]),
+    search=st.none() | st.sampled_from(["a", "1", "."]),
+)
+cursors = st.none() | keys | st.builds(ShardKey, st.sampled_from(["", "a.", "zz"]), st.sampled_from(["", "5", "~"]))
+requests = st.builds(PageRequest, st.integers(1, 7), cursors, cursors, st.booleans())
+
+
+def table_of(*found: Shard) -> SortedTable:
+    table = SortedTable()
+    table.put(found)
+    return table
+
+
+def numbered(count: int, namespace: str = "a") -> SortedTable:
+    return table_of(*(a_shard(namespace, f"s{number:05}") for number in range(count)))
+
+
+@given(found=st.lists(shards, max_size=25), removed=st.lists(keys, max_size=6), where=filters, request=requests)
+def test_a_page_is_the_one_that_sorting_and_cutting_everything_gives(
+    found: list[Shard], removed: list[ShardKey], where: ShardFilter, request: PageRequest[ShardKey]
+) -> None:
+    table = SortedTable()
+    expected: dict[ShardKey, Shard] = {}
+    for shard in found:
+        table.put([shard])
+        expected.setdefault(shard.key, shard)
+    for key in removed:
+        table.remove(*key, revision=2)
+        expected.pop(key, None)
+    assert len(table) == len(expected)
+    matching = [shard for shard in expected.values() if where.matches(shard)]
+    assert table.page(where, request) == page_by(lambda shard: shard.key, matching, request)
+    counted = table.count(where)
+    assert counted is None or counted == len(matching)
+
+
+def test_a_whole_table_is_read_in_either_direction() -> None:
+    table = numbered(12)
+    for backward in (False, True):
+        page = table.page(ShardFilter(), PageRequest(12, backward=backward))
+        assert page is not None
+        assert [shard.shard_id for shard in page.items] == [f"s{number:05}" for number in range(12)]
+        assert not page.has_next
+        assert not page.has_previous
+
+
+def test_a_shard_that_comes_again_has_one_place() -> None:
+    table = numbered(3)
+    diff = history_row(9, namespace="a")
+    for _ in range(2):
+        table.apply(diff)
+        table.remove("a", diff.shard_id, 10)
+    table.apply(diff)
+    page = table.page(ShardFilter(namespace="a"), PageRequest(10))
+    assert page is not None
+    assert [shard.shard_id for shard in page.items] == ["s00000", "s00001", "s00002", "s9"]
+
+
+def test_a_record_of_an_earlier_revision_does_not_come_back() -> None:
+    newer, older = a_shard("a", "1", "node-2", 2, revision=5), a_shard("a", "1", "node-1", 1, revision=3)
+    table = table_of(newer, older)
+    assert table.get("a", "1") == newer
+    table.remove("a", "1", revision=4)
+    assert table.get("a", "1") == newer
+
+
+def test_looking_for_what_few_shards_match_is_left_to_the_database() -> None:
+    table = numbered(EXAMINED_AT_MOST + 1)
+    assert table.page(ShardFilter(owner_node_ids=["nobody"]), PageRequest(1)) is None
+    last = f"s{EXAMINED_AT_MOST:05}"
+    assert table.page(ShardFilter(search=last), PageRequest(1)) is None
+    found = table.page(ShardFilter(search=last), PageRequest(1, backward=True))
+    assert found is None or [shard.shard_id for shard in found.items] == [last]
+    assert numbered(EXAMINED_AT_MOST).page(ShardFilter(owner_node_ids=["nobody"]), PageRequest(1)) is not None
+
+
+def test_a_page_of_a_large_table_needs_no_more_than_its_own_shards() -> None:
+    table = numbered(EXAMINED_AT_MOST * 2)
+    page = table.page(ShardFilter(), PageRequest(500, after=ShardKey("a", "s02999")))
+    assert page is not None
+    assert page.items[0].shard_id == "s03000"
+
+
+def test_a_long_list_of_values_is_left_to_the_database() -> None:
+    table = numbered(3)
+    ids = [f"s{number:05}" for number in range(COMPARED_AT_MOST)]
+    assert table.page(ShardFilter(shard_ids=ids), PageRequest(5)) is not None
+    assert table.page(ShardFilter(shard_ids=[*ids, "more"]), PageRequest(5)) is None
+
+
+def test_what_needs_no_looking_at_is_counted_here() -> None:
+    table = table_of(a_shard("a", "1"), a_shard("a", "2"), a_shard("b", "1"))
+    table.remove("a", "2", revision=2)
+    assert table.count(ShardFilter()) == 2
+    assert table.count(ShardFilter(namespace="a")) == 1
+    assert table.count(ShardFilter(namespace="nowhere")) == 0
+    assert table.count(ShardFilter(owner_node_ids=["node-1"])) is None

@@ -1,0 +1,144 @@
+"""The short cut for lists answers what graphql-core answers field by field, errors and all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import pytest
+import strawberry
+from graphql.execution.executor import Executor
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from graph.record_executor import RecordExecutor
+
+
+@strawberry.enum
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@strawberry.type
+class Wheel:
+    size: int
+    worn: bool | None = None
+
+
+@strawberry.type
+class Car:
+    name: str
+    colour: Colour
+    wheels: list[Wheel]
+    spare: Wheel | None
+    tags: list[str]
+    price: float | None
+
+    @strawberry.field
+    def greeting(self, loudness: int = 0) -> str:
+        return f"{self.name}!" if loudness else self.name
+
+
+@dataclass
+class CarRecord:
+    name: Any = "beetle"
+    colour: Any = Colour.RED
+    wheels: Any = (Wheel(size=14), Wheel(size=15, worn=True))
+    spare: Any = None
+    tags: Any = ("old", "loved")
+    price: Any = 1
+
+
+@strawberry.type
+class Garage:
+    cars: list[Car]
+    dreams: list[Car | None]
+
+
+def schema(executor: type[Executor[Any]]) -> strawberry.Schema:
+    @strawberry.type
+    class Query:
+        @strawberry.field
+        def garage(self, info: strawberry.Info) -> Garage:
+            garage: Garage = info.context
+            return garage
+
+    return strawberry.Schema(Query, execution_context_class=executor)
+
+
+ORDINARY = schema(StrawberryGraphQLCoreExecutionContext)
+SHORT = schema(RecordExecutor)
+SOUND = Garage(
+    cars=[CarRecord(), CarRecord(name="mini", spare=Wheel(size=10), price=None)],  # type: ignore[list-item] # as resolvers do
+    dreams=[None, CarRecord(colour=Colour.BLUE)],  # type: ignore[list-item]
+)
+
+
+def answers(query: str, garage: Garage, **variables: Any) -> tuple[Any, Any]:
+    """By the ordinary executor, and by the one with the short cut: data and errors."""
+    both = []
+    for each in (ORDINARY, SHORT):
+        result = each.execute_sync(query, context_value=garage, variable_values=variables)
+        both.append((result.data, [error.formatted for error in result.errors or ()]))
+    ordinary, short = both
+    return ordinary, short
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The fields that were executed one by one."""
+    fields: list[str] = []
+    execute_field = Executor.execute_field
+
+    def counted(self: Any, parent: Any, source: Any, details: Any, *rest: Any) -> Any:
+        fields.append(details[0].node.name.value)
+        return execute_field(self, parent, source, details, *rest)
+
+    monkeypatch.setattr(Executor, "execute_field", counted)
+    return fields
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{garage{cars{name colour price tags}}}",
+        "{garage{cars{__typename n:name m:name wheels{size worn __typename} spare{size}}}}",
+        "{garage{dreams{name spare{worn}} cars{name}}}",
+        "{garage{cars{...A ...on Car{price}}}} fragment A on Car{name wheels{...B}} fragment B on Wheel{size}",
+        "query($yes:Boolean!){garage{cars{name @include(if:$yes) price @skip(if:$yes) tags}}}",
+        "{garage{cars{wheels{size}} cars{wheels{worn} name}}}",
+    ],
+)
+def test_plain_lists_are_answered_the_same_without_executing_their_fields(query: str, executed: list[str]) -> None:
+    variables = {"yes": True} if "$yes" in query else {}
+    result = SHORT.execute_sync(query, context_value=SOUND, variable_values=variables)
+    assert set(executed) <= {"garage", "cars", "dreams"}
+    ordinary, short = answers(query, SOUND, **variables)
+    assert short == ordinary == (result.data, [])
+    assert list(short[0]["garage"]["cars"][0]) == list(ordinary[0]["garage"]["cars"][0])
+
+
+def test_a_field_with_a_resolver_or_arguments_is_executed(executed: list[str]) -> None:
+    ordinary, short = answers("{garage{cars{name greeting(loudness:1)}}}", SOUND)
+    assert short == ordinary
+    assert executed.count("greeting") == 4
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"name": None},
+        {"colour": "purple"},
+        {"wheels": [Wheel(size=14), None]},
+        {"tags": None},
+        {"tags": 7},
+        {"price": "dear"},
+        {"spare": Wheel(size="wide")},  # type: ignore[arg-type] # that is the flaw
+    ],
+)
+def test_what_goes_wrong_in_an_item_is_told_as_ever(flaw: dict[str, Any]) -> None:
+    garage = Garage(cars=SOUND.cars, dreams=[CarRecord(), CarRecord(**flaw)])  # type: ignore[list-item]
+    ordinary, short = answers("{garage{dreams{name colour wheels{size} tags price spare{size}}}}", garage)
+    assert short == ordinary
+    assert ordinary[1]
