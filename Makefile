@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCKED := $(PIP) install --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test chaos lint bench plots schema lock vendor-graphiql
+.PHONY: help install serve live test soak chaos lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,11 @@ live: .venv/installed ## with `make serve` in another terminal: move a shard, an
 	wait $$watcher
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+soak: .venv/installed-dev ## run at full length the tests that make test runs shorter
+	TESTS_AT_LENGTH=1 $(BIN)/pytest tests/integration/test_concurrent_writers.py tests/e2e/test_postgres_killed.py \
+		tests/chaos/test_chaos.py $(ARGS)
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)

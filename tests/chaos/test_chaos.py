@@ -8,9 +8,10 @@ import pytest
 
 from tests.chaos.faults import FaultKind, schedule
 from tests.chaos.harness import Plan, run, running_postgres
+from tests.support.length import rounds
 
 SEED = 11
-DIFFS = 8_000
+DIFFS = rounds(20_000, 4_000)
 
 
 @pytest.mark.timeout(240)

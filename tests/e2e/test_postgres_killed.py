@@ -1,4 +1,4 @@
-"""kill -9 of PostgreSQL under writers and a subscriber, ten times."""
+"""kill -9 of PostgreSQL under writers and a subscriber, again and again."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from persistence.ports import DiffFilter
 from persistence.postgres import open_store
 from persistence.records import Shard, StreamPosition
 from persistence.write import Writer
+from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay
 
-KILLS = 10
+KILLS = rounds(10, 4)
 WRITERS = 4
 SHARDS_PER_CHANGE = 5
 ACKNOWLEDGED_BETWEEN_KILLS = 30

@@ -18,11 +18,12 @@ from persistence.ports import DiffFilter, Store
 from persistence.postgres import open_store
 from persistence.records import Shard, StreamPosition
 from persistence.write import Writer
+from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay
 
 WRITERS = 8
-ATTEMPTS = 2_000
+ATTEMPTS = rounds(2_000, 400)
 SHARDS = 256
 
 
