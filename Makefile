@@ -20,7 +20,8 @@ serve: .venv/installed ## run the server with its own PostgreSQL and the demo me
 
 # Waits until the watcher says that it watches, then moves a shard; the watcher ends with the diff it was waiting for.
 live: .venv/installed ## with `make serve` in another terminal: move a shard, and see the diff arrive
-	@$(BIN)/omnirelay mesh shards watch --namespace orders --limit 1 2> .venv/watching & watcher=$$!; \
+	@: > .venv/watching; \
+	$(BIN)/omnirelay mesh shards watch --namespace orders --limit 1 2> .venv/watching & watcher=$$!; \
 	until grep -q Watching .venv/watching; do \
 		kill -0 $$watcher 2> /dev/null || { cat .venv/watching >&2; exit 1; }; sleep 0.1; \
 	done; \
