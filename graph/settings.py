@@ -67,7 +67,7 @@ class Settings(BaseModel):
         250_000,
         ge=0,
         le=10_000_000,
-        description="Most shards kept in memory to answer lookups from, about a kilobyte each; 0 for none.",
+        description="Most shards kept in memory to answer lookups from, some 800 bytes each; 0 for none.",
     )
     bookmark_seconds: float = Field(
         10.0, ge=0.1, le=3_600, description="Longest silence of a subscription before it sends its cursor, in seconds."

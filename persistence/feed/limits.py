@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class FeedLimits:
     """`ring` and `page` count diffs; `bookmark_seconds` is how long an idle subscriber goes without a sign of life.
 
-    A page is decoded in one go, a millisecond for every thirty rows, in which the process answers nobody.
+    A page is decoded in one go, a millisecond for every twenty rows, in which the process answers nobody.
     """
 
     ring: int = 16_384

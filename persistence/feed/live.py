@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 class Watcher(Protocol):
     """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
-    raises is a defect, and may cost the subscribers a diff."""
+    raises is a defect: it is logged, and subscribers hear of those diffs a poll later."""
 
     def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff]) -> None:
         """These came next; they lead to `position`."""

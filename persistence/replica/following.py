@@ -37,7 +37,7 @@ class WatchedFeed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLimits:
-    """`shards` is how many it holds at most, about a kilobyte each; 0 for no replica."""
+    """`shards` is how many it holds at most, some 800 bytes each; 0 for no replica."""
 
     shards: int = 250_000
     retry_seconds: float = 1.0
@@ -104,8 +104,12 @@ class Replica:
         if self._table is None:
             self._waiting += diffs
             return
-        for diff in diffs:
-            self._table.apply(diff)
+        try:
+            for diff in diffs:
+                self._table.apply(diff)
+        except Exception:
+            self._spoil()  # a table that has taken half of them is of no revision
+            raise
         if len(self._table) > self._limits.shards:
             self._spoil()
         self._tell()

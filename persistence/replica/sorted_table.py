@@ -13,7 +13,7 @@ from persistence.records import Shard, ShardKey
 from persistence.shard_table import ShardTable
 
 EXAMINED_AT_MOST: Final = 2_000
-"""Shards that one page may look at: a millisecond. A filter that few shards match is the database's work."""
+"""Shards that one page may look at: a millisecond or two. A filter that few shards match is the database's work."""
 
 COMPARED_AT_MOST: Final = 20
 """Values of one list of a filter, for each shard is compared to all of them."""

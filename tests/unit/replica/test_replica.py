@@ -19,6 +19,7 @@ from persistence.ports import Stamped
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following
+from persistence.replica.sorted_table import SortedTable
 from tests.support.rows import history_row
 from tests.support.streams import a_shard
 
@@ -185,6 +186,26 @@ async def test_once_whole_every_diff_is_in_it_at_once(scripted: Scripted, replic
     await scripted.tell(deletion(ONE, 3))
     assert held(replica) == [TWO]
     assert replica.position == at(3)
+
+
+async def test_a_table_that_has_taken_half_of_a_change_is_not_served(
+    scripted: Scripted, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scripted.hand_over(0)
+    apply = SortedTable.apply
+
+    def fail_on_the_second(table: SortedTable, diff: ShardDiff) -> None:
+        if diff.revision == TWO.revision:
+            raise ZeroDivisionError
+        apply(table, diff)
+
+    monkeypatch.setattr(SortedTable, "apply", fail_on_the_second)
+    with pytest.raises(ZeroDivisionError):
+        await scripted.tell(put(ONE), put(TWO))
+    assert held(replica) is None
+    await turns()
+    await scripted.hand_over(2, ONE, TWO)
+    assert held(replica) == [ONE, TWO]
 
 
 async def test_when_the_stream_is_replaced_it_is_loaded_anew(scripted: Scripted, replica: Replica) -> None:
