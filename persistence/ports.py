@@ -248,6 +248,10 @@ class DiffFilter:
     namespace: str | None = None
     shards: ShardFilter = EVERY_SHARD
 
+    def wants_any_of(self, namespaces: Collection[str]) -> bool:
+        """Whether a diff in one of these namespaces could be in."""
+        return all(name is None or name in namespaces for name in (self.namespace, self.shards.namespace))
+
     def matches(self, diff: ShardDiff) -> bool:
         if self.namespace is not None and diff.namespace != self.namespace:
             return False

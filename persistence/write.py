@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import stamina
 
+from persistence.apart import apart
 from persistence.commands import Command, request_digest, validate
 from persistence.decisions import decide
 from persistence.decisions.plans import locks_of
@@ -34,9 +34,6 @@ from strategies.registry import Registry
 
 T = TypeVar("T")
 
-SHARDS_WORTH_A_THREAD: Final = 200
-"""From here on checking and deciding take longer than handing them to a thread."""
-
 
 class Writer:
     """Executes commands. Serialization failures and deadlocks are retried, a stale expectation never is."""
@@ -50,7 +47,7 @@ class Writer:
 
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
-        await _apart(len(command.locks.shards), validate, command, self._strategies)
+        await apart(len(command.locks.shards), validate, command, self._strategies)
         return await self._retried(lambda unit: self._run(unit, command))
 
     async def replayed(self, command: Command) -> Outcome | None:
@@ -84,7 +81,7 @@ class Writer:
                 return answered
         state = await _locked(unit, command)
         size = max(len(command.locks.shards), len(state.shards))
-        decision = await _apart(size, decide, command, state, self._strategies)
+        decision = await apart(size, decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
             return await unit.commit(decision)
         return await _explained(unit, decision)
@@ -97,13 +94,6 @@ async def _locked(unit: UnitOfWork, command: Command) -> LockedState:
         relied_on = await unit.lock(locks_of(state.plan.proposal))
         return replace(relied_on, plan=state.plan)
     return state
-
-
-async def _apart(shard_count: int, work: Callable[..., T], *arguments: object) -> T:
-    """Work on many shards in a thread: a bulk change must not hold up the event loop, and with it every lookup."""
-    if shard_count < SHARDS_WORTH_A_THREAD:
-        return work(*arguments)
-    return await asyncio.to_thread(work, *arguments)
 
 
 async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | None:

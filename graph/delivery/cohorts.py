@@ -17,10 +17,10 @@ from graph.metrics import Metrics
 from persistence.ports import DiffBatch
 from persistence.records import StreamPosition
 
-_IN_ONE_GO: Final = 1_000_000
+_IN_ONE_GO: Final = 250_000
 """Characters: a millisecond or two, in which this process answers nobody."""
 
-_LEAST: Final = 20_000
+_LEAST: Final = 5_000
 """Characters. What a small message costs is not its length, but that it is sent."""
 
 _REMEMBERED: Final = 32
@@ -48,6 +48,9 @@ class Cohorts:
         self._cohorts: dict[CohortKey, Cohort] = {}
         self._payloads: OrderedDict[_PayloadKey, str] = OrderedDict()
         self._metrics = metrics
+        self.turn = asyncio.Lock()
+        """Held while something is made and sent for one who is behind: when hundreds are, they get one message a round
+        of the event loop between them, and whoever keeps up is not delayed."""
 
     async def payload(self, operation: LiveOperation, batch: DiffBatch) -> str:
         """What the batch comes to, executed once for all of a cohort who are sent just these diffs."""

@@ -38,9 +38,12 @@ class Subscriber:
     async def _catch_up(self) -> None:
         async with aclosing(self._operation.stream.follow(self.position)) as batches:
             async for batch in batches:
-                payload = await self._cohorts.payload(self._operation, batch)
-                async with asyncio.timeout(self._patience):
-                    await self._deliver(payload, batch)
+                async with self._cohorts.turn:
+                    payload = await self._cohorts.payload(self._operation, batch)
+                    rest = start(self._deliver(payload, batch))
+                if rest is not None:
+                    async with asyncio.timeout(self._patience):
+                        await rest
                 self.position = batch.position
                 self._cohorts.sent(1)
                 if batch.caught_up and self._cohorts.may_join(self._operation, self.position):

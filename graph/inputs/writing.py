@@ -3,6 +3,7 @@
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.inputs.flat import flat
 from graph.inputs.values import given, json_object
 from graph.scalars import JSON, Revision
 from persistence import commands
@@ -44,6 +45,7 @@ class ChangeInput:
         return commands.ChangeRequest(self.actor, self.reason, self.change_ticket, self.metadata, self.idempotency_key)
 
 
+@flat
 @strawberry.input(description="A shard to be created.")
 class NewShardInput:
     namespace: str = strawberry.field(description=_NAMESPACE)
@@ -79,6 +81,7 @@ class CreateShardsInput:
         return commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request())
 
 
+@flat
 @strawberry.input(description="The fields of one shard to change, if it still is at the version expected.")
 class ShardPatchInput:
     namespace: str = strawberry.field(description=_NAMESPACE)
@@ -132,6 +135,7 @@ class UpdateShardsInput:
         return commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request())
 
 
+@flat
 @strawberry.input(description="A shard to be deleted, if it still is at the version expected.")
 class ShardVersionInput:
     namespace: str = strawberry.field(description=_NAMESPACE)

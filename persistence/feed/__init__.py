@@ -2,5 +2,6 @@
 
 from persistence.feed.limits import FeedLimits
 from persistence.feed.live import LiveFeed, Watcher, live_feed
+from persistence.feed.ring import Stretch
 
-__all__ = ["FeedLimits", "LiveFeed", "Watcher", "live_feed"]
+__all__ = ["FeedLimits", "LiveFeed", "Stretch", "Watcher", "live_feed"]

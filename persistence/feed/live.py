@@ -23,7 +23,9 @@ from persistence.errors import (
 )
 from persistence.feed.limits import DEFAULT_LIMITS, FeedLimits
 from persistence.feed.matching import Matching
+from persistence.feed.pages import Pages
 from persistence.feed.place import Place
+from persistence.feed.ring import Stretch
 from persistence.feed.tailer import Advanced, Replaced, Tailer, WentBack
 from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead
 from persistence.records import ShardDiff, StreamPosition
@@ -35,8 +37,8 @@ class Watcher(Protocol):
     """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
     raises is a defect: it is logged, and subscribers hear of those diffs a poll later."""
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff]) -> None:
-        """These came next; they lead to `position`."""
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
+        """These came next, and then a stretch that is to be read with `follow`; they lead to `position`."""
         ...
 
     def replaced(self, position: StreamPosition) -> None:
@@ -51,7 +53,8 @@ class LiveFeed:
         self._stream = stream
         self._signal = signal
         self._limits = limits
-        self._tailer = Tailer(head, limits.ring)
+        self._tailer = Tailer(head, limits)
+        self._pages = Pages(stream, limits)
         self._matching = Matching()
         self._watchers: list[Watcher] = []
         self._moved = asyncio.Event()
@@ -116,6 +119,10 @@ class LiveFeed:
         while True:
             moved, matching = self._moved, self._matching
             self._require_epoch(place.position.epoch)
+            left_out = self._tailer.ring.left_out_after(place.position.revision)
+            if left_out is not None and not where.wants_any_of(left_out.namespaces):
+                place.go_past(left_out.last)
+                continue
             passed = await self._next(place.position)
             if passed is None:
                 await self._pause(moved, self._limits.poll_seconds)
@@ -135,7 +142,7 @@ class LiveFeed:
         """Read everything new."""
         more = True
         while more:
-            head, diffs = await self._read(self.position.revision)
+            head, diffs = await self._pages.read(self.position.revision)
             match self._tailer.receive(head, diffs):
                 case WentBack(seen, head):
                     _log.error("the stream went back from revision %d to %d", seen, head.revision)
@@ -147,16 +154,11 @@ class LiveFeed:
                         watcher.replaced(position)
                     self._wake()
                     more = False
-                case Advanced(diffs, more):
+                case Advanced(diffs, left_out, more):
                     if diffs:
                         for watcher in self._watchers:
-                            watcher.advanced(self.position, diffs)
+                            watcher.advanced(self.position, diffs, left_out)
                         self._wake()
-
-    async def _read(self, revision: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
-        # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
-        async with asyncio.timeout(self._limits.read_seconds):
-            return await self._stream.after(revision, self._limits.page)
 
     def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
@@ -168,7 +170,7 @@ class LiveFeed:
         if held is not None:
             return held
         try:
-            head, diffs = await self._read(position.revision)
+            head, diffs = await self._pages.after(position)
         except (StoreError, TimeoutError):
             return None
         _require_servable(position, head)

@@ -40,6 +40,10 @@ class Place:
         self._due = now + self._limits.bookmark_seconds
         return DiffBatch(self.position, wanted, caught_up=revision >= head)
 
+    def go_past(self, revision: int) -> None:
+        """There is nothing the subscriber wants up to and including this revision."""
+        self.position = StreamPosition(self.position.epoch, revision)
+
     def patience(self, now: float) -> float:
         """Seconds until there is something to tell although nothing happens."""
         return max(0.0, self._due - now)

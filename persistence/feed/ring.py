@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from persistence.records import ShardDiff
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Revisions `first` to `last`, which one change made in these namespaces, left in history for whoever wants them.
+
+    Who follows another namespace goes past them at once, however many they are.
+    """
+
+    first: int
+    last: int
+    namespaces: frozenset[str]
+
+
 class Ring:
-    """Diffs `start`+1 .. `end` without a gap, at most `capacity` of them: the oldest leave first."""
+    """Diffs `start`+1 .. `end`, but for the stretches it was told to leave out. At most `capacity` of both: the oldest
+    leave first."""
 
     def __init__(self, capacity: int, start: int) -> None:
         self._capacity = capacity
-        self._diffs: deque[ShardDiff] = deque()
-        self.start = start
+        self._runs = deque([_Run(start)])
+        self._stretches: deque[Stretch] = deque()  # one between each run and the next
+        self._held = 0
+
+    @property
+    def start(self) -> int:
+        return self._runs[0].start
 
     @property
     def end(self) -> int:
-        """The newest revision it holds, or where it begins."""
-        return self.start + len(self._diffs)
+        """The newest revision it holds or has left out; or where it begins."""
+        return self._runs[-1].end
 
     def extend(self, diffs: Sequence[ShardDiff]) -> None:
         """Append the diffs that follow `end`. Raises ValueError, and takes none, if any of them does not: a gap here
@@ -28,14 +47,56 @@ class Ring:
         for revision, diff in enumerate(diffs, self.end + 1):
             if diff.revision != revision:
                 raise ValueError(f"revision {diff.revision} does not follow {revision - 1}")
-        self._diffs.extend(diffs)
-        while len(self._diffs) > self._capacity:
-            self._diffs.popleft()
-            self.start += 1
+        self._runs[-1].diffs.extend(diffs)
+        self._held += len(diffs)
+        self._forget()
+
+    def leave_out(self, stretch: Stretch) -> None:
+        """Go on behind the stretch. Raises ValueError if it does not follow `end`."""
+        if stretch.first != self.end + 1:
+            raise ValueError(f"revision {stretch.first} does not follow {self.end}")
+        self._stretches.append(stretch)
+        self._runs.append(_Run(stretch.last))
+        self._held += 1
+        self._forget()
 
     def after(self, revision: int, limit: int) -> list[ShardDiff] | None:
-        """Up to `limit` diffs after `revision`; null when that reaches further back than the ring does."""
-        if revision < self.start:
+        """Up to `limit` diffs after `revision`; null when what comes next is not held."""
+        newest = self._runs[-1]
+        if revision >= newest.start:
+            return newest.after(revision, limit)
+        run = next((run for run in reversed(self._runs) if run.start <= revision), None)
+        return None if run is None or revision >= run.end else run.after(revision, limit)
+
+    def left_out_after(self, revision: int) -> Stretch | None:
+        """The stretch in which the next revision is, if it is in one."""
+        if revision >= self._runs[-1].start:
             return None
+        return next((each for each in reversed(self._stretches) if each.first <= revision + 1 <= each.last), None)
+
+    def _forget(self) -> None:
+        while self._held > self._capacity:
+            oldest = self._runs[0]
+            if oldest.diffs:
+                oldest.diffs.popleft()
+                oldest.start += 1
+            else:
+                self._runs.popleft()
+                self._stretches.popleft()
+            self._held -= 1
+
+
+@dataclass(slots=True)
+class _Run:
+    """Diffs `start`+1 .. `end` without a gap."""
+
+    start: int
+    diffs: deque[ShardDiff] = field(default_factory=deque)
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.diffs)
+
+    def after(self, revision: int, limit: int) -> list[ShardDiff]:
         offset = revision - self.start
-        return list(islice(self._diffs, offset, offset + limit))
+        return list(islice(self.diffs, offset, offset + limit))

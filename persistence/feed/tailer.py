@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from persistence.feed.ring import Ring
+from persistence.feed.limits import FeedLimits
+from persistence.feed.ring import Ring, Stretch
 from persistence.ports import StreamHead
 from persistence.records import ShardDiff, StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """These diffs are new, perhaps none. `more`: the stream goes on after them, so read on at once."""
+    """These diffs are new, perhaps none, and so is the stretch after them, if any, that was left out. `more`: the
+    stream goes on after that, so read on at once."""
 
     diffs: Sequence[ShardDiff]
+    left_out: Stretch | None
     more: bool
 
 
@@ -42,12 +45,16 @@ Received: TypeAlias = Advanced | Replaced | WentBack
 
 
 class Tailer:
-    """Holds the newest diffs, and which stream they are of."""
+    """Holds the newest diffs, and which stream they are of.
 
-    def __init__(self, head: StreamHead, capacity: int) -> None:
-        self._capacity = capacity
+    Of a change that goes on for more than a page it leaves out the rest: reading ten thousand diffs takes a second, for
+    which everybody would wait, also those who follow other namespaces.
+    """
+
+    def __init__(self, head: StreamHead, limits: FeedLimits) -> None:
+        self._limits = limits
         self._epoch = head.epoch
-        self.ring = Ring(capacity, head.revision)
+        self.ring = Ring(limits.ring, head.revision)
 
     @property
     def position(self) -> StreamPosition:
@@ -63,7 +70,17 @@ class Tailer:
             return WentBack(self.ring.end, head)
         if head.epoch != self._epoch or head.floor > self.ring.end:
             self._epoch = head.epoch
-            self.ring = Ring(self._capacity, head.revision)
+            self.ring = Ring(self._limits.ring, head.revision)
             return Replaced(self.position)
         self.ring.extend(diffs)
-        return Advanced(diffs, more=bool(diffs) and self.ring.end < head.revision)
+        left_out = self._rest(diffs[-1], head) if diffs else None
+        if left_out is not None:
+            self.ring.leave_out(left_out)
+        return Advanced(diffs, left_out, more=bool(diffs) and self.ring.end < head.revision)
+
+    def _rest(self, diff: ShardDiff, head: StreamHead) -> Stretch | None:
+        """What the change of this diff goes on with, if that is long."""
+        last = diff.change.last_revision or 0
+        if last - diff.revision <= self._limits.page or last > head.revision:
+            return None
+        return Stretch(diff.revision + 1, last, frozenset(diff.change.namespaces))

@@ -16,6 +16,7 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, Double, Integer, LargeBinary
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
+from persistence.apart import apart
 from persistence.encoding import encode
 from persistence.postgres.rows import split_halves
 from persistence.postgres.stream import NEW_EPOCH, ORIGIN
@@ -196,8 +197,13 @@ class Assigned(NamedTuple):
 
 async def write_change(session: AsyncSession, write_set: WriteSet) -> Assigned:
     """Run the statement. The head stays locked until the session commits: do nothing in between."""
+    parameters = await apart(len(write_set.shards), _parameters, write_set)
+    row = (await session.execute(_STATEMENT, parameters)).one()
+    return Assigned(*row[:5])
+
+
+def _parameters(write_set: WriteSet) -> dict[str, Any]:
     parameters: dict[str, Any] = {name: value(write_set) for name, _, value in _CHANGE}
     parameters |= {name: [value(write) for write in write_set.shards] for name, _, _, value in _WRITES}
     parameters |= {name: [value(delta) for delta in write_set.deltas] for name, _, _, value in _DELTAS}
-    row = (await session.execute(_STATEMENT, parameters)).one()
-    return Assigned(*row[:5])
+    return parameters

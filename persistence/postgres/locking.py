@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, String, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from persistence.apart import apart
 from persistence.locks import Locks
 from persistence.postgres.models import NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS, TOMBSTONES
 from persistence.postgres.namespaces import SELECT_NAMESPACE
@@ -95,7 +96,11 @@ async def _nodes(session: AsyncSession, node_ids: Sequence[str], *, configure: b
 async def _shards(session: AsyncSession, keys: Sequence[ShardKey]) -> Mapping[ShardKey, Shard]:
     if not keys:
         return {}
-    rows = await session.execute(_LOCK_SHARDS, as_arrays(keys))
+    rows = (await session.execute(_LOCK_SHARDS, as_arrays(keys))).all()
+    return await apart(len(rows), _by_key, rows)
+
+
+def _by_key(rows: Sequence[Any]) -> Mapping[ShardKey, Shard]:
     return {ShardKey(row[0], row[1]): shard_of(row) for row in rows}
 
 

@@ -5,6 +5,7 @@ Whatever can be read before the stream head is taken is; after it comes one shor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +14,7 @@ from sqlalchemy import JSON, Text, bindparam, cast, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from persistence.apart import apart
 from persistence.outcomes import NamespaceConfigured, NodeChanged, PlanApplied, PlanProposed, ShardsChanged
 from persistence.planning.proposal import Proposal
 from persistence.postgres.commit import Assigned, write_change
@@ -20,8 +22,8 @@ from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES, NODES, PLAN
 from persistence.postgres.namespaces import ONE_NAMESPACE
 from persistence.postgres.plans import ONE_PLAN, THIS_PLAN
 from persistence.postgres.rows import namespace_of, plan_of
-from persistence.records import Change, Node, PlanStatus, Rebalance, RebalancePlan, StreamPosition
-from persistence.writes import NamespaceWrite, NodeWrite, WriteSet, proposed
+from persistence.records import Change, Node, PlanStatus, Rebalance, RebalancePlan, Shard, StreamPosition
+from persistence.writes import NamespaceWrite, NodeWrite, ShardWrite, WriteSet, proposed
 
 _OWNED: Final = select(func.count()).where(SHARDS.c.owner_node_id == bindparam("owner"))
 # Whoever keeps the same plan at the same time waits here, and then finds document and plan.
@@ -37,11 +39,13 @@ _RAISE_FLOOR: Final = update(STREAM_HEAD).values(floor=bindparam("new_floor"))
 async def change_shards(session: AsyncSession, write_set: WriteSet) -> ShardsChanged:
     assigned = await write_change(session, write_set)
     await session.commit()
-    first = assigned.revision - len(write_set.shards) + 1
-    shards = (
-        write.committed(revision, assigned.committed_at) for revision, write in enumerate(write_set.shards, first)
-    )
-    return ShardsChanged(_change(write_set, assigned), tuple(shards), _position(assigned))
+    shards = await apart(len(write_set.shards), _committed, write_set.shards, assigned)
+    return ShardsChanged(_change(write_set, assigned), shards, _position(assigned))
+
+
+def _committed(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
+    first = assigned.revision - len(writes) + 1
+    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
 
 
 async def configure_namespace(session: AsyncSession, write_set: WriteSet, write: NamespaceWrite) -> NamespaceConfigured:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from persistence.errors import EpochMismatch, StoreError
-from persistence.feed import Watcher
+from persistence.feed import Stretch, Watcher
 from persistence.outcomes import Outcome, PlanApplied, ShardsChanged
 from persistence.paging import PageRequest
-from persistence.ports import ShardReader
+from persistence.ports import DiffBatch, DiffFilter, ShardReader
 from persistence.queries import EVERY_SHARD
 from persistence.records import ShardDiff, ShardKey, StreamPosition
+from persistence.replica.backlog import Backlog
 from persistence.replica.expectations import Expectations
 from persistence.replica.sorted_table import SortedTable
 
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 class WatchedFeed(Protocol):
     def watched_by(self, watcher: Watcher) -> AbstractContextManager[StreamPosition]: ...
+
+    def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,10 @@ class Replica:
         self._whole_from = 0
         self._position = _NOWHERE
         self._expected = Expectations()
-        self._waiting: list[ShardDiff] = []
+        self._backlog = Backlog()
         self._ready = asyncio.Event()
-        self._spoiled = asyncio.Event()
+        self._work = asyncio.Event()
+        self._spoiled = False
 
     @property
     def position(self) -> StreamPosition:
@@ -72,12 +76,12 @@ class Replica:
         return self._table if self._position.revision >= self._whole_from else None
 
     def table_with(self, key: ShardKey) -> SortedTable | None:
-        """The table as of `position`, unless this process has changed that shard since."""
-        return None if self._expected.of_shard(key) else self.table
+        """The table as of `position`, unless its namespace is behind or this process has changed that shard since."""
+        return None if self._backlog.is_behind(key.namespace) or self._expected.of_shard(key) else self.table
 
     def table_of(self, namespace: str | None) -> SortedTable | None:
-        """The table as of `position`, unless this process has changed a shard of that namespace, or of any, since."""
-        return None if self._expected.of_namespace(namespace) else self.table
+        """The table as of `position`, unless that namespace, or any, is behind or was changed by this process since."""
+        return None if self._backlog.is_behind(namespace) or self._expected.of_namespace(namespace) else self.table
 
     def note(self, outcome: Outcome) -> None:
         """What was just committed through this process must not be missing from what it reads."""
@@ -95,24 +99,28 @@ class Replica:
         self._expected.seen(self._position.revision)
 
     async def ready(self) -> None:
-        """Until it serves."""
+        """Until it serves, and no namespace is behind."""
         await self._ready.wait()
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff]) -> None:
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
         self._position = position
         self._expected.seen(position.revision)
         if self._table is None:
-            self._waiting += diffs
-            return
-        try:
-            for diff in diffs:
-                self._table.apply(diff)
-        except Exception:
-            self._spoil()  # a table that has taken half of them is of no revision
-            raise
-        if len(self._table) > self._limits.shards:
-            self._spoil()
-        self._tell()
+            self._backlog.add(diffs)
+        else:
+            try:
+                for diff in self._backlog.hold_back(diffs):
+                    self._table.apply(diff)
+            except Exception:
+                self._spoil()  # a table that has taken half of them is of no revision
+                raise
+            if len(self._table) > self._limits.shards:
+                self._spoil()
+            self._tell()
+        if left_out is not None:
+            self._backlog.add([left_out])
+            self._ready.clear()
+            self._work.set()
 
     def replaced(self, position: StreamPosition) -> None:
         self._position = position
@@ -137,32 +145,56 @@ class Replica:
 
     async def _serve(self) -> None:
         """Returns when what it serves does not hold any more."""
-        self._waiting, self._spoiled, self._expected = [], asyncio.Event(), Expectations()
+        self._backlog, self._work, self._expected = Backlog(), asyncio.Event(), Expectations()
+        self._spoiled = False
         with self._feed.watched_by(self) as begin:
             self._position = begin
             try:
                 table, self._whole_from = await self._load()
-                for diff in self._waiting:
-                    table.apply(diff)
-                self._waiting.clear()
-                if not self._spoiled.is_set():
-                    self._table = table
-                    self._tell()
-                await self._spoiled.wait()
+                while not self._spoiled:
+                    self._work.clear()
+                    await self._work_off(table)
+                    if not self._spoiled:
+                        self._table = table
+                        self._tell()
+                        await self._work.wait()
                 if len(table) > self._limits.shards:
                     raise _Full
             finally:
                 self._spoil()
                 self._position = _NOWHERE
 
+    async def _work_off(self, table: SortedTable) -> None:
+        while len(self._backlog) and not self._spoiled:
+            item = self._backlog.first
+            if isinstance(item, Stretch):
+                async for diff in self._read(item):
+                    table.apply(diff)
+            else:
+                table.apply(item)
+            self._backlog.done()
+        if len(table) > self._limits.shards:
+            self._spoil()
+
+    async def _read(self, stretch: Stretch) -> AsyncGenerator[ShardDiff, None]:
+        begin = StreamPosition(self._position.epoch, stretch.first - 1)
+        async with aclosing(self._feed.follow(begin, DiffFilter())) as batches:
+            async for batch in batches:
+                for diff in batch.diffs:
+                    if diff.revision <= stretch.last:
+                        yield diff
+                if batch.position.revision >= stretch.last:
+                    return
+
     def _tell(self) -> None:
-        if self.table is not None:
+        if self.table is not None and not len(self._backlog):
             self._ready.set()
 
     def _spoil(self) -> None:
         self._table = None
         self._ready.clear()
-        self._spoiled.set()
+        self._spoiled = True
+        self._work.set()
 
     async def _load(self) -> tuple[SortedTable, int]:
         """Every shard, and the newest revision that any page was read at: from there on, with every diff applied that

@@ -8,7 +8,7 @@ ring or, behind it, from history.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 import pytest
@@ -27,12 +27,12 @@ from persistence.feed import tailer
 from persistence.feed.limits import FeedLimits
 from persistence.feed.matching import Matching
 from persistence.feed.place import Place
-from persistence.feed.ring import Ring
+from persistence.feed.ring import Ring, Stretch
 from persistence.feed.tailer import Replaced, Tailer, WentBack
 from persistence.ports import DiffBatch, DiffFilter, StreamHead
 from persistence.queries import ShardFilter
 from persistence.records import ShardDiff, StreamPosition
-from tests.support.rows import history_row
+from tests.support.rows import rows_of_one_change
 
 _LIMITS: Final = FeedLimits(ring=6, page=4, bookmark_seconds=10.0)
 _NAMESPACES: Final = ("billing", "search")
@@ -46,6 +46,9 @@ _FILTERS: Final = (
 )
 _SIZES: Final = st.integers(0, 5)
 _ROWS: Final = st.lists(st.tuples(st.sampled_from(_NAMESPACES), st.sampled_from(_OWNERS)), max_size=9)
+_BULK: Final = st.sampled_from((_NAMESPACES, _NAMESPACES[:1], _NAMESPACES[1:])).flatmap(
+    lambda names: st.lists(st.tuples(st.sampled_from(names), st.sampled_from(_OWNERS)), min_size=5, max_size=14)
+)
 
 _Page = tuple[StreamHead, Sequence[ShardDiff]]
 
@@ -70,8 +73,12 @@ class _TheStore:
         return self.head, [row for row in self.rows[revision : revision + limit] if row.revision > self.floor]
 
     def commit(self, rows: Sequence[tuple[str, str]]) -> None:
-        for namespace, owner in rows:
-            self.rows.append(history_row(len(self.rows) + 1, namespace=namespace, owner=owner))
+        """A change for each."""
+        for row in rows:
+            self.commit_at_once([row])
+
+    def commit_at_once(self, rows: Sequence[tuple[str, str]]) -> None:
+        self.rows.extend(rows_of_one_change(len(self.rows) + 1, rows))
 
     def begin_epoch(self, rows: Sequence[ShardDiff]) -> None:
         self.epoch = f"e{len(self.streams) + 1}"
@@ -109,11 +116,15 @@ class FeedMachine(RuleBasedStateMachine):
     @initialize(rows=_ROWS)
     def begin(self, rows: list[tuple[str, str]]) -> None:
         self.store.commit(rows)
-        self.tailer = Tailer(self.store.head, _LIMITS.ring)
+        self.tailer = Tailer(self.store.head, _LIMITS)
 
     @rule(rows=_ROWS)
     def commit(self, rows: list[tuple[str, str]]) -> None:
         self.store.commit(rows)
+
+    @rule(rows=_BULK)
+    def commit_at_once(self, rows: list[tuple[str, str]]) -> None:
+        self.store.commit_at_once(rows)
 
     @rule(size=_SIZES)
     def read_a_page(self, size: int) -> None:
@@ -226,6 +237,10 @@ class FeedMachine(RuleBasedStateMachine):
         if position.epoch != self.tailer.position.epoch:
             subscriber.refused = True
             return
+        left_out = self.tailer.ring.left_out_after(position.revision)
+        if left_out is not None and not place.where.wants_any_of(left_out.namespaces):
+            place.go_past(left_out.last)
+        position = place.position
         passed: Sequence[ShardDiff] | None = self.tailer.ring.after(position.revision, _LIMITS.page)
         if passed is None:
             head, passed = self.store.after(position.revision, _LIMITS.page)
@@ -249,10 +264,9 @@ class _TakesAnything(Ring):
     """Does not look whether diffs follow."""
 
     def extend(self, diffs: Sequence[ShardDiff]) -> None:
-        self._diffs.extend(diffs)
-        while len(self._diffs) > self._capacity:
-            self._diffs.popleft()
-            self.start += 1
+        self._runs[-1].diffs.extend(diffs)
+        self._held += len(diffs)
+        self._forget()
 
 
 class _LosesTheOldest(Ring):
@@ -260,6 +274,17 @@ class _LosesTheOldest(Ring):
 
     def after(self, revision: int, limit: int) -> list[ShardDiff] | None:
         return super().after(max(revision, self.start), limit)
+
+
+class _SaysTooMuchIsLeftOut(Ring):
+    def left_out_after(self, revision: int) -> Stretch | None:
+        stretch = super().left_out_after(revision)
+        return stretch and replace(stretch, last=stretch.last + 3)
+
+
+class _ForgetsANamespace(Ring):
+    def leave_out(self, stretch: Stretch) -> None:
+        super().leave_out(replace(stretch, namespaces=frozenset(sorted(stretch.namespaces)[:1])))
 
 
 class _SkipsOne(Place):
@@ -300,7 +325,7 @@ class _MatchesBriefly(Matching):
         return super().wanted(where, diffs[:3])
 
 
-@pytest.mark.parametrize("ring", [_TakesAnything, _LosesTheOldest])
+@pytest.mark.parametrize("ring", [_TakesAnything, _LosesTheOldest, _SaysTooMuchIsLeftOut, _ForgetsANamespace])
 def test_a_ring_that_is_broken_is_found_out(ring: type[Ring], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tailer, "Ring", ring)
     _assert_found_out(FeedMachine)

@@ -42,4 +42,5 @@ class UpToDate:
 
     async def _caught_up(self) -> None:
         await self.feed.wait_for((await self.stream.head()).revision)
+        await self.replica.ready()
         assert self.replica.table_of(None) is not None

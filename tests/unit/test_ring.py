@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.feed.ring import Ring
+from persistence.feed.ring import Ring, Stretch
 from tests.support.rows import history_row
 
 
@@ -43,24 +43,66 @@ def test_a_gap_is_refused_rather_than_kept() -> None:
     assert ring.end == 9
 
 
+def test_what_follows_a_stretch_that_was_left_out_is_held() -> None:
+    ring = filled(10, 5, 9)
+    ring.leave_out(Stretch(10, 5_009, frozenset({"billing"})))
+    ring.extend([history_row(5_010)])
+    assert (ring.start, ring.end) == (5, 5_010)
+    assert revisions(ring, 7, 10) == [8, 9]
+    assert [revisions(ring, after, 10) for after in (9, 10, 5_008)] == [None, None, None]
+    assert revisions(ring, 5_009, 10) == [5_010]
+
+
+def test_a_stretch_is_known_to_whoever_is_in_it() -> None:
+    ring, stretch = filled(10, 5, 9), Stretch(10, 5_009, frozenset({"billing"}))
+    ring.leave_out(stretch)
+    assert [ring.left_out_after(after) for after in (8, 9, 10, 5_008, 5_009)] == [None, stretch, stretch, stretch, None]
+
+
+def test_a_stretch_that_does_not_follow_is_refused() -> None:
+    ring = filled(10, 5, 9)
+    with pytest.raises(ValueError, match="revision 11 does not follow 9"):
+        ring.leave_out(Stretch(11, 20, frozenset()))
+    assert ring.end == 9
+
+
+def test_stretches_leave_as_diffs_do() -> None:
+    ring = Ring(2, 0)
+    for first in (1, 11, 21):
+        ring.leave_out(Stretch(first, first + 9, frozenset({"billing"})))
+    assert (ring.start, ring.end) == (10, 30)
+    assert [ring.left_out_after(after) is None for after in (9, 10, 29)] == [True, False, False]
+
+
 @given(
     capacity=st.integers(1, 20),
     start=st.integers(0, 50),
-    steps=st.lists(st.integers(0, 9), max_size=8),
+    steps=st.lists(st.integers(-9, 9), max_size=8),
     after=st.integers(0, 150),
     limit=st.integers(1, 30),
 )
 def test_whatever_it_answers_is_a_gapless_stretch_of_the_stream(
     capacity: int, start: int, steps: list[int], after: int, limit: int
 ) -> None:
+    """Steps below zero are left out."""
     ring = Ring(capacity, start)
+    held: set[int] = set()
     for step in steps:
-        ring.extend([history_row(ring.end + 1 + offset) for offset in range(step)])
-    end = start + sum(steps)
-    assert ring.end == end
-    assert ring.start == max(start, end - capacity)
+        first, last = ring.end + 1, ring.end + abs(step)
+        if step < 0:
+            ring.leave_out(Stretch(first, last, frozenset()))
+        else:
+            ring.extend([history_row(revision) for revision in range(first, last + 1)])
+            held |= set(range(first, last + 1))
+    assert ring.end == start + sum(map(abs, steps))
+    assert sum(revision > ring.start for revision in held) <= capacity
     found = revisions(ring, after, limit)
-    if after < ring.start:
+    if after < ring.start or (after < ring.end and after + 1 not in held):
         assert found is None
-    else:
-        assert found == list(range(after + 1, min(end, after + limit) + 1))
+        return
+    wanted = []
+    for revision in range(after + 1, after + limit + 1):
+        if revision not in held:
+            break
+        wanted.append(revision)
+    assert found == wanted

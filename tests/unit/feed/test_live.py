@@ -12,7 +12,7 @@ from persistence.errors import EpochMismatch
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.ports import DiffBatch, DiffFilter, StreamHead
 from persistence.records import ShardDiff, StreamPosition
-from tests.support.rows import history_row
+from tests.support.rows import history_row, rows_of_one_change
 
 LIMITS = FeedLimits(ring=1_000, page=10, bookmark_seconds=3_600.0, poll_seconds=60.0)
 BILLING = DiffFilter(namespace="billing")
@@ -27,6 +27,7 @@ class Stream:
         self.let_go = asyncio.Event()
         self.holding = asyncio.Event()
         self.held: StreamPosition | None = None
+        self.asked: list[int] = []
         self._committed = asyncio.Event()
 
     async def head(self) -> StreamHead:
@@ -36,6 +37,7 @@ class Stream:
         raise NotImplementedError
 
     async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        self.asked.append(revision)
         answer = await self.head(), self.rows[revision : revision + limit]
         if self.held == (self.epoch, revision):
             self.holding.set()
@@ -108,3 +110,43 @@ async def test_a_page_of_a_stream_that_was_replaced_meanwhile_is_not_taken_for_o
 
 def owners(batch: DiffBatch) -> list[str]:
     return [diff.current.owner_node_id for diff in batch.diffs if diff.current is not None]
+
+
+async def test_who_follows_another_namespace_does_not_wait_for_a_long_change(stream: Stream, feed: LiveFeed) -> None:
+    """Nothing of it is read but the page it begins with, and nothing can be."""
+    stream.held = StreamPosition("one", 10)
+    stream.put(*rows_of_one_change(1, [("orders", "node-a")] * 5_000), history_row(5_001, namespace="billing"))
+    async with asyncio.timeout(10), aclosing(feed.follow(StreamPosition("one", 0), BILLING)) as batches:
+        told = await anext(batches)
+        while not told.diffs:
+            told = await anext(batches)
+    assert (told.position.revision, [diff.revision for diff in told.diffs]) == (5_001, [5_001])
+    assert not stream.holding.is_set()
+
+
+async def test_who_follows_its_namespace_is_told_all_of_it(stream: Stream, feed: LiveFeed) -> None:
+    rows = [*rows_of_one_change(1, [("billing", "node-a")] * 95), history_row(96, namespace="billing")]
+    stream.put(*rows)
+    await feed.wait_for(96)
+    assert await heard(feed, BILLING) == rows
+
+
+async def test_a_page_of_history_is_read_once_for_all_who_ask_for_it(stream: Stream, feed: LiveFeed) -> None:
+    rows = rows_of_one_change(1, [("billing", "node-a")] * 95)
+    stream.put(*rows)
+    await feed.wait_for(95)
+    stream.asked.clear()
+    for told in await asyncio.gather(*(heard(feed, where) for where in [BILLING, DiffFilter()] * 10)):
+        assert told == rows
+    assert sorted(stream.asked) == [10, 20, 30, 40, 50, 60, 70, 80, *[90] * 20]  # the last one is not full
+
+
+async def heard(feed: LiveFeed, where: DiffFilter) -> list[ShardDiff]:
+    """Everything from the beginning to the head."""
+    told: list[ShardDiff] = []
+    async with aclosing(feed.follow(StreamPosition("one", 0), where)) as batches:
+        async for batch in batches:
+            told += batch.diffs
+            if batch.caught_up:
+                break
+    return told

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from persistence.feed.limits import FeedLimits
+from persistence.feed.ring import Stretch
 from persistence.feed.tailer import Advanced, Replaced, Tailer, WentBack
 from persistence.ports import StreamHead
 from persistence.records import ShardDiff, StreamPosition
-from tests.support.rows import history_row
+from tests.support.rows import history_row, rows_of_one_change
 
 
 def rows(first: int, last: int) -> list[ShardDiff]:
@@ -20,7 +22,7 @@ def head(revision: int, *, epoch: str = "one", floor: int = 0) -> StreamHead:
 
 def at(revision: int) -> Tailer:
     """A tail that has been told everything up to a revision, and holds the last three diffs at most."""
-    tailer = Tailer(head(max(0, revision - 3)), capacity=3)
+    tailer = Tailer(head(max(0, revision - 3)), FeedLimits(ring=3, page=4))
     tailer.receive(head(revision), rows(tailer.position.revision + 1, revision))
     return tailer
 
@@ -30,7 +32,7 @@ def held(tailer: Tailer) -> tuple[int, int]:
 
 
 def test_it_begins_at_the_head_without_what_came_before() -> None:
-    tailer = Tailer(head(7), capacity=3)
+    tailer = Tailer(head(7), FeedLimits(ring=3, page=4))
     assert tailer.position == StreamPosition("one", 7)
     assert tailer.ring.after(7, 10) == []
     assert tailer.ring.after(6, 10) is None
@@ -39,25 +41,25 @@ def test_it_begins_at_the_head_without_what_came_before() -> None:
 def test_what_follows_is_new_and_the_oldest_leave() -> None:
     tailer = at(5)
     new = rows(6, 7)
-    assert tailer.receive(head(7), new) == Advanced(new, more=False)
+    assert tailer.receive(head(7), new) == Advanced(new, None, more=False)
     assert (tailer.position, held(tailer)) == (StreamPosition("one", 7), (4, 7))
 
 
 def test_a_page_that_does_not_reach_the_head_asks_for_more() -> None:
     tailer = at(5)
-    assert tailer.receive(head(9), rows(6, 7)) == Advanced(rows(6, 7), more=True)
-    assert tailer.receive(head(9), rows(8, 9)) == Advanced(rows(8, 9), more=False)
+    assert tailer.receive(head(9), rows(6, 7)) == Advanced(rows(6, 7), None, more=True)
+    assert tailer.receive(head(9), rows(8, 9)) == Advanced(rows(8, 9), None, more=False)
 
 
 def test_nothing_new_is_an_advance_by_nothing() -> None:
     tailer = at(5)
-    assert tailer.receive(head(5), []) == Advanced([], more=False)
+    assert tailer.receive(head(5), []) == Advanced([], None, more=False)
     assert held(tailer) == (2, 5)
 
 
 def test_a_head_beyond_what_could_be_read_does_not_ask_at_once_again() -> None:
     """That would be a loop without a pause, should a store ever answer so."""
-    assert at(5).receive(head(6), []) == Advanced([], more=False)
+    assert at(5).receive(head(6), []) == Advanced([], None, more=False)
 
 
 def test_another_epoch_is_another_stream_whatever_its_revisions() -> None:
@@ -75,7 +77,7 @@ def test_a_floor_it_has_not_come_to_takes_away_what_should_follow() -> None:
 
 def test_a_floor_at_its_end_takes_nothing_away() -> None:
     tailer = at(5)
-    assert tailer.receive(head(6, floor=5), rows(6, 6)) == Advanced(rows(6, 6), more=False)
+    assert tailer.receive(head(6, floor=5), rows(6, 6)) == Advanced(rows(6, 6), None, more=False)
 
 
 def test_revisions_that_are_gone_are_told_and_nothing_is_forgotten_until_there_is_a_new_epoch() -> None:
@@ -99,4 +101,28 @@ def test_what_does_not_follow_is_refused_and_it_stays_as_it_was(wrong: list[Shar
     with pytest.raises(ValueError, match=problem):
         tailer.receive(head(8), wrong)
     assert (tailer.position, held(tailer)) == (StreamPosition("one", 5), (2, 5))
-    assert tailer.receive(head(8), rows(6, 8)) == Advanced(rows(6, 8), more=False)
+    assert tailer.receive(head(8), rows(6, 8)) == Advanced(rows(6, 8), None, more=False)
+
+
+def change_of(length: int) -> list[ShardDiff]:
+    """That follows revision 5."""
+    return rows_of_one_change(6, [("billing" if number % 2 else "orders", "node-a") for number in range(length)])
+
+
+def test_the_rest_of_a_long_change_is_left_out() -> None:
+    tailer, rows = at(5), change_of(10)
+    stretch = Stretch(8, 15, frozenset({"billing", "orders"}))
+    assert tailer.receive(head(16), rows[:2]) == Advanced(rows[:2], stretch, more=True)
+    assert tailer.position.revision == 15
+    assert (tailer.ring.left_out_after(7), tailer.ring.after(7, 10)) == (stretch, None)
+    assert tailer.receive(head(16), [history_row(16)]) == Advanced([history_row(16)], None, more=False)
+
+
+def test_a_change_that_ends_within_another_page_is_read_to_its_end() -> None:
+    rows = change_of(6)
+    assert at(5).receive(head(11), rows[:2]) == Advanced(rows[:2], None, more=True)
+
+
+def test_a_change_that_reaches_beyond_the_head_is_not_believed() -> None:
+    rows = change_of(10)
+    assert at(5).receive(head(14), rows[:2]) == Advanced(rows[:2], None, more=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from persistence.errors import StoreUnavailable
-from persistence.feed import Watcher
+from persistence.feed import Stretch, Watcher
 from persistence.outcomes import PlanApplied, ShardsChanged
 from persistence.paging import Page, PageRequest
-from persistence.ports import Stamped
+from persistence.ports import DiffBatch, DiffFilter, Stamped
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following
@@ -50,6 +50,8 @@ class Scripted:
     watchers: list[Watcher] = field(default_factory=list)
     asked: asyncio.Queue[PageRequest[ShardKey]] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
+    history: asyncio.Queue[ShardDiff] = field(default_factory=asyncio.Queue)
+    followed: list[StreamPosition] = field(default_factory=list)
     looked_up: list[ShardKey | ShardFilter | AsOf] = field(default_factory=list)
 
     @contextmanager
@@ -60,12 +62,20 @@ class Scripted:
         finally:
             self.watchers.remove(watcher)
 
-    async def tell(self, *diffs: ShardDiff) -> None:
+    async def tell(self, *diffs: ShardDiff, left_out: Stretch | None = None) -> None:
         """And let whoever was waiting for it go on."""
-        self.position = at(diffs[-1].revision, self.position.epoch)
+        self.position = at(left_out.last if left_out else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:
-            watcher.advanced(self.position, diffs)
+            watcher.advanced(self.position, diffs, left_out)
         await turns()
+
+    async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+        """What the test puts into `history`, one after the other, for ever."""
+        assert where == DiffFilter()
+        self.followed.append(begin)
+        while True:
+            diff = await self.history.get()
+            yield DiffBatch(at(diff.revision, begin.epoch), [diff], caught_up=False)
 
     async def replace(self, position: StreamPosition) -> None:
         self.position = position
@@ -122,10 +132,11 @@ async def replicated(scripted: Scripted, limits: ReplicaLimits = LIMITS) -> Asyn
 
 
 def held(replica: Replica) -> Sequence[Shard] | None:
-    """Everything it serves."""
-    if replica.table is None:
+    """Everything, if it serves that."""
+    table = replica.table_of(None)
+    if table is None:
         return None
-    page = replica.table.page(ShardFilter(), PageRequest(500))
+    page = table.page(ShardFilter(), PageRequest(500))
     assert page is not None
     return list(page.items)
 
@@ -368,3 +379,68 @@ async def turns() -> None:
     """Until everything that is ready has run."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+LONG = Stretch(2, 3, frozenset({"a"}))
+"""A change of ONE and TWO, which were there: the rest of what revision 1 begins with."""
+
+ONE_MOVED, TWO_MOVED = a_shard("a", "1", "node-2", 2, revision=2), a_shard("a", "2", "node-2", 2, revision=3)
+
+
+async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_has_been_read(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE)
+    await scripted.tell(put(ONE), left_out=LONG)
+    later = a_shard("b", "3", revision=4)
+    await scripted.tell(put(later))
+    assert replica.position == at(4)
+    assert [replica.table_of(name) is None for name in ("a", "b", None)] == [True, False, True]
+    assert [replica.table_with(shard.key) is None for shard in (ONE, later)] == [True, False]
+    assert (table := replica.table_of("b")) is not None
+    assert table.get(*later.key) == later
+    scripted.history.put_nowait(put(ONE_MOVED))
+    await turns()
+    assert replica.table_of("a") is None
+    scripted.history.put_nowait(put(TWO_MOVED))
+    await turns()
+    assert held(replica) == [ONE_MOVED, TWO_MOVED, later]
+    assert scripted.followed == [at(1)]
+
+
+async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
+    """A deletion that did not would be undone by it."""
+    await scripted.hand_over(0, ONE)
+    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(deletion(TWO_MOVED, 4))
+    for row in (put(ONE_MOVED), put(TWO_MOVED), put(a_shard("c", "9", revision=5))):
+        scripted.history.put_nowait(row)
+    await turns()
+    assert held(replica) == [ONE_MOVED]
+
+
+async def test_a_long_change_that_comes_before_the_table_is_loaded_is_read_after_it(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await turns()
+    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.hand_over(1, ONE)
+    assert replica.table_of("b") is None
+    scripted.history.put_nowait(put(ONE_MOVED))
+    scripted.history.put_nowait(put(TWO_MOVED))
+    await turns()
+    assert held(replica) == [ONE_MOVED, TWO_MOVED]
+
+
+async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_anew(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE)
+    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.replace(at(7, "two"))
+    scripted.history.put_nowait(put(ONE_MOVED))
+    scripted.history.put_nowait(put(TWO_MOVED))
+    await turns()
+    assert held(replica) is None
+    await scripted.hand_over(7, THREE, epoch="two")
+    assert held(replica) == [THREE]
