@@ -119,11 +119,11 @@ def _settle_memory() -> None:
 
     What comes later, diffs and replica above all, is no garbage either, and is freed without the collector when its
     time has come. Python's own thresholds walked all of it whenever a change touched thousands of shards, for 40 to
-    110 ms each time. With these a full walk comes after some five million objects that stayed.
+    110 ms each time. With these a full walk comes after a million objects that stayed.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 50)
+    gc.set_threshold(5_000, 10, 20)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
