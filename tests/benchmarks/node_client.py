@@ -164,10 +164,11 @@ def serving(url: str) -> Iterator[str]:
             process.send_signal(signal.SIGTERM)
 
 
-def main() -> None:
-    report = Report()
+def measure_all(report: Report, sizes: Sequence[int] = SIZES) -> None:
+    """Each on a database and a server of its own. Runs event loops: not to be called in one."""
     with tempfile.TemporaryDirectory() as folder:
-        for shards in SIZES:
+        for shards in sizes:
+            say(f"A mesh node's copy of {shards:,} shards")
             postgres = start_embedded_postgres(Path(folder) / str(shards))
             try:
                 asyncio.run(migrations.upgrade(postgres.url))
@@ -176,6 +177,11 @@ def main() -> None:
                     measure(address, shards).report(report)
             finally:
                 postgres.stop()
+
+
+def main() -> None:
+    report = Report()
+    measure_all(report)
     report.print(as_json=False)
 
 

@@ -28,7 +28,7 @@ from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards
 from persistence.outcomes import ShardsChanged
 from persistence.postgres import open_store
 from persistence.write import Writer
-from tests.benchmarks import fanout, limits, placement, rebalance
+from tests.benchmarks import fanout, limits, node_client, placement, rebalance
 from tests.benchmarks.load import closed_loop, open_loop, post
 from tests.benchmarks.report import Report, say
 
@@ -285,6 +285,7 @@ async def main() -> None:
             await fanout.measure(report, database.url, seconds=options.fanout_seconds)
         finally:
             database.stop()
+    await asyncio.to_thread(node_client.measure_all, report)
     report.print(as_json=options.json)
 
 
