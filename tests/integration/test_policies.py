@@ -167,7 +167,7 @@ class Operator:
                 return UpdateShards([patch(shard, owner_node_id=owner) for shard, owner in moves], change)
 
 
-@pytest.mark.parametrize("seed", range(rounds(24, 3)))
+@pytest.mark.parametrize("seed", range(rounds(24, 2)))
 async def test_no_interleaving_of_writers_breaks_a_policy(
     mesh: Mesh, connection: asyncpg.Connection, seed: int
 ) -> None:
