@@ -14,6 +14,7 @@ from typing import Final
 import asyncpg
 import pytest
 
+import migrations
 from persistence.commands import Command, ConfigureNamespace, CreateShards, DeleteShards, UpdateShards
 from persistence.outcomes import (
     NamespaceConfigured,
@@ -23,7 +24,7 @@ from persistence.outcomes import (
     StaleNamespace,
     VersionConflict,
 )
-from persistence.policy import FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.postgres import open_store
 from tests.support.length import rounds
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
@@ -68,6 +69,41 @@ async def until(connection: asyncpg.Connection, moment: datetime) -> None:
 async def now(connection: asyncpg.Connection) -> datetime:
     moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
     return moment
+
+
+async def test_a_namespace_of_before_there_were_policies_has_the_default(
+    empty_database_url: str,
+) -> None:
+    await migrations.upgrade(empty_database_url, "0003")
+    before = await asyncpg.connect(empty_database_url)
+    await before.execute(
+        "INSERT INTO namespaces VALUES ('old', 'ring', '{}', 1, repeat('0', 64), 1, now(), now());"
+        "INSERT INTO namespace_heads VALUES ('old', 0, 0, 0, 0)"
+    )
+    await before.close()
+    await migrations.upgrade(empty_database_url)
+    async with open_store(empty_database_url) as store:
+        assert (await Mesh(store).namespace("old")).policy == DEFAULT_POLICY
+
+
+async def test_the_database_keeps_the_rules_of_policies_by_itself(mesh: Mesh, connection: asyncpg.Connection) -> None:
+    await mesh.configure()
+    for name, value, constraint in (
+        ("ticketRequired", "null", "policy_ticket_required_boolean"),
+        ("approvalRequired", '"yes"', "policy_approval_required_boolean"),
+        ("ticketPattern", '""', "policy_ticket_pattern_length"),
+        ("moveBudgetPercent", "0", "policy_move_budget_percent_range"),
+        ("moveBudgetPercent", "100.01", "policy_move_budget_percent_range"),
+        ("windowSeconds", "2592001", "policy_window_seconds_range"),
+        ("windowMoves", "0", "policy_window_moves_range"),
+        ("shardWindowMoves", "-1", "policy_shard_window_moves_range"),
+        ("freezes", "{}", "policy_freezes_array"),
+    ):
+        with pytest.raises(asyncpg.CheckViolationError) as refused:
+            await connection.execute("UPDATE namespaces SET policy = policy || $1::jsonb", f'{{"{name}": {value}}}')
+        assert refused.value.constraint_name == f"ck_namespaces_{constraint}"
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute("UPDATE namespaces SET policy = '[]'")
 
 
 async def test_a_change_that_comes_to_be_committed_in_a_freeze_is_refused(
