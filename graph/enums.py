@@ -6,6 +6,7 @@ from typing import Any
 
 import strawberry
 
+from persistence.policy import PolicyRule
 from persistence.queries import HistoryOrder
 from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, ShardStatus
 from strategies.model import Movement
@@ -97,6 +98,22 @@ _describe(
     {
         PlanStatus.PROPOSED: "It can be applied, if nothing it relies on has changed.",
         PlanStatus.APPLIED: "Its moves were made.",
+    },
+)
+_describe(
+    PolicyRule,
+    "A rule that can refuse a change of shards. A forced change need not keep to those that follow SELF_APPROVAL.",
+    {
+        PolicyRule.TICKET_REQUIRED: "Changes need a ticket.",
+        PolicyRule.TICKET_PATTERN: "Tickets have a form.",
+        PolicyRule.APPROVAL_REQUIRED: "Plans are applied once they are approved.",
+        PolicyRule.SELF_APPROVAL: "Who made a plan does not approve it.",
+        PolicyRule.MOVE_BUDGET: "One change moves a bounded share of the namespace's shards.",
+        PolicyRule.WINDOW_BUDGET: "A namespace sees a bounded number of moves in a window of time.",
+        PolicyRule.SHARD_THRASH: "A shard sees a bounded number of moves in a window of time.",
+        PolicyRule.FREEZE: "Nothing changes while the namespace is frozen.",
+        PolicyRule.PIN: "A pinned shard stays where it is.",
+        PolicyRule.ANTI_AFFINITY: "Shards of a group do not share an owner.",
     },
 )
 _describe(

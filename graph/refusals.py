@@ -5,7 +5,8 @@ import strawberry
 from graph.outcomes import InvalidInput
 from graph.scalars import write_date_time
 from graph.sentences import by, listed, more, shard_name, stale_shards
-from persistence.outcomes import IdempotencyKeyReused, NotFound, StaleNamespace, VersionConflict
+from persistence.outcomes import IdempotencyKeyReused, NotFound, PolicyViolation, StaleNamespace, VersionConflict
+from persistence.records import ShardKey
 
 
 def invalid_input(parent: strawberry.Parent[InvalidInput]) -> str:
@@ -24,6 +25,13 @@ def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
     if expected == 0:
         return f"namespace {name} exists already, at version {parent.actual}{by(parent.last_change)}"
     return f"namespace {name} is at version {parent.actual}, not {expected}{by(parent.last_change)}"
+
+
+def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
+    first = parent.violations[0]
+    name = first.namespace if first.shard_id is None else shard_name(ShardKey(first.namespace, first.shard_id))
+    rest = more(len(parent.violations) - 1 + parent.omitted)
+    return f"{first.rule} of {name}: {first.actual}; allowed: {first.allowed}. {first.remedy.removesuffix('.')}{rest}"
 
 
 def not_found(parent: strawberry.Parent[NotFound]) -> str:

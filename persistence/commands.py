@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from persistence import fields as rules
 from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
 from persistence.locks import Locks
+from persistence.policy import NamespacePolicy
+from persistence.policy_problems import add_policy_problems
 from persistence.records import ChangeKind, ShardKey, ShardStatus
 from strategies.registry import Registry
 
@@ -26,16 +30,24 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 
+NOT_NULL: Final = "must not be null; leave it out to keep it as it is"
+NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_when_null": False})
+"""For a field that came later: requests without it keep the digest they had, and so do their retries."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
-    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer."""
+    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer.
+
+    `forced` is why the rules of a policy that can be forced shall not hold for it.
+    """
 
     actor: str
     reason: str
     change_ticket: str | None = None
     metadata: Any = None
     idempotency_key: str | None = None
+    forced: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
 
     def validate(self) -> None:
         """For a change that no command makes. Raises InvalidArgument naming every field that breaks a rule."""
@@ -52,6 +64,8 @@ class ChangeRequest:
             problems.add("change.metadata", rules.json_problem(self.metadata))
         if self.idempotency_key is not None:
             problems.add("change.idempotencyKey", rules.text_problem(self.idempotency_key, limit=255))
+        if self.forced is not None:
+            problems.add("change.force.reason", rules.text_problem(self.forced))
 
 
 class Command(Protocol):
@@ -125,7 +139,9 @@ class _Shards:
     @property
     def locks(self) -> Locks:
         return Locks(
-            namespaces=sorted({shard.namespace for shard in self.shards}), shards=[shard.key for shard in self.shards]
+            namespaces=sorted({shard.namespace for shard in self.shards}),
+            shards=[shard.key for shard in self.shards],
+            moves=any(isinstance(shard, ShardPatch) and shard.owner_node_id is not UNSET for shard in self.shards),
         )
 
     def _path(self, index: int) -> str:
@@ -198,13 +214,17 @@ class DeleteShards(_Shards):
 
 @dataclass(frozen=True, slots=True)
 class ConfigureNamespace:
-    """Create the namespace (`expected_version` 0) or change its strategy and parameters."""
+    """Create the namespace (`expected_version` 0) or change its strategy, parameters and policy.
+
+    Without a policy it keeps the one it has, and a new one has the default.
+    """
 
     name: str
     strategy: str
     strategy_parameters: Mapping[str, Any]
     expected_version: int
     change: ChangeRequest
+    policy: NamespacePolicy | Unset | None = UNSET
     kind = ChangeKind.CONFIGURE_NAMESPACE
 
     @property
@@ -215,6 +235,10 @@ class ConfigureNamespace:
         problems.add("name", rules.identifier_problem(self.name))
         problems.add("expectedVersion", rules.counter_problem(self.expected_version))
         problems.add("strategyParameters", rules.json_problem(self.strategy_parameters, limit=rules.MAX_PARAMETERS))
+        if self.policy is None:
+            problems.add("policy", NOT_NULL)
+        elif self.policy is not UNSET:
+            add_policy_problems(problems, self.policy)
 
     def add_strategy_problems(self, problems: Problems, strategies: Registry) -> None:
         """What is wrong with strategy and parameters, given the strategies there are. Parameters are JSON by now."""
@@ -243,27 +267,32 @@ def request_digest(command: Command) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float)) or value is None:
         return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
     if is_dataclass(value):
-        members = ((member.name, getattr(value, member.name)) for member in fields(value) if member.compare)
-        return {name: _plain(member) for name, member in members if member is not UNSET}
+        members = ((member, getattr(value, member.name)) for member in fields(value) if member.compare)
+        return {member.name: _plain(given) for member, given in members if _is_digested(member, given)}
     if isinstance(value, Mapping):
         return {name: _plain(member) for name, member in value.items()}
     return [_plain(member) for member in value]
 
 
+def _is_digested(member: Field[Any], given: object) -> bool:
+    return given is not UNSET and (given is not None or member.metadata != NOT_DIGESTED_WHEN_NULL)
+
+
 def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> None:
     problems.add(f"{path}expectedVersion", rules.counter_problem(patch.expected_version))
-    not_null = "must not be null; leave it out to keep it as it is"
     if patch.owner_node_id is None:
-        problems.add(f"{path}ownerNodeId", not_null)
+        problems.add(f"{path}ownerNodeId", NOT_NULL)
     elif patch.owner_node_id is not UNSET:
         problems.add(f"{path}ownerNodeId", rules.identifier_problem(patch.owner_node_id))
     if patch.capacity_hint is None:
-        problems.add(f"{path}capacityHint", not_null)
+        problems.add(f"{path}capacityHint", NOT_NULL)
     elif patch.capacity_hint is not UNSET:
         problems.add(f"{path}capacityHint", rules.capacity_problem(patch.capacity_hint))
     if patch.status is None:
-        problems.add(f"{path}status", not_null)
+        problems.add(f"{path}status", NOT_NULL)
     if isinstance(patch.leader_id, str):
         problems.add(f"{path}leaderId", rules.identifier_problem(patch.leader_id))
     if isinstance(patch.locality_hint, str):

@@ -13,7 +13,8 @@ class Locks:
     """Plan, namespaces by name, nodes by id, shards by key; the stream head comes after them all.
 
     `plan` is locked for writing; namespaces and nodes are, where `configure` says so, and held against being changed
-    otherwise. Names that are not there lock nothing.
+    otherwise. Names that are not there lock nothing. `moves`: the shards may be given other owners, so that what counts
+    such moves must be held still as well.
     """
 
     plan: str | None = None
@@ -21,3 +22,4 @@ class Locks:
     nodes: Sequence[str] = ()
     shards: Sequence[ShardKey] = ()
     configure: bool = False
+    moves: bool = False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from persistence.decisions.policies import conditions, violation
 from persistence.decisions.shards import move_shard
 from persistence.decisions.write_sets import write_set
 from persistence.errors import FieldError, InvalidArgument
 from persistence.locks import Locks
-from persistence.outcomes import NotFound, PlanClosed, PlanKnown, StalePlan, StaleShard
+from persistence.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
 from persistence.plan_commands import ApplyPlan, KeepPlan
 from persistence.planning.proposal import Proposal
 from persistence.records import NodeStatus, PlanStatus, Rebalance
@@ -21,6 +22,7 @@ def locks_of(proposal: Proposal) -> Locks:
         namespaces=sorted(namespace.name for namespace in proposal.namespaces),
         nodes=sorted(_targets(proposal) | {node.node_id for node in proposal.nodes}),
         shards=[move.key for move in proposal.moves],
+        moves=True,
     )
 
 
@@ -35,7 +37,9 @@ def keep_plan(command: KeepPlan, state: LockedState) -> WriteSet | PlanKnown:
     return write_set(command, names, rebalance=_rebalance(known.proposal))
 
 
-def apply_plan(command: ApplyPlan, state: LockedState) -> WriteSet | NotFound | PlanClosed | StalePlan:
+def apply_plan(
+    command: ApplyPlan, state: LockedState
+) -> WriteSet | NotFound | PlanClosed | StalePlan | PolicyViolation:
     """`state` holds the plan and everything `locks_of` names. Raises InvalidArgument for a plan without moves."""
     if state.plan is None:
         return NotFound(plans=(command.plan_id,))
@@ -55,8 +59,12 @@ def apply_plan(command: ApplyPlan, state: LockedState) -> WriteSet | NotFound | 
         return stale
     ticket = command.change.change_ticket
     shards = tuple(move_shard(move.key, move.to_node_id, move.reason, state, ticket) for move in proposal.moves)
+    broken = violation(command.change, state, shards)
+    if broken is not None:
+        return broken
     names = [namespace.name for namespace in proposal.namespaces]
-    return write_set(command, names, shards=shards, rebalance=_rebalance(proposal))
+    held = conditions(command.change, state, shards)
+    return write_set(command, names, shards=shards, rebalance=_rebalance(proposal), conditions=held)
 
 
 def _rebalance(proposal: Proposal) -> Rebalance:

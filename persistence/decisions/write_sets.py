@@ -9,7 +9,7 @@ from persistence.checksums import digest_term
 from persistence.commands import Command, request_digest
 from persistence.planning.proposal import Proposal
 from persistence.records import DiffKind, Rebalance
-from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ShardWrite, WriteSet
+from persistence.writes import Conditions, NamespaceDelta, NamespaceWrite, NodeWrite, ShardWrite, WriteSet
 
 
 def write_set(
@@ -21,6 +21,7 @@ def write_set(
     node: NodeWrite | None = None,
     proposal: Proposal | None = None,
     rebalance: Rebalance | None = None,
+    conditions: Conditions | None = None,
 ) -> WriteSet:
     """Everything `command` writes, with the digests that can be taken before the stream head is."""
     request = command.change
@@ -35,6 +36,7 @@ def write_set(
         node,
         proposal,
         rebalance,
+        conditions=conditions or Conditions(),
     )
     return replace(written, content_digest=written.digest())
 

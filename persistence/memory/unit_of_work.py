@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from persistence.locks import Locks
 from persistence.memory.commit import committed
+from persistence.memory.policy_facts import policy_facts
 from persistence.memory.tables import Memory
 from persistence.outcomes import Committed
 from persistence.records import Change, ShardKey
@@ -27,12 +28,14 @@ class MemoryUnitOfWork:
         tables = self._memory.tables
         node_of = tables.node if locks.configure else tables.uncounted
         nodes = ((node_id, node_of(node_id)) for node_id in locks.nodes)
+        namespaces = {name: tables.namespaces[name] for name in locks.namespaces if name in tables.namespaces}
         return LockedState(
-            {name: tables.namespaces[name] for name in locks.namespaces if name in tables.namespaces},
+            namespaces,
             {key: tables.shards[key] for key in locks.shards if key in tables.shards},
             {key: tables.tombstones[key] for key in locks.shards if key in tables.tombstones},
             {node_id: node for node_id, node in nodes if node is not None},
             None if locks.plan is None else tables.plans.get(locks.plan),
+            *policy_facts(tables, namespaces.values(), locks, self._memory.clock),
         )
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

@@ -6,7 +6,7 @@ import click
 
 from graph.cli.again import command_next
 from graph.cli.api import Api
-from graph.cli.options import change_input, change_options, server_options
+from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import Json, print_json
 from graph.cli.plans.document import named_plan
 from graph.cli.plans.reading import read_plan
@@ -21,8 +21,18 @@ _FEW: Final = 10
 @click.command("apply")
 @click.argument("plan", metavar="PLAN")
 @change_options
+@force_option
 @server_options
-def apply_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+def apply_plan(
+    *,
+    plan: str,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    force_reason: str | None,
+    server: Address,
+    as_json: bool,
+) -> None:
     """Make every move of a plan as one change, if nothing that it relies on has changed since; otherwise none.
 
     PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
@@ -35,7 +45,7 @@ def apply_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server
         if not found["moveCount"]:
             _report(found, None, as_json=as_json)
             return
-        given = {"planId": wanted.id, "change": change_input(reason, ticket, actor)}
+        given = {"planId": wanted.id, "change": change_input(reason, ticket, actor, force_reason)}
         with waiting(f"Applying {counted(found['moveCount'], 'move')}"):
             answer = api.change("ApplyPlan", given)
     done = committed(answer, _how_to_go_on(answer))
