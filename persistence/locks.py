@@ -10,13 +10,15 @@ from persistence.records import ShardKey
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Plan, namespaces by name, nodes by id, shards by key; the stream head comes after them all.
+    """Plan, older plans (newest first), namespaces by name, nodes by id, shards by key; then comes the stream head.
 
-    `plan` is locked for writing; namespaces and nodes are, where `configure` says so, and held against being changed
-    otherwise. Names that are not there lock nothing.
+    `plan` is locked for writing, and so are, with `older_than` (the id of a change), the open rebalance plans that were
+    proposed before that change and cover one of the namespaces. Namespaces and nodes are, where `configure` says so,
+    and held against being changed otherwise. Names that are not there lock nothing.
     """
 
     plan: str | None = None
+    older_than: int | None = None
     namespaces: Sequence[str] = ()
     nodes: Sequence[str] = ()
     shards: Sequence[ShardKey] = ()

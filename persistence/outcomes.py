@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from persistence.policy import PolicyRule
 from persistence.records import Change, Namespace, Node, RebalancePlan, Shard, ShardKey, StreamPosition
 
 
@@ -102,7 +103,7 @@ class PlanKnown:
 
 @dataclass(frozen=True, slots=True)
 class PlanApplied:
-    """Every move of the plan was made, as one change."""
+    """Moves of the plan were made, as one change: all of them, or the next ones (then it is APPLYING)."""
 
     change: Change
     plan: RebalancePlan
@@ -111,8 +112,17 @@ class PlanApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanChanged:
+    """A plan was approved, rejected or stopped."""
+
+    change: Change
+    plan: RebalancePlan
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PlanClosed:
-    """Nothing was written: the plan is not open any more."""
+    """Nothing was written: the plan's status does not let it be done."""
 
     plan: RebalancePlan
 
@@ -132,6 +142,29 @@ class StalePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenRule:
+    """A rule of a namespace's policy that a change would break; `shard_id` where it is about one shard.
+
+    `actual` is what the change comes to, `allowed` what the policy allows, `remedy` a sentence on how to go on.
+    """
+
+    rule: PolicyRule
+    namespace: str
+    shard_id: str | None
+    actual: str
+    allowed: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyViolation:
+    """Nothing was written: the change would break rules. All of them are counted, the first are listed."""
+
+    violations: tuple[BrokenRule, ...]
+    omitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NotFound:
     """Nothing was written. What the request names and is not there."""
 
@@ -139,6 +172,7 @@ class NotFound:
     shards: tuple[ShardKey, ...] = ()
     nodes: tuple[str, ...] = ()
     plans: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +183,16 @@ class IdempotencyKeyReused:
     change: Change
 
 
-Committed: TypeAlias = ShardsChanged | NamespaceConfigured | NodeChanged | PlanProposed | PlanApplied
+Committed: TypeAlias = ShardsChanged | NamespaceConfigured | NodeChanged | PlanProposed | PlanApplied | PlanChanged
 Refused: TypeAlias = (
-    VersionConflict | StaleNamespace | StaleNode | NodeInUse | PlanKnown | PlanClosed | StalePlan | NotFound
+    VersionConflict
+    | StaleNamespace
+    | StaleNode
+    | NodeInUse
+    | PlanKnown
+    | PlanClosed
+    | StalePlan
+    | PolicyViolation
+    | NotFound
 )
 Outcome: TypeAlias = Committed | Refused | IdempotencyKeyReused

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from persistence import audit
@@ -35,6 +35,7 @@ from persistence.records import (
 class LockedState:
     """What is there of what was locked, and cannot change before the transaction ends.
 
+    `older` are the plans that `Locks.older_than` asks for. Plans have the status they had when they were locked.
     `nodes` has removed ones too. Where they are not locked to be configured, their shards are not counted, and
     `shard_count` is 0.
     """
@@ -44,6 +45,7 @@ class LockedState:
     tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     plan: KeptPlan | None = None
+    older: tuple[RebalancePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +181,29 @@ class NodeWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanWrite:
+    """What becomes of a plan that is kept already. With `lifetime` it is proposed again, for so long."""
+
+    previous: RebalancePlan
+    status: PlanStatus
+    moves_made: int
+    lifetime: timedelta | None = None
+
+    def committed(self, change: Change) -> RebalancePlan:
+        """The record after the change."""
+        plan = replace(self.previous, status=self.status, moves_made=self.moves_made, latest=change)
+        if self.lifetime is not None:
+            return replace(plan, created=change, approved=None, expires_at=change.committed_at + self.lifetime)
+        return replace(plan, approved=change) if self.status is PlanStatus.APPROVED else plan
+
+
+@dataclass(frozen=True, slots=True)
 class WriteSet:
     """Everything one unit of work writes, complete but for what the stream head assigns.
 
-    `proposal` is a plan to keep; `rebalance` names the plan that the change keeps, names again (PLAN_REBALANCE without
-    `proposal`), or applies.
+    `proposal` is a plan to keep, which may be begun within `lifetime`; `rebalance` names the plan that the change is
+    about, also where it writes nothing of it and only keeps an idempotency key. `plans` are those it changes, the one
+    that it is about first.
     """
 
     kind: ChangeKind
@@ -196,6 +216,8 @@ class WriteSet:
     node: NodeWrite | None = None
     proposal: Proposal | None = None
     rebalance: Rebalance | None = None
+    lifetime: timedelta = timedelta()
+    plans: tuple[PlanWrite, ...] = ()
     compaction: Compaction | None = None
     content_digest: bytes = b""
 
@@ -227,7 +249,7 @@ class WriteSet:
         )
 
 
-def proposed(proposal: Proposal, created: Change) -> RebalancePlan:
+def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> RebalancePlan:
     """The plan that a change keeps, as it leaves it."""
     return RebalancePlan(
         proposal.id,
@@ -237,7 +259,9 @@ def proposed(proposal: Proposal, created: Change) -> RebalancePlan:
         len(proposal.moves),
         proposal.shard_count,
         created,
-        None,
+        created.committed_at + lifetime,
+        created,
+        kind=proposal.kind,
     )
 
 
@@ -256,8 +280,13 @@ def details_json(
             }
         )
     if rebalance is not None:
-        plan = {"plan": rebalance.plan_id, "moved": rebalance.moved, "shardCount": rebalance.shard_count}
-        return canonical_json(plan)
+        plan: dict[str, Any] = {
+            "plan": rebalance.plan_id,
+            "moved": rebalance.moved,
+            "shardCount": rebalance.shard_count,
+        }
+        # Left out where there are none: so are the changes of before there was such a thing.
+        return canonical_json(plan | ({"supersedes": list(rebalance.supersedes)} if rebalance.supersedes else {}))
     if configuration is None:
         return None
     subject = (
@@ -273,7 +302,8 @@ def read_details(
     if details is None:
         return None, None, None
     if "plan" in details:
-        return None, Rebalance(details["plan"], details["moved"], details["shardCount"]), None
+        supersedes = tuple(details.get("supersedes", ()))
+        return None, Rebalance(details["plan"], details["moved"], details["shardCount"], supersedes), None
     if "floor" in details:
         rows = details["removedRows"], details["keptRows"], details["keptDigest"]
         return None, None, Compaction(details["floor"], details["previousFloor"], *rows)

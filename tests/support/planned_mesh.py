@@ -27,7 +27,7 @@ class PlannedMesh(Mesh):
 
     @cached_property
     def rebalancer(self) -> Rebalancer:
-        return Rebalancer(self.store.placement, self.writer, Registry())
+        return Rebalancer(self.store, self.writer, Registry())
 
     async def register(self, node_id: str, *, change: ChangeRequest = CHANGE, **fields: Any) -> NodeChanged:
         return node_changed(await self.execute(RegisterNode(node_id, change, **fields)))
