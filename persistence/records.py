@@ -231,7 +231,8 @@ class Change:
 
     `id` is gapless in commit order. `first_revision`..`last_revision` are the shard changes it made; both are null when
     it touched no shard. `hash` (SHA-256, hex) chains it to the change before it. `configuration` is what it changed
-    beside shards, `rebalance` the plan it made or applied, `compaction` what it took away of history.
+    beside shards, `rebalance` the plan it made or applied, `compaction` what it took away of history. `forced` is why
+    the rules of a policy that can be forced did not hold for it; null where they did.
     """
 
     id: int
@@ -249,6 +250,7 @@ class Change:
     configuration: ConfigurationChange | None
     rebalance: Rebalance | None = None
     compaction: Compaction | None = None
+    forced: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
