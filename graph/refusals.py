@@ -5,7 +5,8 @@ import strawberry
 from graph.outcomes import InvalidInput
 from graph.scalars import write_date_time
 from graph.sentences import by, listed, more, shard_name, stale_shards
-from persistence.outcomes import IdempotencyKeyReused, NotFound, StaleNamespace, VersionConflict
+from persistence.outcomes import IdempotencyKeyReused, NotFound, PolicyViolation, StaleNamespace, VersionConflict
+from persistence.records import ShardKey
 
 
 def invalid_input(parent: strawberry.Parent[InvalidInput]) -> str:
@@ -26,6 +27,13 @@ def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
     return f"namespace {name} is at version {parent.actual}, not {expected}{by(parent.last_change)}"
 
 
+def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
+    first = parent.violations[0]
+    name = first.namespace if first.shard_id is None else shard_name(ShardKey(first.namespace, first.shard_id))
+    rest = more(len(parent.violations) - 1 + parent.omitted)
+    return f"{first.rule} of {name}: {first.actual}; allowed: {first.allowed}. {first.remedy.removesuffix('.')}{rest}"
+
+
 def not_found(parent: strawberry.Parent[NotFound]) -> str:
     if parent.namespaces:
         return f"there is no namespace {listed(parent.namespaces)}; configureNamespace creates one"
@@ -33,6 +41,8 @@ def not_found(parent: strawberry.Parent[NotFound]) -> str:
         return f"there is no node {listed(parent.nodes)}; registerNode registers one"
     if parent.plans:
         return f"there is no plan {listed(parent.plans)}; planRebalance makes one"
+    if parent.changes:
+        return f"there is no change {listed(parent.changes)}, neither of this id nor under this ticket"
     return f"there is no shard {listed([shard_name(key) for key in parent.shards])}"
 
 

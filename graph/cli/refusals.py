@@ -9,7 +9,7 @@ from graph.cli.output import Json
 
 _COMMITTED: Final = (
     *("ShardsChanged", "NamespaceConfigured"),
-    *("NodeChanged", "NodeDrained", "PlanProposed", "PlanApplied"),
+    *("NodeChanged", "NodeDrained", "PlanProposed", "PlanApplied", "PlanChanged"),
 )
 _EXITS: Final = {"NotFound": Exit.NOT_FOUND, "InvalidInput": Exit.INVALID}
 _LISTED: Final = 20
@@ -25,7 +25,7 @@ def committed(answer: Json, advice: Sequence[str] = ()) -> Json:
 def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
     """A refusal as a failure: the store's sentence, everything that is in the way if there is more, and `advice`."""
     details = _details(answer)
-    rest = len(details) - _LISTED
+    rest = len(details) - _LISTED + answer.get("omitted", 0)
     more = [f"  and {rest:,} more"] if rest > 0 else []
     return Failure(
         _EXITS.get(answer["__typename"], Exit.REFUSED),
@@ -46,6 +46,11 @@ def _details(answer: Json) -> list[str]:
     return [f"  {detail}" for detail in details]
 
 
+def _broken(rule: Json) -> str:
+    name = rule["namespace"] if rule["shardId"] is None else f"{rule['namespace']}/{rule['shardId']}"
+    return f"{rule['rule']} of {name}: {rule['actual']}; allowed: {rule['allowed']}. {rule['remedy']}"
+
+
 def _stale(conflict: Json) -> str:
     name = f"{conflict['namespace']}/{conflict['shardId']}"
     change = conflict.get("lastChange")
@@ -56,6 +61,8 @@ def _stale(conflict: Json) -> str:
 
 
 def _violation(violation: Json) -> str:
-    """One about a shard names it in its sentence, one about a namespace does not."""
+    """One of a plan about a shard names it in its sentence, one about a namespace does not."""
+    if "rule" in violation:
+        return _broken(violation)
     about = "" if violation["shardId"] else f"{violation['namespace']}: "
     return f"{about}{violation['message']}"

@@ -30,11 +30,11 @@ def wave_moves(
             continue
         made[move.namespace] += 1
         policy = policies.get(move.namespace, DEFAULT_POLICY)
-        if made[move.namespace] > move_budget(shard_counts.get(move.namespace, 0), policy.move_budget_percent):
+        if made[move.namespace] > move_budget(shard_counts.get(move.namespace, 0), policy):
             return left[:place]
     return left[:max_moves]
 
 
-def move_budget(shard_count: int, percent: float) -> int:
+def move_budget(shard_count: int, policy: NamespacePolicy) -> int:
     """How many shards of a namespace one change may move: the share, rounded up, and one at least."""
-    return max(1, ceil(shard_count * Fraction(str(percent)) / 100))
+    return max(1, ceil(shard_count * Fraction(str(policy.move_budget_percent)) / 100))
