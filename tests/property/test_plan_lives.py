@@ -93,9 +93,14 @@ class PlanLives(RuleBasedStateMachine):
         self.wait(self.mesh.registered(*NODES))
         self.wait(self.mesh.filled(8))
 
-    @rule(max_moves=st.sampled_from([10_000, 3]))
-    def plan(self, max_moves: int) -> None:
-        self.wait(self.mesh.plan(max_moves=max_moves))
+    @rule(max_moves=st.sampled_from([10_000, 3]), waves=st.integers(0, 4))
+    def plan(self, max_moves: int, waves: int) -> None:
+        """Made, and begun before anybody comes in between."""
+        plan = self.wait(self.mesh.plan(max_moves=max_moves)).plan
+        for _ in range(min(waves, plan.move_count - plan.moves_made)):
+            made = plan.moves_made
+            plan = self.wait(self.mesh.apply(plan, 1)).plan
+            assert plan.moves_made == made + 1
 
     @rule(number=st.integers(0, 7), owner=st.sampled_from(NODES), leader=st.sampled_from([None, "l", "m"]))
     def edit(self, number: int, owner: str, leader: str | None) -> None:
@@ -111,16 +116,12 @@ class PlanLives(RuleBasedStateMachine):
             return
         plan = self.wait(self.mesh.roll_back(since_revision=before)).plan
         assert self.wait(self.mesh.proposal(plan)).rollback.conflicts == ()  # type: ignore[union-attr]
-        past = self.wait(self.mesh.table())
-        if plan.move_count and plan.status is PlanStatus.PROPOSED:
+        if plan.move_count:
             self.wait(self.mesh.apply(plan))
-            history = self.wait(self.mesh.history())
-            then = replay(history[:before])
-            now = self.wait(self.mesh.table())
-            assert {key: (shard.owner_node_id, shard.leader_id) for key, shard in now.items()} == {
-                key: (shard.owner_node_id, shard.leader_id) for key, shard in then.items()
-            }
-            assert past.keys() == now.keys()
+        then, now = replay(self.wait(self.mesh.history())[:before]), self.wait(self.mesh.table())
+        assert {key: (shard.owner_node_id, shard.leader_id) for key, shard in now.items()} == {
+            key: (shard.owner_node_id, shard.leader_id) for key, shard in then.items()
+        }
 
     @precondition(lambda self: self.wait(self.mesh.plans()))
     @rule(data=st.data(), kind=st.sampled_from([ApprovePlan, RejectPlan, StopPlan, ApplyPlan, ApplyPlan, ApplyPlan]))
