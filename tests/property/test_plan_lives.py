@@ -125,7 +125,7 @@ class PlanLives(RuleBasedStateMachine):
 
     @precondition(lambda self: self.wait(self.mesh.plans()))
     @rule(data=st.data(), kind=st.sampled_from([ApprovePlan, RejectPlan, StopPlan, ApplyPlan, ApplyPlan, ApplyPlan]))
-    def decide(self, data: st.DataObject, kind: type) -> None:
+    def decide(self, data: st.DataObject, kind: Any) -> None:
         plans = [plan for plan in self.wait(self.mesh.plans()) if plan.move_count]
         if not plans:
             return
