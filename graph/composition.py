@@ -87,7 +87,7 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             workshop = await stack.enter_async_context(open_workshop(url, settings.plan_processes))
             writer = DividingWriter(store.unit_of_work, strategies, workshop, replica.note)
             rebalancer = WorkshopRebalancer(workshop)
-        yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store.placement, writer, strategies))
+        yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store, writer, strategies))
 
 
 def _served_from(replica: Replica, store: Store) -> Store:

@@ -8,7 +8,16 @@ import strawberry
 
 from persistence.policy import PolicyRule
 from persistence.queries import HistoryOrder
-from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, ShardStatus
+from persistence.records import (
+    ChangeKind,
+    ConflictReason,
+    DiffKind,
+    MoveReason,
+    NodeStatus,
+    PlanKind,
+    PlanStatus,
+    ShardStatus,
+)
 from strategies.model import Movement
 
 
@@ -57,6 +66,10 @@ _describe(
         ChangeKind.DRAIN_NODE: "A node was taken out of placement.",
         ChangeKind.PLAN_REBALANCE: "A plan was made, and kept to be reviewed.",
         ChangeKind.APPLY_PLAN: "Shards were moved as a plan says.",
+        ChangeKind.APPROVE_PLAN: "A plan was approved.",
+        ChangeKind.REJECT_PLAN: "A plan was rejected: nobody makes its moves, or any more of them.",
+        ChangeKind.STOP_PLAN: "A plan that was being applied was stopped.",
+        ChangeKind.ROLLBACK_CHANGE: "A plan to take changes back was made, and kept to be reviewed.",
         ChangeKind.COMPACT_HISTORY: "History was compacted: positions before its floor can no longer be served.",
     },
 )
@@ -90,14 +103,40 @@ _describe(
         MoveReason.OWNER_OVERLOADED: "Its owner is the best for it, but has reached its bound.",
         MoveReason.STRATEGY_CHANGED: "The namespace has another strategy than when its owner was set.",
         MoveReason.PLACEMENT_CHANGED: "Nodes, parameters or hints have changed since, or it was moved by hand.",
+        MoveReason.ROLLBACK: "It is given back what it had before a change.",
     },
 )
 _describe(
     PlanStatus,
     "How far a plan has come.",
     {
-        PlanStatus.PROPOSED: "It can be applied, if nothing it relies on has changed.",
+        PlanStatus.PROPOSED: "It can be reviewed, and applied where no approval is required.",
+        PlanStatus.APPROVED: "Somebody approved it: it can be applied, if nothing it relies on has changed.",
+        PlanStatus.REJECTED: "Somebody rejected it: it is not applied, or no further.",
+        PlanStatus.EXPIRED: "It was not begun in time.",
+        PlanStatus.SUPERSEDED: "A newer plan for one of its namespaces was approved or begun.",
+        PlanStatus.APPLYING: "Some of its moves were made.",
+        PlanStatus.STOPPED: "Some of its moves were made; the others wait for somebody to resume it.",
         PlanStatus.APPLIED: "Its moves were made.",
+    },
+)
+_describe(
+    PlanKind,
+    "What a plan is for.",
+    {
+        PlanKind.REBALANCE: "To bring shards to where their strategies want them.",
+        PlanKind.ROLLBACK: "To give shards back what they had before changes.",
+    },
+)
+_describe(
+    ConflictReason,
+    "Why a rollback leaves a shard as it is.",
+    {
+        ConflictReason.CHANGED_SINCE: "Somebody else changed it after what is to be rolled back, or in between.",
+        ConflictReason.CREATED: "It was created: a rollback deletes nothing.",
+        ConflictReason.DELETED: "It was deleted: a rollback creates nothing.",
+        ConflictReason.PINNED: "It is pinned to where it is.",
+        ConflictReason.NODE_UNAVAILABLE: "The node that owned it is not ACTIVE, or not registered.",
     },
 )
 _describe(

@@ -4,7 +4,13 @@ import strawberry
 
 from graph.resolvers import mutations, rebalancing
 from graph.types.node_results import DrainNodeResult, NodeMutationResult
-from graph.types.plan_results import ApplyPlanResult, PlanRebalanceResult
+from graph.types.plan_results import (
+    ApplyPlanResult,
+    ApprovePlanResult,
+    EndPlanResult,
+    PlanRebalanceResult,
+    RollbackChangeResult,
+)
 from graph.types.results import ConfigureNamespaceResult, ShardMutationResult
 
 
@@ -61,5 +67,25 @@ class Mutation:
     apply_plan = strawberry.field(
         resolver=mutations.apply_plan,
         graphql_type=ApplyPlanResult,
-        description="Make every move of a plan, if nothing it relies on has changed since it was made.",
+        description="Make the moves of a plan, or the next wave of them, if nothing they rely on has changed since.",
+    )
+    approve_plan = strawberry.field(
+        resolver=mutations.approve_plan,
+        graphql_type=ApprovePlanResult,
+        description="Approve a plan, if nothing it relies on has changed since. Moves no shard.",
+    )
+    reject_plan = strawberry.field(
+        resolver=mutations.reject_plan,
+        graphql_type=EndPlanResult,
+        description="Keep a plan from being applied, or from being applied any further, for good.",
+    )
+    stop_plan = strawberry.field(
+        resolver=mutations.stop_plan,
+        graphql_type=EndPlanResult,
+        description="Keep a plan that is being applied in waves from going on until it is resumed.",
+    )
+    rollback_change = strawberry.field(
+        resolver=rebalancing.rollback_change,
+        graphql_type=RollbackChangeResult,
+        description="Work out how to take changes of shards back, and keep that as a plan. Moves no shard.",
     )

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 import strawberry
 
 from graph.outcomes import DrainBlocked, PlacementImpossible
+from graph.scalars import write_date_time
 from graph.sentences import by, listed, more, stale_shards, when_and_why
 from persistence.outcomes import NodeInUse, PlanClosed, StaleNode, StalePlan
 from persistence.planning.proposal import Violation
+from persistence.records import PlanStatus
 
 
 def stale_node(parent: strawberry.Parent[StaleNode]) -> str:
@@ -42,9 +44,20 @@ def stale_plan(parent: strawberry.Parent[StalePlan]) -> str:
 
 def plan_closed(parent: strawberry.Parent[PlanClosed]) -> str:
     plan = parent.plan
-    if plan.applied is None:
-        return f"plan {plan.id} is not open any more: it is {plan.status}"
-    return f"plan {plan.id} is {plan.status} already, by {plan.applied.actor} {when_and_why(plan.applied)}"
+    name, by_whom = f"plan {plan.id}", f"by {plan.latest.actor} {when_and_why(plan.latest)}"
+    match plan.status:
+        case PlanStatus.EXPIRED:
+            return f"{name} could be begun until {write_date_time(plan.expires_at)}; plan again"
+        case PlanStatus.SUPERSEDED:
+            newer = plan.latest.rebalance.plan_id if plan.latest.rebalance else "a newer one"
+            return f"{name} gave way to plan {newer}, {by_whom}"
+        case PlanStatus.STOPPED:
+            return f"{name} is STOPPED, {by_whom}; to go on with it, apply it with resume"
+        case PlanStatus.PROPOSED:
+            return f"{name} is PROPOSED: none of its moves was made, there is nothing to stop"
+        case PlanStatus.APPROVED:
+            return f"{name} is APPROVED, {by_whom}: none of its moves was made"
+    return f"{name} is {plan.status} already, {by_whom}"
 
 
 def _changes(stale: StalePlan) -> Iterator[str]:

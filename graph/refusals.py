@@ -41,6 +41,8 @@ def not_found(parent: strawberry.Parent[NotFound]) -> str:
         return f"there is no node {listed(parent.nodes)}; registerNode registers one"
     if parent.plans:
         return f"there is no plan {listed(parent.plans)}; planRebalance makes one"
+    if parent.changes:
+        return f"there is no change {listed(parent.changes)}, neither of this id nor under this ticket"
     return f"there is no shard {listed([shard_name(key) for key in parent.shards])}"
 
 

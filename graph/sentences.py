@@ -31,6 +31,10 @@ _DID: Final = {
     ChangeKind.DRAIN_NODE: "drained it",
     ChangeKind.PLAN_REBALANCE: "planned it",
     ChangeKind.APPLY_PLAN: "moved it by a plan",
+    ChangeKind.APPROVE_PLAN: "approved it",
+    ChangeKind.REJECT_PLAN: "rejected it",
+    ChangeKind.STOP_PLAN: "stopped it",
+    ChangeKind.ROLLBACK_CHANGE: "planned to roll it back",
     ChangeKind.COMPACT_HISTORY: "compacted it",
 }
 

@@ -27,7 +27,7 @@ from graph.plug_ins import discover
 from persistence.commands import ChangeRequest, Command
 from persistence.errors import StoreUnavailable
 from persistence.outcomes import NotFound, Outcome
-from persistence.plan_commands import ApplyPlan
+from persistence.plan_commands import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.planning.explanation import Explanation
 from persistence.planning.preflight import DrainPreflight
 from persistence.planning.proposal import Move, Proposal
@@ -149,7 +149,10 @@ async def _warm_up(workshop: Workshop, processes: int) -> None:
 
 
 class DividingWriter(Writer):
-    """Applies plans in the workshop; every other change is made here. `note` is told what the workshop committed."""
+    """Applies and approves plans in the workshop; every other change is made here.
+
+    `note` is told what the workshop committed.
+    """
 
     def __init__(
         self,
@@ -163,9 +166,9 @@ class DividingWriter(Writer):
         self._note = note
 
     async def execute(self, command: Command) -> Outcome:
-        if not isinstance(command, ApplyPlan):
+        if not isinstance(command, ApplyPlan | ApprovePlan):
             return await super().execute(command)
-        outcome = await self._workshop.do(apply_plan, command)
+        outcome = await self._workshop.do(decide_on_plan, command)
         self._note(outcome)
         return outcome
 
@@ -181,6 +184,9 @@ class WorkshopRebalancer(Rebalancer):
 
     async def plan(self, request: PlanRequest, change: ChangeRequest) -> Outcome:
         return await self._workshop.do(plan, request, change)
+
+    async def roll_back(self, target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
+        return await self._workshop.do(roll_back, target, request, change)
 
     async def explain(self, key: ShardKey) -> Explanation | NotFound:
         return await self._workshop.do(explain, key)
@@ -200,7 +206,7 @@ class _Bench:
         strategies = Registry(discover())
         store: BulkStore = self.run(AsyncExitStack().enter_async_context(open_bulk_store(database_url)))
         self.writer = Writer(store.unit_of_work, strategies)
-        self.rebalancer = Rebalancer(store.placement, self.writer, strategies)
+        self.rebalancer = Rebalancer(store, self.writer, strategies)
 
     def run(self, job: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(job)
@@ -227,7 +233,7 @@ def ready() -> None:
     """Answers once the process is up."""
 
 
-def apply_plan(command: ApplyPlan) -> Outcome:
+def decide_on_plan(command: ApplyPlan | ApprovePlan) -> Outcome:
     (bench,) = _benches
     return bench.run(bench.writer.execute(command))
 
@@ -235,6 +241,11 @@ def apply_plan(command: ApplyPlan) -> Outcome:
 def plan(request: PlanRequest, change: ChangeRequest) -> Outcome:
     (bench,) = _benches
     return bench.run(bench.rebalancer.plan(request, change))
+
+
+def roll_back(target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
+    (bench,) = _benches
+    return bench.run(bench.rebalancer.roll_back(target, request, change))
 
 
 def simulate(request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:

@@ -66,6 +66,10 @@ class Compacted(PositionUnavailable):
             "List the shards again and follow from the list's cursor."
         )
 
+    def __reduce__(self) -> tuple[type[Compacted], tuple[int, int]]:
+        """As that of InvalidArgument."""
+        return Compacted, (self.requested, self.oldest)
+
 
 class FutureCursor(PositionUnavailable):
     """The position is beyond the newest revision."""
@@ -76,6 +80,10 @@ class FutureCursor(PositionUnavailable):
         self.requested = requested
         self.head = head
         super().__init__(f"revision {requested} does not exist yet; the newest is {head}.")
+
+    def __reduce__(self) -> tuple[type[FutureCursor], tuple[int, int]]:
+        """As that of InvalidArgument."""
+        return FutureCursor, (self.requested, self.head)
 
 
 class EpochMismatch(PositionUnavailable):

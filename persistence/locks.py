@@ -10,14 +10,16 @@ from persistence.records import ShardKey
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Plan, namespaces by name, nodes by id, shards by key; the stream head comes after them all.
+    """Plan, older plans (newest first), namespaces by name, nodes by id, shards by key; then comes the stream head.
 
-    `plan` is locked for writing; namespaces and nodes are, where `configure` says so, and held against being changed
-    otherwise. Names that are not there lock nothing. `moves`: the shards may be given other owners, so that what counts
-    such moves must be held still as well.
+    `plan` is locked for writing, and so are, with `older_than` (the id of a change), the open rebalance plans that were
+    proposed before that change and cover one of the namespaces. Namespaces and nodes are, where `configure` says so,
+    and held against being changed otherwise. Names that are not there lock nothing. `moves`: the shards
+    may be given other owners, so that what counts such moves must be held still as well.
     """
 
     plan: str | None = None
+    older_than: int | None = None
     namespaces: Sequence[str] = ()
     nodes: Sequence[str] = ()
     shards: Sequence[ShardKey] = ()

@@ -103,7 +103,7 @@ class PlanKnown:
 
 @dataclass(frozen=True, slots=True)
 class PlanApplied:
-    """Every move of the plan was made, as one change."""
+    """Moves of the plan were made, as one change: all of them, or the next ones (then it is APPLYING)."""
 
     change: Change
     plan: RebalancePlan
@@ -112,8 +112,17 @@ class PlanApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanChanged:
+    """A plan was approved, rejected or stopped."""
+
+    change: Change
+    plan: RebalancePlan
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PlanClosed:
-    """Nothing was written: the plan is not open any more."""
+    """Nothing was written: the plan's status does not let it be done."""
 
     plan: RebalancePlan
 
@@ -163,6 +172,7 @@ class NotFound:
     shards: tuple[ShardKey, ...] = ()
     nodes: tuple[str, ...] = ()
     plans: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +183,7 @@ class IdempotencyKeyReused:
     change: Change
 
 
-Committed: TypeAlias = ShardsChanged | NamespaceConfigured | NodeChanged | PlanProposed | PlanApplied
+Committed: TypeAlias = ShardsChanged | NamespaceConfigured | NodeChanged | PlanProposed | PlanApplied | PlanChanged
 Refused: TypeAlias = (
     VersionConflict
     | StaleNamespace

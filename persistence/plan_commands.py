@@ -1,21 +1,77 @@
-"""Changes by plan: keeping a proposal, and doing what it says."""
+"""Changes by plan: keeping a proposal, deciding on it, and doing what it says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
 
+from persistence import fields as rules
 from persistence.commands import ChangeRequest
-from persistence.fields import Problems
+from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems
 from persistence.locks import Locks
 from persistence.planning.proposal import Proposal, plan_id_problem
 from persistence.records import ChangeKind
 
+DEFAULT_LIFETIME: Final = 7 * 24 * 3600
+"""Seconds in which a plan may be begun."""
+MAX_LIFETIME: Final = 90 * 24 * 3600
+MIN_LIFETIME: Final = 60
+
 
 @dataclass(frozen=True, slots=True)
-class KeepPlan:
+class RollbackTarget:
+    """What to take back: a change, all changes under a ticket, or all after a revision; exactly one of them.
+
+    With `namespace`, only what they did there.
+    """
+
+    change_id: int | None = None
+    change_ticket: str | None = None
+    since_revision: int | None = None
+    namespace: str | None = None
+
+    def add_problems(self, problems: Problems) -> None:
+        given = [value for value in (self.change_id, self.change_ticket, self.since_revision) if value is not None]
+        if len(given) != 1:
+            problems.add("changeId", "give exactly one of changeId, changeTicket and sinceRevision")
+        if self.change_id is not None:
+            problems.add("changeId", rules.counter_problem(self.change_id))
+        if self.change_ticket is not None:
+            problems.add("changeTicket", rules.text_problem(self.change_ticket))
+        if self.since_revision is not None:
+            problems.add("sinceRevision", rules.counter_problem(self.since_revision))
+        if self.namespace is not None:
+            problems.add("namespace", rules.identifier_problem(self.namespace))
+
+
+class _Keep:
+    """What keeping a proposal takes, whatever it is for."""
+
+    __slots__ = ()
+    proposal: Proposal
+    lifetime_seconds: int
+
+    @property
+    def locks(self) -> Locks:
+        return Locks(plan=self.proposal.id)
+
+    @property
+    def lifetime(self) -> timedelta:
+        return timedelta(seconds=self.lifetime_seconds)
+
+    def add_problems(self, problems: Problems) -> None:
+        """The proposal itself is right by construction."""
+        if not MIN_LIFETIME <= self.lifetime_seconds <= MAX_LIFETIME:
+            between = f"must be between {MIN_LIFETIME:,} and {MAX_LIFETIME:,}"
+            problems.add("expiresInSeconds", f"{between}, not {self.lifetime_seconds:,}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPlan(_Keep):
     """Keep a proposal, to be reviewed and applied. The same proposal is kept once, whoever computed it again.
 
-    `request` is what was asked for, which is what a retry under the same idempotency key must equal: the proposal it
+    What was asked for is what a retry under the same idempotency key must equal: the proposal it
     led to may have moved on.
     """
 
@@ -23,23 +79,31 @@ class KeepPlan:
     change: ChangeRequest
     namespaces: tuple[str, ...] | None = None
     max_moves: int | None = None
+    lifetime_seconds: int = DEFAULT_LIFETIME
     kind = ChangeKind.PLAN_REBALANCE
-
-    @property
-    def locks(self) -> Locks:
-        return Locks(plan=self.proposal.id)
-
-    def add_problems(self, problems: Problems) -> None:
-        """A proposal is right by construction."""
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyPlan:
-    """Make every move of a plan, if nothing it relies on has changed since."""
+class KeepRollback(_Keep):
+    """Keep the proposal to take changes back, as any other plan."""
 
-    plan_id: str
+    proposal: Proposal = field(compare=False)
     change: ChangeRequest
-    kind = ChangeKind.APPLY_PLAN
+    target: RollbackTarget
+    max_moves: int
+    lifetime_seconds: int = DEFAULT_LIFETIME
+    kind = ChangeKind.ROLLBACK_CHANGE
+
+    def add_problems(self, problems: Problems) -> None:
+        _Keep.add_problems(self, problems)
+        self.target.add_problems(problems)
+
+
+class _OnPlan:
+    """What all commands on a plan that is kept have in common."""
+
+    __slots__ = ()
+    plan_id: str
 
     @property
     def locks(self) -> Locks:
@@ -48,3 +112,50 @@ class ApplyPlan:
 
     def add_problems(self, problems: Problems) -> None:
         problems.add("planId", plan_id_problem(self.plan_id))
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyPlan(_OnPlan):
+    """Make the moves of a plan, if nothing they rely on has changed since.
+
+    All that are left; with `max_moves` the next ones, at most so many and within the budgets of their namespaces. To go
+    on with a plan that was stopped takes `resume`: whoever makes its waves in a row must not overrule who stopped it.
+    """
+
+    plan_id: str
+    change: ChangeRequest
+    max_moves: int | None = None
+    resume: bool = False
+    kind = ChangeKind.APPLY_PLAN
+
+    def add_problems(self, problems: Problems) -> None:
+        _OnPlan.add_problems(self, problems)
+        if self.max_moves is not None and not 1 <= self.max_moves <= MAX_SHARDS_PER_CHANGE:
+            problems.add("maxMoves", f"must be between 1 and {MAX_SHARDS_PER_CHANGE:,}, not {self.max_moves:,}")
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovePlan(_OnPlan):
+    """Say that a plan may be applied. Refused like applying it, where what it relies on has changed."""
+
+    plan_id: str
+    change: ChangeRequest
+    kind = ChangeKind.APPROVE_PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class RejectPlan(_OnPlan):
+    """Say that nobody makes a plan's moves, or any more of them."""
+
+    plan_id: str
+    change: ChangeRequest
+    kind = ChangeKind.REJECT_PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlan(_OnPlan):
+    """Keep a plan that is being applied from going on, until somebody resumes it."""
+
+    plan_id: str
+    change: ChangeRequest
+    kind = ChangeKind.STOP_PLAN

@@ -311,4 +311,7 @@ class BulkStore:
     """The part of a backend that works on thousands of shards at a time."""
 
     placement: PlacementReader
+    shards: ShardReader
+    changes: ChangeReader
+    stream: ChangeStream
     unit_of_work: UnitOfWorkFactory

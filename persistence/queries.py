@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from persistence import fields as rules
 from persistence.fields import Problems
-from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, Shard, ShardStatus
+from persistence.planning.proposal import plan_id_problem
+from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanKind, PlanStatus, Shard, ShardStatus
 
 MAX_FILTER_VALUES = 1_000
 
@@ -72,12 +73,13 @@ EVERY_SHARD = ShardFilter()
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:
-    """Changes that touched `namespace`, by `actor`, under `change_ticket`, in [`since`, `until`)."""
+    """Changes that touched `namespace`, by `actor`, under `change_ticket`, about a plan, in [`since`, `until`)."""
 
     namespace: str | None = None
     actor: str | None = None
     change_ticket: str | None = None
     kinds: Sequence[ChangeKind] | None = None
+    plan_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -88,6 +90,8 @@ class ChangeFilter:
             problems.add(f"{path}actor", rules.text_problem(self.actor))
         if self.change_ticket is not None:
             problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
+        if self.plan_id is not None:
+            problems.add(f"{path}planId", plan_id_problem(self.plan_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class PlanFilter:
 
     namespace: str | None = None
     statuses: Sequence[PlanStatus] | None = None
+    kinds: Sequence[PlanKind] | None = None
 
     def add_problems(self, problems: Problems, path: str = "filter.") -> None:
         if self.namespace is not None:

@@ -11,16 +11,16 @@ from persistence import fields as rules
 from persistence.commands import ChangeRequest
 from persistence.fields import Problems
 from persistence.outcomes import NotFound, Outcome
-from persistence.plan_commands import KeepPlan
+from persistence.plan_commands import DEFAULT_LIFETIME, KeepPlan, KeepRollback, RollbackTarget
 from persistence.planning.explanation import Explanation, explain
 from persistence.planning.planner import MAX_MOVES, propose
 from persistence.planning.preflight import DrainPreflight, preflight
 from persistence.planning.proposal import NOTHING, Proposal
 from persistence.planning.snapshot import PlacementSnapshot
 from persistence.planning.what_if import WhatIf, suppose
-from persistence.ports import PlacementReader
 from persistence.queries import add_identifiers_problems
 from persistence.records import ShardKey
+from persistence.rolling_back import Past, propose_rollback, written
 from persistence.write import Writer
 from strategies.registry import Registry
 
@@ -31,10 +31,11 @@ computes with them takes turns with every lookup."""
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """`namespaces` null: all of them."""
+    """`namespaces` null: all of them. A plan may be begun within `lifetime_seconds`."""
 
     namespaces: Sequence[str] | None = None
     max_moves: int = MAX_MOVES
+    lifetime_seconds: int = DEFAULT_LIFETIME
 
     def add_problems(self, problems: Problems) -> None:
         add_identifiers_problems(problems, "namespaces", self.namespaces)
@@ -47,8 +48,9 @@ class PlanRequest:
 class Rebalancer:
     """Raises InvalidArgument for what breaks a rule, PlacementImpossible where nothing can be placed."""
 
-    def __init__(self, placement: PlacementReader, writer: Writer, strategies: Registry) -> None:
-        self._placement = placement
+    def __init__(self, store: Past, writer: Writer, strategies: Registry) -> None:
+        self._store = store
+        self._placement = store.placement
         self._writer = writer
         self._strategies = strategies
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -66,10 +68,23 @@ class Rebalancer:
         """A plan of the mesh as it is, kept so that it can be reviewed and applied."""
         _check(request.add_problems)
         names = None if request.namespaces is None else tuple(sorted(set(request.namespaces)))
-        command = KeepPlan(NOTHING, change, names, request.max_moves)
+        command = KeepPlan(NOTHING, change, names, request.max_moves, request.lifetime_seconds)
         if (answered := await self._writer.replayed(command)) is not None:
             return answered
         proposal = await self.simulate(request, WhatIf())
+        if isinstance(proposal, NotFound):
+            return proposal
+        return await self._writer.execute(replace(command, proposal=proposal))
+
+    async def roll_back(self, target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
+        """A plan that takes changes back, kept as any other; of `request`, how much and for how long. Raises Compacted
+        and FutureCursor, too, where history does not have what is to be taken back."""
+        _check(request.add_problems)
+        command = KeepRollback(NOTHING, change, target, request.max_moves, request.lifetime_seconds)
+        if (answered := await self._writer.replayed(command)) is not None:
+            return answered
+        async with self._turns:
+            proposal = await propose_rollback(self._store, target, request.max_moves)
         if isinstance(proposal, NotFound):
             return proposal
         return await self._writer.execute(replace(command, proposal=proposal))
@@ -107,7 +122,4 @@ def _check(*rules_of: Callable[[Problems], None]) -> None:
 
 
 def _proposed(snapshot: PlacementSnapshot, what_if: WhatIf, strategies: Registry, max_moves: int) -> Proposal:
-    proposal = propose(suppose(snapshot, what_if, strategies), strategies, max_moves=max_moves)
-    # Written here, in the thread, and kept with the proposal: ten thousand moves are a megabyte of JSON.
-    _ = proposal.document
-    return proposal
+    return written(propose(suppose(snapshot, what_if, strategies), strategies, max_moves=max_moves))

@@ -49,6 +49,10 @@ class ChangeKind(StrEnum):
     DRAIN_NODE = "DRAIN_NODE"
     PLAN_REBALANCE = "PLAN_REBALANCE"
     APPLY_PLAN = "APPLY_PLAN"
+    APPROVE_PLAN = "APPROVE_PLAN"
+    REJECT_PLAN = "REJECT_PLAN"
+    STOP_PLAN = "STOP_PLAN"
+    ROLLBACK_CHANGE = "ROLLBACK_CHANGE"
     COMPACT_HISTORY = "COMPACT_HISTORY"
 
 
@@ -72,13 +76,37 @@ class MoveReason(StrEnum):
     OWNER_OVERLOADED = "OWNER_OVERLOADED"
     STRATEGY_CHANGED = "STRATEGY_CHANGED"
     PLACEMENT_CHANGED = "PLACEMENT_CHANGED"
+    ROLLBACK = "ROLLBACK"
 
 
 class PlanStatus(StrEnum):
-    """How far a plan has come."""
+    """How far a plan has come; `planning/lifecycle.py` says what leads from one to the next."""
 
     PROPOSED = "PROPOSED"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    SUPERSEDED = "SUPERSEDED"
+    APPLYING = "APPLYING"
+    STOPPED = "STOPPED"
     APPLIED = "APPLIED"
+
+
+class PlanKind(StrEnum):
+    """What a plan's moves are for."""
+
+    REBALANCE = "REBALANCE"
+    ROLLBACK = "ROLLBACK"
+
+
+class ConflictReason(StrEnum):
+    """Why a rollback leaves a shard as it is."""
+
+    CHANGED_SINCE = "CHANGED_SINCE"
+    CREATED = "CREATED"
+    DELETED = "DELETED"
+    PINNED = "PINNED"
+    NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +265,15 @@ class ConfigurationChange:
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
-    """A plan in a change: how many shards it moves, out of how many there were in its namespaces."""
+    """A plan in a change: how many shards it moves, out of how many there were in its namespaces.
+
+    Of an APPLY_PLAN `moved` are the moves that this change made. `supersedes` are the older plans it closed.
+    """
 
     plan_id: str
     moved: int
     shard_count: int
+    supersedes: tuple[str, ...] = ()
 
     @property
     def diff_percent(self) -> float:
@@ -266,7 +298,12 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class RebalancePlan:
-    """A plan without its moves: `created` is the change that keeps it, `applied` the one that made its moves."""
+    """A plan without its moves.
+
+    `created` is the change that proposed it (again, if it had been closed), `approved` the one that approved it since,
+    `latest` the one that brought it where it is. `moves_made` of its moves, the first ones, were made.
+    From `expires_at` on it cannot be begun any more.
+    """
 
     id: str
     status: PlanStatus
@@ -275,7 +312,16 @@ class RebalancePlan:
     move_count: int
     shard_count: int
     created: Change
-    applied: Change | None
+    expires_at: datetime
+    latest: Change
+    approved: Change | None = None
+    moves_made: int = 0
+    kind: PlanKind = PlanKind.REBALANCE
+
+    @property
+    def applied(self) -> Change | None:
+        """The change that made its last moves."""
+        return self.latest if self.status is PlanStatus.APPLIED else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,8 @@ from persistence.outcomes import (
     StaleShard,
     VersionConflict,
 )
-from persistence.plan_commands import ApplyPlan
+from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
 from persistence.ports import UnitOfWork, UnitOfWorkFactory
-from persistence.records import PlanStatus
 from persistence.writes import LockedState, WriteSet
 from strategies.registry import Registry
 
@@ -90,8 +89,8 @@ class Writer:
 async def _locked(unit: UnitOfWork, command: Command) -> LockedState:
     """The state the command is decided on. What a plan relies on is known only once the plan is held."""
     state = await unit.lock(command.locks)
-    if isinstance(command, ApplyPlan) and state.plan and state.plan.plan.status is PlanStatus.PROPOSED:
-        relied_on = await unit.lock(locks_of(state.plan.proposal))
+    if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
+        relied_on = await unit.lock(locks_of(command, state.plan))
         return replace(relied_on, plan=state.plan)
     return state
 

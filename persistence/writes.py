@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from persistence import audit
@@ -47,6 +47,7 @@ class RecentMoves:
 class LockedState:
     """What is there of what was locked, and cannot change before the transaction ends.
 
+    `older` are the plans that `Locks.older_than` asks for. Plans have the status they had when they were locked.
     `nodes` has removed ones too. Where they are not locked to be configured, their shards are not counted, and
     `shard_count` is 0. `now` is the store's clock, no earlier than any change before: read where a policy asks for the
     time, and then `recent` are the moves it asks for.
@@ -57,6 +58,7 @@ class LockedState:
     tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     plan: KeptPlan | None = None
+    older: tuple[RebalancePlan, ...] = ()
     now: datetime | None = None
     recent: RecentMoves = field(default_factory=RecentMoves)
 
@@ -214,11 +216,29 @@ class NodeWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanWrite:
+    """What becomes of a plan that is kept already. With `lifetime` it is proposed again, for so long."""
+
+    previous: RebalancePlan
+    status: PlanStatus
+    moves_made: int
+    lifetime: timedelta | None = None
+
+    def committed(self, change: Change) -> RebalancePlan:
+        """The record after the change."""
+        plan = replace(self.previous, status=self.status, moves_made=self.moves_made, latest=change)
+        if self.lifetime is not None:
+            return replace(plan, created=change, approved=None, expires_at=change.committed_at + self.lifetime)
+        return replace(plan, approved=change) if self.status is PlanStatus.APPROVED else plan
+
+
+@dataclass(frozen=True, slots=True)
 class WriteSet:
     """Everything one unit of work writes, complete but for what the stream head assigns.
 
-    `proposal` is a plan to keep; `rebalance` names the plan that the change keeps, names again (PLAN_REBALANCE without
-    `proposal`), or applies.
+    `proposal` is a plan to keep, which may be begun within `lifetime`; `rebalance` names the plan that the change is
+    about, also where it writes nothing of it and only keeps an idempotency key. `plans` are those it changes, the one
+    that it is about first.
     """
 
     kind: ChangeKind
@@ -231,6 +251,8 @@ class WriteSet:
     node: NodeWrite | None = None
     proposal: Proposal | None = None
     rebalance: Rebalance | None = None
+    lifetime: timedelta = timedelta()
+    plans: tuple[PlanWrite, ...] = ()
     compaction: Compaction | None = None
     content_digest: bytes = b""
     conditions: Conditions = field(default_factory=Conditions)
@@ -277,7 +299,7 @@ def counted(namespaces: Iterable[Namespace], locks: Locks) -> list[Namespace]:
     return [namespace for namespace, most in bounds if most != (None, None)]
 
 
-def proposed(proposal: Proposal, created: Change) -> RebalancePlan:
+def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> RebalancePlan:
     """The plan that a change keeps, as it leaves it."""
     return RebalancePlan(
         proposal.id,
@@ -287,7 +309,9 @@ def proposed(proposal: Proposal, created: Change) -> RebalancePlan:
         len(proposal.moves),
         proposal.shard_count,
         created,
-        None,
+        created.committed_at + lifetime,
+        created,
+        kind=proposal.kind,
     )
 
 
@@ -306,8 +330,13 @@ def details_json(
             }
         )
     if rebalance is not None:
-        plan = {"plan": rebalance.plan_id, "moved": rebalance.moved, "shardCount": rebalance.shard_count}
-        return canonical_json(plan)
+        plan: dict[str, Any] = {
+            "plan": rebalance.plan_id,
+            "moved": rebalance.moved,
+            "shardCount": rebalance.shard_count,
+        }
+        # Left out where there are none: so are the changes of before there was such a thing.
+        return canonical_json(plan | ({"supersedes": list(rebalance.supersedes)} if rebalance.supersedes else {}))
     if configuration is None:
         return None
     subject = (
@@ -323,7 +352,8 @@ def read_details(
     if details is None:
         return None, None, None
     if "plan" in details:
-        return None, Rebalance(details["plan"], details["moved"], details["shardCount"]), None
+        supersedes = tuple(details.get("supersedes", ()))
+        return None, Rebalance(details["plan"], details["moved"], details["shardCount"], supersedes), None
     if "floor" in details:
         rows = details["removedRows"], details["keptRows"], details["keptDigest"]
         return None, None, Compaction(details["floor"], details["previousFloor"], *rows)

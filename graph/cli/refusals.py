@@ -9,7 +9,7 @@ from graph.cli.output import Json
 
 _COMMITTED: Final = (
     *("ShardsChanged", "NamespaceConfigured"),
-    *("NodeChanged", "NodeDrained", "PlanProposed", "PlanApplied"),
+    *("NodeChanged", "NodeDrained", "PlanProposed", "PlanApplied", "PlanChanged"),
 )
 _EXITS: Final = {"NotFound": Exit.NOT_FOUND, "InvalidInput": Exit.INVALID}
 _LISTED: Final = 20

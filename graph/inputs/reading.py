@@ -5,10 +5,10 @@ from datetime import datetime
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.inputs.values import change_id
 from graph.scalars import Revision
 from persistence import queries, records
-from persistence.errors import FieldError, InvalidArgument
-from persistence.fields import MAX_COUNTER, Problems, shown
+from persistence.fields import Problems
 from persistence.records import ChangeKind, DiffKind, MoveReason, ShardStatus
 
 _NO_RESTRICTION = "Null or an empty list does not restrict. At most 1,000 values."
@@ -104,7 +104,7 @@ def history_filter(given: ShardHistoryFilter | None) -> queries.ShardHistoryFilt
         kinds=given.kinds or None,
         actor=given.actor,
         change_ticket=given.change_ticket,
-        change_id=None if given.change_id is None else _change_id(given.change_id),
+        change_id=None if given.change_id is None else change_id("filter.changeId", given.change_id),
         move_reasons=given.move_reasons or None,
         since=given.since,
         until=given.until,
@@ -121,6 +121,9 @@ class ChangeFilter:
     kinds: list[ChangeKind] | None = strawberry.field(
         default=None, description="Of one of these kinds. Null or an empty list does not restrict."
     )
+    plan_id: strawberry.ID | None = strawberry.field(
+        default=None, description="About this plan: what it was proposed, approved, applied, stopped or rejected by."
+    )
     since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
     until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
 
@@ -134,17 +137,12 @@ def change_filter(given: ChangeFilter | None) -> queries.ChangeFilter:
         actor=given.actor,
         change_ticket=given.change_ticket,
         kinds=given.kinds or None,
+        plan_id=given.plan_id,
         since=given.since,
         until=given.until,
     )
     _check(where)
     return where
-
-
-def _change_id(given: str) -> int:
-    if given.isascii() and given.isdecimal() and len(given) <= len(str(MAX_COUNTER)) and int(given) <= MAX_COUNTER:
-        return int(given)
-    raise InvalidArgument(FieldError("filter.changeId", f"{shown(given)} is not the id of a change: a whole number"))
 
 
 def _check(where: queries.ShardFilter | queries.ShardHistoryFilter | queries.ChangeFilter) -> None:

@@ -1,21 +1,25 @@
-"""Inputs about rebalancing: plans to list, to make and to apply, and meshes to suppose."""
+"""Inputs about rebalancing: plans to list and to make, and meshes to suppose."""
 
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
 from graph.inputs.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE, labels_of
-from graph.inputs.values import json_object
+from graph.inputs.values import change_id, json_object
 from graph.inputs.writing import ChangeInput
-from graph.scalars import JSON
+from graph.scalars import JSON, Revision
 from persistence import plan_commands, queries
 from persistence.fields import Problems
 from persistence.planning.planner import MAX_MOVES
 from persistence.planning.what_if import MAX_SUPPOSED, SupposedNode, WhatIf
 from persistence.rebalancing import PlanRequest
-from persistence.records import NodeStatus, PlanStatus
+from persistence.records import NodeStatus, PlanKind, PlanStatus
 
 _NAMESPACES = "Only these, at most 1,000; all of them by default."
 _MAX_MOVES = f"At most this many moves, the most urgent first: 1 to {MAX_MOVES:,}, which is the default."
+_EXPIRES = (
+    f"For how long it may be begun: {plan_commands.MIN_LIFETIME} to {plan_commands.MAX_LIFETIME:,} seconds; "
+    f"{plan_commands.DEFAULT_LIFETIME:,} by default, which is a week."
+)
 _AS_IT_IS = "By default as it is."
 _CHANGE = "By whom, why, and under which ticket."
 
@@ -26,13 +30,16 @@ class RebalancePlanFilter:
     statuses: list[PlanStatus] | None = strawberry.field(
         default=None, description="In one of these states. Null or an empty list does not restrict."
     )
+    kinds: list[PlanKind] | None = strawberry.field(
+        default=None, description="Made for one of these. Null or an empty list does not restrict."
+    )
 
 
 def plan_filter(asked: RebalancePlanFilter | None) -> queries.PlanFilter:
     """Raises InvalidArgument naming `filter.` and the field."""
     if asked is None:
         return queries.PlanFilter()
-    where = queries.PlanFilter(asked.namespace, asked.statuses or None)
+    where = queries.PlanFilter(asked.namespace, asked.statuses or None, asked.kinds or None)
     problems = Problems()
     where.add_problems(problems)
     problems.raise_if_any()
@@ -43,19 +50,36 @@ def plan_filter(asked: RebalancePlanFilter | None) -> queries.PlanFilter:
 class PlanRebalanceInput:
     namespaces: list[str] | None = strawberry.field(default=None, description=_NAMESPACES)
     max_moves: int | None = strawberry.field(default=None, description=_MAX_MOVES)
+    expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
     def request(self) -> PlanRequest:
-        return _request(self.namespaces, self.max_moves)
+        return _request(self.namespaces, self.max_moves, self.expires_in_seconds)
 
 
-@strawberry.input(description="A plan to be applied.")
-class ApplyPlanInput:
-    plan_id: strawberry.ID = strawberry.field(description="The plan's id.")
+@strawberry.input(description="What to roll back: exactly one of the first three.")
+class RollbackChangeInput:
+    change_id: strawberry.ID | None = strawberry.field(
+        default=None, description="What this change did to shards; that of a rollback or of a wave, too."
+    )
+    change_ticket: str | None = strawberry.field(
+        default=None, description="What all changes under this ticket did to shards."
+    )
+    since_revision: Revision | None = strawberry.field(
+        default=None, description="Everything that was done to shards after this revision."
+    )
+    namespace: str | None = strawberry.field(default=None, description="Only what was done to shards of this one.")
+    max_moves: int | None = strawberry.field(default=None, description=_MAX_MOVES)
+    expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> plan_commands.ApplyPlan:
-        return plan_commands.ApplyPlan(self.plan_id, self.change.request())
+    def target(self) -> plan_commands.RollbackTarget:
+        """Raises InvalidArgument for an id that is none."""
+        wanted = None if self.change_id is None else change_id("changeId", self.change_id)
+        return plan_commands.RollbackTarget(wanted, self.change_ticket, self.since_revision, self.namespace)
+
+    def request(self) -> PlanRequest:
+        return _request(None, self.max_moves, self.expires_in_seconds)
 
 
 @strawberry.input(description="A node as it might be. What is left out or null is as it is.")
@@ -101,5 +125,9 @@ class SimulateRebalanceInput:
         return WhatIf(supposed, self.strategy, parameters)
 
 
-def _request(namespaces: list[str] | None, max_moves: int | None) -> PlanRequest:
-    return PlanRequest(namespaces, MAX_MOVES if max_moves is None else max_moves)
+def _request(namespaces: list[str] | None, max_moves: int | None, lifetime: int | None = None) -> PlanRequest:
+    return PlanRequest(
+        namespaces,
+        MAX_MOVES if max_moves is None else max_moves,
+        plan_commands.DEFAULT_LIFETIME if lifetime is None else lifetime,
+    )

@@ -7,11 +7,19 @@ import strawberry
 
 from persistence import commands
 from persistence.errors import FieldError, InvalidArgument
+from persistence.fields import MAX_COUNTER, shown
 
 
 def given(value: Any) -> Any:
     """What was left out of the request is left alone by the store; null is a value."""
     return commands.UNSET if value is strawberry.UNSET else value
+
+
+def change_id(field: str, value: str) -> int:
+    """The id of a change. Raises InvalidArgument naming `field` for what is none."""
+    if value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_COUNTER)) and int(value) <= MAX_COUNTER:
+        return int(value)
+    raise InvalidArgument(FieldError(field, f"{shown(value)} is not the id of a change: a whole number"))
 
 
 def json_object(field: str, value: object, example: str) -> Mapping[str, Any]:

@@ -10,8 +10,9 @@ from graph.context import Info
 from graph.cursors import change_cursor, read_change_cursor
 from graph.inputs.reading import ChangeFilter, change_filter
 from graph.resolvers.arguments import After, Before, First, Last, OrderBy, read_page
+from persistence import queries
 from persistence.queries import HistoryOrder
-from persistence.records import Change
+from persistence.records import Change, ChangeKind, RebalancePlan
 
 
 async def changes(
@@ -30,6 +31,23 @@ async def changes(
     reader = info.context.store.changes
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
     return Connection(found, _cursor_of, partial(reader.count, where))
+
+
+async def changes_of_plan(
+    parent: strawberry.Parent[RebalancePlan],
+    info: Info,
+    kinds: Annotated[
+        list[ChangeKind] | None, strawberry.argument(description="Only of these kinds; all of them by default.")
+    ] = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[Change]:
+    where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id)
+    page = read_page(first, after, last, before, read_change_cursor)
+    reader = info.context.store.changes
+    return Connection(await reader.page(where, page, newest_first=True), _cursor_of, partial(reader.count, where))
 
 
 def _cursor_of(change: Change) -> str:

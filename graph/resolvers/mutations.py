@@ -6,7 +6,7 @@ import strawberry
 
 from graph.context import Info
 from graph.inputs.nodes import RegisterNodeInput, UpdateNodeInput
-from graph.inputs.rebalancing import ApplyPlanInput
+from graph.inputs.plans import ApplyPlanInput, ApprovePlanInput, RejectPlanInput, StopPlanInput
 from graph.inputs.writing import (
     ConfigureNamespaceInput,
     CreateShardsInput,
@@ -61,6 +61,18 @@ async def update_node(info: Info, input: Annotated[UpdateNodeInput, _What]) -> A
 
 
 async def apply_plan(info: Info, input: Annotated[ApplyPlanInput, _What]) -> Answer:  # noqa: A002 - by schema
+    return await _execute(info, input)
+
+
+async def approve_plan(info: Info, input: Annotated[ApprovePlanInput, _What]) -> Answer:  # noqa: A002 - by schema
+    return await _execute(info, input)
+
+
+async def reject_plan(info: Info, input: Annotated[RejectPlanInput, _What]) -> Answer:  # noqa: A002 - by schema
+    return await _execute(info, input)
+
+
+async def stop_plan(info: Info, input: Annotated[StopPlanInput, _What]) -> Answer:  # noqa: A002 - by schema
     return await _execute(info, input)
 
 

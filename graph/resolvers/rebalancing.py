@@ -1,4 +1,4 @@
-"""Mutations that look at the whole mesh before they write: making a plan, and draining a node."""
+"""Mutations that look at more than they change before they write: making a plan, and draining a node."""
 
 from dataclasses import replace
 from typing import Annotated, TypeAlias
@@ -7,7 +7,7 @@ import strawberry
 
 from graph.context import Info
 from graph.inputs.nodes import DrainNodeInput
-from graph.inputs.rebalancing import PlanRebalanceInput
+from graph.inputs.rebalancing import PlanRebalanceInput, RollbackChangeInput
 from graph.outcomes import DrainBlocked, InvalidInput, NodeDrained, PlacementImpossible
 from persistence.errors import InvalidArgument
 from persistence.outcomes import NodeChanged, NotFound, Outcome
@@ -29,6 +29,16 @@ async def plan_rebalance(
         return InvalidInput.of(refused)
     except planner.PlacementImpossible as impossible:
         return PlacementImpossible.of(impossible)
+
+
+async def rollback_change(
+    info: Info,
+    input: Annotated[RollbackChangeInput, _What],  # noqa: A002 - by schema
+) -> Outcome | InvalidInput:
+    try:
+        return await info.context.rebalancer.roll_back(input.target(), input.request(), input.change.request())
+    except InvalidArgument as refused:
+        return InvalidInput.of(refused)
 
 
 async def drain_node(info: Info, input: Annotated[DrainNodeInput, _What]) -> Drained:  # noqa: A002 - by schema

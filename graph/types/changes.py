@@ -22,12 +22,15 @@ class ConfigurationChange:
     current: JSON = strawberry.field(description="The same after.")
 
 
-@strawberry.type(description="A plan in the change that made or applied it.")
+@strawberry.type(description="A plan in a change of it: what made it, decided on it, or applied it.")
 class ChangeRebalance:
     plan_id: strawberry.ID = strawberry.field(description="The plan.")
-    moved: int = strawberry.field(description="How many shards it moves.")
+    moved: int = strawberry.field(
+        description="How many shards the plan moves, in the change that made it; else how many this change moved."
+    )
     shard_count: int = strawberry.field(description="How many shards there were in its namespaces.")
     diff_percent: float = strawberry.field(description="`moved` as a percentage of `shardCount`.")
+    supersedes: list[strawberry.ID] = strawberry.field(description="The older plans that gave way to it.")
 
 
 @strawberry.type(description="What a compaction left of history.")
@@ -68,7 +71,7 @@ class Change:
         description="The configuration it changed; null for changes of shards, and for plans."
     )
     rebalance: ChangeRebalance | None = strawberry.field(
-        description="The plan it made or applied; null for every other change."
+        description="The plan it was about; null for changes that are about none."
     )
     compaction: ChangeCompaction | None = strawberry.field(
         description="What it left of history; null for every change but a compaction."

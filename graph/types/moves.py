@@ -5,10 +5,18 @@ import strawberry
 import graph.enums  # noqa: F401 - registers the enums these types name
 from graph.scalars import Revision
 from graph.types.paging import Paged, Placed
-from persistence.records import MoveReason
+from persistence.records import MoveReason, ShardStatus
 
 
-@strawberry.type(description="One shard to be moved from one node to another.")
+@strawberry.type(description="What a shard is given back beside its owner.")
+class RestoredFields:
+    leader_id: str | None = strawberry.field(description="The replica that leads it.")
+    capacity_hint: float = strawberry.field(description="How much of a node it takes.")
+    locality_hint: str | None = strawberry.field(description="Where it would rather be.")
+    status: ShardStatus = strawberry.field(description="What its owner may do with it.")
+
+
+@strawberry.type(description="One shard to be moved from one node to another; of a rollback, also to be restored.")
 class Move:
     namespace: str = strawberry.field(description="The namespace of the shard.")
     shard_id: str = strawberry.field(description="The shard's id.")
@@ -16,6 +24,9 @@ class Move:
     from_node_id: str = strawberry.field(description="The node that owns it.")
     to_node_id: str = strawberry.field(description="The node that shall own it.")
     reason: MoveReason = strawberry.field(description="Why.")
+    restore: RestoredFields | None = strawberry.field(
+        description="What else a rollback gives back; null if it is the owner alone. Then the owner may also stay."
+    )
 
 
 @strawberry.type(description="A move and its place in the list.")

@@ -38,12 +38,12 @@ class PlacementImpossible(Refusal):
     violations: list[Violation] = strawberry.field(description="Why, for each namespace.")
 
 
-@strawberry.type(description="Committed: every move of the plan was made.")
+@strawberry.type(description="Committed: moves of the plan were made; all that were left, unless it is APPLYING now.")
 class PlanApplied:
     is_type_of = staticmethod(describes(outcomes.PlanApplied))
 
     change: Change = strawberry.field(description="The change it was committed as.")
-    plan: RebalancePlan = strawberry.field(description="The plan after it was applied.")
+    plan: RebalancePlan = strawberry.field(description="The plan after that.")
     cursor = strawberry.field(
         resolver=positions.cursor, description="The place in the change stream right after this change."
     )
@@ -69,7 +69,16 @@ class StalePlan(Refusal):
     )
 
 
-@strawberry.type(description="The plan is not open any more. Nothing was written.")
+@strawberry.type(description="The plan was approved, rejected or stopped.")
+class PlanChanged:
+    is_type_of = staticmethod(describes(outcomes.PlanChanged))
+
+    change: Change = strawberry.field(description="The change it was committed as.")
+    plan: RebalancePlan = strawberry.field(description="The plan after that.")
+    replayed: bool = strawberry.field(description=REPLAYED)
+
+
+@strawberry.type(description="The plan's status does not let it be done. Nothing was written.")
 class PlanClosed(Refusal):
     is_type_of = staticmethod(describes(outcomes.PlanClosed))
 
@@ -80,6 +89,18 @@ class PlanClosed(Refusal):
 PlanRebalanceResult: TypeAlias = Annotated[
     PlanProposed | PlacementImpossible | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("PlanRebalanceResult", description="What became of a request to plan a rebalance."),
+]
+RollbackChangeResult: TypeAlias = Annotated[
+    PlanProposed | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("RollbackChangeResult", description="What became of a request to plan a rollback."),
+]
+ApprovePlanResult: TypeAlias = Annotated[
+    PlanChanged | StalePlan | PlanClosed | PolicyViolation | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("ApprovePlanResult", description="What became of a request to approve a plan."),
+]
+EndPlanResult: TypeAlias = Annotated[
+    PlanChanged | PlanClosed | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("EndPlanResult", description="What became of a request to reject or to stop a plan."),
 ]
 ApplyPlanResult: TypeAlias = Annotated[
     PlanApplied | StalePlan | PlanClosed | PolicyViolation | NotFound | InvalidInput | IdempotencyKeyReused,

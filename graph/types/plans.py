@@ -1,14 +1,18 @@
 """Plans as the API shows them; records: `persistence.records.RebalancePlan`, `persistence.planning.proposal`."""
 
+from datetime import datetime
+
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.resolvers import changes as of_plan_changes
 from graph.resolvers import proposals
 from graph.scalars import Revision
 from graph.types.changes import Change
+from graph.types.connections import ChangeConnection
 from graph.types.moves import MoveConnection, Violation
 from graph.types.paging import Paged, Placed
-from persistence.records import PlanStatus
+from persistence.records import ConflictReason, PlanKind, PlanStatus
 
 
 @strawberry.type(description="A namespace as a plan found it.")
@@ -36,6 +40,28 @@ class NodeLoad:
     capacity_after: float = strawberry.field(description="The sum of their capacity hints then.")
 
 
+@strawberry.type(description="A shard that a rollback leaves as it is.")
+class RollbackConflict:
+    namespace: str = strawberry.field(description="The namespace of the shard.")
+    shard_id: str = strawberry.field(description="The shard's id.")
+    reason: ConflictReason = strawberry.field(description="Why.")
+    change_id: strawberry.ID | None = strawberry.field(description="The change that is in the way, if it is one.")
+    message: str = strawberry.field(description="Why, in a sentence for the operator.")
+
+
+@strawberry.type(description="What a rollback takes back, and what it leaves.")
+class ProposedRollback:
+    change_id: strawberry.ID | None = strawberry.field(description="The change, if it is one change.")
+    change_ticket: str | None = strawberry.field(description="The ticket, if it is all changes under one.")
+    since_revision: Revision | None = strawberry.field(description="The revision, if it is all that came after one.")
+    namespace: str | None = strawberry.field(description="The namespace, if it is only that one.")
+    unchanged: int = strawberry.field(description="How many shards are as they were before, already.")
+    conflicts: list[RollbackConflict] = strawberry.field(
+        description="The shards that are left as they are, by namespace and shard id; at most 10,000 are listed."
+    )
+    omitted_conflicts: int = strawberry.field(description="How many more there are than listed.")
+
+
 @strawberry.type(description="Which shards to move, and what that was computed from. Equal inputs give an equal one.")
 class RebalanceProposal:
     id: strawberry.ID = strawberry.field(
@@ -50,6 +76,7 @@ class RebalanceProposal:
     namespaces: list[PlannedNamespace] = strawberry.field(description="The namespaces it was planned for, by name.")
     loads: list[NodeLoad] = strawberry.field(description="Every node's load before and after, by node id.")
     violations: list[Violation] = strawberry.field(description="What the moves do not put right.")
+    rollback: ProposedRollback | None = strawberry.field(description="What it takes back; null for a rebalance.")
     moves = strawberry.field(
         resolver=proposals.moves, graphql_type=MoveConnection, description="The moves, the most urgent first."
     )
@@ -58,9 +85,10 @@ class RebalanceProposal:
     )
 
 
-@strawberry.type(description="A rebalance that can be reviewed and applied. Its content never changes.")
+@strawberry.type(description="Moves that can be reviewed, approved and applied. Its content never changes.")
 class RebalancePlan:
     id: strawberry.ID = strawberry.field(description="32 hex digits: the beginning of the SHA-256 of its document.")
+    kind: PlanKind = strawberry.field(description="What it is for.")
     status: PlanStatus = strawberry.field(description="How far it has come.")
     base_revision: Revision = strawberry.field(description="The newest revision of the planned namespaces.")
     namespaces: list[str] = strawberry.field(description="The namespaces it was planned for, by name.")
@@ -69,8 +97,19 @@ class RebalancePlan:
     moved_percent = strawberry.field(
         resolver=proposals.moved_percent, description="`moveCount` as a percentage of `shardCount`."
     )
-    created: Change = strawberry.field(description="Who made it, when and why.")
-    applied: Change | None = strawberry.field(description="Who applied it; null if nobody has.")
+    moves_made: int = strawberry.field(description="How many of its moves were made: the first ones, in their order.")
+    expires_at: datetime = strawberry.field(description="From when on it cannot be begun any more.")
+    created: Change = strawberry.field(description="Who proposed it (last, if more than once), when and why.")
+    approved: Change | None = strawberry.field(description="Who approved it; null if nobody has since.")
+    latest: Change = strawberry.field(
+        description="The change that brought it where it is. If it is SUPERSEDED, that decided for the newer plan."
+    )
+    applied: Change | None = strawberry.field(description="Who made the last of its moves; null if nobody has.")
+    changes = strawberry.field(
+        resolver=of_plan_changes.changes_of_plan,
+        graphql_type=ChangeConnection,
+        description="Everything that was done with it, the newest first; its waves are those of kind APPLY_PLAN.",
+    )
     proposal = strawberry.field(
         resolver=proposals.proposal,
         graphql_type=RebalanceProposal,

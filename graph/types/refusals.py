@@ -37,6 +37,7 @@ class NotFound(Refusal):
     shards: list[ShardKey] = strawberry.field(description="The shards that do not exist.")
     nodes: list[str] = strawberry.field(description="The nodes that are not registered.")
     plans: list[strawberry.ID] = strawberry.field(description="The plans that do not exist.")
+    changes: list[str] = strawberry.field(description="The ids of changes that do not exist, or tickets without one.")
 
 
 @strawberry.type(description="The idempotency key already belongs to another request. Nothing was written.")

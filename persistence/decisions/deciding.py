@@ -7,11 +7,11 @@ from typing import TypeAlias
 from persistence.commands import Command, ConfigureNamespace, CreateShards, DeleteShards, UpdateShards
 from persistence.decisions.namespaces import configure_namespace
 from persistence.decisions.nodes import drain_node, register_node, update_node
-from persistence.decisions.plans import apply_plan, keep_plan
+from persistence.decisions.plans import apply_plan, approve_plan, end_plan, keep_plan
 from persistence.decisions.shards import change_shards
 from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
 from persistence.outcomes import Refused
-from persistence.plan_commands import ApplyPlan, KeepPlan
+from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
 from persistence.writes import LockedState, WriteSet
 from strategies.registry import Registry
 
@@ -34,8 +34,12 @@ def decide(command: Command, state: LockedState, strategies: Registry) -> Decisi
             return update_node(command, state)
         case DrainNode():
             return drain_node(command, state)
-        case KeepPlan():
+        case KeepPlan() | KeepRollback():
             return keep_plan(command, state)
+        case ApprovePlan():
+            return approve_plan(command, state)
+        case RejectPlan() | StopPlan():
+            return end_plan(command, state)
         case ApplyPlan():
             return apply_plan(command, state)
         case _:

@@ -1,40 +1,59 @@
-"""Keeping a plan, and doing what it says."""
+"""Keeping a plan, deciding on it, and doing what it says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
+from persistence.decisions.approval import missing_approval, self_approval
 from persistence.decisions.policies import conditions, violation
 from persistence.decisions.shards import move_shard
 from persistence.decisions.write_sets import write_set
 from persistence.errors import FieldError, InvalidArgument
 from persistence.locks import Locks
 from persistence.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
-from persistence.plan_commands import ApplyPlan, KeepPlan
-from persistence.planning.proposal import Proposal
-from persistence.records import NodeStatus, PlanStatus, Rebalance
-from persistence.writes import LockedState, WriteSet
+from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
+from persistence.planning import lifecycle
+from persistence.planning.lifecycle import PlanAction
+from persistence.planning.proposal import Move, Proposal
+from persistence.planning.waves import wave_moves
+from persistence.records import NodeStatus, PlanKind, PlanStatus, Rebalance
+from persistence.writes import KeptPlan, LockedState, PlanWrite, WriteSet
+
+PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
 
-def locks_of(proposal: Proposal) -> Locks:
-    """What a plan relies on: its namespaces' configuration, the nodes it moves shards between, and those shards."""
+def locks_of(command: PlanCommand, held: KeptPlan) -> Locks:
+    """What the command relies on beside the plan: the configurations of its namespaces, the nodes it moves shards
+    between, and those shards. To decide for a rebalance is to decide against the older ones of its namespaces."""
+    plan, proposal = held.plan, held.proposal
+    if plan.status not in lifecycle.OPEN or isinstance(command, RejectPlan | StopPlan):
+        return Locks()
+    moves = _moves_left(command, held)
+    decides = plan.status is PlanStatus.PROPOSED and plan.kind is PlanKind.REBALANCE
     return Locks(
+        older_than=plan.created.id if decides else None,
         namespaces=sorted(namespace.name for namespace in proposal.namespaces),
-        nodes=sorted(_targets(proposal) | {node.node_id for node in proposal.nodes}),
-        shards=[move.key for move in proposal.moves],
-        moves=True,
+        nodes=sorted(_targets(moves) | set(_versions(proposal, moves))),
+        shards=[move.key for move in moves],
+        moves=isinstance(command, ApplyPlan),
     )
 
 
-def keep_plan(command: KeepPlan, state: LockedState) -> WriteSet | PlanKnown:
+def keep_plan(command: KeepPlan | KeepRollback, state: LockedState) -> WriteSet | PlanKnown:
     proposal, known = command.proposal, state.plan
     names = [namespace.name for namespace in proposal.namespaces]
+    rebalance = Rebalance(proposal.id, len(proposal.moves), proposal.shard_count)
     if known is None:
-        return write_set(command, names, proposal=proposal, rebalance=_rebalance(proposal))
+        return write_set(command, names, proposal=proposal, rebalance=rebalance, lifetime=command.lifetime)
+    status = lifecycle.after(known.plan.status, PlanAction.PROPOSE, moves_left=len(proposal.moves))
+    if status is not None:
+        again = PlanWrite(known.plan, status, 0, command.lifetime)
+        return write_set(command, names, rebalance=rebalance, plans=(again,))
     if command.change.idempotency_key is None:
         return PlanKnown(known.plan)
     # Only a change keeps a key: without one, a retry on a mesh that moved on would be given another plan.
-    return write_set(command, names, rebalance=_rebalance(known.proposal))
+    return write_set(command, names, rebalance=rebalance)
 
 
 def apply_plan(
@@ -43,52 +62,114 @@ def apply_plan(
     """`state` holds the plan and everything `locks_of` names. Raises InvalidArgument for a plan without moves."""
     if state.plan is None:
         return NotFound(plans=(command.plan_id,))
-    plan, proposal = state.plan.plan, state.plan.proposal
-    if not proposal.moves:
-        # Applied or not, the same mesh would give the same plan again: there is no state that would tell the two apart.
-        raise InvalidArgument(FieldError("planId", "has no moves: there is nothing to apply"))
-    if plan.status is not PlanStatus.PROPOSED:
+    plan = _with_moves(state.plan).plan
+    action = PlanAction.RESUME if command.resume and plan.moves_made else PlanAction.APPLY
+    left = _moves_left(command, state.plan)
+    if lifecycle.after(plan.status, action, moves_left=len(left)) is None:
         return PlanClosed(plan)
-    stale = StalePlan(
-        plan,
-        tuple(_stale_shards(proposal, state)),
-        tuple(_stale_namespaces(proposal, state)),
-        tuple(_stale_nodes(proposal, state)),
-    )
-    if stale.shards or stale.namespaces or stale.node_ids:
+    policies = {name: namespace.policy for name, namespace in state.namespaces.items()}
+    counts = {name: namespace.shard_count for name, namespace in state.namespaces.items()}
+    moves = wave_moves(left, counts, policies, command.max_moves)
+    if stale := _stale(state.plan, moves, state):
         return stale
-    ticket = command.change.change_ticket
-    shards = tuple(move_shard(move.key, move.to_node_id, move.reason, state, ticket) for move in proposal.moves)
-    broken = violation(command.change, state, shards)
+    shards = tuple(move_shard(move, state, command.change.change_ticket) for move in moves)
+    broken = violation(command.change, state, shards, missing_approval(plan, state.namespaces))
     if broken is not None:
         return broken
-    names = [namespace.name for namespace in proposal.namespaces]
-    held = conditions(command.change, state, shards)
-    return write_set(command, names, shards=shards, rebalance=_rebalance(proposal), conditions=held)
+    made = plan.moves_made + len(moves)
+    status = lifecycle.after(plan.status, action, moves_left=plan.move_count - made) or plan.status
+    return write_set(
+        command,
+        sorted({move.namespace for move in moves}),
+        shards=shards,
+        rebalance=Rebalance(plan.id, len(moves), plan.shard_count, tuple(older.id for older in state.older)),
+        plans=(PlanWrite(plan, status, made), *_superseded(state)),
+        conditions=conditions(command.change, state, shards),
+    )
 
 
-def _rebalance(proposal: Proposal) -> Rebalance:
-    return Rebalance(proposal.id, len(proposal.moves), proposal.shard_count)
+def approve_plan(
+    command: ApprovePlan, state: LockedState
+) -> WriteSet | NotFound | PlanClosed | StalePlan | PolicyViolation:
+    """As `apply_plan`."""
+    if state.plan is None:
+        return NotFound(plans=(command.plan_id,))
+    plan = _with_moves(state.plan).plan
+    status = lifecycle.after(plan.status, PlanAction.APPROVE, moves_left=plan.move_count)
+    if status is None:
+        return PlanClosed(plan)
+    if stale := _stale(state.plan, state.plan.proposal.moves, state):
+        return stale
+    if broken := tuple(self_approval(plan, command.change.actor, state.namespaces)):
+        return PolicyViolation(broken)
+    rebalance = Rebalance(plan.id, 0, plan.shard_count, tuple(older.id for older in state.older))
+    plans = (PlanWrite(plan, status, 0), *_superseded(state))
+    return write_set(command, plan.namespaces, rebalance=rebalance, plans=plans)
 
 
-def _stale_shards(proposal: Proposal, state: LockedState) -> Iterator[StaleShard]:
-    for move in proposal.moves:
+def end_plan(command: RejectPlan | StopPlan, state: LockedState) -> WriteSet | NotFound | PlanClosed:
+    """For good, or for now. Raises InvalidArgument for a plan without moves."""
+    if state.plan is None:
+        return NotFound(plans=(command.plan_id,))
+    plan = _with_moves(state.plan).plan
+    action = PlanAction.STOP if isinstance(command, StopPlan) else PlanAction.REJECT
+    status = lifecycle.after(plan.status, action, moves_left=plan.move_count - plan.moves_made)
+    if status is None:
+        return PlanClosed(plan)
+    rebalance = Rebalance(plan.id, 0, plan.shard_count)
+    return write_set(command, plan.namespaces, rebalance=rebalance, plans=(PlanWrite(plan, status, plan.moves_made),))
+
+
+def _with_moves(held: KeptPlan) -> KeptPlan:
+    """Raises InvalidArgument for a plan without moves. Applied or not, the same mesh would give the same plan again:
+    there is no state that would tell the two apart."""
+    if not held.proposal.moves:
+        raise InvalidArgument(FieldError("planId", "has no moves: there is nothing to apply"))
+    return held
+
+
+def _moves_left(command: PlanCommand, held: KeptPlan) -> Sequence[Move]:
+    """As many as the command can be about."""
+    left = held.proposal.moves[held.plan.moves_made :]
+    return left[: command.max_moves] if isinstance(command, ApplyPlan) else left
+
+
+def _superseded(state: LockedState) -> Iterator[PlanWrite]:
+    for older in state.older:
+        status = lifecycle.after(older.status, PlanAction.SUPERSEDE, moves_left=older.move_count - older.moves_made)
+        if status is not None:
+            yield PlanWrite(older, status, older.moves_made)
+
+
+def _stale(held: KeptPlan, moves: Sequence[Move], state: LockedState) -> StalePlan | None:
+    """What has changed of what these moves rely on; other moves of the plan may be stale, and are when they come."""
+    stale = StalePlan(
+        held.plan,
+        tuple(_stale_shards(moves, state)),
+        tuple(_stale_namespaces(held.proposal, moves, state)),
+        tuple(_stale_nodes(held.proposal, moves, state)),
+    )
+    return stale if stale.shards or stale.namespaces or stale.node_ids else None
+
+
+def _stale_shards(moves: Sequence[Move], state: LockedState) -> Iterator[StaleShard]:
+    for move in moves:
         current = state.shards.get(move.key)
         if current is None or current.version != move.version:
             yield StaleShard(move.key, move.version, current.version if current else 0, current, None)
 
 
-def _stale_namespaces(proposal: Proposal, state: LockedState) -> Iterator[str]:
+def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: LockedState) -> Iterator[str]:
+    touched = {move.namespace for move in moves}
     for planned in proposal.namespaces:
         current = state.namespaces.get(planned.name)
-        if current is None or current.version != planned.version:
+        if planned.name in touched and (current is None or current.version != planned.version):
             yield planned.name
 
 
-def _stale_nodes(proposal: Proposal, state: LockedState) -> Iterator[str]:
+def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: LockedState) -> Iterator[str]:
     """Nodes that were changed, are gone, or may not be given shards any more."""
-    planned = {node.node_id: node.version for node in proposal.nodes}
-    targets = _targets(proposal)
+    planned, targets = _versions(proposal, moves), _targets(moves)
     for node_id in sorted(planned.keys() | targets):
         node = state.nodes.get(node_id)
         if (
@@ -99,5 +180,11 @@ def _stale_nodes(proposal: Proposal, state: LockedState) -> Iterator[str]:
             yield node_id
 
 
-def _targets(proposal: Proposal) -> set[str]:
-    return {move.to_node_id for move in proposal.moves}
+def _versions(proposal: Proposal, moves: Sequence[Move]) -> dict[str, int]:
+    """Of the nodes that these moves lead to or come from, as the plan found them."""
+    touched = {node_id for move in moves if move.changes_owner for node_id in (move.from_node_id, move.to_node_id)}
+    return {node.node_id: node.version for node in proposal.nodes if node.node_id in touched}
+
+
+def _targets(moves: Sequence[Move]) -> set[str]:
+    return {move.to_node_id for move in moves if move.changes_owner}

@@ -8,7 +8,7 @@ docs/governance.md says how to count.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
 from math import ceil, floor
@@ -28,9 +28,12 @@ LISTED: Final = 100
 _OR_FORCE: Final = "or force it with a reason."
 
 
-def violation(change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite]) -> PolicyViolation | None:
-    """Every rule that the change of these shards of the locked state would break; null if it breaks none."""
-    broken = [*_broken(change, state, writes)]
+def violation(
+    change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite], broken: Iterable[BrokenRule] = ()
+) -> PolicyViolation | None:
+    """Every rule that the change of these shards of the locked state would break, after those that it is known to
+    break already; null if there are none."""
+    broken = [*broken, *_broken(change, state, writes)]
     return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED)) if broken else None
 
 

@@ -12,6 +12,7 @@ from persistence.decisions.policies import conditions, violation
 from persistence.decisions.write_sets import write_set
 from persistence.images import image_of, write_image
 from persistence.outcomes import NotFound, PolicyViolation, StaleShard, VersionConflict
+from persistence.planning.proposal import Move
 from persistence.records import DiffKind, MoveReason, Shard, ShardContent, ShardKey, Tombstone
 from persistence.writes import LockedState, ShardWrite, WriteSet
 
@@ -88,12 +89,22 @@ def _update(patch: ShardPatch, state: LockedState, ticket: str | None) -> ShardW
     return _write(patch.key, DiffKind.UPDATED, previous, content, previous.version + 1, epoch)
 
 
-def move_shard(key: ShardKey, owner: str, reason: MoveReason, state: LockedState, ticket: str | None) -> ShardWrite:
-    """A shard of the locked state, given to another owner by a plan."""
-    previous = state.shards[key]
-    strategy = state.namespaces[key.namespace].strategy
-    content = replace(previous.content, strategy=strategy, owner_node_id=owner, change_ticket=ticket)
-    return _write(key, DiffKind.UPDATED, previous, content, previous.version + 1, previous.owner_epoch + 1, reason)
+def move_shard(move: Move, state: LockedState, ticket: str | None) -> ShardWrite:
+    """A shard of the locked state, given to another owner by a plan, or given back what it had."""
+    previous = state.shards[move.key]
+    content, epoch = replace(previous.content, change_ticket=ticket), previous.owner_epoch
+    if move.changes_owner:
+        strategy = state.namespaces[move.namespace].strategy
+        content, epoch = replace(content, strategy=strategy, owner_node_id=move.to_node_id), epoch + 1
+    if move.restore is not None:
+        content = replace(
+            content,
+            leader_id=move.restore.leader_id,
+            capacity_hint=move.restore.capacity_hint,
+            locality_hint=move.restore.locality_hint,
+            status=move.restore.status,
+        )
+    return _write(move.key, DiffKind.UPDATED, previous, content, previous.version + 1, epoch, move.reason)
 
 
 def _deletion(previous: Shard) -> ShardWrite:

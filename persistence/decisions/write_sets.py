@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from persistence.checksums import digest_term
 from persistence.commands import Command, request_digest
 from persistence.planning.proposal import Proposal
 from persistence.records import DiffKind, Rebalance
-from persistence.writes import Conditions, NamespaceDelta, NamespaceWrite, NodeWrite, ShardWrite, WriteSet
+from persistence.writes import Conditions, NamespaceDelta, NamespaceWrite, NodeWrite, PlanWrite, ShardWrite, WriteSet
 
 
 def write_set(
@@ -21,6 +22,8 @@ def write_set(
     node: NodeWrite | None = None,
     proposal: Proposal | None = None,
     rebalance: Rebalance | None = None,
+    lifetime: timedelta = timedelta(),
+    plans: tuple[PlanWrite, ...] = (),
     conditions: Conditions | None = None,
 ) -> WriteSet:
     """Everything `command` writes, with the digests that can be taken before the stream head is."""
@@ -36,6 +39,8 @@ def write_set(
         node,
         proposal,
         rebalance,
+        lifetime,
+        plans,
         conditions=conditions or Conditions(),
     )
     return replace(written, content_digest=written.digest())

@@ -16,6 +16,7 @@ from persistence.outcomes import (
     NamespaceConfigured,
     NodeChanged,
     PlanApplied,
+    PlanChanged,
     PlanProposed,
     ShardsChanged,
 )
@@ -25,7 +26,6 @@ from persistence.records import (
     DiffKind,
     Namespace,
     Node,
-    PlanStatus,
     Shard,
     ShardDiff,
     ShardKey,
@@ -177,14 +177,13 @@ def _nodes(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, 
 
 
 def _plans(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, KeptPlan]:
-    if write_set.proposal is not None:
-        kept = KeptPlan(proposed(write_set.proposal, change), write_set.proposal)
-    elif write_set.rebalance is not None and write_set.kind is ChangeKind.APPLY_PLAN:
-        before = tables.plans[write_set.rebalance.plan_id]
-        kept = replace(before, plan=replace(before.plan, status=PlanStatus.APPLIED, applied=change))
-    else:
-        return tables.plans
-    return {**tables.plans, kept.plan.id: kept}
+    plans = dict(tables.plans)
+    if (proposal := write_set.proposal) is not None:
+        plans[proposal.id] = KeptPlan(proposed(proposal, change, write_set.lifetime), proposal)
+    for write in write_set.plans:
+        plan = write.committed(change)
+        plans[plan.id] = replace(plans[plan.id], plan=plan)
+    return plans
 
 
 def _answer(tables: Tables, write_set: WriteSet, change: Change) -> Committed:
@@ -194,9 +193,11 @@ def _answer(tables: Tables, write_set: WriteSet, change: Change) -> Committed:
         return NodeChanged(change, tables.registered[write_set.node.node_id])
     if write_set.rebalance is not None:
         plan = tables.plans[write_set.rebalance.plan_id].plan
-        if write_set.kind is ChangeKind.PLAN_REBALANCE:
+        if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
             return PlanProposed(change, plan)
-        return PlanApplied(change, plan, tables.head.position)
+        if write_set.kind is ChangeKind.APPLY_PLAN:
+            return PlanApplied(change, plan, tables.head.position)
+        return PlanChanged(change, plan)
     first = change.first_revision or 0
     shards = (write.committed(first + index, change.committed_at) for index, write in enumerate(write_set.shards))
     return ShardsChanged(change, tuple(shards), tables.head.position)

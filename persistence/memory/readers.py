@@ -136,6 +136,7 @@ def _in_changes(where: ChangeFilter, change: Change) -> bool:
         and (where.actor is None or change.actor == where.actor)
         and (where.change_ticket is None or change.change_ticket == where.change_ticket)
         and (where.kinds is None or change.kind in where.kinds)
+        and (where.plan_id is None or (change.rebalance is not None and change.rebalance.plan_id == where.plan_id))
         and (where.since is None or change.committed_at >= where.since)
         and (where.until is None or change.committed_at < where.until)
     )

@@ -37,8 +37,7 @@ class MemoryPlans:
         self._memory = memory
 
     async def get(self, plan_id: str) -> RebalancePlan | None:
-        kept = self._memory.tables.plans.get(plan_id)
-        return None if kept is None else kept.plan
+        return self._memory.plan(plan_id).plan if plan_id in self._memory.tables.plans else None
 
     async def proposal(self, plan_id: str) -> Proposal | None:
         kept = self._memory.tables.plans.get(plan_id)
@@ -51,11 +50,13 @@ class MemoryPlans:
         return len(self._matching(where))
 
     def _matching(self, where: PlanFilter) -> Sequence[RebalancePlan]:
+        plans = (self._memory.plan(plan_id).plan for plan_id in self._memory.tables.plans)
         return [
-            kept.plan
-            for kept in self._memory.tables.plans.values()
-            if (where.namespace is None or where.namespace in kept.plan.namespaces)
-            and (where.statuses is None or kept.plan.status in where.statuses)
+            plan
+            for plan in plans
+            if (where.namespace is None or where.namespace in plan.namespaces)
+            and (where.statuses is None or plan.status in where.statuses)
+            and (where.kinds is None or plan.kind in where.kinds)
         ]
 
 

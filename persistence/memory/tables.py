@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from persistence.errors import Compacted, FutureCursor
 from persistence.outcomes import Committed
+from persistence.planning import lifecycle
 from persistence.ports import StreamHead
 from persistence.records import AsOf, Change, Namespace, Node, Shard, ShardDiff, ShardKey, StreamPosition, Tombstone
 from persistence.writes import KeptPlan
@@ -115,6 +116,11 @@ class Memory:
         """Everything a commit does becomes visible here, at once."""
         self.tables = tables
         self._committed.set()
+
+    def plan(self, plan_id: str) -> KeptPlan:
+        """A plan that is kept, with the status it has now."""
+        kept = self.tables.plans[plan_id]
+        return replace(kept, plan=lifecycle.as_of(kept.plan, self.clock()))
 
     def renew(self, epoch: str) -> None:
         """A new epoch in place of this one, if it still is the current one."""

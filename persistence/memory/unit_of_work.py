@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from persistence.locks import Locks
 from persistence.memory.commit import committed
 from persistence.memory.policy_facts import policy_facts
 from persistence.memory.tables import Memory
-from persistence.outcomes import Committed
-from persistence.records import Change, ShardKey
+from persistence.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
+from persistence.planning import lifecycle
+from persistence.records import Change, PlanKind, RebalancePlan, ShardKey
 from persistence.writes import LockedState, WriteSet
 
 
@@ -21,7 +23,14 @@ class MemoryUnitOfWork:
         self._memory = memory
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-        return self._memory.tables.answers.get((actor, idempotency_key))
+        found = self._memory.tables.answers.get((actor, idempotency_key))
+        if found is None:
+            return None
+        digest, answer = found
+        if isinstance(answer, PlanProposed | PlanApplied | PlanChanged):
+            # What became of a plan since is told, as the counts of a node are.
+            answer = replace(answer, plan=self._memory.plan(answer.plan.id).plan)
+        return digest, answer
 
     async def lock(self, locks: Locks) -> LockedState:
         """The one lock is held already; whatever is asked for lies under it."""
@@ -34,8 +43,20 @@ class MemoryUnitOfWork:
             {key: tables.shards[key] for key in locks.shards if key in tables.shards},
             {key: tables.tombstones[key] for key in locks.shards if key in tables.tombstones},
             {node_id: node for node_id, node in nodes if node is not None},
-            None if locks.plan is None else tables.plans.get(locks.plan),
+            None if locks.plan is None or locks.plan not in tables.plans else self._memory.plan(locks.plan),
+            () if locks.older_than is None else self._older(locks.older_than, locks.namespaces),
             *policy_facts(tables, namespaces.values(), locks, self._memory.clock),
+        )
+
+    def _older(self, change_id: int, namespaces: Collection[str]) -> tuple[RebalancePlan, ...]:
+        plans = (self._memory.plan(plan_id).plan for plan_id in self._memory.tables.plans)
+        return tuple(
+            plan
+            for plan in sorted(plans, key=lambda plan: -plan.created.id)
+            if plan.created.id < change_id
+            and plan.kind is PlanKind.REBALANCE
+            and plan.status in lifecycle.OPEN
+            and not set(namespaces).isdisjoint(plan.namespaces)
         )
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import fsum
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from persistence.fields import MAX_SHARDS_PER_CHANGE
+from persistence.planning.loads import node_loads, planned_namespaces, planned_nodes
 from persistence.planning.namespaces import NamespacePlacement, held_after, place_namespace
-from persistence.planning.proposal import (
-    Move,
-    NodeLoad,
-    PlannedNamespace,
-    PlannedNode,
-    Proposal,
-    Violation,
-    inputs_digest,
-    urgency,
-)
-from persistence.planning.snapshot import PlacementSnapshot
-from persistence.records import Node
+from persistence.planning.proposal import Move, Proposal, Violation, inputs_digest, urgency
+from persistence.planning.snapshot import PlacementSnapshot, snapshot_inputs
 from strategies.registry import Registry
 
 MAX_MOVES: Final = MAX_SHARDS_PER_CHANGE
@@ -59,13 +48,13 @@ def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int
         violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
-        _inputs(snapshot, max_moves),
-        tuple(_planned(placements, moves)),
+        inputs_digest(*snapshot_inputs(snapshot), [max_moves]),
+        tuple(planned_namespaces(snapshot, moves)),
         tuple(moves),
         len(wanted) - len(moves),
-        tuple(_loads(placements, moves, nodes)),
+        tuple(node_loads(snapshot.shards, moves, nodes)),
         tuple(violations),
-        tuple(_nodes(moves, nodes)),
+        tuple(planned_nodes(moves, nodes)),
     )
 
 
@@ -84,70 +73,3 @@ def _overfull_meanwhile(placement: NamespacePlacement, moves: Sequence[Move]) ->
         if node_id in filled and node_id not in for_good:
             message = f"{sentence}, until the remaining moves are made"
             yield Violation("BOUND_EXCEEDED", name, None, node_id, message)
-
-
-def _nodes(moves: Iterable[Move], nodes: Mapping[str, Node]) -> Iterator[PlannedNode]:
-    for node_id in sorted({node_id for move in moves for node_id in (move.from_node_id, move.to_node_id)}):
-        if node_id in nodes:
-            yield PlannedNode(node_id, nodes[node_id].version)
-
-
-def _inputs(snapshot: PlacementSnapshot, max_moves: int) -> str:
-    """Shards are in it through their namespaces' digests; of pins what counts is which are in force."""
-    return inputs_digest(
-        [
-            [space.name, space.version, space.strategy, space.algorithm_version, space.parameters_digest, space.digest]
-            for space in snapshot.namespaces
-        ],
-        [
-            [node.node_id, node.version, node.region, node.zone, dict(node.labels), node.weight, node.status]
-            for node in snapshot.nodes
-        ],
-        [[name, [shard.shard_id for shard in shards if shard.pinned]] for name, shards in snapshot.shards.items()],
-        [max_moves],
-    )
-
-
-def _planned(placements: Iterable[NamespacePlacement], moves: Iterable[Move]) -> Iterator[PlannedNamespace]:
-    moved = Counter(move.namespace for move in moves)
-    for placement in placements:
-        space = placement.namespace
-        yield PlannedNamespace(
-            space.name,
-            space.version,
-            space.strategy,
-            space.algorithm_version,
-            space.parameters_digest,
-            space.digest,
-            len(placement.shards),
-            moved[space.name],
-        )
-
-
-def _loads(
-    placements: Sequence[NamespacePlacement], moves: Sequence[Move], nodes: Mapping[str, Node]
-) -> Iterator[NodeLoad]:
-    """By node id. Sums are exact before they are rounded (`fsum`), so they do not depend on the order of shards."""
-    target: dict[tuple[str, str], str] = {move.key: move.to_node_id for move in moves}
-    before: dict[str, list[float]] = {node_id: [] for node_id in nodes}
-    after: dict[str, list[float]] = {node_id: [] for node_id in nodes}
-    for placement in placements:
-        name = placement.namespace.name
-        for shard in placement.shards:
-            owner = shard.owner_node_id
-            before.setdefault(owner, []).append(shard.capacity_hint)
-            after.setdefault(target.get((name, shard.shard_id), owner), []).append(shard.capacity_hint)
-    for node_id in sorted(before.keys() | after.keys()):
-        had, has = before.get(node_id, []), after.get(node_id, [])
-        yield NodeLoad(node_id, len(had), len(has), _sum(had), _sum(has))
-
-
-def _sum(capacities: Sequence[float]) -> float:
-    """Bounded: capacities are finite, and so must their sum be, or JSON could not write it."""
-    try:
-        return fsum(capacities)
-    except OverflowError:
-        return _LARGEST
-
-
-_LARGEST: Final = 1.7976931348623157e308

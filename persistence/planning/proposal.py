@@ -15,16 +15,31 @@ from typing import Any, Final
 
 import orjson
 
-from persistence.records import MoveReason, ShardKey
+from persistence.records import ConflictReason, MoveReason, PlanKind, ShardKey, ShardStatus
 
 ID_LENGTH: Final = 32
 _ID: Final = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
-_FORMAT: Final = "omnirelay.plan.v1"
+_FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
+_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback"})
+"""Members that only the documents of rollbacks have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a shard is given back beside its owner."""
+
+    leader_id: str | None
+    capacity_hint: float
+    locality_hint: str | None
+    status: ShardStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One shard from one node to another, if it still is at `version`."""
+    """One shard from one node to another, if it still is at `version`.
+
+    A rollback may `restore` more than the owner, and then also where the owner stays.
+    """
 
     namespace: str
     shard_id: str
@@ -32,10 +47,15 @@ class Move:
     from_node_id: str
     to_node_id: str
     reason: MoveReason
+    restore: Restored | None = None
 
     @property
     def key(self) -> ShardKey:
         return ShardKey(self.namespace, self.shard_id)
+
+    @property
+    def changes_owner(self) -> bool:
+        return self.from_node_id != self.to_node_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +102,33 @@ class Violation:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A shard that a rollback leaves as it is, and why; `change_id` is the change that is in the way, if one is."""
+
+    namespace: str
+    shard_id: str
+    reason: ConflictReason
+    change_id: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What a proposal takes back: one of the first three, in `namespace` or in all of them.
+
+    `unchanged` shards are as they were already. `omitted_conflicts` are more than are listed.
+    """
+
+    change_id: int | None
+    change_ticket: str | None
+    since_revision: int | None
+    namespace: str | None
+    conflicts: tuple[Conflict, ...] = ()
+    omitted_conflicts: int = 0
+    unchanged: int = 0
+
+
 @dataclass(frozen=True)
 class Proposal:
     """Moves, most urgent first. `base_revision` is the newest revision of the planned namespaces.
@@ -97,13 +144,19 @@ class Proposal:
     loads: tuple[NodeLoad, ...]
     violations: tuple[Violation, ...]
     nodes: tuple[PlannedNode, ...] = ()
+    rollback: Rollback | None = None
+
+    @property
+    def kind(self) -> PlanKind:
+        return PlanKind.REBALANCE if self.rollback is None else PlanKind.ROLLBACK
 
     @cached_property
     def document(self) -> str:
         """Canonical JSON: members sorted by name, no spaces."""
         # Sorting reaches members of mappings only, so dataclasses are made mappings.
         options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-        return orjson.dumps({"format": _FORMAT, **_members(self)}, default=_members, option=options).decode()
+        content = {"format": _FORMATS[self.kind], **_members(self)}
+        return orjson.dumps(content, default=_members, option=options).decode()
 
     @cached_property
     def id(self) -> str:
@@ -134,8 +187,9 @@ def plan_id_problem(value: str) -> str | None:
 def read_proposal(document: str) -> Proposal:
     """From a document this store wrote. Raises ValueError for another format, KeyError or TypeError for none at all."""
     content: dict[str, Any] = orjson.loads(document)
-    if content["format"] != _FORMAT:
-        raise ValueError(f"its format is {content['format']!a:.64}, and not {_FORMAT}")
+    if content["format"] not in _FORMATS.values():
+        known = " or ".join(_FORMATS.values())
+        raise ValueError(f"its format is {content['format']!a:.64}, and not {known}")
     return Proposal(
         content["base_revision"],
         content["inputs_digest"],
@@ -145,15 +199,33 @@ def read_proposal(document: str) -> Proposal:
         tuple(NodeLoad(**member) for member in content["loads"]),
         tuple(Violation(**member) for member in content["violations"]),
         tuple(PlannedNode(**member) for member in content["nodes"]),
+        _rollback(content["rollback"]) if "rollback" in content else None,
     )
 
 
 def _members(value: Any) -> dict[str, Any]:
-    return {member.name: getattr(value, member.name) for member in fields(value)}
+    return {
+        member.name: found
+        for member in fields(value)
+        if (found := getattr(value, member.name)) is not None or member.name not in _LEFT_OUT_IF_NULL
+    }
 
 
 def _move(member: Mapping[str, Any]) -> Move:
-    return Move(**{**member, "reason": MoveReason(member["reason"])})
+    restore = _restored(member["restore"]) if "restore" in member else None
+    return Move(**{**member, "reason": MoveReason(member["reason"]), "restore": restore})
+
+
+def _restored(member: Mapping[str, Any]) -> Restored:
+    return Restored(**{**member, "status": ShardStatus(member["status"])})
+
+
+def _rollback(member: Mapping[str, Any]) -> Rollback:
+    return Rollback(**{**member, "conflicts": tuple(_conflict(one) for one in member["conflicts"])})
+
+
+def _conflict(member: Mapping[str, Any]) -> Conflict:
+    return Conflict(**{**member, "reason": ConflictReason(member["reason"])})
 
 
 def urgency(reason: MoveReason) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from persistence.records import Namespace, Node, StreamPosition
 
@@ -32,3 +32,21 @@ class PlacementSnapshot:
     namespaces: Sequence[Namespace]
     nodes: Sequence[Node]
     shards: Mapping[str, Sequence[PlacedShard]]
+
+
+def snapshot_inputs(snapshot: PlacementSnapshot) -> Sequence[Sequence[Any]]:
+    """What plans depend on, for their digest of inputs.
+
+    Shards are in it through their namespaces' digests; of pins what counts is which are in force.
+    """
+    return (
+        [
+            [space.name, space.version, space.strategy, space.algorithm_version, space.parameters_digest, space.digest]
+            for space in snapshot.namespaces
+        ],
+        [
+            [node.node_id, node.version, node.region, node.zone, dict(node.labels), node.weight, node.status]
+            for node in snapshot.nodes
+        ],
+        [[name, [shard.shard_id for shard in shards if shard.pinned]] for name, shards in snapshot.shards.items()],
+    )

@@ -14,6 +14,7 @@ from persistence.outcomes import (
     NamespaceConfigured,
     NodeChanged,
     PlanApplied,
+    PlanChanged,
     PlanProposed,
     ShardsChanged,
 )
@@ -30,7 +31,6 @@ from persistence.records import (
     ConfigurationChange,
     DiffKind,
     NodeStatus,
-    PlanStatus,
     RebalancePlan,
     StreamPosition,
 )
@@ -39,15 +39,19 @@ _EPOCH: Final = select(STREAM_HEAD.c.epoch)
 
 
 async def answer_of(session: AsyncSession, change: Change, revision: int) -> Committed:
-    """`revision` is the newest after the change. What the store follows up by itself (digests, counts) is as of now."""
+    """`revision` is the newest after the change. What the store follows up by itself (digests, counts) is as of now.
+
+    So is a plan: what became of it since is what a retry needs to know.
+    """
     match change.kind:
         case ChangeKind.CONFIGURE_NAMESPACE:
             return await _configured(session, change)
         case ChangeKind.REGISTER_NODE | ChangeKind.UPDATE_NODE | ChangeKind.DRAIN_NODE:
             return await _node(session, change)
-        case ChangeKind.PLAN_REBALANCE:
-            plan = await _plan(session, change)
-            return PlanProposed(change, replace(plan, status=PlanStatus.PROPOSED, applied=None))
+        case ChangeKind.PLAN_REBALANCE | ChangeKind.ROLLBACK_CHANGE:
+            return PlanProposed(change, await _plan(session, change))
+        case ChangeKind.APPROVE_PLAN | ChangeKind.REJECT_PLAN | ChangeKind.STOP_PLAN:
+            return PlanChanged(change, await _plan(session, change))
         case ChangeKind.APPLY_PLAN:
             return PlanApplied(change, await _plan(session, change), await _position(session, revision))
         case _:

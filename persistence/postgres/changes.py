@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import BigInteger, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Select, Text, bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.paging import Page, PageRequest, page_of
@@ -14,6 +14,7 @@ from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES
 from persistence.postgres.restrictions import (
+    Restriction,
     at_least,
     below,
     conditions,
@@ -60,11 +61,14 @@ _CONTENT_DIGESTS: Final = (
     .order_by(CHANGES.c.id)
     .limit(bindparam("page_limit", type_=BigInteger))
 )
-_RESTRICTIONS: Final = {
+# The member's name is part of the statement: as a parameter it would not match the expression that is indexed.
+PLAN_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'plan'"))
+_RESTRICTIONS: Final[Mapping[str, Restriction]] = {
     "namespace": contains_item(CHANGES.c.namespaces),
     "actor": equals_text(CHANGES.c.actor),
     "change_ticket": equals_text(CHANGES.c.change_ticket),
     "kinds": one_of(CHANGES.c.kind),
+    "plan_id": lambda name: bindparam(name, type_=Text()) == PLAN_OF_CHANGE,
     "since": at_least(CHANGES.c.committed_at),
     "until": below(CHANGES.c.committed_at),
 }

@@ -1,7 +1,7 @@
 """What a unit of work locks, and what it then finds there.
 
-Always in one order (plan, namespaces by name, the moves of those whose policy counts them, nodes by id, shards by key;
-the stream head comes after them all), so that units of work wait for each other instead of deadlocking.
+Always in one order (plan, older plans, namespaces by name, the moves of those whose policy counts them, nodes by id,
+shards by key; the stream head comes after them all), so that units of work wait for each other instead of deadlocking.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, String, bindparam, func, select
+from sqlalchemy import ARRAY, BigInteger, String, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.apart import apart
 from persistence.locks import Locks
+from persistence.planning import lifecycle
 from persistence.postgres.models import NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS, TOMBSTONES
 from persistence.postgres.namespaces import SELECT_NAMESPACE
 from persistence.postgres.nodes import SELECT_NODE, SELECT_UNCOUNTED
-from persistence.postgres.plans import DOCUMENT, ONE_PLAN, THIS_PLAN, kept_proposal
+from persistence.postgres.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, THIS_PLAN, kept_proposal
 from persistence.postgres.policy_facts import policy_facts
-from persistence.postgres.rows import SHARD, namespace_of, node_of, plan_of, shard_of
-from persistence.records import Namespace, Node, Shard, ShardKey, Tombstone
+from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
+from persistence.records import Namespace, Node, PlanKind, RebalancePlan, Shard, ShardKey, Tombstone
 from persistence.writes import KeptPlan, LockedState
 
 # Two arrays however many shards there are: one statement, prepared once, for any number of them.
@@ -40,6 +41,21 @@ _LOCK_NODES: Final = _LOCK_NODES_TO_CONFIGURE.with_for_update(read=True)
 _NODES: Final = SELECT_UNCOUNTED.where(NODES.c.node_id == _NAMES)
 _NODES_TO_CONFIGURE: Final = SELECT_NODE.where(NODES.c.node_id == _NAMES)
 _LOCK_PLAN: Final = select(PLANS.c.id).where(THIS_PLAN).with_for_update()
+# By change, the newest first: who decides for a plan holds it, and then waits for older ones only.
+_LOCK_OLDER: Final = (
+    select(PLANS.c.id)
+    .where(
+        PLANS.c.change_id < bindparam("older_than", type_=BigInteger),
+        PLANS.c.kind == str(PlanKind.REBALANCE),
+        PLANS.c.namespaces.overlap(bindparam("names", type_=PLANS.c.namespaces.type)),
+        PLAN_STATUS.in_([str(status) for status in lifecycle.OPEN]),
+    )
+    .order_by(PLANS.c.change_id.desc())
+    .with_for_update()
+)
+_OLDER: Final = SELECT_PLAN.where(PLANS.c.id == func.any(bindparam("plan_ids", type_=ARRAY(String)))).order_by(
+    PLANS.c.change_id.desc()
+)
 _PLAN: Final = ONE_PLAN.add_columns(DOCUMENT).join(PLAN_DOCUMENTS, PLAN_DOCUMENTS.c.id == PLANS.c.id)
 _LOCK_SHARDS: Final = (
     select(*SHARD)
@@ -55,12 +71,13 @@ _TOMBSTONES: Final = select(
 async def locked(session: AsyncSession, locks: Locks) -> LockedState:
     """Take the locks, and tell what is under them."""
     plan = await _plan(session, locks.plan) if locks.plan is not None else None
+    older = await _older(session, locks.older_than, locks.namespaces) if locks.older_than is not None else ()
     namespaces = await _namespaces(session, locks.namespaces, configure=locks.configure)
     now, recent = await policy_facts(session, namespaces.values(), locks)
     nodes = await _nodes(session, locks.nodes, configure=locks.configure)
     shards = await _shards(session, locks.shards)
     tombstones = await _tombstones(session, set(locks.shards) - shards.keys())
-    return LockedState(namespaces, shards, tombstones, nodes, plan, now, recent)
+    return LockedState(namespaces, shards, tombstones, nodes, plan, older, now, recent)
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
@@ -75,6 +92,14 @@ async def _plan(session: AsyncSession, plan_id: str) -> KeptPlan | None:
         return None
     *plan, document = (await session.execute(_PLAN, {"plan_id": plan_id})).one()
     return KeptPlan(plan_of(plan), await kept_proposal(plan_id, document))
+
+
+async def _older(session: AsyncSession, change_id: int, names: Sequence[str]) -> tuple[RebalancePlan, ...]:
+    plan_ids = (await session.execute(_LOCK_OLDER, {"older_than": change_id, "names": list(names)})).scalars().all()
+    if not plan_ids:
+        return ()
+    rows = await session.execute(_OLDER, {"plan_ids": list(plan_ids)})
+    return tuple(plan_of(row) for row in rows)
 
 
 async def _namespaces(session: AsyncSession, names: Sequence[str], *, configure: bool) -> Mapping[str, Namespace]:

@@ -5,6 +5,7 @@ Identifiers are COLLATE "C": they sort bytewise, as Python sorts them and whatev
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, cast
@@ -32,7 +33,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from persistence.fields import IDENTIFIER_LENGTH, IDENTIFIER_PATTERN, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
 from persistence.planning.proposal import ID_LENGTH
 from persistence.policy_problems import MAX_WINDOW_MOVES, MAX_WINDOW_SECONDS
-from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, ShardStatus
+from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanKind, PlanStatus, ShardStatus
 from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
@@ -46,6 +47,8 @@ NAMING_CONVENTION: Final = {
 
 INDEXED_CHARACTERS: Final = 64
 """Free text is indexed by its beginning: all of it may be too long for an index. Whoever asks, asks for both."""
+
+KEPT_STATUSES: Final = tuple(status for status in PlanStatus if status is not PlanStatus.EXPIRED)
 
 Identifier = Annotated[str, mapped_column(Text(collation="C"))]
 Counter = Annotated[int, mapped_column(BigInteger)]
@@ -84,8 +87,11 @@ def _text(column: str, limit: int = MAX_TEXT) -> CheckConstraint:
 
 
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+    return CheckConstraint(f"{column} IN ({_listed(values)})", name=f"{column}_known")
+
+
+def _listed(values: Iterable[StrEnum]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
 
 
 def _in_policy(member: str, json_type: str, name: str) -> CheckConstraint:
@@ -316,6 +322,13 @@ class ChangeRow(Base):
             "id",
             postgresql_where=text("(configuration ->> 'node') IS NOT NULL"),
         ),
+        # The same for plans.
+        Index(
+            "ix_changes_plan",
+            text("(configuration ->> 'plan')"),
+            "id",
+            postgresql_where=text("(configuration ->> 'plan') IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)
@@ -394,14 +407,22 @@ class RebalancePlanDocumentRow(Base):
 
 
 class RebalancePlanRow(Base):
-    """A plan. A trigger refuses everything but its being applied, once."""
+    """A plan. A trigger refuses everything but what `planning/lifecycle.py` has, each by a change of its own.
+
+    That it is EXPIRED is nowhere written: it follows from `expires_at` and the time.
+    """
 
     __tablename__ = "rebalance_plans"
     __table_args__ = (
-        _one_of("status", PlanStatus),
+        CheckConstraint(f"status IN ({_listed(KEPT_STATUSES)})", name="status_known"),
+        _one_of("kind", PlanKind),
         CheckConstraint("base_revision >= 0", name="base_revision_natural"),
         CheckConstraint("move_count BETWEEN 0 AND shard_count", name="move_count_range"),
-        CheckConstraint("(status = 'APPLIED') = (applied_change_id IS NOT NULL)", name="applied_presence"),
+        CheckConstraint("moves_made BETWEEN 0 AND move_count", name="moves_made_range"),
+        CheckConstraint("(status = 'APPLIED') = (moves_made = move_count AND move_count > 0)", name="applied_complete"),
+        CheckConstraint("moves_made > 0 OR status NOT IN ('APPLYING', 'STOPPED')", name="begun"),
+        CheckConstraint("moves_made = 0 OR status NOT IN ('PROPOSED', 'APPROVED')", name="not_begun"),
+        CheckConstraint("approved_change_id IS NOT NULL OR status <> 'APPROVED'", name="approved_presence"),
         Index(None, "namespaces", postgresql_using="gin"),
     )
 
@@ -412,7 +433,11 @@ class RebalancePlanRow(Base):
     move_count: Mapped[int]
     shard_count: Mapped[Counter]
     change_id: Mapped[Counter] = mapped_column(ForeignKey("changes.id"), unique=True)
-    applied_change_id: Mapped[Counter | None] = mapped_column(ForeignKey("changes.id"))
+    kind: Mapped[str] = mapped_column(Text)
+    moves_made: Mapped[int]
+    expires_at: Mapped[Moment]
+    approved_change_id: Mapped[Counter | None] = mapped_column(ForeignKey("changes.id"))
+    latest_change_id: Mapped[Counter] = mapped_column(ForeignKey("changes.id"))
 
 
 STREAM_HEAD: Final = cast("Table", StreamHeadRow.__table__)

@@ -16,14 +16,15 @@ from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import PLAN_DOCUMENTS, PLANS
 from persistence.postgres.restrictions import conditions, contains_item, filter_values, one_of, used_fields
-from persistence.postgres.rows import APPLYING, CREATING, PLAN, plan_of
+from persistence.postgres.rows import APPROVING, CREATING, LATEST, PLAN, PLAN_STATUS, plan_of
 from persistence.queries import PlanFilter
 from persistence.records import RebalancePlan
 
 SELECT_PLAN: Final = (
     select(*PLAN)
     .join(CREATING, CREATING.c.id == PLANS.c.change_id)
-    .outerjoin(APPLYING, APPLYING.c.id == PLANS.c.applied_change_id)
+    .join(LATEST, LATEST.c.id == PLANS.c.latest_change_id)
+    .outerjoin(APPROVING, APPROVING.c.id == PLANS.c.approved_change_id)
 )
 """Columns in the order of PLAN."""
 
@@ -85,7 +86,11 @@ def _read(plan_id: str, document: str) -> Proposal:
         raise PlanCorrupt(plan_id, f"this version of the program cannot read it ({error})") from error
 
 
-_RESTRICTIONS: Final = {"namespace": contains_item(PLANS.c.namespaces), "statuses": one_of(PLANS.c.status)}
+_RESTRICTIONS: Final = {
+    "namespace": contains_item(PLANS.c.namespaces),
+    "statuses": one_of(PLAN_STATUS),
+    "kinds": one_of(PLANS.c.kind),
+}
 
 
 @lru_cache(STATEMENTS_KEPT)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Text, cast, func, literal_column, select
+from sqlalchemy import ColumnElement, Integer, Text, and_, case, cast, func, literal, literal_column, select
 
 from persistence.checksums import format_digest
 from persistence.images import read_image
+from persistence.planning import lifecycle
 from persistence.policy_documents import read_policy
 from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, NODES, PLANS, SHARDS
 from persistence.records import (
@@ -24,6 +25,7 @@ from persistence.records import (
     Node,
     NodeStatus,
     Pin,
+    PlanKind,
     PlanStatus,
     RebalancePlan,
     Shard,
@@ -105,16 +107,29 @@ CHANGE: Final = (
     CHANGES.c.forced,
 )
 CREATING: Final = CHANGES.alias("creating")
-APPLYING: Final = CHANGES.alias("applying")
+APPROVING: Final = CHANGES.alias("approving")
+LATEST: Final = CHANGES.alias("latest")
+PLAN_STATUS: Final = case(
+    (
+        and_(PLANS.c.status.in_(lifecycle.EXPIRING), PLANS.c.expires_at <= func.clock_timestamp()),
+        literal(str(PlanStatus.EXPIRED), Text()),
+    ),
+    else_=PLANS.c.status,
+)
+"""The status that a plan has by the database's clock: expiring is nobody's change."""
 PLAN: Final = (
     PLANS.c.id,
-    PLANS.c.status,
+    PLAN_STATUS.label("status"),
     PLANS.c.base_revision,
     PLANS.c.namespaces,
     PLANS.c.move_count,
     PLANS.c.shard_count,
+    PLANS.c.expires_at,
+    PLANS.c.moves_made,
+    PLANS.c.kind,
     *(CREATING.c[column.name] for column in CHANGE),
-    *(APPLYING.c[column.name] for column in CHANGE),
+    *(LATEST.c[column.name] for column in CHANGE),
+    *(APPROVING.c[column.name] for column in CHANGE),
 )
 # As text: the image is parsed once, by us, and its bytes are what the audit hash covers.
 DIFF: Final = (
@@ -198,8 +213,9 @@ def node_of(row: Sequence[Any]) -> Node:
 
 def plan_of(row: Sequence[Any]) -> RebalancePlan:
     """From columns in the order of PLAN."""
-    id_, status, base_revision, namespaces, move_count, shard_count, *changes = row
-    created, applied = changes[: len(CHANGE)], changes[len(CHANGE) :]
+    id_, status, base_revision, namespaces, move_count, shard_count, expires_at, moves_made, kind, *changes = row
+    size = len(CHANGE)
+    created, latest, approved = changes[:size], changes[size : 2 * size], changes[2 * size :]
     return RebalancePlan(
         id_,
         PlanStatus(status),
@@ -208,7 +224,11 @@ def plan_of(row: Sequence[Any]) -> RebalancePlan:
         move_count,
         shard_count,
         change_of(created),
-        None if applied[0] is None else change_of(applied),
+        expires_at,
+        change_of(latest),
+        None if approved[0] is None else change_of(approved),
+        moves_made,
+        PlanKind(kind),
     )
 
 

@@ -6,25 +6,32 @@ Whatever can be read before the stream head is taken is; after it comes one shor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import JSON, Text, bindparam, cast, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.apart import apart
-from persistence.outcomes import NamespaceConfigured, NodeChanged, PlanApplied, PlanProposed, ShardsChanged
-from persistence.planning.proposal import Proposal
+from persistence.outcomes import (
+    NamespaceConfigured,
+    NodeChanged,
+    PlanApplied,
+    PlanChanged,
+    PlanProposed,
+    ShardsChanged,
+)
 from persistence.policy_documents import write_policy
 from persistence.postgres.commit import Assigned, write_change
 from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS, STREAM_HEAD
 from persistence.postgres.namespaces import ONE_NAMESPACE
 from persistence.postgres.plans import ONE_PLAN, THIS_PLAN
 from persistence.postgres.rows import namespace_of, plan_of
-from persistence.records import Change, Node, PlanStatus, Rebalance, RebalancePlan, Shard, StreamPosition
+from persistence.records import Change, ChangeKind, Node, Rebalance, RebalancePlan, Shard, StreamPosition
 from persistence.writes import NamespaceWrite, NodeWrite, ShardWrite, WriteSet, proposed
+
+PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
 
 _OWNED: Final = select(func.count()).where(SHARDS.c.owner_node_id == bindparam("owner"))
 # Whoever keeps the same plan at the same time waits here, and then finds document and plan.
@@ -33,7 +40,8 @@ _KEEP_DOCUMENT: Final = (
     .values(document=cast(bindparam("json", type_=Text), JSON))
     .on_conflict_do_nothing()
 )
-_APPLY: Final = update(PLANS).where(THIS_PLAN)
+_CHANGED: Final = ("status", "moves_made", "expires_at", "change_id", "approved_change_id", "latest_change_id")
+_CHANGE_PLAN: Final = update(PLANS).where(THIS_PLAN).values({name: bindparam(f"new_{name}") for name in _CHANGED})
 _RAISE_FLOOR: Final = update(STREAM_HEAD).values(floor=bindparam("new_floor"))
 
 
@@ -66,32 +74,29 @@ async def change_node(session: AsyncSession, write_set: WriteSet, write: NodeWri
     return NodeChanged(_change(write_set, assigned), node)
 
 
-async def keep_plan(session: AsyncSession, write_set: WriteSet, proposal: Proposal) -> PlanProposed:
-    await session.execute(_KEEP_DOCUMENT, {"id": proposal.id, "json": proposal.document})
+async def change_plans(session: AsyncSession, write_set: WriteSet, rebalance: Rebalance) -> PlanAnswer:
+    """Keeps a proposal, makes moves, or decides; or only keeps an idempotency key for a plan that is there already."""
+    plan = None
+    if (proposal := write_set.proposal) is not None:
+        await session.execute(_KEEP_DOCUMENT, {"id": proposal.id, "json": proposal.document})
+    elif not write_set.plans:
+        plan = plan_of((await session.execute(ONE_PLAN, {"plan_id": rebalance.plan_id})).one())
     assigned = await write_change(session, write_set)
     change = _change(write_set, assigned)
-    plan = proposed(proposal, change)
-    await _save_plan(session, plan)
+    if proposal is not None:
+        plan = proposed(proposal, change, write_set.lifetime)
+        await session.execute(insert(PLANS), _new_plan(plan))
+    elif write_set.plans:
+        plans = [write.committed(change) for write in write_set.plans]
+        await session.execute(_CHANGE_PLAN, [_changed_plan(one) for one in plans])
+        plan = plans[0]
     await session.commit()
-    return PlanProposed(change, plan)
-
-
-async def name_plan(session: AsyncSession, write_set: WriteSet, rebalance: Rebalance) -> PlanProposed:
-    """A change that keeps an idempotency key for a plan that is there already."""
-    plan = plan_of((await session.execute(ONE_PLAN, {"plan_id": rebalance.plan_id})).one())
-    assigned = await write_change(session, write_set)
-    await session.commit()
-    return PlanProposed(_change(write_set, assigned), plan)
-
-
-async def apply_plan(session: AsyncSession, write_set: WriteSet, rebalance: Rebalance) -> PlanApplied:
-    plan = plan_of((await session.execute(ONE_PLAN, {"plan_id": rebalance.plan_id})).one())
-    assigned = await write_change(session, write_set)
-    change = _change(write_set, assigned)
-    applied = {"plan_id": plan.id, "status": PlanStatus.APPLIED, "applied_change_id": change.id}
-    await session.execute(_APPLY, applied)
-    await session.commit()
-    return PlanApplied(change, replace(plan, status=PlanStatus.APPLIED, applied=change), _position(assigned))
+    assert plan is not None  # noqa: S101 - one of the three, and the type cannot say so
+    if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
+        return PlanProposed(change, plan)
+    if write_set.kind is ChangeKind.APPLY_PLAN:
+        return PlanApplied(change, plan, _position(assigned))
+    return PlanChanged(change, plan)
 
 
 async def compact_history(session: AsyncSession, write_set: WriteSet, floor: int) -> Change:
@@ -137,17 +142,32 @@ async def _save_node(session: AsyncSession, node: Node, *, new: bool) -> None:
         await session.execute(update(NODES).where(NODES.c.node_id == node.node_id).values(**values))
 
 
-async def _save_plan(session: AsyncSession, plan: RebalancePlan) -> None:
-    values = {
+def _new_plan(plan: RebalancePlan) -> dict[str, Any]:
+    return {
         "id": plan.id,
-        "status": plan.status,
+        "kind": plan.kind,
         "base_revision": plan.base_revision,
         "namespaces": list(plan.namespaces),
         "move_count": plan.move_count,
         "shard_count": plan.shard_count,
-        "change_id": plan.created.id,
+        **_columns(plan),
     }
-    await session.execute(insert(PLANS), values)
+
+
+def _changed_plan(plan: RebalancePlan) -> dict[str, Any]:
+    return {"plan_id": plan.id, **{f"new_{name}": value for name, value in _columns(plan).items()}}
+
+
+def _columns(plan: RebalancePlan) -> dict[str, Any]:
+    """What changes of a plan."""
+    return {
+        "status": plan.status,
+        "moves_made": plan.moves_made,
+        "expires_at": plan.expires_at,
+        "change_id": plan.created.id,
+        "approved_change_id": None if plan.approved is None else plan.approved.id,
+        "latest_change_id": plan.latest.id,
+    }
 
 
 def _position(assigned: Assigned) -> StreamPosition:

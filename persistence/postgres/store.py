@@ -64,4 +64,10 @@ async def open_bulk_store(database_url: str) -> AsyncIterator[BulkStore]:
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
         write = partial(unit_of_work, factories.write, Room(factories.write))
-        yield BulkStore(PostgresPlacement(factories.read), write)
+        yield BulkStore(
+            placement=PostgresPlacement(factories.read),
+            shards=PostgresShards(factories.read),
+            changes=PostgresChanges(factories.read),
+            stream=PostgresStream(factories.read),
+            unit_of_work=write,
+        )

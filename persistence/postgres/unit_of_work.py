@@ -106,11 +106,8 @@ class PostgresUnitOfWork:
             return await saving.configure_namespace(session, write_set, write_set.namespace)
         if write_set.node is not None:
             return await saving.change_node(session, write_set, write_set.node)
-        if write_set.proposal is not None:
-            return await saving.keep_plan(session, write_set, write_set.proposal)
         if write_set.rebalance is not None:
-            save = saving.apply_plan if write_set.kind is ChangeKind.APPLY_PLAN else saving.name_plan
-            return await save(session, write_set, write_set.rebalance)
+            return await saving.change_plans(session, write_set, write_set.rebalance)
         return await saving.change_shards(session, write_set)
 
 

@@ -23,11 +23,13 @@ from tests.support.replicas import UpToDate
 
 @dataclass(frozen=True)
 class Backend:
-    """A store, the retention of its history, and what the ports do not offer: pinning a shard behind its back."""
+    """A store, the retention of its history, and what the ports do not offer: pinning a shard behind its back, and
+    letting a plan's time run out."""
 
     store: Store
     retention: Retention
     pin: Callable[[ShardKey, Pin], Awaitable[None]]
+    expire: Callable[[str], Awaitable[None]]
 
     async def compact(self, floor: int) -> HistoryCompacted:
         """A compaction that there must be something to do for."""
@@ -53,7 +55,9 @@ def backend_url(backend_name: str, request: pytest.FixtureRequest) -> str | None
 async def backend(backend_name: str, backend_url: str | None) -> AsyncIterator[Backend]:
     if backend_url is not None:
         async with open_store(backend_url) as store:
-            yield Backend(store, PostgresRetention(backend_url), partial(_pin, backend_url))
+            yield Backend(
+                store, PostgresRetention(backend_url), partial(_pin, backend_url), partial(_expire, backend_url)
+            )
     elif backend_name == "replica":
         async with replicated(_in_memory()) as backend:
             yield backend
@@ -93,7 +97,12 @@ def _in_memory() -> Backend:
         shards = {**memory.tables.shards, key: replace(memory.tables.shards[key], pinned=pinned)}
         memory.publish(replace(memory.tables, shards=shards))
 
-    return Backend(store_on(memory), MemoryRetention(memory), pin)
+    async def expire(plan_id: str) -> None:
+        kept = memory.tables.plans[plan_id]
+        plan = replace(kept.plan, expires_at=kept.plan.created.committed_at)
+        memory.publish(replace(memory.tables, plans={**memory.tables.plans, plan_id: replace(kept, plan=plan)}))
+
+    return Backend(store_on(memory), MemoryRetention(memory), pin, expire)
 
 
 async def _pin(url: str, key: ShardKey, pin: Pin) -> None:
@@ -101,6 +110,12 @@ async def _pin(url: str, key: ShardKey, pin: Pin) -> None:
         "UPDATE shards SET pinned_by = $3, pinned_reason = $4, pinned_until = $5 WHERE namespace = $1 AND shard_id = $2"
     )
     await _execute(url, statement, *key, pin.by, pin.reason, pin.until)
+
+
+async def _expire(url: str, plan_id: str) -> None:
+    await _execute(url, "ALTER TABLE rebalance_plans DISABLE TRIGGER USER")
+    await _execute(url, "UPDATE rebalance_plans SET expires_at = now() WHERE id = $1", plan_id)
+    await _execute(url, "ALTER TABLE rebalance_plans ENABLE TRIGGER USER")
 
 
 async def _execute(url: str, statement: str, *arguments: object) -> None:

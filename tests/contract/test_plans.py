@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from operator import attrgetter
 from typing import Final
 
@@ -67,7 +68,15 @@ async def test_a_plan_is_kept_with_its_moves_and_moves_nothing(mesh: PlannedMesh
     outcome = await mesh.plan(change=change)
     plan, proposal = outcome.plan, await mesh.proposal(outcome.plan)
     assert plan == RebalancePlan(
-        proposal.id, PlanStatus.PROPOSED, 12, (BILLING,), len(proposal.moves), 12, outcome.change, None
+        proposal.id,
+        PlanStatus.PROPOSED,
+        12,
+        (BILLING,),
+        len(proposal.moves),
+        12,
+        created=outcome.change,
+        expires_at=outcome.change.committed_at + timedelta(days=7),
+        latest=outcome.change,
     )
     assert 0 < plan.move_count < 12
     assert (outcome.change.kind, outcome.change.namespaces) == (ChangeKind.PLAN_REBALANCE, (BILLING,))
@@ -129,7 +138,8 @@ async def test_applying_a_plan_makes_its_moves_and_nothing_else(mesh: PlannedMes
     before, plan = await mesh.table(), (await mesh.plan()).plan
     proposal = await mesh.proposal(plan)
     outcome = await mesh.apply(plan, change=because("go", change_ticket="CHG-2"))
-    assert outcome.plan == replace(plan, status=PlanStatus.APPLIED, applied=outcome.change)
+    assert outcome.plan == replace(plan, status=PlanStatus.APPLIED, latest=outcome.change, moves_made=plan.move_count)
+    assert outcome.plan.applied == outcome.change
     assert await mesh.store.plans.get(plan.id) == outcome.plan
     change, table = outcome.change, await mesh.table()
     assert (change.kind, change.namespaces, change.rebalance) == (
@@ -381,6 +391,10 @@ async def test_of_plans_that_move_the_same_shards_one_is_applied(mesh: PlannedMe
     (winner,) = (outcome for outcome in outcomes if isinstance(outcome, PlanApplied))
     for outcome in outcomes:
         if outcome is not winner:
+            if isinstance(outcome, PlanClosed):
+                # An older one: whoever decides for a plan decides against those.
+                assert (outcome.plan.status, outcome.plan.latest) == (PlanStatus.SUPERSEDED, winner.change)
+                continue
             assert isinstance(outcome, StalePlan)
             assert {stale.last_change for stale in outcome.shards} == {winner.change}
 
@@ -430,7 +444,7 @@ async def test_a_removal_waits_for_a_plan_that_moves_shards_to_the_node(mesh: Pl
     async with mesh.store.unit_of_work() as unit:
         held = (await unit.lock(command.locks)).plan
         assert held is not None
-        state = replace(await unit.lock(locks_of(held.proposal)), plan=held)
+        state = replace(await unit.lock(locks_of(command, held)), plan=held)
         decision = decide(command, state, Registry())
         assert isinstance(decision, WriteSet)
         removing = asyncio.create_task(mesh.execute(UpdateNode("node-b", 1, CHANGE, status=NodeStatus.REMOVED)))
@@ -447,7 +461,9 @@ async def test_plans_are_listed_newest_first_in_both_directions(mesh: PlannedMes
     made = [await mesh.plan(max_moves=moves) for moves in (1, 2, 3)]
     made += [await mesh.plan(SEARCH), await mesh.plan(BILLING)]
     applied = (await mesh.apply(made[3].plan)).plan
-    plans = [applied if outcome.plan.id == applied.id else outcome.plan for outcome in reversed(made)]
+    # Of the namespace that it is applied in, and older.
+    older = [replace(outcome.plan, status=PlanStatus.SUPERSEDED, latest=applied.latest) for outcome in made[:3]]
+    plans = [made[4].plan, applied, *reversed(older)]
     filters = {
         PlanFilter(): plans,
         PlanFilter(namespace=SEARCH): [plan for plan in plans if SEARCH in plan.namespaces],
@@ -474,9 +490,9 @@ async def test_a_plan_asked_for_twice_is_one_plan_and_one_answer(mesh: PlannedMe
     """Also when the mesh has moved on: what was asked for is the same, what comes of it would not be."""
     await unbalanced(mesh)
     first = await mesh.plan(change=KEYED)
-    await mesh.apply(first.plan)
+    applied = await mesh.apply(first.plan)
     await mesh.created("another")
-    assert await mesh.plan(change=KEYED) == replace(first, replayed=True)
+    assert await mesh.plan(change=KEYED) == replace(first, plan=applied.plan, replayed=True)
     other = await mesh.rebalancer.plan(PlanRequest(max_moves=3), KEYED)
     assert other == IdempotencyKeyReused("key-1", first.change)
 
@@ -493,10 +509,10 @@ async def test_a_key_is_kept_also_for_a_plan_that_was_known(mesh: PlannedMesh) -
         first.change.rebalance,
     )
     assert await mesh.plans() == [first.plan]
-    await mesh.apply(first.plan)
+    applied = await mesh.apply(first.plan)
     await mesh.created("another")
     before = await mesh.everything_kept()
-    assert await mesh.plan(change=KEYED) == replace(keyed, replayed=True)
+    assert await mesh.plan(change=KEYED) == replace(keyed, plan=applied.plan, replayed=True)
     other = await mesh.rebalancer.plan(PlanRequest(max_moves=3), KEYED)
     assert other == IdempotencyKeyReused("key-1", keyed.change)
     assert await mesh.everything_kept() == before

@@ -171,7 +171,7 @@ async def test_a_rolling_mesh_under_concurrent_edits_ends_where_the_strategies_s
         )
         writers = [Writer(store.unit_of_work) for store in (one, two)]
         rebalancers = [
-            Rebalancing(f"rebalancer-{number}", Rebalancer(store.placement, writer, Registry()), writer)
+            Rebalancing(f"rebalancer-{number}", Rebalancer(store, writer, Registry()), writer)
             for number, (store, writer) in enumerate(zip((one, two), writers, strict=True))
         ]
         roller = Roller(writers[0])

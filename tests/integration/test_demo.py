@@ -56,7 +56,7 @@ async def test_a_plan_gives_its_newest_node_a_share_and_moves_little_else() -> N
     store, strategies = memory_store(), Registry()
     writer = Writer(store.unit_of_work, strategies)
     await load_demo(store, writer, silent)
-    rebalancer = Rebalancer(store.placement, writer, strategies)
+    rebalancer = Rebalancer(store, writer, strategies)
     proposal = await rebalancer.simulate(PlanRequest(), WhatIf())
     assert isinstance(proposal, Proposal)
     assert proposal.violations == ()

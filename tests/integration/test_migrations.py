@@ -202,7 +202,8 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
         await migrations.upgrade(empty_database_url)
         await migrations.downgrade(empty_database_url, "0001")
     checked = Counter(one.split()[2] for one in sent if one.startswith("ALTER TABLE") and "ADD CONSTRAINT ck_" in one)
-    assert checked == {"namespaces": 3, "shards": 2, "changes": 5, "shard_history": 1}  # three migrations check changes
+    # Once for each migration that checks it, up and down.
+    assert checked == {"namespaces": 3, "shards": 2, "changes": 7, "shard_history": 3, "rebalance_plans": 2}
 
 
 async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: str, database_url: str) -> None:
@@ -275,8 +276,13 @@ async def test_the_database_keeps_each_rule_by_itself(
         "UPDATE rebalance_plans SET status = status",
         "UPDATE rebalance_plans SET status = 'REJECTED'",
         "UPDATE rebalance_plans SET status = 'APPLIED'",
-        "UPDATE rebalance_plans SET applied_change_id = 1",
-        "UPDATE rebalance_plans SET status = 'APPLIED', applied_change_id = 1, move_count = 0",
+        "UPDATE rebalance_plans SET latest_change_id = 1",
+        "UPDATE rebalance_plans SET status = 'APPLYING', latest_change_id = latest_change_id + 1",
+        "UPDATE rebalance_plans SET status = 'STOPPED', latest_change_id = latest_change_id + 1",
+        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = latest_change_id + 1, moves_made = 1",
+        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = 9, approved_change_id = 1",
+        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = latest_change_id + 1, expires_at = now()",
+        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = latest_change_id + 1, kind = 'ROLLBACK'",
         "UPDATE rebalance_plans SET id = id",
         "UPDATE rebalance_plans SET change_id = change_id, namespaces = '{}', shard_count = 9, base_revision = 9",
         "DELETE FROM rebalance_plans",
@@ -296,7 +302,13 @@ async def test_a_plan_stays_as_it_was_reviewed(database_url: str, statement: str
 
 @pytest.mark.parametrize(
     "values",
-    ["status = 'PROPOSED', applied_change_id = NULL", "applied_change_id = 1", "status = 'APPLIED'", "move_count = 0"],
+    [
+        "status = 'PROPOSED', latest_change_id = latest_change_id + 1",
+        "status = 'REJECTED', latest_change_id = latest_change_id + 1",
+        "latest_change_id = 1",
+        "status = 'APPLIED'",
+        "move_count = 0",
+    ],
 )
 async def test_a_plan_that_was_applied_stays_so(database_url: str, values: str) -> None:
     async with open_store(database_url) as store:
@@ -372,22 +384,21 @@ async def test_a_plans_document_is_written_before_the_stream_head_is_taken(datab
         ("UPDATE nodes SET status = 'active'", "ck_nodes_status_known"),
         ("UPDATE nodes SET change_ticket = ''", "ck_nodes_change_ticket_length"),
         ("UPDATE nodes SET version = 0", "ck_nodes_version_positive"),
-        (
-            "UPDATE rebalance_plans SET status = 'REJECTED', applied_change_id = NULL",
-            "ck_rebalance_plans_status_known",
-        ),
-        ("UPDATE rebalance_plans SET status = 'APPLIED'", "ck_rebalance_plans_applied_presence"),
-        ("UPDATE rebalance_plans SET applied_change_id = 1", "ck_rebalance_plans_applied_presence"),
+        ("UPDATE rebalance_plans SET status = 'EXPIRED'", "ck_rebalance_plans_status_known"),
+        ("UPDATE rebalance_plans SET kind = 'OTHER'", "ck_rebalance_plans_kind_known"),
+        ("UPDATE rebalance_plans SET status = 'APPLIED'", "ck_rebalance_plans_applied_complete"),
+        ("UPDATE rebalance_plans SET status = 'APPLYING'", "ck_rebalance_plans_begun"),
+        ("UPDATE rebalance_plans SET status = 'APPROVED'", "ck_rebalance_plans_approved_presence"),
+        ("UPDATE rebalance_plans SET moves_made = 1", "ck_rebalance_plans_not_begun"),
+        ("UPDATE rebalance_plans SET moves_made = 3", "ck_rebalance_plans_moves_made_range"),
         ("UPDATE rebalance_plans SET move_count = 3", "ck_rebalance_plans_move_count_range"),
         ("UPDATE rebalance_plan_documents SET id = 'x'", "ck_rebalance_plan_documents_id_format"),
         (
             "UPDATE rebalance_plans SET id = repeat('0', 32)",
             "fk_rebalance_plans_id_rebalance_plan_documents",
         ),
-        (
-            "UPDATE rebalance_plans SET status = 'APPLIED', applied_change_id = 99",
-            "fk_rebalance_plans_applied_change_id_changes",
-        ),
+        ("UPDATE rebalance_plans SET latest_change_id = 99", "fk_rebalance_plans_latest_change_id_changes"),
+        ("UPDATE rebalance_plans SET approved_change_id = 99", "fk_rebalance_plans_approved_change_id_changes"),
     ],
 )
 async def test_the_database_keeps_the_rules_of_nodes_and_plans_by_itself(
@@ -411,7 +422,7 @@ async def test_the_way_back_is_barred_by_what_only_this_version_can_tell(databas
     await migrations.upgrade(database_url)
     async with open_store(database_url) as store:
         mesh = PlannedMesh(store)
-        await mesh.apply((await mesh.plan_to_rescue(2)).plan)
+        await mesh.apply((await mesh.plan_to_rescue(1)).plan)
     with pytest.raises(StoreError, match="ck_changes_kind_known"):
         await migrations.downgrade(database_url, "0001")
     await migrations.require_current(database_url)

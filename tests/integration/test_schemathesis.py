@@ -141,7 +141,7 @@ def endpoint() -> Iterator[str]:
 
 async def _plan(mesh: Mesh) -> str:
     """The id of a plan."""
-    planned = await Rebalancer(mesh.store.placement, mesh.writer, Registry()).plan(PlanRequest(), CHANGE)
+    planned = await Rebalancer(mesh.store, mesh.writer, Registry()).plan(PlanRequest(), CHANGE)
     assert isinstance(planned, PlanProposed)
     return planned.plan.id
 

@@ -271,7 +271,10 @@ class StoreMachine(RuleBasedStateMachine):
         shards = [
             move.key for move in moves if not self.alive(move.key) or self.lives[move.key].version != move.version
         ]
-        namespaces = [name for name, version in planned.configured.items() if self.configured[name] != version]
+        touched = {move.namespace for move in moves}
+        namespaces = [
+            name for name, version in planned.configured.items() if name in touched and self.configured[name] != version
+        ]
         # A node that is not ACTIVE any more has another version too.
         nodes = [node.node_id for node in planned.proposal.nodes if self.nodes[node.node_id].version != node.version]
         if not moves:

@@ -36,7 +36,7 @@ class TestServices:
 
     @cached_property
     def rebalancer(self) -> Rebalancer:
-        return Rebalancer(self.store.placement, self.writer, self.strategies)
+        return Rebalancer(self.store, self.writer, self.strategies)
 
 
 class Api:

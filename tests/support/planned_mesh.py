@@ -9,9 +9,9 @@ from typing import Any
 
 from persistence.commands import ChangeRequest
 from persistence.node_commands import RegisterNode, UpdateNode
-from persistence.outcomes import NodeChanged, Outcome, PlanApplied, PlanProposed
+from persistence.outcomes import NodeChanged, Outcome, PlanApplied, PlanChanged, PlanProposed
 from persistence.paging import Page, PageRequest
-from persistence.plan_commands import ApplyPlan
+from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, RollbackTarget, StopPlan
 from persistence.planning.planner import MAX_MOVES
 from persistence.planning.proposal import Proposal
 from persistence.queries import NodeFilter, PlanFilter
@@ -27,7 +27,7 @@ class PlannedMesh(Mesh):
 
     @cached_property
     def rebalancer(self) -> Rebalancer:
-        return Rebalancer(self.store.placement, self.writer, Registry())
+        return Rebalancer(self.store, self.writer, Registry())
 
     async def register(self, node_id: str, *, change: ChangeRequest = CHANGE, **fields: Any) -> NodeChanged:
         return node_changed(await self.execute(RegisterNode(node_id, change, **fields)))
@@ -59,13 +59,40 @@ class PlannedMesh(Mesh):
         await self.filled(count, "gone")
         return await self.plan()
 
-    async def ask_to_apply(self, plan: RebalancePlan, *, change: ChangeRequest = CHANGE) -> Outcome:
-        return await self.execute(ApplyPlan(plan.id, change))
+    async def ask_to_apply(
+        self, plan: RebalancePlan, max_moves: int | None = None, *, change: ChangeRequest = CHANGE, resume: bool = False
+    ) -> Outcome:
+        return await self.execute(ApplyPlan(plan.id, change, max_moves, resume))
 
-    async def apply(self, plan: RebalancePlan, *, change: ChangeRequest = CHANGE) -> PlanApplied:
-        outcome = await self.ask_to_apply(plan, change=change)
+    async def apply(
+        self, plan: RebalancePlan, max_moves: int | None = None, *, change: ChangeRequest = CHANGE, resume: bool = False
+    ) -> PlanApplied:
+        outcome = await self.ask_to_apply(plan, max_moves, change=change, resume=resume)
         assert isinstance(outcome, PlanApplied), outcome
         return outcome
+
+    async def approve(self, plan: RebalancePlan, *, change: ChangeRequest = CHANGE) -> RebalancePlan:
+        return plan_changed(await self.execute(ApprovePlan(plan.id, change)))
+
+    async def reject(self, plan: RebalancePlan, *, change: ChangeRequest = CHANGE) -> RebalancePlan:
+        return plan_changed(await self.execute(RejectPlan(plan.id, change)))
+
+    async def stop(self, plan: RebalancePlan, *, change: ChangeRequest = CHANGE) -> RebalancePlan:
+        return plan_changed(await self.execute(StopPlan(plan.id, change)))
+
+    async def roll_back(
+        self, *, max_moves: int = MAX_MOVES, change: ChangeRequest = CHANGE, **target: Any
+    ) -> PlanProposed:
+        request = PlanRequest(None, max_moves)
+        outcome = await self.rebalancer.roll_back(RollbackTarget(**target), request, change)
+        assert isinstance(outcome, PlanProposed), outcome
+        return outcome
+
+    async def kept_plan(self, plan: RebalancePlan) -> RebalancePlan:
+        """As it is now."""
+        found = await self.store.plans.get(plan.id)
+        assert found is not None
+        return found
 
     async def node(self, node_id: str) -> Node:
         found = await self.store.nodes.get(node_id)
@@ -95,6 +122,12 @@ class PlannedMesh(Mesh):
         """To be compared with itself after what must leave no trace."""
         head = await self.store.stream.head()
         return head, await self.changes(), await self.table(), await self.nodes(), await self.plans()
+
+
+def plan_changed(outcome: Outcome) -> RebalancePlan:
+    """The plan after a decision that must have been made."""
+    assert isinstance(outcome, PlanChanged), outcome
+    return outcome.plan
 
 
 def node_changed(outcome: Outcome) -> NodeChanged:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -36,6 +36,7 @@ from tests.support.proposals import proposal
 from tests.support.snapshots import STRATEGIES, namespace, node
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+WEEK: Final = timedelta(days=7)
 CHANGE: Final = ChangeRequest("ops", "because", "CHG-9")
 MOVES: Final = (
     Move("orders", "s1", 3, "node-a", "node-c", MoveReason.OWNER_DOWN),
@@ -65,7 +66,7 @@ def shard(shard_id: str, **content: Any) -> Shard:
 
 
 def kept(what: Proposal = PROPOSAL) -> KeptPlan:
-    return KeptPlan(proposed(what, CREATED), what)
+    return KeptPlan(proposed(what, CREATED, WEEK), what)
 
 
 def there(plan: KeptPlan | None) -> LockedState:
@@ -84,8 +85,10 @@ def test_a_new_plan_is_kept_as_it_was_proposed() -> None:
     write_set = written(KeepPlan(PROPOSAL, CHANGE), there(None))
     assert (write_set.kind, write_set.namespaces, write_set.shards) == (ChangeKind.PLAN_REBALANCE, ("orders",), ())
     assert (write_set.proposal, write_set.rebalance) == (PROPOSAL, Rebalance(PROPOSAL.id, 2, 100))
-    plan = proposed(PROPOSAL, CREATED)
-    assert plan == RebalancePlan(PROPOSAL.id, PlanStatus.PROPOSED, 7, ("orders",), 2, 100, CREATED, None)
+    plan = proposed(PROPOSAL, CREATED, WEEK)
+    assert plan == RebalancePlan(
+        PROPOSAL.id, PlanStatus.PROPOSED, 7, ("orders",), 2, 100, CREATED, NOON + WEEK, CREATED
+    )
 
 
 def test_a_plan_that_is_kept_already_is_known() -> None:
@@ -101,8 +104,12 @@ def test_what_was_asked_for_is_the_request_and_not_what_came_of_it() -> None:
 
 def test_a_plan_relies_on_configurations_destinations_and_shards() -> None:
     assert ApplyPlan(PROPOSAL.id, CHANGE).locks == KeepPlan(PROPOSAL, CHANGE).locks == Locks(plan=PROPOSAL.id)
-    assert locks_of(PROPOSAL) == Locks(
-        namespaces=["orders"], nodes=["node-b", "node-c"], shards=[move.key for move in MOVES], moves=True
+    assert locks_of(ApplyPlan(PROPOSAL.id, CHANGE), kept()) == Locks(
+        older_than=CREATED.id,
+        namespaces=["orders"],
+        nodes=["node-b", "node-c"],
+        shards=[move.key for move in MOVES],
+        moves=True,
     )
 
 
@@ -138,7 +145,7 @@ def test_the_audit_digest_covers_the_reason_of_a_move() -> None:
 
 
 def test_a_plan_that_was_applied_is_closed() -> None:
-    plan = replace(kept().plan, status=PlanStatus.APPLIED, applied=CREATED)
+    plan = replace(kept().plan, status=PlanStatus.APPLIED, moves_made=2)
     state = there(KeptPlan(plan, PROPOSAL))
     assert decide(ApplyPlan(plan.id, CHANGE), state, STRATEGIES) == PlanClosed(plan)
 

@@ -36,8 +36,10 @@ CHANGE = ChangeRequest("ops", "because")
 def shard(number: int) -> Shard:
     content = ShardContent("rendezvous", "node-a", None, 1.0, None, ShardStatus.ACTIVE, None, None)
     key = ShardKey("billing", f"s{number}")
-    return Shard(*key, *(getattr(content, name) for name in ShardContent.__slots__), version=1, owner_epoch=1,
-                 checksum=shard_checksum(key, content), revision=1, created_at=NOON, updated_at=NOON)  # fmt: skip
+    return Shard(
+        *key, content.strategy, content.owner_node_id, None, content.capacity_hint, None, content.status, None, None,
+        1, 1, shard_checksum(key, content), 1, NOON, NOON,
+    )  # fmt: skip
 
 
 def state(policy: NamespacePolicy, *, count: int = 100, now: datetime | None = None, recent: int = 0) -> LockedState:

@@ -8,6 +8,7 @@ from graph.cli.output import Json
 from graph.cli.plans.rows import first, print_rest
 from graph.cli.tables import print_table
 from graph.cli.text import arrow
+from graph.cli.text import shown as shown_text
 from persistence.planning.proposal import Move
 from persistence.records import MoveReason
 
@@ -17,7 +18,10 @@ _COLUMNS: Final = ("SHARD", "VERSION", "OWNER", "MOVE REASON")
 def print_moves(moves: Sequence[Move], *, everything: bool) -> None:
     """The most urgent ones, which is the order they come in, and how many more there are."""
     shown = first(moves, everything=everything)
-    print_table(_COLUMNS, [_cells(move) for move in shown])
+    if any(move.restore is not None for move in moves):
+        print_table((*_COLUMNS, "RESTORES"), [(*_cells(move), _restored(move)) for move in shown])
+    else:
+        print_table(_COLUMNS, [_cells(move) for move in shown])
     print_rest(len(moves) - len(shown))
 
 
@@ -49,6 +53,15 @@ def move_document(move: Move) -> Json:
         "toNodeId": move.to_node_id,
         "reason": str(move.reason),
     }
+
+
+def _restored(move: Move) -> str | None:
+    """`leader node-2, capacity 1.5, locality -, ACTIVE`"""
+    restore = move.restore
+    if restore is None:
+        return None
+    leader, locality = shown_text(restore.leader_id), shown_text(restore.locality_hint)
+    return f"leader {leader}, capacity {shown_text(restore.capacity_hint)}, locality {locality}, {restore.status}"
 
 
 def _cells(move: Move) -> tuple[object, ...]:

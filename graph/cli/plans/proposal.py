@@ -8,6 +8,7 @@ import click
 from graph.cli.exits import Exit, Failure
 from graph.cli.plans.loads import print_loads
 from graph.cli.plans.moves import print_moves, reasons
+from graph.cli.plans.rollbacks import print_conflicts, rollback_summary
 from graph.cli.plans.violations import print_violations
 from graph.cli.tables import print_table
 from graph.cli.text import counted, shown_percent
@@ -40,10 +41,15 @@ def print_proposal(proposal: Proposal, *, everything: bool) -> None:
     if proposal.violations:
         print_violations(proposal.violations, everything=everything)
         click.echo()
+    if proposal.rollback is not None and proposal.rollback.conflicts:
+        print_conflicts(proposal.rollback.conflicts, proposal.rollback.omitted_conflicts, everything=everything)
+        click.echo()
 
 
 def summary(proposal: Proposal, move: str) -> str:
     """In a sentence or two. `move`: the verb, "move" or "would move"."""
+    if proposal.rollback is not None:
+        return rollback_summary(proposal, proposal.rollback)
     if not proposal.moves:
         return _nothing(proposal)
     moved, percent = len(proposal.moves), shown_percent(proposal.moved_percent)

@@ -1,31 +1,47 @@
 """`omnirelay mesh rebalance apply`."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
-from graph.cli.again import command_next
+from graph.cli.again import command_again, command_next
 from graph.cli.api import Api
 from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import Json, print_json
 from graph.cli.plans.document import named_plan
 from graph.cli.plans.reading import read_plan
 from graph.cli.progress import waiting
+from graph.cli.rebalance.waves import waves
 from graph.cli.refusals import committed
 from graph.cli.text import counted, shown_percent
 from graph.client.address import Address
+from persistence.fields import MAX_SHARDS_PER_CHANGE
 
 _FEW: Final = 10
+_WAVE: Final = 1_000
 
 
 @click.command("apply")
 @click.argument("plan", metavar="PLAN")
+@click.option(
+    "--wave-size",
+    type=click.IntRange(1, MAX_SHARDS_PER_CHANGE),
+    help="Apply it in waves of at most this many moves, within the namespaces' move budgets; each is a change.",
+)
+@click.option(
+    "--pause", type=click.FloatRange(min=0), default=0, show_default=True, help="Seconds to wait between two waves."
+)
+@click.option("--resume", is_flag=True, help="Go on with a plan that was stopped.")
 @change_options
 @force_option
 @server_options
 def apply_plan(
     *,
     plan: str,
+    wave_size: int | None,
+    pause: float,
+    resume: bool,
     reason: str,
     ticket: str | None,
     actor: str,
@@ -35,28 +51,60 @@ def apply_plan(
 ) -> None:
     """Make every move of a plan as one change, if nothing that it relies on has changed since; otherwise none.
 
+    With --wave-size it is made in waves, one after another. Ctrl-C stops between two waves; what is left waits.
+
     PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
 
-    With --json one document: plan, change and revision. The last two are null for a plan without moves.
+    With --json one document a wave: plan, change and revision. The last two are null for a plan without moves.
     """
     wanted = named_plan(plan)
+    change = change_input(reason, ticket, actor, force_reason)
     with Api(server) as api:
         found = read_plan(api, wanted)
         if not found["moveCount"]:
             _report(found, None, as_json=as_json)
             return
-        given = {"planId": wanted.id, "change": change_input(reason, ticket, actor, force_reason)}
-        with waiting(f"Applying {counted(found['moveCount'], 'move')}"):
+
+        def made(resume: bool) -> Json:  # noqa: FBT001 - the one thing that differs between waves
+            given = {"planId": wanted.id, "maxMoves": wave_size, "resume": resume, "change": change}
             answer = api.change("ApplyPlan", given)
-    done = committed(answer, _how_to_go_on(answer))
-    _report(done["plan"], done, as_json=as_json)
+            return committed(answer, _how_to_go_on(answer))
+
+        if wave_size is None:
+            with waiting(f"Applying {counted(found['moveCount'] - found['movesMade'], 'move')}"):
+                done = made(resume)
+            _report(done["plan"], done, as_json=as_json)
+            return
+        if found["status"] == "APPLIED":
+            # Not by us: the server says by whom.
+            made(resume)
+        for done in waves(found, made, pause, resume=resume):
+            _report(done["plan"], done, as_json=as_json)
 
 
-def _how_to_go_on(answer: Json) -> list[str]:
-    if answer["__typename"] != "StalePlan":
-        return []
-    again = command_next("omnirelay mesh rebalance plan", *_namespaces(answer["plan"]))
-    return ["Nothing was moved. Plan again, and apply what comes out:", f"  {again}"]
+def _how_to_go_on(answer: Json) -> Sequence[str]:
+    match answer["__typename"]:
+        case "StalePlan":
+            plan = answer["plan"]
+            made = f"{plan['movesMade']:,} of {counted(plan['moveCount'], 'move')} were made before"
+            now = f"{made}, and no more now." if plan["movesMade"] else "Nothing was moved."
+            again = command_next("omnirelay mesh rebalance plan", *_namespaces(plan))
+            return [f"{now} Plan again, and apply what comes out:", f"  {again}"]
+        case "PlanClosed" if answer["plan"]["status"] == "STOPPED":
+            return ["If it shall go on:", f"  {command_again(resume=True)}"]
+        case "PolicyViolation":
+            return _within_the_rules({violation["rule"] for violation in answer["violations"]})
+    return []
+
+
+def _within_the_rules(broken: set[str]) -> Sequence[str]:
+    """What mends it, where that is another command."""
+    if broken == {"MOVE_BUDGET"}:
+        return ["In waves it stays within the budget:", f"  {command_again(wave_size=_WAVE)}"]
+    if "APPROVAL_REQUIRED" in broken:
+        plan = click.get_current_context().params["plan"]
+        return ["Somebody else than who made the plan approves it with:", f"  omnirelay mesh rebalance approve {plan}"]
+    return []
 
 
 def _namespaces(plan: Json) -> list[str]:
@@ -80,7 +128,12 @@ def _report(plan: Json, done: Json | None, *, as_json: bool) -> None:
     if done is None:
         click.echo(f"Plan {plan['id']} has no moves: there is nothing to apply.")
         return
+    where = f"revision {done['revision']}, change {done['change']['id']}"
+    if plan["status"] != "APPLIED":
+        made = f"{plan['movesMade']:,} of {counted(plan['moveCount'], 'move')}"
+        click.echo(f"Plan {plan['id']}: {made} made, {where}.")
+        return
     click.echo(
         f"Plan {plan['id']} is applied: {plan['moveCount']:,} of {counted(plan['shardCount'], 'shard')} moved "
-        f"({shown_percent(plan['movedPercent'])}), revision {done['revision']}, change {done['change']['id']}."
+        f"({shown_percent(plan['movedPercent'])}), {where}."
     )

@@ -14,7 +14,7 @@ from graph.client.pages import rows
 from persistence.records import PlanStatus
 
 _COLUMNS: Final = (
-    *("PLAN", "STATUS", "MADE", "NAMESPACES", "MOVES", "SHARDS", "MOVED %", "REVISION"),
+    *("PLAN", "STATUS", "MADE", "NAMESPACES", "MOVES", "DONE", "SHARDS", "MOVED %", "REVISION"),
     *("ACTOR", "TICKET", "REASON"),
 )
 
@@ -56,6 +56,7 @@ def _cells(plan: Json) -> tuple[object, ...]:
         shown_time(change["committedAt"]),
         listed(plan["namespaces"]),
         plan["moveCount"],
+        plan["movesMade"],
         plan["shardCount"],
         shown_percent(plan["movedPercent"]),
         plan["baseRevision"],

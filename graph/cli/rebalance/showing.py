@@ -11,7 +11,7 @@ from graph.cli.plans.options import all_option
 from graph.cli.plans.proposal import print_proposal, proposal_of, summary
 from graph.cli.plans.reading import read_plan
 from graph.cli.tables import print_facts
-from graph.cli.text import listed
+from graph.cli.text import listed, shown_time
 from graph.client.address import Address
 
 
@@ -42,9 +42,14 @@ def show_plan(*, plan: str, everything: bool, server: Address, as_json: bool) ->
 def plan_facts(plan: Json) -> list[tuple[str, object]]:
     return [
         ("plan", plan["id"]),
+        ("kind", plan["kind"]),
         ("status", plan["status"]),
+        ("moves", f"{plan['movesMade']:,} of {plan['moveCount']:,} made"),
         ("namespaces", listed(plan["namespaces"], limit=10)),
         ("revision", plan["baseRevision"]),
+        ("expires", shown_time(plan["expiresAt"])),
         ("made by", made_by(plan["created"])),
+        ("approval", made_by(plan["approved"])),
+        ("newest", made_by(plan["latest"])),
         ("applied by", made_by(plan["applied"])),
     ]

@@ -185,9 +185,9 @@ def test_plans_are_listed_the_newest_first(placed: MeshServer, file: Path) -> No
     assert plans("--limit", 1) == [newer]
     assert plans("--namespace", "elsewhere") == []
     apply(newer)
-    assert (plans("--status", "applied"), plans("--status", "PROPOSED")) == ([newer], [older])
+    assert (plans("--status", "applied"), plans("--status", "SUPERSEDED")) == ([newer], [older])
     row = omnirelay("mesh", "rebalance", "list").out.splitlines()[2].split()
-    assert row[:2] == [older, "PROPOSED"]
+    assert row[:2] == [older, "SUPERSEDED"]
     assert file.exists()
 
 

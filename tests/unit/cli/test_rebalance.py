@@ -27,7 +27,12 @@ def plan(made: Proposal, **fields: Any) -> Json:
         "moveCount": len(made.moves),
         "shardCount": made.shard_count,
         "movedPercent": made.moved_percent,
+        "kind": "REBALANCE",
+        "movesMade": 0,
+        "expiresAt": "2026-02-07T09:30:00Z",
         "created": CHANGE,
+        "approved": None,
+        "latest": CHANGE,
         "applied": None,
         "proposal": {"document": made.document},
     } | fields

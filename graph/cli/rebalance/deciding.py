@@ -1,0 +1,77 @@
+"""`omnirelay mesh rebalance approve`, `reject` and `stop`: what is decided on a plan beside applying it."""
+
+import click
+
+from graph.cli.again import command_next
+from graph.cli.api import Api
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json, print_json, tell
+from graph.cli.plans.document import named_plan
+from graph.cli.refusals import committed
+from graph.cli.text import counted
+from graph.client.address import Address
+
+
+@click.command("approve")
+@click.argument("plan", metavar="PLAN")
+@change_options
+@server_options
+def approve_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+    """Say that a plan may be applied. It is refused if anything that the plan relies on has changed since it was made.
+
+    Where a policy asks for approval, it takes somebody else than whoever made the plan. PLAN is its id, a file that
+    `plan --json` wrote, or - for such a file on stdin.
+
+    With --json one document: plan and change.
+    """
+    done = _decided("ApprovePlan", plan, change_input(reason, ticket, actor), server)
+    _report(done, "is approved", as_json=as_json)
+    tell("To apply it:")
+    tell(f"  {command_next('omnirelay mesh rebalance apply', done['plan']['id'])}")
+
+
+@click.command("reject")
+@click.argument("plan", metavar="PLAN")
+@change_options
+@server_options
+def reject_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+    """Keep a plan from being applied, or from being applied any further, for good.
+
+    PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
+
+    With --json one document: plan and change.
+    """
+    done = _decided("RejectPlan", plan, change_input(reason, ticket, actor), server)
+    _report(done, "is rejected", as_json=as_json)
+
+
+@click.command("stop")
+@click.argument("plan", metavar="PLAN")
+@change_options
+@server_options
+def stop_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+    """Keep a plan that is being applied in waves from going on, whoever applies it, until it is resumed.
+
+    PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
+
+    With --json one document: plan and change.
+    """
+    done = _decided("StopPlan", plan, change_input(reason, ticket, actor), server)
+    _report(done, "is stopped", as_json=as_json)
+    tell("To go on with it:")
+    tell(f"  {command_next('omnirelay mesh rebalance apply', done['plan']['id'], '--resume')}")
+
+
+def _decided(operation: str, plan: str, change: Json, server: Address) -> Json:
+    wanted = named_plan(plan)
+    with Api(server) as api:
+        return committed(api.change(operation, {"planId": wanted.id, "change": change}))
+
+
+def _report(done: Json, what: str, *, as_json: bool) -> None:
+    plan = done["plan"]
+    if as_json:
+        print_json({"plan": plan, "change": done["change"]})
+        return
+    made = f"{plan['movesMade']:,} of {counted(plan['moveCount'], 'move')} made"
+    click.echo(f"Plan {plan['id']} {what}: {made}, change {done['change']['id']}.")

@@ -1,0 +1,68 @@
+"""`omnirelay mesh rebalance rollback`."""
+
+import click
+
+from graph.cli.again import command_next
+from graph.cli.api import Api
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import tell
+from graph.cli.plans.options import all_option
+from graph.cli.plans.proposal import print_proposal, proposal_of, summary
+from graph.cli.progress import waiting
+from graph.cli.refusals import committed
+from graph.client.address import Address
+from persistence.fields import MAX_SHARDS_PER_CHANGE
+
+
+@click.command("rollback")
+@click.option("--of-change", metavar="ID", help="Take back what this change did.")
+@click.option("--of-ticket", metavar="TICKET", help="Take back what all changes under this ticket did.")
+@click.option("--since", metavar="REVISION", help="Take back everything after this revision.")
+@click.option("--namespace", help="Only what was done in this namespace.")
+@click.option("--max-moves", type=click.IntRange(1, MAX_SHARDS_PER_CHANGE), help="Give at most this many shards back.")
+@all_option
+@change_options
+@server_options
+def rollback_change(
+    *,
+    of_change: str | None,
+    of_ticket: str | None,
+    since: str | None,
+    namespace: str | None,
+    max_moves: int | None,
+    everything: bool,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Work out a plan that gives shards back what they had before changes, and keep it. Nothing moves yet.
+
+    Shards that others have changed since are left as they are, and listed; so are those that were created or deleted.
+
+    With --json the plan's document, which `show` and `apply` take as a file.
+    """
+    if sum(value is not None for value in (of_change, of_ticket, since)) != 1:
+        raise click.UsageError("Say what to take back: one of --of-change, --of-ticket and --since.")
+    given = {
+        "changeId": of_change,
+        "changeTicket": of_ticket,
+        "sinceRevision": since,
+        "namespace": namespace,
+        "maxMoves": max_moves,
+        "change": change_input(reason, ticket, actor),
+    }
+    with Api(server) as api, waiting("Planning"):
+        made = committed(api.change("RollbackChange", given))
+    plan = made["plan"]
+    document = plan["proposal"]["document"]
+    proposal = proposal_of(document)
+    if as_json:
+        click.echo(document)
+    else:
+        print_proposal(proposal, everything=everything)
+        click.echo(summary(proposal, "move"))
+    if proposal.moves:
+        tell(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
+        tell(f"  {command_next('omnirelay mesh rebalance apply', plan['id'])}")

@@ -1,0 +1,46 @@
+"""Who may decide for a plan: where a policy asks for approval, somebody else than whoever submitted it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from persistence.outcomes import BrokenRule
+from persistence.policy import PolicyRule
+from persistence.records import Namespace, RebalancePlan
+
+
+def self_approval(plan: RebalancePlan, approver: str, namespaces: Mapping[str, Namespace]) -> Iterator[BrokenRule]:
+    """The rules that `approver` would break by approving. The submitter is whoever proposed the plan last."""
+    submitter = plan.created.actor
+    if approver == submitter:
+        for name in _asking(plan, namespaces):
+            yield BrokenRule(
+                PolicyRule.SELF_APPROVAL,
+                name,
+                None,
+                f"approved by {approver}, who submitted it",
+                f"approved by somebody else than {submitter}",
+                f"Ask somebody else to approve plan {plan.id}.",
+            )
+
+
+def missing_approval(plan: RebalancePlan, namespaces: Mapping[str, Namespace]) -> Iterator[BrokenRule]:
+    """The rules that applying the plan would break."""
+    if plan.approved is not None:
+        yield from self_approval(plan, plan.approved.actor, namespaces)
+        return
+    submitter = plan.created.actor
+    for name in _asking(plan, namespaces):
+        yield BrokenRule(
+            PolicyRule.APPROVAL_REQUIRED,
+            name,
+            None,
+            "not approved",
+            f"approved by somebody else than {submitter}, who submitted it",
+            f"Have plan {plan.id} approved, then apply it.",
+        )
+
+
+def _asking(plan: RebalancePlan, namespaces: Mapping[str, Namespace]) -> Iterator[str]:
+    """Those of the plan's namespaces whose policy asks for approval."""
+    return (name for name in plan.namespaces if name in namespaces and namespaces[name].policy.approval_required)

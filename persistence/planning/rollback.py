@@ -1,0 +1,157 @@
+"""What takes changes back: the moves that give each shard what it had before them, and the shards it leaves alone.
+
+Nothing that came later is overwritten. Creating and deleting are not taken back: a shard that others know by now does
+not vanish, and one that is gone does not come back, without somebody saying so of that very shard.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from persistence.planning.loads import node_loads, planned_namespaces, planned_nodes
+from persistence.planning.proposal import Conflict, Move, Proposal, Restored, Rollback, inputs_digest
+from persistence.planning.snapshot import PlacementSnapshot, snapshot_inputs
+from persistence.records import (
+    Change,
+    ConflictReason,
+    DiffKind,
+    MoveReason,
+    Node,
+    NodeStatus,
+    Shard,
+    ShardDiff,
+    ShardKey,
+)
+
+MAX_CONFLICTS: Final = 10_000
+"""Listed in one plan."""
+
+
+def take_back(
+    what: Rollback,
+    rows: Iterable[ShardDiff],
+    current: Mapping[ShardKey, Shard],
+    last_changes: Mapping[ShardKey, Change],
+    snapshot: PlacementSnapshot,
+    *,
+    max_moves: int,
+) -> Proposal:
+    """The proposal that undoes `rows`, which are history in order. `what` says whose rows they are.
+
+    `current` has the shards that are there, `last_changes` the newest change of each that is not as `rows` left it, and
+    `snapshot` the namespaces they are in. Owner, leader, capacity, locality and status are given back; pins are
+    decisions of their own, and the ticket is that of whoever applies the plan.
+    """
+    lives: dict[ShardKey, list[ShardDiff]] = defaultdict(list)
+    for row in rows:
+        lives[row.key].append(row)
+    nodes = {node.node_id: node for node in snapshot.nodes}
+    pinned = {ShardKey(name, one.shard_id) for name, shards in snapshot.shards.items() for one in shards if one.pinned}
+    moves: list[Move] = []
+    conflicts: list[Conflict] = []
+    unchanged = 0
+    for key in sorted(lives):
+        found = _undone(lives[key], current.get(key), last_changes.get(key), nodes, pinned=key in pinned)
+        if isinstance(found, Move):
+            moves.append(found)
+        elif isinstance(found, Conflict):
+            conflicts.append(found)
+        else:
+            unchanged += 1
+    made = moves[:max_moves]
+    return Proposal(
+        max((namespace.revision for namespace in snapshot.namespaces), default=0),
+        inputs_digest(
+            [what.change_id, what.change_ticket, what.since_revision, what.namespace],
+            *snapshot_inputs(snapshot),
+            [max_moves],
+        ),
+        tuple(planned_namespaces(snapshot, made)),
+        tuple(made),
+        len(moves) - len(made),
+        tuple(node_loads(snapshot.shards, made, nodes)),
+        (),
+        tuple(planned_nodes(made, nodes)),
+        replace(
+            what,
+            conflicts=tuple(conflicts[:MAX_CONFLICTS]),
+            omitted_conflicts=max(0, len(conflicts) - MAX_CONFLICTS),
+            unchanged=unchanged,
+        ),
+    )
+
+
+def _undone(
+    rows: Sequence[ShardDiff], now: Shard | None, last: Change | None, nodes: Mapping[str, Node], *, pinned: bool
+) -> Move | Conflict | None:
+    """What to do about one shard: nothing, if it is as it was before the rows."""
+    before = rows[0].previous
+    if _same(before, now):
+        return None
+    if before is None or now is None:
+        return _there_or_not(rows, last)
+    found = _changed_since(rows, now, last) or _immovable(before, now, nodes, pinned=pinned)
+    if found is not None:
+        return found
+    return Move(*now.key, now.version, now.owner_node_id, before.owner_node_id, MoveReason.ROLLBACK, _rest(before, now))
+
+
+def _changed_since(rows: Sequence[ShardDiff], now: Shard, last: Change | None) -> Conflict | None:
+    """Versions go up by one: where one is missing, or the shard is past the last, somebody else was there."""
+    name, newest = f"{now.namespace}/{now.shard_id}", rows[-1].version
+    if now.version != newest:
+        by = f" by change {last.id}" if last else ""
+        message = f"{name} was changed since{by}: it is at version {now.version}, not {newest}"
+        return Conflict(*now.key, ConflictReason.CHANGED_SINCE, last.id if last else None, message)
+    if newest - rows[0].version != len(rows) - 1:
+        message = f"{name} was changed in between by what is not to be rolled back"
+        return Conflict(*now.key, ConflictReason.CHANGED_SINCE, None, message)
+    return None
+
+
+def _immovable(before: Shard, now: Shard, nodes: Mapping[str, Node], *, pinned: bool) -> Conflict | None:
+    """What would keep the shard from its owner of before."""
+    if now.owner_node_id == before.owner_node_id:
+        return None
+    name, owner = f"{now.namespace}/{now.shard_id}", before.owner_node_id
+    if pinned:
+        message = f"{name} is pinned to {now.owner_node_id}: unpin it to move it"
+        return Conflict(*now.key, ConflictReason.PINNED, None, message)
+    if (node := nodes.get(owner)) is None:
+        message = f"{name} was owned by {owner}, which is not registered"
+        return Conflict(*now.key, ConflictReason.NODE_UNAVAILABLE, None, message)
+    if node.status is not NodeStatus.ACTIVE:
+        message = f"{name} was owned by {owner}, which is {node.status}"
+        return Conflict(*now.key, ConflictReason.NODE_UNAVAILABLE, None, message)
+    return None
+
+
+def _there_or_not(rows: Sequence[ShardDiff], last: Change | None) -> Conflict:
+    """A shard that was there before, or is there now, and not the other."""
+    newest = rows[-1]
+    name = f"{newest.namespace}/{newest.shard_id}"
+    if rows[0].previous is None:
+        message = f"{name} was created: delete it, if it should not be there"
+        return Conflict(*newest.key, ConflictReason.CREATED, rows[0].change.id, message)
+    deleted_by = newest.change if newest.kind is DiffKind.DELETED else last
+    message = f"{name} was deleted: create it again, if it should be there"
+    return Conflict(*newest.key, ConflictReason.DELETED, deleted_by.id if deleted_by else None, message)
+
+
+def _same(before: Shard | None, now: Shard | None) -> bool:
+    if before is None or now is None:
+        return before is now
+    return before.owner_node_id == now.owner_node_id and _rest(before, now) is None
+
+
+def _rest(before: Shard, now: Shard) -> Restored | None:
+    """What is given back beside the owner; null where that is as it was."""
+    wanted = _restored(before)
+    return None if wanted == _restored(now) else wanted
+
+
+def _restored(shard: Shard) -> Restored:
+    return Restored(shard.leader_id, shard.capacity_hint, shard.locality_hint, shard.status)
