@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from persistence.commands import ChangeRequest
@@ -153,6 +154,10 @@ class HistoryReader(Protocol):
         ...
 
     async def count_difference(self, namespace: str | None, start: int, end: int) -> int: ...
+
+    async def revision_at(self, time: datetime) -> int:
+        """The newest revision there was then, 0 if there was none. A time of this very moment may still gain one."""
+        ...
 
 
 class ChangeReader(Protocol):
