@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from persistence import fields as rules
@@ -26,16 +27,23 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 
+NOT_DIGESTED_WHEN_NULL: Final = MappingProxyType({"digested_when_null": False})
+"""For a field that came later: requests without it keep the digest they had, and so do their retries."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
-    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer."""
+    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer.
+
+    `forced` is why the rules of a policy that can be forced shall not hold for it.
+    """
 
     actor: str
     reason: str
     change_ticket: str | None = None
     metadata: Any = None
     idempotency_key: str | None = None
+    forced: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
 
     def validate(self) -> None:
         """For a change that no command makes. Raises InvalidArgument naming every field that breaks a rule."""
@@ -52,6 +60,8 @@ class ChangeRequest:
             problems.add("change.metadata", rules.json_problem(self.metadata))
         if self.idempotency_key is not None:
             problems.add("change.idempotencyKey", rules.text_problem(self.idempotency_key, limit=255))
+        if self.forced is not None:
+            problems.add("change.force.reason", rules.text_problem(self.forced))
 
 
 class Command(Protocol):
@@ -244,11 +254,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float)) or value is None:
         return value
     if is_dataclass(value):
-        members = ((member.name, getattr(value, member.name)) for member in fields(value) if member.compare)
-        return {name: _plain(member) for name, member in members if member is not UNSET}
+        members = ((member, getattr(value, member.name)) for member in fields(value) if member.compare)
+        return {member.name: _plain(given) for member, given in members if _is_digested(member, given)}
     if isinstance(value, Mapping):
         return {name: _plain(member) for name, member in value.items()}
     return [_plain(member) for member in value]
+
+
+def _is_digested(member: Field[Any], given: object) -> bool:
+    return given is not UNSET and (given is not None or member.metadata is not NOT_DIGESTED_WHEN_NULL)
 
 
 def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> None:

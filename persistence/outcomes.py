@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from persistence.policy import PolicyRule
 from persistence.records import Change, Namespace, Node, RebalancePlan, Shard, ShardKey, StreamPosition
 
 
@@ -132,6 +133,29 @@ class StalePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenRule:
+    """A rule of a namespace's policy that a change would break; `shard_id` where it is about one shard.
+
+    `actual` is what the change comes to, `allowed` what the policy allows, `remedy` a sentence on how to go on.
+    """
+
+    rule: PolicyRule
+    namespace: str
+    shard_id: str | None
+    actual: str
+    allowed: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyViolation:
+    """Nothing was written: the change would break rules. All of them are counted, the first are listed."""
+
+    violations: tuple[BrokenRule, ...]
+    omitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NotFound:
     """Nothing was written. What the request names and is not there."""
 
@@ -151,6 +175,14 @@ class IdempotencyKeyReused:
 
 Committed: TypeAlias = ShardsChanged | NamespaceConfigured | NodeChanged | PlanProposed | PlanApplied
 Refused: TypeAlias = (
-    VersionConflict | StaleNamespace | StaleNode | NodeInUse | PlanKnown | PlanClosed | StalePlan | NotFound
+    VersionConflict
+    | StaleNamespace
+    | StaleNode
+    | NodeInUse
+    | PlanKnown
+    | PlanClosed
+    | StalePlan
+    | PolicyViolation
+    | NotFound
 )
 Outcome: TypeAlias = Committed | Refused | IdempotencyKeyReused

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from persistence.policy import DEFAULT_POLICY, NamespacePolicy
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -154,7 +156,7 @@ class Tombstone(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A family of shards with one strategy.
+    """A family of shards with one strategy and one policy.
 
     `version` counts its configuration's changes. `digest` (32 hex digits), `shard_count` and `revision` follow its
     shards: a client that holds the same digest holds the same shards at the same versions.
@@ -171,6 +173,7 @@ class Namespace:
     revision: int
     created_at: datetime
     updated_at: datetime
+    policy: NamespacePolicy = DEFAULT_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,8 @@ class Change:
 
     `id` is gapless in commit order. `first_revision`..`last_revision` are the shard changes it made; both are null when
     it touched no shard. `hash` (SHA-256, hex) chains it to the change before it. `configuration` is what it changed
-    beside shards, `rebalance` the plan it made or applied, `compaction` what it took away of history.
+    beside shards, `rebalance` the plan it made or applied, `compaction` what it took away of history. `forced` is why
+    the rules of a policy that can be forced did not hold for it; null where they did.
     """
 
     id: int
@@ -218,6 +222,7 @@ class Change:
     configuration: ConfigurationChange | None
     rebalance: Rebalance | None = None
     compaction: Compaction | None = None
+    forced: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,55 @@
+"""What a namespace's changes must keep to: the policy, as it is configured, and the rules it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+
+class PolicyRule(StrEnum):
+    """A rule that can refuse a change."""
+
+    TICKET_REQUIRED = "TICKET_REQUIRED"
+    TICKET_PATTERN = "TICKET_PATTERN"
+    APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
+    SELF_APPROVAL = "SELF_APPROVAL"
+    MOVE_BUDGET = "MOVE_BUDGET"
+    WINDOW_BUDGET = "WINDOW_BUDGET"
+    SHARD_THRASH = "SHARD_THRASH"
+    FREEZE = "FREEZE"
+    PIN = "PIN"
+    ANTI_AFFINITY = "ANTI_AFFINITY"
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeWindow:
+    """Changes of shards are refused from `begins` (included) until `ends` (excluded)."""
+
+    begins: datetime
+    ends: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePolicy:
+    """What changes of a namespace's shards must keep to. A move is a change of owner of a shard that is there.
+
+    `ticket_pattern` must match the whole ticket (RE2 syntax). `approval_required`: a plan is applied only after someone
+    else than its submitter approved it. `move_budget_percent` is of the namespace's shards, for one change.
+    `window_moves` bounds the moves of the namespace, and `shard_window_moves` those of each shard, in any
+    `window_seconds` seconds; null for no bound.
+    """
+
+    ticket_required: bool = False
+    ticket_pattern: str | None = None
+    approval_required: bool = False
+    move_budget_percent: float = 10.0
+    window_seconds: int = 3600
+    window_moves: int | None = None
+    shard_window_moves: int | None = None
+    freezes: tuple[FreezeWindow, ...] = ()
+
+
+DEFAULT_POLICY: Final = NamespacePolicy()
