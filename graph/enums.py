@@ -6,6 +6,7 @@ from typing import Any
 
 import strawberry
 
+from persistence.policy import PolicyRule
 from persistence.queries import HistoryOrder
 from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanStatus, ShardStatus
 from strategies.model import Movement
@@ -89,6 +90,22 @@ _describe(
         MoveReason.OWNER_OVERLOADED: "Its owner is the best for it, but has reached its bound.",
         MoveReason.STRATEGY_CHANGED: "The namespace has another strategy than when its owner was set.",
         MoveReason.PLACEMENT_CHANGED: "Nodes, parameters or hints have changed since, or it was moved by hand.",
+    },
+)
+_describe(
+    PolicyRule,
+    "A rule that can refuse a change.",
+    {
+        PolicyRule.TICKET_REQUIRED: "A change names a ticket.",
+        PolicyRule.TICKET_PATTERN: "The ticket has the form that the namespace asks for.",
+        PolicyRule.APPROVAL_REQUIRED: "A plan is approved before it is applied.",
+        PolicyRule.SELF_APPROVAL: "Somebody else than its submitter approves a plan.",
+        PolicyRule.MOVE_BUDGET: "A change moves no more than this part of the namespace's shards.",
+        PolicyRule.WINDOW_BUDGET: "No more than so many shards of the namespace move in a window of time.",
+        PolicyRule.SHARD_THRASH: "A shard moves no more than so often in a window of time.",
+        PolicyRule.FREEZE: "Nothing changes during a freeze.",
+        PolicyRule.PIN: "A pinned shard stays where it is.",
+        PolicyRule.ANTI_AFFINITY: "Shards of one anti-affinity group are on different nodes.",
     },
 )
 _describe(

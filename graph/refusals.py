@@ -5,7 +5,7 @@ import strawberry
 from graph.outcomes import InvalidInput
 from graph.scalars import write_date_time
 from graph.sentences import by, listed, more, shard_name, stale_shards
-from persistence.outcomes import IdempotencyKeyReused, NotFound, StaleNamespace, VersionConflict
+from persistence.outcomes import IdempotencyKeyReused, NotFound, PolicyViolation, StaleNamespace, VersionConflict
 
 
 def invalid_input(parent: strawberry.Parent[InvalidInput]) -> str:
@@ -24,6 +24,16 @@ def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
     if expected == 0:
         return f"namespace {name} exists already, at version {parent.actual}{by(parent.last_change)}"
     return f"namespace {name} is at version {parent.actual}, not {expected}{by(parent.last_change)}"
+
+
+def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
+    first = parent.violations[0]
+    name = first.namespace if first.shard_id is None else f"{first.namespace}/{first.shard_id}"
+    return f"{name}: {first.actual}, where {first.allowed} is allowed{_more_rules(parent)}. {first.remedy.rstrip('.')}"
+
+
+def _more_rules(refused: PolicyViolation) -> str:
+    return more(len(refused.violations) + refused.omitted - 1)
 
 
 def not_found(parent: strawberry.Parent[NotFound]) -> str:

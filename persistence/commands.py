@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Final, Protocol
 from persistence import fields as rules
 from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
 from persistence.locks import Locks
+from persistence.pins import PinRequest
 from persistence.records import ChangeKind, ShardKey, ShardStatus
 from strategies.registry import Registry
 
@@ -90,6 +92,7 @@ class NewShard:
     capacity_hint: float = 1.0
     locality_hint: str | None = None
     status: ShardStatus = ShardStatus.ACTIVE
+    pin: PinRequest | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
 
     @property
     def key(self) -> ShardKey:
@@ -108,6 +111,7 @@ class ShardPatch:
     capacity_hint: float | Unset | None = UNSET
     locality_hint: str | Unset | None = UNSET
     status: ShardStatus | Unset | None = UNSET
+    pin: PinRequest | Unset | None = UNSET
 
     @property
     def key(self) -> ShardKey:
@@ -138,7 +142,7 @@ class _Shards:
             namespaces=sorted({shard.namespace for shard in self.shards}), shards=[shard.key for shard in self.shards]
         )
 
-    def _path(self, index: int) -> str:
+    def path(self, index: int) -> str:
         return f"shards[{index}]."
 
     def _add_identity_problems(self, problems: Problems) -> None:
@@ -150,12 +154,12 @@ class _Shards:
             return
         seen: dict[ShardKey, int] = {}
         for index, shard in enumerate(self.shards):
-            path = self._path(index)
+            path = self.path(index)
             problems.add(f"{path}namespace", rules.identifier_problem(shard.namespace))
             problems.add(f"{path}shardId", rules.identifier_problem(shard.shard_id))
             first = seen.setdefault(shard.key, index)
             if first != index:
-                problems.add(f"{path}shardId", f"names the same shard as {self._path(first)}shardId")
+                problems.add(f"{path}shardId", f"names the same shard as {self.path(first)}shardId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +171,15 @@ class CreateShards(_Shards):
     def add_problems(self, problems: Problems) -> None:
         self._add_identity_problems(problems)
         for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            path = self._path(index)
+            path = self.path(index)
             problems.add(f"{path}ownerNodeId", rules.identifier_problem(shard.owner_node_id))
             problems.add(f"{path}capacityHint", rules.capacity_problem(shard.capacity_hint))
             if shard.leader_id is not None:
                 problems.add(f"{path}leaderId", rules.identifier_problem(shard.leader_id))
             if shard.locality_hint is not None:
                 problems.add(f"{path}localityHint", rules.locality_problem(shard.locality_hint))
+            if shard.pin is not None:
+                shard.pin.add_problems(problems, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +191,13 @@ class UpdateShards(_Shards):
     single: bool = field(default=False, compare=False)
     kind = ChangeKind.UPDATE_SHARDS
 
-    def _path(self, index: int) -> str:
+    def path(self, index: int) -> str:
         return "" if self.single else f"shards[{index}]."
 
     def add_problems(self, problems: Problems) -> None:
         self._add_identity_problems(problems)
         for index, patch in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            _add_patch_problems(patch, self._path(index), problems)
+            _add_patch_problems(patch, self.path(index), problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +209,7 @@ class DeleteShards(_Shards):
     def add_problems(self, problems: Problems) -> None:
         self._add_identity_problems(problems)
         for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            problems.add(f"{self._path(index)}expectedVersion", rules.counter_problem(shard.expected_version))
+            problems.add(f"{self.path(index)}expectedVersion", rules.counter_problem(shard.expected_version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +259,8 @@ def request_digest(command: Command) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float)) or value is None:
         return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
     if is_dataclass(value):
         members = ((member, getattr(value, member.name)) for member in fields(value) if member.compare)
         return {member.name: _plain(given) for member, given in members if _is_digested(member, given)}
@@ -282,9 +290,11 @@ def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> Non
         problems.add(f"{path}leaderId", rules.identifier_problem(patch.leader_id))
     if isinstance(patch.locality_hint, str):
         problems.add(f"{path}localityHint", rules.locality_problem(patch.locality_hint))
+    if isinstance(patch.pin, PinRequest):
+        patch.pin.add_problems(problems, path)
     changeable = (patch.owner_node_id, patch.leader_id, patch.capacity_hint, patch.locality_hint, patch.status)
-    if all(value is UNSET for value in changeable):
+    if all(value is UNSET for value in (*changeable, patch.pin)):
         problems.add(
             f"{path}shardId",
-            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint or status",
+            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint, status or pin",
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from persistence.circumstances import Asked, Circumstances
 from persistence.commands import ChangeRequest
 from persistence.locks import Locks
 from persistence.outcomes import Committed
@@ -61,6 +62,10 @@ class UnitOfWork(Protocol):
 
     async def lock(self, locks: Locks) -> LockedState:
         """The state of these, held against every other writer. May be called again, for what comes later in order."""
+        ...
+
+    async def look(self, asked: Asked) -> Circumstances:
+        """What a decision asks for beside what is locked; after the last lock, so that the time is no earlier."""
         ...
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import stamina
 
 from persistence.commands import Command, request_digest, validate
-from persistence.decisions import decide
+from persistence.decisions import asked_by, decide
 from persistence.decisions.plans import locks_of
 from persistence.errors import TransientConflict
 from persistence.outcomes import (
@@ -95,8 +95,9 @@ async def _locked(unit: UnitOfWork, command: Command) -> LockedState:
     state = await unit.lock(command.locks)
     if isinstance(command, ApplyPlan) and state.plan and state.plan.plan.status is PlanStatus.PROPOSED:
         relied_on = await unit.lock(locks_of(state.plan.proposal))
-        return replace(relied_on, plan=state.plan)
-    return state
+        state = replace(relied_on, plan=state.plan)
+    asked = await _apart(len(state.shards), asked_by, command, state)
+    return replace(state, circumstances=await unit.look(asked)) if asked else state
 
 
 async def _apart(shard_count: int, work: Callable[..., T], *arguments: object) -> T:

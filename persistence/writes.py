@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from persistence import audit
+from persistence.circumstances import Circumstances
 from persistence.commands import ChangeRequest
 from persistence.fields import canonical_json
 from persistence.planning.proposal import Proposal
@@ -36,7 +37,7 @@ class LockedState:
     """What is there of what was locked, and cannot change before the transaction ends.
 
     `nodes` has removed ones too. Where they are not locked to be configured, their shards are not counted, and
-    `shard_count` is 0.
+    `shard_count` is 0. `circumstances` are not locked, and known only where they were asked for.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class LockedState:
     tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     plan: KeptPlan | None = None
+    circumstances: Circumstances = field(default_factory=Circumstances)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,9 @@ def _stale(conflict: Json) -> str:
 
 
 def _violation(violation: Json) -> str:
-    """One about a shard names it in its sentence, one about a namespace does not."""
+    """One about a shard names it in its sentence, one about a namespace does not. A broken rule is in parts."""
+    if "rule" in violation:
+        name = "/".join(filter(None, (violation["namespace"], violation["shardId"])))
+        return f"{name}: {violation['actual']}, where {violation['allowed']} is allowed. {violation['remedy']}"
     about = "" if violation["shardId"] else f"{violation['namespace']}: "
     return f"{about}{violation['message']}"

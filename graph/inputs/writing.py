@@ -3,6 +3,7 @@
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.inputs.pins import PinInput
 from graph.inputs.values import given, json_object
 from graph.scalars import JSON, Revision
 from persistence import commands
@@ -57,6 +58,7 @@ class NewShardInput:
         default=None, description="Where it would rather be: `region`, `region/zone`, `zone:x` or `region:x`."
     )
     status: ShardStatus = strawberry.field(default=ShardStatus.ACTIVE, description="What the owner may do with it.")
+    pin: PinInput | None = strawberry.field(default=None, description="Pins it to its owner.")
 
     def new_shard(self) -> commands.NewShard:
         return commands.NewShard(
@@ -67,6 +69,7 @@ class NewShardInput:
             self.capacity_hint,
             self.locality_hint,
             self.status,
+            self.pin.request() if self.pin else None,
         )
 
 
@@ -101,6 +104,13 @@ class ShardPatchInput:
     status: ShardStatus | None = strawberry.field(
         default=strawberry.UNSET, description=f"What the owner may do with it. {_UNCHANGED}"
     )
+    pin: PinInput | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=(
+            "Pins it to its owner, or to the one it is given: plans leave it alone, and moves are refused until the "
+            f"pin ends or is cleared. {_CLEARS} A change that clears it may move the shard as well."
+        ),
+    )
 
     def patch(self) -> commands.ShardPatch:
         return commands.ShardPatch(
@@ -112,6 +122,7 @@ class ShardPatchInput:
             given(self.capacity_hint),
             given(self.locality_hint),
             given(self.status),
+            self.pin.request() if isinstance(self.pin, PinInput) else given(self.pin),
         )
 
 

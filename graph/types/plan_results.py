@@ -10,7 +10,15 @@ from graph.resolvers import positions
 from graph.types.changes import Change
 from graph.types.moves import Violation
 from graph.types.plans import RebalancePlan
-from graph.types.refusals import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
+from graph.types.refusals import (
+    REPLAYED,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotFound,
+    PolicyViolation,
+    Refusal,
+    describes,
+)
 from graph.types.results import StaleShard
 from persistence import outcomes
 
@@ -81,6 +89,6 @@ PlanRebalanceResult: TypeAlias = Annotated[
     strawberry.union("PlanRebalanceResult", description="What became of a request to plan a rebalance."),
 ]
 ApplyPlanResult: TypeAlias = Annotated[
-    PlanApplied | StalePlan | PlanClosed | NotFound | InvalidInput | IdempotencyKeyReused,
+    PlanApplied | StalePlan | PlanClosed | PolicyViolation | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("ApplyPlanResult", description="What became of a request to apply a plan."),
 ]

@@ -5,11 +5,13 @@ from typing import Any
 
 import strawberry
 
+import graph.enums  # noqa: F401 - registers the enums these types name
 from graph import outcomes as own
 from graph import refusals
 from graph.types.changes import Change
 from graph.types.shards import ShardKey
 from persistence import outcomes
+from persistence.policy import PolicyRule
 
 REPLAYED = "True if an earlier request with the same idempotency key made the change; this one wrote nothing."
 
@@ -46,6 +48,25 @@ class IdempotencyKeyReused(Refusal):
     message = strawberry.field(resolver=refusals.key_reused, description="Whose key it is, in a sentence.")
     key: str = strawberry.field(description="The key.")
     change: Change = strawberry.field(description="The change that the earlier request made.")
+
+
+@strawberry.type(description="A rule that the change would break.")
+class BrokenRule:
+    rule: PolicyRule = strawberry.field(description="The rule.")
+    namespace: str = strawberry.field(description="The namespace whose rule it is.")
+    shard_id: str | None = strawberry.field(description="The shard it is about; null if it is about the change.")
+    actual: str = strawberry.field(description="What the change comes to.")
+    allowed: str = strawberry.field(description="What is allowed.")
+    remedy: str = strawberry.field(description="How to go on, in a sentence.")
+
+
+@strawberry.type(description="The change would break rules of its namespaces. Nothing was written.")
+class PolicyViolation(Refusal):
+    is_type_of = staticmethod(describes(outcomes.PolicyViolation))
+
+    message = strawberry.field(resolver=refusals.policy_violation, description="What is not allowed, in a sentence.")
+    violations: list[BrokenRule] = strawberry.field(description="The rules it would break, at most 100.")
+    omitted: int = strawberry.field(description="How many more there are.")
 
 
 @strawberry.type(description="What is wrong with one field of the input.")

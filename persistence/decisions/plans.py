@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from persistence.decisions.shards import move_shard
+from persistence.decisions.shards import misplaced, move_shard
 from persistence.decisions.write_sets import write_set
 from persistence.errors import FieldError, InvalidArgument
 from persistence.locks import Locks
-from persistence.outcomes import NotFound, PlanClosed, PlanKnown, StalePlan, StaleShard
+from persistence.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
 from persistence.plan_commands import ApplyPlan, KeepPlan
 from persistence.planning.proposal import Proposal
 from persistence.records import NodeStatus, PlanStatus, Rebalance
@@ -35,7 +35,9 @@ def keep_plan(command: KeepPlan, state: LockedState) -> WriteSet | PlanKnown:
     return write_set(command, names, rebalance=_rebalance(known.proposal))
 
 
-def apply_plan(command: ApplyPlan, state: LockedState) -> WriteSet | NotFound | PlanClosed | StalePlan:
+def apply_plan(
+    command: ApplyPlan, state: LockedState
+) -> WriteSet | NotFound | PlanClosed | StalePlan | PolicyViolation:
     """`state` holds the plan and everything `locks_of` names. Raises InvalidArgument for a plan without moves."""
     if state.plan is None:
         return NotFound(plans=(command.plan_id,))
@@ -56,7 +58,7 @@ def apply_plan(command: ApplyPlan, state: LockedState) -> WriteSet | NotFound | 
     ticket = command.change.change_ticket
     shards = tuple(move_shard(move.key, move.to_node_id, move.reason, state, ticket) for move in proposal.moves)
     names = [namespace.name for namespace in proposal.namespaces]
-    return write_set(command, names, shards=shards, rebalance=_rebalance(proposal))
+    return misplaced(command, shards, state) or write_set(command, names, shards=shards, rebalance=_rebalance(proposal))
 
 
 def _rebalance(proposal: Proposal) -> Rebalance:

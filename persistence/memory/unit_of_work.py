@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
+from persistence.circumstances import Asked, Circumstances
 from persistence.locks import Locks
 from persistence.memory.commit import committed
 from persistence.memory.tables import Memory
@@ -33,6 +34,14 @@ class MemoryUnitOfWork:
             {key: tables.tombstones[key] for key in locks.shards if key in tables.tombstones},
             {node_id: node for node_id, node in nodes if node is not None},
             None if locks.plan is None else tables.plans.get(locks.plan),
+        )
+
+    async def look(self, asked: Asked) -> Circumstances:
+        tables = self._memory.tables
+        nodes = ((node_id, tables.uncounted(node_id)) for node_id in asked.node_ids)
+        return Circumstances(
+            self._memory.clock() if asked.time else None,
+            {node_id: node for node_id, node in nodes if node is not None},
         )
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

@@ -23,7 +23,7 @@ from tests.support.replicas import UpToDate
 
 @dataclass(frozen=True)
 class Backend:
-    """A store, the retention of its history, and what the ports do not offer: pinning a shard behind its back."""
+    """A store, the retention of its history, and what the ports refuse: a pin that has ended by now."""
 
     store: Store
     retention: Retention

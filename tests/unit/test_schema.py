@@ -53,6 +53,8 @@ BEHIND: dict[str, type] = {
     "NamespaceConfigured": outcomes.NamespaceConfigured,
     "InvalidInput": own.InvalidInput,
     "FieldError": errors.FieldError,
+    "BrokenRule": outcomes.BrokenRule,
+    "PolicyViolation": outcomes.PolicyViolation,
     "Node": records.Node,
     "NodeConnection": connections.Connection,
     "NodeEdge": connections.Edge,

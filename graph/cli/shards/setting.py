@@ -2,14 +2,9 @@
 
 import click
 
-from graph.cli.again import command_again
-from graph.cli.api import Api
-from graph.cli.exits import Failure
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json, print_json
-from graph.cli.refusals import committed, refused
-from graph.cli.shards.facts import shard_facts
-from graph.cli.tables import fact_lines, print_facts
+from graph.cli.output import Json
+from graph.cli.shards.updating import update_shard
 from graph.client.address import Address
 from persistence.fields import MAX_COUNTER, capacity_problem
 from persistence.records import ShardStatus
@@ -65,16 +60,7 @@ def set_shard(
     """
     patch = _patch(owner, leader, no_leader, capacity, locality, no_locality, status)
     given = {"namespace": namespace, "shardId": shard, "expectedVersion": str(expected_version), **patch}
-    with Api(server) as api:
-        answer = api.change("UpdateShard", given | {"change": change_input(reason, ticket, actor)})
-    if answer["__typename"] == "VersionConflict":
-        raise _conflict(answer)
-    done = committed(answer)
-    (record,) = done["shards"]
-    if as_json:
-        print_json({"shard": record, "change": done["change"], "revision": done["revision"]})
-    else:
-        print_facts(shard_facts(record, done["change"]))
+    update_shard(given, change_input(reason, ticket, actor), server, as_json=as_json)
 
 
 def _patch(
@@ -101,14 +87,3 @@ def _patch(
     if not patch:
         raise click.UsageError("Nothing to change: give --owner, --leader, --capacity, --locality or --status.")
     return patch
-
-
-def _conflict(answer: Json) -> Failure:
-    (stale,) = answer["conflicts"]
-    now, change = stale["current"], stale["lastChange"]
-    if now is None or change is None:
-        return refused(answer)
-    facts = [f"  {line}" for line in fact_lines(shard_facts(now, change))]
-    again = command_again(expected_version=now["version"])
-    advice = ["It is now:", *facts, "If your change still is the right one:", f"  {again}"]
-    return refused(answer, advice)
