@@ -93,6 +93,7 @@ class NewShard:
     locality_hint: str | None = None
     status: ShardStatus = ShardStatus.ACTIVE
     pin: PinRequest | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
+    anti_affinity_group: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
 
     @property
     def key(self) -> ShardKey:
@@ -112,6 +113,7 @@ class ShardPatch:
     locality_hint: str | Unset | None = UNSET
     status: ShardStatus | Unset | None = UNSET
     pin: PinRequest | Unset | None = UNSET
+    anti_affinity_group: str | Unset | None = UNSET
 
     @property
     def key(self) -> ShardKey:
@@ -178,8 +180,7 @@ class CreateShards(_Shards):
                 problems.add(f"{path}leaderId", rules.identifier_problem(shard.leader_id))
             if shard.locality_hint is not None:
                 problems.add(f"{path}localityHint", rules.locality_problem(shard.locality_hint))
-            if shard.pin is not None:
-                shard.pin.add_problems(problems, path)
+            _add_rule_problems(shard, path, problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +291,19 @@ def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> Non
         problems.add(f"{path}leaderId", rules.identifier_problem(patch.leader_id))
     if isinstance(patch.locality_hint, str):
         problems.add(f"{path}localityHint", rules.locality_problem(patch.locality_hint))
-    if isinstance(patch.pin, PinRequest):
-        patch.pin.add_problems(problems, path)
+    _add_rule_problems(patch, path, problems)
     changeable = (patch.owner_node_id, patch.leader_id, patch.capacity_hint, patch.locality_hint, patch.status)
-    if all(value is UNSET for value in (*changeable, patch.pin)):
+    if all(value is UNSET for value in (*changeable, patch.pin, patch.anti_affinity_group)):
         problems.add(
             f"{path}shardId",
-            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint, status or pin",
+            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint, status, pin or "
+            "antiAffinityGroup",
         )
+
+
+def _add_rule_problems(shard: NewShard | ShardPatch, path: str, problems: Problems) -> None:
+    """Of what keeps a shard from being placed freely."""
+    if isinstance(shard.pin, PinRequest):
+        shard.pin.add_problems(problems, path)
+    if isinstance(shard.anti_affinity_group, str):
+        problems.add(f"{path}antiAffinityGroup", rules.identifier_problem(shard.anti_affinity_group))

@@ -20,6 +20,13 @@ class ShardKey(NamedTuple):
     shard_id: str
 
 
+class GroupKey(NamedTuple):
+    """Identity of an anti-affinity group: shards of one are on different nodes."""
+
+    namespace: str
+    group: str
+
+
 class ShardStatus(StrEnum):
     """What the owner may do with the shard. The store records it; nodes act on it."""
 
@@ -102,6 +109,7 @@ class ShardContent:
     status: ShardStatus
     pinned: Pin | None
     change_ticket: str | None
+    anti_affinity_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,7 @@ class Shard:
     revision: int
     created_at: datetime
     updated_at: datetime
+    anti_affinity_group: str | None = None
 
     @property
     def key(self) -> ShardKey:
@@ -144,6 +153,7 @@ class Shard:
             self.status,
             self.pinned,
             self.change_ticket,
+            self.anti_affinity_group,
         )
 
 

@@ -94,6 +94,7 @@ class ShardWrite:
             revision,
             self.previous.created_at if self.previous else committed_at,
             committed_at,
+            content.anti_affinity_group,
         )
 
     def row_digest(self) -> bytes:

@@ -14,6 +14,7 @@ _NAMESPACE = "The namespace of the shard."
 _SHARD_ID = "The shard's id within the namespace. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
 _EXPECTED = "The version you have seen. If the shard is at another one, nothing is written and the answer says so."
 _UNCHANGED = "Leave it out to keep it as it is."
+_GROUP = "The group it is in: shards of one group of a namespace are on different nodes."
 _CLEARS = "Leave it out to keep it as it is; null clears it."
 
 
@@ -59,6 +60,7 @@ class NewShardInput:
     )
     status: ShardStatus = strawberry.field(default=ShardStatus.ACTIVE, description="What the owner may do with it.")
     pin: PinInput | None = strawberry.field(default=None, description="Pins it to its owner.")
+    anti_affinity_group: str | None = strawberry.field(default=None, description=_GROUP)
 
     def new_shard(self) -> commands.NewShard:
         return commands.NewShard(
@@ -70,6 +72,7 @@ class NewShardInput:
             self.locality_hint,
             self.status,
             self.pin.request() if self.pin else None,
+            self.anti_affinity_group,
         )
 
 
@@ -111,6 +114,7 @@ class ShardPatchInput:
             f"pin ends or is cleared. {_CLEARS} A change that clears it may move the shard as well."
         ),
     )
+    anti_affinity_group: str | None = strawberry.field(default=strawberry.UNSET, description=f"{_GROUP} {_CLEARS}")
 
     def patch(self) -> commands.ShardPatch:
         return commands.ShardPatch(
@@ -123,6 +127,7 @@ class ShardPatchInput:
             given(self.locality_hint),
             given(self.status),
             self.pin.request() if isinstance(self.pin, PinInput) else given(self.pin),
+            given(self.anti_affinity_group),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, TypeAlias
 
@@ -18,6 +18,7 @@ from persistence.commands import (
     Unset,
     UpdateShards,
 )
+from persistence.decisions.anti_affinity import broken_groups
 from persistence.decisions.pins import broken_pins, check_pins
 from persistence.decisions.write_sets import write_set
 from persistence.images import image_of, write_image
@@ -47,11 +48,12 @@ def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFo
     return misplaced(command, writes, state) or write_set(command, namespaces, shards=writes)
 
 
-def misplaced(command: Command, writes: Iterable[ShardWrite], state: LockedState) -> PolicyViolation | None:
-    """The refusal of moves that pins forbid. Forcing lets them pass."""
+def misplaced(command: Command, writes: Sequence[ShardWrite], state: LockedState) -> PolicyViolation | None:
+    """The refusal of moves that pins forbid, and of owners that an anti-affinity group has already. Forcing lets them
+    pass."""
     if command.change.forced is not None:
         return None
-    broken: list[BrokenRule] = [*broken_pins(writes, state)]
+    broken: list[BrokenRule] = [*broken_pins(writes, state), *broken_groups(writes, state)]
     return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED)) if broken else None
 
 
@@ -86,6 +88,7 @@ def _creation(shard: NewShard, state: LockedState, change: ChangeRequest) -> Sha
         shard.status,
         _pin(shard.pin, None, change),
         change.change_ticket,
+        shard.anti_affinity_group,
     )
     last = state.tombstones.get(shard.key, Tombstone(0, 0))
     return _write(shard.key, DiffKind.CREATED, None, content, last.version + 1, last.owner_epoch + 1)
@@ -104,6 +107,7 @@ def _update(patch: ShardPatch, state: LockedState, change: ChangeRequest) -> Sha
         _patched(patch.status, previous.status),
         _pin(patch.pin, previous.pinned, change),
         change.change_ticket,
+        _patched(patch.anti_affinity_group, previous.anti_affinity_group),
     )
     epoch = previous.owner_epoch + 1 if moved else previous.owner_epoch
     return _write(patch.key, DiffKind.UPDATED, previous, content, previous.version + 1, epoch)

@@ -42,6 +42,7 @@ class MemoryUnitOfWork:
         return Circumstances(
             self._memory.clock() if asked.time else None,
             {node_id: node for node_id, node in nodes if node is not None},
+            {group: tables.members(group) for group in asked.groups},
         )
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

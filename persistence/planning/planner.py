@@ -8,6 +8,7 @@ from math import fsum
 from typing import Final
 
 from persistence.fields import MAX_SHARDS_PER_CHANGE
+from persistence.planning.anti_affinity import without_collisions
 from persistence.planning.namespaces import NamespacePlacement, held_after, place_namespace
 from persistence.planning.proposal import (
     Move,
@@ -54,7 +55,9 @@ def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int
     if placements and all(placement.placer is None for placement in placements):
         raise PlacementImpossible(violations)
     wanted = sorted((move for placement in placements for move in placement.moves), key=_order)
-    moves = wanted[:max_moves]
+    moves: Sequence[Move] = wanted[:max_moves]
+    if len(moves) < len(wanted):
+        moves = without_collisions(moves, snapshot.shards)
     if len(moves) < len(wanted):
         violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
     return Proposal(

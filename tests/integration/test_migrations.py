@@ -202,7 +202,7 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
         await migrations.upgrade(empty_database_url)
         await migrations.downgrade(empty_database_url, "0001")
     checked = Counter(one.split()[2] for one in sent if one.startswith("ALTER TABLE") and "ADD CONSTRAINT ck_" in one)
-    assert checked == {"namespaces": 2, "shards": 2, "changes": 4, "shard_history": 1}  # two migrations check changes
+    assert checked == {"namespaces": 2, "shards": 3, "changes": 4, "shard_history": 1}  # two migrations check these
 
 
 async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: str, database_url: str) -> None:
@@ -250,6 +250,7 @@ async def test_history_is_append_only(database_url: str, table: str, statement: 
         ("checksum", "'x'", "ck_shards_checksum_format"),
         ("change_ticket", "''", "ck_shards_change_ticket_length"),
         ("pinned_by", "'alice'", "ck_shards_pin_complete"),
+        ("anti_affinity_group", "'a b'", "ck_shards_anti_affinity_group_format"),
         ("namespace", "'nowhere'", "fk_shards_namespace_namespaces"),
     ],
 )

@@ -314,7 +314,7 @@ def test_a_write_becomes_a_record_at_its_revision() -> None:
 def test_fields_are_compared_only_where_both_sides_are_there() -> None:
     content = shard().content
     assert changed_fields(None, content) == changed_fields(content, None) == changed_fields(content, content) == ()
-    other = ShardContent("ring", "b", None, 9.0, None, ShardStatus.PAUSED, Pin("a", "b", None), None)
+    other = ShardContent("ring", "b", None, 9.0, None, ShardStatus.PAUSED, Pin("a", "b", None), None, "g")
     assert changed_fields(content, other) == (
         "strategy",
         "ownerNodeId",
@@ -324,4 +324,5 @@ def test_fields_are_compared_only_where_both_sides_are_there() -> None:
         "status",
         "pinned",
         "changeTicket",
+        "antiAffinityGroup",
     )

@@ -1,5 +1,7 @@
 """`omnirelay mesh shards set`."""
 
+from collections.abc import Mapping
+
 import click
 
 from graph.cli.options import change_input, change_options, server_options
@@ -31,6 +33,8 @@ def _capacity(_context: click.Context, _parameter: click.Parameter, value: float
 )
 @click.option("--locality", help="Where it would rather be: region, region/zone, zone:x or region:x.")
 @click.option("--no-locality", is_flag=True, help="It does not matter where it is.")
+@click.option("--group", help="The anti-affinity group: shards of one group are on different nodes.")
+@click.option("--no-group", is_flag=True, help="It may be on the same node as any other shard.")
 @click.option(
     "--status", type=click.Choice(list(ShardStatus), case_sensitive=False), help="What its owner may do with it."
 )
@@ -47,6 +51,8 @@ def set_shard(
     capacity: float | None,
     locality: str | None,
     no_locality: bool,
+    group: str | None,
+    no_group: bool,
     status: ShardStatus | None,
     reason: str,
     ticket: str | None,
@@ -58,32 +64,29 @@ def set_shard(
 
     With --json one document: shard, change and revision.
     """
-    patch = _patch(owner, leader, no_leader, capacity, locality, no_locality, status)
+    patch = _patch(
+        {
+            "ownerNodeId": owner,
+            "leaderId": leader,
+            "capacityHint": capacity,
+            "localityHint": locality,
+            "antiAffinityGroup": group,
+            "status": None if status is None else str(status),
+        },
+        {"leaderId": no_leader, "localityHint": no_locality, "antiAffinityGroup": no_group},
+    )
     given = {"namespace": namespace, "shardId": shard, "expectedVersion": str(expected_version), **patch}
     update_shard(given, change_input(reason, ticket, actor), server, as_json=as_json)
 
 
-def _patch(
-    owner: str | None,
-    leader: str | None,
-    no_leader: bool,  # noqa: FBT001 - in the order of the options
-    capacity: float | None,
-    locality: str | None,
-    no_locality: bool,  # noqa: FBT001 - same
-    status: ShardStatus | None,
-) -> Json:
+def _patch(values: Json, cleared: Mapping[str, bool]) -> Json:
     """The fields to change. What is not in it is left as it is; null clears."""
-    if (leader is not None and no_leader) or (locality is not None and no_locality):
+    if any(values[field] is not None for field, is_cleared in cleared.items() if is_cleared):
         raise click.UsageError("Give a value or take it away, not both.")
-    values = {
-        "ownerNodeId": owner,
-        "leaderId": leader,
-        "capacityHint": capacity,
-        "localityHint": locality,
-        "status": None if status is None else str(status),
-    }
-    patch: Json = {field: value for field, value in values.items() if value is not None}
-    patch |= {field: None for field, cleared in (("leaderId", no_leader), ("localityHint", no_locality)) if cleared}
+    patch = {field: value for field, value in values.items() if value is not None}
+    patch |= {field: None for field, is_cleared in cleared.items() if is_cleared}
     if not patch:
-        raise click.UsageError("Nothing to change: give --owner, --leader, --capacity, --locality or --status.")
+        raise click.UsageError(
+            "Nothing to change: give --owner, --leader, --capacity, --locality, --group or --status."
+        )
     return patch

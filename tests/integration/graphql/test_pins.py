@@ -72,3 +72,20 @@ async def test_a_pin_names_the_field_that_is_wrong(api: Api, mesh: Mesh) -> None
     made = {"namespace": "billing", "shardId": "2", "ownerNodeId": "node-x", "pin": {"reason": "stays"}}
     refused = await change(api, "CreateShards", shards=[made])
     assert [error["field"] for error in refused["errors"]] == ["shards[0].pin"]
+
+
+async def test_two_shards_of_a_group_are_named_where_one_node_would_own_both(api: Api, mesh: Mesh) -> None:
+    await mesh.create(new("1", "node-a", anti_affinity_group="g"))
+    made = {"namespace": "billing", "shardId": "2", "ownerNodeId": "node-a", "antiAffinityGroup": "g"}
+    refused = await change(api, "CreateShards", shards=[made])
+    assert refused["message"] == (
+        "billing/2: node-a owning 2 beside 1, both of group g, where one shard of group g on a node is allowed. "
+        "Give it another owner, or move 1 in the same change, or force it with a reason"
+    )
+    assert [one["rule"] for one in refused["violations"]] == ["ANTI_AFFINITY"]
+    shard = {"namespace": "billing", "shardId": "1", "expectedVersion": 1}
+    left = await change(api, "UpdateShard", **shard, antiAffinityGroup=None)
+    assert left["shards"][0]["antiAffinityGroup"] is None
+    assert (await change(api, "CreateShards", shards=[made]))["__typename"] == "ShardsChanged"
+    invalid = await change(api, "UpdateShard", **(shard | {"expectedVersion": 2}), antiAffinityGroup="a b")
+    assert [error["field"] for error in invalid["errors"]] == ["antiAffinityGroup"]
