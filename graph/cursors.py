@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Final
 
@@ -27,6 +28,7 @@ _COUNTER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
 _EPOCH: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _REASON: Final = re.compile("|".join(MoveReason))
+_TIME: Final = re.compile(r"([0-9T:.-]{1,26}\+00:00)?")
 _ANY_NAMESPACE: Final = ""
 
 
@@ -63,11 +65,17 @@ _SOURCES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DiffScope:
-    """Which difference a list shows: it stays fixed from page to page."""
+    """Which difference a list shows: it stays fixed from page to page.
+
+    `start_time` and `end_time` are what was asked for, where a time was: the revisions are those it stood for at the
+    first page. A time of this very moment may stand for a later one by the next.
+    """
 
     namespace: str | None
     start: int
     end: int
+    start_time: datetime | None = None
+    end_time: datetime | None = None
 
 
 def stream_cursor(position: StreamPosition) -> Cursor:
@@ -143,14 +151,21 @@ def read_move_cursor(cursor: str, field: str) -> tuple[MoveReason, ShardKey]:
 
 
 def diff_cursor(scope: DiffScope, key: ShardKey) -> str:
-    return _write(_Kind.DIFF, scope.namespace or _ANY_NAMESPACE, str(scope.start), str(scope.end), *key)
+    times = ("" if time is None else time.isoformat() for time in (scope.start_time, scope.end_time))
+    return _write(_Kind.DIFF, scope.namespace or _ANY_NAMESPACE, str(scope.start), str(scope.end), *times, *key)
 
 
 def read_diff_cursor(cursor: str, field: str) -> tuple[DiffScope, ShardKey]:
     optional = re.compile(f"({IDENTIFIER_PATTERN})?")
-    shape = (optional, _COUNTER, _COUNTER, _IDENTIFIER, _IDENTIFIER)
-    namespace, start, end, *key = _read(_Kind.DIFF, cursor, field, shape)
-    return DiffScope(namespace or None, _counter(start, field), _counter(end, field)), ShardKey(*key)
+    shape = (optional, _COUNTER, _COUNTER, _TIME, _TIME, _IDENTIFIER, _IDENTIFIER)
+    namespace, start, end, *times, shard_namespace, shard_id = _read(_Kind.DIFF, cursor, field, shape)
+    scope = DiffScope(
+        namespace or None,
+        _counter(start, field),
+        _counter(end, field),
+        *(_time(time, field) if time else None for time in times),
+    )
+    return scope, ShardKey(shard_namespace, shard_id)
 
 
 def _write(kind: _Kind, *fields: str) -> str:
@@ -206,3 +221,10 @@ def _counter(digits: str, field: str) -> int:
     if value > MAX_COUNTER:
         raise BadCursor(field, "this cursor was not made by this API")
     return value
+
+
+def _time(text: str, field: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise BadCursor(field, "this cursor was not made by this API") from None

@@ -26,6 +26,7 @@ class StayReason(StrEnum):
 
     PINNED = "PINNED"
     CORDONED = "CORDONED"
+    ANTI_AFFINITY = "ANTI_AFFINITY"
 
 
 def _describe(enum_class: type[Enum], description: str, values: Mapping[Any, str]) -> None:
@@ -161,6 +162,7 @@ _describe(
     {
         StayReason.PINNED: "It is pinned.",
         StayReason.CORDONED: "Its owner is cordoned.",
+        StayReason.ANTI_AFFINITY: "Its anti-affinity group has more shards than there are nodes for them.",
     },
 )
 _describe(

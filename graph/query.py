@@ -47,7 +47,7 @@ class Query:
     shard_diff = strawberry.field(
         resolver=of_history.shard_diff,
         graphql_type=ShardDiffConnection,
-        description="The net difference between two revisions, ordered by namespace and shard id.",
+        description="The net difference between two revisions or times, ordered by namespace and shard id.",
     )
     changes = strawberry.field(
         resolver=of_changes.changes, graphql_type=ChangeConnection, description="Committed changes: the audit log."

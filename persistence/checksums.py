@@ -18,25 +18,29 @@ EMPTY_DIGEST: Final = "0" * 32
 
 
 def shard_checksum(key: ShardKey, content: ShardContent) -> str:
-    """Equal identity and content, equal checksum. Versions, revisions and times do not count."""
+    """Equal identity and content, equal checksum. Versions, revisions and times do not count.
+
+    A shard without an anti-affinity group has the checksum it had before there were any.
+    """
     pin = content.pinned
-    return _hash128(
-        encode(
-            "omnirelay.shard.v1",
-            key.namespace,
-            key.shard_id,
-            content.strategy,
-            content.owner_node_id,
-            content.leader_id,
-            content.capacity_hint,
-            content.locality_hint,
-            content.status,
-            pin.by if pin else None,
-            pin.reason if pin else None,
-            pin.until if pin else None,
-            content.change_ticket,
-        )
+    encoded = encode(
+        "omnirelay.shard.v1",
+        key.namespace,
+        key.shard_id,
+        content.strategy,
+        content.owner_node_id,
+        content.leader_id,
+        content.capacity_hint,
+        content.locality_hint,
+        content.status,
+        pin.by if pin else None,
+        pin.reason if pin else None,
+        pin.until if pin else None,
+        content.change_ticket,
     )
+    if content.anti_affinity_group is not None:
+        encoded = encode("omnirelay.shard.v2", encoded, content.anti_affinity_group)
+    return _hash128(encoded)
 
 
 def digest_term(shard_id: str, version: int, checksum: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from persistence import fields as rules
 from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
 from persistence.locks import Locks
+from persistence.pins import PinRequest
 from persistence.policy import NamespacePolicy
 from persistence.policy_problems import add_policy_problems
 from persistence.records import ChangeKind, ShardKey, ShardStatus
@@ -94,6 +95,8 @@ class NewShard:
     capacity_hint: float = 1.0
     locality_hint: str | None = None
     status: ShardStatus = ShardStatus.ACTIVE
+    pin: PinRequest | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
+    anti_affinity_group: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
 
     @property
     def key(self) -> ShardKey:
@@ -112,6 +115,8 @@ class ShardPatch:
     capacity_hint: float | Unset | None = UNSET
     locality_hint: str | Unset | None = UNSET
     status: ShardStatus | Unset | None = UNSET
+    pin: PinRequest | Unset | None = UNSET
+    anti_affinity_group: str | Unset | None = UNSET
 
     @property
     def key(self) -> ShardKey:
@@ -144,7 +149,7 @@ class _Shards:
             moves=any(isinstance(shard, ShardPatch) and shard.owner_node_id is not UNSET for shard in self.shards),
         )
 
-    def _path(self, index: int) -> str:
+    def path(self, index: int) -> str:
         return f"shards[{index}]."
 
     def _add_identity_problems(self, problems: Problems) -> None:
@@ -156,12 +161,12 @@ class _Shards:
             return
         seen: dict[ShardKey, int] = {}
         for index, shard in enumerate(self.shards):
-            path = self._path(index)
+            path = self.path(index)
             problems.add(f"{path}namespace", rules.identifier_problem(shard.namespace))
             problems.add(f"{path}shardId", rules.identifier_problem(shard.shard_id))
             first = seen.setdefault(shard.key, index)
             if first != index:
-                problems.add(f"{path}shardId", f"names the same shard as {self._path(first)}shardId")
+                problems.add(f"{path}shardId", f"names the same shard as {self.path(first)}shardId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +178,14 @@ class CreateShards(_Shards):
     def add_problems(self, problems: Problems) -> None:
         self._add_identity_problems(problems)
         for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            path = self._path(index)
+            path = self.path(index)
             problems.add(f"{path}ownerNodeId", rules.identifier_problem(shard.owner_node_id))
             problems.add(f"{path}capacityHint", rules.capacity_problem(shard.capacity_hint))
             if shard.leader_id is not None:
                 problems.add(f"{path}leaderId", rules.identifier_problem(shard.leader_id))
             if shard.locality_hint is not None:
                 problems.add(f"{path}localityHint", rules.locality_problem(shard.locality_hint))
+            _add_rule_problems(shard, path, problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +197,13 @@ class UpdateShards(_Shards):
     single: bool = field(default=False, compare=False)
     kind = ChangeKind.UPDATE_SHARDS
 
-    def _path(self, index: int) -> str:
+    def path(self, index: int) -> str:
         return "" if self.single else f"shards[{index}]."
 
     def add_problems(self, problems: Problems) -> None:
         self._add_identity_problems(problems)
         for index, patch in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            _add_patch_problems(patch, self._path(index), problems)
+            _add_patch_problems(patch, self.path(index), problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +215,7 @@ class DeleteShards(_Shards):
     def add_problems(self, problems: Problems) -> None:
         self._add_identity_problems(problems)
         for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            problems.add(f"{self._path(index)}expectedVersion", rules.counter_problem(shard.expected_version))
+            problems.add(f"{self.path(index)}expectedVersion", rules.counter_problem(shard.expected_version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +303,19 @@ def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> Non
         problems.add(f"{path}leaderId", rules.identifier_problem(patch.leader_id))
     if isinstance(patch.locality_hint, str):
         problems.add(f"{path}localityHint", rules.locality_problem(patch.locality_hint))
+    _add_rule_problems(patch, path, problems)
     changeable = (patch.owner_node_id, patch.leader_id, patch.capacity_hint, patch.locality_hint, patch.status)
-    if all(value is UNSET for value in changeable):
+    if all(value is UNSET for value in (*changeable, patch.pin, patch.anti_affinity_group)):
         problems.add(
             f"{path}shardId",
-            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint or status",
+            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint, status, pin or "
+            "antiAffinityGroup",
         )
+
+
+def _add_rule_problems(shard: NewShard | ShardPatch, path: str, problems: Problems) -> None:
+    """Of what keeps a shard from being placed freely."""
+    if isinstance(shard.pin, PinRequest):
+        shard.pin.add_problems(problems, path)
+    if isinstance(shard.anti_affinity_group, str):
+        problems.add(f"{path}antiAffinityGroup", rules.identifier_problem(shard.anti_affinity_group))

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from persistence.circumstances import Asked, Circumstances
 from persistence.commands import ChangeRequest
 from persistence.locks import Locks
 from persistence.outcomes import Committed
@@ -60,6 +62,10 @@ class UnitOfWork(Protocol):
 
     async def lock(self, locks: Locks) -> LockedState:
         """The state of these, held against every other writer. May be called again, for what comes later in order."""
+        ...
+
+    async def look(self, asked: Asked) -> Circumstances:
+        """What a decision asks for beside what is locked; after the last lock, so that the time is no earlier."""
         ...
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
@@ -153,6 +159,10 @@ class HistoryReader(Protocol):
         ...
 
     async def count_difference(self, namespace: str | None, start: int, end: int) -> int: ...
+
+    async def revision_at(self, time: datetime) -> int:
+        """The newest revision there was then, 0 if there was none. A time of this very moment may still gain one."""
+        ...
 
 
 class ChangeReader(Protocol):

@@ -20,6 +20,13 @@ class ShardKey(NamedTuple):
     shard_id: str
 
 
+class GroupKey(NamedTuple):
+    """Identity of an anti-affinity group: shards of one are on different nodes."""
+
+    namespace: str
+    group: str
+
+
 class ShardStatus(StrEnum):
     """What the owner may do with the shard. The store records it; nodes act on it."""
 
@@ -130,6 +137,7 @@ class ShardContent:
     status: ShardStatus
     pinned: Pin | None
     change_ticket: str | None
+    anti_affinity_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,7 @@ class Shard:
     revision: int
     created_at: datetime
     updated_at: datetime
+    anti_affinity_group: str | None = None
 
     @property
     def key(self) -> ShardKey:
@@ -172,6 +181,7 @@ class Shard:
             self.status,
             self.pinned,
             self.change_ticket,
+            self.anti_affinity_group,
         )
 
 

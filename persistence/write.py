@@ -10,7 +10,7 @@ import stamina
 
 from persistence.apart import apart
 from persistence.commands import Command, request_digest, validate
-from persistence.decisions import decide
+from persistence.decisions import asked_by, decide
 from persistence.decisions.plans import locks_of
 from persistence.errors import TransientConflict
 from persistence.outcomes import (
@@ -91,8 +91,9 @@ async def _locked(unit: UnitOfWork, command: Command) -> LockedState:
     state = await unit.lock(command.locks)
     if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
         relied_on = await unit.lock(locks_of(command, state.plan))
-        return replace(relied_on, plan=state.plan)
-    return state
+        state = replace(relied_on, plan=state.plan)
+    asked = await apart(len(state.shards), asked_by, command, state)
+    return replace(state, circumstances=await unit.look(asked)) if asked else state
 
 
 async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from persistence import audit
+from persistence.circumstances import Circumstances
 from persistence.commands import ChangeRequest
 from persistence.fields import canonical_json
 from persistence.locks import Locks
@@ -50,7 +51,8 @@ class LockedState:
     `older` are the plans that `Locks.older_than` asks for. Plans have the status they had when they were locked.
     `nodes` has removed ones too. Where they are not locked to be configured, their shards are not counted, and
     `shard_count` is 0. `now` is the store's clock, no earlier than any change before: read where a policy asks for the
-    time, and then `recent` are the moves it asks for.
+    time, and then `recent` are the moves it asks for. `circumstances` are not locked, and known only
+    where they were asked for.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class LockedState:
     older: tuple[RebalancePlan, ...] = ()
     now: datetime | None = None
     recent: RecentMoves = field(default_factory=RecentMoves)
+    circumstances: Circumstances = field(default_factory=Circumstances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ class ShardWrite:
             revision,
             self.previous.created_at if self.previous else committed_at,
             committed_at,
+            content.anti_affinity_group,
         )
 
     def row_digest(self) -> bytes:

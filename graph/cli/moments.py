@@ -14,7 +14,7 @@ from persistence.fields import MAX_COUNTER, shown
 
 _REVISION: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _REVISIONS_AGO: Final = re.compile(r"-([1-9][0-9]{0,18})")
-_AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -57,13 +57,22 @@ def as_of(moment: Moment, head: Callable[[], int]) -> Json:
 
 def read_time(text: str, now: datetime) -> Time:
     """A time with its offset, or an age such as 15m. Raises ValueError with a sentence for anything else."""
+    return _read_time(text, now, -1, "for so long ago")
+
+
+def read_deadline(text: str, now: datetime) -> Time:
+    """A time with its offset, or a span such as 15m from now. Raises ValueError as `read_time` does."""
+    return _read_time(text, now, 1, "for so long from now")
+
+
+def _read_time(text: str, now: datetime, direction: int, spans: str) -> Time:
     try:
-        if age := _AGO.fullmatch(text):
-            return Time(now - timedelta(**{_UNITS[age[2]]: int(age[1])}))
+        if span := _SPAN.fullmatch(text):
+            return Time(now + direction * timedelta(**{_UNITS[span[2]]: int(span[1])}))
         time = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{shown(text)} is not a time: write for example 2026-01-31T09:30:00Z, or 15m, 2h, 3d for so long ago"
+            f"{shown(text)} is not a time: write for example 2026-01-31T09:30:00Z, or 15m, 2h, 3d {spans}"
         ) from None
     if time.tzinfo is None:
         raise ValueError(
@@ -97,6 +106,11 @@ class TimeParameter(click.ParamType[object, object]):
 
     def read(self, text: str) -> object:
         return read_time(text, datetime.now(UTC))
+
+
+class DeadlineParameter(TimeParameter):
+    def read(self, text: str) -> object:
+        return read_deadline(text, datetime.now(UTC))
 
 
 class MomentParameter(TimeParameter):

@@ -88,6 +88,7 @@ def read_shard(document: Json) -> Shard:
         int(document["revision"]),
         _time(document["createdAt"]),
         _time(document["updatedAt"]),
+        _shared(document.get("antiAffinityGroup")),  # not in files that were kept before there were groups
     )
 
 
@@ -111,6 +112,7 @@ def shard_document(shard: Shard) -> Json:
         "revision": str(shard.revision),
         "createdAt": shard.created_at.isoformat(),
         "updatedAt": shard.updated_at.isoformat(),
+        "antiAffinityGroup": shard.anti_affinity_group,
     }
 
 

@@ -4,6 +4,7 @@ import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
 from graph.inputs.flat import flat
+from graph.inputs.pins import PinInput
 from graph.inputs.policies import NamespacePolicyInput
 from graph.inputs.values import given, json_object
 from graph.scalars import JSON, Revision
@@ -15,6 +16,7 @@ _NAMESPACE = "The namespace of the shard."
 _SHARD_ID = "The shard's id within the namespace. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
 _EXPECTED = "The version you have seen. If the shard is at another one, nothing is written and the answer says so."
 _UNCHANGED = "Leave it out to keep it as it is."
+_GROUP = "The group it is in: shards of one group of a namespace are on different nodes."
 _CLEARS = "Leave it out to keep it as it is; null clears it."
 
 
@@ -80,6 +82,8 @@ class NewShardInput:
         default=None, description="Where it would rather be: `region`, `region/zone`, `zone:x` or `region:x`."
     )
     status: ShardStatus = strawberry.field(default=ShardStatus.ACTIVE, description="What the owner may do with it.")
+    pin: PinInput | None = strawberry.field(default=None, description="Pins it to its owner.")
+    anti_affinity_group: str | None = strawberry.field(default=None, description=_GROUP)
 
     def new_shard(self) -> commands.NewShard:
         return commands.NewShard(
@@ -90,6 +94,8 @@ class NewShardInput:
             self.capacity_hint,
             self.locality_hint,
             self.status,
+            self.pin.request() if self.pin else None,
+            self.anti_affinity_group,
         )
 
 
@@ -125,6 +131,14 @@ class ShardPatchInput:
     status: ShardStatus | None = strawberry.field(
         default=strawberry.UNSET, description=f"What the owner may do with it. {_UNCHANGED}"
     )
+    pin: PinInput | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=(
+            "Pins it to its owner, or to the one it is given: plans leave it alone, and moves are refused until the "
+            f"pin ends or is cleared. {_CLEARS} A change that clears it may move the shard as well."
+        ),
+    )
+    anti_affinity_group: str | None = strawberry.field(default=strawberry.UNSET, description=f"{_GROUP} {_CLEARS}")
 
     def patch(self) -> commands.ShardPatch:
         return commands.ShardPatch(
@@ -136,6 +150,8 @@ class ShardPatchInput:
             given(self.capacity_hint),
             given(self.locality_hint),
             given(self.status),
+            self.pin.request() if isinstance(self.pin, PinInput) else given(self.pin),
+            given(self.anti_affinity_group),
         )
 
 

@@ -1,5 +1,6 @@
-"""What changed: history row by row, and the net difference between two revisions."""
+"""What changed: history row by row, and the net difference between two revisions or times."""
 
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -9,7 +10,8 @@ from graph.connections import Connection, StampedConnection
 from graph.context import Info
 from graph.cursors import DiffScope, diff_cursor, history_cursor, read_diff_cursor, read_history_cursor
 from graph.inputs.reading import ShardHistoryFilter, history_filter
-from graph.resolvers.arguments import After, Before, First, Last, OrderBy, check_identifiers, invalid, read_page
+from graph.resolvers.arguments import After, Before, First, Last, OrderBy, check_identifiers, read_page
+from graph.resolvers.diff_scopes import AskedDiff
 from graph.scalars import Revision
 from persistence.errors import Compacted, FutureCursor
 from persistence.ports import StreamHead
@@ -41,15 +43,28 @@ async def shard_diff(
     namespace: Annotated[
         str | None, strawberry.argument(description="Only shards of this namespace; all by default.")
     ] = None,
-    start: Annotated[Revision, strawberry.argument(name="from", description="The revision to compare.")],
+    start: Annotated[
+        Revision | None, strawberry.argument(name="from", description="The revision to compare, or `fromTime`.")
+    ] = None,
     end: Annotated[
         Revision | None,
         strawberry.argument(
             name="to",
             description=(
-                "The revision to compare it with; by default the newest at the first page, which stays the same on "
-                "the pages after. If it is lower than `from`, the difference reads backwards."
+                "The revision to compare it with, or `toTime`; by default the newest at the first page, which stays "
+                "the same on the pages after. If it is lower than `from`, the difference reads backwards."
             ),
+        ),
+    ] = None,
+    start_time: Annotated[
+        datetime | None,
+        strawberry.argument(name="fromTime", description="Instead of `from`: the newest revision there was then."),
+    ] = None,
+    end_time: Annotated[
+        datetime | None,
+        strawberry.argument(
+            name="toTime",
+            description="Instead of `to`: the newest revision there was then; now, if it lies in the future.",
         ),
     ] = None,
     first: First = None,
@@ -58,10 +73,13 @@ async def shard_diff(
     before: Before = None,
 ) -> StampedConnection[ShardDiff]:
     check_identifiers(namespace=namespace)
+    asked = AskedDiff(namespace, start, start_time, end, end_time)
+    asked.check()
     scopes: dict[str, DiffScope] = {}
     page = read_page(first, after, last, before, partial(_read_place, scopes))
     head = await info.context.store.stream.head()
-    scope = _scope(namespace, start, end, scopes, head)
+    scope = await asked.scope(scopes, info.context.store.history, head)
+    _require_servable(scope, head)
     reader = info.context.store.history
     found = await reader.difference(scope.namespace, scope.start, scope.end, page)
     return StampedConnection(
@@ -77,21 +95,12 @@ def _read_place(scopes: dict[str, DiffScope], cursor: str, field: str) -> ShardK
     return key
 
 
-def _scope(
-    namespace: str | None, start: int, end: int | None, scopes: dict[str, DiffScope], head: StreamHead
-) -> DiffScope:
-    """The difference asked for, which must be the one its cursors come from, between revisions that can be read."""
-    if end is None:
-        end = next((scope.end for scope in scopes.values()), head.revision)
-    wanted = DiffScope(namespace, start, end)
-    for field, scope in scopes.items():
-        if scope != wanted:
-            raise invalid(field, "this cursor comes from another difference: give the same namespace, from and to")
-    if max(start, end) > head.revision:
-        raise FutureCursor(max(start, end), head.revision)
-    if min(start, end) < head.floor:
-        raise Compacted(min(start, end), head.floor)
-    return wanted
+def _require_servable(scope: DiffScope, head: StreamHead) -> None:
+    """Raises FutureCursor or Compacted."""
+    if max(scope.start, scope.end) > head.revision:
+        raise FutureCursor(max(scope.start, scope.end), head.revision)
+    if min(scope.start, scope.end) < head.floor:
+        raise Compacted(min(scope.start, scope.end), head.floor)
 
 
 def _history_cursor_of(diff: ShardDiff) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import strawberry
 
+import graph.enums  # noqa: F401 - registers the enums these types name
 from graph import outcomes as own
 from graph import refusals
 from graph.types.changes import Change

@@ -33,6 +33,9 @@ class Shard:
     )
     status: ShardStatus = strawberry.field(description="What the owner may do with it.")
     pinned: Pin | None = strawberry.field(description="The decision that it stays where it is, if there is one.")
+    anti_affinity_group: str | None = strawberry.field(
+        description="Shards of one group of a namespace are on different nodes; null if it is in none."
+    )
     change_ticket: str | None = strawberry.field(description="The ticket of its last change.")
     version: Revision = strawberry.field(
         description=(

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from persistence.decisions.approval import missing_approval, self_approval
 from persistence.decisions.policies import conditions, violation
-from persistence.decisions.shards import move_shard
+from persistence.decisions.shards import misplaced, move_shard
 from persistence.decisions.write_sets import write_set
 from persistence.errors import FieldError, InvalidArgument
 from persistence.locks import Locks
@@ -73,7 +73,8 @@ def apply_plan(
     if stale := _stale(state.plan, moves, state):
         return stale
     shards = tuple(move_shard(move, state, command.change.change_ticket) for move in moves)
-    broken = violation(command.change, state, shards, missing_approval(plan, state.namespaces))
+    known = (*missing_approval(plan, state.namespaces), *misplaced(command.change, shards, state))
+    broken = violation(command.change, state, shards, known)
     if broken is not None:
         return broken
     made = plan.moves_made + len(moves)

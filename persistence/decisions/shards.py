@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, TypeAlias
 
 from persistence.checksums import shard_checksum
-from persistence.commands import UNSET, CreateShards, DeleteShards, NewShard, ShardPatch, UpdateShards
+from persistence.commands import (
+    UNSET,
+    ChangeRequest,
+    CreateShards,
+    DeleteShards,
+    NewShard,
+    ShardPatch,
+    Unset,
+    UpdateShards,
+)
+from persistence.decisions.anti_affinity import broken_groups
+from persistence.decisions.pins import broken_pins, check_pins
 from persistence.decisions.policies import conditions, violation
 from persistence.decisions.write_sets import write_set
 from persistence.images import image_of, write_image
-from persistence.outcomes import NotFound, PolicyViolation, StaleShard, VersionConflict
+from persistence.outcomes import BrokenRule, NotFound, PolicyViolation, StaleShard, VersionConflict
+from persistence.pins import PinRequest
 from persistence.planning.proposal import Move
-from persistence.records import DiffKind, MoveReason, Shard, ShardContent, ShardKey, Tombstone
+from persistence.records import DiffKind, MoveReason, Pin, Shard, ShardContent, ShardKey, Tombstone
 from persistence.writes import LockedState, ShardWrite, WriteSet
+
+LISTED: Final = 100
+"""Broken rules that an answer holds; the rest are counted."""
 
 ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
 
 
 def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFound | VersionConflict | PolicyViolation:
+    """Raises InvalidArgument for what breaks no rule of form, but contradicts the mesh."""
     namespaces = command.locks.namespaces
     missing = tuple(name for name in namespaces if name not in state.namespaces)
     if missing:
@@ -27,11 +43,20 @@ def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFo
     stale = tuple(_stale(command, state))
     if stale:
         return VersionConflict(stale)
+    if not isinstance(command, DeleteShards):
+        check_pins(command, state)
     writes = tuple(_writes(command, state))
-    broken = violation(command.change, state, writes)
+    broken = violation(command.change, state, writes, misplaced(command.change, writes, state))
     if broken is not None:
         return broken
     return write_set(command, namespaces, shards=writes, conditions=conditions(command.change, state, writes))
+
+
+def misplaced(change: ChangeRequest, writes: Sequence[ShardWrite], state: LockedState) -> Iterator[BrokenRule]:
+    """Moves that pins forbid, and owners that an anti-affinity group has already. Forcing lets them pass."""
+    if change.forced is None:
+        yield from broken_pins(writes, state)
+        yield from broken_groups(writes, state)
 
 
 def _stale(command: ShardCommand, state: LockedState) -> Iterator[StaleShard]:
@@ -45,17 +70,16 @@ def _stale(command: ShardCommand, state: LockedState) -> Iterator[StaleShard]:
 
 
 def _writes(command: ShardCommand, state: LockedState) -> Iterator[ShardWrite]:
-    ticket = command.change.change_ticket
     for shard in command.shards:
         if isinstance(shard, NewShard):
-            yield _creation(shard, state, ticket)
+            yield _creation(shard, state, command.change)
         elif isinstance(shard, ShardPatch):
-            yield _update(shard, state, ticket)
+            yield _update(shard, state, command.change)
         else:
             yield _deletion(state.shards[shard.key])
 
 
-def _creation(shard: NewShard, state: LockedState, ticket: str | None) -> ShardWrite:
+def _creation(shard: NewShard, state: LockedState, change: ChangeRequest) -> ShardWrite:
     strategy = state.namespaces[shard.namespace].strategy
     content = ShardContent(
         strategy,
@@ -64,14 +88,15 @@ def _creation(shard: NewShard, state: LockedState, ticket: str | None) -> ShardW
         shard.capacity_hint + 0.0,
         shard.locality_hint,
         shard.status,
-        None,
-        ticket,
+        _pin(shard.pin, None, change),
+        change.change_ticket,
+        shard.anti_affinity_group,
     )
     last = state.tombstones.get(shard.key, Tombstone(0, 0))
     return _write(shard.key, DiffKind.CREATED, None, content, last.version + 1, last.owner_epoch + 1)
 
 
-def _update(patch: ShardPatch, state: LockedState, ticket: str | None) -> ShardWrite:
+def _update(patch: ShardPatch, state: LockedState, change: ChangeRequest) -> ShardWrite:
     previous = state.shards[patch.key]
     owner = _patched(patch.owner_node_id, previous.owner_node_id)
     moved = owner != previous.owner_node_id
@@ -82,8 +107,9 @@ def _update(patch: ShardPatch, state: LockedState, ticket: str | None) -> ShardW
         _patched(patch.capacity_hint, previous.capacity_hint) + 0.0,
         _patched(patch.locality_hint, previous.locality_hint),
         _patched(patch.status, previous.status),
-        previous.pinned,
-        ticket,
+        _pin(patch.pin, previous.pinned, change),
+        change.change_ticket,
+        _patched(patch.anti_affinity_group, previous.anti_affinity_group),
     )
     epoch = previous.owner_epoch + 1 if moved else previous.owner_epoch
     return _write(patch.key, DiffKind.UPDATED, previous, content, previous.version + 1, epoch)
@@ -146,6 +172,12 @@ def _write(
         write_image(key, content, version, epoch, checksum),
         reason,
     )
+
+
+def _pin(pin: PinRequest | Unset | None, previous: Pin | None, change: ChangeRequest) -> Pin | None:
+    if isinstance(pin, PinRequest):
+        return pin.by(change.actor)
+    return previous if pin is UNSET else None
 
 
 def _patched(value: Any, previous: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from operator import attrgetter
 
 from persistence.differences import net_diff
@@ -70,6 +71,9 @@ class MemoryHistory:
 
     async def count_difference(self, namespace: str | None, start: int, end: int) -> int:
         return len(_difference(self._memory.tables, namespace, start, end))
+
+    async def revision_at(self, time: datetime) -> int:
+        return self._memory.tables.revision_at(time)
 
 
 class MemoryChanges:

@@ -88,6 +88,7 @@ def _placed(shard: Shard, *, pinned: bool) -> PlacedShard:
         shard.capacity_hint,
         shard.locality_hint,
         pinned,
+        shard.anti_affinity_group,
     )
 
 

@@ -19,7 +19,18 @@ from persistence.errors import Compacted, FutureCursor
 from persistence.outcomes import Committed
 from persistence.planning import lifecycle
 from persistence.ports import StreamHead
-from persistence.records import AsOf, Change, Namespace, Node, Shard, ShardDiff, ShardKey, StreamPosition, Tombstone
+from persistence.records import (
+    AsOf,
+    Change,
+    GroupKey,
+    Namespace,
+    Node,
+    Shard,
+    ShardDiff,
+    ShardKey,
+    StreamPosition,
+    Tombstone,
+)
 from persistence.writes import KeptPlan
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -94,6 +105,14 @@ class Tables:
         """Where nobody asks how many shards it owns."""
         node = self.registered.get(node_id)
         return None if node is None else replace(node, shard_count=0)
+
+    def members(self, key: GroupKey) -> Mapping[str, str]:
+        """The shards of an anti-affinity group, by id, with their owners."""
+        return {
+            shard.shard_id: shard.owner_node_id
+            for shard in self.shards.values()
+            if (shard.namespace, shard.anti_affinity_group) == key
+        }
 
     def owned(self, node_id: str) -> int:
         return sum(shard.owner_node_id == node_id for shard in self.shards.values())

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from persistence.circumstances import Asked, Circumstances
 from persistence.locks import Locks
 from persistence.memory.commit import committed
 from persistence.memory.policy_facts import policy_facts
@@ -57,6 +58,15 @@ class MemoryUnitOfWork:
             and plan.kind is PlanKind.REBALANCE
             and plan.status in lifecycle.OPEN
             and not set(namespaces).isdisjoint(plan.namespaces)
+        )
+
+    async def look(self, asked: Asked) -> Circumstances:
+        tables = self._memory.tables
+        nodes = ((node_id, tables.uncounted(node_id)) for node_id in asked.node_ids)
+        return Circumstances(
+            self._memory.clock() if asked.time else None,
+            {node_id: node for node_id, node in nodes if node is not None},
+            {group: tables.members(group) for group in asked.groups},
         )
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

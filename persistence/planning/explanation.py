@@ -29,7 +29,8 @@ class Candidate:
 class Explanation:
     """`target_node_id` is null where there is no placement; `move` is what a plan made now would do with the shard.
 
-    `stays` says why it is left where it is although its strategy wants it elsewhere: PINNED or CORDONED.
+    `stays` says why it is left where it is although its strategy wants it elsewhere: PINNED, CORDONED, or
+    ANTI_AFFINITY where no node is left for its group.
     """
 
     namespace: Namespace
@@ -52,9 +53,15 @@ class Explanation:
             return f"{name} is on {owner}, where {self.namespace.strategy} wants it."
         wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
         if self.move is None:
-            kept = "it is pinned" if self.stays == "PINNED" else f"{owner} is cordoned"
-            return f"{wanted}. It stays, because {kept}."
-        return f"{wanted}. The next plan moves it: {_BECAUSE[self.move.reason].format(owner=owner)}."
+            return f"{wanted}. It stays, because {_STAYS[self.stays or ''].format(owner=owner)}."
+        return f"{wanted}. The next plan moves it: {self._taken or _BECAUSE[self.move.reason].format(owner=owner)}."
+
+    @property
+    def _taken(self) -> str | None:
+        """That the owner, which could keep it, is for another shard of its group; null if it is not."""
+        owner = self.shard.owner_node_id
+        here = next((one for one in self.candidates if one.node_id == owner and one.rank is not None), None)
+        return f"{owner} is {here.obstacle}" if here is not None and here.obstacle is not None else None
 
 
 def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategies: Registry) -> Explanation | None:
@@ -68,6 +75,7 @@ def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategi
     if place is None:
         return None
     shard = placement.shards[place]
+    stuck = "ANTI_AFFINITY" if place in placement.apart.stuck else None
     owner = nodes.get(shard.owner_node_id)
     move = next((move for move in placement.moves if move.shard_id == shard_id), None)
     target = placement.targets[place] if placement.placer is not None else None
@@ -76,20 +84,23 @@ def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategi
         shard,
         target,
         move,
-        stays(shard, owner) if target is not None and target != shard.owner_node_id else None,
-        tuple(_candidates(placement, shard, nodes)),
+        stays(shard, owner) or stuck if target is not None and target != shard.owner_node_id else None,
+        tuple(_candidates(placement, place, nodes)),
         _replicas(placement, shard, target),
         tuple(one for one in placement.violations if one.shard_id in (None, shard_id)),
     )
 
 
-def _candidates(placement: NamespacePlacement, shard: PlacedShard, nodes: Mapping[str, Node]) -> Iterator[Candidate]:
+def _candidates(placement: NamespacePlacement, place: int, nodes: Mapping[str, Node]) -> Iterator[Candidate]:
     """Every node: the eligible ones by rank, then the others by id."""
+    shard = placement.shards[place]
+    others = _group_mates(placement, place)
     ranked: Sequence[str] = ()
     if placement.placer is not None:
         ranked = placement.placer.rank(placement.namespace.name, strategy_shard(shard))
     for rank, node_id in enumerate(ranked, 1):
-        yield _candidate(nodes[node_id], rank, None)
+        other = others.get(node_id)
+        yield _candidate(nodes[node_id], rank, None if other is None else f"for {other}, of group {shard.group} too")
     for node_id in sorted(nodes.keys() - set(ranked)):
         node = nodes[node_id]
         unusable = None if node.status is NodeStatus.ACTIVE else f"it is {node.status}"
@@ -100,12 +111,29 @@ def _candidate(node: Node, rank: int | None, obstacle: str | None) -> Candidate:
     return Candidate(node.node_id, rank, node.status, node.weight, node.region, node.zone, obstacle)
 
 
+def _group_mates(placement: NamespacePlacement, place: int) -> Mapping[str, str]:
+    """The nodes that are for other shards of its group, and for which."""
+    group = placement.shards[place].group
+    if group is None:
+        return {}
+    return {
+        placement.apart.targets.get(other, shard.owner_node_id): shard.shard_id
+        for other, shard in enumerate(placement.shards)
+        if other != place and shard.group == group
+    }
+
+
 def _replicas(placement: NamespacePlacement, shard: PlacedShard, target: str | None) -> tuple[str, ...]:
     if placement.placer is None or target is None:
         return ()
     return tuple(placement.placer.replicas(placement.namespace.name, strategy_shard(shard), target))
 
 
+_STAYS: Mapping[str, str] = {
+    "PINNED": "it is pinned",
+    "CORDONED": "{owner} is cordoned",
+    "ANTI_AFFINITY": "no node is left for its group",
+}
 _BECAUSE: Mapping[MoveReason, str] = {
     MoveReason.OWNER_REMOVED: "{owner} is not registered",
     MoveReason.OWNER_DOWN: "{owner} is DOWN",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import numpy as np
 
+from persistence.planning.anti_affinity import Apart, keep_apart
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
 from persistence.records import MoveReason, Namespace, Node, NodeStatus
@@ -45,6 +46,7 @@ class NamespacePlacement:
     moves: Sequence[Move]
     violations: Sequence[Violation]
     obstacles: Mapping[str, str] = field(default_factory=dict)
+    apart: Apart = field(default_factory=Apart)
 
 
 def place_namespace(
@@ -56,15 +58,16 @@ def place_namespace(
         placer = _placer(namespace, active, strategies)
         batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
         unbounded = _owners(_unbounded(namespace, active, strategies) if placer.bounded else placer, batch)
-        targets = _bounded(placer, shards, batch, unbounded, nodes) if placer.bounded else unbounded
+        targets, apart = _targets(placer, namespace, shards, batch, unbounded, nodes)
     except (Infeasible, PlacementFailed) as reason:
         violation = Violation("NO_PLACEMENT", namespace.name, None, None, str(reason))
         return NamespacePlacement(namespace, shards, None, (), (), (violation,))
     eligible = {node.node_id for node in placer.nodes}
-    moves = tuple(_moves(namespace, shards, targets, unbounded, nodes, eligible))
+    moves = tuple(_moves(namespace, shards, targets, unbounded, nodes, eligible, apart))
     obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
-    placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles)
-    return replace(placement, violations=(*_misplaced_pins(placement, nodes), *_overfull_by_pins(placement)))
+    placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, apart)
+    violations = (*_misplaced_pins(placement, nodes), *apart.violations, *_overfull_by_rules(placement))
+    return replace(placement, violations=violations)
 
 
 def held_after(placement: NamespacePlacement, moves: Sequence[Move]) -> Held:
@@ -127,30 +130,57 @@ def _unbounded(namespace: Namespace, active: Sequence[model.Node], strategies: R
     return strategies.placer(namespace.strategy, free, active)
 
 
-def _bounded(
+def _targets(
     placer: Placer,
+    namespace: Namespace,
     shards: Sequence[PlacedShard],
     batch: model.Shards,
     unbounded: Sequence[str],
     nodes: Mapping[str, Node],
-) -> Sequence[str]:
-    """Who owns the shards that nothing keeps, given what the nodes have to keep; of the others what `unbounded` says.
+) -> tuple[Sequence[str], Apart]:
+    """Where the strategy wants each shard, given the others: first those of groups, then what the bounds leave."""
+    grouped = any(shard.group is not None for shard in shards)
+    if not grouped and not placer.bounded:
+        return unbounded, Apart()
+    staying = {place for place, shard in enumerate(shards) if stays(shard, nodes.get(shard.owner_node_id))}
+    apart = keep_apart(namespace.name, shards, unbounded, staying, placer) if grouped else Apart()
+    targets = list(unbounded)
+    for place, target in apart.targets.items():
+        targets[place] = target
+    return _bounded(placer, shards, batch, targets, staying, apart) if placer.bounded else targets, apart
 
-    What stays on a node that takes part counts towards its bounds. What stays elsewhere counts nowhere: as long as it
-    is there, it takes nobody's room.
+
+def _bounded(
+    placer: Placer,
+    shards: Sequence[PlacedShard],
+    batch: model.Shards,
+    settled: Sequence[str],
+    staying: Collection[int],
+    apart: Apart,
+) -> list[str]:
+    """Who owns the shards that nothing keeps, given what the nodes have to keep; of the others what `settled` says.
+
+    What stays on a node that takes part counts towards its bounds, and so does what a group puts there: groups come
+    first, for they have fewer nodes to choose from. What stays elsewhere counts nowhere: as long as it is there, it
+    takes nobody's room.
     """
     kept: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
     free: list[int] = []
     for place, shard in enumerate(shards):
-        if not stays(shard, nodes.get(shard.owner_node_id)):
+        if place in staying or place in apart.stuck:
+            where = shard.owner_node_id
+        elif place in apart.targets:
+            where = apart.targets[place]
+        else:
             free.append(place)
-        elif shard.owner_node_id in kept:
-            kept[shard.owner_node_id].append(shard.capacity_hint)
-    staying = {node_id: capacities for node_id, capacities in kept.items() if capacities}
+            continue
+        if where in kept:
+            kept[where].append(shard.capacity_hint)
+    held = {node_id: capacities for node_id, capacities in kept.items() if capacities}
     node_ids = [node.node_id for node in placer.nodes]
     some = batch if len(free) == len(shards) else taken(batch, np.array(free, np.intp))
-    targets = list(unbounded)
-    for place, owner in zip(free, placer.owners(some, staying).tolist(), strict=True):
+    targets = list(settled)
+    for place, owner in zip(free, placer.owners(some, held).tolist(), strict=True):
         targets[place] = node_ids[owner]
     return targets
 
@@ -162,10 +192,13 @@ def _moves(
     unbounded: Sequence[str],
     nodes: Mapping[str, Node],
     eligible: set[str],
+    apart: Apart,
 ) -> Iterator[Move]:
-    for shard, target, preferred in zip(shards, targets, unbounded, strict=True):
-        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)):
+    for place, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
+        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or place in apart.stuck:
             continue
+        # Whom its group sends elsewhere has not met a bound.
+        preferred = target if place in apart.targets else first
         reason = _reason(namespace, shard, nodes.get(shard.owner_node_id), eligible, preferred)
         yield Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, target, reason)
 
@@ -185,16 +218,19 @@ def _reason(
     return MoveReason.PLACEMENT_CHANGED
 
 
-def _overfull_by_pins(placement: NamespacePlacement) -> Iterator[Violation]:
-    """Nodes that are above a bound when all is done, because of what is pinned to them."""
+def _overfull_by_rules(placement: NamespacePlacement) -> Iterator[Violation]:
+    """Nodes that are above a bound when all is done, because of what is pinned to them, or what groups put there."""
+    placer, name = placement.placer, placement.namespace.name
     pinned = Counter(shard.owner_node_id for shard in placement.shards if shard.pinned)
-    if placement.placer is None or not placement.placer.bounded or not pinned:
+    grouped = Counter(placement.apart.targets.values())
+    if placer is None or not placer.bounded or not (pinned or grouped):
         return
-    name = placement.namespace.name
-    for node_id, sentence in placement.placer.exceeded(held_after(placement, placement.moves)):
-        if count := pinned[node_id]:
-            pins = f"{count:,} of its shards {'is' if count == 1 else 'are'} pinned"
-            yield Violation("BOUND_EXCEEDED", name, None, node_id, f"{sentence}: {pins}")
+    for node_id, sentence in placer.exceeded(held_after(placement, placement.moves)):
+        for count, what in ((pinned[node_id], "pinned"), (grouped[node_id], "kept apart from others")):
+            if count:
+                because = f"{count:,} of its shards {'is' if count == 1 else 'are'} {what}"
+                yield Violation("BOUND_EXCEEDED", name, None, node_id, f"{sentence}: {because}")
+                break
 
 
 def _misplaced_pins(placement: NamespacePlacement, nodes: Mapping[str, Node]) -> Iterator[Violation]:

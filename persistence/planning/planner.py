@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from persistence.fields import MAX_SHARDS_PER_CHANGE
+from persistence.planning.anti_affinity import without_collisions
 from persistence.planning.loads import node_loads, planned_namespaces, planned_nodes
 from persistence.planning.namespaces import NamespacePlacement, held_after, place_namespace
 from persistence.planning.proposal import Move, Proposal, Violation, inputs_digest, urgency
@@ -43,7 +44,9 @@ def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int
     if placements and all(placement.placer is None for placement in placements):
         raise PlacementImpossible(violations)
     wanted = sorted((move for placement in placements for move in placement.moves), key=_order)
-    moves = wanted[:max_moves]
+    moves: Sequence[Move] = wanted[:max_moves]
+    if len(moves) < len(wanted):
+        moves = without_collisions(moves, snapshot.shards)
     if len(moves) < len(wanted):
         violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
     return Proposal(

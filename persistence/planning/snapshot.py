@@ -10,7 +10,9 @@ from persistence.records import Namespace, Node, StreamPosition
 
 
 class PlacedShard(NamedTuple):
-    """What planning needs to know of a shard. `pinned`: it has a pin that had not ended when the snapshot was made."""
+    """What planning needs to know of a shard. `pinned`: it has a pin that had not ended when the snapshot was made.
+    Shards of one `group` are to be on different nodes.
+    """
 
     shard_id: str
     owner_node_id: str
@@ -19,6 +21,7 @@ class PlacedShard(NamedTuple):
     capacity_hint: float
     locality_hint: str | None
     pinned: bool
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

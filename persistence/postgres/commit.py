@@ -55,6 +55,7 @@ _WRITES: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[ShardWrite], 
     ("pinned_reason", "text", _T, lambda write: write.content.pinned.reason if write.content.pinned else None),
     ("pinned_until", "timestamptz", _AT, lambda write: write.content.pinned.until if write.content.pinned else None),
     ("change_ticket", "text", _T, lambda write: write.content.change_ticket),
+    ("anti_affinity_group", "text", _T, lambda write: write.content.anti_affinity_group),
     ("version", "int8", _I, lambda write: write.version),
     ("owner_epoch", "int8", _I, lambda write: write.owner_epoch),
     ("checksum", "text", _T, lambda write: write.checksum),
@@ -138,10 +139,11 @@ WITH locked AS MATERIALIZED (
     SELECT * FROM {_unnest(_WRITES)}
 ), created AS (
     INSERT INTO shards (namespace, shard_id, strategy, owner_node_id, leader_id, capacity_hint, locality_hint, status,
-        pinned_by, pinned_reason, pinned_until, change_ticket, version, owner_epoch, checksum,
+        pinned_by, pinned_reason, pinned_until, change_ticket, anti_affinity_group, version, owner_epoch, checksum,
         revision, created_at, updated_at)
     SELECT w.namespace, w.shard_id, w.strategy, w.owner_node_id, w.leader_id, w.capacity_hint, w.locality_hint,
-        w.status, w.pinned_by, w.pinned_reason, w.pinned_until, w.change_ticket, w.version, w.owner_epoch, w.checksum,
+        w.status, w.pinned_by, w.pinned_reason, w.pinned_until, w.change_ticket, w.anti_affinity_group, w.version,
+        w.owner_epoch, w.checksum,
         head.revision - :shard_count + w.place, head.committed_at, head.committed_at
     FROM head, w WHERE w.kind = 'CREATED'
 ), revived AS (
@@ -152,6 +154,7 @@ WITH locked AS MATERIALIZED (
         strategy = w.strategy, owner_node_id = w.owner_node_id, leader_id = w.leader_id,
         capacity_hint = w.capacity_hint, locality_hint = w.locality_hint, status = w.status, pinned_by = w.pinned_by,
         pinned_reason = w.pinned_reason, pinned_until = w.pinned_until, change_ticket = w.change_ticket,
+        anti_affinity_group = w.anti_affinity_group,
         version = w.version, owner_epoch = w.owner_epoch, checksum = w.checksum,
         revision = head.revision - :shard_count + w.place, updated_at = head.committed_at
     FROM head, w WHERE w.kind = 'UPDATED' AND s.namespace = w.namespace AND s.shard_id = w.shard_id

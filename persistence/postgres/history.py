@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from persistence.paging import Page, PageRequest, page_of
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES, HISTORY
-from persistence.postgres.moments import require_servable
+from persistence.postgres.moments import require_servable, revision_of
 from persistence.postgres.restrictions import (
     Restriction,
     at_least,
@@ -31,7 +32,7 @@ from persistence.postgres.restrictions import (
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.stream import read_head
 from persistence.queries import HistoryOrder, ShardHistoryFilter
-from persistence.records import DiffKind, MoveReason, ShardDiff, ShardKey
+from persistence.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey
 
 
 class PostgresHistory:
@@ -66,6 +67,11 @@ class PostgresHistory:
         with translated():
             async with self._read() as session, _servable(session, start, end):
                 return (await session.execute(statement, _between(namespace, start, end))).scalar_one()
+
+    async def revision_at(self, time: datetime) -> int:
+        with translated():
+            async with self._read() as session:
+                return await revision_of(session, AsOf(time=time))
 
 
 _RESTRICTIONS: Final[Mapping[str, Restriction]] = {

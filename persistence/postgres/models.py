@@ -211,6 +211,9 @@ class ShardRow(Base):
         CheckConstraint("owner_epoch BETWEEN 1 AND version", name="owner_epoch_range"),
         CheckConstraint("char_length(checksum) = 32 AND checksum ~ '^[0-9a-f]*$'", name="checksum_format"),
         Index(None, "owner_node_id"),
+        _identifier("anti_affinity_group"),
+        # Shards without a group take no room in it.
+        Index(None, "namespace", "anti_affinity_group", postgresql_where=text("anti_affinity_group IS NOT NULL")),
     )
 
     namespace: Mapped[Identifier] = mapped_column(ForeignKey("namespaces.name"), primary_key=True)
@@ -231,6 +234,7 @@ class ShardRow(Base):
     revision: Mapped[Counter]
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
+    anti_affinity_group: Mapped[Identifier | None]
 
 
 class NodeRow(Base):

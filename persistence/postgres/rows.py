@@ -53,6 +53,7 @@ SHARD: Final = (
     SHARDS.c.revision,
     SHARDS.c.created_at,
     SHARDS.c.updated_at,
+    SHARDS.c.anti_affinity_group,
 )
 NAMESPACE: Final = (
     NAMESPACES.c.name,
@@ -151,7 +152,8 @@ DIFF: Final = (
 def shard_of(row: Sequence[Any]) -> Shard:
     """From columns in the order of SHARD."""
     namespace, shard_id, strategy, owner, leader, capacity, locality, status = row[:8]
-    pinned_by, pinned_reason, pinned_until, ticket, version, epoch, checksum, revision, created_at, updated_at = row[8:]
+    pinned_by, pinned_reason, pinned_until, ticket, version, epoch, checksum, revision, *rest = row[8:]
+    created_at, updated_at, group = rest
     pin = None if pinned_by is None else Pin(pinned_by, pinned_reason, pinned_until)
     return Shard(
         namespace,
@@ -170,6 +172,7 @@ def shard_of(row: Sequence[Any]) -> Shard:
         revision,
         created_at,
         updated_at,
+        group,
     )
 
 

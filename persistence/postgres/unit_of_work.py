@@ -10,11 +10,13 @@ from sqlalchemy import BigInteger, Text, bindparam, false, func, literal_column,
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from persistence.circumstances import Asked, Circumstances
 from persistence.errors import TransientConflict
 from persistence.locks import Locks
 from persistence.outcomes import Committed
 from persistence.postgres import saving
 from persistence.postgres.answers import answer_of
+from persistence.postgres.circumstances import seen
 from persistence.postgres.commit import idempotency_digest
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.locking import KEYS, as_arrays, locked
@@ -70,6 +72,9 @@ class PostgresUnitOfWork:
 
     async def lock(self, locks: Locks) -> LockedState:
         return await locked(self._session, locks)
+
+    async def look(self, asked: Asked) -> Circumstances:
+        return await seen(self._session, asked)
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
         rows = await self._session.execute(_LAST_CHANGES, as_arrays(shards))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
+from persistence.circumstances import Asked, Circumstances
 from persistence.locks import Locks
 from persistence.outcomes import Committed
 from persistence.ports import UnitOfWork, UnitOfWorkFactory
@@ -35,6 +36,9 @@ class _Noting:
 
     async def lock(self, locks: Locks) -> LockedState:
         return await self._unit.lock(locks)
+
+    async def look(self, asked: Asked) -> Circumstances:
+        return await self._unit.look(asked)
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
         return await self._unit.last_changes(shards)

@@ -28,7 +28,7 @@ from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards
 from persistence.outcomes import ShardsChanged
 from persistence.postgres import open_store
 from persistence.write import Writer
-from tests.benchmarks import fanout, limits, node_client, placement, rebalance
+from tests.benchmarks import fanout, limits, node_client, placement, rebalance, time_travel
 from tests.benchmarks.load import closed_loop, open_loop, post
 from tests.benchmarks.report import Report, say
 from tests.support.mesh import ANY_MOVES
@@ -284,6 +284,7 @@ async def main() -> None:
                 await importing(report, port, Path(folder))
                 await rebalancing(report, port, database.url)
             await fanout.measure(report, database.url, seconds=options.fanout_seconds)
+            await time_travel.measure(report, database.url)
         finally:
             database.stop()
     await asyncio.to_thread(node_client.measure_all, report)

@@ -23,8 +23,8 @@ from tests.support.replicas import UpToDate
 
 @dataclass(frozen=True)
 class Backend:
-    """A store, the retention of its history, and what the ports do not offer: pinning a shard behind its back, and
-    letting a plan's time run out."""
+    """A store, the retention of its history, and what the ports do not offer: a pin that has ended by now, and letting
+    a plan's time run out."""
 
     store: Store
     retention: Retention

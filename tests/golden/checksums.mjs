@@ -84,7 +84,7 @@ const time = (value) => {
 };
 const nullable = (write, value) => (value === null ? nothing() : write(value));
 
-const encodeShard = (shard) =>
+const encodeContent = (shard) =>
   Buffer.concat([
     string("omnirelay.shard.v1"),
     string(shard.namespace),
@@ -100,6 +100,11 @@ const encodeShard = (shard) =>
     nullable(time, shard.pinned && shard.pinned.until),
     nullable(string, shard.changeTicket),
   ]);
+
+const encodeShard = (shard) =>
+  shard.antiAffinityGroup === null
+    ? encodeContent(shard)
+    : Buffer.concat([string("omnirelay.shard.v2"), sized(encodeContent(shard)), string(shard.antiAffinityGroup)]);
 
 const encodeEntry = (entry) =>
   Buffer.concat([
@@ -164,6 +169,7 @@ const plain = {
   status: "ACTIVE",
   pinned: null,
   changeTicket: null,
+  antiAffinityGroup: null,
 };
 const pin = { by: "ops", reason: "hot tenant", until: null };
 const shardCases = [
@@ -200,6 +206,8 @@ const shardCases = [
       changeTicket: "CHG-1043",
     },
   ],
+  ["a group", { antiAffinityGroup: "replicas-of-7" }],
+  ["the group's name as ticket: another shard", { changeTicket: "replicas-of-7" }],
 ];
 const shards = shardCases.map(([about, changed]) => {
   const shard = { ...plain, ...changed };

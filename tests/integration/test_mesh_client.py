@@ -19,10 +19,12 @@ import httpx2
 import pytest
 
 from graph.client import MeshClient, NotReady, OperationRefused, State, TableChange
+from persistence.node_commands import RegisterNode
+from persistence.pins import PinRequest
 from persistence.postgres.stream import begin_new_epoch
 from persistence.records import Shard, ShardKey
 from tests.support.command_line import started
-from tests.support.mesh import Mesh, new, patch
+from tests.support.mesh import CHANGE, Mesh, new, patch
 from tests.support.mesh_server import MeshServer
 from tests.support.real_server import RealServer
 from tests.support.silent_proxy import silent_proxy
@@ -209,6 +211,20 @@ def test_a_record_that_was_altered_here_is_noticed_and_healed(
         ("s2", "node-1")
     ]
     assert "namespace orders was altered here" in caplog.text
+
+
+def test_a_table_with_pins_and_groups_is_proven(orders: MeshServer) -> None:
+    orders.run(orders.mesh.execute(RegisterNode("node-1", CHANGE)))
+    pinned = new("p1", "node-1", namespace="orders", anti_affinity_group="g", pin=PinRequest("audit"))
+    orders.run(orders.mesh.create(pinned))
+    with MeshClient(orders.url, verify_seconds=0.05) as mesh:
+        until_live(mesh)
+        orders.run(orders.mesh.create(new("p2", "node-2", namespace="orders", anti_affinity_group="g")))
+        until(mesh, lambda: mesh.shard("orders", "p2") is not None)
+        proofs = mesh.counters.proofs
+        until(mesh, lambda: mesh.counters.proofs > proofs + 1)
+        assert mesh.counters.wrong == 0
+        assert held(mesh) == orders.run(orders.mesh.table())
 
 
 def test_a_position_that_was_compacted_away_means_a_new_table_and_its_net_difference(orders: MeshServer) -> None:

@@ -203,7 +203,7 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
         await migrations.downgrade(empty_database_url, "0001")
     checked = Counter(one.split()[2] for one in sent if one.startswith("ALTER TABLE") and "ADD CONSTRAINT ck_" in one)
     # Once for each migration that checks it, up and down.
-    assert checked == {"namespaces": 3, "shards": 2, "changes": 7, "shard_history": 3, "rebalance_plans": 2}
+    assert checked == {"namespaces": 3, "shards": 3, "changes": 7, "shard_history": 3, "rebalance_plans": 2}
 
 
 async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: str, database_url: str) -> None:
@@ -251,6 +251,7 @@ async def test_history_is_append_only(database_url: str, table: str, statement: 
         ("checksum", "'x'", "ck_shards_checksum_format"),
         ("change_ticket", "''", "ck_shards_change_ticket_length"),
         ("pinned_by", "'alice'", "ck_shards_pin_complete"),
+        ("anti_affinity_group", "'a b'", "ck_shards_anti_affinity_group_format"),
         ("namespace", "'nowhere'", "fk_shards_namespace_namespaces"),
     ],
 )

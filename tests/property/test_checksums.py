@@ -26,6 +26,7 @@ VALUES = {
     "status": st.sampled_from(ShardStatus),
     "pinned": st.none() | PINS,
     "change_ticket": st.none() | TEXTS,
+    "anti_affinity_group": st.none() | TEXTS,
 }
 CONTENTS = st.builds(ShardContent, **VALUES)
 KEYS = st.builds(ShardKey, TEXTS, TEXTS)

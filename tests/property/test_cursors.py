@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from persistence.records import MoveReason, ShardKey, StreamPosition
 identifiers = st.from_regex(IDENTIFIER_PATTERN, fullmatch=True).filter(str.isascii)
 counters = st.integers(0, MAX_COUNTER)
 keys = st.builds(ShardKey, identifiers, identifiers)
-scopes = st.builds(DiffScope, st.none() | identifiers, counters, counters)
+times = st.none() | st.datetimes(timezones=st.just(UTC))
+scopes = st.builds(DiffScope, st.none() | identifiers, counters, counters, times, times)
 
 READERS: list[Callable[[str, str], Any]] = [
     cursors.read_stream_cursor,

@@ -55,10 +55,10 @@ from persistence.ports import Store
 from persistence.postgres import open_store
 from persistence.queries import NodeFilter
 from persistence.rebalancing import PlanRequest
-from persistence.records import AsOf, NodeStatus, RebalancePlan, Shard, ShardDiff, ShardKey, ShardStatus
+from persistence.records import AsOf, NodeStatus, RebalancePlan, ShardKey, ShardStatus
 from tests.support.databases import Databases
 from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH
-from tests.support.model import digest_of, first_broken_link, replay
+from tests.support.model import applied, digest_of, first_broken_link, replay
 from tests.support.planned_mesh import PlannedMesh
 
 T = TypeVar("T")
@@ -401,18 +401,6 @@ class MemoryStoreMachine(StoreMachine):
     def everything_holds(self) -> None:
         self.wait(self.check_the_present())
         self.wait(self.check_the_past())
-
-
-def applied(table: dict[ShardKey, Shard], difference: Sequence[ShardDiff]) -> dict[ShardKey, Shard]:
-    """The table after a net difference, which must fit it and name each shard once."""
-    shards = dict(table)
-    assert len({diff.key for diff in difference}) == len(difference)
-    for diff in difference:
-        assert shards.pop(diff.key, None) == diff.previous
-        assert diff.previous != diff.current
-        if diff.current is not None:
-            shards[diff.key] = diff.current
-    return dict(sorted(shards.items()))
 
 
 def ticking() -> Callable[[], datetime]:

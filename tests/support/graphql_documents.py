@@ -22,8 +22,10 @@ query ($filter: ShardHistoryFilter, $orderBy: HistoryOrder, $first: Int, $after:
   }
 }"""
 DIFF: Final = """
-query ($namespace: String, $from: Revision!, $to: Revision, $first: Int, $after: String) {
-  shardDiff(namespace: $namespace, from: $from, to: $to, first: $first, after: $after) {
+query ($namespace: String, $from: Revision, $to: Revision, $fromTime: DateTime, $toTime: DateTime,
+       $first: Int, $after: String) {
+  shardDiff(namespace: $namespace, from: $from, to: $to, fromTime: $fromTime, toTime: $toTime,
+            first: $first, after: $after) {
     nodes { kind shardId previous { ownerNodeId } current { ownerNodeId } }
     pageInfo { hasNextPage endCursor } totalCount revision cursor
   }

@@ -18,7 +18,7 @@ from persistence.commands import (
     ShardPatch,
     UpdateShards,
 )
-from persistence.outcomes import NamespaceConfigured, Outcome, ShardsChanged
+from persistence.outcomes import NamespaceConfigured, Outcome, PolicyViolation, ShardsChanged
 from persistence.paging import Page, PageRequest
 from persistence.policy import NamespacePolicy
 from persistence.ports import Store
@@ -136,6 +136,12 @@ class Mesh:
             return await self.store.history.difference(namespace, start, end, request)
 
         return {diff.key: diff for diff in await everything(fetch, lambda diff: diff.key)}
+
+
+def refused(outcome: Outcome) -> PolicyViolation:
+    """The outcome of a command that rules must have refused."""
+    assert isinstance(outcome, PolicyViolation), outcome
+    return outcome
 
 
 def changed(outcome: Outcome) -> ShardsChanged:

@@ -27,6 +27,20 @@ def replay(history: Iterable[ShardDiff], table: Mapping[ShardKey, Shard] | None 
     return shards
 
 
+def applied(table: Mapping[ShardKey, Shard], difference: Iterable[ShardDiff]) -> dict[ShardKey, Shard]:
+    """The table after a net difference, which must fit it and name each shard once."""
+    shards = dict(table)
+    named: set[ShardKey] = set()
+    for diff in difference:
+        assert diff.key not in named
+        named.add(diff.key)
+        assert shards.pop(diff.key, None) == diff.previous
+        assert diff.previous != diff.current
+        if diff.current is not None:
+            shards[diff.key] = diff.current
+    return dict(sorted(shards.items()))
+
+
 def digest_of(shards: Iterable[Shard]) -> str:
     """The digest a namespace must have that consists of these shards."""
     terms = (digest_term(shard.shard_id, shard.version, shard.checksum) for shard in shards)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from graph.operations import operation
-from persistence.memory import Memory
-from persistence.ports import Store
-from persistence.records import Pin, ShardKey
 from tests.support.graphql_api import Api
 from tests.support.graphql_documents import BY_ALICE
 from tests.support.mesh import BILLING
@@ -50,10 +46,8 @@ async def applied(api: Api, plan: Any) -> Any:
     return answer
 
 
-def pin(store: Store, shard_id: str) -> None:
-    """Pin a shard of `billing`, behind the API's back: it has no mutation for that yet. For the store in memory."""
-    memory = store.signal
-    assert isinstance(memory, Memory)
-    key = ShardKey(BILLING, shard_id)
-    shard = replace(memory.tables.shards[key], pinned=Pin("ops", "stays", None))
-    memory.tables = replace(memory.tables, shards={**memory.tables.shards, key: shard})
+async def pin(api: Api, shard_id: str, *, version: int = 1) -> None:
+    """Pin a shard of `billing` for good."""
+    given = {"namespace": BILLING, "shardId": shard_id, "expectedVersion": version, "pin": {"reason": "stays"}}
+    answer = await change(api, "UpdateShard", **given)
+    assert answer["__typename"] == "ShardsChanged", answer

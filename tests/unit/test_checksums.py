@@ -59,6 +59,7 @@ def content(shard: dict[str, Any]) -> ShardContent:
         status=ShardStatus(shard["status"]),
         pinned=pin(shard["pinned"]),
         change_ticket=shard["changeTicket"],
+        anti_affinity_group=shard["antiAffinityGroup"],
     )
 
 

@@ -158,7 +158,7 @@ def test_a_moved_shard_takes_the_strategy_of_its_namespace() -> None:
 def test_a_pin_survives_an_update() -> None:
     pin = Pin("ops", "hot tenant", None)
     before = shard(pinned=pin)
-    assert the_write(update(before, owner_node_id="node-b"), state(before)).content.pinned == pin
+    assert the_write(update(before, capacity_hint=2.0), state(before)).content.pinned == pin
 
 
 def test_a_change_without_a_ticket_takes_the_ticket_off() -> None:
@@ -318,7 +318,7 @@ def test_a_write_becomes_a_record_at_its_revision() -> None:
 def test_fields_are_compared_only_where_both_sides_are_there() -> None:
     content = shard().content
     assert changed_fields(None, content) == changed_fields(content, None) == changed_fields(content, content) == ()
-    other = ShardContent("ring", "b", None, 9.0, None, ShardStatus.PAUSED, Pin("a", "b", None), None)
+    other = ShardContent("ring", "b", None, 9.0, None, ShardStatus.PAUSED, Pin("a", "b", None), None, "g")
     assert changed_fields(content, other) == (
         "strategy",
         "ownerNodeId",
@@ -328,4 +328,5 @@ def test_fields_are_compared_only_where_both_sides_are_there() -> None:
         "status",
         "pinned",
         "changeTicket",
+        "antiAffinityGroup",
     )

@@ -25,6 +25,7 @@ CONTENTS = st.builds(
     status=st.sampled_from(ShardStatus),
     pinned=st.none() | st.builds(Pin, TEXTS, TEXTS, st.none() | TIMES),
     change_ticket=st.none() | TEXTS,
+    anti_affinity_group=st.none() | TEXTS,
 )
 COUNTERS = st.integers(1, 2**63 - 1)
 KEY = ShardKey("billing", "s1")
@@ -48,6 +49,7 @@ def shard(content: ShardContent, version: int = 2, owner_epoch: int = 1) -> Shar
         7,
         NOON,
         NOON + timedelta(hours=1),
+        content.anti_affinity_group,
     )
 
 
@@ -74,6 +76,12 @@ def test_a_document_reads_as_documented() -> None:
         '"pinned":{"by":"ops","reason":"Grüße 🚚","until":"2026-03-01T12:00:00.000001Z"},'
         '"shardId":"s1","status":"PAUSED","strategy":"ring","version":3}'
     )
+
+
+def test_a_document_names_a_group_where_there_is_one() -> None:
+    content = ShardContent("ring", "node-a", None, 2.0, None, ShardStatus.ACTIVE, None, None, "g")
+    assert image_of(shard(content)).startswith('{"antiAffinityGroup":"g","capacityHint":2.0,')
+    assert "antiAffinityGroup" not in image_of(shard(CONTENT))
 
 
 def test_a_document_leaves_out_what_history_keeps_beside_it() -> None:

@@ -9,8 +9,11 @@ from graph.cli.output import Json
 from persistence.fields import capacity_problem, identifier_problem, locality_problem, shown
 from persistence.records import ShardKey, ShardStatus
 
-COLUMNS: Final = ("namespace", "shardId", "ownerNodeId", "leaderId", "capacityHint", "localityHint", "status")
-CLEARABLE: Final = ("leaderId", "localityHint")
+COLUMNS: Final = (
+    *("namespace", "shardId", "ownerNodeId", "leaderId", "capacityHint", "localityHint", "status"),
+    "antiAffinityGroup",
+)
+CLEARABLE: Final = ("leaderId", "localityHint", "antiAffinityGroup")
 """Columns that may say that there is none."""
 
 

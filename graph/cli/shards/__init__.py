@@ -9,6 +9,7 @@ from graph.cli.shards.getting import get_shard
 from graph.cli.shards.history import shard_history
 from graph.cli.shards.importing import import_shards
 from graph.cli.shards.listing import list_shards
+from graph.cli.shards.pinning import pin_shard, unpin_shard
 from graph.cli.shards.setting import set_shard
 from graph.cli.shards.simulating import simulate_rebalance
 from graph.cli.shards.watch import watch_shards
@@ -26,6 +27,8 @@ __all__ = ["shards"]
         import_shards,
         export_shards,
         set_shard,
+        pin_shard,
+        unpin_shard,
         simulate_rebalance,
         explain_shard,
     ]

@@ -15,6 +15,7 @@ def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
         ("capacity", shard["capacityHint"]),
         ("locality", shard["localityHint"]),
         ("pinned", _pin(shard["pinned"])),
+        ("group", shard["antiAffinityGroup"]),
         ("strategy", shard["strategy"]),
         ("version", shard["version"]),
         ("revision", shard["revision"]),

@@ -1,15 +1,12 @@
 """`omnirelay mesh shards set`."""
 
+from collections.abc import Mapping
+
 import click
 
-from graph.cli.again import command_again
-from graph.cli.api import Api
-from graph.cli.exits import Failure
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import Json, print_json
-from graph.cli.refusals import committed, refused
-from graph.cli.shards.facts import shard_facts
-from graph.cli.tables import fact_lines, print_facts
+from graph.cli.output import Json
+from graph.cli.shards.updating import update_shard
 from graph.client.address import Address
 from persistence.fields import MAX_COUNTER, capacity_problem
 from persistence.records import ShardStatus
@@ -36,6 +33,8 @@ def _capacity(_context: click.Context, _parameter: click.Parameter, value: float
 )
 @click.option("--locality", help="Where it would rather be: region, region/zone, zone:x or region:x.")
 @click.option("--no-locality", is_flag=True, help="It does not matter where it is.")
+@click.option("--group", help="The anti-affinity group: shards of one group are on different nodes.")
+@click.option("--no-group", is_flag=True, help="It may be on the same node as any other shard.")
 @click.option(
     "--status", type=click.Choice(list(ShardStatus), case_sensitive=False), help="What its owner may do with it."
 )
@@ -53,6 +52,8 @@ def set_shard(
     capacity: float | None,
     locality: str | None,
     no_locality: bool,
+    group: str | None,
+    no_group: bool,
     status: ShardStatus | None,
     reason: str,
     ticket: str | None,
@@ -65,52 +66,29 @@ def set_shard(
 
     With --json one document: shard, change and revision.
     """
-    patch = _patch(owner, leader, no_leader, capacity, locality, no_locality, status)
+    patch = _patch(
+        {
+            "ownerNodeId": owner,
+            "leaderId": leader,
+            "capacityHint": capacity,
+            "localityHint": locality,
+            "antiAffinityGroup": group,
+            "status": None if status is None else str(status),
+        },
+        {"leaderId": no_leader, "localityHint": no_locality, "antiAffinityGroup": no_group},
+    )
     given = {"namespace": namespace, "shardId": shard, "expectedVersion": str(expected_version), **patch}
-    with Api(server) as api:
-        answer = api.change("UpdateShard", given | {"change": change_input(reason, ticket, actor, force_reason)})
-    if answer["__typename"] == "VersionConflict":
-        raise _conflict(answer)
-    done = committed(answer)
-    (record,) = done["shards"]
-    if as_json:
-        print_json({"shard": record, "change": done["change"], "revision": done["revision"]})
-    else:
-        print_facts(shard_facts(record, done["change"]))
+    update_shard(given, change_input(reason, ticket, actor, force_reason), server, as_json=as_json)
 
 
-def _patch(
-    owner: str | None,
-    leader: str | None,
-    no_leader: bool,  # noqa: FBT001 - in the order of the options
-    capacity: float | None,
-    locality: str | None,
-    no_locality: bool,  # noqa: FBT001 - same
-    status: ShardStatus | None,
-) -> Json:
+def _patch(values: Json, cleared: Mapping[str, bool]) -> Json:
     """The fields to change. What is not in it is left as it is; null clears."""
-    if (leader is not None and no_leader) or (locality is not None and no_locality):
+    if any(values[field] is not None for field, is_cleared in cleared.items() if is_cleared):
         raise click.UsageError("Give a value or take it away, not both.")
-    values = {
-        "ownerNodeId": owner,
-        "leaderId": leader,
-        "capacityHint": capacity,
-        "localityHint": locality,
-        "status": None if status is None else str(status),
-    }
-    patch: Json = {field: value for field, value in values.items() if value is not None}
-    patch |= {field: None for field, cleared in (("leaderId", no_leader), ("localityHint", no_locality)) if cleared}
+    patch = {field: value for field, value in values.items() if value is not None}
+    patch |= {field: None for field, is_cleared in cleared.items() if is_cleared}
     if not patch:
-        raise click.UsageError("Nothing to change: give --owner, --leader, --capacity, --locality or --status.")
+        raise click.UsageError(
+            "Nothing to change: give --owner, --leader, --capacity, --locality, --group or --status."
+        )
     return patch
-
-
-def _conflict(answer: Json) -> Failure:
-    (stale,) = answer["conflicts"]
-    now, change = stale["current"], stale["lastChange"]
-    if now is None or change is None:
-        return refused(answer)
-    facts = [f"  {line}" for line in fact_lines(shard_facts(now, change))]
-    again = command_again(expected_version=now["version"])
-    advice = ["It is now:", *facts, "If your change still is the right one:", f"  {again}"]
-    return refused(answer, advice)

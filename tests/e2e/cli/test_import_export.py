@@ -18,7 +18,7 @@ from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import new, patch
 from tests.support.mesh_server import MeshServer
 
-HEADER = "namespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status"
+HEADER = "namespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status,antiAffinityGroup"
 
 
 @pytest.fixture

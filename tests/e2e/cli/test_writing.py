@@ -51,6 +51,15 @@ def test_set_changes_what_it_is_told_and_nothing_else(orders: MeshServer) -> Non
     assert (after.leader_id, after.locality_hint, after.capacity_hint) == (None, None, 2.5)
 
 
+def test_set_puts_a_shard_into_a_group_and_takes_it_out(orders: MeshServer) -> None:
+    answer = set_shard("s1", "--expected-version", 1, "--group", "replicas-of-7")
+    assert answer.exit == Exit.OK
+    assert ["group", "replicas-of-7"] in [line.split() for line in answer.out.splitlines()]
+    assert set_shard("s1", "--expected-version", 2, "--no-group").exit == Exit.OK
+    assert shard(orders, "s1").anti_affinity_group is None
+    assert set_shard("s1", "--expected-version", 3, "--group", "g", "--no-group").exit == Exit.INVALID
+
+
 def test_a_conflict_says_what_it_is_now_who_changed_it_and_how_to_go_on(orders: MeshServer) -> None:
     set_shard("s1", "--expected-version", 1, "--owner", "node-9", "--actor", "alice", "--ticket", "CHG-1")
     answer = set_shard("s1", "--expected-version", 1, "--owner", "node-2", "--no-leader", "--server", orders.url)

@@ -252,6 +252,7 @@ async def test_a_page_has_one_end_and_a_bounded_size(api: Api, query: str) -> No
     assert error["code"] == "BAD_USER_INPUT"
 
 
+NOW = "2026-01-31T09:30:00Z"
 KEY = ShardKey("billing", "1")
 ALL_CURSORS = {
     "shards": shard_cursor(KEY),
@@ -298,6 +299,19 @@ async def test_a_cursor_of_another_difference_is_refused(api: Api) -> None:
     for scope in ({"from": 1}, {"from": 0, "to": 0}, {"from": 0, "namespace": "billing"}):
         error = await api.error(DIFF, **scope, after=ALL_CURSORS["shardDiff"])
         assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "after")
+
+
+@pytest.mark.parametrize(
+    ("ends", "field", "message"),
+    [
+        ({}, "from", "is needed: the revision to compare, or fromTime instead"),
+        ({"from": 0, "fromTime": NOW}, "fromTime", "cannot be given together with from"),
+        ({"from": 0, "to": 1, "toTime": NOW}, "toTime", "cannot be given together with to"),
+    ],
+)
+async def test_each_end_of_a_difference_is_named_once(api: Api, ends: dict[str, Any], field: str, message: str) -> None:
+    error = await api.error(DIFF, **ends)
+    assert (error["code"], error["fields"]) == ("INVALID_ARGUMENT", [{"field": field, "message": message}])
 
 
 async def test_a_list_of_a_filter_is_bounded(api: Api) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from graph.scalars import write_date_time
 from persistence.ports import Store
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, ShardStatus
@@ -231,6 +232,37 @@ async def test_a_difference_is_net_and_keeps_its_end_from_page_to_page(api: Api,
     assert (ids(rest), rest["revision"], rest["pageInfo"]["hasNextPage"]) == (["b"], "4", False)
     back = await api.field(DIFF, **{"from": "4"}, to="1", namespace="billing")
     assert [(node["kind"], node["shardId"]) for node in back["nodes"]] == [("UPDATED", "a"), ("DELETED", "b")]
+
+
+async def test_a_difference_can_be_between_times(api: Api, mesh: Mesh) -> None:
+    a = await mesh.created("a", "node-1")
+    await mesh.updated(a, owner_node_id="node-2")
+    await mesh.created("b")
+    first, second, third = (write_date_time(row.change.committed_at) for row in await mesh.history())
+    cases: list[tuple[dict[str, Any], list[str], str]] = [
+        ({"fromTime": first, "toTime": second}, ["a"], "2"),
+        ({"fromTime": first, "to": "3"}, ["a", "b"], "3"),
+        ({"from": "2", "toTime": third}, ["b"], "3"),
+        ({"fromTime": first}, ["a", "b"], "3"),
+        ({"fromTime": third, "toTime": second}, ["b"], "2"),
+        ({"fromTime": "2001-01-01T00:00:00+01:00", "toTime": first}, ["a"], "1"),
+        ({"fromTime": first, "toTime": "2999-01-01T00:00:00Z"}, ["a", "b"], "3"),
+    ]
+    for ends, expected, revision in cases:
+        found = await api.field(DIFF, **ends)
+        assert (ids(found), found["revision"], found["totalCount"]) == (expected, revision, len(expected)), ends
+
+
+async def test_a_difference_between_times_keeps_its_ends_from_page_to_page(api: Api, mesh: Mesh) -> None:
+    await mesh.create(new("a"), new("b"))
+    ends = {"fromTime": "2001-01-01T00:00:00Z", "toTime": "2999-01-01T00:00:00Z"}
+    page = await api.field(DIFF, **ends, first=1)
+    await mesh.created("c")
+    rest = await api.field(DIFF, **ends, after=page["pageInfo"]["endCursor"])
+    assert (ids(rest), rest["revision"]) == (["b"], "2")
+    for other in (ends | {"toTime": "2998-01-01T00:00:00Z"}, {"from": "0", "to": "2"}):
+        error = await api.error(DIFF, **other, after=page["pageInfo"]["endCursor"])
+        assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "after")
 
 
 async def test_changes_are_listed_newest_first(api: Api, mesh: Mesh) -> None:

@@ -18,7 +18,8 @@ from persistence.records import ShardKey, ShardStatus
 
 HEADER: Final = "namespace,shardId,ownerNodeId"
 ALL: Final = f"{HEADER},leaderId,capacityHint,localityHint,status"
-THERE_ARE: Final = f"there are {ALL.replace(',', ', ')}"
+COLUMNS: Final = f"{ALL},antiAffinityGroup"
+THERE_ARE: Final = f"there are {COLUMNS.replace(',', ', ')}"
 NO_IDENTIFIER: Final = "is not an identifier: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
 NO_LOCALITY: Final = "is not a locality: write 'region', 'region/zone', 'zone:x' or 'region:x'"
 
@@ -112,7 +113,7 @@ def test_a_header_without_rows_is_the_export_of_an_empty_namespace() -> None:
         (HEADER + ",owner", "line 1: there is no column 'owner'; did you mean ownerNodeId?"),
         (HEADER + ",zzz", f"line 1: there is no column 'zzz': {THERE_ARE}"),
         (HEADER + ",shardId", "line 1: names a column twice: shardId"),
-        ("namespace;shardId;ownerNodeId", f"line 1: is not a header, fields separated by commas, such as {ALL}"),
+        ("namespace;shardId;ownerNodeId", f"line 1: is not a header, fields separated by commas, such as {COLUMNS}"),
         (HEADER + ',"status', "line 1: is broken: a quote is never closed"),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from graph.client.changes import difference
-from graph.client.records import read_batch, read_claim, read_shard
+from graph.client.records import read_batch, read_claim, read_shard, shard_document
 from graph.client.selection import Selection
 from persistence.records import Pin, ShardStatus
 from tests.support.streams import a_shard
@@ -49,6 +49,13 @@ def test_what_may_be_null_may_be_null() -> None:
     shard = read_shard(document(leaderId=None, localityHint=None, pinned=None, changeTicket=None))
     assert (shard.leader_id, shard.locality_hint, shard.pinned, shard.change_ticket) == (None, None, None, None)
     assert read_shard(document(pinned={"by": "a", "reason": "b", "until": None})).pinned == Pin("a", "b", None)
+
+
+def test_a_shard_may_be_of_a_group_and_older_documents_know_of_none() -> None:
+    assert read_shard(document(antiAffinityGroup="g")).anti_affinity_group == "g"
+    assert read_shard(document()).anti_affinity_group is None
+    grouped = read_shard(document(antiAffinityGroup="g"))
+    assert read_shard(shard_document(grouped)) == grouped
 
 
 def test_shards_share_what_they_have_in_common() -> None:

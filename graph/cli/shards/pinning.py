@@ -1,0 +1,75 @@
+"""`omnirelay mesh shards pin` and `unpin`."""
+
+import click
+
+from graph.cli.moments import DeadlineParameter, Time
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import Json
+from graph.cli.shards.updating import update_shard
+from graph.client.address import Address
+from persistence.fields import MAX_COUNTER
+
+_expected_version = click.option(
+    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
+)
+
+
+@click.command("pin")
+@click.argument("namespace")
+@click.argument("shard")
+@_expected_version
+@click.option(
+    "--until", type=DeadlineParameter(), help="When the pin ends: a time, or 15m, 2h, 3d from now. By default never."
+)
+@change_options
+@server_options
+def pin_shard(
+    *,
+    namespace: str,
+    shard: str,
+    expected_version: int,
+    until: Time | None,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Pin one shard to the node it is on: until the pin ends, no plan moves it and nobody else does.
+
+    The reason of the change is that of the pin. With --json one document: shard, change and revision.
+    """
+    pin = {"reason": reason, "until": None if until is None else str(until)}
+    update_shard(
+        _patch(namespace, shard, expected_version, pin), change_input(reason, ticket, actor), server, as_json=as_json
+    )
+
+
+@click.command("unpin")
+@click.argument("namespace")
+@click.argument("shard")
+@_expected_version
+@change_options
+@server_options
+def unpin_shard(
+    *,
+    namespace: str,
+    shard: str,
+    expected_version: int,
+    reason: str,
+    ticket: str | None,
+    actor: str,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Take the pin off one shard: plans and operators may move it again.
+
+    With --json one document: shard, change and revision.
+    """
+    update_shard(
+        _patch(namespace, shard, expected_version, None), change_input(reason, ticket, actor), server, as_json=as_json
+    )
+
+
+def _patch(namespace: str, shard: str, expected_version: int, pin: Json | None) -> Json:
+    return {"namespace": namespace, "shardId": shard, "expectedVersion": str(expected_version), "pin": pin}

@@ -1,0 +1,56 @@
+"""Anti-affinity in the write path: no change puts two shards of a group on one node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from persistence.outcomes import BrokenRule
+from persistence.policy import PolicyRule
+from persistence.records import DiffKind, GroupKey, ShardContent, ShardKey
+from persistence.writes import LockedState, ShardWrite
+
+
+def broken_groups(writes: Sequence[ShardWrite], state: LockedState) -> Iterator[BrokenRule]:
+    """What is so already is left alone: only shards that the change brings to a node, or into a group, can break it."""
+    members = {key: dict(owners) for key, owners in state.circumstances.groups.items()}
+    for write in writes:
+        before = _group(write.key, write.previous.content if write.previous else None)
+        if before in members:
+            members[before].pop(write.key.shard_id, None)
+    for write in writes:
+        after = None if write.kind is DiffKind.DELETED else _group(write.key, write.content)
+        if after in members:
+            members[after][write.key.shard_id] = write.content.owner_node_id
+    for write in writes:
+        key = _group(write.key, write.content)
+        if key is not None and brings(write):
+            yield from _shared(write, key, members.get(key, {}))
+
+
+def brings(write: ShardWrite) -> bool:
+    """Whether the change brings the shard to its node, or into its group."""
+    before = write.previous
+    return write.kind is not DiffKind.DELETED and (
+        before is None
+        or before.owner_node_id != write.content.owner_node_id
+        or before.anti_affinity_group != write.content.anti_affinity_group
+    )
+
+
+def _group(shard: ShardKey, content: ShardContent | None) -> GroupKey | None:
+    if content is None or content.anti_affinity_group is None:
+        return None
+    return GroupKey(shard.namespace, content.anti_affinity_group)
+
+
+def _shared(write: ShardWrite, key: GroupKey, owners: dict[str, str]) -> Iterator[BrokenRule]:
+    owner = write.content.owner_node_id
+    other = min((one for one, its in owners.items() if its == owner and one != write.key.shard_id), default=None)
+    if other is not None:
+        yield BrokenRule(
+            PolicyRule.ANTI_AFFINITY,
+            *write.key,
+            f"{owner} owning {write.key.shard_id} beside {other}, both of group {key.group}",
+            f"one shard of group {key.group} on a node",
+            f"Give it another owner, or move {other} in the same change, or force it with a reason.",
+        )

@@ -1,0 +1,68 @@
+"""Pins in the write path: none that contradicts the mesh is made, and none that holds is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from persistence.commands import CreateShards, NewShard, ShardPatch, UpdateShards
+from persistence.decisions.asking import owner_after
+from persistence.fields import Problems
+from persistence.outcomes import BrokenRule
+from persistence.pins import PinRequest, holds
+from persistence.policy import PolicyRule
+from persistence.records import NodeStatus, Pin
+from persistence.writes import LockedState, ShardWrite
+
+_VACATED = (NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED)
+
+
+def check_pins(command: CreateShards | UpdateShards, state: LockedState) -> None:
+    """Raises InvalidArgument for pins that end before they begin, or to nodes that are to be vacated."""
+    problems = Problems()
+    shards: Sequence[NewShard | ShardPatch] = command.shards
+    for index, shard in enumerate(shards):
+        if isinstance(shard.pin, PinRequest):
+            path = command.path(index)
+            problems.add(f"{path}pin.until", _past(shard.pin, state))
+            problems.add(f"{path}pin", _unavailable(owner_after(shard, state), state))
+    problems.raise_if_any()
+
+
+def broken_pins(writes: Iterable[ShardWrite], state: LockedState) -> Iterator[BrokenRule]:
+    """Moves of shards whose pin holds. A change that takes the pin away may move the shard as well."""
+    for write in writes:
+        before, after = write.previous, write.content
+        if before is None or before.owner_node_id == after.owner_node_id or after.pinned is None:
+            continue
+        if before.pinned is not None and holds(before.pinned, state.circumstances.now):
+            yield BrokenRule(
+                PolicyRule.PIN,
+                *write.key,
+                f"a move from {before.owner_node_id} to {after.owner_node_id}",
+                _kept(before.owner_node_id, before.pinned),
+                "Unpin it first, or force it with a reason.",
+            )
+
+
+def _past(pin: PinRequest, state: LockedState) -> str | None:
+    now = state.circumstances.now
+    if pin.until is None or now is None or pin.until > now:
+        return None
+    return f"is {_time(pin)}, which has passed: a pin ends in the future, or has no end"
+
+
+def _unavailable(owner: str | None, state: LockedState) -> str | None:
+    node = state.circumstances.nodes.get(owner or "")
+    if node is not None and node.status not in _VACATED:
+        return None
+    what = "not registered" if node is None else str(node.status)
+    return f"would keep the shard on {owner}, which is {what} and may not own shards: give it another owner, or no pin"
+
+
+def _kept(owner: str, pin: Pin) -> str:
+    until = "it is unpinned" if pin.until is None else _time(pin)
+    return f"staying on {owner} until {until}, as {pin.by} pinned it ({pin.reason})"
+
+
+def _time(pin: Pin | PinRequest) -> str:
+    return pin.until.isoformat().replace("+00:00", "Z") if pin.until else ""

@@ -1,0 +1,129 @@
+"""Anti-affinity in plans: the shards of a group get the nodes that their strategy wants them on, one each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from persistence.planning.proposal import Move, Violation
+from persistence.planning.snapshot import PlacedShard
+from persistence.records import GroupKey, ShardKey
+from strategies import model
+from strategies.placing import Placer
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """By place among the shards: where those of groups go, and which of them stay because no node is free for them."""
+
+    targets: Mapping[int, str] = field(default_factory=dict)
+    stuck: Collection[int] = frozenset()
+    violations: Sequence[Violation] = ()
+
+
+def keep_apart(
+    namespace: str, shards: Sequence[PlacedShard], wanted: Sequence[str], staying: Collection[int], placer: Placer
+) -> Apart:
+    """`wanted` are the strategy's first choices, `staying` the places of shards that keep their owner in any case.
+
+    Those have their nodes first. Then, by id, each has its first choice if that is free, and the others the best that
+    is left: so as few as can be are sent elsewhere. Where a group has more shards than nodes, those that are on one by
+    themselves keep it, and who finds none stays.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, shard in enumerate(shards):
+        if shard.group is not None:
+            places[shard.group].append(place)
+    targets: dict[int, str] = {}
+    stuck: set[int] = set()
+    violations: list[Violation] = []
+    for group, members in sorted(places.items()):
+        taken: dict[str, int] = {}
+        for place in members:
+            if place in staying:
+                first = taken.setdefault(shards[place].owner_node_id, place)
+                if first != place:
+                    violations.append(_together(namespace, group, shards[place], shards[first]))
+        free = [place for place in members if place not in staying]
+        found = _assigned(namespace, shards, free, wanted, set(taken), placer)
+        targets |= found
+        for place in free:
+            if place not in found:
+                stuck.add(place)
+                violations.append(_crowded(namespace, group, shards[place], len(members), len(placer.nodes)))
+    return Apart(targets, stuck, tuple(violations))
+
+
+def _assigned(
+    namespace: str,
+    shards: Sequence[PlacedShard],
+    free: Sequence[int],
+    wanted: Sequence[str],
+    taken: set[str],
+    placer: Placer,
+) -> Mapping[int, str]:
+    """A node of its own for each place, of as many as there are nodes for."""
+    nodes = {node.node_id for node in placer.nodes} - taken
+    found: dict[int, str] = {}
+    if len(free) > len(nodes):
+        _claim(((place, shards[place].owner_node_id) for place in free), nodes, found)
+    _claim(((place, wanted[place]) for place in free), nodes, found)
+    for place in free:
+        if place not in found and nodes:
+            shard = shards[place]
+            ranked = placer.rank(namespace, model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint))
+            _claim(((place, node_id) for node_id in ranked), nodes, found)
+    return found
+
+
+def _claim(choices: Iterable[tuple[int, str]], nodes: set[str], found: dict[int, str]) -> None:
+    for place, node_id in choices:
+        if place not in found and node_id in nodes:
+            found[place] = node_id
+            nodes.remove(node_id)
+
+
+def without_collisions(moves: Sequence[Move], shards: Mapping[str, Sequence[PlacedShard]]) -> Sequence[Move]:
+    """Of some of a plan's moves those that put no two shards of a group on one node while the others are not made."""
+    members: dict[GroupKey, dict[str, str]] = defaultdict(dict)
+    group_of: dict[ShardKey, GroupKey] = {}
+    for name, placed in shards.items():
+        for shard in placed:
+            if shard.group is not None:
+                key = GroupKey(name, shard.group)
+                members[key][shard.shard_id] = shard.owner_node_id
+                group_of[ShardKey(name, shard.shard_id)] = key
+    kept = list(moves)
+    while colliding := set(_colliding(kept, members, group_of)):
+        kept = [move for move in kept if move.key not in colliding]
+    return kept
+
+
+def _colliding(
+    moves: Sequence[Move], members: Mapping[GroupKey, Mapping[str, str]], group_of: Mapping[ShardKey, GroupKey]
+) -> Iterator[ShardKey]:
+    after = {key: dict(owners) for key, owners in members.items()}
+    grouped = [(move, group_of[move.key]) for move in moves if move.key in group_of]
+    for move, key in grouped:
+        after[key][move.shard_id] = move.to_node_id
+    for move, key in grouped:
+        if sum(owner == move.to_node_id for owner in after[key].values()) > 1:
+            yield move.key
+
+
+def _together(namespace: str, group: str, shard: PlacedShard, other: PlacedShard) -> Violation:
+    owner = shard.owner_node_id
+    message = (
+        f"{namespace}/{shard.shard_id} and {other.shard_id} of group {group} are both kept on {owner}: "
+        "unpin one of them to move it"
+    )
+    return Violation("ANTI_AFFINITY", namespace, shard.shard_id, owner, message)
+
+
+def _crowded(namespace: str, group: str, shard: PlacedShard, members: int, nodes: int) -> Violation:
+    message = (
+        f"{namespace}/{shard.shard_id} stays on {shard.owner_node_id}: group {group} has {members:,} shards, "
+        f"and no node is left of the {nodes:,} that may own them"
+    )
+    return Violation("ANTI_AFFINITY", namespace, shard.shard_id, shard.owner_node_id, message)

@@ -1,0 +1,128 @@
+"""Groups in plans: one node each, as few sent elsewhere as can be, and whatever cannot be is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persistence.planning.explanation import explain
+from persistence.planning.planner import propose
+from persistence.planning.proposal import Proposal
+from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
+from persistence.records import NodeStatus
+from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, snapshot
+
+OWNERS = [f"node-{number}" for number in range(5)]
+SHARDS = st.lists(
+    st.tuples(
+        st.sampled_from([*OWNERS, "gone"]), st.sampled_from(["g", "h", None]), st.sampled_from([True, *[False] * 4])
+    ),
+    max_size=12,
+).map(
+    lambda drawn: [
+        shard(f"s{number:02}", owner, group=group, pinned=pinned) for number, (owner, group, pinned) in enumerate(drawn)
+    ]
+)
+
+
+def planned(there: PlacementSnapshot, max_moves: int = 10_000) -> Proposal:
+    return propose(there, STRATEGIES, max_moves=max_moves)
+
+
+def after(placed: list[PlacedShard], proposal: Proposal) -> dict[str, str]:
+    moved = {move.shard_id: move.to_node_id for move in proposal.moves}
+    return {one.shard_id: moved.get(one.shard_id, one.owner_node_id) for one in placed}
+
+
+def together(placed: list[PlacedShard], owners: dict[str, str]) -> Counter[tuple[str, str]]:
+    """How many shards of a group a node has, where it has several."""
+    counts = Counter((one.group, owners[one.shard_id]) for one in placed if one.group is not None)
+    return Counter({key: count for key, count in counts.items() if count > 1})
+
+
+@given(placed=SHARDS, count=st.integers(1, 5), max_moves=st.sampled_from([1, 2, 10_000]))
+def test_a_plan_brings_no_two_of_a_group_together(placed: list[PlacedShard], count: int, max_moves: int) -> None:
+    there = snapshot(nodes(*OWNERS[:count]), placed)
+    proposal = planned(there, max_moves)
+    before, owners = {one.shard_id: one.owner_node_id for one in placed}, after(placed, proposal)
+    for move in proposal.moves:
+        group = next(one.group for one in placed if one.shard_id == move.shard_id)
+        mates = [one.shard_id for one in placed if one.group == group and one.shard_id != move.shard_id]
+        assert group is None or move.to_node_id not in {owners[mate] for mate in mates}
+    assert together(placed, owners) <= together(placed, before)
+    assert not any(move.shard_id in {one.shard_id for one in placed if one.pinned} for move in proposal.moves)
+
+
+@given(placed=SHARDS, count=st.integers(1, 5))
+def test_what_stays_together_or_away_is_said(placed: list[PlacedShard], count: int) -> None:
+    proposal = planned(snapshot(nodes(*OWNERS[:count]), placed))
+    owners = after(placed, proposal)
+    said = {one.shard_id for one in proposal.violations if one.code == "ANTI_AFFINITY"}
+    for (group, owner), many in together(placed, owners).items():
+        here = {one.shard_id for one in placed if (one.group, owners[one.shard_id]) == (group, owner)}
+        assert len(here & said) >= many - 1
+    again = [one._replace(owner_node_id=owners[one.shard_id], strategy="rendezvous") for one in placed]
+    assert not planned(snapshot(nodes(*OWNERS[:count]), again)).moves
+
+
+@given(placed=SHARDS)
+def test_who_has_no_mate_in_the_way_goes_where_the_strategy_wants_it(placed: list[PlacedShard]) -> None:
+    free = [one._replace(group=None) for one in placed]
+    wanted = after(free, planned(snapshot(nodes(*OWNERS), free)))
+    owners = after(placed, planned(snapshot(nodes(*OWNERS), placed)))
+    for one in placed:
+        if one.group is None:
+            assert owners[one.shard_id] == wanted[one.shard_id]
+
+
+def test_more_shards_than_nodes_are_named() -> None:
+    placed = [shard("s1", "node-a", group="g"), shard("s2", "node-b", group="g"), shard("s3", "gone", group="g")]
+    proposal = planned(snapshot(nodes("node-a", "node-b"), placed))
+    assert not proposal.moves
+    (violation,) = proposal.violations
+    assert (violation.code, violation.shard_id, violation.node_id) == ("ANTI_AFFINITY", "s3", "gone")
+    assert violation.message == (
+        "billing/s3 stays on gone: group g has 3 shards, and no node is left of the 2 that may own them"
+    )
+    told = explain(snapshot(nodes("node-a", "node-b"), placed), "billing", "s3", STRATEGIES)
+    assert told is not None
+    assert (told.stays, told.move) == ("ANTI_AFFINITY", None)
+    assert told.summary.endswith("It stays, because no node is left for its group.")
+
+
+def test_two_that_are_pinned_to_one_node_are_named() -> None:
+    placed = [shard(name, "node-a", group="g", pinned=True) for name in ("s1", "s2")]
+    (violation,) = planned(snapshot(nodes("node-a", "node-b"), placed)).violations
+    assert violation.message == ("billing/s2 and s1 of group g are both kept on node-a: unpin one of them to move it")
+
+
+def test_a_group_takes_its_room_before_the_others() -> None:
+    placed = [shard(f"s{number}", "gone", group="g" if number < 4 else None) for number in range(8)]
+    proposal = planned(snapshot(nodes(*OWNERS[:4]), placed, namespace(parameters={"maxShardsPerNode": 2})))
+    owners = after(placed, proposal)
+    assert not proposal.violations
+    assert sorted(owners[f"s{number}"] for number in range(4)) == OWNERS[:4]
+    assert set(Counter(owners.values()).values()) == {2}
+
+
+def test_a_node_that_is_drained_gives_its_shard_to_one_without_the_group() -> None:
+    there = [node("node-a", NodeStatus.DRAINING), *nodes("node-b", "node-c")]
+    placed = [shard("s1", "node-a", group="g"), shard("s2", "node-b", group="g")]
+    owners = after(placed, planned(snapshot(there, placed)))
+    assert sorted(owners.values()) == ["node-b", "node-c"]
+
+
+def test_a_shard_is_told_whom_its_nodes_are_for() -> None:
+    placed = [shard(f"s{number}", "node-a", group="g") for number in range(2)]
+    there = snapshot(nodes("node-a", "node-b"), placed)
+    (move,) = planned(there).moves
+    told = explain(there, "billing", move.shard_id, STRATEGIES)
+    assert told is not None
+    other = "s1" if move.shard_id == "s0" else "s0"
+    assert {one.node_id: one.obstacle for one in told.candidates} == {
+        "node-a": f"for {other}, of group g too",
+        "node-b": None,
+    }
+    assert told.summary.endswith(f"The next plan moves it: node-a is for {other}, of group g too.")
