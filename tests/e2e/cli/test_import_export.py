@@ -51,13 +51,15 @@ def found(server: MeshServer, shard_id: str) -> Shard:
 
 
 def test_import_creates_changes_and_leaves(orders: MeshServer, file: Path) -> None:
-    file.write_text(f"{HEADER}\norders,s1,node-9,r1,2.5,eu/a,DRAINING\norders,s2,node-1,,1,,\norders,s9,node-9,,,,\n")
+    rows = ("orders,s1,node-9,r1,2.5,eu/a,DRAINING,g", "orders,s2,node-1,,1,,,", "orders,s9,node-9,,,,,")
+    file.write_text("\n".join([HEADER, *rows, ""]))
     answer = bring_in(file, "--ticket", "CHG-1", "--actor", "alice")
     assert answer.exit == Exit.OK
     assert answer.out == f"3 rows of {file}: 1 created, 1 updated, 1 equal already, in 2 changes.\n"
     assert owners(orders) == {"s1": "node-9", "s2": "node-1", "s3": "node-2", "s9": "node-9"}
     s1 = found(orders, "s1")
     assert (s1.leader_id, s1.capacity_hint, s1.locality_hint, s1.status) == ("r1", 2.5, "eu/a", "DRAINING")
+    assert s1.anti_affinity_group == "g"
     for change in orders.run(orders.mesh.changes())[-2:]:
         assert (change.actor, change.reason, change.change_ticket) == ("alice", "a new table", "CHG-1")
 
