@@ -18,7 +18,18 @@ from uuid import uuid4
 from persistence.errors import Compacted, FutureCursor
 from persistence.outcomes import Committed
 from persistence.ports import StreamHead
-from persistence.records import AsOf, Change, Namespace, Node, Shard, ShardDiff, ShardKey, StreamPosition, Tombstone
+from persistence.records import (
+    AsOf,
+    Change,
+    Namespace,
+    Node,
+    Refusal,
+    Shard,
+    ShardDiff,
+    ShardKey,
+    StreamPosition,
+    Tombstone,
+)
 from persistence.writes import KeptPlan
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -45,6 +56,7 @@ class Tables:
     history: tuple[ShardDiff, ...] = ()
     changes: tuple[Change, ...] = ()
     digests: tuple[bytes, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     answers: Mapping[tuple[Actor, IdempotencyKey], tuple[bytes, Committed]] = field(default_factory=dict)
 
     @property
