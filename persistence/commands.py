@@ -31,7 +31,7 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 NOT_NULL: Final = "must not be null; leave it out to keep it as it is"
-NOT_DIGESTED_WHEN_NULL: Final = MappingProxyType({"digested_when_null": False})
+NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_when_null": False})
 """For a field that came later: requests without it keep the digest they had, and so do their retries."""
 
 
@@ -278,7 +278,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_digested(member: Field[Any], given: object) -> bool:
-    return given is not UNSET and (given is not None or member.metadata is not NOT_DIGESTED_WHEN_NULL)
+    return given is not UNSET and (given is not None or member.metadata != NOT_DIGESTED_WHEN_NULL)
 
 
 def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> None:

@@ -39,7 +39,7 @@ def _compiled(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MEMORY
-    return re2.compile(pattern, options)  # type: ignore[no-untyped-call]  # re2 annotates nothing
+    return re2.compile(pattern, options)
 
 
 def _said(error: Exception) -> str:

@@ -118,8 +118,8 @@ def _over_window(moved: int, before: int, namespace: Namespace) -> Iterator[Brok
             PolicyRule.WINDOW_BUDGET,
             namespace.name,
             None,
-            f"{before + moved:,} moves in {seconds:,} seconds, {before:,} of them made already",
-            f"{most:,} moves in {seconds:,} seconds",
+            f"{_moves(before + moved)} in {seconds:,} seconds, {before:,} of them made already",
+            f"{_moves(most)} in {seconds:,} seconds",
             f"Move at most {max(0, most - before):,} now and the rest as earlier moves leave the window, {_OR_FORCE}",
         )
 
@@ -133,8 +133,8 @@ def _thrashing(state: LockedState, writes: Sequence[ShardWrite]) -> Iterator[Bro
             yield BrokenRule(
                 PolicyRule.SHARD_THRASH,
                 *write.key,
-                f"{moves:,} moves of the shard in {seconds:,} seconds, with this one",
-                f"{most:,} moves of a shard in {seconds:,} seconds",
+                f"{_moves(moves)} of the shard in {seconds:,} seconds, with this one",
+                f"{_moves(most)} of a shard in {seconds:,} seconds",
                 f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
             )
 
@@ -159,6 +159,10 @@ def _thawed(freeze: FreezeWindow, policy: NamespacePolicy) -> datetime:
 def _exactly(percent: float) -> Fraction:
     """As it is written: 0.1 is a tenth, not the binary number next to it."""
     return Fraction(str(percent))
+
+
+def _moves(count: int) -> str:
+    return "1 move" if count == 1 else f"{count:,} moves"
 
 
 def _time(moment: datetime) -> str:
