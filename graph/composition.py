@@ -82,10 +82,10 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
         )
         store = _served_from(replica, store)
-        writer, rebalancer = Writer(store.unit_of_work, strategies), None
+        writer, rebalancer = Writer(store.unit_of_work, strategies, refusals=store.refusals), None
         if settings.plan_processes:
             workshop = await stack.enter_async_context(open_workshop(url, settings.plan_processes))
-            writer = DividingWriter(store.unit_of_work, strategies, workshop, replica.note)
+            writer = DividingWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
             rebalancer = WorkshopRebalancer(workshop)
         yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store, writer, strategies))
 

@@ -44,6 +44,7 @@ class _Kind(Enum):
     NODES = b"o"
     PLANS = b"p"
     MOVES = b"m"
+    REFUSALS = b"r"
 
     @property
     def source(self) -> str:
@@ -60,6 +61,7 @@ _SOURCES: Final = {
     _Kind.NODES: "the list of nodes",
     _Kind.PLANS: "the list of plans",
     _Kind.MOVES: "a list of moves",
+    _Kind.REFUSALS: "the list of refusals",
 }
 
 
@@ -111,6 +113,15 @@ def change_cursor(change_id: int) -> str:
 def read_change_cursor(cursor: str, field: str) -> int:
     (change_id,) = _read(_Kind.CHANGES, cursor, field, (_COUNTER,))
     return _counter(change_id, field)
+
+
+def refusal_cursor(refusal_id: int) -> str:
+    return _write(_Kind.REFUSALS, str(refusal_id))
+
+
+def read_refusal_cursor(cursor: str, field: str) -> int:
+    (refusal_id,) = _read(_Kind.REFUSALS, cursor, field, (_COUNTER,))
+    return _counter(refusal_id, field)
 
 
 def namespace_cursor(name: str) -> str:

@@ -8,6 +8,7 @@ from graph.resolvers import history as of_history
 from graph.resolvers import namespaces as of_namespaces
 from graph.resolvers import nodes as of_nodes
 from graph.resolvers import plans as of_plans
+from graph.resolvers import refused_changes as of_refused_changes
 from graph.resolvers import shards as of_shards
 from graph.resolvers import strategies as of_strategies
 from graph.resolvers import stream as of_stream
@@ -15,6 +16,7 @@ from graph.types.connections import (
     ChangeConnection,
     NamespaceConnection,
     NodeConnection,
+    RefusedChangeConnection,
     ShardConnection,
     ShardDiffConnection,
     ShardHistoryConnection,
@@ -51,6 +53,11 @@ class Query:
     )
     changes = strawberry.field(
         resolver=of_changes.changes, graphql_type=ChangeConnection, description="Committed changes: the audit log."
+    )
+    refusals = strawberry.field(
+        resolver=of_refused_changes.refusals,
+        graphql_type=RefusedChangeConnection,
+        description="Changes that were refused: the other half of the audit log.",
     )
     namespaces = strawberry.field(
         resolver=of_namespaces.namespaces, graphql_type=NamespaceConnection, description="Namespaces, ordered by name."

@@ -32,7 +32,7 @@ from persistence.planning.explanation import Explanation
 from persistence.planning.preflight import DrainPreflight
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.what_if import WhatIf
-from persistence.ports import BulkStore, UnitOfWorkFactory
+from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
 from persistence.postgres import open_bulk_store
 from persistence.rebalancing import PlanRequest, Rebalancer
 from persistence.records import ShardKey
@@ -157,11 +157,12 @@ class DividingWriter(Writer):
     def __init__(
         self,
         unit_of_work: UnitOfWorkFactory,
+        refusals: Refusals,
         strategies: Registry,
         workshop: Workshop,
         note: Callable[[Outcome], None],
     ) -> None:
-        super().__init__(unit_of_work, strategies)
+        super().__init__(unit_of_work, strategies, refusals=refusals)
         self._workshop = workshop
         self._note = note
 
@@ -205,7 +206,7 @@ class _Bench:
         self._loop = asyncio.new_event_loop()
         strategies = Registry(discover())
         store: BulkStore = self.run(AsyncExitStack().enter_async_context(open_bulk_store(database_url)))
-        self.writer = Writer(store.unit_of_work, strategies)
+        self.writer = Writer(store.unit_of_work, strategies, refusals=store.refusals)
         self.rebalancer = Rebalancer(store, self.writer, strategies)
 
     def run(self, job: Coroutine[Any, Any, T]) -> T:

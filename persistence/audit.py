@@ -77,3 +77,25 @@ def chain_hash(
     PostgreSQL computes the same value in `postgres/commit.py`; a test holds the two together.
     """
     return hashlib.sha256(encode(previous, change_id, head_revision, shard_count, committed_at, content)).digest()
+
+
+def refusal_digest(
+    kind: str,
+    actor: str,
+    reason: str,
+    change_ticket: str | None,
+    outcome: str,
+    request_digest: bytes,
+    request: str,
+    details: str,
+    left_out: int,
+    namespaces: Iterable[str],
+) -> bytes:
+    """Digest of what was refused and why. `request` and `details` are canonical JSON."""
+    fields = (kind, actor, reason, change_ticket, outcome, request_digest, request, details, left_out, *namespaces)
+    return hashlib.sha256(encode("omnirelay.refusal.v1", *fields)).digest()
+
+
+def refusal_hash(previous: bytes, refusal_id: int, refused_at: datetime, content: bytes) -> bytes:
+    """The hash of a refusal. PostgreSQL computes the same value in `postgres/refusals.py`."""
+    return hashlib.sha256(encode(previous, refusal_id, refused_at, content)).digest()

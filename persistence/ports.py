@@ -25,6 +25,7 @@ from persistence.queries import (
     HistoryOrder,
     NodeFilter,
     PlanFilter,
+    RefusalFilter,
     ShardFilter,
     ShardHistoryFilter,
 )
@@ -35,11 +36,13 @@ from persistence.records import (
     Namespace,
     Node,
     RebalancePlan,
+    Refusal,
     Shard,
     ShardDiff,
     ShardKey,
     StreamPosition,
 )
+from persistence.refusals import RefusalWrite
 from persistence.writes import LockedState, WriteSet
 
 T = TypeVar("T")
@@ -180,6 +183,20 @@ class ChangeReader(Protocol):
         ...
 
 
+class Refusals(Protocol):
+    """What was refused, in a chain of its own: keeping a refusal holds up no change."""
+
+    async def append(self, refusal: RefusalWrite) -> Refusal:
+        """Keep it, after the unit of work that was refused has ended."""
+        ...
+
+    async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
+        """Ordered by id."""
+        ...
+
+    async def count(self, where: RefusalFilter) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """What compacting history to `floor` would come to: nothing if that is not above `previous_floor`."""
@@ -313,6 +330,7 @@ class Store:
     changes: ChangeReader
     stream: ChangeStream
     signal: CommitSignal
+    refusals: Refusals
     unit_of_work: UnitOfWorkFactory
 
 
@@ -324,4 +342,5 @@ class BulkStore:
     shards: ShardReader
     changes: ChangeReader
     stream: ChangeStream
+    refusals: Refusals
     unit_of_work: UnitOfWorkFactory

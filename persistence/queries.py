@@ -95,6 +95,25 @@ class ChangeFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalFilter:
+    """Refusals that concern `namespace`, of requests by `actor`, under `change_ticket`, in [`since`, `until`)."""
+
+    namespace: str | None = None
+    actor: str | None = None
+    change_ticket: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
+        if self.namespace is not None:
+            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
+        if self.actor is not None:
+            problems.add(f"{path}actor", rules.text_problem(self.actor))
+        if self.change_ticket is not None:
+            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFilter:
     """Without `statuses` every node but the removed ones."""
 

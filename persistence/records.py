@@ -264,6 +264,29 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """One request that the store refused, and that therefore is no change.
+
+    `id` counts refusals without gaps; `hash` (SHA-256, hex) chains each to the one before. `outcome` names the answer,
+    `request` and `details` are bounded extracts of what was asked and answered. `left_out` refusals before this one
+    were not kept, because there were too many at once.
+    """
+
+    id: int
+    kind: ChangeKind
+    actor: str
+    reason: str
+    change_ticket: str | None
+    namespaces: tuple[str, ...]
+    outcome: str
+    request: Any
+    details: Any
+    left_out: int
+    refused_at: datetime
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationChange:
     """A namespace's or a node's configuration (one of the two) before (null when it was new) and after a change."""
 

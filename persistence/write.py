@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -12,8 +13,9 @@ from persistence.apart import apart
 from persistence.commands import Command, request_digest, validate
 from persistence.decisions import asked_by, decide
 from persistence.decisions.plans import locks_of
-from persistence.errors import TransientConflict
+from persistence.errors import StoreError, TransientConflict
 from persistence.outcomes import (
+    Committed,
     IdempotencyKeyReused,
     NotFound,
     Outcome,
@@ -27,27 +29,44 @@ from persistence.outcomes import (
     VersionConflict,
 )
 from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
-from persistence.ports import UnitOfWork, UnitOfWorkFactory
+from persistence.ports import Refusals, UnitOfWork, UnitOfWorkFactory
+from persistence.refusals import Allowance, refusal_of
 from persistence.writes import LockedState, WriteSet
 from strategies.registry import Registry
 
 T = TypeVar("T")
 
 
+_log = logging.getLogger(__name__)
+
+
 class Writer:
-    """Executes commands. Serialization failures and deadlocks are retried, a stale expectation never is."""
+    """Executes commands. Serialization failures and deadlocks are retried, a stale expectation never is.
+
+    What is refused is kept in `refusals`, where there are any.
+    """
 
     def __init__(
-        self, unit_of_work: UnitOfWorkFactory, strategies: Registry | None = None, *, attempts: int = 8
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        strategies: Registry | None = None,
+        *,
+        refusals: Refusals | None = None,
+        attempts: int = 8,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._strategies = strategies or Registry()
+        self._refusals = refusals
+        self._allowance = Allowance()
         self._attempts = attempts
 
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
         await apart(len(command.locks.shards), validate, command, self._strategies)
-        return await self._retried(lambda unit: self._run(unit, command))
+        outcome = await self._retried(lambda unit: self._run(unit, command))
+        if self._refusals is not None and not isinstance(outcome, Committed):
+            await self._keep_refusal(self._refusals, command, outcome)
+        return outcome
 
     async def replayed(self, command: Command) -> Outcome | None:
         """The answer to an earlier request with the same idempotency key, if there was one.
@@ -72,6 +91,17 @@ class Writer:
                 async with self._unit_of_work() as unit:
                     return await work(unit)
         raise AssertionError("the retry loop returns or raises")
+
+    async def _keep_refusal(self, refusals: Refusals, command: Command, outcome: Outcome) -> None:
+        """The caller is owed the refusal, also where it cannot be kept."""
+        left_out = self._allowance.take()
+        if left_out is None:
+            return
+        try:
+            refusal = await apart(len(command.locks.shards), refusal_of, command, outcome, left_out)
+            await refusals.append(refusal)
+        except StoreError:
+            _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
 
     async def _run(self, unit: UnitOfWork, command: Command) -> Outcome:
         if command.change.idempotency_key is not None:

@@ -385,3 +385,8 @@ def _node_configuration(node: Node | NodeWrite) -> Mapping[str, Any]:
         "status": node.status,
         "version": node.version,
     }
+
+
+def configuration_of(member: Namespace | Node) -> Mapping[str, Any]:
+    """What a change keeps of its configuration."""
+    return _namespace_configuration(member) if isinstance(member, Namespace) else _node_configuration(member)

@@ -4,6 +4,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+_STEP = 1_000
+"""Redrawing takes longer than dealing with one."""
+
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -19,6 +22,29 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.advance(task, done)
+
+
+@contextmanager
+def progress_so_far(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with how much is done, and how much there is, as often as one likes. Silent as above."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - see above
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - see above
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = 0
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=None)
+
+        def so_far(done: int, total: int) -> None:
+            nonlocal shown
+            if done - shown >= _STEP or done >= total:
+                shown = done
+                progress.update(task, completed=done, total=total)
+
+        yield so_far
 
 
 @contextmanager

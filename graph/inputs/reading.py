@@ -145,7 +145,33 @@ def change_filter(given: ChangeFilter | None) -> queries.ChangeFilter:
     return where
 
 
-def _check(where: queries.ShardFilter | queries.ShardHistoryFilter | queries.ChangeFilter) -> None:
+@strawberry.input(description="Which refusals. All fields must match.")
+class RefusalFilter:
+    namespace: str | None = strawberry.field(default=None, description="Of requests that named this namespace.")
+    actor: str | None = strawberry.field(default=None, description="Of requests by this actor.")
+    change_ticket: str | None = strawberry.field(default=None, description="Of requests under this ticket.")
+    since: datetime | None = strawberry.field(default=None, description="Refused at this moment or later.")
+    until: datetime | None = strawberry.field(default=None, description="Refused before this moment.")
+
+
+def refusal_filter(given: RefusalFilter | None) -> queries.RefusalFilter:
+    """Raises InvalidArgument naming `filter.` and the field."""
+    if given is None:
+        return queries.RefusalFilter()
+    where = queries.RefusalFilter(
+        namespace=given.namespace,
+        actor=given.actor,
+        change_ticket=given.change_ticket,
+        since=given.since,
+        until=given.until,
+    )
+    _check(where)
+    return where
+
+
+def _check(
+    where: queries.ShardFilter | queries.ShardHistoryFilter | queries.ChangeFilter | queries.RefusalFilter,
+) -> None:
     problems = Problems()
     where.add_problems(problems)
     problems.raise_if_any()

@@ -7,6 +7,7 @@ from graph.types.diffs import ShardDiff
 from graph.types.namespaces import Namespace
 from graph.types.nodes import Node
 from graph.types.paging import Paged, Placed, StampedPaged
+from graph.types.refused_changes import RefusedChange
 from graph.types.shards import Shard
 
 
@@ -52,6 +53,17 @@ class ChangeEdge(Placed):
 class ChangeConnection(Paged):
     edges: list[ChangeEdge] = strawberry.field(description="The changes with their cursors.")
     nodes: list[Change] = strawberry.field(description="The changes alone.")
+
+
+@strawberry.type(description="A refused change and its place in the list.")
+class RefusedChangeEdge(Placed):
+    node: RefusedChange = strawberry.field(description="The refused change.")
+
+
+@strawberry.type(description="A page of refused changes, ordered by id.")
+class RefusedChangeConnection(Paged):
+    edges: list[RefusedChangeEdge] = strawberry.field(description="The refused changes with their cursors.")
+    nodes: list[RefusedChange] = strawberry.field(description="The refused changes alone.")
 
 
 @strawberry.type(description="A namespace and its place in the list.")

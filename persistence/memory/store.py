@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from persistence.memory.readers import MemoryChanges, MemoryHistory, MemoryNamespaces, MemoryShards, MemoryStream
 from persistence.memory.rebalancing_readers import MemoryNodes, MemoryPlacement, MemoryPlans
+from persistence.memory.refusals import MemoryRefusals
 from persistence.memory.tables import Clock, Memory, utc_now
 from persistence.memory.unit_of_work import MemoryUnitsOfWork
 from persistence.ports import Store
@@ -26,5 +27,6 @@ def store_on(memory: Memory) -> Store:
         changes=MemoryChanges(memory),
         stream=MemoryStream(memory),
         signal=memory,
+        refusals=MemoryRefusals(memory),
         unit_of_work=MemoryUnitsOfWork(memory),
     )

@@ -25,6 +25,7 @@ from persistence.records import (
     GroupKey,
     Namespace,
     Node,
+    Refusal,
     Shard,
     ShardDiff,
     ShardKey,
@@ -57,6 +58,7 @@ class Tables:
     history: tuple[ShardDiff, ...] = ()
     changes: tuple[Change, ...] = ()
     digests: tuple[bytes, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     answers: Mapping[tuple[Actor, IdempotencyKey], tuple[bytes, Committed]] = field(default_factory=dict)
 
     @property

@@ -34,6 +34,7 @@ from persistence.fields import IDENTIFIER_LENGTH, IDENTIFIER_PATTERN, LOCALITY_P
 from persistence.planning.proposal import ID_LENGTH
 from persistence.policy_problems import MAX_WINDOW_MOVES, MAX_WINDOW_SECONDS
 from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanKind, PlanStatus, ShardStatus
+from persistence.refusals import MAX_DOCUMENT
 from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
@@ -396,6 +397,64 @@ class ShardHistoryRow(Base):
     move_reason: Mapped[str | None] = mapped_column(Text)
 
 
+class RefusalHeadRow(Base):
+    """The one row every refusal passes through. Apart from the stream head, so that no change waits for a refusal."""
+
+    __tablename__ = "refusal_head"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="single_row"),
+        CheckConstraint("refusal_id >= 0", name="refusal_id_natural"),
+        CheckConstraint("octet_length(hash) = 32", name="hash_length"),
+    )
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    refusal_id: Mapped[Counter]
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    refused_at: Mapped[Moment]
+
+
+class RefusalRow(Base):
+    """One refused request (`refusals.py`). Append-only, like `changes`, in a chain of its own.
+
+    `request` and `details` are `json`, kept byte for byte as written, because the hash covers those bytes.
+    """
+
+    __tablename__ = "refusals"
+    __table_args__ = (
+        CheckConstraint("id >= 1", name="id_positive"),
+        _text("kind", IDENTIFIER_LENGTH),
+        _text("actor"),
+        _text("reason"),
+        _text("change_ticket"),
+        _text("outcome", IDENTIFIER_LENGTH),
+        CheckConstraint("octet_length(request_digest) = 32", name="request_digest_length"),
+        CheckConstraint(f"char_length(request::text) <= {MAX_DOCUMENT}", name="request_length"),
+        CheckConstraint(f"char_length(details::text) <= {MAX_DOCUMENT}", name="details_length"),
+        CheckConstraint("left_out >= 0", name="left_out_natural"),
+        CheckConstraint("octet_length(content_digest) = 32", name="content_digest_length"),
+        CheckConstraint("octet_length(hash) = 32", name="hash_length"),
+        Index(None, "refused_at"),
+        Index("ix_refusals_actor", func.left(column("actor"), INDEXED_CHARACTERS), "id"),
+        Index("ix_refusals_change_ticket", func.left(column("change_ticket"), INDEXED_CHARACTERS), "id"),
+        Index(None, "namespaces", postgresql_using="gin"),
+    )
+
+    id: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    change_ticket: Mapped[str | None] = mapped_column(Text)
+    namespaces: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")))
+    outcome: Mapped[str] = mapped_column(Text)
+    request_digest: Mapped[bytes] = mapped_column(LargeBinary)
+    request: Mapped[Any] = mapped_column(JSON)
+    details: Mapped[Any] = mapped_column(JSON)
+    left_out: Mapped[Counter]
+    refused_at: Mapped[Moment]
+    content_digest: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class RebalancePlanDocumentRow(Base):
     """What a plan proposes. Append-only: nobody applies another plan than the one reviewed.
 
@@ -452,5 +511,6 @@ NODES: Final = cast("Table", NodeRow.__table__)
 TOMBSTONES: Final = cast("Table", TombstoneRow.__table__)
 CHANGES: Final = cast("Table", ChangeRow.__table__)
 HISTORY: Final = cast("Table", ShardHistoryRow.__table__)
+REFUSALS: Final = cast("Table", RefusalRow.__table__)
 PLANS: Final = cast("Table", RebalancePlanRow.__table__)
 PLAN_DOCUMENTS: Final = cast("Table", RebalancePlanDocumentRow.__table__)

@@ -15,7 +15,7 @@ from persistence.checksums import format_digest
 from persistence.images import read_image
 from persistence.planning import lifecycle
 from persistence.policy_documents import read_policy
-from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, NODES, PLANS, SHARDS
+from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, NODES, PLANS, REFUSALS, SHARDS
 from persistence.records import (
     Change,
     ChangeKind,
@@ -28,6 +28,7 @@ from persistence.records import (
     PlanKind,
     PlanStatus,
     RebalancePlan,
+    Refusal,
     Shard,
     ShardDiff,
     ShardStatus,
@@ -106,6 +107,20 @@ CHANGE: Final = (
     CHANGES.c.hash,
     CHANGES.c.configuration,
     CHANGES.c.forced,
+)
+REFUSAL: Final = (
+    REFUSALS.c.id,
+    REFUSALS.c.kind,
+    REFUSALS.c.actor,
+    REFUSALS.c.reason,
+    REFUSALS.c.change_ticket,
+    REFUSALS.c.namespaces,
+    REFUSALS.c.outcome,
+    REFUSALS.c.request,
+    REFUSALS.c.details,
+    REFUSALS.c.left_out,
+    REFUSALS.c.refused_at,
+    REFUSALS.c.hash,
 )
 CREATING: Final = CHANGES.alias("creating")
 APPROVING: Final = CHANGES.alias("approving")
@@ -256,6 +271,25 @@ def change_of(row: Sequence[Any]) -> Change:
         rebalance,
         compaction,
         forced,
+    )
+
+
+def refusal_of(row: Sequence[Any]) -> Refusal:
+    """From columns in the order of REFUSAL."""
+    id_, kind, actor, reason, ticket, namespaces, outcome, request, details, left_out, refused_at, hash_ = row
+    return Refusal(
+        id_,
+        ChangeKind(kind),
+        actor,
+        reason,
+        ticket,
+        tuple(namespaces),
+        outcome,
+        request,
+        details,
+        left_out,
+        refused_at,
+        hash_.hex(),
     )
 
 

@@ -16,6 +16,7 @@ from persistence.postgres.nodes import PostgresNodes
 from persistence.postgres.partitions import SPAN, Room
 from persistence.postgres.placement import PostgresPlacement
 from persistence.postgres.plans import PostgresPlans
+from persistence.postgres.refusals import PostgresRefusals
 from persistence.postgres.shards import PostgresShards
 from persistence.postgres.stream import PostgresStream
 from persistence.postgres.unit_of_work import unit_of_work
@@ -49,6 +50,7 @@ async def open_store(
             changes=PostgresChanges(factories.read),
             stream=PostgresStream(factories.read),
             signal=signal,
+            refusals=PostgresRefusals(factories.read, factories.write),
             unit_of_work=partial(unit_of_work, factories.write, Room(factories.write, history_span)),
         )
 
@@ -69,5 +71,6 @@ async def open_bulk_store(database_url: str) -> AsyncIterator[BulkStore]:
             shards=PostgresShards(factories.read),
             changes=PostgresChanges(factories.read),
             stream=PostgresStream(factories.read),
+            refusals=PostgresRefusals(factories.read, factories.write),
             unit_of_work=write,
         )

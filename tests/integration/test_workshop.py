@@ -67,7 +67,7 @@ async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalance
 async def test_a_plan_is_kept_and_applied_and_seen_from_here(
     mesh: PlannedMesh, workshop: Workshop, rebalancer: WorkshopRebalancer
 ) -> None:
-    writer = DividingWriter(mesh.store.unit_of_work, Registry(), workshop, _unnoted)
+    writer = DividingWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
     proposed = await rebalancer.plan(PlanRequest(), CHANGE)
     assert isinstance(proposed, PlanProposed)
     assert await mesh.plan() == replace(proposed, replayed=True)
@@ -86,7 +86,7 @@ async def test_what_is_refused_is_refused_with_its_fields(
     with pytest.raises(InvalidArgument) as invalid:
         await rebalancer.simulate(PlanRequest([], 0), WhatIf())
     assert [error.field for error in invalid.value.errors] == ["namespaces", "maxMoves"]
-    writer = DividingWriter(mesh.store.unit_of_work, Registry(), workshop, _unnoted)
+    writer = DividingWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
     with pytest.raises(InvalidArgument) as invalid:
         await writer.execute(ApplyPlan("x", CHANGE))
     assert invalid.value.errors == (FieldError("planId", "must be the id of a plan: 32 hex digits"),)

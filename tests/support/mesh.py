@@ -61,7 +61,7 @@ class Mesh:
 
     @cached_property
     def writer(self) -> Writer:
-        return Writer(self.store.unit_of_work)
+        return Writer(self.store.unit_of_work, refusals=self.store.refusals)
 
     async def execute(self, command: Command) -> Outcome:
         return await self.writer.execute(command)

@@ -91,6 +91,9 @@ BEHIND: dict[str, type] = {
     "StrategyParameter": of_strategies.ShownParameter,
     "ChangeCompaction": records.Compaction,
     "ChangeRebalance": records.Rebalance,
+    "RefusedChange": records.Refusal,
+    "RefusedChangeConnection": connections.Connection,
+    "RefusedChangeEdge": connections.Edge,
 }
 
 
@@ -121,7 +124,7 @@ def _has(record: type, name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["shards", "shardHistory", "shardDiff", "changes", "namespaces", "nodes", "rebalancePlans"]
+    "name", ["shards", "shardHistory", "shardDiff", "changes", "refusals", "namespaces", "nodes", "rebalancePlans"]
 )
 def test_every_list_takes_the_arguments_of_a_connection(name: str) -> None:
     query = SCHEMA._schema.query_type  # noqa: SLF001 - see graph/schema.py

@@ -1,0 +1,120 @@
+"""`omnirelay mesh audit check`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graph.cli.exits import Exit
+from graph.cli.moments import Time, TimeParameter
+from graph.cli.on_database import on_database
+from graph.cli.output import print_json, tell
+from graph.cli.progress import progress_so_far
+from graph.cli.settings_options import database_options
+from graph.cli.tables import print_table
+from graph.cli.text import counted
+
+if TYPE_CHECKING:
+    from persistence.auditing.compliance import Offence
+    from persistence.postgres.auditing import Report
+
+_SHOWN = 100
+
+
+@click.command()
+@click.option("--since", type=TimeParameter(), help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--until", type=TimeParameter(), help="Only changes from before this time.")
+@click.option("--namespace", help="Only this namespace.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@database_options
+def check(
+    *,
+    since: Time | None,
+    until: Time | None,
+    namespace: str | None,
+    as_json: bool,
+    config: Path | None,
+    data_dir: Path | None,
+    database_url: str | None,
+) -> Exit:
+    """Hold every change against the rules that were in force when it was made, and every owner against its strategy.
+
+    Tickets present and of the form asked for, plans approved by somebody else, moves within budgets, windows and
+    freezes; and each shard where its strategy has it, unless a pin or a person decided otherwise. What was forced is
+    listed apart. Exit with 1 if a rule was broken. --json writes one document.
+    """
+    from graph.plug_ins import discover  # noqa: PLC0415 - clients need not load it
+    from persistence.postgres.auditing import CheckFilter  # noqa: PLC0415 - same
+    from persistence.postgres.auditing import check as check_log  # noqa: PLC0415 - same
+    from strategies.registry import Registry  # noqa: PLC0415 - same
+
+    where = CheckFilter(namespace, since.at if since else None, until.at if until else None)
+
+    async def work(url: str) -> "Report":
+        from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
+
+        await require_current(url)
+        with progress_so_far("Checking") as progress:
+            return await check_log(url, Registry(discover()), where, progress)
+
+    report = on_database(config, data_dir, database_url, work)
+    if as_json:
+        print_json(_document(report))
+    else:
+        _show(report)
+    return Exit.NO if report.offences else Exit.OK
+
+
+def _document(report: "Report") -> dict[str, Any]:
+    return {
+        "compliant": not report.offences,
+        "changes": str(report.changes),
+        "shards": str(report.shards),
+        "floor": str(report.floor),
+        "overriddenShards": str(report.overridden),
+        "offences": list(map(_offence, report.offences)),
+        "forced": list(map(_offence, report.forced)),
+    }
+
+
+def _offence(offence: "Offence") -> dict[str, Any]:
+    return {
+        "rule": offence.rule,
+        "subject": offence.subject,
+        "changeId": str(offence.change_id),
+        "at": offence.at.isoformat().replace("+00:00", "Z"),
+        "actor": offence.actor,
+        "actual": offence.actual,
+        "allowed": offence.allowed,
+        "remedy": offence.remedy,
+        "forced": offence.forced,
+    }
+
+
+def _show(report: "Report") -> None:
+    if report.offences:
+        columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
+        print_table(columns, [(*_facts(one), one.remedy) for one in report.offences[:_SHOWN]])
+        _tell_more(report.offences)
+    if report.forced:
+        tell(f"{counted(len(report.forced), 'rule')} forced, with a reason on record:")
+        columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
+        print_table(columns, [(*_facts(one), one.forced) for one in report.forced[:_SHOWN]])
+        _tell_more(report.forced)
+    if report.floor:
+        tell(f"Rows up to revision {report.floor} were compacted: of the moves before only the tickets were checked.")
+    if report.overridden:
+        tell(f"{counted(report.overridden, 'shard')} not where the strategy says, because a person decided so.")
+    broken = counted(len(report.offences), "rule") + " broken." if report.offences else "no rule broken."
+    tell(f"Checked {counted(report.changes, 'change')} and {counted(report.shards, 'shard')}: {broken}")
+
+
+def _facts(offence: "Offence") -> tuple[object, ...]:
+    at = offence.at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    return offence.rule, offence.change_id, at, offence.actor, offence.subject, offence.actual, offence.allowed
+
+
+def _tell_more(offences: "Sequence[Offence]") -> None:
+    if len(offences) > _SHOWN:
+        tell(f"... and {len(offences) - _SHOWN:,} more; --json has them all.")

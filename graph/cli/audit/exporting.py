@@ -1,0 +1,110 @@
+"""`omnirelay mesh audit export`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from graph.cli.audit.keys import read_key
+from graph.cli.exits import Exit, Failure
+from graph.cli.moments import Time, TimeParameter
+from graph.cli.on_database import on_database
+from graph.cli.output import tell
+from graph.cli.progress import progress_so_far
+from graph.cli.settings_options import database_options
+from graph.cli.text import counted
+
+if TYPE_CHECKING:
+    from persistence.auditing.export import Manifest
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="JSON Lines, which can be verified, or comma-separated values for spreadsheets.",
+)
+@click.option("--since", type=TimeParameter(), help="Only from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--until", type=TimeParameter(), help="Only from before this time.")
+@click.option("--namespace", help="Only changes that touched this namespace, with all their rows.")
+@click.option("--actor", help="Only what this actor did or tried.")
+@click.option("--ticket", help="Only what was done or tried under this ticket.")
+@click.option("--out", type=_FILE, help="File to write; the standard output without it.")
+@click.option("--key-file", type=_FILE, help="Sign the manifest with the key in this file (HMAC-SHA256).")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, for programs.")
+@database_options
+def export(
+    *,
+    form: str,
+    since: Time | None,
+    until: Time | None,
+    namespace: str | None,
+    actor: str | None,
+    ticket: str | None,
+    out: Path | None,
+    key_file: Path | None,
+    as_json: bool,
+    config: Path | None,
+    data_dir: Path | None,
+    database_url: str | None,
+) -> None:
+    """Write the audit log to a file: every change with its rows, then every refusal, in one snapshot.
+
+    The last line of JSON Lines is a manifest: how much there is, the SHA-256 of all lines before it, and the anchor of
+    the chains' end. Of what a filter leaves out, what is needed to follow the chain stays in. `verify --file` and
+    docs/verify_audit.py verify the file without the store. The manifest of a CSV goes to a file beside it, or to the
+    standard error. --json is short for --format jsonl.
+    """
+    from persistence.auditing.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - clients need not load it
+    from persistence.postgres.auditing import export as export_log  # noqa: PLC0415 - same
+
+    key = read_key(key_file)
+    jsonl = as_json or form == "jsonl"
+    where = ExportFilter(namespace, actor, ticket, since.at if since else None, until.at if until else None)
+
+    async def work(url: str) -> "Manifest":
+        from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
+
+        await require_current(url)
+        with _whole(out) as file, progress_so_far("Exporting") as progress:
+            manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), file.write, progress)
+            if jsonl:
+                file.write(line(manifest.document(key)))
+        return manifest
+
+    manifest = on_database(config, data_dir, database_url, work)
+    if not jsonl and out is not None:
+        out.with_name(out.name + ".manifest.json").write_bytes(line(manifest.document(key)))
+    elif not jsonl:
+        tell(line(manifest.document(key)).decode().rstrip())
+    tell(
+        f"Exported {counted(manifest.changes, 'change')}, {counted(manifest.rows, 'row')}, "
+        f"{counted(manifest.refusals, 'refusal')}. Anchor: {manifest.end}"
+    )
+
+
+@contextmanager
+def _whole(path: Path | None) -> Iterator[IO[bytes]]:
+    """The file gets its name once it is complete: half an export must not pass for one. Raises Failure."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("wb", buffering=1 << 20) as file:
+            yield file
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            raise Failure(Exit.INVALID, f"The export cannot be written: {error}.") from error
+        raise

@@ -1,0 +1,170 @@
+"""`omnirelay mesh audit verify`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graph.cli.audit.keys import read_key
+from graph.cli.exits import Exit, Failure
+from graph.cli.on_database import on_database
+from graph.cli.output import print_json, tell
+from graph.cli.progress import progress_so_far
+from graph.cli.settings_options import database_options
+from graph.cli.tables import print_table
+from graph.cli.text import counted
+
+if TYPE_CHECKING:
+    from persistence.auditing.anchors import Anchor
+    from persistence.auditing.export_reading import FileVerdict
+    from persistence.postgres.auditing import Verdict
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_SHOWN = 50
+
+
+@click.command()
+@click.option("--file", "exported", type=_FILE, help="Verify an export in JSON Lines instead of a database.")
+@click.option(
+    "--since", "checkpoint", type=_FILE, help="Verify what came after this checkpoint, and that it still holds."
+)
+@click.option(
+    "--checkpoint", "keep", type=_FILE, help="Where to write the checkpoint for the next time, if all is well."
+)
+@click.option(
+    "--anchor", "anchor_text", metavar="ANCHOR", help="An end that was printed earlier: it must be in the chains."
+)
+@click.option("--key-file", type=_FILE, help="Key that the manifest of the export must be signed with.")
+@click.option(
+    "--processes", type=click.IntRange(1, 8), help="How many processes share the work; one for each processor."
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@database_options
+def verify(
+    *,
+    exported: Path | None,
+    checkpoint: Path | None,
+    keep: Path | None,
+    anchor_text: str | None,
+    key_file: Path | None,
+    processes: int | None,
+    as_json: bool,
+    config: Path | None,
+    data_dir: Path | None,
+    database_url: str | None,
+) -> Exit:
+    """Find out whether anything in the audit log was edited, taken out, put in, or swapped, and where.
+
+    Reads changes, history and refusals from the beginning, or from a checkpoint; recomputes every hash; and compares
+    the tables that servers answer from with what history says. Exit with 1 if anything is wrong. Keep the anchor that
+    it prints somewhere else: only that tells a log that was cut off, or written anew from end to end. --json writes one
+    document.
+    """
+    since = _read_checkpoint(checkpoint)
+    anchor = _read_anchor(anchor_text)
+    verdict: FileVerdict | Verdict
+    if exported is not None:
+        if checkpoint is not None:
+            raise click.UsageError("--since is for a database: a file is verified from its beginning.")
+        verdict = _verify_file(exported, read_key(key_file), anchor)
+        end = verdict.end
+    else:
+        if key_file is not None:
+            raise click.UsageError("--key-file is for an export: name it with --file.")
+        verdict = _verify_database(since, anchor, processes, config, data_dir, database_url)
+        end = verdict.anchor
+    if as_json:
+        print_json(_document(verdict, end))
+    else:
+        _show(verdict, end)
+    if verdict.findings.count:
+        return Exit.NO
+    if keep is not None:
+        keep.write_text(json.dumps(end.document(), indent=2) + "\n", encoding="utf-8")
+        tell(f"The checkpoint is in {keep}.")
+    return Exit.OK
+
+
+def _verify_file(path: Path, key: bytes | None, anchor: "Anchor | None") -> "FileVerdict":
+    from persistence.auditing.export_reading import NotAnExport, verify_lines  # noqa: PLC0415 - clients need not load it
+
+    try:
+        with path.open("rb") as lines:
+            return verify_lines(lines, key, anchor)
+    except OSError as error:
+        raise Failure(Exit.INVALID, f"The export cannot be read: {error}.") from error
+    except NotAnExport as error:
+        raise Failure(Exit.INVALID, f"{path} is not an export that can be verified: {error}.") from error
+
+
+def _verify_database(
+    since: "Anchor | None",
+    anchor: "Anchor | None",
+    processes: int | None,
+    config: Path | None,
+    data_dir: Path | None,
+    database_url: str | None,
+) -> "Verdict":
+    from persistence.postgres.auditing import verify as verify_log  # noqa: PLC0415 - clients need not load it
+
+    async def work(url: str) -> "Verdict":
+        from migrations import require_current  # noqa: PLC0415 - same
+
+        await require_current(url)
+        with progress_so_far("Verifying") as progress:
+            return await verify_log(url, since, anchor, processes=processes, progress=progress)
+
+    return on_database(config, data_dir, database_url, work)
+
+
+def _read_checkpoint(path: Path | None) -> "Anchor | None":
+    from persistence.auditing.anchors import Anchor  # noqa: PLC0415 - clients need not load it
+
+    if path is None:
+        return None
+    try:
+        return Anchor.read_document(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Failure(Exit.INVALID, f"The checkpoint {path} cannot be used: it {error}.") from error
+
+
+def _read_anchor(text: str | None) -> "Anchor | None":
+    from persistence.auditing.anchors import Anchor  # noqa: PLC0415 - clients need not load it
+
+    try:
+        return None if text is None else Anchor.read(text)
+    except ValueError as error:
+        raise Failure(Exit.INVALID, f"--anchor {error}.") from error
+
+
+def _document(verdict: "FileVerdict | Verdict", end: "Anchor") -> dict[str, Any]:
+    """Counters are strings of digits, as everywhere in the API."""
+    return {
+        "intact": not verdict.findings.count,
+        "changes": str(verdict.changes),
+        "rows": str(verdict.rows),
+        "refusals": str(verdict.refusals),
+        "anchor": str(end),
+        "findingCount": str(verdict.findings.count),
+        "findings": [
+            {"table": one.table, "key": one.key, "columns": one.columns, "problem": one.problem}
+            for one in verdict.findings.listed
+        ],
+    }
+
+
+def _show(verdict: "FileVerdict | Verdict", end: "Anchor") -> None:
+    findings = verdict.findings
+    if findings.count:
+        print_table(
+            ["TABLE", "ROW", "PROBLEM"], [(one.table, one.key, one.problem) for one in findings.listed[:_SHOWN]]
+        )
+        more = findings.count - min(len(findings.listed), _SHOWN)
+        tell(f"{counted(findings.count, 'thing')} wrong" + (f", {more:,} of them not listed." if more else "."))
+    read = (
+        f"{counted(verdict.changes, 'change')}, {counted(verdict.rows, 'row')}, {counted(verdict.refusals, 'refusal')}"
+    )
+    tell(f"Verified {read}." if not findings.count else f"Read {read}.")
+    if not findings.count:
+        click.echo(f"Anchor: {end}")

@@ -1,0 +1,64 @@
+"""What is kept elsewhere of the chains, so that a later look finds them replaced or cut off: their ends, by hash."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from persistence import audit
+from persistence.auditing.chain import BEGINNING, ChainPlace
+
+FORMAT: Final = "omnirelay.audit.anchor.v1"
+_TEXT: Final = re.compile(r"(\d{1,19}):(\d{1,19}):([0-9a-f]{64})/(\d{1,19}):([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The newest change and the newest refusal at a time, with the hashes that cover everything before them."""
+
+    change: ChainPlace = BEGINNING
+    refusal_id: int = 0
+    refusal_hash: bytes = audit.GENESIS
+
+    def __str__(self) -> str:
+        """One word: change id, revision, hash; refusal id, hash."""
+        change = self.change
+        place = f"{change.change_id}:{change.revision}:{change.hash.hex()}"
+        return f"{place}/{self.refusal_id}:{self.refusal_hash.hex()}"
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Raises ValueError with a sentence."""
+        found = _TEXT.fullmatch(text.strip())
+        if found is None:
+            raise ValueError("is not an anchor: write it as `mesh audit verify` printed it")
+        change_id, revision, link, refusal_id, refusal_link = found.groups()
+        place = ChainPlace(int(change_id), int(revision), bytes.fromhex(link))
+        return cls(place, int(refusal_id), bytes.fromhex(refusal_link))
+
+    def document(self) -> dict[str, str]:
+        """As JSON; counters are strings of digits, as everywhere in the API."""
+        return {
+            "format": FORMAT,
+            "changeId": str(self.change.change_id),
+            "revision": str(self.change.revision),
+            "hash": self.change.hash.hex(),
+            "refusalId": str(self.refusal_id),
+            "refusalHash": self.refusal_hash.hex(),
+        }
+
+    @classmethod
+    def read_document(cls, text: str) -> Self:
+        """What `document` wrote. Raises ValueError with a sentence."""
+        try:
+            document: Any = json.loads(text)
+            problem = None if document["format"] == FORMAT else f"its format is not {FORMAT}"
+            place = ChainPlace(int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"]))
+            anchor = cls(place, int(document["refusalId"]), bytes.fromhex(document["refusalHash"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError("is not a checkpoint that `mesh audit verify` wrote") from error
+        if problem is not None:
+            raise ValueError(problem)
+        return anchor

@@ -1,0 +1,281 @@
+"""Following the chain of changes: fed with changes and their rows in order, it says where they stop to fit.
+
+A passive state machine: a driver asks `begin` how far a change's rows reach, and gives them to `end`. After a change
+that does not fit it goes on from the hash that is stored, so that one edit is one finding, and a second one is found
+as well. Where a change cannot be told from its neighbour as the one that was edited, the next link tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from persistence import audit
+from persistence.auditing.entries import ChangeEntry, RowEntry
+from persistence.auditing.findings import Findings, Table, span
+from persistence.auditing.row_images import images_with_wrong_checksums, wrong_columns
+from persistence.records import DiffKind
+
+_SUSPECTS: Final = 20
+"""Rows of one broken change that are named, where some can be."""
+
+_CREATED: Final = DiffKind.CREATED.value
+
+
+class ChainPlace(NamedTuple):
+    """A change that was verified: everything up to it is as it was written."""
+
+    change_id: int
+    revision: int
+    hash: bytes
+
+
+BEGINNING: Final = ChainPlace(0, 0, audit.GENESIS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A change whose hash does not follow, and the hash it should have; the next change tells which is right."""
+
+    change_id: int
+    expected: bytes
+
+
+@dataclass
+class ChainVerifier:
+    """`floor` is the newest revision up to which rows were compacted away, 0 for none.
+
+    `shards` are the newest revision of each shard among the rows, `namespaces` the head revision of each one's last
+    change of shards.
+    """
+
+    place: ChainPlace = BEGINNING
+    floor: int = 0
+    findings: Findings = field(default_factory=Findings)
+    shards: dict[tuple[str, str], int] = field(default_factory=dict)
+    namespaces: dict[str, int] = field(default_factory=dict)
+    changes: int = 0
+    rows: int = 0
+    kept_rows: list[bytes] = field(default_factory=list)
+    _linked: bool = True
+    _head: int = 0
+    _doubt: _Doubt | None = None
+
+    def begin(self, change: ChangeEntry, following: ChangeEntry | None = None) -> int:
+        """Take the next change, and see the one after it.
+
+        The revision up to which the rows are its own: they are what `end` is to be given.
+        """
+        expected = self.place.change_id + 1
+        if change.id < expected:
+            self.findings.add(Table.CHANGES, change.id, f"stands after change {expected - 1}: it is there twice", "id")
+        elif change.id > expected:
+            missing = span(expected, change.id - 1)
+            self.findings.add(Table.CHANGES, missing, f"not there, though change {change.id} is", "id")
+        if change.id != expected:
+            self._linked = False
+            self._doubt = None
+            self.place = self.place._replace(revision=change.head_revision - change.shard_count)
+        self.changes += 1
+        self._head = self._head_of(change, following)
+        return self._head
+
+    def omit(self, change: ChangeEntry) -> None:
+        """Follow the chain over the change that `begin` took, of which only what its hash covers is there."""
+        self._follow(change, self._head, self._head - self.place.revision, None, ())
+        self.place = ChainPlace(change.id, self._head, change.hash)
+        self._linked = True
+
+    def end(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> None:
+        """Verify the change that `begin` took, with the rows up to the revision it gave."""
+        low, high = self.place.revision, self._head
+        own = self._own_rows(change, rows, low, high)
+        digests = [row.digest() for row in own]
+        self._keep(own, digests)
+        whole = len(own) == high - low
+        content = change.content(digests) if whole else None
+        self._follow(change, high, high - low, content, own)
+        for row in own:
+            self._look_at(change, row)
+        self._look_at_namespaces(change, own, whole=whole)
+        self.rows += len(own)
+        self.place = ChainPlace(change.id, high, change.hash)
+        self._linked = True
+
+    def finish(
+        self, rows: Sequence[RowEntry] = (), following: ChangeEntry | None = None, head_hash: bytes | None = None
+    ) -> None:
+        """No change comes after, `rows` are what was left.
+
+        What tells which is right of the last change and its hash: `following`, the next change, where that is for
+        others to verify; else `head_hash`, which the head has.
+        """
+        for first, last in _runs([row.revision for row in rows]):
+            self.findings.add(Table.HISTORY, span(first, last), "rows beyond the last change", "revision")
+        if self._doubt is not None:
+            expected = self._doubt.expected
+            self._resolve(head_hash == expected if following is None else following.link(expected) == following.hash)
+
+    def _head_of(self, change: ChangeEntry, following: ChangeEntry | None) -> int:
+        """The newest revision after it: as stored where number and count agree, else as its hash says it was, else as
+        the next change says."""
+        counted = self.place.revision + change.shard_count
+        if counted == change.head_revision or not self._linked:
+            return change.head_revision
+        if change._replace(head_revision=counted).link(self.place.hash) == change.hash:
+            return counted
+        if change.link(self.place.hash) != change.hash and following is not None and following.id == change.id + 1:
+            return max(following.head_revision - following.shard_count, self.place.revision)
+        return max(change.head_revision, self.place.revision)
+
+    def _own_rows(self, change: ChangeEntry, rows: Sequence[RowEntry], low: int, high: int) -> Sequence[RowEntry]:
+        if len(rows) == high - low and (not rows or (rows[0].revision > low and rows[-1].revision <= high)):
+            return rows
+        strangers = [row.revision for row in rows if not low < row.revision <= high]
+        for first, last in _runs(strangers):
+            self.findings.add(Table.HISTORY, span(first, last), "rows that belong to no change", "revision")
+        own = [row for row in rows if low < row.revision <= high] if strangers else rows
+        if len(own) < high - low:
+            for first, last in _gaps([row.revision for row in own], max(low, self.floor) + 1, high):
+                problem = f"not there, though change {change.id} made them"
+                self.findings.add(Table.HISTORY, span(first, last), problem, "revision")
+        return own
+
+    def _keep(self, rows: Sequence[RowEntry], digests: Sequence[bytes]) -> None:
+        if self.floor and rows and rows[0].revision <= self.floor:
+            pairs = zip(rows, digests, strict=True)
+            self.kept_rows += [
+                audit.kept_row(row.revision, row.change_id, digest)
+                for row, digest in pairs
+                if row.revision <= self.floor
+            ]
+
+    def _look_at(self, change: ChangeEntry, row: RowEntry) -> None:
+        self.shards[row.namespace, row.shard_id] = row.revision
+        self.namespaces[row.namespace] = self._head
+        wrong = wrong_columns(row)
+        if row.change_id != change.id:
+            wrong = ("change_id", *wrong)
+        if row.kind == _CREATED and row.created_at != change.committed_at:
+            wrong = (*wrong, "created_at")
+        if wrong:
+            problem = f"{', '.join(wrong)} {_do(wrong)} not say what the rest of the row and change {change.id} say"
+            self.findings.add(Table.HISTORY, row.revision, problem, *wrong)
+
+    def _look_at_namespaces(self, change: ChangeEntry, rows: Sequence[RowEntry], *, whole: bool) -> None:
+        """The chain does not cover them: they follow from what the change did. What a plan covers its document says."""
+        touched = {row.namespace for row in rows}
+        details = None if change.configuration is None else json.loads(change.configuration)
+        match details:
+            case None:
+                right = touched == set(change.namespaces) if whole else touched <= set(change.namespaces)
+            case {"plan": _}:
+                right = touched <= set(change.namespaces)
+            case {"namespace": name}:
+                right = change.namespaces == [name]
+            case _:
+                right = not change.namespaces
+        if not right:
+            problem = "namespaces does not name those it touched"
+            self.findings.add(Table.CHANGES, change.id, problem, "namespaces")
+
+    def _follow(
+        self, change: ChangeEntry, head: int, count: int, content: bytes | None, rows: Sequence[RowEntry]
+    ) -> None:
+        """Does the hash follow from the one before, and if not, with which columns as they must have been?"""
+        if not self._linked:
+            self._compare(change, content, rows)
+            return
+        if self._doubt is not None:
+            self._resolve(change.link(self._doubt.expected) == change.hash)
+        if change.link(self.place.hash) == change.hash:
+            if change.head_revision != head or change.shard_count != count:
+                self.findings.add(Table.CHANGES, change.id, "its head_revision does not follow", "head_revision")
+            self._compare(change, content, rows)
+            return
+        for columns, mended in _mended(change, head, count, content):
+            if mended.link(self.place.hash) == change.hash:
+                self.findings.add(Table.CHANGES, change.id, f"{', '.join(columns)} edited", *columns)
+                self._compare(mended, content, rows)
+                return
+        expected = change if content is None else change._replace(content_digest=content)
+        self._compare(change, content, rows)
+        self._doubt = _Doubt(change.id, expected.link(self.place.hash))
+
+    def _resolve(self, expected_is_right: bool) -> None:  # noqa: FBT001 - what the next change says, no option
+        """`expected_is_right`: the next change follows from the hash that the doubtful one should have."""
+        doubt, self._doubt = self._doubt, None
+        if doubt is None:
+            return
+        if expected_is_right:
+            self.findings.add(Table.CHANGES, doubt.change_id, "hash edited: the next change follows without", "hash")
+            if self.place.change_id == doubt.change_id:
+                self.place = self.place._replace(hash=doubt.expected)
+            return
+        before = max(1, doubt.change_id - 1)
+        problem = (
+            f"change {doubt.change_id} does not follow from the one before: its committed_at, its content with the "
+            "digest, or its hash was edited, or the one before was written anew"
+        )
+        self.findings.add(
+            Table.CHANGES, span(before, doubt.change_id), problem, "committed_at", "content_digest", "hash"
+        )
+
+    def _compare(self, change: ChangeEntry, content: bytes | None, rows: Sequence[RowEntry]) -> None:
+        """What it says and does, against the digest of that which its hash covers."""
+        if content is None or content == change.content_digest:
+            return
+        suspects = [(row.revision, images_with_wrong_checksums(row)) for row in rows]
+        named = [(revision, wrong) for revision, wrong in suspects if wrong][:_SUSPECTS]
+        if not named:
+            problem = "what it says or does is not what its digest covers: this row or one of its rows was edited"
+            if not rows:
+                problem = "what it says is not what its digest covers: this row was edited"
+            columns = ("kind", "actor", "reason", "change_ticket", "metadata", "configuration", "content_digest")
+            self.findings.add(Table.CHANGES, change.id, problem, *columns)
+        for revision, wrong in named:
+            problem = f"{', '.join(wrong)} edited: not what change {change.id} wrote"
+            self.findings.add(Table.HISTORY, revision, problem, *wrong)
+
+
+def _mended(
+    change: ChangeEntry, head: int, count: int, content: bytes | None
+) -> Iterator[tuple[tuple[str, ...], ChangeEntry]]:
+    """The change with single columns as they follow from everything else."""
+    if change.head_revision != head:
+        yield ("head_revision",), change._replace(head_revision=head)
+    if change.shard_count != count:
+        yield ("shard_count",), change._replace(shard_count=count)
+    if content is not None and content != change.content_digest:
+        yield ("content_digest",), change._replace(content_digest=content)
+
+
+def _runs(revisions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ascending numbers as ranges without gaps."""
+    first = last = None
+    for revision in revisions:
+        if last is not None and revision == last + 1:
+            last = revision
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = revision
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _gaps(revisions: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The ranges from `first` to `last` that are not there, without counting: an edited number may be huge."""
+    expected = first
+    for revision in revisions:
+        if revision > expected:
+            yield expected, revision - 1
+        expected = max(expected, revision + 1)
+    if expected <= last:
+        yield expected, last
+
+
+def _do(columns: Sequence[str]) -> str:
+    return "does" if len(columns) == 1 else "do"

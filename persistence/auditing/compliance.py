@@ -1,0 +1,213 @@
+"""What history says about the rules: each change held against the policies that were in force when it was made.
+
+Fed with every change and its rows in order. It recounts what the write path counted, from history alone, so it also
+finds what was written around the write path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from persistence.auditing.entries import ChangeEntry, RowEntry
+from persistence.decisions.policies import move_budget
+from persistence.policy import NamespacePolicy, PolicyRule
+from persistence.policy_documents import read_policy
+from persistence.policy_problems import MAX_WINDOW_SECONDS
+from persistence.records import DiffKind
+from persistence.ticket_patterns import matches
+
+_LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
+_ROUND_IT: Final = "Find out who let it through: the store refuses this."
+
+
+class OwnerRule(StrEnum):
+    """What is checked beside the policy's rules."""
+
+    PLACEMENT = "PLACEMENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """A rule that a change broke, or that a shard's owner breaks now.
+
+    `subject` is a namespace or `namespace/shard`. `forced` is the reason it was allowed for; null if it was not.
+    """
+
+    rule: PolicyRule | OwnerRule
+    subject: str
+    change_id: int
+    at: datetime
+    actor: str
+    actual: str
+    allowed: str
+    remedy: str
+    forced: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerDecision:
+    """The change that gave a shard its owner; `by_plan` if a plan did, not a person who named the node."""
+
+    change_id: int
+    at: datetime
+    actor: str
+    by_plan: bool
+
+
+@dataclass
+class _PlanStory:
+    submitters: set[str] = field(default_factory=set)
+    approvers: set[str] = field(default_factory=set)
+
+
+@dataclass
+class ComplianceChecker:
+    """`floor`: rows up to there were compacted. What moved before is not known, only what tickets there were."""
+
+    floor: int = 0
+    changes: int = 0
+    owners: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
+    _policies: dict[str, NamespacePolicy] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _plans: dict[str, _PlanStory] = field(default_factory=dict)
+    _moves: dict[str, deque[tuple[datetime, int]]] = field(default_factory=dict)
+    _shard_moves: dict[tuple[str, str], deque[datetime]] = field(default_factory=dict)
+
+    def add(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[Offence]:
+        """The rules it broke. To be taken to the end before the next change is added."""
+        self.changes += 1
+        details = None if change.configuration is None else json.loads(change.configuration)
+        if change.shard_count:
+            moved = Counter(row.namespace for row in rows if _moves(row))
+            yield from self._of_tickets(change)
+            yield from self._of_moves(change, moved)
+            yield from self._of_shards(change, rows)
+            self._remember(change, rows, moved)
+        if details is not None:
+            yield from self._of_approval(change, details)
+            self._learn(change, details)
+
+    def _of_tickets(self, change: ChangeEntry) -> Iterator[Offence]:
+        for name, policy in self._in_force(change.namespaces):
+            pattern, ticket = policy.ticket_pattern, change.change_ticket
+            if ticket is None and policy.ticket_required:
+                remedy = "Have the ticket written, and name it in a change that follows up."
+                yield _offence(change, PolicyRule.TICKET_REQUIRED, name, "no ticket", "a ticket", remedy)
+            elif ticket is not None and pattern is not None and not matches(pattern, ticket):
+                remedy = "Find the ticket that was meant."
+                yield _offence(change, PolicyRule.TICKET_PATTERN, name, f"ticket {ticket}", pattern, remedy)
+
+    def _of_moves(self, change: ChangeEntry, moved: Counter[str]) -> Iterator[Offence]:
+        for name, policy in self._in_force(change.namespaces):
+            for freeze in policy.freezes:
+                if freeze.begins <= change.committed_at < freeze.ends:
+                    allowed = f"nothing from {freeze.begins} to {freeze.ends}: {freeze.reason}"
+                    yield _forcible(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
+            count, budget = self._counts[name], move_budget(self._counts[name], policy)
+            if moved[name] > budget:
+                actual = f"{moved[name]:,} of {count:,} shards moved"
+                yield _forcible(change, PolicyRule.MOVE_BUDGET, name, actual, f"{budget:,} in one change")
+            most = policy.window_moves
+            total = moved[name] + self._recent(name, change.committed_at, policy.window_seconds)
+            if most is not None and moved[name] and total > most:
+                actual = f"{total:,} moves in {policy.window_seconds:,} seconds"
+                yield _forcible(change, PolicyRule.WINDOW_BUDGET, name, actual, f"{most:,}")
+
+    def _of_shards(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[Offence]:
+        for row in rows:
+            policy = self._policies.get(row.namespace)
+            if policy is None or policy.shard_window_moves is None or not _moves(row):
+                continue
+            begins = change.committed_at - timedelta(seconds=policy.window_seconds)
+            moves = 1 + sum(at > begins for at in self._shard_moves.get((row.namespace, row.shard_id), ()))
+            if moves > policy.shard_window_moves:
+                actual = f"{moves:,} moves in {policy.window_seconds:,} seconds"
+                subject = f"{row.namespace}/{row.shard_id}"
+                yield _forcible(change, PolicyRule.SHARD_THRASH, subject, actual, f"{policy.shard_window_moves:,}")
+
+    def _of_approval(self, change: ChangeEntry, details: dict[str, Any]) -> Iterator[Offence]:
+        if change.kind != "APPLY_PLAN":
+            return
+        story = self._plans.get(details["plan"], _PlanStory())
+        for name, policy in self._in_force(change.namespaces):
+            if not policy.approval_required or story.approvers - story.submitters:
+                continue
+            submitted = ", ".join(sorted(story.submitters)) or "nobody known"
+            remedy = "Have the moves reviewed now; `mesh rebalance rollback` puts them back."
+            if story.approvers:
+                actual = f"approved only by who submitted it ({submitted})"
+                yield _offence(change, PolicyRule.SELF_APPROVAL, name, actual, "approval by somebody else", remedy)
+            else:
+                actual = f"plan {details['plan']} applied without approval"
+                yield _offence(change, PolicyRule.APPROVAL_REQUIRED, name, actual, "approval by somebody else", remedy)
+
+    def _remember(self, change: ChangeEntry, rows: Sequence[RowEntry], moved: Counter[str]) -> None:
+        at = change.committed_at
+        for name, count in moved.items():
+            recent = self._moves.setdefault(name, deque())
+            recent.append((at, count))
+            while recent[0][0] <= at - _LONGEST:
+                recent.popleft()
+        for row in rows:
+            key = (row.namespace, row.shard_id)
+            kept = row.revision <= self.floor
+            self._counts[row.namespace] += _added(row, kept=kept)
+            if row.current is None:
+                self.owners.pop(key, None)
+            elif row.previous is None or _moves(row):
+                self.owners[key] = OwnerDecision(change.id, at, change.actor, row.move_reason is not None)
+            elif kept:
+                # The row that decided is gone. Nobody can say any more that a plan did.
+                self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan=False)
+            if _moves(row):
+                times = self._shard_moves.setdefault(key, deque())
+                times.append(at)
+                while times[0] <= at - _LONGEST:
+                    times.popleft()
+
+    def _learn(self, change: ChangeEntry, details: dict[str, Any]) -> None:
+        if "plan" in details:
+            story = self._plans.setdefault(details["plan"], _PlanStory())
+            if change.kind in ("PLAN_REBALANCE", "ROLLBACK_CHANGE"):
+                story.submitters.add(change.actor)
+            elif change.kind == "APPROVE_PLAN":
+                story.approvers.add(change.actor)
+            elif change.kind == "REJECT_PLAN":
+                story.approvers.clear()
+        elif "namespace" in details and "policy" in details["current"]:
+            self._policies[details["namespace"]] = read_policy(details["current"]["policy"])
+
+    def _in_force(self, namespaces: Sequence[str]) -> Iterator[tuple[str, NamespacePolicy]]:
+        """Configurations of before there were policies have none, and nothing was held against them then."""
+        return ((name, self._policies[name]) for name in namespaces if name in self._policies)
+
+    def _recent(self, namespace: str, now: datetime, seconds: int) -> int:
+        begins = now - timedelta(seconds=seconds)
+        return sum(count for at, count in self._moves.get(namespace, ()) if at > begins)
+
+
+def _moves(row: RowEntry) -> bool:
+    return row.kind == DiffKind.UPDATED and row.owner_node_id != row.previous_owner_node_id
+
+
+def _added(row: RowEntry, *, kept: bool) -> int:
+    """By how much the row changes how many shards there are. Of a shard's kept row nothing came before."""
+    if kept:
+        return int(row.current is not None)
+    return (row.previous is None) - (row.current is None)
+
+
+def _offence(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, allowed: str, remedy: str) -> Offence:
+    return Offence(rule, subject, change.id, change.committed_at, change.actor, actual, allowed, remedy)
+
+
+def _forcible(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, allowed: str) -> Offence:
+    return Offence(
+        rule, subject, change.id, change.committed_at, change.actor, actual, allowed, _ROUND_IT, change.forced
+    )

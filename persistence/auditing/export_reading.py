@@ -1,0 +1,227 @@
+"""Verifying an export: the file alone, without the store it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from persistence import audit
+from persistence.auditing.anchors import Anchor
+from persistence.auditing.chain import ChainVerifier
+from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
+from persistence.auditing.export import FORMAT, signature
+from persistence.auditing.findings import Findings, Table, span
+from persistence.auditing.refusal_chain import RefusalVerifier
+from persistence.records import ChangeKind
+
+_COMPACTING: Final = ChangeKind.COMPACT_HISTORY.value
+
+
+@dataclass
+class FileVerdict:
+    """What was found in an export. `end` is where its chains end."""
+
+    end: Anchor = field(default_factory=Anchor)
+    findings: Findings = field(default_factory=Findings)
+    changes: int = 0
+    rows: int = 0
+    refusals: int = 0
+
+
+class NotAnExport(Exception):
+    """The file is none, or not in JSON Lines: there is nothing to verify."""
+
+
+def verify_lines(lines: Iterable[bytes], key: bytes | None = None, anchor: Anchor | None = None) -> FileVerdict:
+    """Raises NotAnExport. With `key` the manifest must be signed by it; `anchor` must be in the chains."""
+    verifier: _FileVerifier | None = None
+    for number, line in enumerate(lines, 1):
+        try:
+            document = orjson.loads(line)
+            if verifier is None:
+                verifier = _FileVerifier(document, anchor)
+            else:
+                verifier.add(document, key)
+            verifier.digest.update(line)
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            if verifier is None:
+                raise NotAnExport(f"its first line is not the header of an export ({FORMAT})") from error
+            verifier.verdict.findings.add(Table.FILE, f"line {number}", "is not a line of an export")
+    if verifier is None:
+        raise NotAnExport("it is empty")
+    return verifier.finish()
+
+
+class _FileVerifier:
+    """Fed with the documents of the lines in order."""
+
+    def __init__(self, header: dict[str, Any], anchor: Anchor | None) -> None:
+        if header["type"] != "header" or header["format"] != FORMAT:
+            raise ValueError(header["type"])
+        start = Anchor.read(header["start"])
+        self.verdict = FileVerdict(start)
+        self.digest = hashlib.sha256()
+        self._anchor = anchor
+        self._floor = int(header["floor"])
+        self._chain = ChainVerifier(start.change, self._floor, self.verdict.findings)
+        self._refusals = RefusalVerifier(start.refusal_id, start.refusal_hash, self.verdict.findings)
+        self._whole = not start.change.change_id
+        self._compaction: tuple[int, dict[str, Any]] = (0, {"floor": 0})
+        self._pending: tuple[ChangeEntry, bool] | None = None
+        self._rows: list[RowEntry] = []
+        self._manifest: dict[str, Any] | None = None
+
+    def add(self, document: dict[str, Any], key: bytes | None) -> None:
+        if self._manifest is not None:
+            raise ValueError("after the manifest")
+        match document["type"]:
+            case "change" | "omittedChange" as kind:
+                change = _change(document)
+                self._flush(change)
+                self._pending = (change, kind == "omittedChange")
+            case "row":
+                self._rows.append(_row(document))
+            case "refusal" | "omittedRefusal" as kind:
+                self._flush(None)
+                refusal = _refusal(document)
+                self._refusals.add(refusal, omitted=kind == "omittedRefusal")
+                self._look_for(Table.REFUSALS, refusal.id, refusal.hash)
+            case "manifest":
+                self._flush(None)
+                self._manifest = document
+                self._verify_manifest(document, key)
+            case other:
+                raise ValueError(other)
+
+    def finish(self) -> FileVerdict:
+        self._flush(None)
+        self._chain.finish(self._rows)
+        self._refusals.finish()
+        verdict, place = self.verdict, self._chain.place
+        verdict.end = Anchor(place, self._refusals.refusal_id, self._refusals.hash)
+        verdict.changes, verdict.rows, verdict.refusals = self._chain.changes, self._chain.rows, self._refusals.refusals
+        self._verify_floor()
+        if self._manifest is None:
+            verdict.findings.add(Table.FILE, "manifest", "not there: the file was cut off")
+        elif self._manifest.get("end") != str(verdict.end):
+            verdict.findings.add(Table.FILE, "manifest", "names another end than the last lines before it", "end")
+        return verdict
+
+    def _flush(self, following: ChangeEntry | None) -> None:
+        """The change before is complete."""
+        if self._pending is None:
+            return
+        (change, omitted), rows, self._pending, self._rows = self._pending, self._rows, None, []
+        self._chain.begin(change, following)
+        if omitted:
+            self._whole = False
+            self._chain.omit(change)
+        else:
+            self._chain.end(change, rows)
+        if change.kind == _COMPACTING and change.configuration is not None:
+            self._compaction = (change.id, json.loads(change.configuration))
+        self._look_for(Table.CHANGES, change.id, change.hash)
+
+    def _look_for(self, table: Table, number: int, link: bytes) -> None:
+        if self._anchor is None:
+            return
+        place = self._anchor.change
+        known = {
+            (Table.CHANGES, place.change_id): place.hash,
+            (Table.REFUSALS, self._anchor.refusal_id): self._anchor.refusal_hash,
+        }
+        if known.get((table, number), link) != link:
+            self.verdict.findings.add(Table.ANCHOR, f"{table} {number}", "has another hash than the anchor", "hash")
+
+    def _verify_floor(self) -> None:
+        """Only where nothing was left out does the file say which rows a compaction kept."""
+        if not self._whole:
+            return
+        change_id, compaction = self._compaction
+        if self._floor != compaction["floor"]:
+            problem = f"says {self._floor}, the last compaction {compaction['floor']}"
+            self.verdict.findings.add(Table.FILE, "floor", problem, "floor")
+        elif self._floor and audit.kept_digest(self._chain.kept_rows).hex() != compaction["keptDigest"]:
+            problem = f"rows are not those that the compaction kept (change {change_id})"
+            self.verdict.findings.add(Table.HISTORY, span(1, self._floor), problem, "previous", "current")
+
+    def _verify_manifest(self, document: dict[str, Any], key: bytes | None) -> None:
+        findings = self.verdict.findings
+        if document["contentSha256"] != self.digest.hexdigest():
+            findings.add(
+                Table.FILE, "manifest", "the lines before it are not those that were exported", "contentSha256"
+            )
+        if key is None:
+            return
+        unsigned = {name: value for name, value in document.items() if name != "hmacSha256"}
+        signed = document.get("hmacSha256")
+        if not isinstance(signed, str) or not hmac.compare_digest(signed, signature(unsigned, key)):
+            problem = "is not signed" if signed is None else "is not signed with this key"
+            findings.add(Table.FILE, "manifest", problem, "hmacSha256")
+
+
+def _change(document: dict[str, Any]) -> ChangeEntry:
+    """An omitted one has only what its hash covers."""
+    return ChangeEntry(
+        document["id"],
+        document.get("kind", ""),
+        document.get("actor", ""),
+        document.get("reason", ""),
+        document.get("changeTicket"),
+        document.get("metadata"),
+        document.get("configuration"),
+        document.get("namespaces", []),
+        document["headRevision"],
+        document["shardCount"],
+        datetime.fromisoformat(document["committedAt"]),
+        bytes.fromhex(document["contentDigest"]),
+        bytes.fromhex(document["hash"]),
+        document.get("forced"),
+    )
+
+
+def _row(document: dict[str, Any]) -> RowEntry:
+    updated_at = document["previousUpdatedAt"]
+    return RowEntry(
+        document["revision"],
+        document["changeId"],
+        document["kind"],
+        document["previous"],
+        document["previousRevision"],
+        None if updated_at is None else datetime.fromisoformat(updated_at),
+        datetime.fromisoformat(document["createdAt"]),
+        document["current"],
+        document["moveReason"],
+        document["namespace"],
+        document["shardId"],
+        document["version"],
+        ",".join(document["changedFields"]),
+        document["ownerNodeId"],
+        document["previousOwnerNodeId"],
+    )
+
+
+def _refusal(document: dict[str, Any]) -> RefusalEntry:
+    return RefusalEntry(
+        document["id"],
+        document.get("kind", ""),
+        document.get("actor", ""),
+        document.get("reason", ""),
+        document.get("changeTicket"),
+        document.get("namespaces", []),
+        document.get("outcome", ""),
+        bytes.fromhex(document.get("requestDigest", "")),
+        document.get("request", ""),
+        document.get("details", ""),
+        document.get("leftOut", 0),
+        datetime.fromisoformat(document["refusedAt"]),
+        bytes.fromhex(document["contentDigest"]),
+        bytes.fromhex(document["hash"]),
+    )

@@ -1,0 +1,77 @@
+"""A row of history against its own images: what its columns repeat, and the checksums inside."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Final
+
+import orjson
+
+from persistence.auditing.entries import RowEntry
+from persistence.checksums import shard_checksum
+from persistence.images import read_image
+from persistence.records import ShardContent
+
+
+def _public_name(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.title, rest))
+
+
+_CONTENT: Final = tuple(_public_name(member.name) for member in fields(ShardContent))
+
+
+def wrong_columns(row: RowEntry) -> tuple[str, ...]:
+    """The columns that say something else than the images. The audit chain covers the images, not these columns."""
+    try:
+        before = None if row.previous is None else orjson.loads(row.previous)
+        after = None if row.current is None else orjson.loads(row.current)
+        return () if _agrees(row, before, after) else tuple(_wrong(row, before, after))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ("previous", "current")
+
+
+def _agrees(row: RowEntry, before: Any, after: Any) -> bool:
+    """All of it at once, because this is asked of every row there is."""
+    image = after or before
+    return (
+        row.namespace == image["namespace"]
+        and row.shard_id == image["shardId"]
+        and row.version == (after["version"] if after else before["version"] + 1)
+        and row.owner_node_id == (after["ownerNodeId"] if after else None)
+        and row.previous_owner_node_id == (before["ownerNodeId"] if before else None)
+        and row.changed_fields == _changed(before, after)
+    )
+
+
+def _wrong(row: RowEntry, before: Any, after: Any) -> list[str]:
+    image = after or before
+    expected = {
+        "namespace": image["namespace"],
+        "shard_id": image["shardId"],
+        "version": after["version"] if after else before["version"] + 1,
+        "owner_node_id": after["ownerNodeId"] if after else None,
+        "previous_owner_node_id": before["ownerNodeId"] if before else None,
+        "changed_fields": _changed(before, after),
+    }
+    return [name for name, value in expected.items() if getattr(row, name) != value]
+
+
+def _changed(before: Any, after: Any) -> str:
+    if before is None or after is None:
+        return ""
+    return ",".join([name for name in _CONTENT if before[name] != after[name]])
+
+
+def images_with_wrong_checksums(row: RowEntry) -> tuple[str, ...]:
+    """Which images do not have the checksum of their own content. For rows that are suspected: it takes a while."""
+    images = (("previous", row.previous), ("current", row.current))
+    return tuple(name for name, image in images if image is not None and not _is_intact(image, row))
+
+
+def _is_intact(image: str, row: RowEntry) -> bool:
+    try:
+        shard = read_image(image, row.revision, row.created_at, row.created_at)
+        return shard_checksum(shard.key, shard.content) == shard.checksum
+    except (ValueError, KeyError, TypeError):
+        return False

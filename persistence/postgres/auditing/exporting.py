@@ -1,0 +1,90 @@
+"""Exporting the audit log of a database: one snapshot, in order, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Final
+
+from persistence.auditing.anchors import Anchor
+from persistence.auditing.chain import BEGINNING, ChainPlace
+from persistence.auditing.entries import ChangeEntry
+from persistence.auditing.export import ExportFilter, ExportForm, Manifest, Write
+from persistence.errors import SchemaOutOfDate
+from persistence.postgres.auditing.reading import AuditReader, reading
+
+_BEFORE: Final = """
+    SELECT id, head_revision, hash FROM changes WHERE committed_at < $1 ORDER BY committed_at DESC, id DESC LIMIT 1
+"""
+_REFUSED_BEFORE: Final = """
+    SELECT id, hash FROM refusals WHERE refused_at < $1 ORDER BY refused_at DESC, id DESC LIMIT 1
+"""
+
+
+async def export(
+    url: str,
+    where: ExportFilter,
+    form: ExportForm,
+    write: Write,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Manifest:
+    """Everything but the manifest is given to `write`. `progress` is told revisions done and in all."""
+    async with reading(url) as reader:
+        heads = await reader.heads()
+        if heads is None:
+            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+        start = await _start(reader, where.since)
+        manifest = Manifest(start)
+        write(manifest.add(form.header(heads.epoch, heads.floor, start, where)))
+        total = heads.anchor.change.revision - start.change.revision
+        rows = reader.rows(start.change.revision)
+        place = start.change
+        async for change in _changes(reader, start.change.change_id, where.until):
+            if where.selects(change):
+                rows.skip_to(change.head_revision - change.shard_count)
+                made = await rows.up_to(change.head_revision) if change.shard_count else []
+                write(manifest.add(form.change(change, made)))
+                manifest.changes += 1
+                manifest.rows += len(made)
+            else:
+                write(manifest.add(form.omitted_change(change)))
+                manifest.omitted_changes += 1
+            place = ChainPlace(change.id, change.head_revision, change.hash)
+            progress(change.head_revision - start.change.revision, total)
+        refusal_id, link = await _export_refusals(reader, start, where, form, write, manifest)
+        manifest.end = Anchor(place, refusal_id, link)
+        return manifest
+
+
+async def _start(reader: AuditReader, since: datetime | None) -> Anchor:
+    """The newest change and refusal that were there before: commit times never go back."""
+    if since is None:
+        return Anchor()
+    change = await reader.connection.fetchrow(_BEFORE, since)
+    refusal = await reader.connection.fetchrow(_REFUSED_BEFORE, since)
+    place = BEGINNING if change is None else ChainPlace(*change)
+    return Anchor(place) if refusal is None else Anchor(place, *refusal)
+
+
+async def _changes(reader: AuditReader, after: int, until: datetime | None) -> AsyncIterator[ChangeEntry]:
+    async for change in reader.changes(after):
+        if until is not None and change.committed_at >= until:
+            return
+        yield change
+
+
+async def _export_refusals(
+    reader: AuditReader, start: Anchor, where: ExportFilter, form: ExportForm, write: Write, manifest: Manifest
+) -> tuple[int, bytes]:
+    refusal_id, link = start.refusal_id, start.refusal_hash
+    async for refusal in reader.refusals(start.refusal_id):
+        if where.until is not None and refusal.refused_at >= where.until:
+            break
+        if where.selects(refusal):
+            write(manifest.add(form.refusal(refusal)))
+            manifest.refusals += 1
+        else:
+            write(manifest.add(form.omitted_refusal(refusal)))
+            manifest.omitted_refusals += 1
+        refusal_id, link = refusal.id, refusal.hash
+    return refusal_id, link

@@ -1,0 +1,169 @@
+"""The tables of the audit log, row by row in order, in one snapshot, a bounded number at a time.
+
+Straight through the driver: SQLAlchemy's rows would cost more than the hashes. The columns are those of `entries.py`,
+in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from persistence.auditing.anchors import Anchor
+from persistence.auditing.chain import ChainPlace
+from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
+from persistence.postgres.connecting import connect
+from persistence.postgres.driver_errors import translated
+
+BLOCK: Final = 5_000
+"""Rows read at a time: a few megabytes."""
+
+_CHANGE: Final = (
+    "id, kind, actor, reason, change_ticket, metadata, configuration, namespaces, head_revision, shard_count, "
+    "committed_at, content_digest, hash, forced"
+)
+_CHANGES: Final = f"SELECT {_CHANGE} FROM changes WHERE id > $1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
+_ONE_CHANGE: Final = f"SELECT {_CHANGE} FROM changes WHERE id = $1"  # noqa: S608 - constants
+_LAST_CHANGE: Final = f"SELECT {_CHANGE} FROM changes ORDER BY id DESC LIMIT 1"  # noqa: S608 - constants
+_ROWS: Final = (
+    "SELECT revision, change_id, kind, previous, previous_revision, previous_updated_at, created_at, current, "  # noqa: S608 - constants
+    "move_reason, namespace, shard_id, version, array_to_string(changed_fields, ','), owner_node_id, "
+    "previous_owner_node_id "
+    f"FROM shard_history WHERE revision > $1 ORDER BY revision LIMIT {BLOCK}"
+)
+_REFUSALS: Final = (
+    "SELECT id, kind, actor, reason, change_ticket, namespaces, outcome, request_digest, request, details, left_out, "  # noqa: S608 - constants
+    f"refused_at, content_digest, hash FROM refusals WHERE id > $1 ORDER BY id LIMIT {BLOCK}"
+)
+_HEADS: Final = """
+    SELECT h.change_id, h.revision, h.hash, h.committed_at, h.floor, r.refusal_id, r.hash, r.refused_at, h.epoch
+    FROM stream_head AS h CROSS JOIN refusal_head AS r
+"""
+_LAST_COMPACTION: Final = """
+    SELECT id, configuration::text FROM changes WHERE kind = 'COMPACT_HISTORY' ORDER BY id DESC LIMIT 1
+"""
+_BEFORE_THE_FIRST: Final = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What the two heads say is there, and the epoch of the stream."""
+
+    anchor: Anchor
+    committed_at: Any
+    floor: int
+    refused_at: Any
+    epoch: str
+
+
+class AuditReader:
+    """Reads on one connection."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+
+    async def heads(self) -> Heads | None:
+        """Null where one of the heads is not there."""
+        row = await self.connection.fetchrow(_HEADS)
+        if row is None:
+            return None
+        change_id, revision, link, committed_at, floor, refusal_id, refusal_link, refused_at, epoch = row
+        anchor = Anchor(ChainPlace(change_id, revision, link), refusal_id, refusal_link)
+        return Heads(anchor, committed_at, floor, refused_at, epoch)
+
+    async def last_compaction(self) -> tuple[int, str] | None:
+        """The id of the newest compaction, and its details as they are kept."""
+        row = await self.connection.fetchrow(_LAST_COMPACTION)
+        return None if row is None else (row[0], row[1])
+
+    async def change(self, change_id: int) -> ChangeEntry | None:
+        row = await self.connection.fetchrow(_ONE_CHANGE, change_id)
+        return None if row is None else ChangeEntry._make(row)
+
+    async def last_change(self) -> ChangeEntry | None:
+        row = await self.connection.fetchrow(_LAST_CHANGE)
+        return None if row is None else ChangeEntry._make(row)
+
+    async def changes(self, after: int) -> AsyncIterator[ChangeEntry]:
+        while block := await self.connection.fetch(_CHANGES, after):
+            for record in block:
+                yield ChangeEntry._make(record)
+            after = block[-1][0]
+
+    async def refusals(self, after: int) -> AsyncIterator[RefusalEntry]:
+        while block := await self.connection.fetch(_REFUSALS, after):
+            for record in block:
+                yield RefusalEntry._make(record)
+            after = block[-1][0]
+
+    def rows(self, after: int | None = None) -> RowStream:
+        """The rows of history after a revision; without one from whatever row is the first."""
+        return RowStream(self.connection, _BEFORE_THE_FIRST if after is None else after)
+
+
+class RowStream:
+    """Rows of history in order, taken as far as they are asked for."""
+
+    def __init__(self, connection: asyncpg.Connection, after: int) -> None:
+        self._connection = connection
+        self._after = after
+        self._block: list[RowEntry] = []
+        self._place = 0
+        self._ended = False
+
+    def skip_to(self, revision: int) -> None:
+        """Take nothing up to and including one revision."""
+        if self._block and revision < self._block[-1].revision:
+            while self._place < len(self._block) and self._block[self._place].revision <= revision:
+                self._place += 1
+        elif revision > self._after or self._block:
+            self._block, self._place = [], 0
+            self._after = max(self._after, revision)
+
+    async def up_to(self, revision: int) -> list[RowEntry]:
+        """Those not taken yet, up to and including one revision."""
+        taken: list[RowEntry] = []
+        while True:
+            block, start = self._block, self._place
+            if block and block[-1].revision <= revision:
+                taken += block[start:] if start else block
+                self._place = len(block)
+            else:
+                end = start
+                while end < len(block) and block[end].revision <= revision:
+                    end += 1
+                taken += block[start:end]
+                self._place = end
+            if self._place < len(self._block) or self._ended:
+                return taken
+            if self._after >= revision:
+                return taken
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        records = await self._connection.fetch(_ROWS, self._after)
+        self._block = [RowEntry._make(record) for record in records]
+        self._place = 0
+        self._ended = not records
+        if records:
+            self._after = records[-1][0]
+
+
+@asynccontextmanager
+async def reading(url: str, snapshot: str | None = None) -> AsyncIterator[AuditReader]:
+    """A reader in one read-only transaction: of a snapshot that another one exported, or of one of its own."""
+    with translated():
+        connection = await connect(url, application_name="omnirelay audit", command_timeout=None)
+        try:
+            # An export or a verification takes as long as it takes, and idles where the other end does not read.
+            await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                if snapshot is not None:
+                    await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+                yield AuditReader(connection)
+        finally:
+            await connection.close()

@@ -1,0 +1,248 @@
+"""The tables of the present against history: each row must be what the newest change of it left.
+
+`shards`, `shard_tombstones`, `namespaces`, `namespace_heads`, `nodes` and `rebalance_plans` are what servers answer
+from; history is what they must follow from. Read in one pass each, with one probe of history a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from persistence.auditing.findings import Findings, Table
+from persistence.checksums import digest_term
+from persistence.images import image_of
+from persistence.planning.proposal import document_id
+from persistence.postgres.auditing.reading import AuditReader
+from persistence.postgres.rows import NAMESPACE, SHARD, namespace_of, node_of, shard_of
+from persistence.writes import configuration_of
+
+_NEWEST: Final = """
+    LEFT JOIN LATERAL (
+        SELECT h.revision, h.kind, h.current, h.previous, h.version, h.created_at, c.committed_at
+        FROM shard_history AS h LEFT JOIN changes AS c ON c.id = h.change_id
+        WHERE h.namespace = {table}.namespace AND h.shard_id = {table}.shard_id ORDER BY h.revision DESC LIMIT 1
+    ) AS newest ON true
+"""
+
+
+def _columns(columns: Any, table: str) -> str:
+    return ", ".join(f"{table}.{column.name}" for column in columns)
+
+
+_SHARDS: Final = f"""
+    SELECT newest.revision, newest.current, newest.created_at, newest.committed_at, {_columns(SHARD, "shards")}
+    FROM shards {_NEWEST.format(table="shards")}
+"""  # noqa: S608 - constants
+_TOMBSTONES: Final = f"""
+    SELECT t.namespace, t.shard_id, t.version, t.owner_epoch, newest.revision, newest.kind, newest.version,
+        newest.previous
+    FROM shard_tombstones AS t {_NEWEST.format(table="t")}
+"""  # noqa: S608 - constants
+_HEADS: Final = "SELECT name, digest_high, digest_low, shard_count, revision FROM namespace_heads"
+_NAMESPACES: Final = f"""
+    SELECT c.configuration::text, c.committed_at, {_columns(NAMESPACE[:6], "n")}, 0, 0, 0, 0,
+        {_columns(NAMESPACE[10:], "n")}
+    FROM namespaces AS n LEFT JOIN (
+        SELECT DISTINCT ON (configuration ->> 'namespace')
+            configuration ->> 'namespace' AS name, configuration, committed_at
+        FROM changes WHERE kind = 'CONFIGURE_NAMESPACE' ORDER BY configuration ->> 'namespace', id DESC
+    ) AS c ON c.name = n.name
+"""  # noqa: S608 - constants
+_NODES: Final = """
+    SELECT c.configuration::text, c.committed_at, n.node_id, n.region, n.zone, n.labels, n.weight, n.status,
+        n.change_ticket, n.version, 0, n.created_at, n.updated_at
+    FROM nodes AS n LEFT JOIN LATERAL (
+        SELECT configuration, committed_at FROM changes
+        WHERE (configuration ->> 'node') = n.node_id ORDER BY id DESC LIMIT 1
+    ) AS c ON true
+"""
+_CONFIGURED: Final = "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
+_REGISTERED: Final = """
+    SELECT DISTINCT configuration ->> 'node' FROM changes WHERE (configuration ->> 'node') IS NOT NULL
+"""
+_PLANS: Final = """
+    SELECT p.id, d.document::text, made.kind, made.configuration ->> 'plan', p.change_id,
+        p.moves_made, coalesce(waves.moved, 0),
+        p.approved_change_id, approving.kind = 'APPROVE_PLAN' AND approving.configuration ->> 'plan' = p.id
+    FROM rebalance_plans AS p
+    LEFT JOIN rebalance_plan_documents AS d ON d.id = p.id
+    LEFT JOIN changes AS made ON made.id = p.change_id
+    LEFT JOIN changes AS approving ON approving.id = p.approved_change_id
+    LEFT JOIN (
+        SELECT configuration ->> 'plan' AS id, sum(shard_count) AS moved
+        FROM changes WHERE kind = 'APPLY_PLAN' GROUP BY 1
+    ) AS waves ON waves.id = p.id
+"""
+_PLANNED: Final = """
+    SELECT c.id, c.namespaces,
+        (SELECT array_agg(planned ->> 'name') FROM json_array_elements(d.document -> 'namespaces') AS planned)
+    FROM changes AS c LEFT JOIN rebalance_plan_documents AS d ON d.id = (c.configuration ->> 'plan')
+    WHERE (c.configuration ->> 'plan') IS NOT NULL
+"""
+_MASK: Final = 2**64 - 1
+
+
+async def verify_tables(
+    reader: AuditReader,
+    shards: Mapping[tuple[str, str], int],
+    namespaces: Mapping[str, int],
+    findings: Findings,
+) -> None:
+    """`shards` and `namespaces` are what the chain said of those that the changes just verified touched."""
+    await reader.connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    known, digests, counts = await _verify_shards(reader, shards, findings)
+    known |= await _verify_tombstones(reader, shards, findings)
+    for key in shards.keys() - known:
+        findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {shards[key]} left it")
+    await _verify_namespace_heads(reader, digests, counts, namespaces, findings)
+    await _verify_namespaces(reader, findings)
+    await _verify_nodes(reader, findings)
+    await _verify_plans(reader, findings)
+
+
+Keys = set[tuple[str, str]]
+
+
+async def _verify_shards(
+    reader: AuditReader, shards: Mapping[tuple[str, str], int], findings: Findings
+) -> tuple[Keys, dict[str, int], dict[str, int]]:
+    known: Keys = set()
+    digests: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    async for newest_revision, image, created_at, committed_at, *columns in _stream(reader, _SHARDS):
+        shard = shard_of(columns)
+        known.add(shard.key)
+        term = digest_term(shard.shard_id, shard.version, shard.checksum)
+        digests[shard.namespace] = digests.get(shard.namespace, 0) ^ term
+        counts[shard.namespace] = counts.get(shard.namespace, 0) + 1
+        wrong = []
+        if image is None or image != image_of(shard):
+            wrong += _differing(image, image_of(shard))
+        if shard.revision != newest_revision or newest_revision != shards.get(shard.key, newest_revision):
+            wrong.append("revision")
+        if shard.created_at != created_at:
+            wrong.append("created_at")
+        if shard.updated_at != committed_at:
+            wrong.append("updated_at")
+        if wrong:
+            key = "/".join(shard.key)
+            findings.add(Table.SHARDS, key, f"{', '.join(wrong)}: not what revision {newest_revision} left", *wrong)
+    return known, digests, counts
+
+
+def _differing(image: str | None, stored: str) -> list[str]:
+    if image is None:
+        return ["shard_id"]
+    try:
+        recorded, present = json.loads(image), json.loads(stored)
+        return [name for name in present if recorded.get(name) != present[name]] or ["current"]
+    except (ValueError, AttributeError):
+        return ["current"]
+
+
+async def _verify_tombstones(reader: AuditReader, shards: Mapping[tuple[str, str], int], findings: Findings) -> Keys:
+    known: Keys = set()
+    async for namespace, shard_id, version, epoch, revision, *newest in _stream(reader, _TOMBSTONES):
+        key = (namespace, shard_id)
+        kind, newest_version, image = newest
+        known.add(key)
+        right = kind == "DELETED" and version == newest_version and epoch == _epoch(image)
+        if not right or revision != shards.get(key, revision):
+            problem = f"version {version}, owner epoch {epoch}: not what the deletion left"
+            findings.add(Table.TOMBSTONES, "/".join(key), problem, "version", "owner_epoch")
+    return known
+
+
+def _epoch(image: str | None) -> int | None:
+    try:
+        epoch: int | None = None if image is None else json.loads(image)["ownerEpoch"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return epoch
+
+
+async def _verify_namespace_heads(
+    reader: AuditReader,
+    digests: Mapping[str, int],
+    counts: Mapping[str, int],
+    namespaces: Mapping[str, int],
+    findings: Findings,
+) -> None:
+    seen = set()
+    async for name, high, low, count, revision in _stream(reader, _HEADS):
+        seen.add(name)
+        wrong = []
+        if (high & _MASK) << 64 | (low & _MASK) != digests.get(name, 0):
+            wrong.append("digest")
+        if count != counts.get(name, 0):
+            wrong.append("shard_count")
+        if revision != namespaces.get(name, revision):
+            wrong.append("revision")
+        if wrong:
+            findings.add(Table.NAMESPACE_HEADS, name, f"{', '.join(wrong)}: not what its shards come to", *wrong)
+    for name in counts.keys() - seen:
+        findings.add(Table.NAMESPACE_HEADS, name, "not there, though the namespace has shards")
+
+
+async def _verify_namespaces(reader: AuditReader, findings: Findings) -> None:
+    seen = set()
+    async for details, changed_at, *columns in _stream(reader, _NAMESPACES):
+        namespace = namespace_of(columns)
+        seen.add(namespace.name)
+        wrong = _unlike(details, configuration_of(namespace), changed_at, namespace.updated_at)
+        if wrong:
+            problem = f"{', '.join(wrong)}: not what its last configuration says"
+            findings.add(Table.NAMESPACES, namespace.name, problem, *wrong)
+    async for (name,) in _stream(reader, _CONFIGURED):
+        if name not in seen:
+            findings.add(Table.NAMESPACES, name, "not there, though a change configured it")
+
+
+async def _verify_nodes(reader: AuditReader, findings: Findings) -> None:
+    seen = set()
+    async for details, changed_at, *columns in _stream(reader, _NODES):
+        node = node_of(columns)
+        seen.add(node.node_id)
+        wrong = _unlike(details, configuration_of(node), changed_at, node.updated_at)
+        if wrong:
+            problem = f"{', '.join(wrong)}: not what its last change says"
+            findings.add(Table.NODES, node.node_id, problem, *wrong)
+    async for (name,) in _stream(reader, _REGISTERED):
+        if name not in seen:
+            findings.add(Table.NODES, name, "not there, though a change registered it")
+
+
+def _unlike(details: str | None, present: Mapping[str, Any], changed_at: object, updated_at: object) -> list[str]:
+    """The members of a configuration that are not what the change says which made it. It may not have them all: it was
+    made by a version of this program that did not know them."""
+    if details is None:
+        return ["name"]
+    try:
+        recorded = json.loads(details)["current"]
+        wrong = [name for name, value in recorded.items() if present.get(name) != value]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ["configuration"]
+    return wrong if changed_at == updated_at else [*wrong, "updated_at"]
+
+
+async def _verify_plans(reader: AuditReader, findings: Findings) -> None:
+    async for plan_id, document, kind, named, change_id, made, moved, approved_id, approves in _stream(reader, _PLANS):
+        if document is None or document_id(document) != plan_id:
+            findings.add(Table.PLANS, plan_id, "its document is not the one that was kept under this id", "document")
+        if kind is None or named != plan_id:
+            findings.add(Table.PLANS, plan_id, f"change {change_id} did not make it", "change_id")
+        if made != moved:
+            findings.add(Table.PLANS, plan_id, f"{moved} of its moves were made, not {made}", "moves_made")
+        if approved_id is not None and not approves:
+            findings.add(Table.PLANS, plan_id, f"change {approved_id} did not approve it", "approved_change_id")
+    async for change_id, namespaces, planned in _stream(reader, _PLANNED):
+        if not set(namespaces) <= set(planned or ()):
+            problem = "namespaces names others than those of its plan"
+            findings.add(Table.CHANGES, change_id, problem, "namespaces")
+
+
+async def _stream(reader: AuditReader, query: str) -> AsyncIterator[Any]:
+    async for record in reader.connection.cursor(query, prefetch=2_000):
+        yield record

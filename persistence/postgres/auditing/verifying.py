@@ -1,0 +1,222 @@
+"""Verifying a database: its two chains, and the tables that must say what they say. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from persistence import audit
+from persistence.auditing.anchors import Anchor
+from persistence.auditing.chain import ChainPlace
+from persistence.auditing.findings import Findings, Table, span
+from persistence.auditing.refusal_chain import RefusalVerifier
+from persistence.postgres.auditing.reading import AuditReader, Heads, reading
+from persistence.postgres.auditing.segments import Segment, SegmentVerdict, cut, verify_apart, verify_segment
+from persistence.postgres.auditing.tables import verify_tables
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+MAX_PROCESSES: Final = 8
+WORTH_PROCESSES: Final = 3
+"""From so many segments on starting processes takes less time than it saves."""
+
+
+@dataclass
+class Verdict:
+    """`anchor` is where the chains end now; keep it elsewhere. Everything is in order if nothing was found."""
+
+    anchor: Anchor
+    findings: Findings = field(default_factory=Findings)
+    changes: int = 0
+    rows: int = 0
+    refusals: int = 0
+
+
+async def verify(
+    url: str,
+    since: Anchor | None = None,
+    anchor: Anchor | None = None,
+    *,
+    processes: int | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Verdict:
+    """All of it, or what came after `since`, which was verified before. `anchor` must be in the chains.
+
+    In so many processes, by default one for each processor. `progress` is told how many rows of how many are done.
+    """
+    count = min(processes or os.cpu_count() or 1, MAX_PROCESSES)
+    async with reading(url) as reader:
+        return await verify_on(reader, since, anchor, Apart(url, reader, count) if count > 1 else None, progress)
+
+
+async def verify_on(
+    reader: AuditReader,
+    since: Anchor | None = None,
+    anchor: Anchor | None = None,
+    apart: Apart | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Verdict:
+    """As `verify`, what the reader's transaction sees; without `apart` in this process."""
+    start = since or Anchor()
+    heads = await reader.heads()
+    if heads is None:
+        verdict = Verdict(start)
+        verdict.findings.add(Table.HEAD, 1, "the row of stream_head or of refusal_head is not there")
+        return verdict
+    verdict = Verdict(heads.anchor)
+    for kept in (since, anchor):
+        if kept is not None:
+            await _verify_anchor(reader, kept, verdict.findings)
+    if since is not None and verdict.findings.count:
+        return verdict
+    floor = await _verify_floor(reader, heads, verdict.findings)
+    chain = _Chain(start.change)
+    segments = await cut(reader, start.change, heads.anchor.change, floor.revision)
+    async for segment in _verdicts(reader, segments, apart):
+        chain.add(segment)
+        verdict.findings.extend(segment.findings.listed, segment.findings.count)
+        verdict.changes += segment.changes
+        verdict.rows += segment.rows
+        progress(verdict.rows, heads.anchor.change.revision - start.change.revision)
+    if start.change.revision < floor.revision:
+        _verify_kept(floor, chain.kept_rows, verdict.findings)
+    _verify_head(heads, chain.end, await _last_time(reader), verdict.findings)
+    await _verify_refusals(reader, start, heads, verdict)
+    await verify_tables(reader, chain.shards, chain.namespaces, verdict.findings)
+    return verdict
+
+
+@dataclass
+class _Chain:
+    """What the segments said, put together."""
+
+    end: ChainPlace
+    shards: dict[tuple[str, str], int] = field(default_factory=dict)
+    namespaces: dict[str, int] = field(default_factory=dict)
+    kept_rows: list[bytes] = field(default_factory=list)
+
+    def add(self, segment: SegmentVerdict) -> None:
+        self.end = segment.end
+        self.shards.update(segment.shards)
+        self.namespaces.update(segment.namespaces)
+        self.kept_rows += segment.kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Floor:
+    """The newest revision up to which rows were compacted away, by which change, and the digest of those kept."""
+
+    revision: int = 0
+    change_id: int = 0
+    kept_digest: str = ""
+
+
+async def _verify_floor(reader: AuditReader, heads: Heads, findings: Findings) -> _Floor:
+    compaction = await reader.last_compaction()
+    floor = _Floor()
+    if compaction is not None:
+        change_id, details = compaction
+        try:
+            document = json.loads(details)
+            floor = _Floor(int(document["floor"]), change_id, document["keptDigest"])
+        except (KeyError, TypeError, ValueError):
+            findings.add(Table.CHANGES, change_id, "says nothing of what it compacted", "configuration")
+    if heads.floor != floor.revision:
+        problem = f"says {heads.floor}, the last compaction {floor.revision}"
+        findings.add(Table.HEAD, "floor", problem, "floor")
+    return floor
+
+
+def _verify_kept(floor: _Floor, kept: Sequence[bytes], findings: Findings) -> None:
+    if audit.kept_digest(kept).hex() != floor.kept_digest:
+        problem = f"rows are not those that the compaction kept (change {floor.change_id})"
+        findings.add(Table.HISTORY, span(1, floor.revision), problem, "previous", "current")
+
+
+async def _verify_anchor(reader: AuditReader, anchor: Anchor, findings: Findings) -> None:
+    """What was there must still be there: nothing in a database that was cut off or written anew can tell."""
+    place = anchor.change
+    if place.change_id:
+        change = await reader.change(place.change_id)
+        if change is None:
+            problem = f"change {place.change_id} is not there any more: the chain was cut off before it"
+            findings.add(Table.ANCHOR, f"change {place.change_id}", problem)
+        elif change.hash != place.hash:
+            problem = f"change {place.change_id} has another hash: it, or changes before it, were written anew"
+            findings.add(Table.ANCHOR, f"change {place.change_id}", problem, "hash")
+    if anchor.refusal_id:
+        link = await reader.connection.fetchval("SELECT hash FROM refusals WHERE id = $1", anchor.refusal_id)
+        if link != anchor.refusal_hash:
+            missing = "is not there any more" if link is None else "has another hash"
+            problem = f"refusal {anchor.refusal_id} {missing}: the chain was cut off or written anew"
+            findings.add(Table.ANCHOR, f"refusal {anchor.refusal_id}", problem, "hash")
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Verifies segments in processes of their own, which all see what the reader sees."""
+
+    url: str
+    reader: AuditReader
+    processes: int
+
+    async def verdicts(self, segments: Sequence[Segment]) -> AsyncIterator[SegmentVerdict]:
+        """In order."""
+        snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
+        loop = asyncio.get_running_loop()
+        # Spawned: a fork would copy this process's connection.
+        with ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn")) as pool:
+            for task in [loop.run_in_executor(pool, verify_apart, self.url, snapshot, one) for one in segments]:
+                yield await task
+
+
+async def _verdicts(
+    reader: AuditReader, segments: Sequence[Segment], apart: Apart | None
+) -> AsyncIterator[SegmentVerdict]:
+    if apart is None or len(segments) < WORTH_PROCESSES:
+        for segment in segments:
+            yield await verify_segment(reader, segment)
+        return
+    async for verdict in apart.verdicts(segments):
+        yield verdict
+
+
+async def _last_time(reader: AuditReader) -> object:
+    change = await reader.last_change()
+    return None if change is None else change.committed_at
+
+
+def _verify_head(heads: Heads, end: ChainPlace, last_time: object, findings: Findings) -> None:
+    head = heads.anchor.change
+    for column, stored, last in (
+        ("change_id", head.change_id, end.change_id),
+        ("revision", head.revision, end.revision),
+        ("hash", head.hash.hex(), end.hash.hex()),
+        ("committed_at", heads.committed_at, last_time or heads.committed_at),
+    ):
+        if stored != last:
+            findings.add(Table.HEAD, column, f"says {stored}, the last change there is says {last}", column)
+
+
+async def _verify_refusals(reader: AuditReader, start: Anchor, heads: Heads, verdict: Verdict) -> None:
+    verifier = RefusalVerifier(start.refusal_id, start.refusal_hash)
+    last_time = None
+    async for refusal in reader.refusals(start.refusal_id):
+        verifier.add(refusal)
+        last_time = refusal.refused_at
+    verifier.finish(heads.anchor.refusal_hash)
+    for column, stored, last in (
+        ("refusal_id", heads.anchor.refusal_id, verifier.refusal_id),
+        ("hash", heads.anchor.refusal_hash.hex(), verifier.hash.hex()),
+        ("refused_at", heads.refused_at, last_time or heads.refused_at),
+    ):
+        if stored != last:
+            verifier.findings.add(Table.REFUSAL_HEAD, column, f"says {stored}, the last refusal says {last}", column)
+    verdict.refusals = verifier.refusals
+    verdict.findings.extend(verifier.findings.listed, verifier.findings.count)

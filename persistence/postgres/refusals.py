@@ -1,0 +1,126 @@
+"""Keeping and reading refusals."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, BigInteger, LargeBinary, Select, String, bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from persistence.paging import Page, PageRequest, page_of
+from persistence.postgres.driver_errors import translated
+from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.postgres.models import REFUSALS
+from persistence.postgres.restrictions import (
+    at_least,
+    below,
+    conditions,
+    contains_item,
+    equals_text,
+    filter_values,
+    used_fields,
+)
+from persistence.postgres.rows import REFUSAL, refusal_of
+from persistence.queries import RefusalFilter
+from persistence.records import Refusal
+from persistence.refusals import RefusalWrite
+
+_COLUMNS: Final = ", ".join(column.name for column in REFUSAL)
+# As in commit.py: the clock is read once the head is locked, time never goes back, and sha256(...) repeats
+# audit.refusal_hash byte for byte.
+_SQL: Final = f"""
+WITH locked AS MATERIALIZED (
+    SELECT id FROM refusal_head WHERE id = 1 FOR UPDATE
+), clock AS MATERIALIZED (
+    SELECT id, clock_timestamp() AS now FROM locked
+), head AS (
+    UPDATE refusal_head AS h SET
+        refusal_id = h.refusal_id + 1,
+        refused_at = greatest(h.refused_at, clock.now),
+        hash = sha256(
+            int4send(32) || h.hash
+            || int4send(8) || int8send(h.refusal_id + 1)
+            || int4send(8) || int8send((extract(epoch FROM greatest(h.refused_at, clock.now)) * 1000000)::int8)
+            || int4send(32) || CAST(:content_digest AS bytea)
+        )
+    FROM clock
+    WHERE h.id = clock.id
+    RETURNING h.refusal_id, h.refused_at, h.hash
+)
+INSERT INTO refusals (id, kind, actor, reason, change_ticket, namespaces, outcome, request_digest, request, details,
+    left_out, refused_at, content_digest, hash)
+SELECT head.refusal_id, :kind, :actor, :reason, :ticket, CAST(:namespaces AS text[]), :outcome, :request_digest,
+    CAST(:request AS json), CAST(:details AS json), :left_out, head.refused_at, :content_digest, head.hash
+FROM head
+RETURNING {_COLUMNS}
+"""  # noqa: S608 - the interpolated part is the constant above
+_TYPES: Final[dict[str, Any]] = {
+    **dict.fromkeys(("kind", "actor", "reason", "ticket", "outcome", "request", "details"), String()),
+    **dict.fromkeys(("request_digest", "content_digest"), LargeBinary()),
+    "namespaces": ARRAY(String()),
+    "left_out": BigInteger(),
+}
+_APPEND: Final = (
+    text(_SQL).bindparams(*(bindparam(name, type_=type_) for name, type_ in _TYPES.items())).columns(*REFUSAL)
+)
+
+
+class PostgresRefusals:
+    """Refusals. Each is kept in a transaction of its own."""
+
+    def __init__(self, read: async_sessionmaker[AsyncSession], write: async_sessionmaker[AsyncSession]) -> None:
+        self._read = read
+        self._write = write
+
+    async def append(self, refusal: RefusalWrite) -> Refusal:
+        values = {
+            "kind": str(refusal.kind),
+            "actor": refusal.actor,
+            "reason": refusal.reason,
+            "ticket": refusal.change_ticket,
+            "namespaces": list(refusal.namespaces),
+            "outcome": refusal.outcome,
+            "request_digest": refusal.request_digest,
+            "request": refusal.request,
+            "details": refusal.details,
+            "left_out": refusal.left_out,
+            "content_digest": refusal.content_digest,
+        }
+        with translated():
+            async with self._write() as session:
+                row = (await session.execute(_APPEND, values)).one()
+                await session.commit()
+        return refusal_of(row)
+
+    async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
+        statement = _page(used_fields(where), page_shape(page), newest_first)
+        with translated():
+            async with self._read() as session:
+                rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
+        return page_of([refusal_of(row) for row in rows], page)
+
+    async def count(self, where: RefusalFilter) -> int:
+        with translated():
+            async with self._read() as session:
+                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
+
+
+_RESTRICTIONS: Final = {
+    "namespace": contains_item(REFUSALS.c.namespaces),
+    "actor": equals_text(REFUSALS.c.actor),
+    "change_ticket": equals_text(REFUSALS.c.change_ticket),
+    "since": at_least(REFUSALS.c.refused_at),
+    "until": below(REFUSALS.c.refused_at),
+}
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _page(used: tuple[str, ...], shape: PageShape, newest_first: bool) -> AnySelect:  # noqa: FBT001 - part of the key
+    restricted = select(*REFUSAL).where(*conditions(_RESTRICTIONS, used))
+    return keyset(restricted, (REFUSALS.c.id,), shape, descending=newest_first)
+
+
+@lru_cache(STATEMENTS_KEPT)
+def _count(used: tuple[str, ...]) -> Select[int]:
+    return select(func.count()).select_from(REFUSALS).where(*conditions(_RESTRICTIONS, used))

@@ -1,0 +1,112 @@
+"""mesh audit: verify, export, check, as an auditor types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from graph.cli.exits import Exit
+from persistence.postgres import open_store
+from tests.support.audited_mesh import tell
+from tests.support.command_line import Answer, omnirelay
+from tests.support.planned_mesh import PlannedMesh
+
+
+@pytest.fixture
+def database(database_url: str) -> str:
+    async def fill() -> None:
+        async with open_store(database_url) as store:
+            mesh = PlannedMesh(store)
+            await mesh.configure()
+            await tell(mesh, 2)
+
+    asyncio.run(fill())
+    return database_url
+
+
+def audit(command: str, database: str, *arguments: object) -> Answer:
+    return omnirelay("mesh", "audit", command, *arguments, "--database-url", database)
+
+
+def tamper(database: str, sql: str) -> None:
+    async def work() -> None:
+        connection = await asyncpg.connect(database)
+        try:
+            await connection.execute("SET session_replication_role = replica")
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    asyncio.run(work())
+
+
+def test_a_log_in_order_is_said_to_be_with_its_anchor(database: str, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.json"
+    answer = audit("verify", database, "--checkpoint", checkpoint)
+    assert answer.exit == Exit.OK
+    assert answer.out.startswith("Anchor: 17:")
+    assert "Verified 17 changes, 23 rows, 2 refusals." in answer.err
+    anchor = answer.out.removeprefix("Anchor: ").strip()
+    again = audit("verify", database, "--since", checkpoint, "--anchor", anchor, "--json").document
+    assert (again["intact"], again["changes"], again["anchor"]) == (True, "0", anchor)
+
+
+def test_an_edit_is_shown_with_table_row_and_problem(database: str, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.json"
+    tamper(database, "UPDATE changes SET actor = 'nobody' WHERE id = 5")
+    answer = audit("verify", database, "--checkpoint", checkpoint)
+    assert answer.exit == Exit.NO
+    assert "changes  5    what it says or does is not what its digest covers" in answer.out
+    assert "1 thing wrong." in answer.err
+    assert not checkpoint.exists()
+    (finding,) = audit("verify", database, "--json").document["findings"]
+    assert (finding["table"], finding["key"]) == ("changes", "5")
+
+
+def test_an_export_is_verified_without_the_database(database: str, tmp_path: Path) -> None:
+    key, out = tmp_path / "key", tmp_path / "audit.jsonl"
+    key.write_text("0123456789abcdef\n")
+    answer = audit("export", database, "--out", out, "--key-file", key)
+    assert answer.exit == Exit.OK
+    assert "Exported 17 changes, 23 rows, 2 refusals. Anchor: 17:" in answer.err
+    assert [path.name for path in tmp_path.iterdir() if "audit" in path.name] == ["audit.jsonl"]
+    assert omnirelay("mesh", "audit", "verify", "--file", out, "--key-file", key).exit == Exit.OK
+    out.write_bytes(out.read_bytes().replace(b'"actor":"ops"', b'"actor":"bob"', 1))
+    answer = omnirelay("mesh", "audit", "verify", "--file", out, "--json")
+    assert (answer.exit, answer.document["intact"]) == (Exit.NO, False)
+
+
+def test_a_table_has_its_manifest_beside_it(database: str, tmp_path: Path) -> None:
+    out = tmp_path / "audit.csv"
+    assert audit("export", database, "--format", "csv", "--out", out, "--ticket", "CHG-1").exit == Exit.OK
+    manifest = json.loads((tmp_path / "audit.csv.manifest.json").read_text())
+    assert (manifest["changes"], manifest["omittedChanges"]) == (2, 15)
+    assert len(out.read_text().splitlines()) == 1 + manifest["changes"] + manifest["rows"]
+
+
+def test_input_that_cannot_be_used_is_named(database: str, tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    short.write_text("123")
+    for arguments, words in (
+        (("export", "--key-file", short), "holds 3 bytes: a key has 16 or more"),
+        (("export", "--out", tmp_path / "no" / "folder"), "The export cannot be written"),
+        (("verify", "--since", short), "is not a checkpoint that `mesh audit verify` wrote"),
+        (("verify", "--anchor", "1:2"), "--anchor is not an anchor"),
+        (("verify", "--file", short), "is not an export that can be verified"),
+        (("verify", "--key-file", short), "--key-file is for an export"),
+        (("check", "--since", "lately"), "is not a time"),
+    ):
+        command, *rest = arguments
+        answer = audit(str(command), database, *rest)
+        assert (answer.exit, answer.out) == (Exit.INVALID, ""), arguments
+        assert words in answer.err, answer.err
+
+
+def test_a_mesh_without_broken_rules_is_compliant(database: str) -> None:
+    answer = audit("check", database)
+    assert answer.exit == Exit.OK, answer
+    assert "no rule broken." in answer.err

@@ -1,0 +1,119 @@
+"""Compliance, recounted from history: what broke a rule around the write path is found, what was forced is listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from persistence.commands import ConfigureNamespace
+from persistence.outcomes import NamespaceConfigured
+from persistence.policy import NamespacePolicy
+from persistence.policy_documents import write_policy
+from persistence.postgres import open_store
+from persistence.postgres.auditing import CheckFilter, Report, check
+from strategies.registry import Registry
+from tests.support.mesh import BILLING, because, patch
+from tests.support.planned_mesh import PlannedMesh
+
+STRICT = NamespacePolicy(
+    ticket_required=True,
+    ticket_pattern="CHG-[0-9]+",
+    approval_required=True,
+    move_budget_percent=20,
+    window_moves=3,
+    shard_window_moves=2,
+)
+TICKET = because("planned", change_ticket="CHG-1")
+
+
+@pytest.fixture
+async def mesh(database_url: str) -> AsyncIterator[PlannedMesh]:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await mesh.registered("node-a", "node-b")
+        await mesh.filled(10)
+        yield mesh
+
+
+async def checked(url: str, **where: Any) -> Report:
+    return await check(url, Registry(), CheckFilter(**where))
+
+
+def rules(report: Report) -> list[tuple[str, str, int]]:
+    return [(offence.rule, offence.subject, offence.change_id) for offence in report.offences]
+
+
+async def believe(url: str, policy: NamespacePolicy) -> None:
+    """Have history say that a policy was in force which the write path knew nothing of."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        details = await connection.fetchval("SELECT configuration::text FROM changes WHERE id = 1")
+        document = json.loads(details)
+        document["current"]["policy"] = write_policy(policy)
+        await connection.execute("UPDATE changes SET configuration = $1::text::json WHERE id = 1", json.dumps(document))
+    finally:
+        await connection.close()
+
+
+async def test_what_went_round_the_write_path_is_found(mesh: PlannedMesh, database_url: str) -> None:
+    one = await mesh.shard("s0000")
+    assert one is not None
+    for owner in ("node-b", "node-a", "node-b"):
+        one = await mesh.updated(one, owner_node_id=owner)
+    others = [shard for shard in (await mesh.table()).values() if shard.shard_id != "s0000"][:1]
+    await mesh.update(
+        *(patch(shard, owner_node_id="node-b") for shard in others), change=because("x", change_ticket="no")
+    )
+    last = (await mesh.changes())[-1].id
+    await believe(database_url, STRICT)
+    report = await checked(database_url)
+    assert rules(report) == [
+        ("TICKET_REQUIRED", BILLING, last - 4),
+        ("TICKET_REQUIRED", BILLING, last - 3),
+        ("TICKET_REQUIRED", BILLING, last - 2),
+        ("TICKET_REQUIRED", BILLING, last - 1),
+        ("SHARD_THRASH", f"{BILLING}/s0000", last - 1),
+        ("TICKET_PATTERN", BILLING, last),
+        ("WINDOW_BUDGET", BILLING, last),
+    ]
+    assert rules(await checked(database_url, namespace="search")) == []
+    moment = report.offences[-1].at
+    assert {change for *_, change in rules(await checked(database_url, since=moment))} == {last}
+
+
+async def test_a_plan_applied_without_approval_is_found(mesh: PlannedMesh, database_url: str) -> None:
+    plan = (await mesh.plan(max_moves=1)).plan
+    applied = await mesh.apply(plan, change=TICKET)
+    await believe(database_url, replace(STRICT, ticket_required=False))
+    assert rules(await checked(database_url)) == [("APPROVAL_REQUIRED", BILLING, applied.change.id)]
+
+
+async def test_rules_that_were_forced_are_listed_apart(mesh: PlannedMesh, database_url: str) -> None:
+    tight = NamespacePolicy(move_budget_percent=10)
+    outcome = await mesh.execute(ConfigureNamespace(BILLING, "rendezvous", {}, 1, because("rules"), policy=tight))
+    assert isinstance(outcome, NamespaceConfigured), outcome
+    shards = list((await mesh.table()).values())[:5]
+    forced = replace(TICKET, forced="the rack burns")
+    await mesh.update(*(patch(shard, owner_node_id="node-b") for shard in shards), change=forced)
+    report = await checked(database_url)
+    assert rules(report) == []
+    (offence,) = report.forced
+    assert (offence.rule, offence.actual, offence.forced) == ("MOVE_BUDGET", "5 of 10 shards moved", "the rack burns")
+
+
+async def test_an_owner_that_no_plan_and_no_person_explains_is_found(mesh: PlannedMesh, database_url: str) -> None:
+    assert (await checked(database_url)).overridden
+    plan = (await mesh.plan()).plan
+    await mesh.apply(plan, change=replace(TICKET, forced="the first placement"))
+    assert rules(await checked(database_url)) == []
+    await mesh.registered("node-c", "node-d")
+    found = (await checked(database_url)).offences
+    assert {offence.rule for offence in found} == {"PLACEMENT"}
+    assert all(offence.allowed in ("on node-c", "on node-d") for offence in found)
