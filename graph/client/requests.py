@@ -10,6 +10,7 @@ import httpx2
 from graph.client.address import Address
 from graph.client.document import Json
 from graph.client.errors import AnswerLost, NotGraphQL, OperationRefused, ServerUnreachable
+from graph.client.token import Credentials
 from graph.operations import operation
 
 # A bulk write or a page of a long history may take its time; finding out that nobody is there may not.
@@ -26,6 +27,7 @@ class Requests:
         """`patience`: seconds to wait for an answer."""
         self._address = address
         self._patience = patience
+        self._credentials = Credentials(address.token)
         self._http = httpx2.Client(
             timeout=httpx2.Timeout(patience, connect=min(patience, _CONNECT_SECONDS)),
             headers={"accept": _ACCEPT},
@@ -42,11 +44,20 @@ class Requests:
 
     def ask(self, name: str, variables: Json) -> Json:
         """The data that operation `name` answers with. Raises ClientError."""
-        request = {"query": operation(name), "operationName": name, "variables": variables}
+        request = json.dumps({"query": operation(name), "operationName": name, "variables": variables})
+        response = self._post(request)
+        # Refused before anything of it was executed, so that sending a mutation again is safe.
+        if response.status_code == HTTPStatus.UNAUTHORIZED and self._credentials.renewed():
+            response = self._post(request)
+        return self._data(response)
+
+    def _post(self, request: str) -> httpx2.Response:
+        headers = {"content-type": "application/json"}
+        authorization = self._credentials.authorization()
+        if authorization is not None:
+            headers["authorization"] = authorization
         try:
-            response = self._http.post(
-                self._address.graphql, content=json.dumps(request), headers={"content-type": "application/json"}
-            )
+            return self._http.post(self._address.graphql, content=request, headers=headers)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise ServerUnreachable(self._address, error) from error
         except httpx2.TimeoutException as error:
@@ -54,7 +65,6 @@ class Requests:
         except httpx2.RequestError as error:
             message = f"The connection to {self._address.url} broke off before the answer was there: {error}."
             raise AnswerLost(message) from error
-        return self._data(response)
 
     def _data(self, response: httpx2.Response) -> Json:
         try:

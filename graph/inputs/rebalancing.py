@@ -3,6 +3,7 @@
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.auth.principal import Principal
 from graph.inputs.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE, labels_of
 from graph.inputs.values import json_object
 from graph.inputs.writing import ChangeInput
@@ -54,8 +55,8 @@ class ApplyPlanInput:
     plan_id: strawberry.ID = strawberry.field(description="The plan's id.")
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> plan_commands.ApplyPlan:
-        return plan_commands.ApplyPlan(self.plan_id, self.change.request())
+    def command(self, principal: Principal) -> plan_commands.ApplyPlan:
+        return plan_commands.ApplyPlan(self.plan_id, self.change.request(principal))
 
 
 @strawberry.input(description="A node as it might be. What is left out or null is as it is.")

@@ -22,7 +22,9 @@ _FEW: Final = 10
 @click.argument("plan", metavar="PLAN")
 @change_options
 @server_options
-def apply_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+def apply_plan(
+    *, plan: str, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool
+) -> None:
     """Make every move of a plan as one change, if nothing that it relies on has changed since; otherwise none.
 
     PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.

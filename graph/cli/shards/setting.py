@@ -55,7 +55,7 @@ def set_shard(
     status: ShardStatus | None,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
