@@ -15,7 +15,8 @@ from graphql import GraphQLError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graph.auth.principal import EXPIRED, Unauthenticated
+from graph.auth.expiry import EXPIRED, expired
+from graph.auth.principal import Unauthenticated
 from graph.context import Context
 from graph.cursors import stream_cursor
 from graph.delivery.deliveries import Deliveries, until_first_ends
@@ -63,8 +64,8 @@ class EventStream(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
 
-        async def expired() -> None:
-            await self._context.principal.expired()
+        async def token_expires() -> None:
+            await expired(self._context.principal)
             raise Unauthenticated(EXPIRED)
 
         await write(_RETRY)
@@ -72,7 +73,7 @@ class EventStream(Response):
             await until_first_ends(
                 asyncio.create_task(self._deliveries.deliver(self._operation, deliver, patience=PATIENCE_SECONDS)),
                 asyncio.create_task(left()),
-                asyncio.create_task(expired()),
+                asyncio.create_task(token_expires()),
                 asyncio.create_task(self._deliveries.drained()),
             )
         except TimeoutError:

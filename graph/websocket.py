@@ -23,7 +23,8 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
-from graph.auth.principal import EXPIRED, Principal, Unauthenticated
+from graph.auth.expiry import EXPIRED, expired
+from graph.auth.principal import Principal, Unauthenticated
 from graph.codes import Code
 from graph.context import Context
 from graph.delivery.operations import LiveOperation, Refused
@@ -139,7 +140,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await super().shutdown()
 
     async def _close_when_expired(self, principal: Principal) -> None:
-        await principal.expired()
+        await expired(principal)
         with suppress(WebSocketDisconnected):
             await self.websocket.close(_UNAUTHORIZED, f"Unauthorized: {EXPIRED}")
 

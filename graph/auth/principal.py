@@ -1,7 +1,5 @@
 """Whoever is asking, and what they may do."""
 
-import asyncio
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -35,9 +33,6 @@ class Unauthenticated(Exception):
         self.shown = shown
 
 
-EXPIRED: Final = "the token has expired"
-
-
 @dataclass(frozen=True, slots=True)
 class Principal:
     """`subject` is null without authentication: then the request itself says who makes it. `expires_at`: unix seconds,
@@ -51,15 +46,6 @@ class Principal:
         """Raises Forbidden. `what` is what needs the scope, as its message begins."""
         if scope not in self.scopes:
             raise Forbidden(scope, what)
-
-    async def expired(self) -> None:
-        """Returns at the moment of expiry."""
-        if self.expires_at is None:
-            await asyncio.get_running_loop().create_future()
-            return
-        # Again, where the clock was set back meanwhile.
-        while (left := self.expires_at - time.time()) > 0:  # noqa: ASYNC110 - no event says what time it is
-            await asyncio.sleep(left)
 
 
 ANYONE: Final = Principal(None, frozenset(Scope))

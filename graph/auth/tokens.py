@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol
 import jwt
 from jwt import exceptions
 
+from graph.auth.expiry import EXPIRED
 from graph.auth.keys import Keys, key_of
-from graph.auth.principal import ANYONE, EXPIRED, Principal, Scope, Unauthenticated
+from graph.auth.principal import ANYONE, Principal, Scope, Unauthenticated
 from persistence.fields import text_problem
 
 LONGEST_TOKEN: Final = 8_192

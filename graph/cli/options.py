@@ -83,8 +83,10 @@ def change_input(reason: str, ticket: str | None, actor: str | None) -> Json:
 def _user() -> str | None:
     """Null for whoever the token is for, in a command that shows one."""
     given = click.get_current_context().params
-    if "token_file" in given and _token(given["token_file"]) is not None:
-        return None
+    if "token_file" in given:
+        file = given["token_file"]  # not null yet if it was not given, but click's own mark for that
+        if _token(file if isinstance(file, Path) else None) is not None:
+            return None
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name, as containers like to have

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.auth import tokens
+from graph.auth.expiry import expired
 from graph.auth.keys import Keys, public_keys, secret_key
 from graph.auth.principal import NOBODY, Forbidden, Principal, Scope, Unauthenticated
 from graph.auth.tokens import BearerTokens, Rules
@@ -240,5 +241,5 @@ def test_a_principal_has_the_scopes_it_has(scope: Scope) -> None:
 async def test_expiry_is_waited_for(when: Callable[[], float]) -> None:
     moment = when()
     async with asyncio.timeout(10):
-        await Principal("alice", frozenset(), moment).expired()
+        await expired(Principal("alice", frozenset(), moment))
     assert time.time() >= moment

@@ -30,6 +30,8 @@ def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
+        ("UNAUTHENTICATED", Exit.DENIED),
+        ("FORBIDDEN", Exit.DENIED),
         ("INVALID_ARGUMENT", Exit.INVALID),
         ("BAD_CURSOR", Exit.INVALID),
         ("BAD_USER_INPUT", Exit.INVALID),
