@@ -81,7 +81,7 @@ def _private_key(algorithm: str, name: str) -> PrivateKeyTypes:
 
 def public_member(algorithm: str, name: str | None = "first", **members: Any) -> dict[str, Any]:
     """The member of a JSON Web Key Set that belongs to the private key; its `kid` is the name."""
-    public = private_key(algorithm, name or "first").public_key()  # type: ignore[union-attr] # all of ours have one
+    public = private_key(algorithm, name or "first").public_key()
     member: dict[str, Any] = get_default_algorithms()[algorithm].to_jwk(public, as_dict=True)
     member.pop("key_ops", None)
     return {**member, **({} if name is None else {"kid": name}), **members}

@@ -245,8 +245,8 @@ async def test_an_event_stream_ends_at_the_moment_its_token_expires(mesh: Mesh, 
             assert await stream.event() is None
         assert 0 <= time.time() - moment < 1
         await mesh.create(new("s1"))
-        headers = {"authorization": bearer(Scope.READ), "last_event_id": str(begun.id)}
-        async with event_stream(address, FOLLOW, **headers) as stream:
+        resumed = event_stream(address, FOLLOW, authorization=bearer(Scope.READ), last_event_id=str(begun.id))
+        async with resumed as stream:
             assert [diff["shardId"] for diff in (await stream.begun()).batch["diffs"]] == ["s1"]
 
 

@@ -77,7 +77,7 @@ def test_a_secret_is_at_least_as_long_as_what_hs256_makes_of_it(secret: bytes) -
 
 
 def test_a_public_key_is_no_secret() -> None:
-    public = private_key("RS256").public_key()  # type: ignore[union-attr] # an RSA key has one
+    public = private_key("RS256").public_key()
     with pytest.raises(KeysUnusable, match="cannot be used for HS256"):
         secret_key(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 

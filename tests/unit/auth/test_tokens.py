@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.auth import tokens
 from graph.auth.expiry import expired
 from graph.auth.keys import Keys, public_keys, secret_key
 from graph.auth.principal import NOBODY, Forbidden, Principal, Scope, Unauthenticated
@@ -132,7 +131,7 @@ def test_a_token_without_a_signature_is_refused(algorithm: str, keys: Keys) -> N
 
 @pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
 def test_a_public_key_signs_no_hs256_token(form: PublicFormat) -> None:
-    public = private_key("RS256").public_key()  # type: ignore[union-attr] # an RSA key has one
+    public = private_key("RS256").public_key()
     forged = by_hand({"alg": "HS256", "kid": "first"}, public.public_bytes(Encoding.PEM, form))
     bearers = checked_with(public_keys(key_set(public_member("RS256"))))
     assert refused(bearers, f"Bearer {forged}") == "the token is not signed with the algorithm of its key (alg)"
@@ -192,7 +191,7 @@ def test_a_token_that_was_good_is_refused_once_it_has_expired(monkeypatch: pytes
     bearers, now = shared_secret(), time.time()
     shown = bearer(exp=int(now) + 10)
     assert bearers.caller(shown) is bearers.caller(shown)
-    monkeypatch.setattr(tokens.time, "time", lambda: now + 11)
+    monkeypatch.setattr(time, "time", lambda: now + 11)
     assert refused(bearers, shown) == "the token has expired"
 
 

@@ -32,7 +32,8 @@ def test_a_token_is_signed_that_a_server_with_these_settings_takes(tmp_path: Pat
     )
     assert (answer.exit, answer.err) == (Exit.OK, "")
     principal = authentication(load_settings(config, {})).caller(f"Bearer {answer.out.strip()}")
-    assert (principal.subject, principal.scopes) == ("alice", {Scope.READ, Scope.OPERATE, Scope.APPROVE})
+    assert principal.subject == "alice"
+    assert principal.scopes == {Scope.READ, Scope.OPERATE, Scope.APPROVE}
 
 
 @pytest.mark.parametrize(
