@@ -82,5 +82,9 @@ def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:
 
 def _sentence(error: Mapping[str, Any], code: object) -> str:
     message = str(error.get("message") or "The server failed without saying why.")
-    named = f"{code}: " if _MEANINGS.get(str(code), (None,))[0] is Exit.POSITION else ""
-    return named + message
+    match _MEANINGS.get(str(code), (None,))[0]:
+        case Exit.POSITION:
+            return f"{code}: {message}"
+        case Exit.DENIED:
+            return f"Not allowed: {message}."
+    return message
