@@ -99,7 +99,7 @@ class BearerTokens:
 def _token(authorization: object) -> str:
     if not isinstance(authorization, str):
         raise Unauthenticated("the authorization must be a string: `Bearer` and a token")
-    if len(authorization) > LONGEST_TOKEN:
+    if len(authorization) > len("Bearer ") + LONGEST_TOKEN:
         raise Unauthenticated(f"the token is longer than {LONGEST_TOKEN:,} characters")
     found = _BEARER.fullmatch(authorization)
     if found is None:
