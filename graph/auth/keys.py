@@ -17,8 +17,17 @@ HS256: Final = "HS256"
 LEAST_SECRET: Final = 32
 """Bytes: as long as what HS256 makes of it. https://www.rfc-editor.org/rfc/rfc7518#section-3.2"""
 
-_PUBLIC_ALGORITHMS: Final = frozenset(
-    ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+_PUBLIC_ALGORITHMS: Final = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
 )
 _PRIVATE_MEMBERS: Final = ("d", "k")
 
@@ -69,7 +78,7 @@ def key_of(keys: Keys, header: Mapping[str, Any]) -> PyJWK:
 
 
 def _public_key(member: Mapping[str, Any]) -> PyJWK | None:
-    if member.get("use", "sig") != "sig" or member.get("alg") not in {None, *_PUBLIC_ALGORITHMS}:
+    if member.get("use", "sig") != "sig" or member.get("alg") not in (None, *_PUBLIC_ALGORITHMS):
         return None
     try:
         key = _key(member)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
 from graph.auth.configured import authentication
@@ -39,9 +42,29 @@ def test_keys_for_something_else_are_left_out() -> None:
         public_member("RS256", "wraps", alg="RSA-OAEP"),
         public_member("ES256", "signs", use="sig"),
         {"kty": "unheard of", "kid": "unheard of"},
+        public_member("RS256", "listed", alg=["RS256"]),
         {"kty": "EC", "crv": "P-256", "x": "broken", "y": "broken", "kid": "broken"},
     ]
     assert [key.key_id for key in public_keys(key_set(*members))] == ["signs"]
+
+
+_VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.lists(st.text(max_size=3), max_size=2)
+_NAMES = ("kty", "alg", "use", "kid", "crv", "x", "y", "n", "e")
+
+
+@given(
+    st.sampled_from(["RS256", "ES256", "EdDSA"]),
+    st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=3),
+    st.sets(st.sampled_from(_NAMES), max_size=2),
+)
+@settings(max_examples=150)
+def test_a_broken_key_is_left_out_or_refused_and_nothing_worse(
+    algorithm: str, changed: dict[str, Any], left_out: set[str]
+) -> None:
+    member = {name: value for name, value in public_member(algorithm, **changed).items() if name not in left_out}
+    with suppress(KeysUnusable):
+        (key,) = public_keys(key_set(member))
+        assert key.algorithm_name[:2] == algorithm[:2] or (algorithm, key.algorithm_name[:2]) == ("RS256", "PS")
 
 
 def small_key() -> dict[str, Any]:
@@ -147,14 +170,14 @@ def test_without_settings_there_is_no_authentication() -> None:
 def test_keys_that_cannot_be_had_are_refused_by_the_name_of_their_setting(tmp_path: Path) -> None:
     short = tmp_path / "short"
     short.write_text("too short\n")
-    for given, problem in (
+    for setting, problem in (
         ({"auth_secret": "too short"}, "auth_secret: must be at least 32 bytes long, not 9"),
         ({"auth_secret_file": short}, f"auth_secret_file: {short} must be at least 32 bytes long, not 9"),
         ({"auth_secret_file": tmp_path / "none"}, f"auth_secret_file: {tmp_path}/none: No such file or directory"),
         ({"auth_jwks_file": short}, f'auth_jwks_file: {short} is not a JSON Web Key Set: {{"keys": [...]}}'),
     ):
         with pytest.raises(SettingsError) as refused:
-            authentication(load_settings(None, {}, **given))
+            authentication(load_settings(None, {}, **setting))
         assert str(refused.value) == problem
 
 

@@ -172,7 +172,7 @@ def test_what_is_no_token_of_ours_is_refused(forged: str, problem: str) -> None:
         (f"Bearer {token()} {token()}", "the authorization must be `Bearer` and a token"),
         (f"Bearer{token()}", "the authorization must be `Bearer` and a token"),
         (f"Bearer {token()}\ud800", "the authorization must be `Bearer` and a token"),
-        ("Bearer " + "a" * 8_192, "the token is longer than 8,192 characters"),
+        ("Bearer " + "a" * 8_193, "the token is longer than 8,192 characters"),
         ({"token": token()}, "the authorization must be a string"),
         (7, "the authorization must be a string"),
     ],
