@@ -21,7 +21,7 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graph.auth.principal import NOBODY, Unauthenticated
+from graph.auth.principal import NOBODY, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.codes import Code
 from graph.context import Context, Services
@@ -74,7 +74,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._services = services
-        self.authentication = authentication
+        self._authentication = authentication
+        self._metrics = metrics
         self.deliveries = Deliveries(schema, metrics)
         self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
@@ -130,13 +131,21 @@ class MeshGraphQL(GraphQL[Context, None]):
             raise _wrong_transport(error.operation_type) from None
         return _result(result, response_type(accept))
 
+    def caller(self, authorization: object, request_id: str) -> Principal:
+        """Whoever shows this. Raises Unauthenticated, which is logged and counted here."""
+        try:
+            return self._authentication.caller(authorization)
+        except Unauthenticated as refused:
+            _log.info("request %s: %s", request_id, refused)
+            self._metrics.callers_refused.inc()
+            raise
+
     def _context(self, request: Request) -> Context:
         """Raises BadRequest without a good token, where one is wanted."""
         request_id = request_id_of(request)
         try:
-            principal = self.authentication.caller(request.headers.get("authorization"))
+            principal = self.caller(request.headers.get("authorization"), request_id)
         except Unauthenticated as refused:
-            _log.info("request %s: %s", request_id, refused)
             raise _unauthenticated(refused) from None
         resume_after = request.headers.get(LAST_EVENT_ID)
         return Context.of(self._services, self._reading_proposals, principal, request_id, resume_after)

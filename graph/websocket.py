@@ -122,9 +122,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         payload = message.get("payload") or {}
         if not self.connection_init_received:  # who says it twice is closed for that
             try:
-                principal = self.view.authentication.caller(_authorization(payload))
+                principal = self.view.caller(_authorization(payload), self.context.request_id)
             except Unauthenticated as refused:
-                _log.info("request %s: %s", self.context.request_id, refused)
                 await self.websocket.close(_FORBIDDEN, f"Forbidden: {refused}")
                 return
             self.context = replace(self.context, principal=principal)

@@ -83,6 +83,12 @@ async def test_a_bad_token_is_refused_with_the_reason_and_without_the_token(guar
     assert expired.removeprefix("Bearer ") not in answer.text
 
 
+async def test_refused_callers_are_counted(guarded: Api) -> None:
+    for authorization in (bearer(Scope.READ, exp=1), bearer(), bearer(Scope.READ)):
+        await guarded.post(HEAD, authorization=authorization)
+    assert "\nomnirelay_callers_refused_total 1.0\n" in (await guarded.http.get("/metrics")).text
+
+
 async def test_a_token_in_the_address_is_none(guarded: Api) -> None:
     for name in ("access_token", "token", "authorization"):
         answer = await guarded.http.get("/graphql", params={"query": HEAD, name: token(Scope.READ)})
