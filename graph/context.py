@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from strawberry.types import Info as StrawberryInfo
 
+from graph.auth.principal import Principal
 from persistence.ports import DiffFeed, Store
 from persistence.rebalancing import Rebalancer
 from persistence.records import StreamPosition
@@ -45,9 +46,9 @@ class Services(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`request_id` names this request in logs and in masked errors. Proposals of plans are read while holding
-    `reading_proposals`, which all requests share. `resume_after` is the cursor of the last event that a client of an
-    event stream has seen, whatever its document says."""
+    """`principal` is whoever asks. `request_id` names this request in logs and in masked errors. Proposals of plans are
+    read while holding `reading_proposals`, which all requests share. `resume_after` is the cursor of the last event
+    that a client of an event stream has seen, whatever its document says."""
 
     store: Store
     writer: Writer
@@ -55,12 +56,18 @@ class Context:
     strategies: Registry
     rebalancer: Rebalancer
     reading_proposals: Semaphore
+    principal: Principal
     request_id: str
     resume_after: str | None = None
 
     @classmethod
     def of(
-        cls, services: Services, reading_proposals: Semaphore, request_id: str, resume_after: str | None = None
+        cls,
+        services: Services,
+        reading_proposals: Semaphore,
+        principal: Principal,
+        request_id: str,
+        resume_after: str | None = None,
     ) -> "Context":
         return cls(
             services.store,
@@ -69,6 +76,7 @@ class Context:
             services.strategies,
             services.rebalancer,
             reading_proposals,
+            principal,
             request_id,
             resume_after,
         )

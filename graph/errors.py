@@ -12,6 +12,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
+from graph.auth.principal import Forbidden, Unauthenticated
 from graph.codes import Code
 from graph.refusals import not_found
 from persistence.errors import (
@@ -94,6 +95,10 @@ def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # no
             return cause.code
         case Missing():
             return Code.NOT_FOUND
+        case Unauthenticated():
+            return Code.UNAUTHENTICATED
+        case Forbidden():
+            return Code.FORBIDDEN
         case PlacementImpossible():
             return Code.PLACEMENT_IMPOSSIBLE
         case GraphQLSyntaxError():
@@ -131,6 +136,8 @@ def _numbers(cause: BaseException) -> Mapping[str, Any]:  # noqa: PLR0911 - one 
             return {"requested": str(cause.wanted), "reached": str(cause.reached)}
         case PlanCorrupt():
             return {"planId": cause.plan_id}
+        case Forbidden():
+            return {"scope": cause.scope}
         case PlacementImpossible():
             return {"violations": [_violation(violation) for violation in cause.violations]}
     return {}

@@ -15,6 +15,9 @@ from graphql import GraphQLError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from graph.auth.expiry import EXPIRED, expired
+from graph.auth.principal import Unauthenticated
+from graph.context import Context
 from graph.cursors import stream_cursor
 from graph.delivery.deliveries import Deliveries, until_first_ends
 from graph.delivery.operations import LiveOperation, Refused
@@ -36,16 +39,16 @@ _log = logging.getLogger(__name__)
 
 
 class EventStream(Response):
-    """One subscription, until the client leaves, the stream cannot go on, or the server is stopping."""
+    """One subscription, until the client leaves, its token expires, it cannot go on, or the server is stopping."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, deliveries: Deliveries, operation: LiveOperation, request_id: str) -> None:
+    def __init__(self, deliveries: Deliveries, operation: LiveOperation, context: Context) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._deliveries = deliveries
         self._operation = operation
-        self._request_id = request_id
+        self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope
@@ -61,15 +64,20 @@ class EventStream(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
 
+        async def token_expires() -> None:
+            await expired(self._context.principal)
+            raise Unauthenticated(EXPIRED)
+
         await write(_RETRY)
         try:
             await until_first_ends(
                 asyncio.create_task(self._deliveries.deliver(self._operation, deliver, patience=PATIENCE_SECONDS)),
                 asyncio.create_task(left()),
+                asyncio.create_task(token_expires()),
                 asyncio.create_task(self._deliveries.drained()),
             )
         except TimeoutError:
-            _log.info("request %s: the client took nothing for %g s", self._request_id, PATIENCE_SECONDS)
+            _log.info("request %s: the client took nothing for %g s", self._context.request_id, PATIENCE_SECONDS)
             return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone

@@ -21,6 +21,8 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from graph.auth.principal import NOBODY, Principal, Unauthenticated
+from graph.auth.tokens import Authentication
 from graph.codes import Code
 from graph.context import Context, Services
 from graph.delivery.deliveries import Deliveries
@@ -54,7 +56,14 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     schema: MeshSchema
 
-    def __init__(self, schema: MeshSchema, services: Services, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        schema: MeshSchema,
+        services: Services,
+        metrics: Metrics,
+        max_body_bytes: int,
+        authentication: Authentication,
+    ) -> None:
         super().__init__(
             schema,
             graphql_ide=None,
@@ -65,6 +74,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
         self._max_body_bytes = max_body_bytes
         self._services = services
+        self._authentication = authentication
+        self._metrics = metrics
         self.deliveries = Deliveries(schema, metrics)
         self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
@@ -87,7 +98,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         await response(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
-        return Context.of(self._services, self._reading_proposals, request_id_of(request))
+        # Of a socket, whose caller is nobody until it has been introduced.
+        return Context.of(self._services, self._reading_proposals, NOBODY, request_id_of(request))
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
@@ -99,9 +111,9 @@ class MeshGraphQL(GraphQL[Context, None]):
         accept = request.headers.get("accept")
         if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
+        # Before the body: nobody has us read one without saying who they are.
+        context = self._context(request)
         operation = await read_operation(request, self._max_body_bytes)
-        resume_after = request.headers.get(LAST_EVENT_ID)
-        context = Context.of(self._services, self._reading_proposals, request_id_of(request), resume_after)
         if accepts(accept, EVENT_STREAM):
             return await self._stream(request, operation, context)
         try:
@@ -119,12 +131,31 @@ class MeshGraphQL(GraphQL[Context, None]):
             raise _wrong_transport(error.operation_type) from None
         return _result(result, response_type(accept))
 
+    def caller(self, authorization: object, request_id: str) -> Principal:
+        """Whoever shows this. Raises Unauthenticated, which is logged and counted here."""
+        try:
+            return self._authentication.caller(authorization)
+        except Unauthenticated as refused:
+            _log.info("request %s: %s", request_id, refused)
+            self._metrics.callers_refused.inc()
+            raise
+
+    def _context(self, request: Request) -> Context:
+        """Raises BadRequest without a good token, where one is wanted."""
+        request_id = request_id_of(request)
+        try:
+            principal = self.caller(request.headers.get("authorization"), request_id)
+        except Unauthenticated as refused:
+            raise _unauthenticated(refused) from None
+        resume_after = request.headers.get(LAST_EVENT_ID)
+        return Context.of(self._services, self._reading_proposals, principal, request_id, resume_after)
+
     async def _stream(self, request: Request, operation: GraphQLRequestData, context: Context) -> Response:
         opened = await self.deliveries.open(
             operation.query or "", operation.variables, operation.operation_name, context
         )
         if isinstance(opened, LiveOperation):
-            return EventStream(self.deliveries, opened, context.request_id)
+            return EventStream(self.deliveries, opened, context)
         if isinstance(opened, Refused):
             return refusal(opened)
         operation.protocol = "sse"
@@ -146,8 +177,7 @@ def _result(result: ExecutionResult, media_type: str) -> Response:
     if refused:
         # Never executed: GraphQL tells that from "executed, and the answer is null" by the absence of `data`.
         del body["data"]
-    bad = refused and media_type == GRAPHQL_RESPONSE
-    status = HTTPStatus.BAD_REQUEST if bad else HTTPStatus.OK
+    status = _status_of_refusal(result) if refused and media_type == GRAPHQL_RESPONSE else HTTPStatus.OK
     return Response(encode_json(body), status, media_type=media_type)
 
 
@@ -155,6 +185,18 @@ def _failure(request: Request, bad: BadRequest) -> Response:
     body = {"errors": [{"message": encodable(bad.message), "extensions": {"code": bad.code}}]}
     media_type = response_type(request.headers.get("accept"))
     return Response(encode_json(body), bad.status, bad.headers, media_type)
+
+
+def _status_of_refusal(result: ExecutionResult) -> HTTPStatus:
+    forbidden = any((error.extensions or {}).get("code") == Code.FORBIDDEN for error in result.errors or ())
+    return HTTPStatus.FORBIDDEN if forbidden else HTTPStatus.BAD_REQUEST
+
+
+def _unauthenticated(refused: Unauthenticated) -> BadRequest:
+    # https://www.rfc-editor.org/rfc/rfc6750#section-3: who has shown nothing is told of no error.
+    error = f', error="invalid_token", error_description="{refused}"' if refused.shown else ""
+    headers = {"www-authenticate": f'Bearer realm="omnirelay"{error}'}
+    return BadRequest(HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, str(refused), headers)
 
 
 def _not_allowed(message: str, methods: str) -> BadRequest:

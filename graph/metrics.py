@@ -45,6 +45,11 @@ class Metrics:
             "Batches executed for subscribers; those who ask the same share one.",
             registry=self.registry,
         )
+        self.callers_refused = Counter(
+            "omnirelay_callers_refused",
+            "Requests and sockets refused for want of a good token.",
+            registry=self.registry,
+        )
         self.feed_revision = Gauge(
             "omnirelay_feed_revision", "The newest revision this process has seen.", registry=self.registry
         )

@@ -7,6 +7,8 @@ from graphql import DocumentNode, GraphQLError, GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from graph.auth.extension import Authorise
+from graph.auth.requirements import Requirements
 from graph.context import Context
 from graph.documents import DocumentCache, ReadDocument
 from graph.errors import publish
@@ -36,6 +38,7 @@ class MeshSchema(strawberry.Schema):
     """A schema whose errors are fit to be read by clients, whatever transport they go out by."""
 
     documents: DocumentCache
+    requirements: Requirements
 
     @property
     def core(self) -> GraphQLSchema:
@@ -56,8 +59,9 @@ class MeshSchema(strawberry.Schema):
 
 def build_schema(metrics: Metrics | None = None) -> MeshSchema:
     """The schema, with a cache of its documents. Operations are counted where there is something to count into."""
+    schema: MeshSchema
     documents = DocumentCache()
-    extensions = [ReadDocument.through(documents)]
+    extensions = [ReadDocument.through(documents), lambda: Authorise(schema.requirements)]
     if metrics is not None:
         extensions.append(Measure.into(metrics))
     config = StrawberryConfig(scalar_map=SCALARS)
@@ -65,5 +69,6 @@ def build_schema(metrics: Metrics | None = None) -> MeshSchema:
         Query, Mutation, Subscription, extensions=extensions, config=config, execution_context_class=RecordExecutor
     )
     schema.documents = documents
+    schema.requirements = Requirements(schema.core)
     drop_null_defaults(schema.core)
     return schema

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from graph.policy_declarations import PolicyDeclaration
 from strategies.registry import DEFAULT_STRATEGY
 
 PREFIX: Final = "OMNIRELAY_"
+_KEYS: Final = ("auth_secret", "auth_secret_file", "auth_jwks_file")
 
 
 class SettingsError(Exception):
@@ -38,6 +39,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # First, because what `host` may be depends on them.
+    auth_secret: SecretStr | None = Field(
+        None, description="Secret that HS256 tokens are signed with, at least 32 bytes. Better kept in a file."
+    )
+    auth_secret_file: Path | None = Field(
+        None, description="File with that secret instead, read again when it changes."
+    )
+    auth_jwks_file: Path | None = Field(
+        None, description="File with the public keys of tokens as a JSON Web Key Set, read again when it changes."
+    )
+    auth_issuer: str | None = Field(None, description="Issuer (`iss`) that tokens must be from. Unset: any.")
+    auth_audience: str | None = Field(
+        None, description="Audience (`aud`) that tokens must be for. Unset: only tokens that name none."
+    )
+    auth_leeway_seconds: float = Field(
+        10.0, ge=0, le=300, description="How far the clocks of issuer and server may be apart, in seconds."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback only while there is no authentication.")
     port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
     allowed_hosts: tuple[str, ...] = Field(
@@ -82,10 +100,21 @@ class Settings(BaseModel):
         default_factory=dict, description="Namespaces declared in the file; followed while the server runs."
     )
 
+    @field_validator("auth_secret_file", "auth_jwks_file")
+    @classmethod
+    def _only_one(cls, path: Path | None, known: ValidationInfo) -> Path | None:
+        """Two kinds of keys would be two ways in, and whoever rotates the one forgets the other."""
+        others = [name for name in _KEYS if name != known.field_name and known.data.get(name) is not None]
+        if path is not None and others:
+            raise ValueError(f"must not be set together with {others[0]}")
+        return path
+
     @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
+    def _loopback(cls, host: str, known: ValidationInfo) -> str:
         """Anyone who reaches the port may write, so until callers can be told apart only this machine may reach it."""
+        if any(known.data.get(name, "refused") is not None for name in _KEYS):
+            return host
         try:
             loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
         except ValueError:

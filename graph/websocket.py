@@ -4,10 +4,12 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. What the protoc
 with 4400; what only is a bad operation ends that operation with `error`, and the socket lives on.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from graphql import GraphQLError
@@ -21,6 +23,8 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
+from graph.auth.expiry import EXPIRED, expired
+from graph.auth.principal import Principal, Unauthenticated
 from graph.codes import Code
 from graph.context import Context
 from graph.delivery.operations import LiveOperation, Refused
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
 MAX_OPERATIONS: Final = 100
 _TOO_BIG: Final = 1009
+_UNAUTHORIZED: Final = 4401
+_FORBIDDEN: Final = 4403
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 _log = logging.getLogger(__name__)
 
@@ -96,11 +102,13 @@ class SocketAdapter(ASGIWebSocketAdapter):
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     """One socket. Subscriptions to the stream are delivered together with those of others, the rest is Strawberry's.
 
-    At most 100 operations run on it at a time; Strawberry's own limit answers without a code.
+    Its caller is whoever's token came with `connection_init`; when that expires, the socket is closed. At most 100
+    operations run on it at a time; Strawberry's own limit answers without a code.
     """
 
     view: "MeshGraphQL"
     websocket: SocketAdapter
+    _expiry: asyncio.Task[None] | None = None
 
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
@@ -111,7 +119,29 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         # A payload of null is no payload; Strawberry would close the socket over it.
-        await super().handle_connection_init({"type": "connection_init", "payload": message.get("payload") or {}})
+        payload = message.get("payload") or {}
+        if not self.connection_init_received:  # who says it twice is closed for that
+            try:
+                principal = self.view.caller(_authorization(payload), self.context.request_id)
+            except Unauthenticated as refused:
+                await self.websocket.close(_FORBIDDEN, f"Forbidden: {refused}")
+                return
+            self.context = replace(self.context, principal=principal)
+            if principal.expires_at is not None:
+                self._expiry = asyncio.create_task(self._close_when_expired(principal))
+        await super().handle_connection_init({"type": "connection_init", "payload": payload})
+
+    async def shutdown(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._expiry
+        await super().shutdown()
+
+    async def _close_when_expired(self, principal: Principal) -> None:
+        await expired(principal)
+        with suppress(WebSocketDisconnected):
+            await self.websocket.close(_UNAUTHORIZED, f"Unauthorized: {EXPIRED}")
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         running = len(self.operations)
@@ -161,6 +191,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
         """Strawberry closes the socket over a syntax error. The protocol has `error` for that."""
         return None
+
+
+def _authorization(payload: Mapping[str, object]) -> object:
+    """What would be the header of that name: a browser cannot send headers with a socket."""
+    return payload.get("authorization", payload.get("Authorization"))
 
 
 def _problem(message: Any) -> str | None:

@@ -6,7 +6,7 @@ from typing import Final
 import click
 from click.core import ParameterSource
 
-_TAKEN_OVER: Final = ("reason", "ticket", "actor", "server")
+_TAKEN_OVER: Final = ("reason", "ticket", "actor", "server", "token_file")
 
 
 def command_again(**changed: object) -> str:

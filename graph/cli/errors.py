@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from graph.cli.exits import Exit, Failure
 from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
+from graph.client.token import TokenUnusable
 
 _ANOTHER_VERSION: Final = "This program and the server are of different versions: update the older one."
 LIST_NODES: Final = "What nodes there are: omnirelay mesh nodes list"
@@ -13,7 +14,16 @@ _LIST_AGAIN: Final = (
     "Read the table again (omnirelay mesh shards list --json) and go on from the cursor that comes with it."
 )
 
+_A_GOOD_ONE: Final = (
+    "Name a file that holds a good one with --token-file or OMNIRELAY_TOKEN_FILE, or put it into OMNIRELAY_TOKEN."
+)
+_OTHER_SCOPES: Final = (
+    "Whoever issues your tokens can give you one; docs/authorisation.md says which scope allows what."
+)
+
 _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
+    "UNAUTHENTICATED": (Exit.DENIED, [_A_GOOD_ONE]),
+    "FORBIDDEN": (Exit.DENIED, [_OTHER_SCOPES]),
     "INVALID_ARGUMENT": (Exit.INVALID, ()),
     "BAD_CURSOR": (Exit.INVALID, ()),
     "BAD_USER_INPUT": (Exit.INVALID, ()),
@@ -52,6 +62,8 @@ def _failure(error: ClientError, if_broken_off: str) -> Failure:
             advice = "It may be starting: try again."
         case NotGraphQL():
             advice = "Is that address an OmniRelay server's? See --server."
+        case TokenUnusable():
+            return Failure(Exit.DENIED, str(error), [_A_GOOD_ONE])
         case AnswerLost():
             advice = if_broken_off
         case _:
@@ -70,5 +82,9 @@ def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:
 
 def _sentence(error: Mapping[str, Any], code: object) -> str:
     message = str(error.get("message") or "The server failed without saying why.")
-    named = f"{code}: " if _MEANINGS.get(str(code), (None,))[0] is Exit.POSITION else ""
-    return named + message
+    match _MEANINGS.get(str(code), (None,))[0]:
+        case Exit.POSITION:
+            return f"{code}: {message}"
+        case Exit.DENIED:
+            return f"Not allowed: {message}."
+    return message

@@ -1,22 +1,39 @@
 """Options that several commands share, with the same words in each."""
 
+import functools
 import getpass
+import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
 
 import click
 
 from graph.cli.address import AddressParameter
 from graph.cli.output import Json
+from graph.client.address import Address, TokenSource
+from graph.client.token import fixed
+from graph.client.token import token_file as token_from
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+_TOKEN: Final = "OMNIRELAY_TOKEN"  # noqa: S105 - the name of the variable
 
 
 def server_options(command: F) -> F:
-    """--server, --json: for every command that asks a server."""
+    """--server, --token-file, --json: for every command that asks a server. The token comes with its address."""
+    command = _with_token(command)
     command = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)
+    command = click.option(
+        "--token-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="OMNIRELAY_TOKEN_FILE",
+        show_envvar=True,
+        is_eager=True,  # the default of --actor depends on it
+        help="File that holds the bearer token to show to the server.",
+    )(command)
     return click.option(
         "--server",
         type=AddressParameter(),
@@ -28,6 +45,22 @@ def server_options(command: F) -> F:
     )(command)
 
 
+def _with_token(command: F) -> F:
+    @functools.wraps(command)
+    def shown_to(*, server: Address, token_file: Path | None, **given: object) -> object:
+        return command(server=replace(server, token=_token(token_file)), **given)
+
+    return cast("F", shown_to)
+
+
+def _token(file: Path | None) -> TokenSource | None:
+    """From the file; else, for programs that cannot write files, from the environment. Never from the command line,
+    which every process of the machine may read."""
+    if file is not None:
+        return token_from(file)
+    return fixed(token) if (token := os.environ.get(_TOKEN)) else None
+
+
 def change_options(command: F) -> F:
     """--reason, --ticket, --actor: for every command that changes something."""
     command = click.option(
@@ -35,7 +68,7 @@ def change_options(command: F) -> F:
         envvar="OMNIRELAY_ACTOR",
         show_envvar=True,
         default=_user,
-        show_default="the user running this",
+        show_default="the subject of the token, or the user running this",
         help="Who is responsible.",
     )(command)
     command = click.option("--ticket", help="Ticket the change is made under.")(command)
@@ -50,13 +83,19 @@ def force_option(command: F) -> F:
     )(command)
 
 
-def change_input(reason: str, ticket: str | None, actor: str, force_reason: str | None = None) -> Json:
-    """GraphQL's `ChangeInput`."""
+def change_input(reason: str, ticket: str | None, actor: str | None, force_reason: str | None = None) -> Json:
+    """GraphQL's `ChangeInput`. No actor: whoever the token is for."""
     given: Json = {"reason": reason, "changeTicket": ticket, "actor": actor}
     return given if force_reason is None else given | {"force": {"reason": force_reason}}
 
 
-def _user() -> str:
+def _user() -> str | None:
+    """Null for whoever the token is for, in a command that shows one."""
+    given = click.get_current_context().params
+    if "token_file" in given:
+        file = given["token_file"]  # not null yet if it was not given, but click's own mark for that
+        if _token(file if isinstance(file, Path) else None) is not None:
+            return None
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name, as containers like to have

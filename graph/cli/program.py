@@ -14,6 +14,7 @@ from graph.cli.output import tell
 from graph.cli.schema import schema
 from graph.cli.serve import serve
 from graph.cli.text import shown
+from graph.cli.tokens import token
 
 
 class PipeClosed(Exception):
@@ -29,7 +30,7 @@ class _Program(click.Group):
             raise PipeClosed from None
 
 
-@click.group(cls=_Program, commands=[serve, db, schema, mesh])
+@click.group(cls=_Program, commands=[serve, db, schema, token, mesh])
 @click.version_option(package_name="omnirelay-shards")
 def omnirelay() -> None:
     """The shard ownership store: which mesh node owns which shard, since when, by whose decision."""

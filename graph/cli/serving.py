@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from graph.app import create_app
+from graph.auth.configured import authentication
 from graph.cli.exits import Exit, Failure
 from graph.cli.listening import bound_socket, url_of
 from graph.cli.steps import Steps
@@ -22,7 +23,7 @@ from graph.demo import load_demo
 from graph.embedded_postgres import EmbeddedPostgresError
 from graph.plug_ins import PlugInError
 from graph.reconciling import reconciling
-from graph.settings import Settings
+from graph.settings import Settings, SettingsError
 from persistence.errors import StoreError
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -63,7 +64,7 @@ class _Life:
         except asyncio.CancelledError:
             if not self._asked_to_stop:
                 raise
-        except (StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
+        except (SettingsError, StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
             raise Failure(Exit.NO, f"The server cannot run: {str(error).rstrip('.')}.") from error
         finally:
             for number in _SIGNALS:
@@ -73,6 +74,7 @@ class _Life:
 
     async def _live(self) -> None:
         settings = self._settings
+        callers = authentication(settings)
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
@@ -86,7 +88,12 @@ class _Life:
             if self._config is not None:
                 following = reconciling(self._config, runtime.store.namespaces, runtime.writer, runtime.strategies)
                 await stack.enter_async_context(following)
-            app = create_app(runtime, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
+            app = create_app(
+                runtime,
+                max_body_bytes=settings.max_body_bytes,
+                allowed_hosts=settings.allowed_hosts,
+                authentication=callers,
+            )
             _settle_memory()
             sys.setswitchinterval(_SWITCH_SECONDS)
             self._server = WebServer(app, settings, lambda: self._announce(url_of(listener)))

@@ -23,6 +23,11 @@ def database_options(command: F) -> F:
     command = click.option(
         "--database-url", metavar="URL", help="A PostgreSQL of yours instead: postgresql://user@host/database."
     )(command)
+    return config_option(command)
+
+
+def config_option(command: F) -> F:
+    """--config."""
     return click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),

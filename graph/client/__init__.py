@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from graph.client.errors import ClientError, OperationRefused
     from graph.client.mesh_client import MeshClient, NotReady
     from graph.client.status import Counters, Lag, State
+    from graph.client.token import token_file
 
 __all__ = [
     "ClientError",
@@ -22,6 +23,7 @@ __all__ = [
     "ShardChange",
     "State",
     "TableChange",
+    "token_file",
 ]
 
 _HOMES: Final = {
@@ -34,6 +36,7 @@ _HOMES: Final = {
     "ShardChange": "changes",
     "State": "status",
     "TableChange": "changes",
+    "token_file": "token",
 }
 
 

@@ -1,9 +1,13 @@
-"""Where a server is."""
+"""Where a server is, and what it is shown."""
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
+
+TokenSource: TypeAlias = Callable[[], str]
+"""Gives the token that is good now. Asked for each connection, and again when a server has refused the last one."""
 
 _SOCKETS: Final = {"http": "ws", "https": "wss"}
 _PATH: Final = "/graphql"
@@ -13,13 +17,15 @@ _PATH: Final = "/graphql"
 class Address:
     """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go.
 
-    `through_proxy`: whether the proxies of the environment apply. No proxy reaches a server on this machine.
+    `through_proxy`: whether the proxies of the environment apply. No proxy reaches a server on this machine. `token`
+    gives what to show there, null for nothing.
     """
 
     url: str
     graphql: str
     socket: str
     through_proxy: bool
+    token: TokenSource | None = None
 
     def __str__(self) -> str:
         return self.url

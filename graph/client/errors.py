@@ -56,6 +56,11 @@ class OperationRefused(ClientError):
         self.errors = errors
         self.code = str((first.get("extensions") or {}).get("code"))
 
+    @classmethod
+    def of(cls, message: str, code: str) -> "OperationRefused":
+        """What is said in another way than by GraphQL, as GraphQL would say it."""
+        return cls([{"message": message, "extensions": {"code": code}}])
+
     @property
     def may_pass(self) -> bool:
         """A server that cannot just now is as good as none."""

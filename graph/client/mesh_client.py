@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -14,6 +15,7 @@ from graph.client.errors import ClientError
 from graph.client.follower import Follower, Patience
 from graph.client.selection import Selection
 from graph.client.status import Counters, Lag, State
+from graph.client.token import fixed
 from persistence.records import Shard
 
 _STOPPING_SECONDS: Final = 5.0
@@ -49,13 +51,15 @@ class MeshClient:
         verify_seconds: float = 60.0,
         silence_seconds: float = 30.0,
         cache: Path | None = None,
+        token: str | Callable[[], str] | None = None,
     ) -> None:
         """`server`: one address, or several that are tried in turn. `namespaces`: null for all of them.
 
         `start_seconds` is how long entering the context waits for the first proven table. `silence_seconds` must be
         more than the server's `bookmark_seconds`; a server that says nothing for so long is given up. `cache` is a file
-        to keep the last good table in, and to begin with it if no server can be reached. Raises ValueError for an
-        address that is none.
+        to keep the last good table in, and to begin with it if no server can be reached. `token` is shown to servers
+        that want one; a callable (`token_file` makes one) is asked for each connection, by the thread that follows, so
+        that tokens can be renewed. Raises ValueError for an address that is none.
         """
         urls = [server] if isinstance(server, str) else server
         if not urls:
@@ -63,7 +67,8 @@ class MeshClient:
         self._start_seconds = start_seconds
         self._board = Board()
         selection = Selection(None if namespaces is None else frozenset(namespaces))
-        self._servers = [read_address(url) for url in urls]
+        source = fixed(token) if isinstance(token, str) else token
+        self._servers = [replace(read_address(url), token=source) for url in urls]
         self._follower = Follower(
             self._servers,
             selection,

@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 from graph.client.address import Address
 from graph.client.document import Json
 from graph.client.errors import ConnectionLost, OperationRefused, ProtocolBroken, ServerUnreachable
+from graph.client.token import Credentials
 from graph.operations import operation
 
 _PROTOCOL: Final = Subprotocol("graphql-transport-ws")
@@ -23,6 +24,7 @@ _PATIENCE_SECONDS: Final = 10.0
 _CLOSING_SECONDS: Final = 1.0
 _LARGEST_MESSAGE: Final = 64 * 2**20  # bytes; a batch holds up to 500 diffs with everything their authors wrote
 _ID: Final = "1"
+_FORBIDDEN: Final = 4403  # the answer to connection_init with a token that is not good, or without one
 
 
 class Subscription:
@@ -31,8 +33,9 @@ class Subscription:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
 
-    def start(self, name: str, variables: Json) -> None:
-        _send(self._socket, {"type": "connection_init"})
+    def start(self, name: str, variables: Json, authorization: str | None) -> None:
+        shown = {} if authorization is None else {"payload": {"authorization": authorization}}
+        _send(self._socket, {"type": "connection_init", **shown})
         greeting = _receive(self._socket, _PATIENCE_SECONDS)
         if greeting is None:
             raise ConnectionLost(f"no answer within {_PATIENCE_SECONDS:g} seconds")
@@ -68,9 +71,11 @@ class Subscription:
 @contextmanager
 def subscription(address: Address, name: str, variables: Json) -> Iterator[Subscription]:
     """Subscription `name`, open until the context ends. Raises ConnectionLost, and ClientError as `subscribe` does."""
+    # Asked each time: what was shown on the last connection may have expired with it.
+    authorization = Credentials(address.token).authorization()
     with _connected(address) as socket:
         opened = Subscription(socket)
-        opened.start(name, variables)
+        opened.start(name, variables, authorization)
         yield opened
 
 
@@ -122,9 +127,11 @@ def _send(socket: ClientConnection, message: Json) -> None:
         raise _closed(closed) from closed
 
 
-def _closed(closed: ConnectionClosed) -> ConnectionLost:
+def _closed(closed: ConnectionClosed) -> Exception:
     if closed.rcvd is None:
         return ConnectionLost("the connection broke off")
+    if closed.rcvd.code == _FORBIDDEN:
+        return OperationRefused.of(closed.rcvd.reason.removeprefix("Forbidden: "), "UNAUTHENTICATED")
     reason = f": {closed.rcvd.reason}" if closed.rcvd.reason else ""
     return ConnectionLost(f"the server closed the connection ({closed.rcvd.code}{reason})")
 

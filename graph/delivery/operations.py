@@ -1,13 +1,14 @@
 """Reading one subscription: its document, its variables, its place in the stream, and what it shares with others.
 
 Two subscriptions are of one cohort if they would be sent the same bytes for the same batch: the same document and
-operation, the same variables. Where they resume from does not count: nodes of a mesh come back with a cursor each.
+operation, the same variables, the same scopes. Where they resume from does not count: nodes of a mesh come back with a
+cursor each. Nor does who they are, so whoever executes a batch for all of them is not told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphql import (
@@ -26,6 +27,7 @@ from graphql import (
     visit,
 )
 
+from graph.auth.principal import Principal, Scope
 from graph.context import Context
 from graph.delivery.stream import DiffStream, shown
 from graph.encoding import encode_json
@@ -39,6 +41,7 @@ class CohortKey:
     query: str
     operation_name: str | None
     variables: bytes
+    scopes: frozenset[Scope]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,11 @@ async def open_operation(
     operation = None if document is None else get_operation_ast(document, operation_name)
     if document is None or operation is None or operation.operation is not OperationType.SUBSCRIPTION:
         return None
+    forbidden = schema.requirements.problem(document, operation, context.principal)
+    if forbidden:
+        return Refused([forbidden])
+    scopes = context.principal.scopes
+    context = replace(context, principal=Principal(None, scopes))
     executor = RecordExecutor.build(
         schema.core,
         document,
@@ -109,9 +117,8 @@ async def open_operation(
     if not isinstance(found, DiffStream):
         return None
     shared = _without_cursor(variables or {}, operation, document)
-    return LiveOperation(
-        CohortKey(query, operation_name, encode_json(dict(sorted(shared.items())))), found, schema, executor, context
-    )
+    key = CohortKey(query, operation_name, encode_json(dict(sorted(shared.items()))), scopes)
+    return LiveOperation(key, found, schema, executor, context)
 
 
 def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -> Refused:

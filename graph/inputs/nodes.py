@@ -5,6 +5,7 @@ from typing import Any
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.auth.principal import Principal
 from graph.inputs.values import given, json_object
 from graph.inputs.writing import ChangeInput
 from graph.scalars import JSON, Revision
@@ -57,10 +58,10 @@ class RegisterNodeInput:
     )
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> node_commands.RegisterNode:
+    def command(self, principal: Principal) -> node_commands.RegisterNode:
         return node_commands.RegisterNode(
             self.node_id,
-            self.change.request(),
+            self.change.request(principal),
             self.region,
             self.zone,
             labels_of("labels", self.labels),
@@ -85,11 +86,11 @@ class UpdateNodeInput:
     )
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> node_commands.UpdateNode:
+    def command(self, principal: Principal) -> node_commands.UpdateNode:
         return node_commands.UpdateNode(
             self.node_id,
             self.expected_version,
-            self.change.request(),
+            self.change.request(principal),
             given(self.region),
             given(self.zone),
             _labels_given(self.labels),
@@ -107,8 +108,8 @@ class DrainNodeInput:
     )
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> node_commands.DrainNode:
-        return node_commands.DrainNode(self.node_id, self.expected_version, self.change.request())
+    def command(self, principal: Principal) -> node_commands.DrainNode:
+        return node_commands.DrainNode(self.node_id, self.expected_version, self.change.request(principal))
 
 
 def labels_of(field: str, value: object) -> Any:

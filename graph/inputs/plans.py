@@ -2,6 +2,7 @@
 
 import strawberry
 
+from graph.auth.principal import Principal
 from graph.inputs.writing import ChangeInput
 from persistence import plan_commands
 from persistence.planning.planner import MAX_MOVES
@@ -23,8 +24,8 @@ class ApplyPlanInput:
     resume: bool = strawberry.field(default=False, description="Go on with a plan that was stopped.")
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> plan_commands.ApplyPlan:
-        return plan_commands.ApplyPlan(self.plan_id, self.change.request(), self.max_moves, self.resume)
+    def command(self, principal: Principal) -> plan_commands.ApplyPlan:
+        return plan_commands.ApplyPlan(self.plan_id, self.change.request(principal), self.max_moves, self.resume)
 
 
 @strawberry.input(description="A plan to be approved, as whoever asks has reviewed it.")
@@ -32,8 +33,8 @@ class ApprovePlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> plan_commands.ApprovePlan:
-        return plan_commands.ApprovePlan(self.plan_id, self.change.request())
+    def command(self, principal: Principal) -> plan_commands.ApprovePlan:
+        return plan_commands.ApprovePlan(self.plan_id, self.change.request(principal))
 
 
 @strawberry.input(description="A plan that nobody shall apply, or go on with.")
@@ -41,8 +42,8 @@ class RejectPlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> plan_commands.RejectPlan:
-        return plan_commands.RejectPlan(self.plan_id, self.change.request())
+    def command(self, principal: Principal) -> plan_commands.RejectPlan:
+        return plan_commands.RejectPlan(self.plan_id, self.change.request(principal))
 
 
 @strawberry.input(description="A plan that is being applied, to be stopped between two waves.")
@@ -50,5 +51,5 @@ class StopPlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
     change: ChangeInput = strawberry.field(description=_CHANGE)
 
-    def command(self) -> plan_commands.StopPlan:
-        return plan_commands.StopPlan(self.plan_id, self.change.request())
+    def command(self, principal: Principal) -> plan_commands.StopPlan:
+        return plan_commands.StopPlan(self.plan_id, self.change.request(principal))

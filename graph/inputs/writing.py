@@ -3,6 +3,7 @@
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.auth.principal import Principal, Scope
 from graph.inputs.flat import flat
 from graph.inputs.pins import PinInput
 from graph.inputs.policies import NamespacePolicyInput
@@ -10,6 +11,7 @@ from graph.inputs.values import given, json_object
 from graph.scalars import JSON, Revision
 from persistence import commands
 from persistence.errors import FieldError, InvalidArgument
+from persistence.fields import shown
 from persistence.records import ShardStatus
 
 _NAMESPACE = "The namespace of the shard."
@@ -36,7 +38,10 @@ class ChangeInput:
     change_ticket: str | None = strawberry.field(default=None, description="The ticket. At most 1,024 characters.")
     actor: str | None = strawberry.field(
         default=None,
-        description="Who is responsible. Required while the server has no authentication. At most 1,024 characters.",
+        description=(
+            "Who is responsible. Required while the server has no authentication, at most 1,024 characters; with it, "
+            "it is the subject of the token and may be left out."
+        ),
     )
     metadata: JSON | None = strawberry.field(
         default=None, description="Anything to be kept with the change. At most 1,024 characters when written as JSON."
@@ -52,14 +57,22 @@ class ChangeInput:
         default=None, description="Given where rules of a policy that can be forced shall not hold for this change."
     )
 
-    def request(self) -> commands.ChangeRequest:
-        """Raises InvalidArgument without an actor: nobody is authenticated who could be it."""
-        if self.actor is None:
+    def request(self, principal: Principal) -> commands.ChangeRequest:
+        """Raises InvalidArgument without an actor where nobody is authenticated who could be it, and for any but the
+        one who is."""
+        actor = self.actor if principal.subject is None else principal.subject
+        if actor is None:
             raise InvalidArgument(
                 FieldError("change.actor", "is required: without authentication the request must say who makes it")
             )
+        if self.actor is not None and self.actor != actor:
+            raise InvalidArgument(
+                FieldError("change.actor", f"must be the token's subject or left out, not {shown(self.actor)}")
+            )
+        if self.force is not None:
+            principal.require(Scope.ADMIN, "force")
         return commands.ChangeRequest(
-            self.actor,
+            actor,
             self.reason,
             self.change_ticket,
             self.metadata,
@@ -104,8 +117,8 @@ class CreateShardsInput:
     shards: list[NewShardInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self) -> commands.CreateShards:
-        return commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request())
+    def command(self, principal: Principal) -> commands.CreateShards:
+        return commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request(principal))
 
 
 @flat
@@ -159,8 +172,8 @@ class ShardPatchInput:
 class UpdateShardInput(ShardPatchInput):
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self) -> commands.UpdateShards:
-        return commands.UpdateShards([self.patch()], self.change.request(), single=True)
+    def command(self, principal: Principal) -> commands.UpdateShards:
+        return commands.UpdateShards([self.patch()], self.change.request(principal), single=True)
 
 
 @strawberry.input(description="Shards to be changed, all of them or none.")
@@ -168,8 +181,8 @@ class UpdateShardsInput:
     shards: list[ShardPatchInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self) -> commands.UpdateShards:
-        return commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request())
+    def command(self, principal: Principal) -> commands.UpdateShards:
+        return commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request(principal))
 
 
 @flat
@@ -188,8 +201,8 @@ class DeleteShardsInput:
     shards: list[ShardVersionInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self) -> commands.DeleteShards:
-        return commands.DeleteShards([shard.expectation() for shard in self.shards], self.change.request())
+    def command(self, principal: Principal) -> commands.DeleteShards:
+        return commands.DeleteShards([shard.expectation() for shard in self.shards], self.change.request(principal))
 
 
 @strawberry.input(description="A namespace to be created, or to be given another strategy, parameters or policy.")
@@ -210,12 +223,12 @@ class ConfigureNamespaceInput:
     )
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self) -> commands.ConfigureNamespace:
+    def command(self, principal: Principal) -> commands.ConfigureNamespace:
         return commands.ConfigureNamespace(
             self.name,
             self.strategy,
             json_object("strategyParameters", self.strategy_parameters, '{"virtualNodes": 160}'),
             self.expected_version or 0,
-            self.change.request(),
+            self.change.request(principal),
             self.policy.policy() if self.policy else given(self.policy),
         )

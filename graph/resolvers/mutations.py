@@ -4,6 +4,7 @@ from typing import Annotated, Protocol, TypeAlias
 
 import strawberry
 
+from graph.auth.principal import Principal
 from graph.context import Info
 from graph.inputs.nodes import RegisterNodeInput, UpdateNodeInput
 from graph.inputs.plans import ApplyPlanInput, ApprovePlanInput, RejectPlanInput, StopPlanInput
@@ -26,7 +27,7 @@ _What = strawberry.argument(description="What to change, by whom, and why.")
 class _Request(Protocol):
     """An input that stands for a command."""
 
-    def command(self) -> Command: ...
+    def command(self, principal: Principal) -> Command: ...
 
 
 async def create_shards(info: Info, input: Annotated[CreateShardsInput, _What]) -> Answer:  # noqa: A002 - by schema
@@ -78,6 +79,6 @@ async def stop_plan(info: Info, input: Annotated[StopPlanInput, _What]) -> Answe
 
 async def _execute(info: Info, request: _Request) -> Answer:
     try:
-        return await info.context.writer.execute(request.command())
+        return await info.context.writer.execute(request.command(info.context.principal))
     except InvalidArgument as refused:
         return InvalidInput.of(refused)

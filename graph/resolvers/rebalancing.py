@@ -24,7 +24,7 @@ async def plan_rebalance(
     input: Annotated[PlanRebalanceInput, _What],  # noqa: A002 - by schema
 ) -> Planned:
     try:
-        return await info.context.rebalancer.plan(input.request(), input.change.request())
+        return await info.context.rebalancer.plan(input.request(), input.change.request(info.context.principal))
     except InvalidArgument as refused:
         return InvalidInput.of(refused)
     except planner.PlacementImpossible as impossible:
@@ -36,7 +36,9 @@ async def rollback_change(
     input: Annotated[RollbackChangeInput, _What],  # noqa: A002 - by schema
 ) -> Outcome | InvalidInput:
     try:
-        return await info.context.rebalancer.roll_back(input.target(), input.request(), input.change.request())
+        return await info.context.rebalancer.roll_back(
+            input.target(), input.request(), input.change.request(info.context.principal)
+        )
     except InvalidArgument as refused:
         return InvalidInput.of(refused)
 
@@ -50,7 +52,7 @@ async def drain_node(info: Info, input: Annotated[DrainNodeInput, _What]) -> Dra
 
 async def _drain(info: Info, request: DrainNodeInput) -> Drained:
     """Raises InvalidArgument."""
-    command = request.command()
+    command = request.command(info.context.principal)
     answered = await info.context.writer.replayed(command)
     preflight = await info.context.rebalancer.preflight(command.node_id)
     if answered is None:

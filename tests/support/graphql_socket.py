@@ -71,9 +71,9 @@ async def raw_socket(address: str) -> AsyncIterator[Socket]:
 
 
 @asynccontextmanager
-async def graphql_socket(address: str) -> AsyncIterator[Socket]:
+async def graphql_socket(address: str, payload: Mapping[str, Any] | None = None) -> AsyncIterator[Socket]:
     """A socket that has been introduced."""
     async with raw_socket(address) as socket:
-        await socket.send({"type": "connection_init"})
+        await socket.send({"type": "connection_init"} | ({} if payload is None else {"payload": payload}))
         assert await socket.receive() == {"type": "connection_ack"}
         yield socket

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
 from graph.app import create_app
+from graph.auth.tokens import Authentication
 from graph.cli.listening import bound_socket
 from graph.cli.web_server import WebServer
 from graph.settings import load_settings
@@ -25,7 +26,8 @@ IMPATIENT = FeedLimits(bookmark_seconds=0.2)
 class MeshServer:
     """May be stopped and started again: the store and the port stay."""
 
-    def __init__(self) -> None:
+    def __init__(self, authentication: Authentication | None = None) -> None:
+        self._authentication = authentication
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mesh-server")
         self._thread.start()
@@ -71,6 +73,6 @@ class MeshServer:
             self._port = listener.getsockname()[1]
             store = self.mesh.store
             async with live_feed(store.stream, store.signal, IMPATIENT) as feed:
-                app = create_app(TestServices(store, self.mesh.writer, feed))
+                app = create_app(TestServices(store, self.mesh.writer, feed), authentication=self._authentication)
                 self._server = WebServer(app, settings, listening.set)
                 await self._server.serve([listener])

@@ -118,7 +118,7 @@ class Client:
 
 
 def operation(feed: ScriptedFeed, begin: int = 0, variables: bytes = b"{}") -> ScriptedOperation:
-    return ScriptedOperation(ScriptedStream(feed, at(begin)), CohortKey("subscription", None, variables))
+    return ScriptedOperation(ScriptedStream(feed, at(begin)), CohortKey("subscription", None, variables, frozenset()))
 
 
 @asynccontextmanager

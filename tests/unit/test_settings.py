@@ -73,6 +73,26 @@ def test_loopback_has_several_names(host: str) -> None:
     assert load_settings(None, {}, host=host).host == host
 
 
+@pytest.mark.parametrize("name", ["auth_secret", "auth_secret_file", "auth_jwks_file"])
+def test_with_authentication_any_address_may_be_listened_on(name: str) -> None:
+    settings = load_settings(None, {variable(name): "x" * 32}, host="192.0.2.1")
+    assert settings.host == "192.0.2.1"
+
+
+def test_keys_come_from_one_place_only() -> None:
+    environment = {"OMNIRELAY_AUTH_SECRET": "s" * 32, "OMNIRELAY_AUTH_JWKS_FILE": "keys.json"}
+    with pytest.raises(SettingsError) as refused:
+        load_settings(None, environment, auth_secret_file="secret")  # noqa: S106 - a file
+    assert str(refused.value).splitlines() == [
+        "auth_secret_file (command line): must not be set together with auth_secret",
+        "auth_jwks_file (OMNIRELAY_AUTH_JWKS_FILE): must not be set together with auth_secret",
+    ]
+
+
+def test_a_secret_is_not_shown_with_the_settings() -> None:
+    assert "hush" not in repr(load_settings(None, {"OMNIRELAY_AUTH_SECRET": "hush" * 8}))
+
+
 def test_another_kind_of_database_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"database_url .*postgresql://"):
         load_settings(None, {"OMNIRELAY_DATABASE_URL": "mysql://db/mesh"})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @change_options
 @server_options
 def apply_namespaces(
-    *, file: Path, dry_run: bool, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool
+    *, file: Path, dry_run: bool, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool
 ) -> None:
     """Create or configure the namespaces that a TOML file declares, where they differ from it.
 

@@ -36,7 +36,7 @@ def drain_node(
     everything: bool,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> Exit:

@@ -34,7 +34,7 @@ def register_node(
     status: NodeStatus | None,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:

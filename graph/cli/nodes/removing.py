@@ -24,7 +24,7 @@ def remove_node(
     expected_version: int | None,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:

@@ -41,7 +41,7 @@ def set_node(
     status: NodeStatus | None,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:

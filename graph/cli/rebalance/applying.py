@@ -44,7 +44,7 @@ def apply_plan(
     resume: bool,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     force_reason: str | None,
     server: Address,
     as_json: bool,

@@ -27,7 +27,7 @@ def plan_rebalance(
     everything: bool,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:

@@ -52,7 +52,7 @@ def import_shards(
     dry_run: bool,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     force_reason: str | None,
     server: Address,
     as_json: bool,

@@ -57,7 +57,7 @@ def set_shard(
     status: ShardStatus | None,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     force_reason: str | None,
     server: Address,
     as_json: bool,

@@ -13,8 +13,10 @@ from typing import Final
 import httpx2
 import pytest
 
+from graph.auth.principal import Scope
 from graph.cli.exits import Exit
 from tests.support.command_line import Running, omnirelay, started
+from tests.support.tokens import SECRET, token
 
 SLOTS: Final = 16_384
 NODES: Final = 6
@@ -44,6 +46,18 @@ def test_a_server_says_where_it_is_and_stops_cleanly_on_sigterm(database_url: st
     assert end.exit == Exit.OK
     assert re.search(r"^\[ *[\d.]+ s\] Stopped$", end.err, re.MULTILINE)
     assert "Traceback" not in end.err
+
+
+def test_with_a_secret_a_server_listens_anywhere_and_asks_for_tokens(database_url: str, tmp_path: Path) -> None:
+    environment = {"OMNIRELAY_AUTH_SECRET_FILE": str(tmp_path / "secret")}
+    (tmp_path / "secret").write_bytes(SECRET)
+    options = ("--host", "0.0.0.0", "--port", 0, "--no-demo", "--database-url", database_url)  # noqa: S104 - meant
+    with started("serve", *options, environment=environment) as server:
+        url = server.line().split()[1].removesuffix("/graphql").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - same
+        assert omnirelay("mesh", "nodes", "list", "--server", url).exit == Exit.DENIED
+        (tmp_path / "token").write_text(token(Scope.READ))
+        shown = ("--token-file", tmp_path / "token", "--server", url)
+        assert omnirelay("mesh", "nodes", "list", *shown).exit == Exit.OK
 
 
 def test_a_stopping_server_tells_subscribers_to_come_back(database_url: str) -> None:

@@ -62,3 +62,9 @@ def test_what_follows_is_for_the_same_reason_at_the_same_server(told: Told, monk
     assert told(following, "n1", "--ticket", "CHG-1", "--server", "http://mesh") == (
         "mesh apply 'a plan' --reason 'why not' --ticket CHG-1 --server http://mesh"
     )
+
+
+def test_what_follows_shows_the_same_token(told: Told) -> None:
+    assert told(lambda: command_next("mesh apply", "p1"), "n1", "--token-file", "alice.token") == (
+        "mesh apply p1 --reason 'why not' --token-file alice.token"
+    )

@@ -30,6 +30,8 @@ def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
+        ("UNAUTHENTICATED", Exit.DENIED),
+        ("FORBIDDEN", Exit.DENIED),
         ("INVALID_ARGUMENT", Exit.INVALID),
         ("BAD_CURSOR", Exit.INVALID),
         ("BAD_USER_INPUT", Exit.INVALID),
@@ -52,6 +54,12 @@ def test_every_code_of_the_api_has_an_exit_code(code: str | None, expected: Exit
     failure = failure_of([error(code)])
     assert failure.exit is expected
     assert "what happened" in failure.message
+
+
+def test_what_is_denied_says_so_and_how_to_be_let_in() -> None:
+    failure = failure_of([error("UNAUTHENTICATED", "the token has expired")])
+    assert failure.message == "Not allowed: the token has expired."
+    assert "--token-file" in failure.advice[0]
 
 
 def test_a_position_that_cannot_be_served_is_named_by_its_code() -> None:

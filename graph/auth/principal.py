@@ -1,0 +1,55 @@
+"""Whoever is asking, and what they may do."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Scope(StrEnum):
+    """What a token may allow. None of them includes another, but that whoever has any of them may read."""
+
+    READ = "mesh.read"
+    OPERATE = "mesh.operate"
+    APPROVE = "mesh.approve"
+    ADMIN = "mesh.admin"
+
+
+class Forbidden(Exception):
+    """The caller is known, and may not do this. Names the scope that is missing."""
+
+    def __init__(self, scope: Scope, what: str) -> None:
+        super().__init__(f"{what} needs a token with the scope {scope}")
+        self.scope = scope
+
+
+class Unauthenticated(Exception):
+    """No token, or one that is not good. The message says what is wrong with it, and never holds any of it.
+
+    `shown`: whether there was one at all.
+    """
+
+    def __init__(self, message: str, *, shown: bool = True) -> None:
+        super().__init__(message)
+        self.shown = shown
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """`subject` is null without authentication: then the request itself says who makes it. `expires_at`: unix seconds,
+    null for never."""
+
+    subject: str | None
+    scopes: frozenset[Scope]
+    expires_at: float | None = None
+
+    def require(self, scope: Scope, what: str = "this") -> None:
+        """Raises Forbidden. `what` is what needs the scope, as its message begins."""
+        if scope not in self.scopes:
+            raise Forbidden(scope, what)
+
+
+ANYONE: Final = Principal(None, frozenset(Scope))
+"""Whoever asks a server without authentication."""
+
+NOBODY: Final = Principal(None, frozenset())
+"""Whoever has not said yet who they are."""

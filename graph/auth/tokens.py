@@ -1,0 +1,133 @@
+"""JSON Web Tokens as bearer tokens: RFC 7519 and RFC 6750, with the scopes of RFC 8693 or as lists."""
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import jwt
+from jwt import exceptions
+
+from graph.auth.expiry import EXPIRED
+from graph.auth.keys import Keys, key_of
+from graph.auth.principal import ANYONE, Principal, Scope, Unauthenticated
+from persistence.fields import text_problem
+
+LONGEST_TOKEN: Final = 8_192
+"""Characters. Beyond that nothing of it is looked at."""
+
+_BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
+_SCOPE_CLAIMS: Final = ("scope", "scp", "scopes")
+_END_OF_TIME: Final = 253_402_300_799
+"""The last second of the year 9999. A token that is good for longer is good until then."""
+_REMEMBERED: Final = 1_024
+
+
+class Authentication(Protocol):
+    def caller(self, authorization: object) -> Principal:
+        """Whoever shows this value of an `Authorization` header; null if none was sent. Raises Unauthenticated."""
+        ...
+
+
+class NoAuthentication:
+    """Everybody may do everything, and says who they are. What they show is not looked at."""
+
+    def caller(self, authorization: object) -> Principal:  # noqa: ARG002 - see above
+        return ANYONE
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is asked of tokens beside their signature. `leeway` is how far the clocks may be apart, in seconds."""
+
+    issuer: str | None = None
+    audience: str | None = None
+    leeway: float = 0.0
+
+
+class BearerTokens:
+    """Checks tokens. One that was good is not looked through again while it is and the keys are the same: checking a
+    signature takes longer than answering a lookup."""
+
+    def __init__(self, keys: Callable[[], Keys], rules: Rules) -> None:
+        self._current_keys = keys
+        self._keys = keys()
+        self._rules = rules
+        self._good: OrderedDict[str, Principal] = OrderedDict()
+
+    def caller(self, authorization: object) -> Principal:
+        if authorization is None:
+            raise Unauthenticated("this server wants a token (Authorization: Bearer ...)", shown=False)
+        token = _token(authorization)
+        keys = self._current_keys()
+        if keys is not self._keys:
+            self._keys = keys
+            self._good.clear()
+        principal = self._good.get(token)
+        if principal is None:
+            principal = self._good[token] = self._principal(token)
+            if len(self._good) > _REMEMBERED:
+                self._good.popitem(last=False)
+        elif principal.expires_at is not None and principal.expires_at <= time.time():
+            del self._good[token]
+            raise Unauthenticated(EXPIRED)
+        return principal
+
+    def _principal(self, token: str) -> Principal:
+        rules = self._rules
+        try:
+            key = key_of(self._keys, jwt.get_unverified_header(token))
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[key.algorithm_name],
+                issuer=rules.issuer,
+                audience=rules.audience,
+                leeway=rules.leeway,
+                options={"require": ["exp", "sub"]},
+            )
+        except exceptions.PyJWTError as error:
+            raise Unauthenticated(_what_is_wrong(error)) from None
+        if problem := text_problem(claims["sub"]):
+            raise Unauthenticated(f"the token's subject (sub) cannot be the actor of a change: it {problem}")
+        expires_at = min(int(claims["exp"]), _END_OF_TIME) + rules.leeway
+        return Principal(claims["sub"], frozenset(_scopes(claims)), expires_at)
+
+
+def _token(authorization: object) -> str:
+    if not isinstance(authorization, str):
+        raise Unauthenticated("the authorization must be a string: `Bearer` and a token")
+    if len(authorization) > len("Bearer ") + LONGEST_TOKEN:
+        raise Unauthenticated(f"the token is longer than {LONGEST_TOKEN:,} characters")
+    found = _BEARER.fullmatch(authorization)
+    if found is None:
+        raise Unauthenticated("the authorization must be `Bearer` and a token")
+    return found[1]
+
+
+def _scopes(claims: Mapping[str, Any]) -> Iterator[Scope]:
+    """Those this server knows; whoever has any may read."""
+    for claim in _SCOPE_CLAIMS:
+        given = claims.get(claim)
+        names = given.split() if isinstance(given, str) else given if isinstance(given, list) else ()
+        for scope in Scope:
+            if scope in names:
+                yield from (Scope.READ, scope)
+
+
+def _what_is_wrong(error: exceptions.PyJWTError) -> str:
+    """In our own words: a library's may quote the token."""
+    if isinstance(error, exceptions.MissingRequiredClaimError):
+        return f"the token has no `{error.claim}`"
+    return next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "the token is malformed")
+
+
+_WORDS: Final = {
+    exceptions.ExpiredSignatureError: EXPIRED,
+    exceptions.ImmatureSignatureError: "the token is not valid yet; are the clocks right?",
+    exceptions.InvalidSignatureError: "the token's signature is wrong",
+    exceptions.InvalidIssuerError: "the token is from another issuer (iss) than this server trusts",
+    exceptions.InvalidAudienceError: "the token is for another audience (aud) than this server",
+}

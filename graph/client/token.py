@@ -1,0 +1,69 @@
+"""The bearer token a client shows, from wherever it comes: read anew when a server does not take it any more."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from graph.client.address import TokenSource
+from graph.client.errors import ClientError
+
+_FIT: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+
+
+class TokenUnusable(ClientError):
+    """There is no token where one should be. Says where; shows nothing of it."""
+
+
+def fixed(token: str) -> TokenSource:
+    """Always this one."""
+    return lambda: token
+
+
+def token_file(path: Path) -> TokenSource:
+    """Whatever the file holds when it is asked: whoever renews tokens writes the file anew."""
+
+    def read() -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a text file"
+            raise TokenUnusable(f"The token cannot be read from {path}: {why}.") from error
+
+    return read
+
+
+class Credentials:
+    """The token in use."""
+
+    def __init__(self, source: TokenSource | None) -> None:
+        self._source = source
+        self._token: str | None = None
+
+    def authorization(self) -> str | None:
+        """The value of the header; null where there is no token to be shown. Raises TokenUnusable."""
+        if self._source is None:
+            return None
+        if self._token is None:
+            self._token = self._read(self._source)
+        return f"Bearer {self._token}"
+
+    def renewed(self) -> bool:
+        """After the token was refused: whether there is another one now. Raises TokenUnusable."""
+        if self._source is None:
+            return False
+        before, self._token = self._token, self._read(self._source)
+        return self._token != before
+
+    @staticmethod
+    def _read(source: TokenSource) -> str:
+        try:
+            token = source().strip()
+        except TokenUnusable:
+            raise
+        except Exception as error:  # whatever gives tokens is not ours: who needs one tries again
+            raise TokenUnusable(f"There is no token to be had: {error}.") from error
+        if not _FIT.fullmatch(token):
+            raise TokenUnusable(
+                "What should be a token is none: it is empty, or not one word of letters, digits and ._~+/-"
+            )
+        return token
