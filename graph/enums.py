@@ -141,7 +141,7 @@ _describe(
 )
 _describe(
     PolicyRule,
-    "A rule that can refuse a change of shards. Forcing a change puts those after SELF_APPROVAL out of force for it.",
+    "A rule that can refuse a change of shards. A forced change need not keep to those that follow SELF_APPROVAL.",
     {
         PolicyRule.TICKET_REQUIRED: "Changes need a ticket.",
         PolicyRule.TICKET_PATTERN: "Tickets have a form.",

@@ -42,7 +42,7 @@ class Mutation:
     configure_namespace = strawberry.field(
         resolver=mutations.configure_namespace,
         graphql_type=ConfigureNamespaceResult,
-        description="Create a namespace, or give it another strategy or other parameters. Moves no shard.",
+        description="Create a namespace, or give it another strategy, parameters or policy. Moves no shard.",
     )
     register_node = strawberry.field(
         resolver=mutations.register_node,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from graph.settings import NamespaceDeclaration, SettingsError, load_settings
-from persistence.commands import ChangeRequest, ConfigureNamespace
+from persistence.commands import UNSET, ChangeRequest, ConfigureNamespace
 from persistence.errors import InvalidArgument, StoreError, StoreUnavailable, TransientConflict
 from persistence.outcomes import NamespaceConfigured
 from persistence.ports import NamespaceReader
@@ -87,9 +87,10 @@ class Reconciler:
         if current is not None and self._is_as_declared(current, declaration):
             return True
         change = ChangeRequest(ACTOR, f"declared in {self._file.name}")
-        wanted = declaration.strategy, declaration.parameters
+        policy = UNSET if declaration.policy is None else declaration.policy.policy()
+        version = current.version if current else 0
         outcome = await self._writer.execute(
-            ConfigureNamespace(name, *wanted, expected_version=current.version if current else 0, change=change)
+            ConfigureNamespace(name, declaration.strategy, declaration.parameters, version, change, policy)
         )
         if not isinstance(outcome, NamespaceConfigured):
             return False
@@ -100,6 +101,7 @@ class Reconciler:
         """And to be placed by the algorithm that this server has: configuring it again is how it gets that."""
         return (
             (current.strategy, current.strategy_parameters) == (declaration.strategy, declaration.parameters)
+            and (declaration.policy is None or declaration.policy.policy() == current.policy)
             and current.strategy in self._strategies
             and current.algorithm_version == self._strategies[current.strategy].algorithm_version
         )

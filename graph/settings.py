@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from graph.policy_declarations import PolicyDeclaration
 from strategies.registry import DEFAULT_STRATEGY
 
 PREFIX: Final = "OMNIRELAY_"
@@ -29,6 +30,7 @@ class NamespaceDeclaration(BaseModel):
 
     strategy: str = Field(DEFAULT_STRATEGY, description="Name of the placement strategy.")
     parameters: dict[str, Any] = Field(default_factory=dict, description="The strategy's parameters.")
+    policy: PolicyDeclaration | None = Field(None, description="Its policy. Unset: the one it has, or the default.")
 
 
 class Settings(BaseModel):

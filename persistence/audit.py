@@ -44,9 +44,15 @@ def content_digest(
     metadata: str | None,
     configuration: str | None,
     rows: Iterable[bytes],
+    forced: str | None = None,
 ) -> bytes:
-    """Digest of what a change says and does. `metadata` and `configuration` are canonical JSON, `rows` row digests."""
+    """Digest of what a change says and does. `metadata` and `configuration` are canonical JSON, `rows` row digests.
+
+    A change that was not forced is encoded as it was before any could be, so that older chains still verify.
+    """
     header = encode("omnirelay.change.v1", kind, actor, reason, change_ticket, metadata, configuration)
+    if forced is not None:
+        header = encode("omnirelay.change.v2", header, forced)
     return hashlib.sha256(header + b"".join(rows)).digest()
 
 

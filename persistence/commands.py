@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -12,6 +13,8 @@ from typing import Any, Final, Protocol
 from persistence import fields as rules
 from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
 from persistence.locks import Locks
+from persistence.policy import NamespacePolicy
+from persistence.policy_problems import add_policy_problems
 from persistence.records import ChangeKind, ShardKey, ShardStatus
 from strategies.registry import Registry
 
@@ -27,7 +30,8 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 
-NOT_DIGESTED_WHEN_NULL: Final = MappingProxyType({"digested_when_null": False})
+NOT_NULL: Final = "must not be null; leave it out to keep it as it is"
+NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_when_null": False})
 """For a field that came later: requests without it keep the digest they had, and so do their retries."""
 
 
@@ -135,7 +139,9 @@ class _Shards:
     @property
     def locks(self) -> Locks:
         return Locks(
-            namespaces=sorted({shard.namespace for shard in self.shards}), shards=[shard.key for shard in self.shards]
+            namespaces=sorted({shard.namespace for shard in self.shards}),
+            shards=[shard.key for shard in self.shards],
+            moves=any(isinstance(shard, ShardPatch) and shard.owner_node_id is not UNSET for shard in self.shards),
         )
 
     def _path(self, index: int) -> str:
@@ -208,13 +214,17 @@ class DeleteShards(_Shards):
 
 @dataclass(frozen=True, slots=True)
 class ConfigureNamespace:
-    """Create the namespace (`expected_version` 0) or change its strategy and parameters."""
+    """Create the namespace (`expected_version` 0) or change its strategy, parameters and policy.
+
+    Without a policy it keeps the one it has, and a new one has the default.
+    """
 
     name: str
     strategy: str
     strategy_parameters: Mapping[str, Any]
     expected_version: int
     change: ChangeRequest
+    policy: NamespacePolicy | Unset | None = UNSET
     kind = ChangeKind.CONFIGURE_NAMESPACE
 
     @property
@@ -225,6 +235,10 @@ class ConfigureNamespace:
         problems.add("name", rules.identifier_problem(self.name))
         problems.add("expectedVersion", rules.counter_problem(self.expected_version))
         problems.add("strategyParameters", rules.json_problem(self.strategy_parameters, limit=rules.MAX_PARAMETERS))
+        if self.policy is None:
+            problems.add("policy", NOT_NULL)
+        elif self.policy is not UNSET:
+            add_policy_problems(problems, self.policy)
 
     def add_strategy_problems(self, problems: Problems, strategies: Registry) -> None:
         """What is wrong with strategy and parameters, given the strategies there are. Parameters are JSON by now."""
@@ -253,6 +267,8 @@ def request_digest(command: Command) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float)) or value is None:
         return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
     if is_dataclass(value):
         members = ((member, getattr(value, member.name)) for member in fields(value) if member.compare)
         return {member.name: _plain(given) for member, given in members if _is_digested(member, given)}
@@ -262,22 +278,21 @@ def _plain(value: Any) -> Any:
 
 
 def _is_digested(member: Field[Any], given: object) -> bool:
-    return given is not UNSET and (given is not None or member.metadata is not NOT_DIGESTED_WHEN_NULL)
+    return given is not UNSET and (given is not None or member.metadata != NOT_DIGESTED_WHEN_NULL)
 
 
 def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> None:
     problems.add(f"{path}expectedVersion", rules.counter_problem(patch.expected_version))
-    not_null = "must not be null; leave it out to keep it as it is"
     if patch.owner_node_id is None:
-        problems.add(f"{path}ownerNodeId", not_null)
+        problems.add(f"{path}ownerNodeId", NOT_NULL)
     elif patch.owner_node_id is not UNSET:
         problems.add(f"{path}ownerNodeId", rules.identifier_problem(patch.owner_node_id))
     if patch.capacity_hint is None:
-        problems.add(f"{path}capacityHint", not_null)
+        problems.add(f"{path}capacityHint", NOT_NULL)
     elif patch.capacity_hint is not UNSET:
         problems.add(f"{path}capacityHint", rules.capacity_problem(patch.capacity_hint))
     if patch.status is None:
-        problems.add(f"{path}status", not_null)
+        problems.add(f"{path}status", NOT_NULL)
     if isinstance(patch.leader_id, str):
         problems.add(f"{path}leaderId", rules.identifier_problem(patch.leader_id))
     if isinstance(patch.locality_hint, str):

@@ -14,7 +14,8 @@ class Locks:
 
     `plan` is locked for writing, and so are, with `older_than` (the id of a change), the open rebalance plans that were
     proposed before that change and cover one of the namespaces. Namespaces and nodes are, where `configure` says so,
-    and held against being changed otherwise. Names that are not there lock nothing.
+    and held against being changed otherwise. Names that are not there lock nothing. `moves`: the shards may be given
+    other owners, so that what counts such moves must be held still as well.
     """
 
     plan: str | None = None
@@ -23,3 +24,4 @@ class Locks:
     nodes: Sequence[str] = ()
     shards: Sequence[ShardKey] = ()
     configure: bool = False
+    moves: bool = False

@@ -346,6 +346,12 @@ class ShardDiff:
     def key(self) -> ShardKey:
         return ShardKey(self.namespace, self.shard_id)
 
+    @property
+    def moves(self) -> bool:
+        """Whether the shard was there before and after, with another owner."""
+        before, after = self.previous, self.current
+        return before is not None and after is not None and before.owner_node_id != after.owner_node_id
+
 
 class StreamPosition(NamedTuple):
     """A place in the change stream: everything up to and including `revision` of stream `epoch` has been seen."""

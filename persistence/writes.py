@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 from persistence import audit
 from persistence.commands import ChangeRequest
 from persistence.fields import canonical_json
+from persistence.locks import Locks
 from persistence.planning.proposal import Proposal
+from persistence.policy import NamespacePolicy
+from persistence.policy_documents import write_policy
 from persistence.records import (
     Change,
     ChangeKind,
@@ -32,12 +35,22 @@ from persistence.records import (
 
 
 @dataclass(frozen=True, slots=True)
+class RecentMoves:
+    """How often shards changed owner in the windows that end at `now`: of namespaces whose policy bounds that, and of
+    the locked shards of those whose policy bounds it for each shard. None where nothing is said."""
+
+    namespaces: Mapping[str, int] = field(default_factory=dict)
+    shards: Mapping[ShardKey, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LockedState:
     """What is there of what was locked, and cannot change before the transaction ends.
 
     `older` are the plans that `Locks.older_than` asks for. Plans have the status they had when they were locked.
     `nodes` has removed ones too. Where they are not locked to be configured, their shards are not counted, and
-    `shard_count` is 0.
+    `shard_count` is 0. `now` is the store's clock, no earlier than any change before: read where a policy asks for the
+    time, and then `recent` are the moves it asks for.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -46,6 +59,22 @@ class LockedState:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     plan: KeptPlan | None = None
     older: tuple[RebalancePlan, ...] = ()
+    now: datetime | None = None
+    recent: RecentMoves = field(default_factory=RecentMoves)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What must be so at the moment the change is committed, although it was decided earlier.
+
+    It is committed at `decided_at` or later, and before `frozen_from`; its namespaces hold `fewest_shards` or more
+    before it. A backend that finds it otherwise writes nothing and raises TransientConflict: decided anew, the change
+    meets what has come in between.
+    """
+
+    decided_at: datetime | None = None
+    frozen_from: datetime | None = None
+    fewest_shards: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +100,11 @@ class ShardWrite:
     previous_image: str | None
     current_image: str | None
     move_reason: MoveReason | None = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether the shard was there and is given another owner."""
+        return self.previous is not None and self.previous.owner_node_id != self.content.owner_node_id
 
     def committed(self, revision: int, committed_at: datetime) -> Shard:
         """The record after the change; for a deletion the record it took away."""
@@ -128,6 +162,7 @@ class NamespaceWrite:
     algorithm_version: int
     parameters_digest: str
     version: int
+    policy: NamespacePolicy
     previous: Namespace | None
 
     @property
@@ -220,6 +255,7 @@ class WriteSet:
     plans: tuple[PlanWrite, ...] = ()
     compaction: Compaction | None = None
     content_digest: bytes = b""
+    conditions: Conditions = field(default_factory=Conditions)
 
     @property
     def metadata_json(self) -> str | None:
@@ -246,7 +282,21 @@ class WriteSet:
             self.metadata_json,
             self.details_json,
             (write.row_digest() for write in self.shards),
+            self.request.forced,
         )
+
+
+def timed(namespaces: Iterable[Namespace], locks: Locks) -> list[Namespace]:
+    """Those whose policy asks for the time, where shards are to be changed."""
+    if not locks.shards:
+        return []
+    return [namespace for namespace in namespaces if namespace.policy.freezes or counted([namespace], locks)]
+
+
+def counted(namespaces: Iterable[Namespace], locks: Locks) -> list[Namespace]:
+    """Those whose policy counts moves, where any may be made."""
+    bounds = ((one, (one.policy.window_moves, one.policy.shard_window_moves)) for one in namespaces if locks.moves)
+    return [namespace for namespace, most in bounds if most != (None, None)]
 
 
 def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> RebalancePlan:
@@ -317,6 +367,7 @@ def _namespace_configuration(namespace: Namespace | NamespaceWrite) -> Mapping[s
         "strategyParameters": dict(namespace.strategy_parameters),
         "algorithmVersion": namespace.algorithm_version,
         "parametersDigest": namespace.parameters_digest,
+        "policy": write_policy(namespace.policy),
         "version": namespace.version,
     }
 

@@ -42,9 +42,18 @@ def change_options(command: F) -> F:
     return click.option("--reason", required=True, help="Why. Kept with the change for good.")(command)
 
 
-def change_input(reason: str, ticket: str | None, actor: str) -> Json:
+def force_option(command: F) -> F:
+    """--force-reason: for every command that changes shards."""
+    return click.option(
+        "--force-reason",
+        help="Why it shall be done past budgets, freezes, pins and anti-affinity. Kept with the change as forced.",
+    )(command)
+
+
+def change_input(reason: str, ticket: str | None, actor: str, force_reason: str | None = None) -> Json:
     """GraphQL's `ChangeInput`."""
-    return {"reason": reason, "changeTicket": ticket, "actor": actor}
+    given: Json = {"reason": reason, "changeTicket": ticket, "actor": actor}
+    return given if force_reason is None else given | {"force": {"reason": force_reason}}
 
 
 def _user() -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from persistence.commands import NewShard
+from persistence.policy import NamespacePolicy
 from strategies.model import Node, Shard
 from strategies.registry import Registry
 
@@ -21,6 +22,8 @@ NAMESPACES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "sessions": ("rendezvous", {}),
     "telemetry": ("locality", {"mode": "prefer"}),
 }
+POLICY: Final = NamespacePolicy(move_budget_percent=25)
+"""Enough to vacate a node in one change: each has some 17 % of the shards."""
 BY_HAND: Final = {"orders-007": "node-us-1"}
 """Near its customer, and not where its strategy wants it: explainShard says so, and a plan would take it back."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from graph.demo.mesh import NAMESPACES, NEWCOMER, NODES
+from graph.demo.mesh import NAMESPACES, NEWCOMER, NODES, POLICY
 from persistence.commands import (
     ChangeRequest,
     Command,
@@ -68,7 +68,7 @@ def _founding(telling: _Telling, shards: Sequence[NewShard]) -> Iterator[Command
         yield _registered(node, _change("demo", f"{node.node_id} is racked", "CHG-1000"))
     for name, (strategy, parameters) in NAMESPACES.items():
         change = _change("demo", f"found the namespace {name}", "CHG-1001")
-        yield ConfigureNamespace(name, strategy, parameters, 0, change)
+        yield ConfigureNamespace(name, strategy, parameters, 0, change, POLICY)
         own = [shard for shard in shards if shard.namespace == name]
         telling.versions |= {shard.key: 1 for shard in own}
         yield CreateShards(own, _change("demo", f"place the {len(own)} shards of {name}", "CHG-1001"))

@@ -3,6 +3,7 @@
 import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
+from graph.inputs.policies import NamespacePolicyInput
 from graph.inputs.values import given, json_object
 from graph.scalars import JSON, Revision
 from persistence import commands
@@ -14,6 +15,16 @@ _SHARD_ID = "The shard's id within the namespace. Letters, digits, '.', '_', ':'
 _EXPECTED = "The version you have seen. If the shard is at another one, nothing is written and the answer says so."
 _UNCHANGED = "Leave it out to keep it as it is."
 _CLEARS = "Leave it out to keep it as it is; null clears it."
+
+
+@strawberry.input(
+    description="That a change is to be made past move budgets, the thrash guard, freezes, pins and anti-affinity. "
+    "Rules about tickets and approval stay in force."
+)
+class ForceInput:
+    reason: str = strawberry.field(
+        description="Why. Kept with the change for good. Not blank, at most 1,024 characters."
+    )
 
 
 @strawberry.input(description="By whom, why, and under which ticket.")
@@ -34,6 +45,9 @@ class ChangeInput:
             "with the same answer."
         ),
     )
+    force: ForceInput | None = strawberry.field(
+        default=None, description="Given where rules of a policy that can be forced shall not hold for this change."
+    )
 
     def request(self) -> commands.ChangeRequest:
         """Raises InvalidArgument without an actor: nobody is authenticated who could be it."""
@@ -41,7 +55,14 @@ class ChangeInput:
             raise InvalidArgument(
                 FieldError("change.actor", "is required: without authentication the request must say who makes it")
             )
-        return commands.ChangeRequest(self.actor, self.reason, self.change_ticket, self.metadata, self.idempotency_key)
+        return commands.ChangeRequest(
+            self.actor,
+            self.reason,
+            self.change_ticket,
+            self.metadata,
+            self.idempotency_key,
+            None if self.force is None else self.force.reason,
+        )
 
 
 @strawberry.input(description="A shard to be created.")
@@ -151,7 +172,7 @@ class DeleteShardsInput:
         return commands.DeleteShards([shard.expectation() for shard in self.shards], self.change.request())
 
 
-@strawberry.input(description="A namespace to be created, or to be given another strategy or parameters.")
+@strawberry.input(description="A namespace to be created, or to be given another strategy, parameters or policy.")
 class ConfigureNamespaceInput:
     name: str = strawberry.field(
         description="Its name. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
@@ -160,6 +181,9 @@ class ConfigureNamespaceInput:
     strategy_parameters: JSON | None = strawberry.field(
         default=None,
         description="A JSON object with the strategy's parameters; what is left out has its default.",
+    )
+    policy: NamespacePolicyInput | None = strawberry.field(
+        default=strawberry.UNSET, description=f"What changes of its shards must keep to. {_UNCHANGED}"
     )
     expected_version: Revision | None = strawberry.field(
         default=None, description="The version you have seen; null or 0 if the namespace must be new."
@@ -173,4 +197,5 @@ class ConfigureNamespaceInput:
             json_object("strategyParameters", self.strategy_parameters, '{"virtualNodes": 160}'),
             self.expected_version or 0,
             self.change.request(),
+            self.policy.policy() if self.policy else given(self.policy),
         )

@@ -15,8 +15,8 @@ class ConfigurationChange:
     node_id: str | None = strawberry.field(description="The node; null if it is a namespace's configuration.")
     previous: JSON | None = strawberry.field(
         description=(
-            "Before, with its version: a namespace's strategy and parameters, a node's place, labels, weight and "
-            "status. Null if it was new."
+            "Before, with its version: a namespace's strategy, parameters and policy, a node's place, labels, weight "
+            "and status. Null if it was new."
         )
     )
     current: JSON = strawberry.field(description="The same after.")
@@ -51,6 +51,9 @@ class Change:
     actor: str = strawberry.field(description="Who made it.")
     reason: str = strawberry.field(description="Why, in the words of who made it.")
     change_ticket: str | None = strawberry.field(description="The ticket it was made under.")
+    forced: str | None = strawberry.field(
+        description="Why it was made although rules of a policy may have refused it; null if it was not forced."
+    )
     metadata: JSON | None = strawberry.field(description="What the caller attached to it.")
     namespaces: list[str] = strawberry.field(description="The namespaces it touched, in order.")
     first_revision: Revision | None = strawberry.field(

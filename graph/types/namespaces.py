@@ -5,6 +5,7 @@ from datetime import datetime
 import strawberry
 
 from graph.scalars import JSON, Revision
+from graph.types.policies import NamespacePolicy
 
 
 @strawberry.type(description="A family of shards with one placement strategy.")
@@ -20,6 +21,7 @@ class Namespace:
     parameters_digest: str = strawberry.field(
         description="SHA-256 (hex) of strategy, algorithm version and all parameters with their defaults."
     )
+    policy: NamespacePolicy = strawberry.field(description="What changes of its shards must keep to.")
     version: Revision = strawberry.field(
         description="Counts the changes of its configuration, from 1. The `expectedVersion` of configureNamespace."
     )

@@ -9,6 +9,7 @@ from graph.resolvers import positions
 from graph.scalars import Revision
 from graph.types.changes import Change
 from graph.types.namespaces import Namespace
+from graph.types.policies import PolicyViolation
 from graph.types.refusals import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
 from graph.types.shards import Shard
 from persistence import outcomes
@@ -88,7 +89,7 @@ class NamespaceConfigured:
 
 
 ShardMutationResult: TypeAlias = Annotated[
-    ShardsChanged | VersionConflict | NotFound | InvalidInput | IdempotencyKeyReused,
+    ShardsChanged | VersionConflict | PolicyViolation | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("ShardMutationResult", description="What became of a request to change shards."),
 ]
 ConfigureNamespaceResult: TypeAlias = Annotated[

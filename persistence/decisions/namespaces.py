@@ -5,6 +5,7 @@ from __future__ import annotations
 from persistence.commands import ConfigureNamespace
 from persistence.decisions.write_sets import write_set
 from persistence.outcomes import StaleNamespace
+from persistence.policy import DEFAULT_POLICY, NamespacePolicy
 from persistence.writes import LockedState, NamespaceWrite, WriteSet
 from strategies.registry import Registry
 
@@ -16,6 +17,7 @@ def configure_namespace(
     actual = current.version if current else 0
     if command.expected_version != actual:
         return StaleNamespace(command.name, command.expected_version, actual, current, None)
+    policy = current.policy if current else DEFAULT_POLICY
     write = NamespaceWrite(
         command.name,
         command.strategy,
@@ -23,6 +25,7 @@ def configure_namespace(
         strategies[command.strategy].algorithm_version,
         strategies.digest(command.strategy, command.strategy_parameters),
         command.expected_version + 1,
+        command.policy if isinstance(command.policy, NamespacePolicy) else policy,
         current,
     )
     return write_set(command, (command.name,), namespace=write)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from persistence.decisions.approval import missing_approval, self_approval
+from persistence.decisions.policies import conditions, violation
 from persistence.decisions.shards import move_shard
 from persistence.decisions.write_sets import write_set
 from persistence.errors import FieldError, InvalidArgument
@@ -16,8 +18,8 @@ from persistence.planning import lifecycle
 from persistence.planning.lifecycle import PlanAction
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.waves import wave_moves
-from persistence.records import NodeStatus, PlanKind, PlanStatus, Rebalance
-from persistence.writes import KeptPlan, LockedState, PlanWrite, WriteSet
+from persistence.records import NodeStatus, PlanKind, PlanStatus, Rebalance, RebalancePlan
+from persistence.writes import KeptPlan, LockedState, PlanWrite, ShardWrite, WriteSet
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
@@ -35,6 +37,7 @@ def locks_of(command: PlanCommand, held: KeptPlan) -> Locks:
         namespaces=sorted(namespace.name for namespace in proposal.namespaces),
         nodes=sorted(_targets(moves) | set(_versions(proposal, moves))),
         shards=[move.key for move in moves],
+        moves=isinstance(command, ApplyPlan),
     )
 
 
@@ -70,17 +73,29 @@ def apply_plan(
     moves = wave_moves(left, counts, policies, command.max_moves)
     if stale := _stale(state.plan, moves, state):
         return stale
-    if broken := tuple(missing_approval(plan, state.namespaces)):
-        return PolicyViolation(broken)
+    shards = tuple(move_shard(move, state, command.change.change_ticket) for move in moves)
+    if broken := _broken(command, plan, shards, state):
+        return broken
     made = plan.moves_made + len(moves)
     status = lifecycle.after(plan.status, action, moves_left=plan.move_count - made) or plan.status
     return write_set(
         command,
         sorted({move.namespace for move in moves}),
-        shards=tuple(move_shard(move, state, command.change.change_ticket) for move in moves),
+        shards=shards,
         rebalance=Rebalance(plan.id, len(moves), plan.shard_count, tuple(older.id for older in state.older)),
         plans=(PlanWrite(plan, status, made), *_superseded(state)),
+        conditions=conditions(command.change, state, shards),
     )
+
+
+def _broken(
+    command: ApplyPlan, plan: RebalancePlan, shards: tuple[ShardWrite, ...], state: LockedState
+) -> PolicyViolation | None:
+    """Every rule that these moves would break, those about approvals first."""
+    unapproved = tuple(missing_approval(plan, state.namespaces))
+    other = violation(command.change, state, shards) or PolicyViolation(())
+    broken = replace(other, violations=unapproved + other.violations)
+    return broken if broken.violations else None
 
 
 def approve_plan(

@@ -8,9 +8,10 @@ from typing import Any, Final, TypeAlias
 
 from persistence.checksums import shard_checksum
 from persistence.commands import UNSET, CreateShards, DeleteShards, NewShard, ShardPatch, UpdateShards
+from persistence.decisions.policies import conditions, violation
 from persistence.decisions.write_sets import write_set
 from persistence.images import image_of, write_image
-from persistence.outcomes import NotFound, StaleShard, VersionConflict
+from persistence.outcomes import NotFound, PolicyViolation, StaleShard, VersionConflict
 from persistence.planning.proposal import Move
 from persistence.records import DiffKind, MoveReason, Shard, ShardContent, ShardKey, Tombstone
 from persistence.writes import LockedState, ShardWrite, WriteSet
@@ -18,7 +19,7 @@ from persistence.writes import LockedState, ShardWrite, WriteSet
 ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
 
 
-def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFound | VersionConflict:
+def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFound | VersionConflict | PolicyViolation:
     namespaces = command.locks.namespaces
     missing = tuple(name for name in namespaces if name not in state.namespaces)
     if missing:
@@ -26,7 +27,11 @@ def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFo
     stale = tuple(_stale(command, state))
     if stale:
         return VersionConflict(stale)
-    return write_set(command, namespaces, shards=tuple(_writes(command, state)))
+    writes = tuple(_writes(command, state))
+    broken = violation(command.change, state, writes)
+    if broken is not None:
+        return broken
+    return write_set(command, namespaces, shards=writes, conditions=conditions(command.change, state, writes))
 
 
 def _stale(command: ShardCommand, state: LockedState) -> Iterator[StaleShard]:

@@ -10,7 +10,7 @@ from persistence.checksums import digest_term
 from persistence.commands import Command, request_digest
 from persistence.planning.proposal import Proposal
 from persistence.records import DiffKind, Rebalance
-from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, PlanWrite, ShardWrite, WriteSet
+from persistence.writes import Conditions, NamespaceDelta, NamespaceWrite, NodeWrite, PlanWrite, ShardWrite, WriteSet
 
 
 def write_set(
@@ -24,6 +24,7 @@ def write_set(
     rebalance: Rebalance | None = None,
     lifetime: timedelta = timedelta(),
     plans: tuple[PlanWrite, ...] = (),
+    conditions: Conditions | None = None,
 ) -> WriteSet:
     """Everything `command` writes, with the digests that can be taken before the stream head is."""
     request = command.change
@@ -40,6 +41,7 @@ def write_set(
         rebalance,
         lifetime,
         plans,
+        conditions=conditions or Conditions(),
     )
     return replace(written, content_digest=written.digest())
 

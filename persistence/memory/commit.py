@@ -9,6 +9,7 @@ from datetime import datetime
 
 from persistence import audit
 from persistence.checksums import EMPTY_DIGEST, format_digest
+from persistence.errors import TransientConflict
 from persistence.memory.tables import Tables
 from persistence.outcomes import (
     Committed,
@@ -30,12 +31,13 @@ from persistence.records import (
     ShardKey,
     Tombstone,
 )
-from persistence.writes import KeptPlan, NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet, proposed
+from persistence.writes import Conditions, KeptPlan, NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet, proposed
 
 
 def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Tables, Committed]:
-    """The tables with `write_set` in them, and its answer."""
+    """The tables with `write_set` in them, and its answer. Raises TransientConflict if a condition does not hold."""
     change = _change(tables, write_set, now)
+    _require(write_set.conditions, tables, change)
     rows = tuple(_rows(write_set, change))
     after = replace(
         tables,
@@ -60,7 +62,7 @@ def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Table
 def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
     last = tables.changes[-1] if tables.changes else None
     change_id = len(tables.changes) + 1
-    committed_at = max(now, last.committed_at) if last else now
+    committed_at = max(now, last.committed_at if last else now, write_set.conditions.decided_at or now)
     shard_count = len(write_set.shards)
     head = tables.head.revision + shard_count
     link = audit.chain_hash(
@@ -89,7 +91,16 @@ def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
         write_set.configuration,
         write_set.rebalance,
         write_set.compaction,
+        request.forced,
     )
+
+
+def _require(conditions: Conditions, tables: Tables, change: Change) -> None:
+    """Raises TransientConflict."""
+    frozen = conditions.frozen_from is not None and change.committed_at >= conditions.frozen_from
+    fewest = conditions.fewest_shards.items()
+    if frozen or any(tables.namespaces[name].shard_count < count for name, count in fewest):
+        raise TransientConflict("what the namespace's policy allows has changed since this change was decided")
 
 
 def _rows(write_set: WriteSet, change: Change) -> Iterator[ShardDiff]:
@@ -154,6 +165,7 @@ def _configured(write: NamespaceWrite, committed_at: datetime) -> Namespace:
         before.revision if before else 0,
         before.created_at if before else committed_at,
         committed_at,
+        write.policy,
     )
 
 

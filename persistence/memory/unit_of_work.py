@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from persistence.locks import Locks
 from persistence.memory.commit import committed
+from persistence.memory.policy_facts import policy_facts
 from persistence.memory.tables import Memory
 from persistence.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.planning import lifecycle
@@ -36,13 +37,15 @@ class MemoryUnitOfWork:
         tables = self._memory.tables
         node_of = tables.node if locks.configure else tables.uncounted
         nodes = ((node_id, node_of(node_id)) for node_id in locks.nodes)
+        namespaces = {name: tables.namespaces[name] for name in locks.namespaces if name in tables.namespaces}
         return LockedState(
-            {name: tables.namespaces[name] for name in locks.namespaces if name in tables.namespaces},
+            namespaces,
             {key: tables.shards[key] for key in locks.shards if key in tables.shards},
             {key: tables.tombstones[key] for key in locks.shards if key in tables.tombstones},
             {node_id: node for node_id, node in nodes if node is not None},
             None if locks.plan is None or locks.plan not in tables.plans else self._memory.plan(locks.plan),
             () if locks.older_than is None else self._older(locks.older_than, locks.namespaces),
+            *policy_facts(tables, namespaces.values(), locks, self._memory.clock),
         )
 
     def _older(self, change_id: int, namespaces: Collection[str]) -> tuple[RebalancePlan, ...]:

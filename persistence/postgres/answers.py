@@ -18,6 +18,8 @@ from persistence.outcomes import (
     PlanProposed,
     ShardsChanged,
 )
+from persistence.policy import DEFAULT_POLICY
+from persistence.policy_documents import read_policy
 from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
 from persistence.postgres.namespaces import ONE_NAMESPACE
 from persistence.postgres.nodes import ONE_NODE
@@ -83,6 +85,7 @@ async def _configured(session: AsyncSession, change: Change) -> NamespaceConfigu
             parameters_digest=made["parametersDigest"],
             version=made["version"],
             updated_at=change.committed_at,
+            policy=read_policy(made["policy"]) if "policy" in made else DEFAULT_POLICY,
         ),
     )
 

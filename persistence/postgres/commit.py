@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from persistence.encoding import encode
+from persistence.errors import TransientConflict
 from persistence.postgres.rows import split_halves
 from persistence.postgres.stream import NEW_EPOCH, ORIGIN
 from persistence.writes import NamespaceDelta, ShardWrite, WriteSet
@@ -85,6 +86,11 @@ _CHANGE: Final[Sequence[tuple[str, TypeEngine[Any], Callable[[WriteSet], Any]]]]
     ("idempotency_digest", LargeBinary(), _claim),
     ("request_digest", LargeBinary(), lambda write_set: write_set.request_digest),
     ("content_digest", LargeBinary(), lambda write_set: write_set.content_digest),
+    ("forced", _T, lambda write_set: write_set.request.forced),
+    ("decided_at", _AT, lambda write_set: write_set.conditions.decided_at),
+    ("frozen_from", _AT, lambda write_set: write_set.conditions.frozen_from),
+    ("fewest_names", ARRAY(_T), lambda write_set: list(write_set.conditions.fewest_shards)),
+    ("fewest_counts", ARRAY(_I), lambda write_set: list(write_set.conditions.fewest_shards.values())),
 )
 
 
@@ -100,13 +106,15 @@ _BORN_HERE: Final = "split_part(h.origin, '/', 4) = h.tableoid::text"
 # The clock is read once the head is locked: a time from before the wait would put a change where it was not yet to be
 # seen. `sha256(...)` repeats audit.chain_hash byte for byte. It is read once, so the time in the
 # hash is the time in the row. It never goes back, whatever the clock does: time travel relies on it.
+# What a policy asks of the moment of the commit is asked at the end, of what the head has assigned: no row then, and
+# all of it is undone.
 # History stands before the change because tables are locked as they are named, and everybody names history first: who
 # compacts locks both, and would meet a writer halfway.
 _SQL: Final = f"""
 WITH locked AS MATERIALIZED (
     SELECT id FROM stream_head WHERE id = 1 FOR UPDATE
 ), clock AS MATERIALIZED (
-    SELECT id, clock_timestamp() AS now FROM locked
+    SELECT id, greatest(clock_timestamp(), CAST(:decided_at AS timestamptz)) AS now FROM locked
 ), head AS (
     UPDATE stream_head AS h SET
         epoch = CASE WHEN {_BORN_HERE} THEN h.epoch ELSE {NEW_EPOCH} END,
@@ -157,6 +165,7 @@ WITH locked AS MATERIALIZED (
         digest_high = n.digest_high # d.delta_high, digest_low = n.digest_low # d.delta_low,
         shard_count = n.shard_count + d.delta_count, revision = head.revision
     FROM head, (SELECT * FROM {_unnest(_DELTAS)}) AS d WHERE n.name = d.delta_name
+    RETURNING n.name, n.shard_count - d.delta_count AS shard_count
 ), history AS (
     INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
         previous_owner_node_id, previous_revision, previous_updated_at, created_at, previous, current, move_reason)
@@ -167,15 +176,19 @@ WITH locked AS MATERIALIZED (
     FROM head, w
 ), change AS (
     INSERT INTO changes (id, kind, actor, reason, change_ticket, metadata, namespaces, head_revision, shard_count,
-        committed_at, configuration, idempotency_key, idempotency_digest, request_digest, content_digest, hash)
+        committed_at, configuration, idempotency_key, idempotency_digest, request_digest, content_digest, hash, forced)
     SELECT head.change_id, :change_kind, :actor, :reason, :ticket, CAST(:metadata AS json),
         CAST(:namespaces AS text[]), head.revision, :shard_count, head.committed_at, CAST(:configuration AS json),
-        :idempotency_key, :idempotency_digest, :request_digest, :content_digest, head.hash
+        :idempotency_key, :idempotency_digest, :request_digest, :content_digest, head.hash, :forced
     FROM head
 )
 SELECT head.epoch, head.revision, head.change_id, head.committed_at, head.hash,
     pg_notify('{CHANNEL}', head.revision::text)
 FROM head
+WHERE head.committed_at < coalesce(CAST(:frozen_from AS timestamptz), 'infinity') AND NOT EXISTS (
+    SELECT FROM heads, unnest(CAST(:fewest_names AS text[]), CAST(:fewest_counts AS int8[])) AS f (name, shard_count)
+    WHERE heads.name = f.name AND heads.shard_count < f.shard_count
+)
 """  # noqa: S608 - the interpolated parts are the constants above
 
 _STATEMENT: Final = text(_SQL).bindparams(
@@ -195,9 +208,14 @@ class Assigned(NamedTuple):
 
 
 async def write_change(session: AsyncSession, write_set: WriteSet) -> Assigned:
-    """Run the statement. The head stays locked until the session commits: do nothing in between."""
+    """Run the statement. The head stays locked until the session commits: do nothing in between.
+
+    Raises TransientConflict where a condition of the write set does not hold: what was written must not be committed.
+    """
     parameters: dict[str, Any] = {name: value(write_set) for name, _, value in _CHANGE}
     parameters |= {name: [value(write) for write in write_set.shards] for name, _, _, value in _WRITES}
     parameters |= {name: [value(delta) for delta in write_set.deltas] for name, _, _, value in _DELTAS}
-    row = (await session.execute(_STATEMENT, parameters)).one()
+    row = (await session.execute(_STATEMENT, parameters)).one_or_none()
+    if row is None:
+        raise TransientConflict("what the namespace's policy allows has changed since this change was decided")
     return Assigned(*row[:5])

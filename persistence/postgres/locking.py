@@ -1,7 +1,7 @@
 """What a unit of work locks, and what it then finds there.
 
-Always in one order (plan, older plans, namespaces by name, nodes by id, shards by key; the stream head comes after them
-all), so that units of work wait for each other instead of deadlocking.
+Always in one order (plan, older plans, namespaces by name, the moves of those whose policy counts them, nodes by id,
+shards by key; the stream head comes after them all), so that units of work wait for each other instead of deadlocking.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from persistence.postgres.models import NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS
 from persistence.postgres.namespaces import SELECT_NAMESPACE
 from persistence.postgres.nodes import SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, THIS_PLAN, kept_proposal
+from persistence.postgres.policy_facts import policy_facts
 from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
 from persistence.records import Namespace, Node, PlanKind, RebalancePlan, Shard, ShardKey, Tombstone
 from persistence.writes import KeptPlan, LockedState
@@ -71,10 +72,11 @@ async def locked(session: AsyncSession, locks: Locks) -> LockedState:
     plan = await _plan(session, locks.plan) if locks.plan is not None else None
     older = await _older(session, locks.older_than, locks.namespaces) if locks.older_than is not None else ()
     namespaces = await _namespaces(session, locks.namespaces, configure=locks.configure)
+    now, recent = await policy_facts(session, namespaces.values(), locks)
     nodes = await _nodes(session, locks.nodes, configure=locks.configure)
     shards = await _shards(session, locks.shards)
     tombstones = await _tombstones(session, set(locks.shards) - shards.keys())
-    return LockedState(namespaces, shards, tombstones, nodes, plan, older)
+    return LockedState(namespaces, shards, tombstones, nodes, plan, older, now, recent)
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:

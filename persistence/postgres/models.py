@@ -32,7 +32,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from persistence.fields import IDENTIFIER_LENGTH, IDENTIFIER_PATTERN, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
 from persistence.planning.proposal import ID_LENGTH
+from persistence.policy_problems import MAX_WINDOW_MOVES, MAX_WINDOW_SECONDS
 from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanKind, PlanStatus, ShardStatus
+from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
 NAMING_CONVENTION: Final = {
@@ -92,6 +94,17 @@ def _listed(values: Iterable[StrEnum]) -> str:
     return ", ".join(f"'{value}'" for value in values)
 
 
+def _in_policy(member: str, json_type: str, name: str) -> CheckConstraint:
+    """A member that a policy's document always has."""
+    condition = f"coalesce(jsonb_typeof(policy -> '{member}'), '') = '{json_type}'"
+    return CheckConstraint(condition, name=f"policy_{name}_{json_type}")
+
+
+def _moves_in_policy(member: str, name: str) -> CheckConstraint:
+    condition = f"coalesce((policy ->> '{member}')::numeric, 1) BETWEEN 1 AND {MAX_WINDOW_MOVES}"
+    return CheckConstraint(condition, name=f"policy_{name}_range")
+
+
 class StreamHeadRow(Base):
     """The one row every commit passes through: it hands out revisions and change ids in commit order, without gaps.
 
@@ -127,6 +140,25 @@ class NamespaceRow(Base):
         CheckConstraint("algorithm_version >= 1", name="algorithm_version_positive"),
         CheckConstraint("parameters_digest ~ '^[0-9a-f]{64}$'", name="parameters_digest_format"),
         CheckConstraint("jsonb_typeof(strategy_parameters) = 'object'", name="strategy_parameters_object"),
+        CheckConstraint("jsonb_typeof(policy) = 'object'", name="policy_object"),
+        _in_policy("ticketRequired", "boolean", "ticket_required"),
+        _in_policy("approvalRequired", "boolean", "approval_required"),
+        _in_policy("freezes", "array", "freezes"),
+        CheckConstraint(
+            f"coalesce(char_length(policy ->> 'ticketPattern'), 1) BETWEEN 1 AND {MAX_PATTERN}",
+            name="policy_ticket_pattern_length",
+        ),
+        CheckConstraint(
+            "coalesce((policy ->> 'moveBudgetPercent')::numeric, 0) > 0"
+            " AND (policy ->> 'moveBudgetPercent')::numeric <= 100",
+            name="policy_move_budget_percent_range",
+        ),
+        CheckConstraint(
+            f"coalesce((policy ->> 'windowSeconds')::numeric, 0) BETWEEN 1 AND {MAX_WINDOW_SECONDS}",
+            name="policy_window_seconds_range",
+        ),
+        _moves_in_policy("windowMoves", "window_moves"),
+        _moves_in_policy("shardWindowMoves", "shard_window_moves"),
     )
 
     name: Mapped[Identifier] = mapped_column(primary_key=True)
@@ -135,6 +167,7 @@ class NamespaceRow(Base):
     algorithm_version: Mapped[int]
     parameters_digest: Mapped[str] = mapped_column(Text)
     version: Mapped[Counter]
+    policy: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
@@ -259,6 +292,7 @@ class ChangeRow(Base):
         _text("actor"),
         _text("reason"),
         _text("change_ticket"),
+        _text("forced"),
         CheckConstraint("char_length(metadata::text) <= 1024", name="metadata_length"),
         CheckConstraint(
             "cardinality(namespaces) >= 1"
@@ -313,6 +347,7 @@ class ChangeRow(Base):
     request_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     content_digest: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
+    forced: Mapped[str | None] = mapped_column(Text)
 
 
 class ShardHistoryRow(Base):

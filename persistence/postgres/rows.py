@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Integer, Text, and_, case, cast, func, lit
 from persistence.checksums import format_digest
 from persistence.images import read_image
 from persistence.planning import lifecycle
+from persistence.policy_documents import read_policy
 from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, NODES, PLANS, SHARDS
 from persistence.records import (
     Change,
@@ -66,6 +67,7 @@ NAMESPACE: Final = (
     NAMESPACE_HEADS.c.revision,
     NAMESPACES.c.created_at,
     NAMESPACES.c.updated_at,
+    NAMESPACES.c.policy,
 )
 _OWNED: Final = select(func.count()).where(SHARDS.c.owner_node_id == NODES.c.node_id).correlate(NODES).scalar_subquery()
 
@@ -102,6 +104,7 @@ CHANGE: Final = (
     CHANGES.c.committed_at,
     CHANGES.c.hash,
     CHANGES.c.configuration,
+    CHANGES.c.forced,
 )
 CREATING: Final = CHANGES.alias("creating")
 APPROVING: Final = CHANGES.alias("approving")
@@ -172,7 +175,8 @@ def shard_of(row: Sequence[Any]) -> Shard:
 
 def namespace_of(row: Sequence[Any]) -> Namespace:
     """From columns in the order of NAMESPACE."""
-    name, strategy, parameters, algorithm, digest, version, high, low, count, revision, created_at, updated_at = row
+    name, strategy, parameters, algorithm, digest, version, high, low, count, revision, *times, policy = row
+    created_at, updated_at = times
     return Namespace(
         name,
         strategy,
@@ -185,6 +189,7 @@ def namespace_of(row: Sequence[Any]) -> Namespace:
         revision,
         created_at,
         updated_at,
+        read_policy(policy),
     )
 
 
@@ -229,7 +234,7 @@ def plan_of(row: Sequence[Any]) -> RebalancePlan:
 
 def change_of(row: Sequence[Any]) -> Change:
     """From columns in the order of CHANGE."""
-    id_, kind, actor, reason, ticket, metadata, namespaces, head, count, committed_at, hash_, details = row
+    id_, kind, actor, reason, ticket, metadata, namespaces, head, count, committed_at, hash_, details, forced = row
     configuration, rebalance, compaction = read_details(details)
     return Change(
         id_,
@@ -247,6 +252,7 @@ def change_of(row: Sequence[Any]) -> Change:
         configuration,
         rebalance,
         compaction,
+        forced,
     )
 
 

@@ -20,6 +20,7 @@ from persistence.outcomes import (
     PlanProposed,
     ShardsChanged,
 )
+from persistence.policy_documents import write_policy
 from persistence.postgres.commit import Assigned, write_change
 from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS, STREAM_HEAD
 from persistence.postgres.namespaces import ONE_NAMESPACE
@@ -108,6 +109,7 @@ async def _save_namespace(session: AsyncSession, write: NamespaceWrite, at: date
         "algorithm_version": write.algorithm_version,
         "parameters_digest": write.parameters_digest,
         "version": write.version,
+        "policy": write_policy(write.policy),
         "updated_at": at,
     }
     if write.previous is None:
@@ -187,4 +189,5 @@ def _change(write_set: WriteSet, assigned: Assigned) -> Change:
         write_set.configuration,
         write_set.rebalance,
         write_set.compaction,
+        request.forced,
     )

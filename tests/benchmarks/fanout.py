@@ -28,6 +28,7 @@ from tests.benchmarks.fanout_audience import Audience, Group, Heard, audience
 from tests.benchmarks.fanout_servers import Server, bare_broadcast, omnirelay
 from tests.benchmarks.fanout_writing import Client, Sent, Shards
 from tests.benchmarks.report import Report, say
+from tests.support.mesh import ANY_MOVES
 
 SUBSCRIBERS: Final = 1_000
 RATE: Final = 20.0
@@ -145,7 +146,7 @@ async def fill(url: str) -> None:
         writer = Writer(store.unit_of_work)
         change = ChangeRequest("bench", "measure", "CHG-1")
         for name, count in (("steady", writing.SHARDS), ("calm", writing.SHARDS), ("burst", BURST)):
-            await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, change))
+            await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, change, ANY_MOVES))
             shards = [NewShard(name, writing.shard_id(number), "node-0", "node-0") for number in range(count)]
             await writer.execute(CreateShards(shards, change))
 

@@ -27,6 +27,7 @@ from persistence.postgres import open_store
 from persistence.write import Writer
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.timing import Times, duration, measured, one_core, size, timed
+from tests.support.mesh import ANY_MOVES
 
 SIZES: Final = (10_000, 100_000)
 NAMESPACES: Final = 20
@@ -140,7 +141,7 @@ async def fill(url: str, shards: int) -> None:
         writer = Writer(store.unit_of_work)
         change = ChangeRequest("bench", "measure", "CHG-1")
         for name in names():
-            await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, change))
+            await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, change, ANY_MOVES))
         news = [
             NewShard(names()[number % NAMESPACES], f"shard-{number:07}", f"node-{number % NODES:02}")
             for number in range(shards)

@@ -15,6 +15,7 @@ from persistence.node_commands import RegisterNode
 from persistence.postgres import open_store
 from persistence.write import Writer
 from tests.benchmarks.load import Figures, open_loop
+from tests.support.mesh import ANY_MOVES
 
 NAMESPACES: Final = 50
 SHARDS_EACH: Final = 200
@@ -61,7 +62,7 @@ async def fill(url: str) -> None:
             )
         names = [f"plan{number:02}" for number in range(NAMESPACES)]
         for number, name in enumerate(names):
-            await writer.execute(ConfigureNamespace(name, STRATEGIES[number % 3], {}, 0, change))
+            await writer.execute(ConfigureNamespace(name, STRATEGIES[number % 3], {}, 0, change, ANY_MOVES))
         shards = [
             NewShard(name, f"shard-{number:03}", "elsewhere", locality_hint=f"r{number % 3}")
             for name in names

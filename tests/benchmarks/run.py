@@ -31,6 +31,7 @@ from persistence.write import Writer
 from tests.benchmarks import fanout, limits, placement, rebalance
 from tests.benchmarks.load import closed_loop, open_loop, post
 from tests.benchmarks.report import Report, say
+from tests.support.mesh import ANY_MOVES
 
 NAMESPACES: Final = 100
 SHARDS_EACH: Final = 100
@@ -114,7 +115,7 @@ async def populate(url: str, rounds: int) -> None:
         names = [f"ns{number}" for number in range(NAMESPACES)]
         ids = [f"shard-{number:04}" for number in range(SHARDS_EACH)]
         for name in names:
-            await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, CHANGE))
+            await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, CHANGE, ANY_MOVES))
         new = [NewShard(name, id_, f"node-{i % 10}", f"node-{i % 10}") for name in names for i, id_ in enumerate(ids)]
         await writer.execute(CreateShards(new, CHANGE))
         for version in range(1, rounds):

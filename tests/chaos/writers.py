@@ -41,7 +41,9 @@ async def prepare(addresses: Sequence[str]) -> None:
     try:
         for name in (*NAMESPACES, CONTESTED):
             change = {"actor": "chaos", "reason": "a run begins", "idempotencyKey": f"configure {name}"}
-            await asker.ask(_CONFIGURE, input={"name": name, "strategy": "rendezvous", "change": change})
+            policy = {"moveBudgetPercent": 100}
+            given = {"name": name, "strategy": "rendezvous", "policy": policy, "change": change}
+            await asker.ask(_CONFIGURE, input=given)
         change = {"actor": "chaos", "reason": "a run begins", "idempotencyKey": "contested"}
         shards = [
             {"namespace": CONTESTED, "shardId": f"c-{number:03}", "ownerNodeId": OWNERS[0]}

@@ -122,6 +122,7 @@ TAMPERINGS: Final[dict[str, tuple[int, Tampering]]] = {
     "another ticket": (3, edited_change(2, change_ticket="CHG-2")),
     "no ticket": (3, edited_change(2, change_ticket=None)),
     "other metadata": (3, edited_change(2, metadata={"b": [1, 2.5, None], "a": "a"})),
+    "a reason to force it": (3, edited_change(2, forced="why not")),
     "no metadata": (5, edited_change(4, metadata=None)),
     "another time": (4, later),
     "another configuration": (6, other_configuration),

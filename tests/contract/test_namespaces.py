@@ -8,9 +8,11 @@ from operator import attrgetter
 from persistence.checksums import EMPTY_DIGEST
 from persistence.commands import ConfigureNamespace
 from persistence.outcomes import NamespaceConfigured
+from persistence.policy_documents import write_policy
 from persistence.records import ChangeKind, ConfigurationChange, Namespace
 from strategies.registry import Registry
 from tests.support.mesh import (
+    ANY_MOVES,
     BILLING,
     CHANGE,
     SEARCH,
@@ -39,6 +41,7 @@ async def test_a_new_namespace_is_empty_at_version_one(mesh: Mesh) -> None:
         revision=0,
         created_at=outcome.change.committed_at,
         updated_at=outcome.change.committed_at,
+        policy=ANY_MOVES,
     )
     assert await mesh.namespace(SEARCH) == outcome.namespace
 
@@ -63,6 +66,7 @@ async def test_a_configuration_is_audited_with_what_was_before_and_after(mesh: M
         "strategyParameters": {"virtualNodes": 7},
         "algorithmVersion": 1,
         "parametersDigest": first.namespace.parameters_digest,
+        "policy": write_policy(ANY_MOVES),
         "version": 1,
     }
     strict = {
@@ -70,6 +74,7 @@ async def test_a_configuration_is_audited_with_what_was_before_and_after(mesh: M
         "strategyParameters": {"mode": "strict"},
         "algorithmVersion": 1,
         "parametersDigest": second.namespace.parameters_digest,
+        "policy": write_policy(ANY_MOVES),
         "version": 2,
     }
     changes = (await mesh.changes())[-2:]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from persistence.commands import Command, ConfigureNamespace, CreateShards, UpdateShards
 from persistence.decisions import decide
+from persistence.errors import TransientConflict
 from persistence.locks import Locks
 from persistence.outcomes import VersionConflict
 from persistence.ports import Store, UnitOfWork
 from persistence.queries import ChangeFilter, ShardFilter
-from persistence.writes import WriteSet
+from persistence.writes import Conditions, WriteSet
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
@@ -145,6 +149,38 @@ async def test_writers_wait_for_a_reconfiguration_and_go_by_the_new_one(busy: Me
         assert not creation.done()
         await unit.commit(write_set)
     assert (await creation).strategy == "ring"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"frozen_from": datetime(2020, 1, 1, tzinfo=UTC)},
+        {"fewest_shards": {BILLING: 2}},
+        {"fewest_shards": {SEARCH: 0, BILLING: 99}},
+    ],
+)
+async def test_what_is_decided_on_what_is_no_longer_so_is_not_committed(mesh: Mesh, broken: dict[str, Any]) -> None:
+    shard = await mesh.created("s1")
+    before = await everything_in(mesh.store)
+
+    async def commit() -> None:
+        async with mesh.store.unit_of_work() as unit:
+            write_set = await decided(unit, UpdateShards([patch(shard, owner_node_id="node-b")], CHANGE))
+            await unit.commit(replace(write_set, conditions=Conditions(**broken)))
+
+    with pytest.raises(TransientConflict, match="policy allows has changed"):
+        await commit()
+    assert await everything_in(mesh.store) == before
+
+
+async def test_a_change_is_committed_no_earlier_than_it_was_decided(mesh: Mesh) -> None:
+    ahead = (await mesh.created("s1")).updated_at + timedelta(minutes=5)
+    held = Conditions(ahead, ahead + timedelta(seconds=1), {BILLING: 1})
+    async with mesh.store.unit_of_work() as unit:
+        write_set = await decided(unit, CreateShards([new("s2")], CHANGE))
+        outcome = await unit.commit(replace(write_set, conditions=held))
+    assert outcome.change.committed_at == ahead
+    assert (await mesh.create(new("s3"))).change.committed_at >= ahead
 
 
 async def test_what_is_locked_is_what_there_is(mesh: Mesh) -> None:

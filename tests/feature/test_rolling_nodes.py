@@ -165,6 +165,7 @@ def mesh(database_url: str) -> Iterator[Mesh]:
                 name=name,
                 strategy=strategy,
                 strategyParameters=parameters,
+                policy={"moveBudgetPercent": 100},
                 expectedVersion="0",
             )
             shards = [

@@ -11,8 +11,9 @@ import pytest
 from tests.support.command_line import Answer
 from tests.support.real_server import RealServer, real_server
 
-RING = 'feed_ring = 1000\n[namespaces.orders]\nstrategy = "ring"\nparameters = {virtualNodes = 64}\n'
-LOCALITY = 'feed_ring = 1000\n[namespaces.orders]\nstrategy = "locality"\nparameters = {mode = "strict"}\n'
+POLICY = "[namespaces.orders.policy]\nmoveBudgetPercent = 100\n"
+RING = 'feed_ring = 1000\n[namespaces.orders]\nstrategy = "ring"\nparameters = {virtualNodes = 64}\n' + POLICY
+LOCALITY = 'feed_ring = 1000\n[namespaces.orders]\nstrategy = "locality"\nparameters = {mode = "strict"}\n' + POLICY
 REGIONS = {"n1": "eu", "n2": "eu", "n3": "us", "n4": "us"}
 
 

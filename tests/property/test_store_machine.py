@@ -57,7 +57,7 @@ from persistence.queries import NodeFilter
 from persistence.rebalancing import PlanRequest
 from persistence.records import AsOf, NodeStatus, RebalancePlan, Shard, ShardDiff, ShardKey, ShardStatus
 from tests.support.databases import Databases
-from tests.support.mesh import BILLING, CHANGE, SEARCH
+from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH
 from tests.support.model import digest_of, first_broken_link, replay
 from tests.support.planned_mesh import PlannedMesh
 
@@ -158,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def configure(self, name: str, strategy: str, mistake: int) -> None:
         expected = max(0, self.configured.get(name, 0) + mistake)
-        outcome = self.wait(self.mesh.execute(ConfigureNamespace(name, strategy, {}, expected, CHANGE)))
+        outcome = self.wait(self.mesh.execute(ConfigureNamespace(name, strategy, {}, expected, CHANGE, ANY_MOVES)))
         if expected == self.configured.get(name, 0):
             assert isinstance(outcome, NamespaceConfigured)
             self.configured[name] = expected + 1

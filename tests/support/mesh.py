@@ -20,6 +20,7 @@ from persistence.commands import (
 )
 from persistence.outcomes import NamespaceConfigured, Outcome, ShardsChanged
 from persistence.paging import Page, PageRequest
+from persistence.policy import NamespacePolicy
 from persistence.ports import Store
 from persistence.queries import ChangeFilter, ShardFilter
 from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey
@@ -31,6 +32,8 @@ K = TypeVar("K")
 BILLING: Final = "billing"
 SEARCH: Final = "search"
 CHANGE: Final = ChangeRequest(actor="ops", reason="a test asks for it")
+ANY_MOVES: Final = NamespacePolicy(move_budget_percent=100)
+"""What namespaces of tests have that are not about policies: a few shards are soon more than the default allows."""
 
 
 def because(reason: str, *, actor: str = "ops", **more: Any) -> ChangeRequest:
@@ -71,8 +74,9 @@ class Mesh:
         parameters: Mapping[str, Any] | None = None,
         expected: int = 0,
         change: ChangeRequest = CHANGE,
+        policy: NamespacePolicy = ANY_MOVES,
     ) -> NamespaceConfigured:
-        outcome = await self.execute(ConfigureNamespace(name, strategy, parameters or {}, expected, change))
+        outcome = await self.execute(ConfigureNamespace(name, strategy, parameters or {}, expected, change, policy))
         assert isinstance(outcome, NamespaceConfigured), outcome
         return outcome
 

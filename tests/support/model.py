@@ -57,6 +57,7 @@ def _content(change: Change, rows: Iterable[ShardDiff]) -> bytes:
         None if change.metadata is None else canonical_json(change.metadata),
         details_json(change.configuration, change.rebalance, change.compaction),
         [row_digest(row) for row in rows],
+        change.forced,
     )
 
 

@@ -26,6 +26,8 @@ from persistence.commands import (
 from persistence.decisions import changed_fields, decide
 from persistence.images import image_of
 from persistence.outcomes import NotFound, StaleNamespace, StaleShard, VersionConflict
+from persistence.policy import DEFAULT_POLICY
+from persistence.policy_documents import write_policy
 from persistence.records import (
     ConfigurationChange,
     DiffKind,
@@ -255,6 +257,7 @@ def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
             "strategyParameters": {},
             "algorithmVersion": 1,
             "parametersDigest": namespace().parameters_digest,
+            "policy": write_policy(DEFAULT_POLICY),
             "version": 4,
         },
         {
@@ -262,6 +265,7 @@ def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
             "strategyParameters": {"mode": "strict"},
             "algorithmVersion": 1,
             "parametersDigest": STRATEGIES.digest("locality", {"mode": "strict"}),
+            "policy": write_policy(DEFAULT_POLICY),
             "version": 5,
         },
     )

@@ -72,7 +72,7 @@ def kept(what: Proposal = PROPOSAL) -> KeptPlan:
 def there(plan: KeptPlan | None) -> LockedState:
     shards = {one.key: one for one in (shard("s0"), shard("s1"))}
     nodes = {node_id: node(node_id) for node_id in ("node-b", "node-c")}
-    return LockedState({"orders": namespace("orders")}, shards, nodes=nodes, plan=plan)
+    return LockedState({"orders": namespace("orders", shard_count=100)}, shards, nodes=nodes, plan=plan)
 
 
 def written(command: KeepPlan | ApplyPlan, state: LockedState) -> WriteSet:
@@ -105,7 +105,11 @@ def test_what_was_asked_for_is_the_request_and_not_what_came_of_it() -> None:
 def test_a_plan_relies_on_configurations_destinations_and_shards() -> None:
     assert ApplyPlan(PROPOSAL.id, CHANGE).locks == KeepPlan(PROPOSAL, CHANGE).locks == Locks(plan=PROPOSAL.id)
     assert locks_of(ApplyPlan(PROPOSAL.id, CHANGE), kept()) == Locks(
-        older_than=CREATED.id, namespaces=["orders"], nodes=["node-b", "node-c"], shards=[move.key for move in MOVES]
+        older_than=CREATED.id,
+        namespaces=["orders"],
+        nodes=["node-b", "node-c"],
+        shards=[move.key for move in MOVES],
+        moves=True,
     )
 
 

@@ -14,6 +14,7 @@ from persistence.commands import Command, ConfigureNamespace
 from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, TransientConflict
 from persistence.memory import memory_store
 from persistence.outcomes import Outcome
+from persistence.policy import NamespacePolicy
 from persistence.records import Namespace
 from persistence.write import Writer
 from strategies.registry import Registry
@@ -62,6 +63,19 @@ async def test_an_edit_of_the_file_is_followed_and_looking_again_writes_nothing(
     assert await following.look()
     found = await orders(mesh)
     assert (found.strategy, found.strategy_parameters, found.version) == ("locality", {}, 2)
+
+
+async def test_a_declared_policy_is_followed_and_one_that_is_not_declared_is_left_alone(file: Path, mesh: Mesh) -> None:
+    file.write_text(RING + "[namespaces.orders.policy]\nwindowMoves = 40\n")
+    following = reconciler(file, mesh)
+    assert await following.look()
+    assert ((await orders(mesh)).policy, (await orders(mesh)).version) == (NamespacePolicy(window_moves=40), 1)
+    file.write_text(LOCALITY)
+    assert await following.look()
+    assert ((await orders(mesh)).policy, (await orders(mesh)).version) == (NamespacePolicy(window_moves=40), 2)
+    file.write_text(LOCALITY + "[namespaces.orders.policy]\n")
+    assert await following.look()
+    assert ((await orders(mesh)).policy, (await orders(mesh)).version) == (NamespacePolicy(), 3)
 
 
 async def test_what_the_store_already_holds_is_not_written_again(file: Path, mesh: Mesh) -> None:

@@ -16,7 +16,7 @@ from graph.resolvers import strategies as of_strategies
 from graph.resolvers import stream
 from graph.schema import build_schema
 from graph.sdl import export_schema
-from persistence import errors, outcomes, records
+from persistence import errors, outcomes, policy, records
 from persistence.planning import explanation, preflight, proposal
 from strategies import model
 
@@ -28,6 +28,10 @@ BEHIND: dict[str, type] = {
     "Shard": records.Shard,
     "ShardKey": records.ShardKey,
     "Namespace": records.Namespace,
+    "NamespacePolicy": policy.NamespacePolicy,
+    "FreezeWindow": policy.FreezeWindow,
+    "BrokenRule": outcomes.BrokenRule,
+    "PolicyViolation": outcomes.PolicyViolation,
     "Change": records.Change,
     "ConfigurationChange": records.ConfigurationChange,
     "ShardDiff": records.ShardDiff,
@@ -78,8 +82,6 @@ BEHIND: dict[str, type] = {
     "StalePlan": outcomes.StalePlan,
     "PlanClosed": outcomes.PlanClosed,
     "PlanChanged": outcomes.PlanChanged,
-    "PolicyViolation": outcomes.PolicyViolation,
-    "BrokenRule": outcomes.BrokenRule,
     "RestoredFields": proposal.Restored,
     "ProposedRollback": proposal.Rollback,
     "RollbackConflict": proposal.Conflict,

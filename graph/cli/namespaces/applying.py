@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +16,7 @@ from graph.cli.text import shown
 from graph.client.address import Address
 from graph.client.pages import rows
 from persistence.fields import json_problem
+from persistence.policy_documents import read_policy, write_policy
 
 if TYPE_CHECKING:
     from graph.settings import NamespaceDeclaration
@@ -34,7 +35,9 @@ def apply_namespaces(
     A namespace that is placed by another version of its strategy's algorithm than the server has differs, too.
 
     A declaration reads [namespaces.orders], with strategy = "ring" and parameters = {virtualNodes = 160}; the settings
-    file of the server will do. Namespaces that the file does not name stay as they are, and no shard moves.
+    file of the server will do. Its policy stands in [namespaces.orders.policy], with the fields of the API, such as
+    moveBudgetPercent; without one, a namespace keeps the policy it has. Namespaces that the file does not name stay as
+    they are, and no shard moves.
 
     With --json JSON Lines: name, action (created, updated, unchanged) and version of each.
     """
@@ -90,16 +93,25 @@ def _apply(
     `algorithm` is the version that the server has: configuring a namespace again is how it gets that.
     """
     version = None if existing is None else str(existing["version"])
-    if existing is not None and _configuration(existing) == (declaration.strategy, declaration.parameters, algorithm):
+    if existing is not None and _is_as_declared(existing, declaration, algorithm):
         return "unchanged", version
     if change is not None:
-        after = configure(api, name, declaration.strategy, declaration.parameters, version or "0", change)
+        after = configure(
+            api, name, declaration.strategy, declaration.parameters, version or "0", change, _policy(declaration)
+        )
         version = str(after["version"])
     return "created" if existing is None else "updated", version
 
 
-def _configuration(namespace: Json) -> tuple[str, dict[str, Any], int]:
-    return namespace["strategy"], namespace["strategyParameters"], namespace["algorithmVersion"]
+def _is_as_declared(namespace: Json, declaration: NamespaceDeclaration, algorithm: int | None) -> bool:
+    configured = namespace["strategy"], namespace["strategyParameters"], namespace["algorithmVersion"]
+    if configured != (declaration.strategy, declaration.parameters, algorithm):
+        return False
+    return declaration.policy is None or declaration.policy.policy() == read_policy(namespace["policy"])
+
+
+def _policy(declaration: NamespaceDeclaration) -> Json | None:
+    return None if declaration.policy is None else write_policy(declaration.policy.policy())
 
 
 def _parameters(declaration: NamespaceDeclaration) -> str:

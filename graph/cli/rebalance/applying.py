@@ -7,7 +7,7 @@ import click
 
 from graph.cli.again import command_again, command_next
 from graph.cli.api import Api
-from graph.cli.options import change_input, change_options, server_options
+from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import Json, print_json
 from graph.cli.plans.document import named_plan
 from graph.cli.plans.reading import read_plan
@@ -34,6 +34,7 @@ _WAVE: Final = 1_000
 )
 @click.option("--resume", is_flag=True, help="Go on with a plan that was stopped.")
 @change_options
+@force_option
 @server_options
 def apply_plan(
     *,
@@ -44,6 +45,7 @@ def apply_plan(
     reason: str,
     ticket: str | None,
     actor: str,
+    force_reason: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
@@ -56,7 +58,7 @@ def apply_plan(
     With --json one document a wave: plan, change and revision. The last two are null for a plan without moves.
     """
     wanted = named_plan(plan)
-    change = change_input(reason, ticket, actor)
+    change = change_input(reason, ticket, actor, force_reason)
     with Api(server) as api:
         found = read_plan(api, wanted)
         if not found["moveCount"]:

@@ -24,6 +24,7 @@ def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
         ("changed by", f"{change['actor']} (change {change['id']})"),
         ("ticket", change["changeTicket"]),
         ("reason", change["reason"]),
+        ("forced", change.get("forced")),
         ("rebalance", _rebalance(change.get("rebalance"))),
     ]
 

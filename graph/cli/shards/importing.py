@@ -12,7 +12,7 @@ from graph.cli.imports.problems import Problems
 from graph.cli.imports.reading import Format, ShardFile, read_file
 from graph.cli.imports.running import Done, Import, difference_to
 from graph.cli.namespaces.writing import configure
-from graph.cli.options import change_input, change_options, server_options
+from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import Json, print_json, tell
 from graph.cli.text import counted, listed
 from graph.client.address import Address
@@ -40,6 +40,7 @@ _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson
 )
 @click.option("--dry-run", is_flag=True, help="Compare and count; write nothing.")
 @change_options
+@force_option
 @server_options
 def import_shards(
     *,
@@ -52,6 +53,7 @@ def import_shards(
     reason: str,
     ticket: str | None,
     actor: str,
+    force_reason: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
@@ -67,7 +69,7 @@ def import_shards(
     with click.open_file(file, "rb") as lines:
         given = read_file(lines, form, namespace, problems)
     problems.raise_if_any(file)
-    change = change_input(reason, ticket, actor)
+    change = change_input(reason, ticket, actor, force_reason)
     with Api(server) as api:
         counts = {item["name"]: item["shardCount"] for item in rows(api, "ListNamespaces", {})}
         _require_namespaces(api, given, counts, strategy, None if dry_run else change)

@@ -5,7 +5,7 @@ import click
 from graph.cli.again import command_again
 from graph.cli.api import Api
 from graph.cli.exits import Failure
-from graph.cli.options import change_input, change_options, server_options
+from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import Json, print_json
 from graph.cli.refusals import committed, refused
 from graph.cli.shards.facts import shard_facts
@@ -40,6 +40,7 @@ def _capacity(_context: click.Context, _parameter: click.Parameter, value: float
     "--status", type=click.Choice(list(ShardStatus), case_sensitive=False), help="What its owner may do with it."
 )
 @change_options
+@force_option
 @server_options
 def set_shard(
     *,
@@ -56,6 +57,7 @@ def set_shard(
     reason: str,
     ticket: str | None,
     actor: str,
+    force_reason: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
@@ -66,7 +68,7 @@ def set_shard(
     patch = _patch(owner, leader, no_leader, capacity, locality, no_locality, status)
     given = {"namespace": namespace, "shardId": shard, "expectedVersion": str(expected_version), **patch}
     with Api(server) as api:
-        answer = api.change("UpdateShard", given | {"change": change_input(reason, ticket, actor)})
+        answer = api.change("UpdateShard", given | {"change": change_input(reason, ticket, actor, force_reason)})
     if answer["__typename"] == "VersionConflict":
         raise _conflict(answer)
     done = committed(answer)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from graph.cli.exits import Exit
+from persistence.policy import NamespacePolicy
 from persistence.records import Shard
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh_server import MeshServer
@@ -146,11 +147,58 @@ def test_a_dry_run_of_apply_writes_nothing(orders: MeshServer, declaration: Path
     assert orders.run(orders.mesh.changes()) == before
 
 
+def test_apply_gives_a_namespace_its_policy(orders: MeshServer, declaration: Path) -> None:
+    declaration.write_text(
+        '[namespaces.orders]\n[namespaces.orders.policy]\nticketPattern = "CHG-[0-9]+"\nmoveBudgetPercent = 50\n'
+        "[[namespaces.orders.policy.freezes]]\n"
+        'begins = 2026-12-24T00:00:00+01:00\nends = 2027-01-02T00:00:00Z\nreason = "holidays"\n'
+    )
+    assert [apply(declaration, "--json").document["action"] for _ in range(2)] == ["updated", "unchanged"]
+    policy = orders.run(orders.mesh.namespace("orders")).policy
+    assert (policy.ticket_pattern, policy.move_budget_percent) == ("CHG-[0-9]+", 50)
+    assert [freeze.reason for freeze in policy.freezes] == ["holidays"]
+    declaration.write_text("[namespaces.orders]\n")
+    assert apply(declaration, "--json").document["action"] == "unchanged"
+
+
+def test_a_change_that_a_policy_refuses_says_which_rule_and_can_be_forced(orders: MeshServer) -> None:
+    policy = NamespacePolicy(ticket_required=True, ticket_pattern="CHG-[0-9]+", shard_window_moves=1)
+    orders.run(orders.mesh.configure("orders", expected=1, policy=policy))
+    moved = set_shard("s1", "--expected-version", 1, "--owner", "node-2", "--ticket", "CHG-1")
+    assert moved.exit == Exit.OK
+    again = set_shard("s1", "--expected-version", 2, "--owner", "node-1")
+    assert (again.exit, again.out) == (Exit.REFUSED, "")
+    assert again.err.splitlines() == [
+        (
+            "Refused: TICKET_REQUIRED of orders: no ticket; allowed: a ticket that matches CHG-[0-9]+. "
+            "Name the ticket that the change is made under (and 1 more)."
+        ),
+        (
+            "  TICKET_REQUIRED of orders: no ticket; allowed: a ticket that matches CHG-[0-9]+. "
+            "Name the ticket that the change is made under."
+        ),
+        (
+            "  SHARD_THRASH of orders/s1: 2 moves of the shard in 3,600 seconds, with this one; "
+            "allowed: 1 move of a shard in 3,600 seconds. "
+            "Leave the shard where it is until earlier moves have left the window, or force it with a reason."
+        ),
+    ]
+    forced = set_shard(
+        "s1", "--expected-version", 2, "--owner", "node-1", "--ticket", "CHG-2", "--force-reason", "node-2 burns"
+    )
+    assert forced.exit == Exit.OK
+    assert any(line.split() == ["forced", "node-2", "burns"] for line in forced.out.splitlines())
+
+
 @pytest.mark.usefixtures("orders")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "declares no namespace"),
+        ("[namespaces.orders.policy]\nmoveBudget = 5", "namespaces.orders.policy.moveBudget"),
+        ('[namespaces.orders.policy]\nticketRequired = "yes"', "namespaces.orders.policy.ticketRequired"),
+        ('[namespaces.orders.policy]\nticketPattern = "("', "policy.ticketPattern is not a regular expression of RE2"),
+        ("[namespaces.orders.policy]\nwindowMoves = 0", "policy.windowMoves must be between 1 and"),
         ("[namespaces.orders", "not TOML"),
         ("[namespaces.orders]\nstrateg = 1", "namespaces.orders.strateg"),
         ("[namespaces.orders]\nparameters = { at = 2026-01-31 }", "must be JSON, not date"),

@@ -1,0 +1,165 @@
+"""What a namespace's policy says to a change of its shards.
+
+Everything here can be found out again from history: `committed_at` of the change, the owners before and after in its
+rows, and the configuration in force, which is that of the newest change of the namespace before it.
+docs/governance.md says how to count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from fractions import Fraction
+from math import floor
+from typing import Final
+
+from persistence.commands import ChangeRequest
+from persistence.fields import shown
+from persistence.outcomes import BrokenRule, PolicyViolation
+from persistence.planning.waves import move_budget
+from persistence.policy import FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.records import Namespace
+from persistence.ticket_patterns import matches
+from persistence.writes import Conditions, LockedState, ShardWrite
+
+LISTED: Final = 100
+"""Broken rules that an answer holds; the rest are counted."""
+
+_OR_FORCE: Final = "or force it with a reason."
+
+
+def violation(change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite]) -> PolicyViolation | None:
+    """Every rule that the change of these shards of the locked state would break; null if it breaks none."""
+    broken = [*_broken(change, state, writes)]
+    return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED)) if broken else None
+
+
+def conditions(change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite]) -> Conditions:
+    """What of a change that breaks no rule must still be so when it is committed."""
+    if change.forced is not None:
+        return Conditions(state.now)
+    policies = {name: state.namespaces[name].policy for name in _touched(writes)}
+    begins = (freeze.begins for policy in policies.values() for freeze in policy.freezes)
+    fewest = {name: fewest_shards(moved, policies[name]) for name, moved in _moved(writes).items()}
+    return Conditions(
+        state.now,
+        min((moment for moment in begins if state.now is not None and state.now < moment), default=None),
+        {name: count for name, count in fewest.items() if count},
+    )
+
+
+def fewest_shards(moved: int, policy: NamespacePolicy) -> int:
+    """How many shards a namespace must hold for a change to move so many of them: the inverse of `move_budget`."""
+    return 0 if moved <= 1 else floor((moved - 1) * 100 / _exactly(policy.move_budget_percent)) + 1
+
+
+def _broken(change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
+    moved = _moved(writes)
+    for name in _touched(writes):
+        namespace = state.namespaces[name]
+        yield from _ticket(change.change_ticket, namespace)
+        if change.forced is None:
+            yield from _frozen(state.now, namespace)
+            yield from _over_budget(moved[name], namespace)
+            yield from _over_window(moved[name], state.recent.namespaces.get(name, 0), namespace)
+    if change.forced is None:
+        yield from _thrashing(state, writes)
+
+
+def _ticket(ticket: str | None, namespace: Namespace) -> Iterator[BrokenRule]:
+    policy = namespace.policy
+    form = "a ticket" if policy.ticket_pattern is None else f"a ticket that matches {policy.ticket_pattern}"
+    if ticket is None:
+        if policy.ticket_required:
+            remedy = "Name the ticket that the change is made under."
+            yield BrokenRule(PolicyRule.TICKET_REQUIRED, namespace.name, None, "no ticket", form, remedy)
+    elif policy.ticket_pattern is not None and not matches(policy.ticket_pattern, ticket):
+        remedy = "Name a ticket of that form."
+        yield BrokenRule(PolicyRule.TICKET_PATTERN, namespace.name, None, f"ticket {shown(ticket)}", form, remedy)
+
+
+def _frozen(now: datetime | None, namespace: Namespace) -> Iterator[BrokenRule]:
+    for freeze in namespace.policy.freezes:
+        if now is not None and freeze.begins <= now < freeze.ends:
+            yield BrokenRule(
+                PolicyRule.FREEZE,
+                namespace.name,
+                None,
+                f"a change at {_time(now)}",
+                f"changes before {_time(freeze.begins)} or from {_time(freeze.ends)} on ({freeze.reason})",
+                f"Wait until {_time(_thawed(freeze, namespace.policy))}, {_OR_FORCE}",
+            )
+
+
+def _over_budget(moved: int, namespace: Namespace) -> Iterator[BrokenRule]:
+    count, percent = namespace.shard_count, namespace.policy.move_budget_percent
+    budget = move_budget(count, namespace.policy)
+    if moved > budget:
+        share = f", {100 * moved / count:.3g} %" if count else ""
+        yield BrokenRule(
+            PolicyRule.MOVE_BUDGET,
+            namespace.name,
+            None,
+            f"{moved:,} of {count:,} shards{share}",
+            f"{budget:,}, {percent:g} %",
+            f"Plan it and apply it in waves, {_OR_FORCE}",
+        )
+
+
+def _over_window(moved: int, before: int, namespace: Namespace) -> Iterator[BrokenRule]:
+    most, seconds = namespace.policy.window_moves, namespace.policy.window_seconds
+    if moved and most is not None and before + moved > most:
+        yield BrokenRule(
+            PolicyRule.WINDOW_BUDGET,
+            namespace.name,
+            None,
+            f"{_moves(before + moved)} in {seconds:,} seconds, {before:,} of them made already",
+            f"{_moves(most)} in {seconds:,} seconds",
+            f"Move at most {max(0, most - before):,} now and the rest as earlier moves leave the window, {_OR_FORCE}",
+        )
+
+
+def _thrashing(state: LockedState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
+    for write in writes:
+        policy = state.namespaces[write.key.namespace].policy
+        most, seconds = policy.shard_window_moves, policy.window_seconds
+        moves = state.recent.shards.get(write.key, 0) + 1
+        if write.moves and most is not None and moves > most:
+            yield BrokenRule(
+                PolicyRule.SHARD_THRASH,
+                *write.key,
+                f"{_moves(moves)} of the shard in {seconds:,} seconds, with this one",
+                f"{_moves(most)} of a shard in {seconds:,} seconds",
+                f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
+            )
+
+
+def _touched(writes: Sequence[ShardWrite]) -> Sequence[str]:
+    return sorted({write.key.namespace for write in writes})
+
+
+def _moved(writes: Sequence[ShardWrite]) -> Counter[str]:
+    return Counter(write.key.namespace for write in writes if write.moves)
+
+
+def _thawed(freeze: FreezeWindow, policy: NamespacePolicy) -> datetime:
+    """When changes are allowed again: another freeze may have begun by the time this one ends."""
+    ends = freeze.ends
+    for other in sorted(policy.freezes, key=lambda one: one.begins):
+        if other.begins <= ends < other.ends:
+            ends = other.ends
+    return ends
+
+
+def _exactly(percent: float) -> Fraction:
+    """As it is written: 0.1 is a tenth, not the binary number next to it."""
+    return Fraction(str(percent))
+
+
+def _moves(count: int) -> str:
+    return "1 move" if count == 1 else f"{count:,} moves"
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

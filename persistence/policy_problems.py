@@ -1,0 +1,53 @@
+"""What a policy may hold. The database repeats the bounds as named constraints (`postgres/models.py`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from persistence.fields import Problems, shown, text_problem
+from persistence.policy import FreezeWindow, NamespacePolicy
+from persistence.ticket_patterns import MAX_PATTERN, pattern_problem
+
+MAX_WINDOW_SECONDS: Final = 30 * 24 * 60 * 60
+MAX_WINDOW_MOVES: Final = 1_000_000_000
+MAX_FREEZES: Final = 32
+
+
+def add_policy_problems(problems: Problems, policy: NamespacePolicy) -> None:
+    """Names the fields as the API writes them: `policy.ticketPattern`, `policy.freezes[0].ends`."""
+    if policy.ticket_pattern is not None:
+        pattern = policy.ticket_pattern
+        problems.add("policy.ticketPattern", text_problem(pattern, limit=MAX_PATTERN) or pattern_problem(pattern))
+    problems.add("policy.moveBudgetPercent", _percent_problem(policy.move_budget_percent))
+    problems.add("policy.windowSeconds", _range_problem(policy.window_seconds, MAX_WINDOW_SECONDS))
+    for name, moves in (("windowMoves", policy.window_moves), ("shardWindowMoves", policy.shard_window_moves)):
+        if moves is not None:
+            problems.add(f"policy.{name}", _range_problem(moves, MAX_WINDOW_MOVES))
+    if len(policy.freezes) > MAX_FREEZES:
+        problems.add("policy.freezes", f"holds {len(policy.freezes):,} windows; at most {MAX_FREEZES} are allowed")
+        return
+    for index, freeze in enumerate(policy.freezes):
+        for name, message in _freeze_problems(freeze):
+            problems.add(f"policy.freezes[{index}].{name}", message)
+
+
+def _percent_problem(value: float) -> str | None:
+    if math.isfinite(value) and 0 < value <= 100:  # noqa: PLR2004 - percent
+        return None
+    return f"must be more than 0 and at most 100, not {value:g}"
+
+
+def _range_problem(value: int, most: int) -> str | None:
+    return None if 1 <= value <= most else f"must be between 1 and {most:,}, not {value:,}"
+
+
+def _freeze_problems(freeze: FreezeWindow) -> Iterator[tuple[str, str | None]]:
+    for name, moment in (("begins", freeze.begins), ("ends", freeze.ends)):
+        if moment.tzinfo is None:
+            yield name, f"{shown(moment.isoformat())} has no time zone: write for example 2026-01-31T09:30:00Z"
+            return
+    if freeze.ends <= freeze.begins:
+        yield "ends", f"must be after begins, {freeze.begins.isoformat()}"
+    yield "reason", text_problem(freeze.reason)
