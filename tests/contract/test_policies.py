@@ -13,7 +13,7 @@ from persistence.errors import InvalidArgument
 from persistence.outcomes import BrokenRule, NamespaceConfigured, PlanApplied, PolicyViolation
 from persistence.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.policy_documents import write_policy
-from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, changed, new, patch
+from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.model import verified_links
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.recount import broken_promises
@@ -141,7 +141,7 @@ async def test_every_change_of_shards_needs_the_ticket(mesh: Mesh) -> None:
         assert await the_rule(mesh, command) == expected
     other = because("asked for", change_ticket="xCHG-1")
     assert (await the_rule(mesh, CreateShards([new("s2")], other))).rule is PolicyRule.TICKET_PATTERN
-    assert changed(await mesh.execute(CreateShards([new("s2")], TICKET)))
+    await mesh.create(new("s2"), change=TICKET)
 
 
 async def test_a_ticket_that_is_not_required_has_its_form(mesh: Mesh) -> None:

@@ -156,7 +156,6 @@ async def test_writers_wait_for_a_reconfiguration_and_go_by_the_new_one(busy: Me
     [
         {"frozen_from": datetime(2020, 1, 1, tzinfo=UTC)},
         {"fewest_shards": {BILLING: 2}},
-        {"fewest_shards": {SEARCH: 0, BILLING: 99}},
     ],
 )
 async def test_what_is_decided_on_what_is_no_longer_so_is_not_committed(mesh: Mesh, broken: dict[str, Any]) -> None:

@@ -37,8 +37,9 @@ CHANGE = ChangeRequest("ops", "because")
 def shard(number: int) -> Shard:
     content = ShardContent("rendezvous", "node-a", None, 1.0, None, ShardStatus.ACTIVE, None, None)
     key = ShardKey("billing", f"s{number}")
-    return Shard(*key, *(getattr(content, name) for name in ShardContent.__slots__), version=1, owner_epoch=1,
-                 checksum=shard_checksum(key, content), revision=1, created_at=NOON, updated_at=NOON)  # fmt: skip
+    fields: dict[str, Any] = {name: getattr(content, name) for name in ShardContent.__slots__}
+    counters = {"version": 1, "owner_epoch": 1, "revision": 1}
+    return Shard(*key, **fields, **counters, checksum=shard_checksum(key, content), created_at=NOON, updated_at=NOON)
 
 
 def state(policy: NamespacePolicy, *, count: int = 100, now: datetime | None = None, recent: int = 0) -> LockedState:
