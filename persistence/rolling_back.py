@@ -44,13 +44,16 @@ class Past(Protocol):
 
 
 async def propose_rollback(store: Past, target: RollbackTarget, max_moves: int) -> Proposal | NotFound:
-    """Raises InvalidArgument for what changed no shard or too many, Compacted where history does not reach back to it,
+    """Raises InvalidArgument for what changed no shard, or too many, Compacted where history does not reach back to it,
     and FutureCursor for a revision that is not there yet."""
     rows = await _rows(store, target)
     if isinstance(rows, NotFound):
         return rows
     if target.namespace is not None:
         rows = [row for row in rows if row.namespace == target.namespace]
+    if not rows:
+        field = "sinceRevision" if target.namespace is None else "namespace"
+        raise InvalidArgument(FieldError(field, "leaves nothing to roll back: no shard was changed"))
     newest = {row.key: row for row in rows}
     current = await _current(store.shards, newest)
     changed_since = [key for key, row in newest.items() if key not in current or current[key].version != row.version]

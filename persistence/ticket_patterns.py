@@ -2,7 +2,7 @@
 
 A pattern is run in the write path, on text that a caller gives. RE2 matches in time linear in the text, whatever the
 pattern is; it has no back-references and no look-around, which is what that takes
-(https://github.com/google/re2/wiki/Syntax). docs/decisions/0015-ticket-patterns-by-re2.md says why.
+(https://github.com/google/re2/wiki/Syntax). docs/decisions/0016-ticket-patterns-by-re2.md says why.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from persistence.auditing.entries import ChangeEntry, RowEntry
-from persistence.decisions.policies import move_budget
+from persistence.planning.waves import move_budget
 from persistence.policy import NamespacePolicy, PolicyRule
 from persistence.policy_documents import read_policy
 from persistence.policy_problems import MAX_WINDOW_SECONDS

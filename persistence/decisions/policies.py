@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
-from math import ceil, floor
+from math import floor
 from typing import Final
 
 from persistence.commands import ChangeRequest
 from persistence.fields import shown
 from persistence.outcomes import BrokenRule, PolicyViolation
+from persistence.planning.waves import move_budget
 from persistence.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.records import Namespace
 from persistence.ticket_patterns import matches
@@ -49,11 +50,6 @@ def conditions(change: ChangeRequest, state: LockedState, writes: Sequence[Shard
         min((moment for moment in begins if state.now is not None and state.now < moment), default=None),
         {name: count for name, count in fewest.items() if count},
     )
-
-
-def move_budget(shard_count: int, policy: NamespacePolicy) -> int:
-    """How many shards one change may move of a namespace with so many: rounded up, and one at least."""
-    return max(1, ceil(shard_count * _exactly(policy.move_budget_percent) / 100))
 
 
 def fewest_shards(moved: int, policy: NamespacePolicy) -> int:

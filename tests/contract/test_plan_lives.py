@@ -9,14 +9,25 @@ from datetime import timedelta
 
 import pytest
 
+from persistence.commands import ChangeRequest
 from persistence.errors import InvalidArgument
-from persistence.outcomes import IdempotencyKeyReused, NotFound, PlanApplied, PlanChanged, PlanClosed, StalePlan
+from persistence.outcomes import (
+    IdempotencyKeyReused,
+    NotFound,
+    PlanApplied,
+    PlanChanged,
+    PlanClosed,
+    PlanProposed,
+    PolicyViolation,
+    StalePlan,
+)
 from persistence.paging import PageRequest
 from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
+from persistence.policy import NamespacePolicy, PolicyRule
 from persistence.queries import ChangeFilter, PlanFilter
 from persistence.records import Change, ChangeKind, NodeStatus, PlanKind, PlanStatus, Rebalance, RebalancePlan
 from tests.contract.conftest import Backend
-from tests.support.mesh import CHANGE, SEARCH, because
+from tests.support.mesh import ANY_MOVES, CHANGE, SEARCH, because, new
 from tests.support.planned_mesh import PlannedMesh
 
 BOB = because("looks right", actor="bob")
@@ -239,3 +250,46 @@ async def test_a_wave_has_a_size(mesh: PlannedMesh, max_moves: int) -> None:
     plan = await rescue(mesh)
     with pytest.raises(InvalidArgument, match="maxMoves: must be between 1 and 10,000"):
         await mesh.ask_to_apply(plan, max_moves)
+
+
+def rules(outcome: object) -> list[tuple[PolicyRule, str]]:
+    """The rules that a refusal names, and of which namespace."""
+    assert isinstance(outcome, PolicyViolation), outcome
+    return [(broken.rule, broken.namespace) for broken in outcome.violations]
+
+
+async def test_where_a_policy_asks_for_it_somebody_else_approves(mesh: PlannedMesh) -> None:
+    asking = replace(ANY_MOVES, approval_required=True)
+    await mesh.configure(SEARCH, policy=asking)
+    await rescue(mesh)
+    await mesh.filled(2, "gone", SEARCH)
+    plan = (await mesh.plan()).plan
+    before = await mesh.everything_kept()
+    forced = replace(CHANGE, forced="it burns")
+    for change in (CHANGE, forced):
+        assert rules(await mesh.ask_to_apply(plan, change=change)) == [(PolicyRule.APPROVAL_REQUIRED, SEARCH)]
+        assert rules(await mesh.execute(ApprovePlan(plan.id, change))) == [(PolicyRule.SELF_APPROVAL, SEARCH)]
+    assert await mesh.everything_kept() == before
+    await mesh.approve(plan, change=BOB)
+    await mesh.apply(plan, 1)
+    await mesh.apply(plan)
+
+
+async def test_waves_keep_within_the_budget_that_one_change_would_break(mesh: PlannedMesh) -> None:
+    """Of twenty shards three are fifteen percent; the rules about one change hold for each wave."""
+    await mesh.configure(expected=1, policy=NamespacePolicy(move_budget_percent=11, ticket_required=True))
+    ticket = replace(CHANGE, change_ticket="CHG-1")
+    plan = (await rescue_with(mesh, ticket)).plan
+    assert rules(await mesh.ask_to_apply(plan, change=ticket)) == [(PolicyRule.MOVE_BUDGET, "billing")]
+    assert (PolicyRule.TICKET_REQUIRED, "billing") in rules(await mesh.ask_to_apply(plan, 10))
+    assert [(await mesh.apply(plan, 10, change=ticket)).plan.moves_made for _ in range(2)] == [3, 6]
+    assert (await mesh.apply(plan, 2, change=ticket)).plan.moves_made == 8
+    forced = replace(ticket, forced="it burns")
+    assert (await mesh.apply(plan, change=forced)).plan.status is PlanStatus.APPLIED
+
+
+async def rescue_with(mesh: PlannedMesh, change: ChangeRequest) -> PlanProposed:
+    """As `rescue`, where a policy asks for more than the others do."""
+    await mesh.registered("node-a")
+    await mesh.create(*(new(f"s{number:04}", "gone") for number in range(20)), change=change)
+    return await mesh.plan(change=change)

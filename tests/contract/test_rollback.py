@@ -237,6 +237,8 @@ async def test_what_is_not_there_cannot_be_rolled_back(mesh: PlannedMesh, backen
         ({}, "give exactly one"),
         ({"change_id": 1, "since_revision": 1}, "give exactly one"),
         ({"change_id": 1}, "changeId: changed no shard"),
+        ({"since_revision": 4}, "sinceRevision: leaves nothing to roll back"),
+        ({"since_revision": 0, "namespace": "nobody"}, "namespace: leaves nothing to roll back"),
         ({"change_ticket": " "}, "changeTicket: "),
         ({"change_id": 1, "namespace": "no way"}, "namespace: "),
     ):

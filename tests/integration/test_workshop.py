@@ -16,9 +16,9 @@ from typing import IO, Any
 import pytest
 
 from graph.workshop import DividingWriter, Workshop, WorkshopRebalancer, open_workshop
-from persistence.errors import FieldError, InvalidArgument, StoreUnavailable
-from persistence.outcomes import NotFound, Outcome, PlanApplied, PlanClosed, PlanProposed
-from persistence.plan_commands import ApplyPlan
+from persistence.errors import FieldError, FutureCursor, InvalidArgument, StoreUnavailable
+from persistence.outcomes import NotFound, Outcome, PlanApplied, PlanChanged, PlanClosed, PlanProposed
+from persistence.plan_commands import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.what_if import WhatIf
 from persistence.postgres import open_store
@@ -72,12 +72,18 @@ async def test_a_plan_is_kept_and_applied_and_seen_from_here(
     assert isinstance(proposed, PlanProposed)
     assert await mesh.plan() == replace(proposed, replayed=True)
     moves = (await mesh.proposal(proposed.plan)).moves
+    approved = await writer.execute(ApprovePlan(proposed.plan.id, CHANGE))
+    assert isinstance(approved, PlanChanged)
     applied = await writer.execute(ApplyPlan(proposed.plan.id, CHANGE))
     assert isinstance(applied, PlanApplied)
     assert applied.change == (await mesh.changes())[-1]
     table = await mesh.table()
     assert {table[move.key].owner_node_id for move in moves} == {"node-b"}
     assert await writer.execute(ApplyPlan(proposed.plan.id, because("once more"))) == PlanClosed(applied.plan)
+    back = await rebalancer.roll_back(RollbackTarget(change_id=applied.change.id), PlanRequest(), CHANGE)
+    assert isinstance(back, PlanProposed)
+    assert await mesh.roll_back(change_id=applied.change.id) == replace(back, replayed=True)
+    assert [move.key for move in (await mesh.proposal(back.plan)).moves] == sorted(move.key for move in moves)
 
 
 async def test_what_is_refused_is_refused_with_its_fields(
@@ -90,6 +96,9 @@ async def test_what_is_refused_is_refused_with_its_fields(
     with pytest.raises(InvalidArgument) as invalid:
         await writer.execute(ApplyPlan("x", CHANGE))
     assert invalid.value.errors == (FieldError("planId", "must be the id of a plan: 32 hex digits"),)
+    with pytest.raises(FutureCursor) as future:
+        await rebalancer.roll_back(RollbackTarget(since_revision=99), PlanRequest(), CHANGE)
+    assert (future.value.requested, future.value.head) == (99, 12)
     await mesh.configure(parameters={"selector": "disk=ssd"}, expected=1)
     with pytest.raises(PlacementImpossible) as expected:
         await mesh.rebalancer.plan(PlanRequest(), CHANGE)

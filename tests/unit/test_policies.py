@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from persistence.checksums import shard_checksum
 from persistence.commands import ChangeRequest, CreateShards, NewShard, ShardPatch, UpdateShards, request_digest
 from persistence.decisions import decide
-from persistence.decisions.policies import fewest_shards, move_budget
+from persistence.decisions.policies import fewest_shards
 from persistence.fields import Problems
 from persistence.outcomes import PolicyViolation
+from persistence.planning.waves import move_budget
 from persistence.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.policy_documents import read_policy, write_policy
 from persistence.policy_problems import add_policy_problems
