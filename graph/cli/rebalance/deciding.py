@@ -16,7 +16,9 @@ from graph.client.address import Address
 @click.argument("plan", metavar="PLAN")
 @change_options
 @server_options
-def approve_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+def approve_plan(
+    *, plan: str, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool
+) -> None:
     """Say that a plan may be applied. It is refused if anything that the plan relies on has changed since it was made.
 
     Where a policy asks for approval, it takes somebody else than whoever made the plan. PLAN is its id, a file that
@@ -34,7 +36,9 @@ def approve_plan(*, plan: str, reason: str, ticket: str | None, actor: str, serv
 @click.argument("plan", metavar="PLAN")
 @change_options
 @server_options
-def reject_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+def reject_plan(
+    *, plan: str, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool
+) -> None:
     """Keep a plan from being applied, or from being applied any further, for good.
 
     PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
@@ -49,7 +53,7 @@ def reject_plan(*, plan: str, reason: str, ticket: str | None, actor: str, serve
 @click.argument("plan", metavar="PLAN")
 @change_options
 @server_options
-def stop_plan(*, plan: str, reason: str, ticket: str | None, actor: str, server: Address, as_json: bool) -> None:
+def stop_plan(*, plan: str, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool) -> None:
     """Keep a plan that is being applied in waves from going on, whoever applies it, until it is resumed.
 
     PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.

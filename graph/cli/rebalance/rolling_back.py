@@ -33,7 +33,7 @@ def rollback_change(
     everything: bool,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:

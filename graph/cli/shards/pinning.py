@@ -31,7 +31,7 @@ def pin_shard(
     until: Time | None,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
@@ -58,7 +58,7 @@ def unpin_shard(
     expected_version: int,
     reason: str,
     ticket: str | None,
-    actor: str,
+    actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
