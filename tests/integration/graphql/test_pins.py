@@ -52,8 +52,8 @@ async def test_who_pinned_a_shard_is_told_to_whoever_moves_it(api: Api, mesh: Me
         }
     ]
     assert refused["message"] == (
-        "billing/1: a move from node-a to node-b, where staying on node-a until it is unpinned, as alice pinned it "
-        "(stays) is allowed. Unpin it first, or force it with a reason"
+        "PIN of billing/1: a move from node-a to node-b; allowed: staying on node-a until it is unpinned, as alice "
+        "pinned it (stays). Unpin it first, or force it with a reason"
     )
     moved = await change(api, "UpdateShard", **shard, ownerNodeId="node-b", pin=None)
     assert (moved["shards"][0]["pinned"], moved["shards"][0]["ownerNodeId"]) == (None, "node-b")
@@ -79,8 +79,8 @@ async def test_two_shards_of_a_group_are_named_where_one_node_would_own_both(api
     made = {"namespace": "billing", "shardId": "2", "ownerNodeId": "node-a", "antiAffinityGroup": "g"}
     refused = await change(api, "CreateShards", shards=[made])
     assert refused["message"] == (
-        "billing/2: node-a owning 2 beside 1, both of group g, where one shard of group g on a node is allowed. "
-        "Give it another owner, or move 1 in the same change, or force it with a reason"
+        "ANTI_AFFINITY of billing/2: node-a owning 2 beside 1, both of group g; allowed: one shard of group g on a "
+        "node. Give it another owner, or move 1 in the same change, or force it with a reason"
     )
     assert [one["rule"] for one in refused["violations"]] == ["ANTI_AFFINITY"]
     shard = {"namespace": "billing", "shardId": "1", "expectedVersion": 1}
