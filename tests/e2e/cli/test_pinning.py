@@ -33,8 +33,8 @@ def test_a_pinned_shard_stays_until_it_is_unpinned(orders: MeshServer) -> None:
     refused = shards("set", "s1", 2, "--owner", "node-2", "--reason", "hot")
     assert (refused.exit, refused.out) == (Exit.REFUSED, "")
     told = refused.err.splitlines()[0]
-    assert told.startswith("Refused: orders/s1: a move from node-1 to node-2, where staying on node-1 until ")
-    assert told.endswith("as alice pinned it (month-end audit) is allowed. Unpin it first, or force it with a reason.")
+    assert told.startswith("Refused: PIN of orders/s1: a move from node-1 to node-2; allowed: staying on node-1 until ")
+    assert told.endswith("as alice pinned it (month-end audit). Unpin it first, or force it with a reason.")
     assert shards("unpin", "s1", 2, *ALICE, "--json").document["shard"]["pinned"] is None
     assert shards("set", "s1", 3, "--owner", "node-2", "--reason", "hot").exit == Exit.OK
 

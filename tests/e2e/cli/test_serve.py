@@ -97,8 +97,10 @@ def test_a_watch_outlives_the_server_on_the_same_database(database_url: str) -> 
 
 def test_the_slots_of_a_redis_cluster_come_back_as_they_went_in(database_url: str, tmp_path: Path) -> None:
     file = tmp_path / "slots.csv"
-    rows = [f"redis,slot-{slot:05},redis-{slot * NODES // SLOTS + 1},,1.0,,ACTIVE" for slot in range(SLOTS)]
-    table = "\n".join(["namespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status", *rows, ""])
+    rows = [f"redis,slot-{slot:05},redis-{slot * NODES // SLOTS + 1},,1.0,,ACTIVE," for slot in range(SLOTS)]
+    table = "\n".join(
+        ["namespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status,antiAffinityGroup", *rows, ""]
+    )
     file.write_text(table)
     with serving(database_url) as (_, url):
         answer = omnirelay(
