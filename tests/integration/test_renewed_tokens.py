@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,16 @@ GOOD = token(Scope.READ)
 
 
 class Issuer:
-    """A server that takes tokens which are good for a second and a half, so that none has to be waited for long."""
+    """A server, and a token that is good for a second or two from when it is first asked for, so that none has to be
+    waited for long."""
 
     def __init__(self) -> None:
-        moment = time.time() + 1.5
-        # `exp` counts whole seconds; the rest is in the leeway.
-        self.short = token(Scope.READ, exp=int(moment))
-        self.server = MeshServer(shared_secret(leeway=moment - int(moment)))
+        self.server = MeshServer(shared_secret(leeway=0.5))
+
+    @cached_property
+    def short(self) -> str:
+        # `exp` counts whole seconds.
+        return token(Scope.READ, exp=int(time.time() + 1.5))
 
 
 @pytest.fixture
