@@ -19,7 +19,7 @@ from persistence.planning.waves import move_budget
 from persistence.policy import NamespacePolicy, PolicyRule
 from persistence.policy_documents import read_policy
 from persistence.policy_problems import MAX_WINDOW_SECONDS
-from persistence.records import DiffKind
+from persistence.records import DiffKind, MoveReason
 from persistence.ticket_patterns import matches
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
@@ -52,7 +52,8 @@ class Offence:
 
 @dataclass(frozen=True, slots=True)
 class OwnerDecision:
-    """The change that gave a shard its owner; `by_plan` if a plan did, not a person who named the node."""
+    """The change that gave a shard its owner; `by_plan` if a rebalance did, not a person who named the node or had a
+    change taken back."""
 
     change_id: int
     at: datetime
@@ -161,7 +162,9 @@ class ComplianceChecker:
             if row.current is None:
                 self.owners.pop(key, None)
             elif row.previous is None or _moves(row):
-                self.owners[key] = OwnerDecision(change.id, at, change.actor, row.move_reason is not None)
+                # A rollback puts shards where they were, not where their strategies want them.
+                by_plan = row.move_reason not in (None, MoveReason.ROLLBACK)
+                self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan)
             elif kept:
                 # The row that decided is gone. Nobody can say any more that a plan did.
                 self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan=False)
