@@ -127,7 +127,7 @@ class GraphQLDesk:
     def do(self, who: str, task: Task, why: Because) -> Sequence[Json]:  # noqa: PLR0911 - one for each task
         match task:
             case Configure(policy, version):
-                given = {"name": NAMESPACE, "strategy": STRATEGY, "policy": write_policy(policy)}
+                given: Json = {"name": NAMESPACE, "strategy": STRATEGY, "policy": write_policy(policy)}
                 return [self.change(who, "ConfigureNamespace", why, expectedVersion=str(version), **given)]
             case Edit(shard, version, capacity):
                 given = {"namespace": NAMESPACE, "shardId": shard, "capacityHint": capacity}
