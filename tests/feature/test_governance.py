@@ -201,6 +201,11 @@ def then_it_is_applied_within_the_budget_and_stops_when_told_to(day: Day, plan: 
     waves += day.done(ALICE, ApplyTheRest(plan["id"], resume=True), FILLING)
     sizes = [wave["change"]["rebalance"]["moved"] for wave in waves]
     assert (sum(sizes), set(sizes[:-1])) == (len(plan["moves"]), {BUDGET})
+    life = day.reading.ask(ALICE, "PlanHistory", id=plan["id"])
+    assert [change["kind"] for change in reversed(life["changes"]["nodes"])] == [
+        *("PLAN_REBALANCE", "APPROVE_PLAN", "APPLY_PLAN", "STOP_PLAN"),
+        *["APPLY_PLAN"] * (len(waves) - 1),
+    ]
     assert {shard for shard, owner in day.owners().items() if owner == "node-4"} == moved_by(plan)
 
 
@@ -234,6 +239,11 @@ def then_carol_alone_changes_it_by_force(day: Day) -> None:
     day.refused(ALICE, edit, HURRYING, "PolicyViolation", f"FREEZE of {NAMESPACE}")
     day.refused(ALICE, edit, HURRYING, "Forbidden", "force needs a token with the scope mesh.admin", forced="hurry")
     day.done(CAROL, edit, HURRYING, forced="the shard burns")
+    page = day.reading.page(CAROL, "NamespaceGovernance", name=NAMESPACE, first=2)
+    assert [freeze["reason"] for freeze in page["namespace"]["policy"]["freezes"]] == ["the books are closed"]
+    assert [change["forced"] for change in page["changes"]["nodes"]] == ["the shard burns", None]
+    assert [refusal["outcome"] for refusal in page["refusals"]["nodes"]] == ["Forbidden", "PolicyViolation"]
+    assert page["openPlans"]["totalCount"] == 0
 
 
 def when_carol_thaws_it_and_tightens_the_rules(day: Day) -> None:

@@ -161,15 +161,20 @@ class GraphQLDesk:
 
     def ask(self, who: str, name: str, /, **variables: Any) -> Json:
         """The one field of any operation. Raises Refused."""
+        (field,) = self.page(who, name, **variables).values()
+        found: Json = field
+        return found
+
+    def page(self, who: str, name: str, /, **variables: Any) -> Json:
+        """All fields of any operation. Raises Refused."""
         headers = {"authorization": f"Bearer {self._tokens[who]}"}
         request = {"query": operation(name), "variables": variables}
         answer = self._http.post(f"{self._url}/graphql", json=request, headers=headers).json()
         for error in answer.get("errors", ()):
             assert error["extensions"]["code"] == "FORBIDDEN", error
             raise Refused(error["message"], forbidden=True)
-        (field,) = answer["data"].values()
-        found: Json = field
-        return found
+        data: Json = answer["data"]
+        return data
 
 
 class CommandLineDesk:
