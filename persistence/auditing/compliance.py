@@ -108,7 +108,7 @@ class ComplianceChecker:
         for name, policy in self._in_force(change.namespaces):
             for freeze in policy.freezes:
                 if freeze.begins <= change.committed_at < freeze.ends:
-                    allowed = f"nothing from {freeze.begins} to {freeze.ends}: {freeze.reason}"
+                    allowed = f"nothing from {_time(freeze.begins)} to {_time(freeze.ends)}: {freeze.reason}"
                     yield _forcible(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
             count, budget = self._counts[name], move_budget(self._counts[name], policy)
             if moved[name] > budget:
@@ -214,3 +214,7 @@ def _forcible(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, 
     return Offence(
         rule, subject, change.id, change.committed_at, change.actor, actual, allowed, _ROUND_IT, change.forced
     )
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -284,6 +285,7 @@ def then_every_change_kept_to_the_rules_of_its_time(database_url: str, *, given_
     assert (report["compliant"], report["offences"]) == (True, [])
     (forced,) = report["forced"]
     assert (forced["rule"], forced["actor"], forced["forced"]) == ("FREEZE", CAROL, "the shard burns")
+    assert re.fullmatch(r"nothing from \S+Z to \S+Z: the books are closed", forced["allowed"])
     assert report["overriddenShards"] == str(given_back)
 
 
