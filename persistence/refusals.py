@@ -1,6 +1,7 @@
 """What is kept of a request that was refused: who asked, for what, and what the answer was; bounded, whatever it held.
 
-Kept is what the rules of the store refuse, the outcomes of `outcomes.py`. Malformed input is not: it is refused before
+Kept is what the rules of the store refuse, the outcomes of `outcomes.py`, and what the store was not even asked because
+whoever wanted to force it may not. Malformed input is not: it is refused before
 anything is decided, and what would be kept of it may be the very thing that is wrong. Nor are faults, which say nothing
 about the request.
 """
@@ -26,6 +27,13 @@ SHOWN_ITEMS: Final = 10
 
 BURST: Final = 200
 EACH_SECOND: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """Refused before the store was asked: whoever asked may not, for want of `scope`."""
+
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)

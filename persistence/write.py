@@ -30,7 +30,7 @@ from persistence.outcomes import (
 )
 from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
 from persistence.ports import Refusals, UnitOfWork, UnitOfWorkFactory
-from persistence.refusals import Allowance, refusal_of
+from persistence.refusals import Allowance, Forbidden, refusal_of
 from persistence.writes import LockedState, WriteSet
 from strategies.registry import Registry
 
@@ -64,9 +64,17 @@ class Writer:
         """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
         await apart(len(command.locks.shards), validate, command, self._strategies)
         outcome = await self._retried(lambda unit: self._run(unit, command))
-        if self._refusals is not None and not isinstance(outcome, Committed):
-            await self._keep_refusal(self._refusals, command, outcome)
+        if not isinstance(outcome, Committed):
+            await self._keep_refusal(command, outcome)
         return outcome
+
+    async def keep_forbidden(self, command: Command, forbidden: Forbidden) -> None:
+        """Puts on record that somebody asked for what they may not; nothing is carried out.
+
+        Raises InvalidArgument for a command that could not be carried out by anybody.
+        """
+        await apart(len(command.locks.shards), validate, command, self._strategies)
+        await self._keep_refusal(command, forbidden)
 
     async def replayed(self, command: Command) -> Outcome | None:
         """The answer to an earlier request with the same idempotency key, if there was one.
@@ -92,14 +100,13 @@ class Writer:
                     return await work(unit)
         raise AssertionError("the retry loop returns or raises")
 
-    async def _keep_refusal(self, refusals: Refusals, command: Command, outcome: Outcome) -> None:
+    async def _keep_refusal(self, command: Command, outcome: Outcome | Forbidden) -> None:
         """The caller is owed the refusal, also where it cannot be kept."""
-        left_out = self._allowance.take()
-        if left_out is None:
+        if self._refusals is None or (left_out := self._allowance.take()) is None:
             return
         try:
             refusal = await apart(len(command.locks.shards), refusal_of, command, outcome, left_out)
-            await refusals.append(refusal)
+            await self._refusals.append(refusal)
         except StoreError:
             _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
 

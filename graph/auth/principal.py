@@ -1,6 +1,6 @@
 """Whoever is asking, and what they may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -41,6 +41,10 @@ class Principal:
     subject: str | None
     scopes: frozenset[Scope]
     expires_at: float | None = None
+
+    def supposing(self, scope: Scope) -> "Principal":
+        """The same caller, were this allowed: to put on record what was asked for, never to carry it out."""
+        return replace(self, scopes=self.scopes | {scope})
 
     def require(self, scope: Scope, what: str = "this") -> None:
         """Raises Forbidden. `what` is what needs the scope, as its message begins."""

@@ -1,10 +1,11 @@
 """Changes: every mutation is one command for the store's writer, and its outcome is the answer."""
 
+from contextlib import suppress
 from typing import Annotated, Protocol, TypeAlias
 
 import strawberry
 
-from graph.auth.principal import Principal
+from graph.auth.principal import Forbidden, Principal, Scope
 from graph.context import Info
 from graph.inputs.nodes import RegisterNodeInput, UpdateNodeInput
 from graph.inputs.plans import ApplyPlanInput, ApprovePlanInput, RejectPlanInput, StopPlanInput
@@ -16,6 +17,7 @@ from graph.inputs.writing import (
     UpdateShardsInput,
 )
 from graph.outcomes import InvalidInput
+from persistence import refusals
 from persistence.commands import Command
 from persistence.errors import InvalidArgument
 from persistence.outcomes import Outcome
@@ -82,3 +84,13 @@ async def _execute(info: Info, request: _Request) -> Answer:
         return await info.context.writer.execute(request.command(info.context.principal))
     except InvalidArgument as refused:
         return InvalidInput.of(refused)
+    except Forbidden as forbidden:
+        await _keep_attempt(info, request, forbidden.scope)
+        raise
+
+
+async def _keep_attempt(info: Info, request: _Request, missing: Scope) -> None:
+    """An auditor wants to know who tried to get past a rule. What is malformed beside that is not kept, as ever."""
+    with suppress(InvalidArgument):
+        attempted = request.command(info.context.principal.supposing(missing))
+        await info.context.writer.keep_forbidden(attempted, refusals.Forbidden(missing))

@@ -18,7 +18,10 @@ class RefusedChange:
     change_ticket: str | None = strawberry.field(description="The ticket it was asked for under.")
     namespaces: list[str] = strawberry.field(description="The namespaces it named, in order.")
     outcome: str = strawberry.field(
-        description="The answer: the name of a result, as `VersionConflict`, `NotFound` or `PolicyViolation`."
+        description=(
+            "The answer: the name of a result, as `VersionConflict`, `NotFound` or `PolicyViolation`; `Forbidden` to "
+            "who asked to force what they may not."
+        )
     )
     request: JSON = strawberry.field(
         description="What was asked for, of each list the first ten items; how many characters there were, if too many."

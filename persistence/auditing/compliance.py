@@ -19,7 +19,7 @@ from persistence.planning.waves import move_budget
 from persistence.policy import NamespacePolicy, PolicyRule
 from persistence.policy_documents import read_policy
 from persistence.policy_problems import MAX_WINDOW_SECONDS
-from persistence.records import DiffKind
+from persistence.records import DiffKind, MoveReason
 from persistence.ticket_patterns import matches
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
@@ -52,7 +52,8 @@ class Offence:
 
 @dataclass(frozen=True, slots=True)
 class OwnerDecision:
-    """The change that gave a shard its owner; `by_plan` if a plan did, not a person who named the node."""
+    """The change that gave a shard its owner; `by_plan` if a rebalance did, not a person who named the node or had a
+    change taken back."""
 
     change_id: int
     at: datetime
@@ -107,7 +108,7 @@ class ComplianceChecker:
         for name, policy in self._in_force(change.namespaces):
             for freeze in policy.freezes:
                 if freeze.begins <= change.committed_at < freeze.ends:
-                    allowed = f"nothing from {freeze.begins} to {freeze.ends}: {freeze.reason}"
+                    allowed = f"nothing from {_time(freeze.begins)} to {_time(freeze.ends)}: {freeze.reason}"
                     yield _forcible(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
             count, budget = self._counts[name], move_budget(self._counts[name], policy)
             if moved[name] > budget:
@@ -161,7 +162,9 @@ class ComplianceChecker:
             if row.current is None:
                 self.owners.pop(key, None)
             elif row.previous is None or _moves(row):
-                self.owners[key] = OwnerDecision(change.id, at, change.actor, row.move_reason is not None)
+                # A rollback puts shards where they were, not where their strategies want them.
+                by_plan = row.move_reason not in (None, MoveReason.ROLLBACK)
+                self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan)
             elif kept:
                 # The row that decided is gone. Nobody can say any more that a plan did.
                 self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan=False)
@@ -211,3 +214,7 @@ def _forcible(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, 
     return Offence(
         rule, subject, change.id, change.committed_at, change.actor, actual, allowed, _ROUND_IT, change.forced
     )
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -117,3 +117,12 @@ async def test_an_owner_that_no_plan_and_no_person_explains_is_found(mesh: Plann
     found = (await checked(database_url)).offences
     assert {offence.rule for offence in found} == {"PLACEMENT"}
     assert all(offence.allowed in ("on node-c", "on node-d") for offence in found)
+
+
+async def test_an_owner_given_back_by_a_rollback_is_explained_by_that(mesh: PlannedMesh, database_url: str) -> None:
+    forced = replace(TICKET, forced="all in one go")
+    moved = await mesh.apply((await mesh.plan()).plan, change=forced)
+    await mesh.apply((await mesh.roll_back(change_id=moved.change.id)).plan, change=forced)
+    report = await checked(database_url)
+    assert rules(report) == []
+    assert report.overridden == moved.change.shard_count

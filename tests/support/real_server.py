@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,10 +50,12 @@ class RealServer:
 
 
 @contextmanager
-def real_server(database_url: str, *options: object) -> Iterator[RealServer]:
+def real_server(
+    database_url: str, *options: object, environment: Mapping[str, str] | None = None
+) -> Iterator[RealServer]:
     """As it is deployed. Stopped with SIGTERM in the end, and must end well then."""
     command = ("serve", "--port", 0, "--no-demo", "--database-url", database_url, *options)
-    with started(*command, environment={"OMNIRELAY_PLAN_PROCESSES": "2"}) as process:
+    with started(*command, environment={"OMNIRELAY_PLAN_PROCESSES": "2", **(environment or {})}) as process:
         address = re.fullmatch(r"GraphiQL +(http://127\.0\.0\.1:\d+)/graphql", process.line())
         assert address
         with httpx2.Client(timeout=60) as http:

@@ -20,6 +20,9 @@ from graph.auth.tokens import Authentication, BearerTokens, Rules
 from graph.context import Context, Feed
 from graph.delivery.operations import CohortKey, LiveOperation, open_operation
 from graph.schema import build_schema
+from persistence.paging import PageRequest
+from persistence.queries import RefusalFilter
+from persistence.records import ChangeKind
 from tests.support.event_stream import event_stream
 from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_of
 from tests.support.graphql_socket import graphql_socket, raw_socket
@@ -143,6 +146,25 @@ async def test_what_a_token_does_not_allow_is_forbidden_and_names_the_scope(guar
     assert error["extensions"] == {"code": "FORBIDDEN", "scope": "mesh.operate"}
     answer = await guarded.post(CREATE, one_shard(), authorization=bearer(Scope.READ), accept="application/json")
     assert answer.status_code == 200
+
+
+async def test_who_tries_to_force_without_the_scope_changes_nothing_and_is_on_record(guarded: Api, mesh: Mesh) -> None:
+    before = await mesh.changes()
+    forced = one_shard(changeTicket="CHG-7", force={"reason": "I know better"})
+    answer = await guarded.post(CREATE, forced, authorization=bearer(Scope.OPERATE, sub="mallory"))
+    assert answer.json()["errors"][0]["extensions"] == {"code": "FORBIDDEN", "scope": "mesh.admin"}
+    assert await mesh.changes() == before
+    (kept,) = (await mesh.store.refusals.page(RefusalFilter(), PageRequest(10), newest_first=False)).items
+    assert (kept.outcome, kept.details) == ("Forbidden", {"scope": "mesh.admin"})
+    assert (kept.kind, kept.actor, kept.change_ticket) == (ChangeKind.CREATE_SHARDS, "mallory", "CHG-7")
+    assert kept.namespaces == (BILLING,)
+
+
+async def test_a_malformed_attempt_to_force_is_forbidden_and_not_kept(guarded: Api, mesh: Mesh) -> None:
+    forced = one_shard(changeTicket="", force={"reason": "I know better"})
+    answer = await guarded.post(CREATE, forced, authorization=bearer(Scope.OPERATE))
+    assert answer.json()["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert await mesh.store.refusals.count(RefusalFilter()) == 0
 
 
 @pytest.mark.parametrize(
