@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCKED := $(PIP) install --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak chaos lint bench plots schema lock vendor-graphiql
+.PHONY: help install serve live test soak chaos governance lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,10 +37,13 @@ test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k f
 
 soak: .venv/installed-dev ## run at full length the tests that make test runs shorter
 	TESTS_AT_LENGTH=1 $(BIN)/pytest tests/integration/test_concurrent_writers.py tests/e2e/test_postgres_killed.py \
-		tests/chaos/test_chaos.py $(ARGS)
+		tests/chaos/test_chaos.py tests/governance/test_governance.py $(ARGS)
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)
+
+governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
+	$(BIN)/python -m tests.governance.run $(ARGS)
 
 lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
 	$(BIN)/ruff check .

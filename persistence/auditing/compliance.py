@@ -63,6 +63,9 @@ class OwnerDecision:
 
 @dataclass
 class _PlanStory:
+    """Who proposed and who approved a plan since it was closed last: what was said before that is void."""
+
+    namespaces: Sequence[str] = ()
     submitters: set[str] = field(default_factory=set)
     approvers: set[str] = field(default_factory=set)
 
@@ -135,8 +138,8 @@ class ComplianceChecker:
     def _of_approval(self, change: ChangeEntry, details: dict[str, Any]) -> Iterator[Offence]:
         if change.kind != "APPLY_PLAN":
             return
-        story = self._plans.get(details["plan"], _PlanStory())
-        for name, policy in self._in_force(change.namespaces):
+        story = self._plans.get(details["plan"], _PlanStory(change.namespaces))
+        for name, policy in self._in_force(story.namespaces):
             if not policy.approval_required or story.approvers - story.submitters:
                 continue
             submitted = ", ".join(sorted(story.submitters)) or "nobody known"
@@ -176,13 +179,14 @@ class ComplianceChecker:
 
     def _learn(self, change: ChangeEntry, details: dict[str, Any]) -> None:
         if "plan" in details:
-            story = self._plans.setdefault(details["plan"], _PlanStory())
+            story = self._plans.setdefault(details["plan"], _PlanStory(change.namespaces))
             if change.kind in ("PLAN_REBALANCE", "ROLLBACK_CHANGE"):
                 story.submitters.add(change.actor)
             elif change.kind == "APPROVE_PLAN":
                 story.approvers.add(change.actor)
-            elif change.kind == "REJECT_PLAN":
-                story.approvers.clear()
+            closed = [details["plan"]] if change.kind == "REJECT_PLAN" else details.get("supersedes", ())
+            for plan in closed:
+                self._plans.pop(plan, None)
         elif "namespace" in details and "policy" in details["current"]:
             self._policies[details["namespace"]] = read_policy(details["current"]["policy"])
 

@@ -95,6 +95,35 @@ async def test_a_plan_applied_without_approval_is_found(mesh: PlannedMesh, datab
     assert rules(await checked(database_url)) == [("APPROVAL_REQUIRED", BILLING, applied.change.id)]
 
 
+async def test_who_proposes_and_approves_is_asked_anew_once_a_plan_was_closed(
+    mesh: PlannedMesh, database_url: str
+) -> None:
+    """Alice and bob change places: each time, whoever approved was not who proposed."""
+    alice, bob = (because("x", actor=actor, change_ticket="CHG-1") for actor in ("alice", "bob"))
+    tight = replace(STRICT, move_budget_percent=100, window_moves=None)
+    await mesh.configure(expected=1, policy=tight, change=alice)
+    first = (await mesh.plan(max_moves=1, change=alice)).plan
+    await mesh.approve(first, change=bob)
+    await mesh.reject(first, change=bob)
+    again = (await mesh.plan(max_moves=1, change=bob)).plan
+    assert again.id == first.id
+    await mesh.approve(again, change=alice)
+    await mesh.apply(again, change=TICKET)
+    assert rules(await checked(database_url)) == []
+
+
+async def test_an_approval_of_before_a_plan_was_superseded_is_void(mesh: PlannedMesh, database_url: str) -> None:
+    alice, bob = (because("x", actor=actor, change_ticket="CHG-1") for actor in ("alice", "bob"))
+    first = (await mesh.plan(max_moves=1, change=alice)).plan
+    await mesh.approve(first, change=bob)
+    newer = (await mesh.plan(max_moves=2, change=alice)).plan
+    await mesh.approve(newer, change=bob)
+    applied = await mesh.apply((await mesh.plan(max_moves=1, change=alice)).plan, change=TICKET)
+    assert applied.plan.id == first.id
+    await believe(database_url, replace(STRICT, ticket_required=False))
+    assert rules(await checked(database_url)) == [("APPROVAL_REQUIRED", BILLING, applied.change.id)]
+
+
 async def test_rules_that_were_forced_are_listed_apart(mesh: PlannedMesh, database_url: str) -> None:
     tight = NamespacePolicy(move_budget_percent=10)
     outcome = await mesh.execute(ConfigureNamespace(BILLING, "rendezvous", {}, 1, because("rules"), policy=tight))

@@ -80,6 +80,21 @@ async def test_what_nobody_touched_is_in_order(told_url: str) -> None:
     assert [verdict.changes, verdict.rows, verdict.refusals] == [*counts, refusals]
 
 
+async def test_groups_that_shards_join_and_leave_are_in_order(told_url: str) -> None:
+    async with open_store(told_url) as store:
+        mesh = PlannedMesh(store)
+        shard = await mesh.created("grouped", anti_affinity_group="pair")
+        for group in ("pair", "other", None, None):
+            shard = await mesh.updated(shard, anti_affinity_group=group, owner_node_id=f"node-{shard.version}")
+    assert shown(await verify(told_url)) == []
+    async with superuser(told_url) as connection:
+        await connection.execute(
+            "UPDATE shard_history SET changed_fields = '{ownerNodeId}' WHERE shard_id = 'grouped' AND version = 3"
+        )
+        (finding,) = (await verified(connection)).findings.listed
+    assert finding.columns == ("changed_fields",)
+
+
 async def test_every_edit_is_found_where_it_was_made(told_url: str) -> None:
     rng = random.Random(20261123)
     async with superuser(told_url) as connection:

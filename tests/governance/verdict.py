@@ -1,0 +1,30 @@
+"""What history says once everybody has stopped."""
+
+from __future__ import annotations
+
+from persistence.auditing.compliance import OwnerRule
+from persistence.postgres.auditing import CheckFilter, check, verify
+from strategies.registry import Registry
+from tests.support.planned_mesh import PlannedMesh
+from tests.support.recount import broken_promises
+from tests.support.replay import contradictions
+
+
+async def judge(url: str, mesh: PlannedMesh) -> list[str]:
+    """A sentence for each promise that was broken; nothing if all were kept.
+
+    Rules are recounted by an auditor of the tests' own, and then by the store's.
+    """
+    changes, history, table = await mesh.changes(), await mesh.history(), await mesh.table()
+    verified = await verify(url, processes=1)
+    checked = await check(url, Registry(), CheckFilter())
+    return [
+        *broken_promises(changes, history),
+        *contradictions(changes, history, table),
+        *(f"audit verify: {finding}" for finding in verified.findings.listed),
+        *(
+            f"audit check: {offence.rule} of {offence.subject} by change {offence.change_id}, {offence.actual}"
+            for offence in checked.offences
+            if offence.rule != OwnerRule.PLACEMENT
+        ),
+    ]
