@@ -60,7 +60,8 @@ def _wrong(row: RowEntry, before: Any, after: Any) -> list[str]:
 def _changed(before: Any, after: Any) -> str:
     if before is None or after is None:
         return ""
-    return ",".join([name for name in _CONTENT if before[name] != after[name]])
+    # `get`: an image leaves some members out where there is nothing to say.
+    return ",".join([name for name in _CONTENT if before.get(name) != after.get(name)])
 
 
 def images_with_wrong_checksums(row: RowEntry) -> tuple[str, ...]:
