@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import compress
+from operator import ne
 from typing import Any, Final
 
 import orjson
@@ -60,8 +62,8 @@ def _wrong(row: RowEntry, before: Any, after: Any) -> list[str]:
 def _changed(before: Any, after: Any) -> str:
     if before is None or after is None:
         return ""
-    # An image leaves out a group that there is not.
-    return ",".join([name for name in _CONTENT if before.get(name) != after.get(name)])
+    # `get`: an image leaves some members out where there is nothing to say.
+    return ",".join(compress(_CONTENT, map(ne, map(before.get, _CONTENT), map(after.get, _CONTENT))))
 
 
 def images_with_wrong_checksums(row: RowEntry) -> tuple[str, ...]:

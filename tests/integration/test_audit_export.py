@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
@@ -191,6 +192,19 @@ async def test_an_export_of_a_compacted_history_is_verified(told_url: str, tmp_p
     without("row", 0)(edit)
     sealed(edit)
     assert problems(edit) == ["shard_history 1..16"]
+
+
+async def test_no_cycles_are_looked_for_until_the_log_is_read(told_url: str) -> None:
+    collecting: list[bool] = []
+    await export(told_url, ExportFilter(), JsonLines(), lambda _: collecting.append(gc.isenabled()))
+    assert (any(collecting), gc.isenabled()) == (False, True)
+    with pytest.raises(RuntimeError, match="stopped"):
+        await export(told_url, ExportFilter(), JsonLines(), stop)
+    assert gc.isenabled()
+
+
+def stop(_: bytes) -> None:
+    raise RuntimeError("stopped")
 
 
 async def test_a_table_for_people_has_a_line_for_everything(told_url: str) -> None:

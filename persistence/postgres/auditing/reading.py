@@ -6,8 +6,9 @@ in their order.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -155,8 +156,11 @@ class RowStream:
 
 @asynccontextmanager
 async def reading(url: str, snapshot: str | None = None) -> AsyncIterator[AuditReader]:
-    """A reader in one read-only transaction: of a snapshot that another one exported, or of one of its own."""
-    with translated():
+    """A reader in one read-only transaction: of a snapshot that another one exported, or of one of its own.
+
+    Until it is closed, this process does not collect cycles.
+    """
+    with translated(), _no_collecting():
         connection = await connect(url, application_name="omnirelay audit", command_timeout=None)
         try:
             # An export or a verification takes as long as it takes, and idles where the other end does not read.
@@ -167,3 +171,16 @@ async def reading(url: str, snapshot: str | None = None) -> AsyncIterator[AuditR
                 yield AuditReader(connection)
         finally:
             await connection.close()
+
+
+@contextmanager
+def _no_collecting() -> Iterator[None]:
+    """Rows are not in cycles, and looking for some in a million of them takes a fifth of the time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
