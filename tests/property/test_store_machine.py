@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -55,7 +55,7 @@ from persistence.ports import Store
 from persistence.postgres import open_store
 from persistence.queries import NodeFilter
 from persistence.rebalancing import PlanRequest
-from persistence.records import AsOf, NodeStatus, RebalancePlan, ShardKey, ShardStatus
+from persistence.records import AsOf, NodeStatus, PlanStatus, RebalancePlan, ShardKey, ShardStatus
 from tests.support.databases import Databases
 from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH
 from tests.support.model import applied, digest_of, first_broken_link, replay
@@ -113,7 +113,7 @@ class Planned:
     plan: RebalancePlan
     proposal: Proposal
     configured: dict[str, int]
-    applied: bool = False
+    closed: bool = False
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -263,7 +263,7 @@ class StoreMachine(RuleBasedStateMachine):
     def apply(self, data: st.DataObject) -> None:
         informed = data.draw(INFORMED)
         plans = list(self.plans.values())
-        sensible = [planned for planned in plans if not planned.applied]
+        sensible = [planned for planned in plans if not planned.closed]
         self.apply_this(data.draw(st.sampled_from(sensible if sensible and informed else plans)))
 
     def apply_this(self, planned: Planned) -> None:
@@ -282,7 +282,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.wait(self.mesh.ask_to_apply(planned.plan))
             return
         outcome = self.wait(self.mesh.ask_to_apply(planned.plan))
-        if planned.applied:
+        if planned.closed:
             assert isinstance(outcome, PlanClosed)
         elif shards or namespaces or nodes:
             assert isinstance(outcome, StalePlan)
@@ -291,14 +291,23 @@ class StoreMachine(RuleBasedStateMachine):
             assert (list(outcome.namespaces), list(outcome.node_ids)) == (namespaces, nodes)
         else:
             assert isinstance(outcome, PlanApplied)
-            planned.applied = True
+            planned.closed = True
             planned.plan = outcome.plan
+            self.supersede(planned.plan)
             for move in moves:
                 life = self.lives[move.key]
                 life.version += 1
                 life.owner_epoch += 1
                 life.owner = move.to_node_id
                 life.strategy = self.strategies[move.namespace]
+
+    def supersede(self, chosen: RebalancePlan) -> None:
+        """To apply a plan is to decide against the older ones of its namespaces that are open."""
+        for other in self.plans.values():
+            older = other.plan.created.id < chosen.created.id
+            if older and not other.closed and not set(other.plan.namespaces).isdisjoint(chosen.namespaces):
+                other.closed = True
+                other.plan = replace(other.plan, status=PlanStatus.SUPERSEDED, latest=chosen.latest)
 
     def owned(self, node_id: str) -> int:
         return sum(life.alive and life.owner == node_id for life in self.lives.values())
