@@ -10,7 +10,7 @@ null spreads to are graphql-core's alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +24,7 @@ from graphql import (
     Undefined,
     is_leaf_type,
 )
-from graphql.execution.collect_fields import FieldDetails
+from graphql.execution.collect_fields import CollectedFields, FieldDetails, collect_subfields
 from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -32,6 +32,8 @@ from strawberry.types.field import StrawberryField
 
 Complete: TypeAlias = Callable[[Any], Any]
 """From what an attribute holds to what the answer holds."""
+
+_Place: TypeAlias = tuple[Hashable, ...]
 
 _TYPENAME: Final = "__typename"
 
@@ -45,8 +47,28 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # By the identity of a list of field details, which is held so that no other can take it over.
-        self._compiled: dict[int, tuple[Sequence[FieldDetails], Complete | None]] = {}
+        # By nodes of the document. Each event of a subscription has field details of its own: what is remembered by
+        # those, as graphql-core does, is never asked for again, and held for as long as the subscription lasts.
+        self._compiled: dict[_Place, Complete | None] = {}
+        self._collected: dict[_Place, CollectedFields] = {}
+
+    def collect_subfields(
+        self, return_type: GraphQLObjectType, field_details_list: list[FieldDetails]
+    ) -> CollectedFields:
+        """As graphql-core does, once per place of the document."""
+        place = _place(return_type, field_details_list)
+        collected = self._collected.get(place)
+        if collected is None:
+            collected = self._collected[place] = collect_subfields(
+                self.schema,
+                self.fragments,
+                self.variable_values,
+                self.operation,
+                return_type,
+                field_details_list,
+                self.hide_suggestions,
+            )
+        return collected
 
     def complete_list_value(
         self,
@@ -67,14 +89,13 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def _item_of(self, list_type: GraphQLList[Any], details: list[FieldDetails]) -> Complete | None:
         """How to complete an item of this list; null if that is not plain. Lists of leaves are left alone."""
-        known = self._compiled.get(id(details))
-        if known is None:
+        place = _place(list_type, details)
+        if place not in self._compiled:
             try:
-                known = details, self._of(list_type.of_type, details)
+                self._compiled[place] = self._of(list_type.of_type, details)
             except _NotPlain:
-                known = details, None
-            self._compiled[id(details)] = known
-        return known[1]
+                self._compiled[place] = None
+        return self._compiled[place]
 
     def _of(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> Complete:
         if isinstance(type_, GraphQLNonNull):
@@ -110,6 +131,12 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         if field is None or field.args or not isinstance(defined, StrawberryField) or not defined.is_basic_field:
             raise _NotPlain
         return attrgetter(defined.python_name), self._of(field.type, details)
+
+
+def _place(type_: GraphQLOutputType, details: Sequence[FieldDetails]) -> _Place:
+    """What tells apart the fields that are collected for a type. The executor holds the nodes, so ids are safe; and no
+    fragment has variables of its own, which documents are not parsed for."""
+    return type_, *((id(each.node), each.defer_usage) for each in details)
 
 
 def _present(complete: Complete) -> Complete:

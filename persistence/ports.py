@@ -255,8 +255,11 @@ class ChangeStream(Protocol):
         """Start a new epoch in place of this one (if it still is the current one): what was issued under it is gone."""
         ...
 
-    async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
-        """Up to `limit` rows after `revision` in order, and the head in the same snapshot."""
+    async def after(
+        self, revision: int, limit: int, namespace: str | None = None
+    ) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        """Up to `limit` rows after `revision` in order, of one namespace if it is named, and the head in the same
+        snapshot."""
         ...
 
 
@@ -274,6 +277,11 @@ class DiffFilter:
 
     namespace: str | None = None
     shards: ShardFilter = EVERY_SHARD
+
+    @property
+    def only_namespace(self) -> str | None:
+        """Nothing of another namespace is in."""
+        return self.namespace or self.shards.namespace
 
     def wants_any_of(self, namespaces: Collection[str]) -> bool:
         """Whether a diff in one of these namespaces could be in."""

@@ -17,5 +17,10 @@ class FeedLimits:
     catch_up_seconds: float = 2.0
     read_seconds: float = 10.0
 
+    def to_page_end(self, revision: int) -> int:
+        """Diffs from there to where a page ends. Pages end at the same revisions for all, wherever they came from, so
+        that those who are behind soon ask for the same."""
+        return self.page - revision % self.page
+
 
 DEFAULT_LIMITS = FeedLimits()

@@ -123,18 +123,18 @@ class LiveFeed:
             if left_out is not None and not where.wants_any_of(left_out.namespaces):
                 place.go_past(left_out.last)
                 continue
-            passed = await self._next(place.position)
-            if passed is None:
+            following = await self._next(place.position, where)
+            if following is None:
                 await self._pause(moved, self._limits.poll_seconds)
                 continue
-            now = asyncio.get_running_loop().time()
-            wanted = matching.wanted(where, passed)
-            batch = place.advance(passed, wanted, self.position.revision, now)
+            diffs, reached = following
+            now, before = asyncio.get_running_loop().time(), place.position.revision
+            batch = place.advance(reached, matching.wanted(where, diffs), self.position.revision, now)
             if batch is not None:
                 yield batch
-            elif not passed:
+            elif reached == before:
                 await self._pause(moved, place.patience(now))
-            if len(passed) == self._limits.page:
+            if reached < self.position.revision:
                 # There is more at once, and perhaps nothing else on the way that waits: others get their turn.
                 await asyncio.sleep(0)
 
@@ -142,7 +142,7 @@ class LiveFeed:
         """Read everything new."""
         more = True
         while more:
-            head, diffs = await self._pages.read(self.position.revision)
+            head, diffs = await self._pages.newest(self.position.revision)
             match self._tailer.receive(head, diffs):
                 case WentBack(seen, head):
                     _log.error("the stream went back from revision %d to %d", seen, head.revision)
@@ -164,17 +164,18 @@ class LiveFeed:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    async def _next(self, position: StreamPosition) -> Sequence[ShardDiff] | None:
-        """What follows the position, from the ring or else from history; null when that cannot be read just now."""
-        held = self._tailer.ring.after(position.revision, self._limits.page)
+    async def _next(self, position: StreamPosition, where: DiffFilter) -> tuple[Sequence[ShardDiff], int] | None:
+        """What follows the position, all that could be wanted, and how far that goes: from the ring or else from
+        history; null when that cannot be read just now."""
+        held = self._tailer.ring.after(position.revision, self._limits.to_page_end(position.revision))
         if held is not None:
-            return held
+            return held, held[-1].revision if held else position.revision
         try:
-            head, diffs = await self._pages.after(position)
+            page = await self._pages.after(position, where.only_namespace)
         except (StoreError, TimeoutError):
             return None
-        _require_servable(position, head)
-        return diffs
+        _require_servable(position, page.head)
+        return page.diffs, page.reached
 
     def _require_epoch(self, epoch: str) -> None:
         if epoch != self.position.epoch:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
 from persistence.feed.limits import FeedLimits
 from persistence.ports import ChangeStream, StreamHead
 from persistence.records import ShardDiff, StreamPosition
 
-_REMEMBERED: Final = 32
-"""Pages, some 250 kB each. Who reads a change of thousands of shards is about where others are."""
+_REMEMBERED: Final = 64
+"""Pages, some 250 kB each. Who reads a change of thousands of shards, or comes back after a restart, is about where
+others are."""
 
-Page: TypeAlias = tuple[StreamHead, Sequence[ShardDiff]]
+
+class Page(NamedTuple):
+    """What the stream has of one namespace, or of all, up to and including `reached`; and its head at that time."""
+
+    head: StreamHead
+    diffs: Sequence[ShardDiff]
+    reached: int
 
 
 class Pages:
@@ -23,29 +30,36 @@ class Pages:
     def __init__(self, stream: ChangeStream, limits: FeedLimits) -> None:
         self._stream = stream
         self._limits = limits
-        self._entries: OrderedDict[StreamPosition, _Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[StreamPosition, str | None], _Entry] = OrderedDict()
 
-    async def after(self, position: StreamPosition) -> Page:
-        """What follows the position, and the head when that was read. Raises StoreError, or TimeoutError."""
-        entry = self._entries.get(position)
+    async def after(self, position: StreamPosition, namespace: str | None) -> Page:
+        """What follows the position. Raises StoreError, or TimeoutError."""
+        key = position, namespace
+        entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[position] = _Entry()
+            entry = self._entries[key] = _Entry()
             if len(self._entries) > _REMEMBERED:
                 self._entries.popitem(last=False)
         # Not a task for all to wait for: whoever is cancelled leaves the reading to the next.
         async with entry.reading:
             if entry.page is not None:
                 return entry.page
-            page = await self.read(position.revision)
-            if len(page[1]) == self._limits.page:
+            limit = self._limits.page if namespace is not None else self._limits.to_page_end(position.revision)
+            head, diffs = await self._read(position.revision, limit, namespace)
+            full = len(diffs) == limit
+            page = Page(head, diffs, diffs[-1].revision if full else max(position.revision, head.revision))
+            if full:
                 entry.page = page
             return page
 
-    async def read(self, revision: int) -> Page:
-        """As it is now. Raises as `after` does."""
+    async def newest(self, revision: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        """What follows the revision now. Raises as `after` does."""
+        return await self._read(revision, self._limits.page, None)
+
+    async def _read(self, revision: int, limit: int, namespace: str | None) -> tuple[StreamHead, Sequence[ShardDiff]]:
         # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
         async with asyncio.timeout(self._limits.read_seconds):
-            return await self._stream.after(revision, self._limits.page)
+            return await self._stream.after(revision, limit, namespace)
 
 
 class _Entry:

@@ -23,16 +23,12 @@ class Place:
         self._told: int | None = None
         self._due = 0.0
 
-    def advance(
-        self, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
-        """Go over `passed`, which follow the position without a gap; `wanted` are those of them that match.
+    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        """Go on to that revision; `wanted` are all that match of the diffs after the position and up to there.
 
         `head` is the newest revision known, `now` the time in seconds. Null if there is nothing to tell.
         """
-        if passed:
-            self.position = StreamPosition(self.position.epoch, passed[-1].revision)
-        revision = self.position.revision
+        self.position = StreamPosition(self.position.epoch, revision)
         long_silent = self._told is None or now >= self._due or revision - self._told >= self._limits.page
         if not wanted and not long_silent:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 from operator import attrgetter
 
 from persistence.differences import net_diff
@@ -101,9 +102,14 @@ class MemoryStream:
     async def renew(self, epoch: str) -> None:
         self._memory.renew(epoch)
 
-    async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
+    async def after(
+        self, revision: int, limit: int, namespace: str | None = None
+    ) -> tuple[StreamHead, Sequence[ShardDiff]]:
         tables = self._memory.tables
-        return tables.head, tables.between(revision, tables.revision)[:limit]
+        rows = (
+            row for row in tables.between(revision, tables.revision) if namespace is None or row.namespace == namespace
+        )
+        return tables.head, tuple(islice(rows, limit))
 
 
 def _difference(tables: Tables, namespace: str | None, start: int, end: int) -> Sequence[ShardDiff]:

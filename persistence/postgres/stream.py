@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, and_, bindparam, func, select, text, true
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, and_, bindparam, func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import SchemaOutOfDate
@@ -36,17 +36,31 @@ HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor)
 _RENEW: Final = text(f"UPDATE stream_head SET epoch = {NEW_EPOCH} WHERE epoch = :epoch")  # noqa: S608 - a constant
 _SELECT_HEAD: Final = select(*HEAD)
 _AFTER: Final = bindparam("after_revision", type_=BigInteger)
-# A change of ten thousand shards names fifty namespaces and says why: once, with the first of its rows that is read.
-_FIRST_OF_CHANGE: Final = func.greatest(CHANGES.c.head_revision - CHANGES.c.shard_count, _AFTER) + 1
-_NEXT: Final = (
-    select(*DIFF, *CHANGE)
-    .outerjoin(CHANGES, and_(CHANGES.c.id == HISTORY.c.change_id, HISTORY.c.revision == _FIRST_OF_CHANGE))
-    .where(HISTORY.c.revision > _AFTER)
-    .order_by(HISTORY.c.revision)
-    .limit(bindparam("page_limit", type_=BigInteger))
-    .subquery()
-)
-_SELECT_NEXT: Final = select(*HEAD, _NEXT).select_from(STREAM_HEAD).outerjoin(_NEXT, true()).order_by(_NEXT.c.revision)
+
+
+def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
+    """The head, and beside it the rows that follow."""
+    page = (
+        select(*DIFF, HISTORY.c.change_id)
+        .where(HISTORY.c.revision > _AFTER, *where)
+        .order_by(HISTORY.c.revision)
+        .limit(bindparam("page_limit", type_=BigInteger))
+        .subquery()
+    )
+    # A change of ten thousand shards names fifty namespaces and says why: once, with the first row of it that is read.
+    first = func.row_number().over(partition_by=page.c.change_id, order_by=page.c.revision) == 1
+    rows = select(page, first.label("first_of_change")).subquery()
+    return (
+        select(*HEAD, *(rows.c[column.name] for column in DIFF), *CHANGE)
+        .select_from(STREAM_HEAD)
+        .outerjoin(rows, true())
+        .outerjoin(CHANGES, and_(CHANGES.c.id == rows.c.change_id, rows.c.first_of_change))
+        .order_by(rows.c.revision)
+    )
+
+
+_SELECT_NEXT: Final = _select_next()
+_SELECT_NEXT_OF_NAMESPACE: Final = _select_next(HISTORY.c.namespace == bindparam("of_namespace", type_=Text))
 
 _SLICE: Final = 50
 """Rows that are parsed in one go: three milliseconds, in which this process answers nobody."""
@@ -68,11 +82,16 @@ class PostgresStream:
             async with self._read() as session:
                 await session.execute(_RENEW, {"epoch": epoch})
 
-    async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
-        values = {"after_revision": revision, "page_limit": limit}
+    async def after(
+        self, revision: int, limit: int, namespace: str | None = None
+    ) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        values: dict[str, Any] = {"after_revision": revision, "page_limit": limit}
+        statement = _SELECT_NEXT
+        if namespace is not None:
+            statement, values["of_namespace"] = _SELECT_NEXT_OF_NAMESPACE, namespace
         with translated():
             async with self._read() as session:
-                rows = (await session.execute(_SELECT_NEXT, values)).all()
+                rows = (await session.execute(statement, values)).all()
         if not rows:
             raise head_missing()
         head = StreamHead(*rows[0][: len(HEAD)])

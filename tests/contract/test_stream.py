@@ -33,6 +33,21 @@ async def test_rows_come_after_the_position_up_to_the_limit_and_in_order(mesh: M
         assert found == head
 
 
+async def test_rows_of_one_namespace_come_with_their_changes_and_without_those_between(mesh: Mesh) -> None:
+    await mesh.configure("orders")
+    await mesh.create(new("o1", namespace="orders"), new("s1"), new("s2"), new("o2", namespace="orders"))
+    await mesh.create(new("s3"))
+    await mesh.create(new("o3", namespace="orders"))
+    everything = await mesh.history()
+    for name in ("billing", "orders", "nowhere"):
+        wanted = [row for row in everything if row.namespace == name]
+        for position in range(len(everything) + 1):
+            for limit in (1, 2, 10):
+                head, rows = await mesh.store.stream.after(position, limit, name)
+                assert head == await mesh.store.stream.head()
+                assert list(rows) == [row for row in wanted if row.revision > position][:limit]
+
+
 async def test_a_row_carries_both_records_and_the_whole_change(mesh: Mesh) -> None:
     created = await mesh.create(new("s1"), new("s2"))
     moved = await mesh.update(patch(created.shards[0], owner_node_id="node-b"))

@@ -69,8 +69,9 @@ class _TheStore:
     def head(self) -> StreamHead:
         return StreamHead(self.epoch, len(self.rows), self.floor)
 
-    def after(self, revision: int, limit: int) -> _Page:
-        return self.head, [row for row in self.rows[revision : revision + limit] if row.revision > self.floor]
+    def after(self, revision: int, limit: int, namespace: str | None = None) -> _Page:
+        rows = [row for row in self.rows[max(revision, self.floor) :] if namespace in {None, row.namespace}]
+        return self.head, rows[:limit]
 
     def commit(self, rows: Sequence[tuple[str, str]]) -> None:
         """A change for each."""
@@ -241,14 +242,18 @@ class FeedMachine(RuleBasedStateMachine):
         if left_out is not None and not place.where.wants_any_of(left_out.namespaces):
             place.go_past(left_out.last)
         position = place.position
-        passed: Sequence[ShardDiff] | None = self.tailer.ring.after(position.revision, _LIMITS.page)
-        if passed is None:
-            head, passed = self.store.after(position.revision, _LIMITS.page)
+        limit = _LIMITS.to_page_end(position.revision)
+        passed: Sequence[ShardDiff] | None = self.tailer.ring.after(position.revision, limit)
+        if passed is not None:
+            reached = passed[-1].revision if passed else position.revision
+        else:
+            head, passed = self.store.after(position.revision, limit, place.where.only_namespace)
             if head.epoch != position.epoch or position.revision < head.floor:
                 subscriber.refused = True
                 return
+            reached = passed[-1].revision if len(passed) == limit else head.revision
         wanted = self.matching.wanted(place.where, passed)
-        batch = place.advance(passed, wanted, self.tailer.position.revision, self.now)
+        batch = place.advance(reached, wanted, self.tailer.position.revision, self.now)
         if batch is not None:
             subscriber.hear(batch)
 
@@ -288,33 +293,25 @@ class _ForgetsANamespace(Ring):
 
 
 class _SkipsOne(Place):
-    def advance(
-        self, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
-        return super().advance(passed, wanted[1:] if len(wanted) > 2 else wanted, head, now)
+    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        return super().advance(revision, wanted[1:] if len(wanted) > 2 else wanted, head, now)
 
 
 class _TellsTwice(Place):
     """Does not move on past the last diff it has told."""
 
-    def advance(
-        self, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
-        return super().advance(passed[:-1] if len(passed) > 2 else passed, wanted, head, now)
+    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        return super().advance(revision - 1 if len(wanted) > 2 else revision, wanted, head, now)
 
 
 class _Reorders(Place):
-    def advance(
-        self, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
-        return super().advance(passed, wanted[::-1], head, now)
+    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        return super().advance(revision, wanted[::-1], head, now)
 
 
 class _NeverBookmarks(Place):
-    def advance(
-        self, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
-        batch = super().advance(passed, wanted, head, now)
+    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        batch = super().advance(revision, wanted, head, now)
         return batch if wanted else None
 
 

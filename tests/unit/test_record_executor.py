@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import pytest
 import strawberry
+from graphql import ExecutionResult, execute_subscription_event, parse
+from graphql.execution.collect_fields import FieldDetails
 from graphql.execution.executor import Executor
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -64,8 +68,16 @@ def schema(executor: type[Executor[Any]]) -> strawberry.Schema:
             garage: Garage = info.context
             return garage
 
-    return strawberry.Schema(Query, execution_context_class=executor)
+    @strawberry.type
+    class Subscription:
+        @strawberry.subscription
+        async def garages(self) -> AsyncGenerator[Garage, None]:
+            yield SOUND
 
+    return strawberry.Schema(Query, subscription=Subscription, execution_context_class=executor)
+
+
+SUBSCRIPTION = "subscription{garages{cars{name wheels{size} greeting} dreams{name}}}"
 
 ORDINARY = schema(StrawberryGraphQLCoreExecutionContext)
 SHORT = schema(RecordExecutor)
@@ -142,3 +154,20 @@ def test_what_goes_wrong_in_an_item_is_told_as_ever(flaw: dict[str, Any]) -> Non
     ordinary, short = answers("{garage{dreams{name colour wheels{size} tags price spare{size}}}}", garage)
     assert short == ordinary
     assert ordinary[1]
+
+
+def test_a_subscription_takes_no_memory_for_its_events() -> None:
+    core = SHORT._schema  # noqa: SLF001 - as the server reaches it
+    executor = RecordExecutor.build(core, parse(SUBSCRIPTION))
+    assert isinstance(executor, Executor)
+
+    def after(events: int) -> int:
+        """Field details that are held then."""
+        for _ in range(events):
+            result = execute_subscription_event(executor.build_per_event_executor(SOUND))
+            assert isinstance(result, ExecutionResult)
+            assert result.data is not None
+        gc.collect()
+        return sum(isinstance(each, FieldDetails) for each in gc.get_objects())
+
+    assert after(1) == after(50)

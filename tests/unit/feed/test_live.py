@@ -11,6 +11,7 @@ import pytest
 from persistence.errors import EpochMismatch
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.ports import DiffBatch, DiffFilter, StreamHead
+from persistence.queries import ShardFilter
 from persistence.records import ShardDiff, StreamPosition
 from tests.support.rows import history_row, rows_of_one_change
 
@@ -36,9 +37,12 @@ class Stream:
     async def renew(self, epoch: str) -> None:
         raise NotImplementedError
 
-    async def after(self, revision: int, limit: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
+    async def after(
+        self, revision: int, limit: int, namespace: str | None = None
+    ) -> tuple[StreamHead, Sequence[ShardDiff]]:
         self.asked.append(revision)
-        answer = await self.head(), self.rows[revision : revision + limit]
+        rows = [row for row in self.rows[revision:] if namespace in {None, row.namespace}]
+        answer = await self.head(), rows[:limit]
         if self.held == (self.epoch, revision):
             self.holding.set()
             await self.let_go.wait()
@@ -135,16 +139,35 @@ async def test_a_page_of_history_is_read_once_for_all_who_ask_for_it(stream: Str
     rows = rows_of_one_change(1, [("billing", "node-a")] * 95)
     stream.put(*rows)
     await feed.wait_for(95)
-    stream.asked.clear()
-    for told in await asyncio.gather(*(heard(feed, where) for where in [BILLING, DiffFilter()] * 10)):
-        assert told == rows
-    assert sorted(stream.asked) == [10, 20, 30, 40, 50, 60, 70, 80, *[90] * 20]  # the last one is not full
+    for where in (BILLING, DiffFilter()):
+        stream.asked.clear()
+        for told in await asyncio.gather(*(heard(feed, where) for _ in range(10))):
+            assert told == rows
+        assert sorted(stream.asked) == [10, 20, 30, 40, 50, 60, 70, 80, *[90] * 10]  # the last one is not full
 
 
-async def heard(feed: LiveFeed, where: DiffFilter) -> list[ShardDiff]:
-    """Everything from the beginning to the head."""
+async def test_those_who_come_back_from_different_places_soon_read_the_same_pages(stream: Stream) -> None:
+    rows = rows_of_one_change(1, [("billing", "node-a")] * 60)
+    stream.put(*rows)
+    async with live_feed(stream, stream, LIMITS) as feed:
+        for told in await asyncio.gather(*(heard(feed, DiffFilter(), begin) for begin in (3, 7, 11, 18))):
+            assert told == rows[-len(told) :]
+    assert sorted(each for each in stream.asked if each < 60) == [3, 7, 10, 11, 18, 20, 30, 40, 50]
+
+
+async def test_of_history_only_the_namespace_that_is_wanted_is_read(stream: Stream) -> None:
+    rows = rows_of_one_change(1, [("orders", "node-a")] * 500 + [("billing", "node-a")] * 3)
+    stream.put(*rows)
+    async with live_feed(stream, stream, LIMITS) as feed:
+        assert await heard(feed, BILLING) == rows[500:]
+        assert await heard(feed, DiffFilter(shards=ShardFilter(namespace="billing"))) == rows[500:]
+    assert set(stream.asked) <= {0, 503}
+
+
+async def heard(feed: LiveFeed, where: DiffFilter, begin: int = 0) -> list[ShardDiff]:
+    """Everything from there to the head."""
     told: list[ShardDiff] = []
-    async with aclosing(feed.follow(StreamPosition("one", 0), where)) as batches:
+    async with aclosing(feed.follow(StreamPosition("one", begin), where)) as batches:
         async for batch in batches:
             told += batch.diffs
             if batch.caught_up:

@@ -21,7 +21,7 @@ def a_place(revision: int = 0) -> Place:
 def begun(revision: int = 0, now: float = 100.0) -> Place:
     """One that has told its first bookmark."""
     place = a_place(revision)
-    assert place.advance([], [], revision, now) == bookmark(revision)
+    assert place.advance(revision, [], revision, now) == bookmark(revision)
     return place
 
 
@@ -36,7 +36,8 @@ def rows(first: int, last: int) -> list[ShardDiff]:
 def advance(
     place: Place, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff] = (), *, head: int, now: float = 100.0
 ) -> DiffBatch | None:
-    return place.advance(passed, list(wanted), head, now)
+    revision = passed[-1].revision if passed else place.position.revision
+    return place.advance(revision, list(wanted), head, now)
 
 
 def test_it_tells_where_it_begins_although_nothing_happened() -> None:
