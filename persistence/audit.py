@@ -14,6 +14,8 @@ from typing import Final
 from persistence.encoding import encode
 
 GENESIS: Final = bytes(32)
+ROW: Final = "omnirelay.row.v1"
+"""What the encoding of a row of history begins with."""
 
 
 def row_digest(
@@ -30,10 +32,13 @@ def row_digest(
     `previous` and `current` are the images of `images.py`, as stored. A row without a move reason is encoded as it was
     before there were any, so that older chains still verify.
     """
-    row = encode("omnirelay.row.v1", kind, previous, previous_revision, previous_updated_at, created_at, current)
-    if move_reason is not None:
-        row = encode("omnirelay.row.v2", row, move_reason)
-    return hashlib.sha256(row).digest()
+    row = encode(ROW, kind, previous, previous_revision, previous_updated_at, created_at, current)
+    return hashlib.sha256(row if move_reason is None else moved_row(row, move_reason)).digest()
+
+
+def moved_row(row: bytes, move_reason: str | bytes) -> bytes:
+    """The encoding of a row that says why its shard moved."""
+    return encode("omnirelay.row.v2", row, move_reason)
 
 
 def content_digest(

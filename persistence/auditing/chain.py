@@ -165,19 +165,7 @@ class ChainVerifier:
             self.findings.add(Table.HISTORY, row.revision, problem, *wrong)
 
     def _look_at_namespaces(self, change: ChangeEntry, rows: Sequence[RowEntry], *, whole: bool) -> None:
-        """The chain does not cover them: they follow from what the change did. What a plan covers its document says."""
-        touched = {row.namespace for row in rows}
-        details = None if change.configuration is None else json.loads(change.configuration)
-        match details:
-            case None:
-                right = touched == set(change.namespaces) if whole else touched <= set(change.namespaces)
-            case {"plan": _}:
-                right = touched <= set(change.namespaces)
-            case {"namespace": name}:
-                right = change.namespaces == [name]
-            case _:
-                right = not change.namespaces
-        if not right:
+        if not names_what_it_touched(change, {row.namespace for row in rows}, whole=whole):
             problem = "namespaces does not name those it touched"
             self.findings.add(Table.CHANGES, change.id, problem, "namespaces")
 
@@ -238,6 +226,21 @@ class ChainVerifier:
         for revision, wrong in named:
             problem = f"{', '.join(wrong)} edited: not what change {change.id} wrote"
             self.findings.add(Table.HISTORY, revision, problem, *wrong)
+
+
+def names_what_it_touched(change: ChangeEntry, touched: set[str], *, whole: bool) -> bool:
+    """Whether its namespaces follow from what it did. The chain does not cover them. What a plan covers its document
+    says; `whole`: every namespace it touched is among those given."""
+    details = None if change.configuration is None else json.loads(change.configuration)
+    match details:
+        case None:
+            return touched == set(change.namespaces) if whole else touched <= set(change.namespaces)
+        case {"plan": _}:
+            return touched <= set(change.namespaces)
+        case {"namespace": name}:
+            return bool(change.namespaces == [name])
+        case _:
+            return not change.namespaces
 
 
 def _mended(

@@ -47,16 +47,20 @@ def _agrees(row: RowEntry, before: Any, after: Any) -> bool:
 
 
 def _wrong(row: RowEntry, before: Any, after: Any) -> list[str]:
+    return [name for name, value in expected_columns(before, after).items() if getattr(row, name) != value]
+
+
+def expected_columns(before: Any, after: Any) -> dict[str, Any]:
+    """What the columns must be for these two images, one of which may be null."""
     image = after or before
-    expected = {
+    return {
         "namespace": image["namespace"],
         "shard_id": image["shardId"],
-        "version": after["version"] if after else before["version"] + 1,
+        "changed_fields": _changed(before, after),
         "owner_node_id": after["ownerNodeId"] if after else None,
         "previous_owner_node_id": before["ownerNodeId"] if before else None,
-        "changed_fields": _changed(before, after),
+        "version": after["version"] if after else before["version"] + 1,
     }
-    return [name for name, value in expected.items() if getattr(row, name) != value]
 
 
 def _changed(before: Any, after: Any) -> str:

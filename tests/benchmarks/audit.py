@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import migrations
 from graph.embedded_postgres import start_embedded_postgres
@@ -30,6 +31,8 @@ from persistence.decisions import changed_fields
 from persistence.images import write_image
 from persistence.postgres import open_store
 from persistence.postgres.auditing import export, verify
+from persistence.postgres.connecting import engine_on
+from persistence.postgres.partitions import append
 from persistence.postgres.rows import split_halves
 from persistence.records import DiffKind, ShardContent, ShardKey, ShardStatus
 from persistence.write import Writer
@@ -137,6 +140,7 @@ async def fill(url: str, rows: int, rows_per_change: int) -> None:
         writer = Writer(store.unit_of_work)
         for number in range(NAMESPACES):
             await writer.execute(ConfigureNamespace(f"ns{number}", "rendezvous", {}, 0, CHANGE))
+    await _make_room(url, rows)
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("SET session_replication_role = replica")
@@ -151,6 +155,17 @@ async def fill(url: str, rows: int, rows_per_change: int) -> None:
         await connection.execute("ANALYZE")
     finally:
         await connection.close()
+
+
+async def _make_room(url: str, rows: int) -> None:
+    """Partitions, which servers make ahead of their own changes."""
+    engine = engine_on(url, command_timeout=None)
+    try:
+        async with AsyncSession(engine) as session, session.begin():
+            while (await append(session)).after_last <= rows:
+                pass
+    finally:
+        await engine.dispose()
 
 
 async def _fill_tables(connection: asyncpg.Connection, log: Log) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from persistence.auditing.chain import ChainPlace, ChainVerifier
-from persistence.auditing.entries import ChangeEntry
+from persistence.auditing.chain import ChainPlace
 from persistence.auditing.findings import Findings
-from persistence.postgres.auditing.reading import AuditReader, reading
+from persistence.postgres.auditing.reading import AuditReader
 
-SEGMENT_ROWS: Final = 50_000
+SEGMENT_ROWS: Final = 25_000
 
 _CHANGE_AT: Final = "SELECT change_id FROM shard_history WHERE revision >= $1 ORDER BY revision LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The changes after `start`, up to and including `last`; null: up to whatever is the last, and every row left."""
+    """The changes after `start`, up to and including that of `last`; null: up to whatever is the last, and every row
+    left."""
 
     start: ChainPlace
-    last: int | None
+    last: ChainPlace | None
     floor: int
     head_hash: bytes
 
@@ -51,7 +50,7 @@ async def cut(reader: AuditReader, start: ChainPlace, head: ChainPlace, floor: i
         # Tables that were tampered with may say anything here: then the segment before is the longer one.
         if place is not None and places[-1].revision < place.revision <= revision and place.revision >= floor:
             places.append(place)
-    ends = [*(place.change_id for place in places[1:]), None]
+    ends = [*places[1:], None]
     return [Segment(place, last, floor, head.hash) for place, last in zip(places, ends, strict=True)]
 
 
@@ -66,35 +65,3 @@ async def _place_of(reader: AuditReader, change_id: int) -> ChainPlace | None:
         if expected != link and after.link(expected) == after.hash:
             link = expected
     return ChainPlace(change_id, change.head_revision, link)
-
-
-async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdict:
-    verifier = ChainVerifier(segment.start, segment.floor)
-    rows = reader.rows(segment.start.revision if segment.start.change_id else None)
-    changes = reader.changes(segment.start.change_id)
-    change = await anext(changes, None)
-    while change is not None and (segment.last is None or change.id <= segment.last):
-        following: ChangeEntry | None = await anext(changes, None)
-        verifier.end(change, await rows.up_to(verifier.begin(change, following)))
-        change = following
-    left = await rows.up_to(2**63 - 1) if segment.last is None else []
-    verifier.finish(left, change, segment.head_hash)
-    return SegmentVerdict(
-        verifier.place,
-        verifier.findings,
-        verifier.changes,
-        verifier.rows,
-        verifier.shards,
-        verifier.namespaces,
-        verifier.kept_rows,
-    )
-
-
-def verify_apart(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
-    """In a process of its own."""
-
-    async def work() -> SegmentVerdict:
-        async with reading(url, snapshot) as reader:
-            return await verify_segment(reader, segment)
-
-    return asyncio.run(work())

@@ -6,9 +6,11 @@ import asyncio
 import json
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeAlias
 
 from persistence import audit
@@ -17,7 +19,8 @@ from persistence.auditing.chain import ChainPlace
 from persistence.auditing.findings import Findings, Table, span
 from persistence.auditing.refusal_chain import RefusalVerifier
 from persistence.postgres.auditing.reading import AuditReader, Heads, reading
-from persistence.postgres.auditing.segments import Segment, SegmentVerdict, cut, verify_apart, verify_segment
+from persistence.postgres.auditing.segment_verdicts import verify_apart, verify_segment
+from persistence.postgres.auditing.segments import Segment, SegmentVerdict, cut
 from persistence.postgres.auditing.tables import verify_tables
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -160,7 +163,7 @@ async def _verify_anchor(reader: AuditReader, anchor: Anchor, findings: Findings
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """Verifies segments in processes of their own, which all see what the reader sees."""
+    """Verifies segments in so many processes, which all see what the reader sees. This one is one of them."""
 
     url: str
     reader: AuditReader
@@ -170,10 +173,27 @@ class Apart:
         """In order."""
         snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
         loop = asyncio.get_running_loop()
-        # Spawned: a fork would copy this process's connection.
-        with ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn")) as pool:
-            for task in [loop.run_in_executor(pool, verify_apart, self.url, snapshot, one) for one in segments]:
-                yield await task
+        verdicts: list[asyncio.Future[SegmentVerdict]] = [loop.create_future() for _ in segments]
+        left = deque(enumerate(segments))
+
+        async def work(verify: Callable[[Segment], Awaitable[SegmentVerdict]]) -> None:
+            while left:
+                number, segment = left.popleft()
+                verdicts[number].set_result(await verify(segment))
+
+        # Spawned: a fork would copy this process's connection. Each is given its next segment when it has done the one
+        # before; a pool's own queue would keep several for a process that has not even started.
+        with ProcessPoolExecutor(self.processes - 1, multiprocessing.get_context("spawn")) as pool:
+
+            async def elsewhere(segment: Segment) -> SegmentVerdict:
+                return await loop.run_in_executor(pool, verify_apart, self.url, snapshot, segment)
+
+            async with asyncio.TaskGroup() as workers:
+                workers.create_task(work(partial(verify_segment, self.reader)))
+                for _ in range(self.processes - 1):
+                    workers.create_task(work(elsewhere))
+                for verdict in verdicts:
+                    yield await verdict
 
 
 async def _verdicts(

@@ -1,0 +1,62 @@
+"""What is verified quickly is what would be verified with care: the same verdict, or none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from persistence.auditing.chain import BEGINNING, ChainPlace
+from persistence.pins import PinRequest
+from persistence.postgres import PostgresRetention, open_store
+from persistence.postgres.auditing import reading
+from persistence.postgres.auditing.quick import sound
+from persistence.postgres.auditing.segment_verdicts import verify_with_care
+from persistence.postgres.auditing.segments import Segment, cut
+from tests.support.audited_mesh import tell
+from tests.support.mesh import because
+from tests.support.planned_mesh import PlannedMesh
+
+
+@pytest.fixture
+async def told_url(database_url: str) -> str:
+    """With every kind of row: created, updated, deleted, moved for a reason, pinned, in a group."""
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await tell(mesh)
+        shard = await mesh.created("odd", anti_affinity_group="pair", locality_hint="eu/a", leader_id="l")
+        shard = await mesh.updated(shard, pin=PinRequest(reason='says ","'), capacity_hint=1e300)
+        shard = await mesh.updated(shard, pin=None, anti_affinity_group=None)
+        await mesh.delete(await mesh.updated(shard, owner_node_id="node-9"))
+    return database_url
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50_000])
+async def test_the_verdicts_are_the_same(told_url: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persistence.postgres.auditing.segments.SEGMENT_ROWS", rows)
+    async with reading(told_url) as reader:
+        heads = await reader.heads()
+        assert heads is not None
+        for segment in await cut(reader, BEGINNING, heads.anchor.change, 0):
+            verdict = await sound(reader, segment)
+            assert verdict is not None
+            assert verdict == await verify_with_care(reader, segment)
+
+
+async def test_a_segment_that_does_not_end_where_it_should_is_not_sound(told_url: str) -> None:
+    async with reading(told_url) as reader:
+        heads = await reader.heads()
+        assert heads is not None
+        head = heads.anchor.change
+        segment = Segment(BEGINNING, head, 0, head.hash)
+        assert await sound(reader, segment) is not None
+        for change_id, revision in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            last = ChainPlace(head.change_id + change_id, head.revision + revision, head.hash)
+            assert await sound(reader, dataclasses.replace(segment, last=last)) is None
+
+
+async def test_what_compaction_left_is_looked_at_with_care(told_url: str) -> None:
+    assert await PostgresRetention(told_url).compact(16, because("storage")) is not None
+    async with reading(told_url) as reader:
+        assert await sound(reader, Segment(BEGINNING, None, 16, b"")) is None
