@@ -33,11 +33,11 @@ live: .venv/installed ## with `make serve` in another terminal: move a shard, an
 	wait $$watcher
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: .venv/installed-dev ## run at full length the tests that make test runs shorter
 	TESTS_AT_LENGTH=1 $(BIN)/pytest tests/integration/test_concurrent_writers.py tests/e2e/test_postgres_killed.py \
-		tests/chaos/test_chaos.py tests/governance/test_governance.py $(ARGS)
+		tests/chaos/test_chaos.py tests/governance/test_governance.py tests/property/test_placement_laws.py $(ARGS)
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)

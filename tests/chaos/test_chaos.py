@@ -11,7 +11,7 @@ from tests.chaos.harness import Plan, run, running_postgres
 from tests.support.length import rounds
 
 SEED = 11
-DIFFS = rounds(20_000, 4_000)
+DIFFS = rounds(20_000, 3_000)
 
 
 @pytest.mark.timeout(240)

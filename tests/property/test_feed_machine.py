@@ -123,13 +123,20 @@ class FeedMachine(RuleBasedStateMachine):
     def commit(self, rows: list[tuple[str, str]]) -> None:
         self.store.commit(rows)
 
-    @rule(rows=_BULK)
-    def commit_at_once(self, rows: list[tuple[str, str]]) -> None:
+    @rule(rows=_BULK, followed=st.booleans())
+    def commit_at_once(self, rows: list[tuple[str, str]], followed: bool) -> None:  # noqa: FBT001
         self.store.commit_at_once(rows)
+        if followed:
+            self.keep_up()
+            self.everyone_goes_on()
 
-    @rule(size=_SIZES)
-    def read_a_page(self, size: int) -> None:
-        self.read.append(self.store.after(self.tailer.position.revision, size))
+    @rule(size=_SIZES, told=st.integers(0, 2))
+    def read_a_page(self, size: int, told: int) -> None:
+        """It is told at once so many times, and perhaps once more later."""
+        page = self.store.after(self.tailer.position.revision, size)
+        self.read.append(page)
+        for _ in range(told):
+            self._tell(*page)
 
     @precondition(lambda self: self.read)
     @rule(data=st.data(), keep=st.booleans())

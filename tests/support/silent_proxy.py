@@ -45,10 +45,11 @@ def silent_proxy(server: str) -> Iterator[SilentProxy]:
 
     async def stop() -> None:
         listener.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Until there are none: a connection that was on its way begins to be served meanwhile.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(serve, "127.0.0.1", 0), loop).result()
     proxy.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
