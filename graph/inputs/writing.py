@@ -4,7 +4,7 @@ import strawberry
 
 import graph.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal, Scope
-from graph.inputs.flat import flat
+from graph.inputs.bulk import in_bulk
 from graph.inputs.pins import PinInput
 from graph.inputs.policies import NamespacePolicyInput
 from graph.inputs.values import given, json_object
@@ -81,7 +81,7 @@ class ChangeInput:
         )
 
 
-@flat
+@in_bulk
 @strawberry.input(description="A shard to be created.")
 class NewShardInput:
     namespace: str = strawberry.field(description=_NAMESPACE)
@@ -121,7 +121,7 @@ class CreateShardsInput:
         return commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request(principal))
 
 
-@flat
+@in_bulk
 @strawberry.input(description="The fields of one shard to change, if it still is at the version expected.")
 class ShardPatchInput:
     namespace: str = strawberry.field(description=_NAMESPACE)
@@ -185,7 +185,7 @@ class UpdateShardsInput:
         return commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request(principal))
 
 
-@flat
+@in_bulk
 @strawberry.input(description="A shard to be deleted, if it still is at the version expected.")
 class ShardVersionInput:
     namespace: str = strawberry.field(description=_NAMESPACE)

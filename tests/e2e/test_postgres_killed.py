@@ -27,7 +27,7 @@ from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay
 
-KILLS = rounds(10, 4)
+KILLS = rounds(10, 3)
 WRITERS = 4
 SHARDS_PER_CHANGE = 5
 ACKNOWLEDGED_BETWEEN_KILLS = 30

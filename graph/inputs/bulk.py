@@ -15,7 +15,7 @@ from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinitio
 T = TypeVar("T", bound=type)
 
 
-def flat(input_type: T) -> T:
+def in_bulk(input_type: T) -> T:
     """Class decorator for an input type whose fields are leaves or other inputs, and have a default where null is
     allowed."""
     definition: StrawberryObjectDefinition = input_type.__strawberry_definition__  # type: ignore[attr-defined]
