@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
 
 from persistence.auditing.findings import Findings, Table
 from persistence.checksums import digest_term
@@ -84,43 +85,59 @@ _PLANNED: Final = """
 _MASK: Final = 2**64 - 1
 
 
-async def verify_tables(
-    reader: AuditReader,
-    shards: Mapping[tuple[str, str], int],
-    namespaces: Mapping[str, int],
-    findings: Findings,
-) -> None:
-    """`shards` and `namespaces` are what the chain said of those that the changes just verified touched."""
+Key: TypeAlias = tuple[str, str]
+
+
+@dataclass
+class Present:
+    """What was found in the tables of the present; for each shard, there or deleted, the newest revision that was found
+    in history; and what each namespace says is its last."""
+
+    findings: Findings = field(default_factory=Findings)
+    shards: dict[Key, int | None] = field(default_factory=dict)
+    tombstones: dict[Key, int | None] = field(default_factory=dict)
+    namespaces: dict[str, int] = field(default_factory=dict)
+
+    def compare(self, shards: Mapping[Key, int], namespaces: Mapping[str, int]) -> Findings:
+        """All findings, with what the chain said of those that the changes just verified touched."""
+        for key, left in shards.items():
+            table, found = (Table.SHARDS, self.shards) if key in self.shards else (Table.TOMBSTONES, self.tombstones)
+            if key not in found:
+                self.findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {left} left it")
+            elif found[key] != left:
+                problem = f"revision {left} left it, but history has {found[key]} for its newest"
+                self.findings.add(table, "/".join(key), problem, "revision")
+        for name, revision in namespaces.items():
+            if self.namespaces.get(name, revision) != revision:
+                problem = "revision: not what its shards come to"
+                self.findings.add(Table.NAMESPACE_HEADS, name, problem, "revision")
+        return self.findings
+
+
+async def verify_tables(reader: AuditReader, present: Present) -> None:
+    """Against history; `compare` then holds them against the chain."""
     await reader.connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-    known, digests, counts = await _verify_shards(reader, shards, findings)
-    known |= await _verify_tombstones(reader, shards, findings)
-    for key in shards.keys() - known:
-        findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {shards[key]} left it")
-    await _verify_namespace_heads(reader, digests, counts, namespaces, findings)
-    await _verify_namespaces(reader, findings)
-    await _verify_nodes(reader, findings)
-    await _verify_plans(reader, findings)
+    digests, counts = await _verify_shards(reader, present)
+    await _verify_tombstones(reader, present)
+    await _verify_namespace_heads(reader, digests, counts, present)
+    await _verify_namespaces(reader, present.findings)
+    await _verify_nodes(reader, present.findings)
+    await _verify_plans(reader, present.findings)
 
 
-Keys = set[tuple[str, str]]
-
-
-async def _verify_shards(
-    reader: AuditReader, shards: Mapping[tuple[str, str], int], findings: Findings
-) -> tuple[Keys, dict[str, int], dict[str, int]]:
-    known: Keys = set()
+async def _verify_shards(reader: AuditReader, present: Present) -> tuple[dict[str, int], dict[str, int]]:
     digests: dict[str, int] = {}
     counts: dict[str, int] = {}
     async for newest_revision, image, created_at, committed_at, *columns in _stream(reader, _SHARDS):
         shard = shard_of(columns)
-        known.add(shard.key)
+        present.shards[shard.key] = newest_revision
         term = digest_term(shard.shard_id, shard.version, shard.checksum)
         digests[shard.namespace] = digests.get(shard.namespace, 0) ^ term
         counts[shard.namespace] = counts.get(shard.namespace, 0) + 1
         wrong = []
         if image is None or image != image_of(shard):
             wrong += _differing(image, image_of(shard))
-        if shard.revision != newest_revision or newest_revision != shards.get(shard.key, newest_revision):
+        if shard.revision != newest_revision:
             wrong.append("revision")
         if shard.created_at != created_at:
             wrong.append("created_at")
@@ -128,8 +145,9 @@ async def _verify_shards(
             wrong.append("updated_at")
         if wrong:
             key = "/".join(shard.key)
-            findings.add(Table.SHARDS, key, f"{', '.join(wrong)}: not what revision {newest_revision} left", *wrong)
-    return known, digests, counts
+            problem = f"{', '.join(wrong)}: not what revision {newest_revision} left"
+            present.findings.add(Table.SHARDS, key, problem, *wrong)
+    return digests, counts
 
 
 def _differing(image: str | None, stored: str) -> list[str]:
@@ -142,17 +160,15 @@ def _differing(image: str | None, stored: str) -> list[str]:
         return ["current"]
 
 
-async def _verify_tombstones(reader: AuditReader, shards: Mapping[tuple[str, str], int], findings: Findings) -> Keys:
-    known: Keys = set()
+async def _verify_tombstones(reader: AuditReader, present: Present) -> None:
     async for namespace, shard_id, version, epoch, revision, *newest in _stream(reader, _TOMBSTONES):
         key = (namespace, shard_id)
         kind, newest_version, image = newest
-        known.add(key)
+        present.tombstones[key] = revision
         right = kind == "DELETED" and version == newest_version and epoch == _epoch(image)
-        if not right or revision != shards.get(key, revision):
+        if not right:
             problem = f"version {version}, owner epoch {epoch}: not what the deletion left"
-            findings.add(Table.TOMBSTONES, "/".join(key), problem, "version", "owner_epoch")
-    return known
+            present.findings.add(Table.TOMBSTONES, "/".join(key), problem, "version", "owner_epoch")
 
 
 def _epoch(image: str | None) -> int | None:
@@ -164,25 +180,19 @@ def _epoch(image: str | None) -> int | None:
 
 
 async def _verify_namespace_heads(
-    reader: AuditReader,
-    digests: Mapping[str, int],
-    counts: Mapping[str, int],
-    namespaces: Mapping[str, int],
-    findings: Findings,
+    reader: AuditReader, digests: Mapping[str, int], counts: Mapping[str, int], present: Present
 ) -> None:
-    seen = set()
+    findings = present.findings
     async for name, high, low, count, revision in _stream(reader, _HEADS):
-        seen.add(name)
+        present.namespaces[name] = revision
         wrong = []
         if (high & _MASK) << 64 | (low & _MASK) != digests.get(name, 0):
             wrong.append("digest")
         if count != counts.get(name, 0):
             wrong.append("shard_count")
-        if revision != namespaces.get(name, revision):
-            wrong.append("revision")
         if wrong:
             findings.add(Table.NAMESPACE_HEADS, name, f"{', '.join(wrong)}: not what its shards come to", *wrong)
-    for name in counts.keys() - seen:
+    for name in counts.keys() - present.namespaces.keys():
         findings.add(Table.NAMESPACE_HEADS, name, "not there, though the namespace has shards")
 
 

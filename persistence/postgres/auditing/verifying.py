@@ -21,9 +21,10 @@ from persistence.auditing.refusal_chain import RefusalVerifier
 from persistence.postgres.auditing.reading import AuditReader, Heads, reading
 from persistence.postgres.auditing.segment_verdicts import verify_apart, verify_segment
 from persistence.postgres.auditing.segments import Segment, SegmentVerdict, cut
-from persistence.postgres.auditing.tables import verify_tables
+from persistence.postgres.auditing.tables import Present, verify_tables
 
 Progress: TypeAlias = Callable[[int, int], None]
+Step: TypeAlias = Callable[[], Awaitable[None]]
 
 MAX_PROCESSES: Final = 8
 WORTH_PROCESSES: Final = 3
@@ -81,7 +82,8 @@ async def verify_on(
     floor = await _verify_floor(reader, heads, verdict.findings)
     chain = _Chain(start.change)
     segments = await cut(reader, start.change, heads.anchor.change, floor.revision)
-    async for segment in _verdicts(reader, segments, apart):
+    present = Present()
+    async for segment in _verdicts(reader, segments, apart, partial(verify_tables, reader, present)):
         chain.add(segment)
         verdict.findings.extend(segment.findings.listed, segment.findings.count)
         verdict.changes += segment.changes
@@ -91,7 +93,8 @@ async def verify_on(
         _verify_kept(floor, chain.kept_rows, verdict.findings)
     _verify_head(heads, chain.end, await _last_time(reader), verdict.findings)
     await _verify_refusals(reader, start, heads, verdict)
-    await verify_tables(reader, chain.shards, chain.namespaces, verdict.findings)
+    found = present.compare(chain.shards, chain.namespaces)
+    verdict.findings.extend(found.listed, found.count)
     return verdict
 
 
@@ -169,14 +172,16 @@ class Apart:
     reader: AuditReader
     processes: int
 
-    async def verdicts(self, segments: Sequence[Segment]) -> AsyncIterator[SegmentVerdict]:
-        """In order."""
+    async def verdicts(self, segments: Sequence[Segment], first: Step) -> AsyncIterator[SegmentVerdict]:
+        """In order. This process begins with another step, while the others start."""
         snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
         loop = asyncio.get_running_loop()
         verdicts: list[asyncio.Future[SegmentVerdict]] = [loop.create_future() for _ in segments]
         left = deque(enumerate(segments))
 
-        async def work(verify: Callable[[Segment], Awaitable[SegmentVerdict]]) -> None:
+        async def work(verify: Callable[[Segment], Awaitable[SegmentVerdict]], first: Step | None = None) -> None:
+            if first is not None:
+                await first()
             while left:
                 number, segment = left.popleft()
                 verdicts[number].set_result(await verify(segment))
@@ -189,7 +194,7 @@ class Apart:
                 return await loop.run_in_executor(pool, verify_apart, self.url, snapshot, segment)
 
             async with asyncio.TaskGroup() as workers:
-                workers.create_task(work(partial(verify_segment, self.reader)))
+                workers.create_task(work(partial(verify_segment, self.reader), first))
                 for _ in range(self.processes - 1):
                     workers.create_task(work(elsewhere))
                 for verdict in verdicts:
@@ -197,13 +202,14 @@ class Apart:
 
 
 async def _verdicts(
-    reader: AuditReader, segments: Sequence[Segment], apart: Apart | None
+    reader: AuditReader, segments: Sequence[Segment], apart: Apart | None, first: Step
 ) -> AsyncIterator[SegmentVerdict]:
     if apart is None or len(segments) < WORTH_PROCESSES:
+        await first()
         for segment in segments:
             yield await verify_segment(reader, segment)
         return
-    async for verdict in apart.verdicts(segments):
+    async for verdict in apart.verdicts(segments, first):
         yield verdict
 
 
