@@ -10,7 +10,7 @@ from persistence.auditing.chain import ChainPlace
 from persistence.auditing.findings import Findings
 from persistence.postgres.auditing.reading import AuditReader
 
-SEGMENT_ROWS: Final = 25_000
+SEGMENT_ROWS: Final = 50_000
 
 _CHANGE_AT: Final = "SELECT change_id FROM shard_history WHERE revision >= $1 ORDER BY revision LIMIT 1"
 
