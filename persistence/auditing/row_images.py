@@ -56,10 +56,10 @@ def expected_columns(before: Any, after: Any) -> dict[str, Any]:
     return {
         "namespace": image["namespace"],
         "shard_id": image["shardId"],
-        "changed_fields": _changed(before, after),
+        "version": after["version"] if after else before["version"] + 1,
         "owner_node_id": after["ownerNodeId"] if after else None,
         "previous_owner_node_id": before["ownerNodeId"] if before else None,
-        "version": after["version"] if after else before["version"] + 1,
+        "changed_fields": _changed(before, after),
     }
 
 

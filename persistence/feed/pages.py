@@ -47,7 +47,7 @@ class Pages:
             limit = self._limits.page if namespace is not None else self._limits.to_page_end(position.revision)
             head, diffs = await self._read(position.revision, limit, namespace)
             full = len(diffs) == limit
-            page = Page(head, diffs, diffs[-1].revision if full else max(position.revision, head.revision))
+            page = Page(head, diffs, diffs[-1].revision if full else head.revision)
             if full:
                 entry.page = page
             return page

@@ -15,8 +15,10 @@ import pytest
 
 from persistence.auditing.anchors import Anchor
 from persistence.auditing.findings import Finding
+from persistence.errors import StoreUnavailable
 from persistence.postgres import PostgresRetention, open_store
-from persistence.postgres.auditing import segments, verify
+from persistence.postgres.auditing import reading, segments, verify, verify_on
+from persistence.postgres.auditing.verifying import Apart
 from tests.support.audited_mesh import covers, shown, tell, verified
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
@@ -95,6 +97,21 @@ async def test_groups_that_shards_join_and_leave_are_in_order(told_url: str) -> 
     assert finding.columns == ("changed_fields",)
 
 
+@pytest.mark.parametrize(
+    "edited", ['{"ownerNodeId,capacityHint"}', "{ownerNodeId,capacityHint,NULL}", "{{ownerNodeId,capacityHint}}"]
+)
+async def test_changed_fields_that_only_look_alike_are_found(told_url: str, edited: str) -> None:
+    async with superuser(told_url) as connection:
+        revision = await connection.fetchval(
+            "UPDATE shard_history SET changed_fields = $1::text::text[] WHERE revision ="
+            " (SELECT min(revision) FROM shard_history WHERE changed_fields = '{ownerNodeId,capacityHint}')"
+            " RETURNING revision",
+            edited,
+        )
+        (finding,) = (await verified(connection)).findings.listed
+    assert (finding.key, finding.columns) == (str(revision), ("changed_fields",))
+
+
 async def test_every_edit_is_found_where_it_was_made(told_url: str) -> None:
     rng = random.Random(20261123)
     async with superuser(told_url) as connection:
@@ -129,6 +146,16 @@ async def test_processes_share_the_work(told_url: str, monkeypatch: pytest.Monke
     together = await verify(told_url, processes=2, progress=lambda rows, total: done.append((rows, total)))
     assert together == alone
     assert (len(done) > 2, done[-1]) == (True, (alone.rows, alone.rows))
+
+
+async def test_a_process_that_cannot_read_is_told_as_if_there_were_none(
+    told_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_ROWS", 7)
+    async with reading(told_url) as reader:
+        apart = Apart("postgresql://localhost:1/nowhere", reader, 2)
+        with pytest.raises(StoreUnavailable):
+            await verify_on(reader, apart=apart)
 
 
 @dataclass(frozen=True)

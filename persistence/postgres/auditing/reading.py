@@ -23,6 +23,10 @@ from persistence.postgres.driver_errors import translated
 BLOCK: Final = 5_000
 """Rows read at a time: a few megabytes."""
 
+CHANGED_FIELDS: Final = "left(substr(changed_fields::text, 2), -1)"
+"""Their names with commas between. As PostgreSQL writes an array, so that a name with a comma in it, a null or another
+shape, which nobody but a superuser can make, is not taken for two names, or for none."""
+
 _CHANGE: Final = (
     "id, kind, actor, reason, change_ticket, metadata, configuration, namespaces, head_revision, shard_count, "
     "committed_at, content_digest, hash, forced"
@@ -32,7 +36,7 @@ _ONE_CHANGE: Final = f"SELECT {_CHANGE} FROM changes WHERE id = $1"  # noqa: S60
 _LAST_CHANGE: Final = f"SELECT {_CHANGE} FROM changes ORDER BY id DESC LIMIT 1"  # noqa: S608 - constants
 _ROWS: Final = (
     "SELECT revision, change_id, kind, previous, previous_revision, previous_updated_at, created_at, current, "  # noqa: S608 - constants
-    "move_reason, namespace, shard_id, version, array_to_string(changed_fields, ','), owner_node_id, "
+    f"move_reason, namespace, shard_id, version, {CHANGED_FIELDS}, owner_node_id, "
     "previous_owner_node_id "
     f"FROM shard_history WHERE revision > $1 ORDER BY revision LIMIT {BLOCK}"
 )

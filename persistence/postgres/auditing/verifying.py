@@ -193,12 +193,15 @@ class Apart:
             async def elsewhere(segment: Segment) -> SegmentVerdict:
                 return await loop.run_in_executor(pool, verify_apart, self.url, snapshot, segment)
 
-            async with asyncio.TaskGroup() as workers:
-                workers.create_task(work(partial(verify_segment, self.reader), first))
-                for _ in range(self.processes - 1):
-                    workers.create_task(work(elsewhere))
-                for verdict in verdicts:
-                    yield await verdict
+            try:
+                async with asyncio.TaskGroup() as workers:
+                    workers.create_task(work(partial(verify_segment, self.reader), first))
+                    for _ in range(self.processes - 1):
+                        workers.create_task(work(elsewhere))
+                    for verdict in verdicts:
+                        yield await verdict
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from failures
 
 
 async def _verdicts(

@@ -17,6 +17,7 @@ import asyncpg
 from persistence import audit
 from persistence.auditing.members import agrees
 from persistence.encoding import encode
+from persistence.postgres.auditing.reading import CHANGED_FIELDS
 
 _SINCE_1970: Final = "+ interval '262968 hours'"
 _COPIED: Final = f"""
@@ -24,7 +25,7 @@ _COPIED: Final = f"""
         concat_ws(E'\\x1f', 'namespace":"' || namespace || '"', 'shardId":"' || shard_id || '"',
             'ownerNodeId":' || coalesce('"' || owner_node_id || '"', 'null'), 'version":' || version || '}}',
             'ownerNodeId":' || coalesce('"' || previous_owner_node_id || '"', 'null'),
-            array_to_string(changed_fields, ',')),
+            {CHANGED_FIELDS}),
         '{audit.ROW}'::text, kind, previous, previous_revision, previous_updated_at {_SINCE_1970},
         CASE WHEN previous IS NOT NULL THEN created_at {_SINCE_1970} END, current, move_reason
     FROM shard_history WHERE revision >= %d AND revision <= %d ORDER BY revision
