@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +22,7 @@ from graph.client.subscription import subscribe
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, new
 from tests.support.mesh_server import MeshServer
-from tests.support.tokens import shared_secret, token
+from tests.support.tokens import shared_secret, soon, token
 
 SECONDS = 20.0
 EXPIRED = token(Scope.READ, exp=1)
@@ -31,16 +30,14 @@ GOOD = token(Scope.READ)
 
 
 class Issuer:
-    """A server, and a token that is good for a second or two from when it is first asked for, so that none has to be
-    waited for long."""
+    """A server, and a token that is good for two or three seconds from when it is first asked for."""
 
     def __init__(self) -> None:
-        self.server = MeshServer(shared_secret(leeway=0.5))
+        self.server = MeshServer(shared_secret())
 
     @cached_property
     def short(self) -> str:
-        # `exp` counts whole seconds.
-        return token(Scope.READ, exp=int(time.time() + 1.5))
+        return token(Scope.READ, exp=soon())
 
 
 @pytest.fixture

@@ -54,6 +54,12 @@ def bearer(*scopes: Scope, **claims: Any) -> str:
     return f"Bearer {token(*scopes, **claims)}"
 
 
+def soon() -> int:
+    """Two to three seconds from now, as the whole seconds that `exp` counts. To be asked when the server is there: a
+    token must be good until its first answer, however busy the machine is."""
+    return int(time.time()) + 3
+
+
 def shared_secret(**rules: Any) -> BearerTokens:
     """What a server does that shares the secret of the tests."""
     keys = secret_key(SECRET)
