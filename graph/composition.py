@@ -14,7 +14,7 @@ from graph.settings import Settings
 from graph.workshop import DividingWriter, WorkshopRebalancer, open_workshop
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.ports import Store
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.rebalancing import Rebalancer
 from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following, noting
 from persistence.write import Writer

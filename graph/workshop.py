@@ -33,7 +33,7 @@ from persistence.planning.preflight import DrainPreflight
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.what_if import WhatIf
 from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
-from persistence.postgres import open_bulk_store
+from persistence.postgres.store import open_bulk_store
 from persistence.rebalancing import PlanRequest, Rebalancer
 from persistence.records import ShardKey
 from persistence.write import Writer

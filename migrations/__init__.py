@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from persistence.errors import SchemaOutOfDate, TransientConflict
-from persistence.postgres.connecting import engine_on
-from persistence.postgres.driver_errors import translated
+from persistence.postgres.engine import engine_on
+from persistence.postgres.session_errors import translated
 
 # Any constant, as long as every version of this program uses the same: it names the right to migrate.
 _MIGRATION_LOCK: Final = 0x6F6D6E69

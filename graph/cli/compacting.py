@@ -88,7 +88,7 @@ async def _compact(
     url: str, before: "AsOf", change: "ChangeRequest", *, dry_run: bool
 ) -> "tuple[Forecast, HistoryCompacted | None]":
     from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
-    from persistence.postgres import PostgresRetention  # noqa: PLC0415 - same
+    from persistence.postgres.retention import PostgresRetention  # noqa: PLC0415 - same
 
     change.validate()
     await require_current(url)

@@ -1,7 +1,8 @@
-"""A row of history against its own images, which are parsed only where they have to be.
+"""Rows of history against their own images, which are parsed only where they have to be.
 
 Images are canonical JSON (`images.py`): members sorted by name, no spaces, every quote inside a string escaped. So `,"`
-stands between two members and nowhere else; and in an image without a pin and without a group each has its place.
+stands between two members and nowhere else; and in an image without a pin and without a group each has its place. Many
+images are taken apart at once, with a byte between them that no text of PostgreSQL has, which shows where each ends.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ import orjson
 from persistence.auditing.row_images import expected_columns
 
 REPEATED: Final = ("namespace", "shardId", "ownerNodeId", "version")
-"""Members that columns repeat, in the order in which `agrees` takes them."""
+"""Members that columns repeat. The columns of a row are those as they stand in an image between the separators
+(`version":7}`), the owner before in the same way, and the changed fields with commas between them."""
 
+COLUMNS: Final = len(REPEATED) + 2
+
+_END: Final = b"\0"
 _BETWEEN: Final = b',"'
 _MEMBERS: Final = (
     "capacityHint",
@@ -37,6 +42,8 @@ _MEMBERS: Final = (
 _COUNT: Final = len(_MEMBERS)
 _OWNER: Final = _MEMBERS.index("ownerNodeId")
 _PIN: Final = _MEMBERS.index("pinned")
+_STEP: Final = _COUNT + 1
+_ROW_STEP: Final = COLUMNS + 1
 _NO_PIN: Final = b'pinned":null'
 _CHANGEABLE: Final = {
     name.encode(): _MEMBERS.index(name)
@@ -53,16 +60,54 @@ _CHANGEABLE: Final = {
 }
 """As `changed_fields` has them, in its order."""
 
-_repeated = itemgetter(*map(_MEMBERS.index, REPEATED))
+_REPEATED: Final = tuple(map(_MEMBERS.index, REPEATED))
+_repeated = itemgetter(*_REPEATED)
 
 
-def agrees(columns: list[bytes], previous: bytes | None, current: bytes | None) -> bool:
-    """Whether the columns say what the images say. Raises ValueError, KeyError or TypeError if something is none of
-    either.
-
-    `columns` are those of REPEATED as they stand in an image between the separators (`version":7}`), the owner before
-    in the same way, and the changed fields with commas between them.
+def taken_apart(texts: Sequence[bytes], separator: bytes, count: int) -> list[bytes]:
+    """The pieces of all of them, one after the other, and between those of one and those of the next a piece that is
+    none. Raises ValueError if one of them has more pieces than `count`, or fewer.
     """
+    pieces = (separator + _END + separator).join(texts).split(separator)
+    if len(pieces) != len(texts) * (count + 1) - 1 or pieces[count :: count + 1].count(_END) != len(texts) - 1:
+        raise ValueError(f"not {count} pieces each")
+    return pieces
+
+
+def all_agree(columns: Sequence[bytes], previous: Sequence[bytes | None], current: Sequence[bytes | None]) -> bool:
+    """Whether the columns of some rows, `taken_apart`, say what the images say. Raises ValueError, KeyError or
+    TypeError if something is none of either.
+    """
+    before, after = _members(previous), _members(current)
+    if before is not None and after is not None:
+        return (
+            all(after[place::_STEP] == columns[number::_ROW_STEP] for number, place in enumerate(_REPEATED))
+            and before[_OWNER::_STEP] == columns[len(REPEATED) :: _ROW_STEP]
+            and _changes(before, after) == columns[COLUMNS - 1 :: _ROW_STEP]
+        )
+    rows = (columns[place : place + COLUMNS] for place in range(0, len(columns), _ROW_STEP))
+    return all(map(_agrees, rows, previous, current))
+
+
+def _members(images: Sequence[bytes | None]) -> list[bytes] | None:
+    """All of them, taken apart; null if one of them is not there, or has other members than most."""
+    present = [image for image in images if image is not None]
+    if len(present) < len(images):
+        return None
+    try:
+        members = taken_apart(present, _BETWEEN, _COUNT)
+    except ValueError:
+        return None
+    return members if members[_PIN::_STEP].count(_NO_PIN) == len(images) else None
+
+
+def _changes(before: Sequence[bytes], after: Sequence[bytes]) -> list[bytes]:
+    """Of each row the changed fields."""
+    differs = bytes(map(ne, before, after))
+    return [_changed_fields(differs[place : place + _COUNT]) for place in range(0, len(differs), _STEP)]
+
+
+def _agrees(columns: Sequence[bytes], previous: bytes | None, current: bytes | None) -> bool:
     if previous is None or current is None:
         return _agrees_parsed(columns, previous, current)
     before, after = previous.split(_BETWEEN), current.split(_BETWEEN)

@@ -10,7 +10,6 @@ from sqlalchemy import BigInteger, Select, Text, bindparam, func, literal_column
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES
 from persistence.postgres.restrictions import (
@@ -25,6 +24,7 @@ from persistence.postgres.restrictions import (
     used_fields,
 )
 from persistence.postgres.rows import CHANGE, change_of
+from persistence.postgres.session_errors import translated
 from persistence.queries import ChangeFilter
 from persistence.records import Change
 

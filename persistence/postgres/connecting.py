@@ -6,11 +6,9 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from persistence.errors import FieldError, InvalidArgument
 
@@ -41,14 +39,3 @@ async def connect(url: str, *, application_name: str = "omnirelay", **options: A
     """A connection of its own, within 10 seconds."""
     settings = SERVER_SETTINGS | {"application_name": application_name}
     return await asyncpg.connect(require_postgresql(url), timeout=10, server_settings=settings, **options)
-
-
-def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -> AsyncEngine:
-    """A SQLAlchemy engine whose connections are made here. Raises InvalidArgument for a URL of something else.
-
-    `command_timeout`, in seconds, is how long the server may leave a statement without an answer; None: for ever.
-    """
-    require_postgresql(url)
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(connect, url, command_timeout=command_timeout), **options
-    )

@@ -1,4 +1,4 @@
-"""Driver errors, translated once into the store's own."""
+"""Errors of asyncpg, translated once into the store's own. For whoever holds a connection of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, TransientConflict
 
@@ -31,32 +29,33 @@ _UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25006", "25P03", "3D000"
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Run database work; whatever the driver raises leaves as a StoreError."""
+    """Run work on a connection; whatever the driver raises leaves as a StoreError."""
     try:
         yield
     except StoreError:
         raise
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise _translation(error) from error
-    except (OSError, PoolTimeoutError, TimeoutError) as error:
-        raise StoreUnavailable(f"the database cannot be reached: {_first_line(error)}") from error
-    except SQLAlchemyError as error:
-        raise StoreError(f"the database layer failed: {_first_line(error)}") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise translation(error) from error
+    except (OSError, TimeoutError) as error:
+        raise unreachable(error) from error
 
 
-def _translation(error: DBAPIError | asyncpg.PostgresError | asyncpg.InterfaceError) -> StoreError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    state = getattr(cause, "sqlstate", None) or ""
+def unreachable(error: BaseException) -> StoreUnavailable:
+    return StoreUnavailable(f"the database cannot be reached: {first_line(error)}")
+
+
+def translation(error: BaseException | None) -> StoreError:
+    state = getattr(error, "sqlstate", None) or ""
     if state in _TRANSIENT:
-        return TransientConflict(_first_line(cause))
+        return TransientConflict(first_line(error))
     if state in _UNDEFINED:
-        return SchemaOutOfDate(f"{_first_line(cause)}; run 'omnirelay db upgrade'")
+        return SchemaOutOfDate(f"{first_line(error)}; run 'omnirelay db upgrade'")
     if state == _CANCELLED:
-        return StoreUnavailable(f"the database is there but gave up a statement: {_first_line(cause)}")
+        return StoreUnavailable(f"the database is there but gave up a statement: {first_line(error)}")
     if not state or state.startswith(_UNAVAILABLE_CLASSES):
-        return StoreUnavailable(f"the database cannot be reached or broke off: {_first_line(cause)}")
-    return StoreError(f"the database refused (SQLSTATE {state}): {_first_line(cause)}")
+        return StoreUnavailable(f"the database cannot be reached or broke off: {first_line(error)}")
+    return StoreError(f"the database refused (SQLSTATE {state}): {first_line(error)}")
 
 
-def _first_line(error: BaseException | None) -> str:
+def first_line(error: BaseException | None) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]

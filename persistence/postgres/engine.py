@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from persistence.postgres.connecting import engine_on
+from persistence.postgres.connecting import connect, require_postgresql
 from persistence.postgres.stream import ENSURE_EPOCH
 
 
@@ -18,6 +19,17 @@ class Sessions:
 
     read: async_sessionmaker[AsyncSession]
     write: async_sessionmaker[AsyncSession]
+
+
+def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -> AsyncEngine:
+    """A SQLAlchemy engine whose connections are made here. Raises InvalidArgument for a URL of something else.
+
+    `command_timeout`, in seconds, is how long the server may leave a statement without an answer; None: for ever.
+    """
+    require_postgresql(url)
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=partial(connect, url, command_timeout=command_timeout), **options
+    )
 
 
 def create_engine(url: str, *, pool_size: int, **options: Any) -> AsyncEngine:

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.differences import net_diff
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.moments import require_servable, revision_of
@@ -30,6 +29,7 @@ from persistence.postgres.restrictions import (
     used_fields,
 )
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
+from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import read_head
 from persistence.queries import HistoryOrder, ShardHistoryFilter
 from persistence.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey

@@ -10,11 +10,11 @@ from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import NODES
 from persistence.postgres.restrictions import conditions, filter_values, one_of, used_fields
 from persistence.postgres.rows import NODE, NODE_UNCOUNTED, node_of
+from persistence.postgres.session_errors import translated
 from persistence.queries import NodeFilter
 from persistence.records import Node, NodeStatus
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import TransientConflict
-from persistence.postgres.driver_errors import translated
+from persistence.postgres.session_errors import translated
 
 SPAN: Final = 1_000_000
 """Revisions in a partition: about a gigabyte of rows."""

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.errors import PlanCorrupt
 from persistence.paging import Page, PageRequest, page_of
 from persistence.planning.proposal import Proposal, document_id, read_proposal
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import PLAN_DOCUMENTS, PLANS
 from persistence.postgres.restrictions import conditions, contains_item, filter_values, one_of, used_fields
 from persistence.postgres.rows import APPROVING, CREATING, LATEST, PLAN, PLAN_STATUS, plan_of
+from persistence.postgres.session_errors import translated
 from persistence.queries import PlanFilter
 from persistence.records import RebalancePlan
 

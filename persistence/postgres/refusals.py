@@ -9,7 +9,6 @@ from sqlalchemy import ARRAY, BigInteger, LargeBinary, Select, String, bindparam
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import REFUSALS
 from persistence.postgres.restrictions import (
@@ -22,6 +21,7 @@ from persistence.postgres.restrictions import (
     used_fields,
 )
 from persistence.postgres.rows import REFUSAL, refusal_of
+from persistence.postgres.session_errors import translated
 from persistence.queries import RefusalFilter
 from persistence.records import Refusal
 from persistence.refusals import RefusalWrite

@@ -34,12 +34,12 @@ from persistence.postgres.baseline import (
     left_over,
     validate,
 )
-from persistence.postgres.connecting import engine_on
-from persistence.postgres.driver_errors import translated
+from persistence.postgres.engine import engine_on
 from persistence.postgres.models import HISTORY
 from persistence.postgres.moments import revision_of
 from persistence.postgres.partitions import Partition, attach, partitions
 from persistence.postgres.saving import compact_history
+from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import ENSURE_EPOCH, read_head
 from persistence.records import AsOf, Change, ChangeKind, Compaction
 from persistence.writes import WriteSet

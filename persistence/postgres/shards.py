@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import Stamped, StreamHead
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
 from persistence.postgres.models import CHANGES, HISTORY, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.moments import require_servable, revision_of
@@ -26,6 +25,7 @@ from persistence.postgres.restrictions import (
     used_fields,
 )
 from persistence.postgres.rows import SHARD, shard_of
+from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import HEAD, head_missing
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.errors import SchemaOutOfDate
 from persistence.ports import StreamHead
 from persistence.postgres.connecting import connect
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
 from persistence.postgres.rows import CHANGE, DIFF, Diffs
+from persistence.postgres.session_errors import translated
 from persistence.records import ShardDiff
 
 # Which cluster, timeline, database and table this is. A dump restored elsewhere or over the old tables, a promoted

@@ -18,11 +18,11 @@ from persistence.postgres import saving
 from persistence.postgres.answers import answer_of
 from persistence.postgres.circumstances import seen
 from persistence.postgres.commit import idempotency_digest
-from persistence.postgres.driver_errors import translated
 from persistence.postgres.locking import KEYS, as_arrays, locked
 from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.partitions import Room, is_missing
 from persistence.postgres.rows import CHANGE, change_of
+from persistence.postgres.session_errors import translated
 from persistence.records import Change, ChangeKind, ShardKey
 from persistence.writes import LockedState, WriteSet
 

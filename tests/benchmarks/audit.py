@@ -29,11 +29,12 @@ from persistence.checksums import digest_term, shard_checksum
 from persistence.commands import ChangeRequest, ConfigureNamespace
 from persistence.decisions import changed_fields
 from persistence.images import write_image
-from persistence.postgres import open_store
-from persistence.postgres.auditing import export, verify
-from persistence.postgres.connecting import engine_on
+from persistence.postgres.auditing.exporting import export
+from persistence.postgres.auditing.verifying import verify
+from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
 from persistence.postgres.rows import split_halves
+from persistence.postgres.store import open_store
 from persistence.records import DiffKind, ShardContent, ShardKey, ShardStatus
 from persistence.write import Writer
 from tests.benchmarks.report import Report, say

@@ -21,7 +21,7 @@ import migrations
 from graph.embedded_postgres import start_embedded_postgres
 from graph.operations import operation
 from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.write import Writer
 from tests.benchmarks import fanout_writing as writing
 from tests.benchmarks.fanout_audience import Audience, Group, Heard, audience

@@ -23,7 +23,7 @@ import migrations
 from graph.client import MeshClient, State
 from graph.embedded_postgres import start_embedded_postgres
 from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.write import Writer
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.timing import Times, duration, measured, one_core, size, timed

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
 from persistence.node_commands import RegisterNode
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.write import Writer
 from tests.benchmarks.load import Figures, open_loop
 from tests.support.mesh import ANY_MOVES

@@ -26,7 +26,7 @@ import migrations
 from graph.embedded_postgres import start_embedded_postgres
 from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard, ShardPatch, UpdateShards
 from persistence.outcomes import ShardsChanged
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.write import Writer
 from tests.benchmarks import fanout, limits, node_client, placement, rebalance, time_travel
 from tests.benchmarks.load import closed_loop, open_loop, post

@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
 from persistence.paging import PageRequest
 from persistence.ports import Store
-from persistence.postgres import open_store
-from persistence.postgres.connecting import engine_on
+from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
+from persistence.postgres.store import open_store
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, ShardKey
 from persistence.write import Writer

@@ -13,7 +13,8 @@ import pytest
 from persistence.feed import live_feed
 from persistence.memory import Memory, MemoryRetention, store_on
 from persistence.ports import HistoryCompacted, Retention, Store
-from persistence.postgres import PostgresRetention, open_store
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
 from persistence.records import Pin, ShardKey
 from persistence.replica import ReplicaShards, following, noting
 from tests.support.mesh import because

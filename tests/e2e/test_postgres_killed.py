@@ -20,7 +20,7 @@ from persistence.errors import StoreUnavailable
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.outcomes import ShardsChanged, VersionConflict
 from persistence.ports import DiffFilter
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.records import Shard, StreamPosition
 from persistence.write import Writer
 from tests.support.length import rounds

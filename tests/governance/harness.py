@@ -10,7 +10,7 @@ from itertools import count
 from time import monotonic
 from typing import Final
 
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from tests.governance.administrator import configure
 from tests.governance.figures import Figures
 from tests.governance.intents import administrator_intent, operator_intent

@@ -28,7 +28,7 @@ from persistence.outcomes import (
 )
 from persistence.plan_commands import ApplyPlan
 from persistence.ports import Store
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.rebalancing import PlanRequest, Rebalancer
 from persistence.records import ChangeKind, NodeStatus, Shard, ShardDiff, ShardKey
 from persistence.write import Writer

@@ -14,8 +14,8 @@ from persistence.commands import ConfigureNamespace
 from persistence.outcomes import NamespaceConfigured
 from persistence.policy import NamespacePolicy
 from persistence.policy_documents import write_policy
-from persistence.postgres import open_store
-from persistence.postgres.auditing import CheckFilter, Report, check
+from persistence.postgres.auditing.checking import CheckFilter, Report, check
+from persistence.postgres.store import open_store
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, because, patch
 from tests.support.planned_mesh import PlannedMesh

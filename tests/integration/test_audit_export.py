@@ -19,8 +19,10 @@ import pytest
 from persistence.auditing.anchors import Anchor
 from persistence.auditing.export import CSV_COLUMNS, Csv, ExportFilter, JsonLines, line
 from persistence.auditing.export_reading import NotAnExport, verify_lines
-from persistence.postgres import PostgresRetention, open_store
-from persistence.postgres.auditing import export, verify
+from persistence.postgres.auditing.exporting import export
+from persistence.postgres.auditing.verifying import verify
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
 from tests.support.mesh import SEARCH, because
 from tests.support.planned_mesh import PlannedMesh

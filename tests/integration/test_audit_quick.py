@@ -8,11 +8,12 @@ import pytest
 
 from persistence.auditing.chain import BEGINNING, ChainPlace
 from persistence.pins import PinRequest
-from persistence.postgres import PostgresRetention, open_store
-from persistence.postgres.auditing import reading
 from persistence.postgres.auditing.quick import sound
+from persistence.postgres.auditing.reading import reading
 from persistence.postgres.auditing.segment_verdicts import verify_with_care
 from persistence.postgres.auditing.segments import Segment, cut
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh

@@ -16,9 +16,11 @@ import pytest
 from persistence.auditing.anchors import Anchor
 from persistence.auditing.findings import Finding
 from persistence.errors import StoreUnavailable
-from persistence.postgres import PostgresRetention, open_store
-from persistence.postgres.auditing import reading, segments, verify, verify_on
-from persistence.postgres.auditing.verifying import Apart
+from persistence.postgres.auditing import segments
+from persistence.postgres.auditing.reading import reading
+from persistence.postgres.auditing.verifying import Apart, verify, verify_on
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
 from tests.support.audited_mesh import covers, shown, tell, verified
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh

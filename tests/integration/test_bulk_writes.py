@@ -7,7 +7,7 @@ import pytest
 from persistence.commands import UpdateShards
 from persistence.outcomes import VersionConflict
 from persistence.ports import Store
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.records import ShardStatus
 from tests.support.mesh import CHANGE, Mesh, because, new, patch
 from tests.support.planned_mesh import PlannedMesh

@@ -15,7 +15,7 @@ from persistence.commands import UpdateShards
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.outcomes import ShardsChanged, StaleShard, VersionConflict
 from persistence.ports import DiffFilter, Store
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.records import Shard, StreamPosition
 from persistence.write import Writer
 from tests.support.length import rounds

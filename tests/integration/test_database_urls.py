@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from persistence.errors import InvalidArgument
-from persistence.postgres import open_store
 from persistence.postgres.listener import listening
+from persistence.postgres.store import open_store
 from tests.support.mesh import Mesh
 
 

@@ -13,7 +13,7 @@ from persistence.plan_commands import ApplyPlan
 from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Proposal
 from persistence.planning.what_if import WhatIf
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.queries import NodeFilter
 from persistence.rebalancing import PlanRequest, Rebalancer
 from persistence.records import ChangeKind, MoveReason, ShardKey

@@ -15,9 +15,9 @@ from persistence.errors import EpochMismatch
 from persistence.feed import FeedLimits, live_feed
 from persistence.outcomes import VersionConflict
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.postgres import open_store
 from persistence.postgres.commit import write_change
 from persistence.postgres.listener import listening
+from persistence.postgres.store import open_store
 from persistence.postgres.unit_of_work import PostgresUnitOfWork
 from persistence.writes import WriteSet
 from strategies.registry import Registry

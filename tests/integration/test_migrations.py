@@ -25,10 +25,11 @@ from persistence.errors import (
 )
 from persistence.feed import live_feed
 from persistence.planning.proposal import document_id
-from persistence.postgres import open_store
-from persistence.postgres.connecting import SERVER_SETTINGS, engine_on
-from persistence.postgres.driver_errors import translated
+from persistence.postgres.connecting import SERVER_SETTINGS
+from persistence.postgres.engine import engine_on
 from persistence.postgres.models import Base
+from persistence.postgres.session_errors import translated
+from persistence.postgres.store import open_store
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
 from tests.support.planned_mesh import PlannedMesh

@@ -10,9 +10,10 @@ import pytest
 
 import migrations
 from persistence.errors import StoreError
-from persistence.postgres import PostgresRetention, open_store
 from persistence.postgres import partitions as partitioning
 from persistence.postgres.partitions import Partition
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import first_broken_link
 from tests.support.partitions import partitions_of, repartition

@@ -25,7 +25,7 @@ from persistence.outcomes import (
     VersionConflict,
 )
 from persistence.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from tests.support.length import rounds
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.recount import broken_promises

@@ -13,7 +13,9 @@ import pytest
 from persistence.errors import Compacted, StoreError, TransientConflict
 from persistence.paging import PageRequest
 from persistence.ports import HistoryCompacted
-from persistence.postgres import PostgresRetention, open_store, retention
+from persistence.postgres import retention
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, ShardDiff
 from tests.support.mesh import Mesh, because, new, patch

@@ -21,7 +21,7 @@ from persistence.outcomes import NotFound, Outcome, PlanApplied, PlanChanged, Pl
 from persistence.plan_commands import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.what_if import WhatIf
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.rebalancing import PlanRequest
 from persistence.records import ShardKey
 from strategies.registry import Registry

@@ -52,7 +52,7 @@ from persistence.outcomes import (
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.proposal import Proposal
 from persistence.ports import Store
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.queries import NodeFilter
 from persistence.rebalancing import PlanRequest
 from persistence.records import AsOf, NodeStatus, PlanStatus, RebalancePlan, ShardKey, ShardStatus

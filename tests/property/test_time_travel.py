@@ -16,7 +16,8 @@ from persistence.commands import NewShard
 from persistence.errors import Compacted
 from persistence.memory import Memory, MemoryRetention, store_on
 from persistence.ports import Retention
-from persistence.postgres import PostgresRetention, open_store
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
 from persistence.records import AsOf, Shard, ShardDiff, ShardKey
 from tests.support.databases import Databases
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, patch

@@ -10,7 +10,8 @@ import asyncpg
 from persistence.auditing.anchors import Anchor
 from persistence.commands import CreateShards
 from persistence.outcomes import NotFound
-from persistence.postgres.auditing import AuditReader, Verdict, verify_on
+from persistence.postgres.auditing.reading import AuditReader
+from persistence.postgres.auditing.verifying import Verdict, verify_on
 from persistence.records import ShardStatus
 from tests.support.mesh import SEARCH, because, new, patch
 from tests.support.planned_mesh import PlannedMesh

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import NullPool
 
-from persistence.postgres.connecting import engine_on
+from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import Partition, append, partitions
 
 

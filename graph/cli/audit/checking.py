@@ -17,7 +17,7 @@ from graph.cli.text import counted
 
 if TYPE_CHECKING:
     from persistence.auditing.compliance import Offence
-    from persistence.postgres.auditing import Report
+    from persistence.postgres.auditing.checking import Report
 
 _SHOWN = 100
 
@@ -45,8 +45,8 @@ def check(
     listed apart. Exit with 1 if a rule was broken. --json writes one document.
     """
     from graph.plug_ins import discover  # noqa: PLC0415 - clients need not load it
-    from persistence.postgres.auditing import CheckFilter  # noqa: PLC0415 - same
-    from persistence.postgres.auditing import check as check_log  # noqa: PLC0415 - same
+    from persistence.postgres.auditing.checking import CheckFilter  # noqa: PLC0415 - same
+    from persistence.postgres.auditing.checking import check as check_log  # noqa: PLC0415 - same
     from strategies.registry import Registry  # noqa: PLC0415 - same
 
     where = CheckFilter(namespace, since.at if since else None, until.at if until else None)

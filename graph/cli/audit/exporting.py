@@ -64,7 +64,7 @@ def export(
     standard error. --json is short for --format jsonl.
     """
     from persistence.auditing.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - clients need not load it
-    from persistence.postgres.auditing import export as export_log  # noqa: PLC0415 - same
+    from persistence.postgres.auditing.exporting import export as export_log  # noqa: PLC0415 - same
 
     key = read_key(key_file)
     jsonl = as_json or form == "jsonl"

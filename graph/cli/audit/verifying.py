@@ -18,7 +18,7 @@ from graph.cli.text import counted
 if TYPE_CHECKING:
     from persistence.auditing.anchors import Anchor
     from persistence.auditing.export_reading import FileVerdict
-    from persistence.postgres.auditing import Verdict
+    from persistence.postgres.auditing.verifying import Verdict
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _SHOWN = 50
@@ -106,7 +106,7 @@ def _verify_database(
     data_dir: Path | None,
     database_url: str | None,
 ) -> "Verdict":
-    from persistence.postgres.auditing import verify as verify_log  # noqa: PLC0415 - clients need not load it
+    from persistence.postgres.auditing.verifying import verify as verify_log  # noqa: PLC0415 - clients need not load it
 
     async def work(url: str) -> "Verdict":
         from migrations import require_current  # noqa: PLC0415 - same

@@ -14,7 +14,7 @@ from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
 from persistence.postgres.auditing.reading import reading
-from persistence.postgres.connecting import engine_on
+from persistence.postgres.engine import engine_on
 from persistence.postgres.placement import PostgresPlacement
 from strategies.registry import Registry
 

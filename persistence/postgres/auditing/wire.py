@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 import asyncpg
 
 from persistence import audit
-from persistence.auditing.members import agrees
+from persistence.auditing.members import COLUMNS, all_agree, taken_apart
 from persistence.encoding import encode
 from persistence.postgres.auditing.reading import CHANGED_FIELDS
 
@@ -43,10 +45,10 @@ _INTEGER: Final = 8
 _KIND: Final = 7
 """Letters in CREATED, UPDATED and DELETED."""
 
-_begin = struct.Struct(">hiqiqiqi")
+_begin = struct.Struct(">6xq4xq4xqi")
 _middle = struct.Struct(f">{len(encode(audit.ROW))}xi{_KIND}xi")
 _length = struct.Struct(">i")
-_history = struct.Struct(">iqiqiqi")
+_history = struct.Struct(">i8xi8xi8xi")
 _no_history = struct.Struct(">iiii")
 
 
@@ -93,13 +95,17 @@ async def copied_rows(
 def _add_to(rows: WireRows, data: bytes, place: int) -> bool:
     """False if a row does not follow, or does not agree with its images."""
     expected, end = rows.first + len(rows.digests), len(data) - _END_SIZE
+    columns: list[bytes] = []
+    before: list[bytes | None] = []
+    after: list[bytes | None] = []
     while place < end:
-        _, _, revision, _, change_id, _, created_at, length = _begin.unpack_from(data, place)
+        revision, change_id, created_at, length = _begin.unpack_from(data, place)
         if revision != expected:
             return False
         expected += 1
-        start = place + _begin.size + length
-        columns = data[place + _begin.size : start].split(_BETWEEN)
+        place += _begin.size
+        start = place + length
+        columns.append(data[place:start])
         seven, length = _middle.unpack_from(data, start)
         place = start + _middle.size
         previous = current = None
@@ -111,7 +117,7 @@ def _add_to(rows: WireRows, data: bytes, place: int) -> bool:
         else:
             previous = data[place : place + length]
             place += length
-            eight, _, again, _, and_again, _, length = _history.unpack_from(data, place)
+            eight, again, and_again, length = _history.unpack_from(data, place)
             if seven != _KIND or not eight == again == and_again == _INTEGER:
                 return False
             place += _history.size
@@ -124,11 +130,20 @@ def _add_to(rows: WireRows, data: bytes, place: int) -> bool:
             covered = audit.moved_row(covered, data[place + _length.size : place + _length.size + length])
             place += length
         place += _length.size
-        if not agrees(columns, previous, current):
-            return False
+        before.append(previous)
+        after.append(current)
         rows.changes.append(change_id)
         rows.digests.append(hashlib.sha256(covered).digest())
-        rows.namespaces.append(columns[0])
-        rows.shards[columns[0], columns[1]] = revision
         rows.created.append(created_at if previous is None else None)
+    return not columns or _add_columns(rows, taken_apart(columns, _BETWEEN, COLUMNS), before, after)
+
+
+def _add_columns(
+    rows: WireRows, columns: Sequence[bytes], previous: Sequence[bytes | None], current: Sequence[bytes | None]
+) -> bool:
+    if not all_agree(columns, previous, current):
+        return False
+    namespaces, shards = columns[:: COLUMNS + 1], columns[1 :: COLUMNS + 1]
+    rows.shards.update(zip(zip(namespaces, shards, strict=True), count(rows.first + len(rows.namespaces))))
+    rows.namespaces.extend(namespaces)
     return True

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from graph.cli.exits import Exit
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
 from tests.support.command_line import Answer, omnirelay
 from tests.support.planned_mesh import PlannedMesh

@@ -8,7 +8,7 @@ import pytest
 
 from graph.cli.exits import Exit
 from persistence.memory import MemoryRetention
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from persistence.records import ChangeKind
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import Mesh, because, new, patch

@@ -12,7 +12,7 @@ from graph.context import Feed
 from persistence.feed import FeedLimits, live_feed
 from persistence.memory import memory_store
 from persistence.ports import Store
-from persistence.postgres import open_store
+from persistence.postgres.store import open_store
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.mesh import Mesh
 
