@@ -17,6 +17,9 @@ GENESIS: Final = bytes(32)
 ROW: Final = "omnirelay.row.v1"
 """What the encoding of a row of history begins with."""
 
+CHANGE: Final = "omnirelay.change.v1"
+"""What the encoding of a change begins with."""
+
 
 def row_digest(
     kind: str,
@@ -55,9 +58,17 @@ def content_digest(
 
     A change that was not forced is encoded as it was before any could be, so that older chains still verify.
     """
-    header = encode("omnirelay.change.v1", kind, actor, reason, change_ticket, metadata, configuration)
-    if forced is not None:
-        header = encode("omnirelay.change.v2", header, forced)
+    header = encode(CHANGE, kind, actor, reason, change_ticket, metadata, configuration)
+    return digest_of_change(header if forced is None else forced_change(header, forced), rows)
+
+
+def forced_change(header: bytes, forced: str | bytes) -> bytes:
+    """The encoding of a change that says why it was forced."""
+    return encode("omnirelay.change.v2", header, forced)
+
+
+def digest_of_change(header: bytes, rows: Iterable[bytes]) -> bytes:
+    """Content digest of a change that is encoded already, and has these row digests."""
     return hashlib.sha256(header + b"".join(rows)).digest()
 
 
@@ -81,7 +92,12 @@ def chain_hash(
 
     PostgreSQL computes the same value in `postgres/commit.py`; a test holds the two together.
     """
-    return hashlib.sha256(encode(previous, change_id, head_revision, shard_count, committed_at, content)).digest()
+    return hash_of_place(previous, encode(change_id, head_revision, shard_count, committed_at, content))
+
+
+def hash_of_place(previous: bytes, place: bytes) -> bytes:
+    """The hash of a change whose place in the chain and content are encoded already."""
+    return hashlib.sha256(encode(previous) + place).digest()
 
 
 def refusal_digest(

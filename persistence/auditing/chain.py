@@ -165,7 +165,9 @@ class ChainVerifier:
             self.findings.add(Table.HISTORY, row.revision, problem, *wrong)
 
     def _look_at_namespaces(self, change: ChangeEntry, rows: Sequence[RowEntry], *, whole: bool) -> None:
-        if not names_what_it_touched(change, {row.namespace for row in rows}, whole=whole):
+        if not names_what_it_touched(
+            change.namespaces, change.configuration, {row.namespace for row in rows}, whole=whole
+        ):
             problem = "namespaces does not name those it touched"
             self.findings.add(Table.CHANGES, change.id, problem, "namespaces")
 
@@ -228,19 +230,21 @@ class ChainVerifier:
             self.findings.add(Table.HISTORY, revision, problem, *wrong)
 
 
-def names_what_it_touched(change: ChangeEntry, touched: set[str], *, whole: bool) -> bool:
-    """Whether its namespaces follow from what it did. The chain does not cover them. What a plan covers its document
-    says; `whole`: every namespace it touched is among those given."""
-    details = None if change.configuration is None else json.loads(change.configuration)
+def names_what_it_touched(
+    namespaces: Sequence[str], configuration: str | bytes | None, touched: set[str], *, whole: bool
+) -> bool:
+    """Whether a change's namespaces follow from what it did. The chain does not cover them. What a plan covers its
+    document says; `whole`: every namespace it touched is among those given."""
+    details = None if configuration is None else json.loads(configuration)
     match details:
         case None:
-            return touched == set(change.namespaces) if whole else touched <= set(change.namespaces)
+            return touched == set(namespaces) if whole else touched <= set(namespaces)
         case {"plan": _}:
-            return touched <= set(change.namespaces)
+            return touched <= set(namespaces)
         case {"namespace": name}:
-            return bool(change.namespaces == [name])
+            return list(namespaces) == [name]
         case _:
-            return not change.namespaces
+            return not namespaces
 
 
 def _mended(

@@ -118,10 +118,10 @@ class Run:
         faults = asyncio.create_task(self.injector.run(self.plan.faults))
         try:
             while not (goal.done() and faults.done()) and not all(task.done() for task in writing):
-                await asyncio.wait([goal, faults], timeout=_LOOK_SECONDS)
+                done, _ = await asyncio.wait([goal, faults], timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
                 watch(self)
-                if self._complain_of_stuck():
-                    return
+                if self._complain_of_stuck() or any(task.exception() for task in done):
+                    break
         finally:
             stop.set()
             for task in (goal, faults):

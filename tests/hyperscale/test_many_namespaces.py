@@ -34,11 +34,12 @@ from persistence.records import ChangeKind, NodeStatus, Shard, ShardDiff, ShardK
 from persistence.write import Writer
 from strategies import model
 from strategies.registry import Registry
+from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, first_broken_link, replay
 
 NAMESPACES: Final = {f"ns{number:02}": ("rendezvous", "ring", "locality")[number % 3] for number in range(50)}
-SHARDS_EACH: Final = 200
+SHARDS_EACH: Final = rounds(200, 60)
 REGIONS: Final = ("eu", "us", "ap")
 
 

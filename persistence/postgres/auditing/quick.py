@@ -6,16 +6,17 @@ else means that somebody has to look with care, who can say what is wrong and wh
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from persistence import audit
 from persistence.auditing.chain import ChainPlace, names_what_it_touched
-from persistence.auditing.entries import ChangeEntry
 from persistence.auditing.findings import Findings
-from persistence.encoding import microseconds
 from persistence.postgres.auditing.reading import AuditReader
 from persistence.postgres.auditing.segments import Segment, SegmentVerdict
-from persistence.postgres.auditing.wire import WireRows, copied_rows
+from persistence.postgres.auditing.wire_changes import WireChange, copied_changes
+from persistence.postgres.auditing.wire_rows import WireRows, copied_rows
 
 _LOWEST: Final = -(2**63) + 1
 _HIGHEST: Final = 2**63 - 1
@@ -32,16 +33,11 @@ async def sound(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
     rows = await copied_rows(reader.connection, start.revision + 1, last, None if start.change_id else _LOWEST)
     if rows is None:
         return None
-    place, changes, namespaces = start, 0, dict[str, int]()
-    async for change in reader.changes(start.change_id):
-        touched = _touched(change, place, rows)
-        if touched is None:
-            return None
-        place = ChainPlace(change.id, change.head_revision, change.hash)
-        namespaces.update(dict.fromkeys(touched, place.revision))
-        changes += 1
-        if segment.last is not None and change.id >= segment.last.change_id:
-            break
+    changes = _Changes(rows, start)
+    last_change = _HIGHEST if segment.last is None else segment.last.change_id
+    if not await copied_changes(reader.connection, start.change_id, last_change, changes.follow):
+        return None
+    place = changes.place
     count = place.revision - start.revision
     if count != len(rows.digests) or (segment.last is not None and place[:2] != segment.last[:2]):
         return None
@@ -49,25 +45,39 @@ async def sound(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
         (_namespace(namespace), shard[_BEFORE_SHARD:-1].decode()): revision
         for (namespace, shard), revision in rows.shards.items()
     }
-    return SegmentVerdict(place, Findings(), changes, count, shards, namespaces, [])
+    return SegmentVerdict(place, Findings(), changes.count, count, shards, changes.namespaces, [])
 
 
-def _touched(change: ChangeEntry, place: ChainPlace, rows: WireRows) -> set[str] | None:
-    """The namespaces of its rows, if the change follows from the place before it, and its rows are its own."""
-    first = place.revision + 1 - rows.first
-    own = slice(first, first + change.shard_count)
-    digests = rows.digests[own]
-    touched = set(map(_namespace, set(rows.namespaces[own])))
-    right = (
-        change.id == place.change_id + 1
-        and change.shard_count == len(digests) == change.head_revision - place.revision
-        and rows.changes[own].count(change.id) == len(digests)
-        and set(rows.created[own]) <= {None, microseconds(change.committed_at)}
-        and names_what_it_touched(change, touched, whole=True)
-        and change.content(digests) == change.content_digest
-        and change.link(place.hash) == change.hash
-    )
-    return touched if right else None
+@dataclass(slots=True)
+class _Changes:
+    """How far the chain has been followed, and the newest revision of each namespace that it touched."""
+
+    rows: WireRows
+    place: ChainPlace
+    count: int = 0
+    namespaces: dict[str, int] = field(default_factory=dict)
+
+    def follow(self, change: WireChange) -> bool:
+        """False unless the change follows from the one before it, and its rows are its own."""
+        rows, place = self.rows, self.place
+        first = place.revision + 1 - rows.first
+        own = slice(first, first + change.shard_count)
+        digests = rows.digests[own]
+        touched = set(map(_namespace, set(rows.namespaces[own])))
+        right = (
+            change.id == place.change_id + 1
+            and change.shard_count == len(digests) == change.head_revision - place.revision
+            and rows.changes[own].count(change.id) == len(digests)
+            and set(rows.created[own]) <= {None, change.committed_at}
+            and names_what_it_touched(change.namespaces, change.configuration, touched, whole=True)
+            and audit.digest_of_change(change.said, digests) == change.content_digest
+            and audit.hash_of_place(place.hash, change.place) == change.hash
+        )
+        if right:
+            self.place = ChainPlace(change.id, change.head_revision, change.hash)
+            self.namespaces.update(dict.fromkeys(touched, change.head_revision))
+            self.count += 1
+        return right
 
 
 @lru_cache(maxsize=4_096)
