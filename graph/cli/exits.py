@@ -43,3 +43,7 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return "\n".join([self.message, *self.advice])
+
+
+class PipeClosed(Exception):
+    """Whoever read the output stopped reading."""

@@ -8,17 +8,13 @@ from collections.abc import Sequence
 import click
 
 from graph.cli.database import db
-from graph.cli.exits import Exit, Failure
+from graph.cli.exits import Exit, Failure, PipeClosed
 from graph.cli.mesh import mesh
 from graph.cli.output import tell
 from graph.cli.schema import schema
 from graph.cli.serve import serve
 from graph.cli.text import shown
 from graph.cli.tokens import token
-
-
-class PipeClosed(Exception):
-    """Whoever read the output stopped reading."""
 
 
 class _Program(click.Group):

@@ -15,7 +15,7 @@ from persistence.postgres.auditing.segments import Segment, cut
 from persistence.postgres.retention import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
-from tests.support.mesh import because
+from tests.support.mesh import because, new
 from tests.support.planned_mesh import PlannedMesh
 
 
@@ -61,3 +61,18 @@ async def test_what_compaction_left_is_looked_at_with_care(told_url: str) -> Non
     assert await PostgresRetention(told_url).compact(16, because("storage")) is not None
     async with reading(told_url) as reader:
         assert await sound(reader, Segment(BEGINNING, None, 16, b"")) is None
+
+
+async def test_a_name_that_postgresql_writes_in_quotes_is_looked_at_with_care(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure("null")
+        await mesh.create(new("s1", namespace="null"))
+    async with reading(database_url) as reader:
+        segment = Segment(BEGINNING, None, 0, b"")
+        assert await sound(reader, segment) is None
+        heads = await reader.heads()
+        assert heads is not None
+        told = await verify_with_care(reader, dataclasses.replace(segment, head_hash=heads.anchor.change.hash))
+        assert not told.findings.count
+        assert told.namespaces == {"null": 1}

@@ -57,6 +57,7 @@ from persistence.queries import NodeFilter
 from persistence.rebalancing import PlanRequest
 from persistence.records import AsOf, NodeStatus, PlanStatus, RebalancePlan, ShardKey, ShardStatus
 from tests.support.databases import Databases
+from tests.support.length import rounds
 from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH
 from tests.support.model import applied, digest_of, first_broken_link, replay
 from tests.support.planned_mesh import PlannedMesh
@@ -425,7 +426,9 @@ def ticking() -> Callable[[], datetime]:
 
 
 def test_a_store_in_memory_keeps_every_promise_after_every_step() -> None:
-    run_state_machine_as_test(MemoryStoreMachine, settings=settings(max_examples=60, stateful_step_count=30))
+    run_state_machine_as_test(
+        MemoryStoreMachine, settings=settings(max_examples=rounds(600, 40), stateful_step_count=30)
+    )
 
 
 def test_a_store_on_postgresql_leads_the_same_lives(databases: Databases, template_database: str) -> None:
@@ -439,4 +442,6 @@ def test_a_store_on_postgresql_leads_the_same_lives(databases: Databases, templa
             resources.callback(lambda: self.wait(opening.__aexit__(None, None, None)))
             return store
 
-    run_state_machine_as_test(PostgresStoreMachine, settings=settings(max_examples=8, stateful_step_count=20))
+    run_state_machine_as_test(
+        PostgresStoreMachine, settings=settings(max_examples=rounds(80, 5), stateful_step_count=20)
+    )

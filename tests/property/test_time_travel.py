@@ -20,6 +20,7 @@ from persistence.postgres.retention import PostgresRetention
 from persistence.postgres.store import open_store
 from persistence.records import AsOf, Shard, ShardDiff, ShardKey
 from tests.support.databases import Databases
+from tests.support.length import rounds
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, patch
 from tests.support.model import applied, replay
 
@@ -116,7 +117,7 @@ class Story:
 
 
 @given(life=lives(6))
-@settings(max_examples=30)
+@settings(max_examples=rounds(300, 30))
 def test_every_revision_in_memory_is_history_played_back_to_it(life: list[Life]) -> None:
     memory = Memory()
     asyncio.run(Story(Mesh(store_on(memory)), MemoryRetention(memory)).live(life))
@@ -130,7 +131,7 @@ def test_every_revision_on_postgresql_is_history_played_back_to_it(
             await Story(Mesh(store), PostgresRetention(url)).live(life)
 
     @given(life=lives(3))
-    @settings(max_examples=3)
+    @settings(max_examples=rounds(30, 3))
     def lived(life: list[Life]) -> None:
         with databases.temporary(template=template_database) as url:
             asyncio.run(live(life, url))

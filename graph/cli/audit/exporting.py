@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
 
 from graph.cli.audit.keys import read_key
-from graph.cli.exits import Exit, Failure
+from graph.cli.exits import Exit, Failure, PipeClosed
 from graph.cli.moments import Time, TimeParameter
 from graph.cli.on_database import on_database
 from graph.cli.output import tell
@@ -18,7 +18,7 @@ from graph.cli.settings_options import database_options
 from graph.cli.text import counted
 
 if TYPE_CHECKING:
-    from persistence.auditing.export import Manifest
+    from persistence.auditing.export import Manifest, Write
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -74,10 +74,10 @@ def export(
         from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_current(url)
-        with _whole(out) as file, progress_so_far("Exporting") as progress:
-            manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), file.write, progress)
+        with _whole(out) as write, progress_so_far("Exporting") as progress:
+            manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), write, progress)
             if jsonl:
-                file.write(line(manifest.document(key)))
+                write(line(manifest.document(key)))
         return manifest
 
     manifest = on_database(config, data_dir, database_url, work)
@@ -91,20 +91,36 @@ def export(
     )
 
 
+class _NotWrittenError(Exception):
+    """Its cause is what went wrong with the file. Else it would be taken for what went wrong with the database."""
+
+
 @contextmanager
-def _whole(path: Path | None) -> Iterator[IO[bytes]]:
+def _whole(path: Path | None) -> Iterator["Write"]:
     """The file gets its name once it is complete: half an export must not pass for one. Raises Failure."""
-    if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    partial = path.with_name(path.name + ".part")
+    partial = None if path is None else path.with_name(path.name + ".part")
     try:
-        with partial.open("wb", buffering=1 << 20) as file:
-            yield file
-        partial.replace(path)
+        with nullcontext(sys.stdout.buffer) if partial is None else partial.open("wb", buffering=1 << 20) as file:
+            yield _writing_to(file)
+            file.flush()
+        if partial is not None and path is not None:
+            partial.replace(path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is not None:
-            raise Failure(Exit.INVALID, f"The export cannot be written: {error}.") from error
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        why = error.__cause__ if isinstance(error, _NotWrittenError) else error
+        if isinstance(why, BrokenPipeError):
+            raise PipeClosed from None
+        if isinstance(why, OSError):
+            raise Failure(Exit.INVALID, f"The export cannot be written: {why}.") from why
         raise
+
+
+def _writing_to(file: IO[bytes]) -> "Write":
+    def write(data: bytes) -> None:
+        try:
+            file.write(data)
+        except OSError as error:
+            raise _NotWrittenError from error
+
+    return write

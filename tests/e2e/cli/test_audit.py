@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +15,7 @@ import pytest
 from graph.cli.exits import Exit
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
-from tests.support.command_line import Answer, omnirelay
+from tests.support.command_line import ROOT, Answer, omnirelay
 from tests.support.planned_mesh import PlannedMesh
 
 
@@ -104,6 +107,30 @@ def test_input_that_cannot_be_used_is_named(database: str, tmp_path: Path) -> No
         answer = audit(str(command), database, *rest)
         assert (answer.exit, answer.out) == (Exit.INVALID, ""), arguments
         assert words in answer.err, answer.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_not_taken_for_trouble_with_the_database(database: str) -> None:
+    program = [sys.executable, "-c", "from graph.cli import main; main()", "mesh", "audit", "export"]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(  # noqa: S603 - our own program
+            [*program, "--database-url", database], stdout=full, stderr=subprocess.PIPE, check=False, cwd=ROOT
+        )
+    said = ended.stderr.decode()
+    assert ended.returncode == Exit.INVALID, said
+    assert "The export cannot be written: [Errno 28] No space left on device." in said
+
+
+def test_who_reads_an_export_may_stop_reading(database: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-c", "from graph.cli import main; main()", "mesh", "audit", "export"]
+    with os.fdopen(writing, "wb") as pipe:
+        ended = subprocess.run(  # noqa: S603 - our own program
+            [*program, "--database-url", database], stdout=pipe, stderr=subprocess.PIPE, check=False, cwd=ROOT
+        )
+    assert ended.returncode == Exit.PIPE_CLOSED
+    assert not ended.stderr, ended.stderr.decode()
 
 
 def test_a_mesh_without_broken_rules_is_compliant(database: str) -> None:
