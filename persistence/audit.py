@@ -14,6 +14,7 @@ from typing import Final
 from persistence.encoding import encode
 
 GENESIS: Final = bytes(32)
+_HASH_LENGTH: Final = encode(GENESIS).removesuffix(GENESIS)
 ROW: Final = "omnirelay.row.v1"
 """What the encoding of a row of history begins with."""
 
@@ -97,7 +98,7 @@ def chain_hash(
 
 def hash_of_place(previous: bytes, place: bytes) -> bytes:
     """The hash of a change whose place in the chain and content are encoded already."""
-    return hashlib.sha256(encode(previous) + place).digest()
+    return hashlib.sha256(_HASH_LENGTH + previous + place).digest()
 
 
 def refusal_digest(

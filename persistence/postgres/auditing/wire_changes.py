@@ -12,7 +12,7 @@ import asyncpg
 
 from persistence import audit
 from persistence.encoding import encode
-from persistence.postgres.auditing.wire import LENGTH_SIZE, NONE, NULL, SINCE_1970, copied, length_at
+from persistence.postgres.auditing.wire import LENGTH_SIZE, NONE, SINCE_1970, copied, length_at
 
 _COPIED: Final = f"""
     SELECT id, head_revision, shard_count::bigint, committed_at {SINCE_1970}, content_digest, hash, namespaces::text,
@@ -75,25 +75,19 @@ def _change_at(data: bytes, place: int) -> tuple[WireChange, int]:
     place += length
     start = place
     place += _NAME_SIZE
-    text: bytes | None = None
     for _ in range(_TEXTS):
-        text, place = _text_at(data, place)
-    said, configuration = data[start:place], text
-    if data[place : place + LENGTH_SIZE] == NULL:
-        place += LENGTH_SIZE
-    else:
-        forced, place = _text_at(data, place)
-        said = audit.forced_change(said, forced or b"")
+        (length,) = length_at(data, place)
+        place += LENGTH_SIZE if length == NONE else LENGTH_SIZE + length
+    said, configuration = data[start:place], None if length == NONE else data[place - length : place]
+    (length,) = length_at(data, place)
+    place += LENGTH_SIZE
+    if length != NONE:
+        said = audit.forced_change(said, data[place : place + length])
+        place += length
     change_id, revision, count, committed_at, digest, link = fields[1::2]
     return WireChange(
         change_id, revision, count, committed_at, digest, link, namespaces, configuration, chained, said
     ), place
-
-
-def _text_at(data: bytes, place: int) -> tuple[bytes | None, int]:
-    (length,) = length_at(data, place)
-    place += LENGTH_SIZE
-    return (None, place) if length == NONE else (data[place : place + length], place + length)
 
 
 @lru_cache(maxsize=4_096)
