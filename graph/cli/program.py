@@ -39,6 +39,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except Failure as failure:
         tell("\n".join(shown(line) for line in (failure.message, *failure.advice)))
+        _let_go_of_output()
         return failure.exit
     except click.ClickException as error:
         error.show()
@@ -47,10 +48,17 @@ def run(arguments: Sequence[str]) -> int:
         tell("Interrupted.")
         return Exit.INTERRUPTED
     except (PipeClosed, BrokenPipeError):
-        # Nobody reads any more; what Python still wants to write when it ends goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         return Exit.PIPE_CLOSED
     except Exception:  # noqa: BLE001 - the last line: whatever it is, 1 would be taken for an answer
         tell(traceback.format_exc() + "This is a defect of omnirelay; please report it with the lines above.")
         return Exit.INTERNAL
     return result if isinstance(result, int) else Exit.OK
+
+
+def _let_go_of_output() -> None:
+    """Nobody reads any more, or the disk is full: what Python still wants to write when it ends goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

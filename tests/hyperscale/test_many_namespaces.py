@@ -222,4 +222,6 @@ def _moves_are_explained(history: Sequence[ShardDiff], applied: Sequence[PlanApp
             outcome = by_plans[row.change.id]
             assert row.change.rebalance is not None
             assert row.change.rebalance.plan_id == outcome.plan.id
-            assert row.change.rebalance.diff_percent == pytest.approx(100 * row.change.shard_count / 10_000)
+            assert row.change.rebalance.diff_percent == pytest.approx(
+                100 * row.change.shard_count / (SHARDS_EACH * len(NAMESPACES))
+            )
