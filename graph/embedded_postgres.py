@@ -198,7 +198,7 @@ class _Server:
         child: int | None = None
         while time.monotonic() < deadline:
             found = postmaster.read_pid_file(self._cluster)
-            if found is not None and found.accepts_connections:
+            if found is not None and found.answers:
                 return found
             if child is None and (found is None or not postmaster.serves(found.pid, self._cluster)):
                 socket_dir = self._socket_dir()

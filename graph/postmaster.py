@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -22,6 +23,10 @@ SOCKET = f".s.PGSQL.{PORT}"
 SOCKET_LOCK = f"{SOCKET}.lock"
 POLL_SECONDS = 0.02
 
+# An SSLRequest, which is answered with one letter and needs no user; then one may leave without a word.
+# https://www.postgresql.org/docs/current/protocol-message-formats.html
+_ANYBODY_THERE = struct.pack(">ii", 8, 80_877_103)
+
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
@@ -32,12 +37,16 @@ class PidFile:
     status: str
 
     @property
-    def accepts_connections(self) -> bool:
+    def answers(self) -> bool:
+        """That somebody can connect proves nothing: to a server that has been killed, one can until it is quite gone."""
         if self.status != "ready":
             return False
-        with socket.socket(socket.AF_UNIX) as client:
+        with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
             client.settimeout(1)
-            return client.connect_ex(f"{self.socket_dir}/{SOCKET}") == 0
+            client.connect(f"{self.socket_dir}/{SOCKET}")
+            client.sendall(_ANYBODY_THERE)
+            return bool(client.recv(1))
+        return False
 
 
 def read_pid_file(cluster: Path) -> PidFile | None:

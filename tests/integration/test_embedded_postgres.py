@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from graph import embedded_postgres
 from graph.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
+from graph.postmaster import PidFile, read_pid_file
 
 DEADLINE_SECONDS = 30.0
 
@@ -73,6 +74,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def told(data_dir: Path) -> PidFile:
+    found = read_pid_file(data_dir / "postgres" / "cluster")
+    assert found is not None
+    return found
 
 
 def log_of(server: EmbeddedPostgres) -> Path:
@@ -167,6 +174,17 @@ def test_rows_survive_kill_9_of_postgres(data_dir: Path) -> None:
         with running(data_dir) as server:
             assert server.postmaster_pid != killed.postmaster_pid
             assert ask(server, "SELECT answer FROM committed") == 7
+
+
+def test_a_server_that_can_be_connected_to_but_does_not_answer_is_not_joined(data_dir: Path) -> None:
+    # So is one that has been killed, until the system has cleared it away: a start right after a kill met it there.
+    with running(data_dir) as server:
+        os.kill(server.postmaster_pid, signal.SIGSTOP)
+        try:
+            assert not told(data_dir).answers
+        finally:
+            os.kill(server.postmaster_pid, signal.SIGCONT)
+        assert told(data_dir).answers
 
 
 def test_a_start_waits_for_the_last_process_of_a_killed_server(data_dir: Path) -> None:
