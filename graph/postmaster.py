@@ -38,7 +38,7 @@ class PidFile:
 
     @property
     def answers(self) -> bool:
-        """That somebody can connect proves nothing: to a server that has been killed, one can until it is quite gone."""
+        """That one can connect proves nothing: to a server that has been killed one can, until it is quite gone."""
         if self.status != "ready":
             return False
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
