@@ -23,7 +23,7 @@ from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay
 
 WRITERS = 8
-ATTEMPTS = rounds(2_000, 300)
+ATTEMPTS = rounds(2_000, 150)
 SHARDS = 256
 
 

@@ -19,7 +19,7 @@ from tests.support import second_opinion
 from tests.support.length import rounds
 from tests.support.meshes import NAMES, Mesh, meshes
 
-thorough: Final = settings(max_examples=rounds(2_000, 400), derandomize=True, deadline=None)
+thorough: Final = settings(max_examples=rounds(2_000, 250), derandomize=True, deadline=None)
 every_strategy: Final = pytest.mark.parametrize("strategy", BUILT_IN, ids=lambda strategy: strategy.name)
 every_strategy_to_which_only_the_end_may_change: Final = pytest.mark.parametrize(
     "strategy", [one for one in BUILT_IN if one.movement is Movement.AT_THE_END], ids=lambda strategy: strategy.name
