@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import starmap
 from operator import itemgetter, ne
 from typing import Final
 
@@ -86,7 +87,7 @@ def all_agree(columns: Sequence[bytes], previous: Sequence[bytes | None], curren
             and _changes(before, after) == columns[COLUMNS - 1 :: _ROW_STEP]
         )
     rows = (columns[place : place + COLUMNS] for place in range(0, len(columns), _ROW_STEP))
-    return all(map(_agrees, rows, previous, current))
+    return all(starmap(_agrees, zip(rows, previous, current, strict=True)))
 
 
 def _members(images: Sequence[bytes | None]) -> list[bytes] | None:

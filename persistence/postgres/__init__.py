@@ -1,4 +1,4 @@
 """The store on PostgreSQL 14 or newer: SQLAlchemy on asyncpg. `store.open_store` is the way in.
 
-Nothing is imported here: a process that verifies a part of the audit log starts four times as fast without SQLAlchemy.
+Nothing is imported here: a process that verifies a part of the audit log does so without SQLAlchemy, at once.
 """

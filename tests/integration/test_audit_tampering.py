@@ -446,6 +446,13 @@ async def test_what_servers_answer_from_must_follow_from_history(told_url: str, 
     assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, key)]
 
 
+@pytest.mark.parametrize("table", ["changes", "refusals"])
+async def test_what_was_put_in_before_the_first_is_found(told_url: str, table: str) -> None:
+    async with superuser(told_url) as connection:
+        await connection.execute(copied(table, "id", 1, -5))
+    assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, "-5")]
+
+
 TRUNCATED: Final = """
     DELETE FROM shard_history WHERE change_id > 12; DELETE FROM changes WHERE id > 12;
     UPDATE stream_head SET (change_id, revision, hash, committed_at) =

@@ -82,7 +82,8 @@ def export(
 
     manifest = on_database(config, data_dir, database_url, work)
     if not jsonl and out is not None:
-        out.with_name(out.name + ".manifest.json").write_bytes(line(manifest.document(key)))
+        with _whole(out.with_name(out.name + ".manifest.json")) as write:
+            write(line(manifest.document(key)))
     elif not jsonl:
         tell(line(manifest.document(key)).decode().rstrip())
     tell(

@@ -17,6 +17,7 @@ import asyncpg
 from persistence.auditing.anchors import Anchor
 from persistence.auditing.chain import ChainPlace
 from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
+from persistence.auditing.findings import Table
 from persistence.postgres.connecting import connect
 from persistence.postgres.driver_errors import translated
 
@@ -51,6 +52,7 @@ _HEADS: Final = """
 _LAST_COMPACTION: Final = """
     SELECT id, configuration::text FROM changes WHERE kind = 'COMPACT_HISTORY' ORDER BY id DESC LIMIT 1
 """
+_BELOW_ONE: Final = f"SELECT id FROM %s WHERE id < 1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
 _BEFORE_THE_FIRST: Final = -(2**63)
 
 
@@ -98,6 +100,10 @@ class AuditReader:
             for record in block:
                 yield ChangeEntry._make(record)
             after = block[-1][0]
+
+    async def below_one(self, table: Table) -> list[int]:
+        """Ids of a chain's table that no chain begins with, the first 5,000 of them."""
+        return [record[0] for record in await self.connection.fetch(_BELOW_ONE % table)]
 
     async def refusals(self, after: int) -> AsyncIterator[RefusalEntry]:
         while block := await self.connection.fetch(_REFUSALS, after):

@@ -79,6 +79,9 @@ async def verify_on(
             await _verify_anchor(reader, kept, verdict.findings)
     if since is not None and verdict.findings.count:
         return verdict
+    for table in (Table.CHANGES, Table.REFUSALS):
+        for number in await reader.below_one(table):
+            verdict.findings.add(table, number, "stands before the first there can be: it was put in", "id")
     floor = await _verify_floor(reader, heads, verdict.findings)
     chain = _Chain(start.change)
     segments = await cut(reader, start.change, heads.anchor.change, floor.revision)

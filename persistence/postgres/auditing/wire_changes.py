@@ -65,7 +65,7 @@ async def copied_changes(
 
 
 def _change_at(data: bytes, place: int) -> tuple[WireChange, int]:
-    """And where the next one begins. Raises ValueError or struct.error if it is none."""
+    """And where the next one begins. Raises ValueError or struct.error if it is no change as the store writes them."""
     _, *fields, length = _begin.unpack_from(data, place)
     if tuple(fields[::2]) != _LENGTHS:
         raise ValueError("a number or a digest has another length")
@@ -94,6 +94,7 @@ def _change_at(data: bytes, place: int) -> tuple[WireChange, int]:
 def _names_in(array: bytes) -> tuple[str, ...]:
     """Raises ValueError for names that need quotes, which names of namespaces seldom do, and for nulls."""
     found = _names.fullmatch(array)
-    if found is None or b"NULL" in array.upper():
+    names = tuple(found[1].decode().split(",")) if found is not None and found[1] else ()
+    if found is None or "NULL" in names:
         raise ValueError("needs quotes")
-    return tuple(found[1].decode().split(",")) if found[1] else ()
+    return names
