@@ -100,6 +100,24 @@ class EpochMismatch(PositionUnavailable):
         )
 
 
+class FutureRevision(PositionUnavailable):
+    """A revision was asked for with `atLeast` that no server has: it was lost, or is of another store."""
+
+    code = "FUTURE_REVISION"
+
+    def __init__(self, requested: int, head: int) -> None:
+        self.requested = requested
+        self.head = head
+        super().__init__(
+            f"revision {requested} does not exist: the newest is {head}. It is of another store, or was lost with an "
+            "old primary. Read without atLeast, and go on from what that answers."
+        )
+
+    def __reduce__(self) -> tuple[type[FutureRevision], tuple[int, int]]:
+        """As that of InvalidArgument."""
+        return FutureRevision, (self.requested, self.head)
+
+
 class StaleRead(StoreError):
     """The server could not reach the revision asked for with `atLeast` in time."""
 
@@ -118,9 +136,35 @@ class TransientConflict(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached or broke off. Whether an open transaction committed is unknown."""
+    """The database cannot be reached or broke off, and nothing of this request was committed."""
 
     code = "UNAVAILABLE"
+
+
+class CommitUnknown(StoreUnavailable):
+    """A commit was sent and not answered: it may have been made. The same request, with its key, finds out."""
+
+    code = "COMMIT_UNKNOWN"
+
+
+class Fenced(StoreUnavailable):
+    """The database is on an older timeline than one this process has seen: an old primary that came back."""
+
+    code = "FENCED"
+
+
+class Overloaded(StoreError):
+    """A bound on waiting or on work under way was met; nothing was written. Try again after `retry_after` seconds."""
+
+    code = "OVERLOADED"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[Overloaded], tuple[str, float]]:
+        """As that of InvalidArgument."""
+        return type(self), (str(self), self.retry_after)
 
 
 class PlanCorrupt(StoreError):

@@ -20,7 +20,7 @@ from persistence.apart import apart
 from persistence.encoding import encode
 from persistence.errors import TransientConflict
 from persistence.postgres.rows import split_halves
-from persistence.postgres.stream import NEW_EPOCH, ORIGIN
+from persistence.postgres.stream import IDENTITY, NEW_EPOCH
 from persistence.writes import NamespaceDelta, ShardWrite, WriteSet
 
 CHANNEL: Final = "omnirelay_shards"
@@ -103,7 +103,7 @@ def _unnest(columns: Sequence[tuple[str, str, TypeEngine[Any], Any]]) -> str:
 
 
 # A table that was restored over this one while connections stayed open has another oid than the stream was born with.
-_BORN_HERE: Final = "split_part(h.origin, '/', 4) = h.tableoid::text"
+_BORN_HERE: Final = "split_part(h.identity, '/', 3) = h.tableoid::text"
 
 # The clock is read once the head is locked: a time from before the wait would put a change where it was not yet to be
 # seen. `sha256(...)` repeats audit.chain_hash byte for byte. It is read once, so the time in the
@@ -120,7 +120,7 @@ WITH locked AS MATERIALIZED (
 ), head AS (
     UPDATE stream_head AS h SET
         epoch = CASE WHEN {_BORN_HERE} THEN h.epoch ELSE {NEW_EPOCH} END,
-        origin = CASE WHEN {_BORN_HERE} THEN h.origin ELSE {ORIGIN} END,
+        identity = CASE WHEN {_BORN_HERE} THEN h.identity ELSE {IDENTITY} END,
         revision = h.revision + CAST(:shard_count AS int),
         change_id = h.change_id + 1,
         committed_at = greatest(h.committed_at, clock.now),

@@ -109,8 +109,9 @@ def _moves_in_policy(member: str, name: str) -> CheckConstraint:
 class StreamHeadRow(Base):
     """The one row every commit passes through: it hands out revisions and change ids in commit order, without gaps.
 
-    `floor` is the oldest revision a reader may resume after; `origin` is the cluster the stream was born in: a restored
-    copy finds itself elsewhere and starts a new epoch.
+    `floor` is the oldest revision a reader may resume after; `identity` is the cluster, database and table the stream
+    was born in: a restored copy finds itself elsewhere and starts a new epoch. `timeline` is the newest PostgreSQL
+    timeline it was written on; `compatible_revisions` are the Alembic revisions of the programs this schema serves.
     """
 
     __tablename__ = "stream_head"
@@ -118,16 +119,19 @@ class StreamHeadRow(Base):
         CheckConstraint("id = 1", name="single_row"),
         CheckConstraint("floor BETWEEN 0 AND revision", name="floor_range"),
         CheckConstraint("octet_length(hash) = 32", name="hash_length"),
+        CheckConstraint("timeline >= 1", name="timeline_positive"),
     )
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[Identifier]
-    origin: Mapped[str] = mapped_column(Text)
+    identity: Mapped[str] = mapped_column(Text)
     revision: Mapped[Counter]
     floor: Mapped[Counter]
     change_id: Mapped[Counter]
     hash: Mapped[bytes] = mapped_column(LargeBinary)
     committed_at: Mapped[Moment]
+    timeline: Mapped[Counter]
+    compatible_revisions: Mapped[list[str]] = mapped_column(ARRAY(Text))
 
 
 class NamespaceRow(Base):

@@ -17,19 +17,18 @@ from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.session_errors import translated
 from persistence.records import ShardDiff
 
-# Which cluster, timeline, database and table this is. A dump restored elsewhere or over the old tables, a promoted
-# replica and a cloned database all differ from where the stream was born, and revisions issued there may contradict
-# those issued here.
-ORIGIN: Final = """
+# Which cluster, database and table this is. A dump restored elsewhere or over the old tables and a cloned database
+# differ from where the stream was born, and revisions issued there may contradict those issued here. A promoted replica
+# does not differ: whether it lost anything is seen from the hash of a change, see docs/decisions/0020.
+IDENTITY: Final = """
     (SELECT system_identifier FROM pg_control_system())
-    || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
     || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
     || '/' || 'stream_head'::regclass::oid
 """
 NEW_EPOCH: Final = "replace(gen_random_uuid()::text, '-', '')"
 ENSURE_EPOCH: Final = f"""
-    UPDATE stream_head SET epoch = {NEW_EPOCH}, origin = {ORIGIN}
-    WHERE origin <> {ORIGIN}
+    UPDATE stream_head SET epoch = {NEW_EPOCH}, identity = {IDENTITY}
+    WHERE identity <> {IDENTITY}
 """  # noqa: S608 - constants only
 
 HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor)
