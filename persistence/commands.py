@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 
 from persistence import fields as rules
 from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
-from persistence.locks import Locks
 from persistence.pins import PinRequest
 from persistence.policy import NamespacePolicy
 from persistence.policy_problems import add_policy_problems
+from persistence.read_set import ReadSet
 from persistence.records import ChangeKind, ShardKey, ShardStatus
 from strategies.registry import Registry
 
@@ -79,7 +79,7 @@ class Command(Protocol):
     def kind(self) -> ChangeKind: ...
 
     @property
-    def locks(self) -> Locks:
+    def reads(self) -> ReadSet:
         """What must not change before it is committed."""
         ...
 
@@ -142,8 +142,8 @@ class _Shards:
     change: ChangeRequest
 
     @property
-    def locks(self) -> Locks:
-        return Locks(
+    def reads(self) -> ReadSet:
+        return ReadSet(
             namespaces=sorted({shard.namespace for shard in self.shards}),
             shards=[shard.key for shard in self.shards],
             moves=any(isinstance(shard, ShardPatch) and shard.owner_node_id is not UNSET for shard in self.shards),
@@ -234,8 +234,8 @@ class ConfigureNamespace:
     kind = ChangeKind.CONFIGURE_NAMESPACE
 
     @property
-    def locks(self) -> Locks:
-        return Locks(namespaces=(self.name,), configure=True)
+    def reads(self) -> ReadSet:
+        return ReadSet(namespaces=(self.name,), configure=True)
 
     def add_problems(self, problems: Problems) -> None:
         problems.add("name", rules.identifier_problem(self.name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from persistence import fields as rules
 from persistence.commands import UNSET, ChangeRequest, Unset
 from persistence.fields import Problems
-from persistence.locks import Locks
+from persistence.read_set import ReadSet
 from persistence.records import ChangeKind, NodeStatus
 
 
@@ -26,8 +26,8 @@ class RegisterNode:
     kind = ChangeKind.REGISTER_NODE
 
     @property
-    def locks(self) -> Locks:
-        return Locks(nodes=(self.node_id,), configure=True)
+    def reads(self) -> ReadSet:
+        return ReadSet(nodes=(self.node_id,), configure=True)
 
     def add_problems(self, problems: Problems) -> None:
         problems.add("nodeId", rules.identifier_problem(self.node_id))
@@ -59,8 +59,8 @@ class UpdateNode:
     kind = ChangeKind.UPDATE_NODE
 
     @property
-    def locks(self) -> Locks:
-        return Locks(nodes=(self.node_id,), configure=True)
+    def reads(self) -> ReadSet:
+        return ReadSet(nodes=(self.node_id,), configure=True)
 
     def add_problems(self, problems: Problems) -> None:
         problems.add("nodeId", rules.identifier_problem(self.node_id))
@@ -94,8 +94,8 @@ class DrainNode:
     kind = ChangeKind.DRAIN_NODE
 
     @property
-    def locks(self) -> Locks:
-        return Locks(nodes=(self.node_id,), configure=True)
+    def reads(self) -> ReadSet:
+        return ReadSet(nodes=(self.node_id,), configure=True)
 
     def add_problems(self, problems: Problems) -> None:
         problems.add("nodeId", rules.identifier_problem(self.node_id))

@@ -9,8 +9,8 @@ from typing import Final
 from persistence import fields as rules
 from persistence.commands import ChangeRequest
 from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems
-from persistence.locks import Locks
 from persistence.planning.proposal import Proposal, plan_id_problem
+from persistence.read_set import ReadSet
 from persistence.records import ChangeKind
 
 DEFAULT_LIFETIME: Final = 7 * 24 * 3600
@@ -53,8 +53,8 @@ class _Keep:
     lifetime_seconds: int
 
     @property
-    def locks(self) -> Locks:
-        return Locks(plan=self.proposal.id)
+    def reads(self) -> ReadSet:
+        return ReadSet(plan=self.proposal.id)
 
     @property
     def lifetime(self) -> timedelta:
@@ -106,9 +106,9 @@ class _OnPlan:
     plan_id: str
 
     @property
-    def locks(self) -> Locks:
+    def reads(self) -> ReadSet:
         """Namespaces, nodes and shards are those of the plan: known once it has been read."""
-        return Locks(plan=self.plan_id)
+        return ReadSet(plan=self.plan_id)
 
     def add_problems(self, problems: Problems) -> None:
         problems.add("planId", plan_id_problem(self.plan_id))

@@ -14,7 +14,6 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from persistence.circumstances import Asked, Circumstances
 from persistence.commands import ChangeRequest
-from persistence.locks import Locks
 from persistence.outcomes import Committed
 from persistence.paging import Page, PageRequest
 from persistence.planning.proposal import Proposal
@@ -29,6 +28,7 @@ from persistence.queries import (
     ShardFilter,
     ShardHistoryFilter,
 )
+from persistence.read_set import ReadSet
 from persistence.records import (
     AsOf,
     Change,
@@ -43,7 +43,7 @@ from persistence.records import (
     StreamPosition,
 )
 from persistence.refusals import RefusalWrite
-from persistence.writes import LockedState, WriteSet
+from persistence.writes import ReadState, WriteSet
 
 T = TypeVar("T")
 
@@ -57,18 +57,21 @@ class Stamped(Generic[T]):
 
 
 class UnitOfWork(Protocol):
-    """One transaction. Leaving it without `commit` undoes everything; every method may raise TransientConflict."""
+    """One decision and, if it comes to that, one change. What is read is of one snapshot, and nothing is locked.
+
+    Every method may raise TransientConflict. Nothing is read after `barrier` or `commit`.
+    """
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-        """Claim the key until the end of the transaction; if it has made a change, its request digest and answer."""
+        """If the key has made a change: its request digest and its answer."""
         ...
 
-    async def lock(self, locks: Locks) -> LockedState:
-        """The state of these, held against every other writer. May be called again, for what comes later in order."""
+    async def read(self, reads: ReadSet) -> ReadState:
+        """The state of these. May be called again, for what is known only then."""
         ...
 
     async def look(self, asked: Asked) -> Circumstances:
-        """What a decision asks for beside what is locked; after the last lock, so that the time is no earlier."""
+        """What a decision asks for beside what was read."""
         ...
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
@@ -83,8 +86,17 @@ class UnitOfWork(Protocol):
         """The newest change of a node."""
         ...
 
+    async def barrier(self) -> None:
+        """Returns once what was read is as durable as a commit: to be called before a caller is told that it was
+        committed."""
+        ...
+
     async def commit(self, write_set: WriteSet) -> Committed:
-        """Write, take revisions from the head, append history, chain, notify, commit."""
+        """Re-check what was read, write, take revisions from the head, append history, chain, notify, commit.
+
+        Raises TransientConflict, and writes nothing, where something that was read has changed, or a key that was
+        absent has been there; CommitUnknown where the answer did not come.
+        """
         ...
 
 

@@ -113,7 +113,7 @@ def _namespaces(command: Command, outcome: object) -> tuple[str, ...]:
     """Of what was asked for; a plan's are known only where it was found."""
     plan = getattr(outcome, "plan", None)
     known = plan.namespaces if isinstance(plan, RebalancePlan) else ()
-    return tuple(sorted({*command.locks.namespaces, *known}))
+    return tuple(sorted({*command.reads.namespaces, *known}))
 
 
 def _without_change(command: Command) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The write path: one command, one transaction, one change; the same for every backend."""
+"""The write path: one command, one decision, one change; the same for every backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import stamina
 from persistence.apart import apart
 from persistence.commands import Command, request_digest, validate
 from persistence.decisions import asked_by, decide
-from persistence.decisions.plans import locks_of
+from persistence.decisions.plans import reads_of
 from persistence.errors import StoreError, TransientConflict
 from persistence.outcomes import (
     Committed,
@@ -21,6 +21,7 @@ from persistence.outcomes import (
     Outcome,
     PlanKnown,
     PlanProposed,
+    PolicyViolation,
     Refused,
     StaleNamespace,
     StaleNode,
@@ -31,7 +32,7 @@ from persistence.outcomes import (
 from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
 from persistence.ports import Refusals, UnitOfWork, UnitOfWorkFactory
 from persistence.refusals import Allowance, Forbidden, refusal_of
-from persistence.writes import LockedState, WriteSet
+from persistence.writes import ReadState, WriteSet
 from strategies.registry import Registry
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Executes commands. Serialization failures and deadlocks are retried, a stale expectation never is.
+    """Executes commands. What changed between a decision and its commit is decided again, a stale expectation never is.
 
     What is refused is kept in `refusals`, where there are any.
     """
@@ -62,7 +63,7 @@ class Writer:
 
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
-        await apart(len(command.locks.shards), validate, command, self._strategies)
+        await apart(len(command.reads.shards), validate, command, self._strategies)
         outcome = await self._retried(lambda unit: self._run(unit, command))
         if not isinstance(outcome, Committed):
             await self._keep_refusal(command, outcome)
@@ -73,7 +74,7 @@ class Writer:
 
         Raises InvalidArgument for a command that could not be carried out by anybody.
         """
-        await apart(len(command.locks.shards), validate, command, self._strategies)
+        await apart(len(command.reads.shards), validate, command, self._strategies)
         await self._keep_refusal(command, forbidden)
 
     async def replayed(self, command: Command) -> Outcome | None:
@@ -105,7 +106,7 @@ class Writer:
         if self._refusals is None or (left_out := self._allowance.take()) is None:
             return
         try:
-            refusal = await apart(len(command.locks.shards), refusal_of, command, outcome, left_out)
+            refusal = await apart(len(command.reads.shards), refusal_of, command, outcome, left_out)
             await self._refusals.append(refusal)
         except StoreError:
             _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
@@ -115,19 +116,23 @@ class Writer:
             answered = await _answered(unit, command, command.change.idempotency_key)
             if answered is not None:
                 return answered
-        state = await _locked(unit, command)
-        size = max(len(command.locks.shards), len(state.shards))
+        state = await _state(unit, command)
+        size = max(len(command.reads.shards), len(state.shards))
         decision = await apart(size, decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
             return await unit.commit(decision)
-        return await _explained(unit, decision)
+        refused = await _explained(unit, decision)
+        if not isinstance(refused, NotFound | PolicyViolation):
+            # It shows what others committed, and so it tells a caller whose answer was lost that they did.
+            await unit.barrier()
+        return refused
 
 
-async def _locked(unit: UnitOfWork, command: Command) -> LockedState:
-    """The state the command is decided on. What a plan relies on is known only once the plan is held."""
-    state = await unit.lock(command.locks)
+async def _state(unit: UnitOfWork, command: Command) -> ReadState:
+    """The state the command is decided on. What a plan relies on is known only once the plan has been read."""
+    state = await unit.read(command.reads)
     if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
-        relied_on = await unit.lock(locks_of(command, state.plan))
+        relied_on = await unit.read(reads_of(command, state.plan))
         state = replace(relied_on, plan=state.plan)
     asked = await apart(len(state.shards), asked_by, command, state)
     return replace(state, circumstances=await unit.look(asked)) if asked else state
@@ -138,6 +143,7 @@ async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | N
     if earlier is None:
         return None
     digest, answer = earlier
+    await unit.barrier()
     if digest != request_digest(command):
         return IdempotencyKeyReused(key, answer.change)
     return replace(answer, replayed=True)

@@ -1,4 +1,4 @@
-"""What a unit of work has locked, and what it will write: values that the rules and the backends share."""
+"""What a unit of work has read, and what it will write: values that the rules and the backends share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from persistence import audit
 from persistence.circumstances import Circumstances
 from persistence.commands import ChangeRequest
 from persistence.fields import canonical_json
-from persistence.locks import Locks
 from persistence.planning.proposal import Proposal
 from persistence.policy import NamespacePolicy
 from persistence.policy_documents import write_policy
+from persistence.read_set import ReadSet
 from persistence.records import (
     Change,
     ChangeKind,
@@ -38,21 +38,22 @@ from persistence.records import (
 @dataclass(frozen=True, slots=True)
 class RecentMoves:
     """How often shards changed owner in the windows that end at `now`: of namespaces whose policy bounds that, and of
-    the locked shards of those whose policy bounds it for each shard. None where nothing is said."""
+    the shards that were read of those whose policy bounds it for each shard. `revision` is the newest that was counted.
+    """
 
     namespaces: Mapping[str, int] = field(default_factory=dict)
     shards: Mapping[ShardKey, int] = field(default_factory=dict)
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class LockedState:
-    """What is there of what was locked, and cannot change before the transaction ends.
+class ReadState:
+    """What is there of a read set, as of one snapshot.
 
-    `older` are the plans that `Locks.older_than` asks for. Plans have the status they had when they were locked.
-    `nodes` has removed ones too. Where they are not locked to be configured, their shards are not counted, and
-    `shard_count` is 0. `now` is the store's clock, no earlier than any change before: read where a policy asks for the
-    time, and then `recent` are the moves it asks for. `circumstances` are not locked, and known only
-    where they were asked for.
+    `older` are the plans that `ReadSet.older_than` asks for. Plans have the status they had at that time. `nodes` has
+    removed ones too. Where they are not read to be configured, their shards are not counted, and `shard_count` is 0.
+    `now` is the store's clock, no earlier than any change before: read where a policy asks for the time, and then
+    `recent` are the moves it asks for. `circumstances` are known only where they were asked for.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -71,13 +72,15 @@ class Conditions:
     """What must be so at the moment the change is committed, although it was decided earlier.
 
     It is committed at `decided_at` or later, and before `frozen_from`; its namespaces hold `fewest_shards` or more
-    before it. A backend that finds it otherwise writes nothing and raises TransientConflict: decided anew, the change
-    meets what has come in between.
+    before it, and have seen at most `moves_left` moves after revision `counted_to`. A backend that finds it otherwise
+    writes nothing and raises TransientConflict: decided anew, the change meets what has come in between.
     """
 
     decided_at: datetime | None = None
     frozen_from: datetime | None = None
     fewest_shards: Mapping[str, int] = field(default_factory=dict)
+    moves_left: Mapping[str, int] = field(default_factory=dict)
+    counted_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +244,8 @@ class WriteSet:
     """Everything one unit of work writes, complete but for what the stream head assigns.
 
     `proposal` is a plan to keep, which may be begun within `lifetime`; `rebalance` names the plan that the change is
-    about, also where it writes nothing of it and only keeps an idempotency key. `plans` are those it changes, the one
-    that it is about first.
+    about. Where it writes nothing of that plan and only keeps an idempotency key, `known` is the plan. `plans` are
+    those it changes, the one that it is about first.
     """
 
     kind: ChangeKind
@@ -257,6 +260,7 @@ class WriteSet:
     rebalance: Rebalance | None = None
     lifetime: timedelta = timedelta()
     plans: tuple[PlanWrite, ...] = ()
+    known: RebalancePlan | None = None
     compaction: Compaction | None = None
     content_digest: bytes = b""
     conditions: Conditions = field(default_factory=Conditions)
@@ -290,16 +294,16 @@ class WriteSet:
         )
 
 
-def timed(namespaces: Iterable[Namespace], locks: Locks) -> list[Namespace]:
+def timed(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
     """Those whose policy asks for the time, where shards are to be changed."""
-    if not locks.shards:
+    if not reads.shards:
         return []
-    return [namespace for namespace in namespaces if namespace.policy.freezes or counted([namespace], locks)]
+    return [namespace for namespace in namespaces if namespace.policy.freezes or counted([namespace], reads)]
 
 
-def counted(namespaces: Iterable[Namespace], locks: Locks) -> list[Namespace]:
+def counted(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
     """Those whose policy counts moves, where any may be made."""
-    bounds = ((one, (one.policy.window_moves, one.policy.shard_window_moves)) for one in namespaces if locks.moves)
+    bounds = ((one, (one.policy.window_moves, one.policy.shard_window_moves)) for one in namespaces if reads.moves)
     return [namespace for namespace, most in bounds if most != (None, None)]
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from persistence.outcomes import BrokenRule
 from persistence.policy import PolicyRule
 from persistence.records import DiffKind, GroupKey, ShardContent, ShardKey
-from persistence.writes import LockedState, ShardWrite
+from persistence.writes import ReadState, ShardWrite
 
 
-def broken_groups(writes: Sequence[ShardWrite], state: LockedState) -> Iterator[BrokenRule]:
+def broken_groups(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
     """What is so already is left alone: only shards that the change brings to a node, or into a group, can break it."""
     members = {key: dict(owners) for key, owners in state.circumstances.groups.items()}
     for write in writes:

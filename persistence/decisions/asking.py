@@ -9,10 +9,10 @@ from persistence.commands import Command, CreateShards, NewShard, ShardPatch, Un
 from persistence.pins import PinRequest, ends
 from persistence.plan_commands import ApplyPlan
 from persistence.records import GroupKey, Pin
-from persistence.writes import LockedState
+from persistence.writes import ReadState
 
 
-def asked_by(command: Command, state: LockedState) -> Asked:
+def asked_by(command: Command, state: ReadState) -> Asked:
     """The time, if a pin that ends is made or stands in the way; the nodes that shards are pinned to; and the
     anti-affinity groups of the shards that are brought to a node or into a group.
     """
@@ -24,7 +24,7 @@ def asked_by(command: Command, state: LockedState) -> Asked:
     )
 
 
-def _pinned_to(command: Command, state: LockedState) -> Iterator[tuple[PinRequest, str]]:
+def _pinned_to(command: Command, state: ReadState) -> Iterator[tuple[PinRequest, str]]:
     """Each pin the command makes, and the node that will own the shard."""
     if not isinstance(command, CreateShards | UpdateShards):
         return
@@ -33,7 +33,7 @@ def _pinned_to(command: Command, state: LockedState) -> Iterator[tuple[PinReques
             yield shard.pin, owner
 
 
-def _met(command: Command, state: LockedState) -> Iterator[Pin | None]:
+def _met(command: Command, state: ReadState) -> Iterator[Pin | None]:
     """The pins of the shards that the command moves."""
     if isinstance(command, UpdateShards):
         for patch in command.shards:
@@ -46,7 +46,7 @@ def _met(command: Command, state: LockedState) -> Iterator[Pin | None]:
                 yield state.shards[move.key].pinned
 
 
-def _joined(command: Command, state: LockedState) -> Iterator[GroupKey]:
+def _joined(command: Command, state: ReadState) -> Iterator[GroupKey]:
     """The groups of the shards that the command brings to a node, or into a group."""
     members: Iterable[tuple[str, str | None]] = ()
     if isinstance(command, CreateShards):
@@ -61,7 +61,7 @@ def _joined(command: Command, state: LockedState) -> Iterator[GroupKey]:
             yield GroupKey(namespace, group)
 
 
-def _joined_by(patch: ShardPatch, state: LockedState) -> str | None:
+def _joined_by(patch: ShardPatch, state: ReadState) -> str | None:
     current = state.shards.get(patch.key)
     if current is None:
         return None
@@ -70,7 +70,7 @@ def _joined_by(patch: ShardPatch, state: LockedState) -> str | None:
     return after if after != before or owner_after(patch, state) != current.owner_node_id else None
 
 
-def owner_after(shard: NewShard | ShardPatch, state: LockedState) -> str | None:
+def owner_after(shard: NewShard | ShardPatch, state: ReadState) -> str | None:
     """Null for a patch of a shard that is not there."""
     if isinstance(shard.owner_node_id, str):
         return shard.owner_node_id

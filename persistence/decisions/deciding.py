@@ -12,13 +12,13 @@ from persistence.decisions.shards import change_shards
 from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
 from persistence.outcomes import Refused
 from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
-from persistence.writes import LockedState, WriteSet
+from persistence.writes import ReadState, WriteSet
 from strategies.registry import Registry
 
 Decision: TypeAlias = WriteSet | Refused
 
 
-def decide(command: Command, state: LockedState, strategies: Registry) -> Decision:  # noqa: PLR0911 - one for each rule
+def decide(command: Command, state: ReadState, strategies: Registry) -> Decision:  # noqa: PLR0911 - one for each rule
     """What `command` writes given `state`, or why it may not. The command has been validated.
 
     Refusals do not say yet who changed last what is stale: the writer asks for that.

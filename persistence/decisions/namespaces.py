@@ -6,12 +6,12 @@ from persistence.commands import ConfigureNamespace
 from persistence.decisions.write_sets import write_set
 from persistence.outcomes import StaleNamespace
 from persistence.policy import DEFAULT_POLICY, NamespacePolicy
-from persistence.writes import LockedState, NamespaceWrite, WriteSet
+from persistence.writes import NamespaceWrite, ReadState, WriteSet
 from strategies.registry import Registry
 
 
 def configure_namespace(
-    command: ConfigureNamespace, state: LockedState, strategies: Registry
+    command: ConfigureNamespace, state: ReadState, strategies: Registry
 ) -> WriteSet | StaleNamespace:
     current = state.namespaces.get(command.name)
     actual = current.version if current else 0

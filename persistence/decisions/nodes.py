@@ -11,10 +11,10 @@ from persistence.decisions.write_sets import write_set
 from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
 from persistence.outcomes import NodeInUse, NotFound, StaleNode
 from persistence.records import Node, NodeStatus
-from persistence.writes import LockedState, NodeWrite, WriteSet
+from persistence.writes import NodeWrite, ReadState, WriteSet
 
 
-def register_node(command: RegisterNode, state: LockedState) -> WriteSet | StaleNode:
+def register_node(command: RegisterNode, state: ReadState) -> WriteSet | StaleNode:
     current = state.nodes.get(command.node_id)
     if current is not None and current.status is not NodeStatus.REMOVED:
         return StaleNode(command.node_id, 0, current.version, current, None)
@@ -32,7 +32,7 @@ def register_node(command: RegisterNode, state: LockedState) -> WriteSet | Stale
     return write_set(command, (), node=write)
 
 
-def update_node(command: UpdateNode, state: LockedState) -> WriteSet | StaleNode | NotFound | NodeInUse:
+def update_node(command: UpdateNode, state: ReadState) -> WriteSet | StaleNode | NotFound | NodeInUse:
     current = state.nodes.get(command.node_id)
     if current is None or current.status is NodeStatus.REMOVED:
         return NotFound(nodes=(command.node_id,))
@@ -50,7 +50,7 @@ def update_node(command: UpdateNode, state: LockedState) -> WriteSet | StaleNode
     return _written(command, current, {name: value for name, value in patch.items() if value is not UNSET})
 
 
-def drain_node(command: DrainNode, state: LockedState) -> WriteSet | StaleNode | NotFound:
+def drain_node(command: DrainNode, state: ReadState) -> WriteSet | StaleNode | NotFound:
     current = state.nodes.get(command.node_id)
     if current is None or current.status is NodeStatus.REMOVED:
         return NotFound(nodes=(command.node_id,))

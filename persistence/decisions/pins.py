@@ -11,12 +11,12 @@ from persistence.outcomes import BrokenRule
 from persistence.pins import PinRequest, holds
 from persistence.policy import PolicyRule
 from persistence.records import NodeStatus, Pin
-from persistence.writes import LockedState, ShardWrite
+from persistence.writes import ReadState, ShardWrite
 
 _VACATED = (NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED)
 
 
-def check_pins(command: CreateShards | UpdateShards, state: LockedState) -> None:
+def check_pins(command: CreateShards | UpdateShards, state: ReadState) -> None:
     """Raises InvalidArgument for pins that end before they begin, or to nodes that are to be vacated."""
     problems = Problems()
     shards: Sequence[NewShard | ShardPatch] = command.shards
@@ -28,7 +28,7 @@ def check_pins(command: CreateShards | UpdateShards, state: LockedState) -> None
     problems.raise_if_any()
 
 
-def broken_pins(writes: Iterable[ShardWrite], state: LockedState) -> Iterator[BrokenRule]:
+def broken_pins(writes: Iterable[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
     """Moves of shards whose pin holds. A change that takes the pin away may move the shard as well."""
     for write in writes:
         before, after = write.previous, write.content
@@ -44,14 +44,14 @@ def broken_pins(writes: Iterable[ShardWrite], state: LockedState) -> Iterator[Br
             )
 
 
-def _past(pin: PinRequest, state: LockedState) -> str | None:
+def _past(pin: PinRequest, state: ReadState) -> str | None:
     now = state.circumstances.now
     if pin.until is None or now is None or pin.until > now:
         return None
     return f"is {_time(pin)}, which has passed: a pin ends in the future, or has no end"
 
 
-def _unavailable(owner: str | None, state: LockedState) -> str | None:
+def _unavailable(owner: str | None, state: ReadState) -> str | None:
     node = state.circumstances.nodes.get(owner or "")
     if node is not None and node.status not in _VACATED:
         return None

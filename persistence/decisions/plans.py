@@ -10,28 +10,28 @@ from persistence.decisions.policies import conditions, violation
 from persistence.decisions.shards import misplaced, move_shard
 from persistence.decisions.write_sets import write_set
 from persistence.errors import FieldError, InvalidArgument
-from persistence.locks import Locks
 from persistence.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
 from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
 from persistence.planning import lifecycle
 from persistence.planning.lifecycle import PlanAction
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.waves import wave_moves
+from persistence.read_set import ReadSet
 from persistence.records import NodeStatus, PlanKind, PlanStatus, Rebalance
-from persistence.writes import KeptPlan, LockedState, PlanWrite, WriteSet
+from persistence.writes import KeptPlan, PlanWrite, ReadState, WriteSet
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
 
-def locks_of(command: PlanCommand, held: KeptPlan) -> Locks:
+def reads_of(command: PlanCommand, held: KeptPlan) -> ReadSet:
     """What the command relies on beside the plan: the configurations of its namespaces, the nodes it moves shards
     between, and those shards. To decide for a rebalance is to decide against the older ones of its namespaces."""
     plan, proposal = held.plan, held.proposal
     if plan.status not in lifecycle.OPEN or isinstance(command, RejectPlan | StopPlan):
-        return Locks()
+        return ReadSet()
     moves = _moves_left(command, held)
     decides = plan.status is PlanStatus.PROPOSED and plan.kind is PlanKind.REBALANCE
-    return Locks(
+    return ReadSet(
         older_than=plan.created.id if decides else None,
         namespaces=sorted(namespace.name for namespace in proposal.namespaces),
         nodes=sorted(_targets(moves) | set(_versions(proposal, moves))),
@@ -40,7 +40,7 @@ def locks_of(command: PlanCommand, held: KeptPlan) -> Locks:
     )
 
 
-def keep_plan(command: KeepPlan | KeepRollback, state: LockedState) -> WriteSet | PlanKnown:
+def keep_plan(command: KeepPlan | KeepRollback, state: ReadState) -> WriteSet | PlanKnown:
     proposal, known = command.proposal, state.plan
     names = [namespace.name for namespace in proposal.namespaces]
     rebalance = Rebalance(proposal.id, len(proposal.moves), proposal.shard_count)
@@ -53,13 +53,11 @@ def keep_plan(command: KeepPlan | KeepRollback, state: LockedState) -> WriteSet 
     if command.change.idempotency_key is None:
         return PlanKnown(known.plan)
     # Only a change keeps a key: without one, a retry on a mesh that moved on would be given another plan.
-    return write_set(command, names, rebalance=rebalance)
+    return write_set(command, names, rebalance=rebalance, known=known.plan)
 
 
-def apply_plan(
-    command: ApplyPlan, state: LockedState
-) -> WriteSet | NotFound | PlanClosed | StalePlan | PolicyViolation:
-    """`state` holds the plan and everything `locks_of` names. Raises InvalidArgument for a plan without moves."""
+def apply_plan(command: ApplyPlan, state: ReadState) -> WriteSet | NotFound | PlanClosed | StalePlan | PolicyViolation:
+    """`state` holds the plan and everything `reads_of` names. Raises InvalidArgument for a plan without moves."""
     if state.plan is None:
         return NotFound(plans=(command.plan_id,))
     plan = _with_moves(state.plan).plan
@@ -90,7 +88,7 @@ def apply_plan(
 
 
 def approve_plan(
-    command: ApprovePlan, state: LockedState
+    command: ApprovePlan, state: ReadState
 ) -> WriteSet | NotFound | PlanClosed | StalePlan | PolicyViolation:
     """As `apply_plan`."""
     if state.plan is None:
@@ -108,7 +106,7 @@ def approve_plan(
     return write_set(command, plan.namespaces, rebalance=rebalance, plans=plans)
 
 
-def end_plan(command: RejectPlan | StopPlan, state: LockedState) -> WriteSet | NotFound | PlanClosed:
+def end_plan(command: RejectPlan | StopPlan, state: ReadState) -> WriteSet | NotFound | PlanClosed:
     """For good, or for now. Raises InvalidArgument for a plan without moves."""
     if state.plan is None:
         return NotFound(plans=(command.plan_id,))
@@ -135,14 +133,14 @@ def _moves_left(command: PlanCommand, held: KeptPlan) -> Sequence[Move]:
     return left[: command.max_moves] if isinstance(command, ApplyPlan) else left
 
 
-def _superseded(state: LockedState) -> Iterator[PlanWrite]:
+def _superseded(state: ReadState) -> Iterator[PlanWrite]:
     for older in state.older:
         status = lifecycle.after(older.status, PlanAction.SUPERSEDE, moves_left=older.move_count - older.moves_made)
         if status is not None:
             yield PlanWrite(older, status, older.moves_made)
 
 
-def _stale(held: KeptPlan, moves: Sequence[Move], state: LockedState) -> StalePlan | None:
+def _stale(held: KeptPlan, moves: Sequence[Move], state: ReadState) -> StalePlan | None:
     """What has changed of what these moves rely on; other moves of the plan may be stale, and are when they come."""
     stale = StalePlan(
         held.plan,
@@ -153,14 +151,14 @@ def _stale(held: KeptPlan, moves: Sequence[Move], state: LockedState) -> StalePl
     return stale if stale.shards or stale.namespaces or stale.node_ids else None
 
 
-def _stale_shards(moves: Sequence[Move], state: LockedState) -> Iterator[StaleShard]:
+def _stale_shards(moves: Sequence[Move], state: ReadState) -> Iterator[StaleShard]:
     for move in moves:
         current = state.shards.get(move.key)
         if current is None or current.version != move.version:
             yield StaleShard(move.key, move.version, current.version if current else 0, current, None)
 
 
-def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: LockedState) -> Iterator[str]:
+def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[str]:
     touched = {move.namespace for move in moves}
     for planned in proposal.namespaces:
         current = state.namespaces.get(planned.name)
@@ -168,7 +166,7 @@ def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: LockedSt
             yield planned.name
 
 
-def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: LockedState) -> Iterator[str]:
+def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[str]:
     """Nodes that were changed, are gone, or may not be given shards any more."""
     planned, targets = _versions(proposal, moves), _targets(moves)
     for node_id in sorted(planned.keys() | targets):

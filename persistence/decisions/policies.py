@@ -21,7 +21,7 @@ from persistence.planning.waves import move_budget
 from persistence.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.records import Namespace
 from persistence.ticket_patterns import matches
-from persistence.writes import Conditions, LockedState, ShardWrite
+from persistence.writes import Conditions, ReadState, ShardWrite
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""
@@ -30,7 +30,7 @@ _OR_FORCE: Final = "or force it with a reason."
 
 
 def violation(
-    change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite], broken: Iterable[BrokenRule] = ()
+    change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite], broken: Iterable[BrokenRule] = ()
 ) -> PolicyViolation | None:
     """Every rule that the change of these shards of the locked state would break, after those that it is known to
     break already; null if there are none."""
@@ -38,17 +38,21 @@ def violation(
     return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED)) if broken else None
 
 
-def conditions(change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite]) -> Conditions:
+def conditions(change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite]) -> Conditions:
     """What of a change that breaks no rule must still be so when it is committed."""
     if change.forced is not None:
         return Conditions(state.now)
     policies = {name: state.namespaces[name].policy for name in _touched(writes)}
     begins = (freeze.begins for policy in policies.values() for freeze in policy.freezes)
-    fewest = {name: fewest_shards(moved, policies[name]) for name, moved in _moved(writes).items()}
+    moved = _moved(writes)
+    fewest = {name: fewest_shards(count, policies[name]) for name, count in moved.items()}
+    bounded = {name: most for name in moved if (most := policies[name].window_moves) is not None}
     return Conditions(
         state.now,
         min((moment for moment in begins if state.now is not None and state.now < moment), default=None),
         {name: count for name, count in fewest.items() if count},
+        {name: most - state.recent.namespaces.get(name, 0) - moved[name] for name, most in bounded.items()},
+        state.recent.revision,
     )
 
 
@@ -57,7 +61,7 @@ def fewest_shards(moved: int, policy: NamespacePolicy) -> int:
     return 0 if moved <= 1 else floor((moved - 1) * 100 / _exactly(policy.move_budget_percent)) + 1
 
 
-def _broken(change: ChangeRequest, state: LockedState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
+def _broken(change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
     moved = _moved(writes)
     for name in _touched(writes):
         namespace = state.namespaces[name]
@@ -123,7 +127,7 @@ def _over_window(moved: int, before: int, namespace: Namespace) -> Iterator[Brok
         )
 
 
-def _thrashing(state: LockedState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
+def _thrashing(state: ReadState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
     for write in writes:
         policy = state.namespaces[write.key.namespace].policy
         most, seconds = policy.shard_window_moves, policy.window_seconds

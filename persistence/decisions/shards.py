@@ -26,7 +26,7 @@ from persistence.outcomes import BrokenRule, NotFound, PolicyViolation, StaleSha
 from persistence.pins import PinRequest
 from persistence.planning.proposal import Move
 from persistence.records import DiffKind, MoveReason, Pin, Shard, ShardContent, ShardKey, Tombstone
-from persistence.writes import LockedState, ShardWrite, WriteSet
+from persistence.writes import ReadState, ShardWrite, WriteSet
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""
@@ -34,9 +34,9 @@ LISTED: Final = 100
 ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
 
 
-def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFound | VersionConflict | PolicyViolation:
+def change_shards(command: ShardCommand, state: ReadState) -> WriteSet | NotFound | VersionConflict | PolicyViolation:
     """Raises InvalidArgument for what breaks no rule of form, but contradicts the mesh."""
-    namespaces = command.locks.namespaces
+    namespaces = command.reads.namespaces
     missing = tuple(name for name in namespaces if name not in state.namespaces)
     if missing:
         return NotFound(namespaces=missing)
@@ -52,14 +52,14 @@ def change_shards(command: ShardCommand, state: LockedState) -> WriteSet | NotFo
     return write_set(command, namespaces, shards=writes, conditions=conditions(command.change, state, writes))
 
 
-def misplaced(change: ChangeRequest, writes: Sequence[ShardWrite], state: LockedState) -> Iterator[BrokenRule]:
+def misplaced(change: ChangeRequest, writes: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
     """Moves that pins forbid, and owners that an anti-affinity group has already. Forcing lets them pass."""
     if change.forced is None:
         yield from broken_pins(writes, state)
         yield from broken_groups(writes, state)
 
 
-def _stale(command: ShardCommand, state: LockedState) -> Iterator[StaleShard]:
+def _stale(command: ShardCommand, state: ReadState) -> Iterator[StaleShard]:
     for shard in command.shards:
         expected = 0 if isinstance(shard, NewShard) else shard.expected_version
         current = state.shards.get(shard.key)
@@ -69,7 +69,7 @@ def _stale(command: ShardCommand, state: LockedState) -> Iterator[StaleShard]:
             yield StaleShard(shard.key, expected, current.version if current else 0, current, None)
 
 
-def _writes(command: ShardCommand, state: LockedState) -> Iterator[ShardWrite]:
+def _writes(command: ShardCommand, state: ReadState) -> Iterator[ShardWrite]:
     for shard in command.shards:
         if isinstance(shard, NewShard):
             yield _creation(shard, state, command.change)
@@ -79,7 +79,7 @@ def _writes(command: ShardCommand, state: LockedState) -> Iterator[ShardWrite]:
             yield _deletion(state.shards[shard.key])
 
 
-def _creation(shard: NewShard, state: LockedState, change: ChangeRequest) -> ShardWrite:
+def _creation(shard: NewShard, state: ReadState, change: ChangeRequest) -> ShardWrite:
     strategy = state.namespaces[shard.namespace].strategy
     content = ShardContent(
         strategy,
@@ -96,7 +96,7 @@ def _creation(shard: NewShard, state: LockedState, change: ChangeRequest) -> Sha
     return _write(shard.key, DiffKind.CREATED, None, content, last.version + 1, last.owner_epoch + 1)
 
 
-def _update(patch: ShardPatch, state: LockedState, change: ChangeRequest) -> ShardWrite:
+def _update(patch: ShardPatch, state: ReadState, change: ChangeRequest) -> ShardWrite:
     previous = state.shards[patch.key]
     owner = _patched(patch.owner_node_id, previous.owner_node_id)
     moved = owner != previous.owner_node_id
@@ -115,7 +115,7 @@ def _update(patch: ShardPatch, state: LockedState, change: ChangeRequest) -> Sha
     return _write(patch.key, DiffKind.UPDATED, previous, content, previous.version + 1, epoch)
 
 
-def move_shard(move: Move, state: LockedState, ticket: str | None) -> ShardWrite:
+def move_shard(move: Move, state: ReadState, ticket: str | None) -> ShardWrite:
     """A shard of the locked state, given to another owner by a plan, or given back what it had."""
     previous = state.shards[move.key]
     content, epoch = replace(previous.content, change_ticket=ticket), previous.owner_epoch

@@ -9,7 +9,7 @@ from datetime import timedelta
 from persistence.checksums import digest_term
 from persistence.commands import Command, request_digest
 from persistence.planning.proposal import Proposal
-from persistence.records import DiffKind, Rebalance
+from persistence.records import DiffKind, Rebalance, RebalancePlan
 from persistence.writes import Conditions, NamespaceDelta, NamespaceWrite, NodeWrite, PlanWrite, ShardWrite, WriteSet
 
 
@@ -24,6 +24,7 @@ def write_set(
     rebalance: Rebalance | None = None,
     lifetime: timedelta = timedelta(),
     plans: tuple[PlanWrite, ...] = (),
+    known: RebalancePlan | None = None,
     conditions: Conditions | None = None,
 ) -> WriteSet:
     """Everything `command` writes, with the digests that can be taken before the stream head is."""
@@ -41,6 +42,7 @@ def write_set(
         rebalance,
         lifetime,
         plans,
+        known,
         conditions=conditions or Conditions(),
     )
     return replace(written, content_digest=written.digest())

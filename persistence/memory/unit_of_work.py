@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from persistence.circumstances import Asked, Circumstances
-from persistence.locks import Locks
 from persistence.memory.commit import committed
 from persistence.memory.policy_facts import policy_facts
 from persistence.memory.tables import Memory
 from persistence.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.planning import lifecycle
+from persistence.read_set import ReadSet
 from persistence.records import Change, PlanKind, RebalancePlan, ShardKey
-from persistence.writes import LockedState, WriteSet
+from persistence.writes import ReadState, WriteSet
 
 
 class MemoryUnitOfWork:
@@ -33,20 +33,20 @@ class MemoryUnitOfWork:
             answer = replace(answer, plan=self._memory.plan(answer.plan.id).plan)
         return digest, answer
 
-    async def lock(self, locks: Locks) -> LockedState:
+    async def read(self, reads: ReadSet) -> ReadState:
         """The one lock is held already; whatever is asked for lies under it."""
         tables = self._memory.tables
-        node_of = tables.node if locks.configure else tables.uncounted
-        nodes = ((node_id, node_of(node_id)) for node_id in locks.nodes)
-        namespaces = {name: tables.namespaces[name] for name in locks.namespaces if name in tables.namespaces}
-        return LockedState(
+        node_of = tables.node if reads.configure else tables.uncounted
+        nodes = ((node_id, node_of(node_id)) for node_id in reads.nodes)
+        namespaces = {name: tables.namespaces[name] for name in reads.namespaces if name in tables.namespaces}
+        return ReadState(
             namespaces,
-            {key: tables.shards[key] for key in locks.shards if key in tables.shards},
-            {key: tables.tombstones[key] for key in locks.shards if key in tables.tombstones},
+            {key: tables.shards[key] for key in reads.shards if key in tables.shards},
+            {key: tables.tombstones[key] for key in reads.shards if key in tables.tombstones},
             {node_id: node for node_id, node in nodes if node is not None},
-            None if locks.plan is None or locks.plan not in tables.plans else self._memory.plan(locks.plan),
-            () if locks.older_than is None else self._older(locks.older_than, locks.namespaces),
-            *policy_facts(tables, namespaces.values(), locks, self._memory.clock),
+            None if reads.plan is None or reads.plan not in tables.plans else self._memory.plan(reads.plan),
+            () if reads.older_than is None else self._older(reads.older_than, reads.namespaces),
+            *policy_facts(tables, namespaces.values(), reads, self._memory.clock),
         )
 
     def _older(self, change_id: int, namespaces: Collection[str]) -> tuple[RebalancePlan, ...]:
@@ -80,6 +80,9 @@ class MemoryUnitOfWork:
     async def last_node_change(self, node_id: str) -> Change | None:
         changes = reversed(self._memory.tables.changes)
         return next((one for one in changes if one.configuration and one.configuration.node_id == node_id), None)
+
+    async def barrier(self) -> None:
+        """There is no copy that could lack what is read here."""
 
     async def commit(self, write_set: WriteSet) -> Committed:
         tables, answer = committed(self._memory.tables, write_set, self._memory.clock())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from persistence.outcomes import (
     Committed,
@@ -38,42 +38,42 @@ from persistence.records import (
 _EPOCH: Final = select(STREAM_HEAD.c.epoch)
 
 
-async def answer_of(session: AsyncSession, change: Change, revision: int) -> Committed:
+async def answer_of(connection: AsyncConnection, change: Change, revision: int) -> Committed:
     """`revision` is the newest after the change. What the store follows up by itself (digests, counts) is as of now.
 
     So is a plan: what became of it since is what a retry needs to know.
     """
     match change.kind:
         case ChangeKind.CONFIGURE_NAMESPACE:
-            return await _configured(session, change)
+            return await _configured(connection, change)
         case ChangeKind.REGISTER_NODE | ChangeKind.UPDATE_NODE | ChangeKind.DRAIN_NODE:
-            return await _node(session, change)
+            return await _node(connection, change)
         case ChangeKind.PLAN_REBALANCE | ChangeKind.ROLLBACK_CHANGE:
-            return PlanProposed(change, await _plan(session, change))
+            return PlanProposed(change, await _plan(connection, change))
         case ChangeKind.APPROVE_PLAN | ChangeKind.REJECT_PLAN | ChangeKind.STOP_PLAN:
-            return PlanChanged(change, await _plan(session, change))
+            return PlanChanged(change, await _plan(connection, change))
         case ChangeKind.APPLY_PLAN:
-            return PlanApplied(change, await _plan(session, change), await _position(session, revision))
+            return PlanApplied(change, await _plan(connection, change), await _position(connection, revision))
         case _:
-            return await _shards(session, change, revision)
+            return await _shards(connection, change, revision)
 
 
-async def _shards(session: AsyncSession, change: Change, revision: int) -> ShardsChanged:
+async def _shards(connection: AsyncConnection, change: Change, revision: int) -> ShardsChanged:
     statement = (
         select(*DIFF, *CHANGE)
         .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
         .where(HISTORY.c.revision.between(change.first_revision, change.last_revision))
         .order_by(HISTORY.c.revision)
     )
-    diffs = diffs_of((await session.execute(statement)).all())
+    diffs = diffs_of((await connection.execute(statement)).all())
     shards = (diff.previous if diff.kind is DiffKind.DELETED else diff.current for diff in diffs)
     answered = tuple(shard for shard in shards if shard is not None)
-    return ShardsChanged(change, answered, await _position(session, revision))
+    return ShardsChanged(change, answered, await _position(connection, revision))
 
 
-async def _configured(session: AsyncSession, change: Change) -> NamespaceConfigured:
+async def _configured(connection: AsyncConnection, change: Change) -> NamespaceConfigured:
     configuration = _configuration(change)
-    namespace = namespace_of((await session.execute(ONE_NAMESPACE, {"name": configuration.namespace})).one())
+    namespace = namespace_of((await connection.execute(ONE_NAMESPACE, {"name": configuration.namespace})).one())
     made: Mapping[str, Any] = configuration.current
     return NamespaceConfigured(
         change,
@@ -90,9 +90,9 @@ async def _configured(session: AsyncSession, change: Change) -> NamespaceConfigu
     )
 
 
-async def _node(session: AsyncSession, change: Change) -> NodeChanged:
+async def _node(connection: AsyncConnection, change: Change) -> NodeChanged:
     configuration = _configuration(change)
-    node = node_of((await session.execute(ONE_NODE, {"node_id": configuration.node_id})).one())
+    node = node_of((await connection.execute(ONE_NODE, {"node_id": configuration.node_id})).one())
     made: Mapping[str, Any] = configuration.current
     return NodeChanged(
         change,
@@ -110,13 +110,13 @@ async def _node(session: AsyncSession, change: Change) -> NodeChanged:
     )
 
 
-async def _plan(session: AsyncSession, change: Change) -> RebalancePlan:
+async def _plan(connection: AsyncConnection, change: Change) -> RebalancePlan:
     assert change.rebalance is not None  # noqa: S101 - the kind says so, and the type cannot
-    return plan_of((await session.execute(ONE_PLAN, {"plan_id": change.rebalance.plan_id})).one())
+    return plan_of((await connection.execute(ONE_PLAN, {"plan_id": change.rebalance.plan_id})).one())
 
 
-async def _position(session: AsyncSession, revision: int) -> StreamPosition:
-    return StreamPosition((await session.execute(_EPOCH)).scalar_one(), revision)
+async def _position(connection: AsyncConnection, revision: int) -> StreamPosition:
+    return StreamPosition((await connection.execute(_EPOCH)).scalar_one(), revision)
 
 
 def _configuration(change: Change) -> ConfigurationChange:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import audit
-from persistence.postgres.partitions import Partition, make_indexes, make_table
+from persistence.postgres.partitions import Partition, making_indexes, making_table
 
 _UNFINISHED: Final = "omnirelay: unfinished compaction"
 _LEFT_OVER: Final = text(
@@ -79,11 +79,16 @@ async def fill_rest(session: AsyncSession, rest: Partition, head: int) -> None:
 
 
 async def copy_rows(session: AsyncSession, rest: Partition, after: int, head: int) -> None:
-    statement = text(
-        f"INSERT INTO {rest.name} SELECT * FROM shard_history"  # noqa: S608 - a name of ours
-        " WHERE revision > :after AND revision <= :head ORDER BY revision"
+    await session.execute(text(copying(rest, after, head)))
+
+
+def copying(rest: Partition, after: int, head: int | None = None) -> str:
+    """The statement for the rows that came after, up to the head or (null) all."""
+    last = rest.after_last - 1 if head is None else min(head, rest.after_last - 1)
+    return (
+        f"INSERT INTO {rest.name} SELECT * FROM shard_history"  # noqa: S608 - a name and numbers of ours
+        f" WHERE revision > {after:d} AND revision <= {last:d} ORDER BY revision"
     )
-    await session.execute(statement, {"after": after, "head": min(head, rest.after_last - 1)})
 
 
 async def kept_digest(session: AsyncSession, kept: Partition) -> str:
@@ -103,13 +108,11 @@ async def kept_digest(session: AsyncSession, kept: Partition) -> str:
     return audit.kept_digest(digests).hex()
 
 
-async def add_foreign_key(session: AsyncSession, name: str) -> None:
-    """Without a look at the rows: for that, changes would be locked as long as it takes."""
-    await session.execute(
-        text(
-            f"ALTER TABLE {name} ADD CONSTRAINT fk_shard_history_change_id_changes"
-            " FOREIGN KEY (change_id) REFERENCES changes (id) NOT VALID"
-        )
+def adding_foreign_key(name: str) -> str:
+    """The statement, without a look at the rows: for that, changes would be locked as long as it takes."""
+    return (
+        f"ALTER TABLE {name} ADD CONSTRAINT fk_shard_history_change_id_changes"
+        " FOREIGN KEY (change_id) REFERENCES changes (id) NOT VALID"
     )
 
 
@@ -119,20 +122,19 @@ async def validate(session: AsyncSession, name: str) -> None:
     await session.execute(text(f"ANALYZE {name}"))
 
 
-async def adopt(session: AsyncSession, name: str) -> None:
-    """Attached, it needs its marks no more."""
-    await session.execute(text(f"ALTER TABLE {name} DROP CONSTRAINT ck_{name}_bounds"))
-    await session.execute(text(f"COMMENT ON TABLE {name} IS NULL"))
+def adopting(name: str) -> list[str]:
+    """Statements for a table that is attached and needs its marks no more."""
+    return [f"ALTER TABLE {name} DROP CONSTRAINT ck_{name}_bounds", f"COMMENT ON TABLE {name} IS NULL"]
 
 
 async def _make(session: AsyncSession, partition: Partition) -> None:
-    await make_table(session, partition.name)
+    await _execute(session, making_table(partition.name))
     await session.execute(text(f"COMMENT ON TABLE {partition.name} IS '{_UNFINISHED}'"))
 
 
 async def _finish(session: AsyncSession, partition: Partition) -> None:
     """Indexes once the rows are there, which is faster; and the bounds as a constraint, so that attaching trusts it."""
-    await make_indexes(session, partition.name)
+    await _execute(session, making_indexes(partition.name))
     first = 0 if partition.first is None else partition.first
     await session.execute(
         text(
@@ -140,3 +142,8 @@ async def _finish(session: AsyncSession, partition: Partition) -> None:
             f" CHECK (revision >= {first} AND revision < {partition.after_last})"
         )
     )
+
+
+async def _execute(session: AsyncSession, statements: list[str]) -> None:
+    for statement in statements:
+        await session.execute(text(statement))

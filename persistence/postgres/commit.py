@@ -1,29 +1,55 @@
-"""The commit of one unit of work, as one statement.
+"""The commit of one unit of work: one call of the function `commit_change` (migration 0008), and its answer.
 
-Everything from taking the stream head to the notification travels in a single round trip, because from the moment the
-head is locked every other writer waits. What can be computed beforehand (checksums, images, digests) comes as
-parameters; only what the head assigns is computed here. The statement is the same for one shard and for ten thousand.
+Everything from taking the stream head to the commit itself happens in that call, so the head is never held while this
+process is waited for. What can be computed beforehand (checksums, images, digests) comes as parameters; only what the
+head assigns is computed there. The call is the same for one shard and for ten thousand.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Double, Integer, LargeBinary, String, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ARRAY, BigInteger, DateTime, Double, LargeBinary, String, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from persistence.apart import apart
 from persistence.encoding import encode
-from persistence.errors import TransientConflict
-from persistence.postgres.rows import split_halves
-from persistence.postgres.stream import IDENTITY, NEW_EPOCH
-from persistence.writes import NamespaceDelta, ShardWrite, WriteSet
+from persistence.errors import Fenced, SchemaOutOfDate, TransientConflict
+from persistence.outcomes import (
+    Committed,
+    NamespaceConfigured,
+    NodeChanged,
+    PlanApplied,
+    PlanChanged,
+    PlanProposed,
+    ShardsChanged,
+)
+from persistence.policy_documents import write_policy
+from persistence.postgres.models import SCHEMA_REVISION
+from persistence.postgres.read_state import GroupMark
+from persistence.postgres.rows import join_halves, split_halves
+from persistence.read_set import ReadSet
+from persistence.records import (
+    Change,
+    ChangeKind,
+    GroupKey,
+    Namespace,
+    Node,
+    NodeStatus,
+    RebalancePlan,
+    Shard,
+    StreamPosition,
+)
+from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ReadState, ShardWrite, WriteSet, proposed
 
 CHANNEL: Final = "omnirelay_shards"
+
+PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
 
 
 def idempotency_digest(actor: str, idempotency_key: str) -> bytes:
@@ -31,14 +57,70 @@ def idempotency_digest(actor: str, idempotency_key: str) -> bytes:
     return hashlib.sha256(encode("omnirelay.idempotency.v1", actor, idempotency_key)).digest()
 
 
+class Relied(NamedTuple):
+    """What a decision was made on: each read set with the state it found, and the groups it looked at."""
+
+    reads: Sequence[tuple[ReadSet, ReadState]] = ()
+    groups: Mapping[GroupKey, GroupMark] = {}
+
+
+class Assigned(NamedTuple):
+    """What the stream head gave this change. `revision` is that of its last shard change."""
+
+    epoch: str
+    revision: int
+    change_id: int
+    committed_at: datetime
+    hash: bytes
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.epoch, self.revision)
+
+
+class Made(NamedTuple):
+    """A change that was committed. `counted` is what the store follows up by itself of a namespace or a node."""
+
+    assigned: Assigned
+    change: Change
+    counted: Mapping[str, Any]
+
+
 def _claim(write_set: WriteSet) -> bytes | None:
     request = write_set.request
     return None if request.idempotency_key is None else idempotency_digest(request.actor, request.idempotency_key)
 
 
+def _plans(write_set: WriteSet) -> str | None:
+    plans: list[Mapping[str, Any]] = [
+        {
+            "id": write.previous.id,
+            "status": write.status,
+            "moves_made": write.moves_made,
+            "lifetime": None if write.lifetime is None else write.lifetime.total_seconds(),
+        }
+        for write in write_set.plans
+    ]
+    if (proposal := write_set.proposal) is not None:
+        plans.append(
+            {
+                "id": proposal.id,
+                "kind": proposal.kind,
+                "base_revision": proposal.base_revision,
+                "namespaces": list(write_set.namespaces),
+                "move_count": len(proposal.moves),
+                "shard_count": proposal.shard_count,
+                "status": "PROPOSED",
+                "lifetime": write_set.lifetime.total_seconds(),
+            }
+        )
+    return json.dumps(plans) if plans else None
+
+
 _T: Final = String()
 _I: Final = BigInteger()
 _AT: Final = DateTime(timezone=True)
+_BYTES: Final = LargeBinary()
 
 # name, SQL type, SQLAlchemy type, value of one shard write
 _WRITES: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[ShardWrite], Any]]]] = (
@@ -75,156 +157,234 @@ _DELTAS: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[NamespaceDelt
     ("delta_low", "int8", _I, lambda delta: split_halves(delta.digest)[1]),
     ("delta_count", "int8", _I, lambda delta: delta.shard_count),
 )
-_CHANGE: Final[Sequence[tuple[str, TypeEngine[Any], Callable[[WriteSet], Any]]]] = (
-    ("change_kind", _T, lambda write_set: str(write_set.kind)),
-    ("actor", _T, lambda write_set: write_set.request.actor),
-    ("reason", _T, lambda write_set: write_set.request.reason),
-    ("ticket", _T, lambda write_set: write_set.request.change_ticket),
-    ("metadata", _T, lambda write_set: write_set.metadata_json),
-    ("namespaces", ARRAY(_T), lambda write_set: list(write_set.namespaces)),
-    ("shard_count", Integer(), lambda write_set: len(write_set.shards)),
-    ("configuration", _T, lambda write_set: write_set.details_json),
-    ("idempotency_key", _T, lambda write_set: write_set.request.idempotency_key),
-    ("idempotency_digest", LargeBinary(), _claim),
-    ("request_digest", LargeBinary(), lambda write_set: write_set.request_digest),
-    ("content_digest", LargeBinary(), lambda write_set: write_set.content_digest),
-    ("forced", _T, lambda write_set: write_set.request.forced),
-    ("decided_at", _AT, lambda write_set: write_set.conditions.decided_at),
-    ("frozen_from", _AT, lambda write_set: write_set.conditions.frozen_from),
-    ("fewest_names", ARRAY(_T), lambda write_set: list(write_set.conditions.fewest_shards)),
-    ("fewest_counts", ARRAY(_I), lambda write_set: list(write_set.conditions.fewest_shards.values())),
+_CHANGE: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[WriteSet], Any]]]] = (
+    ("change_kind", "text", _T, lambda write_set: str(write_set.kind)),
+    ("actor", "text", _T, lambda write_set: write_set.request.actor),
+    ("reason", "text", _T, lambda write_set: write_set.request.reason),
+    ("ticket", "text", _T, lambda write_set: write_set.request.change_ticket),
+    ("metadata", "text", _T, lambda write_set: write_set.metadata_json),
+    ("namespaces", "text[]", ARRAY(_T), lambda write_set: list(write_set.namespaces)),
+    ("configuration", "text", _T, lambda write_set: write_set.details_json),
+    ("idempotency_key", "text", _T, lambda write_set: write_set.request.idempotency_key),
+    ("idempotency_digest", "bytea", _BYTES, _claim),
+    ("request_digest", "bytea", _BYTES, lambda write_set: write_set.request_digest),
+    ("content_digest", "bytea", _BYTES, lambda write_set: write_set.content_digest),
+    ("forced", "text", _T, lambda write_set: write_set.request.forced),
+    ("decided_at", "timestamptz", _AT, lambda write_set: write_set.conditions.decided_at),
+    ("configured", "jsonb", _T, lambda write_set: write_set.namespace and _configured(write_set.namespace)),
+    ("node", "jsonb", _T, lambda write_set: write_set.node and _node(write_set.node)),
+    ("document_id", "text", _T, lambda write_set: write_set.proposal and write_set.proposal.id),
+    ("document", "text", _T, lambda write_set: write_set.proposal and write_set.proposal.document),
+    ("plans", "jsonb", _T, _plans),
+    ("floor", "int8", _I, lambda write_set: write_set.compaction and write_set.compaction.floor),
 )
-
-
-def _unnest(columns: Sequence[tuple[str, str, TypeEngine[Any], Any]]) -> str:
-    arrays = ", ".join(f"CAST(:{name} AS {sql_type}[])" for name, sql_type, _, _ in columns)
-    names = ", ".join(name for name, _, _, _ in columns)
-    return f"unnest({arrays}) WITH ORDINALITY AS w ({names}, place)"
-
-
-# A table that was restored over this one while connections stayed open has another oid than the stream was born with.
-_BORN_HERE: Final = "split_part(h.identity, '/', 3) = h.tableoid::text"
-
-# The clock is read once the head is locked: a time from before the wait would put a change where it was not yet to be
-# seen. `sha256(...)` repeats audit.chain_hash byte for byte. It is read once, so the time in the
-# hash is the time in the row. It never goes back, whatever the clock does: time travel relies on it.
-# What a policy asks of the moment of the commit is asked at the end, of what the head has assigned: no row then, and
-# all of it is undone.
-# History stands before the change because tables are locked as they are named, and everybody names history first: who
-# compacts locks both, and would meet a writer halfway.
-_SQL: Final = f"""
-WITH locked AS MATERIALIZED (
-    SELECT id FROM stream_head WHERE id = 1 FOR UPDATE
-), clock AS MATERIALIZED (
-    SELECT id, greatest(clock_timestamp(), CAST(:decided_at AS timestamptz)) AS now FROM locked
-), head AS (
-    UPDATE stream_head AS h SET
-        epoch = CASE WHEN {_BORN_HERE} THEN h.epoch ELSE {NEW_EPOCH} END,
-        identity = CASE WHEN {_BORN_HERE} THEN h.identity ELSE {IDENTITY} END,
-        revision = h.revision + CAST(:shard_count AS int),
-        change_id = h.change_id + 1,
-        committed_at = greatest(h.committed_at, clock.now),
-        hash = sha256(
-            int4send(32) || h.hash
-            || int4send(8) || int8send(h.change_id + 1)
-            || int4send(8) || int8send(h.revision + CAST(:shard_count AS int))
-            || int4send(8) || int8send(CAST(:shard_count AS int))
-            || int4send(8) || int8send((extract(epoch FROM greatest(h.committed_at, clock.now)) * 1000000)::int8)
-            || int4send(32) || CAST(:content_digest AS bytea)
-        )
-    FROM clock
-    WHERE h.id = clock.id
-    RETURNING h.epoch, h.revision, h.change_id, h.committed_at, h.hash
-), w AS MATERIALIZED (
-    SELECT * FROM {_unnest(_WRITES)}
-), created AS (
-    INSERT INTO shards (namespace, shard_id, strategy, owner_node_id, leader_id, capacity_hint, locality_hint, status,
-        pinned_by, pinned_reason, pinned_until, change_ticket, anti_affinity_group, version, owner_epoch, checksum,
-        revision, created_at, updated_at)
-    SELECT w.namespace, w.shard_id, w.strategy, w.owner_node_id, w.leader_id, w.capacity_hint, w.locality_hint,
-        w.status, w.pinned_by, w.pinned_reason, w.pinned_until, w.change_ticket, w.anti_affinity_group, w.version,
-        w.owner_epoch, w.checksum,
-        head.revision - :shard_count + w.place, head.committed_at, head.committed_at
-    FROM head, w WHERE w.kind = 'CREATED'
-), revived AS (
-    DELETE FROM shard_tombstones AS t USING w
-    WHERE w.kind = 'CREATED' AND t.namespace = w.namespace AND t.shard_id = w.shard_id
-), updated AS (
-    UPDATE shards AS s SET
-        strategy = w.strategy, owner_node_id = w.owner_node_id, leader_id = w.leader_id,
-        capacity_hint = w.capacity_hint, locality_hint = w.locality_hint, status = w.status, pinned_by = w.pinned_by,
-        pinned_reason = w.pinned_reason, pinned_until = w.pinned_until, change_ticket = w.change_ticket,
-        anti_affinity_group = w.anti_affinity_group,
-        version = w.version, owner_epoch = w.owner_epoch, checksum = w.checksum,
-        revision = head.revision - :shard_count + w.place, updated_at = head.committed_at
-    FROM head, w WHERE w.kind = 'UPDATED' AND s.namespace = w.namespace AND s.shard_id = w.shard_id
-), deleted AS (
-    DELETE FROM shards AS s USING w
-    WHERE w.kind = 'DELETED' AND s.namespace = w.namespace AND s.shard_id = w.shard_id
-), buried AS (
-    INSERT INTO shard_tombstones (namespace, shard_id, version, owner_epoch)
-    SELECT w.namespace, w.shard_id, w.version, w.owner_epoch FROM w WHERE w.kind = 'DELETED'
-), heads AS (
-    UPDATE namespace_heads AS n SET
-        digest_high = n.digest_high # d.delta_high, digest_low = n.digest_low # d.delta_low,
-        shard_count = n.shard_count + d.delta_count, revision = head.revision
-    FROM head, (SELECT * FROM {_unnest(_DELTAS)}) AS d WHERE n.name = d.delta_name
-    RETURNING n.name, n.shard_count - d.delta_count AS shard_count
-), history AS (
-    INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
-        previous_owner_node_id, previous_revision, previous_updated_at, created_at, previous, current, move_reason)
-    SELECT head.revision - :shard_count + w.place, head.change_id, w.namespace, w.shard_id, w.version, w.kind,
-        string_to_array(w.changed_fields, ','), CASE WHEN w.kind <> 'DELETED' THEN w.owner_node_id END,
-        w.previous_owner, w.previous_revision, w.previous_updated_at, coalesce(w.created_at, head.committed_at),
-        CAST(w.previous AS json), CAST(w.current AS json), w.move_reason
-    FROM head, w
-), change AS (
-    INSERT INTO changes (id, kind, actor, reason, change_ticket, metadata, namespaces, head_revision, shard_count,
-        committed_at, configuration, idempotency_key, idempotency_digest, request_digest, content_digest, hash, forced)
-    SELECT head.change_id, :change_kind, :actor, :reason, :ticket, CAST(:metadata AS json),
-        CAST(:namespaces AS text[]), head.revision, :shard_count, head.committed_at, CAST(:configuration AS json),
-        :idempotency_key, :idempotency_digest, :request_digest, :content_digest, head.hash, :forced
-    FROM head
+_BESIDE: Final[Sequence[tuple[str, str, TypeEngine[Any]]]] = (
+    ("program", "text", _T),
+    ("timeline", "int8", _I),
+    ("guards", "jsonb", _T),
+    ("steps", "text[]", ARRAY(_T)),
 )
-SELECT head.epoch, head.revision, head.change_id, head.committed_at, head.hash,
-    pg_notify('{CHANNEL}', head.revision::text)
-FROM head
-WHERE head.committed_at < coalesce(CAST(:frozen_from AS timestamptz), 'infinity') AND NOT EXISTS (
-    SELECT FROM heads, unnest(CAST(:fewest_names AS text[]), CAST(:fewest_counts AS int8[])) AS f (name, shard_count)
-    WHERE heads.name = f.name AND heads.shard_count < f.shard_count
+_PARAMETERS: Final = (
+    *((name, f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in (*_WRITES, *_DELTAS)),
+    *((name, sql_type, type_) for name, sql_type, type_, _ in _CHANGE),
+    *_BESIDE,
 )
-"""  # noqa: S608 - the interpolated parts are the constants above
-
-_STATEMENT: Final = text(_SQL).bindparams(
-    *(bindparam(name, type_=ARRAY(type_)) for name, _, type_, _ in (*_WRITES, *_DELTAS)),
-    *(bindparam(name, type_=type_) for name, type_, _ in _CHANGE),
-)
-
-
-class Assigned(NamedTuple):
-    """What the stream head gave this change. `revision` is that of its last shard change."""
-
-    epoch: str
-    revision: int
-    change_id: int
-    committed_at: datetime
-    hash: bytes
+_CALL: Final = text(
+    "SELECT refused, epoch, revision, change_id, committed_at, hash, counted FROM commit_change("  # noqa: S608 - constants
+    + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, sql_type, _ in _PARAMETERS)
+    + ")"
+).bindparams(*(bindparam(name, type_=type_) for name, _, type_ in _PARAMETERS))
 
 
-async def write_change(session: AsyncSession, write_set: WriteSet) -> Assigned:
-    """Run the statement. The head stays locked until the session commits: do nothing in between.
+async def commit(
+    connection: AsyncConnection,
+    write_set: WriteSet,
+    relied: Relied,
+    *,
+    timeline: int = 0,
+    steps: Sequence[str] | None = None,
+) -> Made:
+    """Make the call, on a connection that is in no transaction, and so commit.
 
-    Raises TransientConflict where a condition of the write set does not hold: what was written must not be committed.
+    `timeline` is the newest one that this process has seen; `steps` are statements that are executed once the head is
+    held, before anything is written. Raises TransientConflict
+    where something that the decision relied on has changed since, SchemaOutOfDate and Fenced where this program may not
+    write to this database: then nothing was written.
     """
-    parameters = await apart(len(write_set.shards), _parameters, write_set)
-    row = (await session.execute(_STATEMENT, parameters)).one_or_none()
-    if row is None:
-        raise TransientConflict("what the namespace's policy allows has changed since this change was decided")
-    return Assigned(*row[:5])
+    parameters = await apart(len(write_set.shards), _values, write_set, relied)
+    parameters |= {"program": SCHEMA_REVISION, "timeline": timeline}
+    parameters["steps"] = None if steps is None else list(steps)
+    refused, *assigned, counted = (await connection.execute(_CALL, parameters)).one()
+    if refused is not None:
+        raise _refusal(refused)
+    given = Assigned(*assigned)
+    return Made(given, _change(write_set, given), counted or {})
 
 
-def _parameters(write_set: WriteSet) -> dict[str, Any]:
-    parameters: dict[str, Any] = {name: value(write_set) for name, _, value in _CHANGE}
-    parameters |= {name: [value(write) for write in write_set.shards] for name, _, _, value in _WRITES}
-    parameters |= {name: [value(delta) for delta in write_set.deltas] for name, _, _, value in _DELTAS}
-    return parameters
+def _values(write_set: WriteSet, relied: Relied) -> dict[str, Any]:
+    values: dict[str, Any] = {name: value(write_set) for name, _, _, value in _CHANGE}
+    values |= {name: [value(write) for write in write_set.shards] for name, _, _, value in _WRITES}
+    values |= {name: [value(delta) for delta in write_set.deltas] for name, _, _, value in _DELTAS}
+    values["guards"] = json.dumps(guards(write_set, relied))
+    return values
+
+
+def guards(write_set: WriteSet, relied: Relied) -> Mapping[str, Any]:
+    """What must still be so once the head is held, as `broken_guard` reads it. What was absent has the version null.
+
+    The shards that are written need no guard: their versions follow from those that are given to them.
+    """
+    conditions = write_set.conditions
+    found: dict[str, Any] = {
+        "frozenFrom": conditions.frozen_from and conditions.frozen_from.isoformat(),
+        "fewestShards": dict(conditions.fewest_shards),
+        "movesLeft": dict(conditions.moves_left),
+        "revision": conditions.counted_to,
+        "ownsNone": write_set.node.node_id if write_set.node and write_set.node.status is NodeStatus.REMOVED else None,
+        "namespaces": dict(_versions((reads.namespaces, state.namespaces) for reads, state in relied.reads)),
+        "nodes": dict(_versions((reads.nodes, state.nodes) for reads, state in relied.reads)),
+        "plans": dict(_plan_changes(relied)),
+        "groups": [
+            {"namespace": key.namespace, "name": key.group, "members": mark.members, "revision": mark.revision}
+            for key, mark in relied.groups.items()
+        ],
+    }
+    if not write_set.shards:
+        found["shards"] = [
+            {"namespace": key.namespace, "shard_id": key.shard_id, "version": shard.version if shard else None}
+            for reads, state in relied.reads
+            for key, shard in ((key, state.shards.get(key)) for key in reads.shards)
+        ]
+    return {name: value for name, value in found.items() if value}
+
+
+def _versions(
+    read: Iterable[tuple[Sequence[str], Mapping[str, Namespace] | Mapping[str, Node]]],
+) -> Iterable[tuple[str, int | None]]:
+    for names, state in read:
+        for name in names:
+            member = state.get(name)
+            yield name, None if member is None else member.version
+
+
+def _plan_changes(relied: Relied) -> Iterable[tuple[str, int | None]]:
+    for reads, state in relied.reads:
+        if reads.plan is not None:
+            yield reads.plan, None if state.plan is None else state.plan.plan.latest.id
+        for older in state.older:
+            yield older.id, older.latest.id
+
+
+def _refusal(guard: str) -> TransientConflict | SchemaOutOfDate | Fenced:
+    if guard == "schema":
+        return SchemaOutOfDate(
+            f"the database's schema does not serve programs of revision {SCHEMA_REVISION} any more; update this program"
+        )
+    if guard == "timeline":
+        return Fenced("the database is on an older timeline than one that was seen before: an old primary came back")
+    return TransientConflict(f"the {guard} that this change was decided on changed before it was committed")
+
+
+def _configured(write: NamespaceWrite) -> str:
+    return json.dumps(
+        {
+            "name": write.name,
+            "strategy": write.strategy,
+            "strategyParameters": dict(write.strategy_parameters),
+            "algorithmVersion": write.algorithm_version,
+            "parametersDigest": write.parameters_digest,
+            "version": write.version,
+            "policy": write_policy(write.policy),
+        }
+    )
+
+
+def _node(write: NodeWrite) -> str:
+    return json.dumps(
+        {
+            "nodeId": write.node_id,
+            "region": write.region,
+            "zone": write.zone,
+            "labels": dict(write.labels),
+            "weight": write.weight,
+            "status": write.status,
+            "changeTicket": write.change_ticket,
+            "version": write.version,
+        }
+    )
+
+
+def answer(write_set: WriteSet, made: Made) -> Committed:
+    """What a caller is told of it."""
+    assigned, change, counted = made
+    if write_set.namespace is not None:
+        return NamespaceConfigured(change, _namespace_after(write_set.namespace, change, counted))
+    if write_set.node is not None:
+        return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
+    if write_set.rebalance is not None:
+        return _plan_answer(write_set, assigned, change)
+    return ShardsChanged(change, _shards_after(write_set.shards, assigned), assigned.position)
+
+
+def _shards_after(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
+    first = assigned.revision - len(writes) + 1
+    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
+
+
+def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str, Any]) -> Namespace:
+    return Namespace(
+        write.name,
+        write.strategy,
+        write.strategy_parameters,
+        write.algorithm_version,
+        write.parameters_digest,
+        write.version,
+        join_halves(counted["digestHigh"], counted["digestLow"]),
+        counted["shardCount"],
+        counted["revision"],
+        write.previous.created_at if write.previous else change.committed_at,
+        change.committed_at,
+        write.policy,
+    )
+
+
+def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> PlanAnswer:
+    plan = _plan_after(write_set, change)
+    if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
+        return PlanProposed(change, plan)
+    if write_set.kind is ChangeKind.APPLY_PLAN:
+        return PlanApplied(change, plan, assigned.position)
+    return PlanChanged(change, plan)
+
+
+def _plan_after(write_set: WriteSet, change: Change) -> RebalancePlan:
+    """The plan that the change is about."""
+    if write_set.proposal is not None:
+        return proposed(write_set.proposal, change, write_set.lifetime)
+    if write_set.plans:
+        return write_set.plans[0].committed(change)
+    assert write_set.known is not None  # noqa: S101 - a change that only holds an idempotency key is of a known plan
+    return write_set.known
+
+
+def _change(write_set: WriteSet, assigned: Assigned) -> Change:
+    request = write_set.request
+    count = len(write_set.shards)
+    return Change(
+        assigned.change_id,
+        write_set.kind,
+        request.actor,
+        request.reason,
+        request.change_ticket,
+        request.metadata,
+        write_set.namespaces,
+        assigned.revision - count + 1 if count else None,
+        assigned.revision if count else None,
+        count,
+        assigned.committed_at,
+        assigned.hash.hex(),
+        write_set.configuration,
+        write_set.rebalance,
+        write_set.compaction,
+        request.forced,
+    )

@@ -38,6 +38,9 @@ from persistence.refusals import MAX_DOCUMENT
 from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
+SCHEMA_REVISION: Final = "0008"
+"""The newest migration, which makes these tables and the functions that write to them."""
+
 NAMING_CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

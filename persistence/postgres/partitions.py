@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from persistence.errors import TransientConflict
 from persistence.postgres.session_errors import translated
+
+Connection: TypeAlias = AsyncConnection | AsyncSession
 
 SPAN: Final = 1_000_000
 """Revisions in a partition: about a gigabyte of rows."""
@@ -24,6 +26,8 @@ SPAN: Final = 1_000_000
 # Any constant, as long as every version of this program uses the same: it names the right to append a partition.
 _APPENDING: Final = 0x6F6D6E70
 _AGAIN_SECONDS: Final = 1.0
+_MADE_ALREADY: Final = ("42P07", "42P17")
+"""duplicate_table, and invalid_object_definition for bounds that overlap."""
 
 _BOUNDS: Final = """
     SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds
@@ -54,47 +58,62 @@ class Partition:
         return f"FOR VALUES FROM ({first}) TO ({self.after_last})"
 
 
-async def partitions(session: AsyncSession) -> list[Partition]:
+async def partitions(connection: Connection) -> list[Partition]:
     """All of them, oldest first."""
-    return [Partition(*row) for row in await session.execute(_PARTITIONS)]
+    return [Partition(*row) for row in await connection.execute(_PARTITIONS)]
 
 
-async def make_table(session: AsyncSession, name: str) -> None:
-    """A table like history, not part of it yet and without indexes. Triggers are not inherited, so it has its own."""
-    await session.execute(text(f"CREATE TABLE {name} (LIKE shard_history INCLUDING ALL EXCLUDING INDEXES)"))
-    await session.execute(
-        text(
-            f"CREATE TRIGGER {name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {name} "
-            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_history_edit()"
-        )
-    )
+def making_table(name: str) -> list[str]:
+    """Statements for a table like history, not part of it yet and without indexes. Triggers are not inherited, so it
+    has its own."""
+    return [
+        f"CREATE TABLE {name} (LIKE shard_history INCLUDING ALL EXCLUDING INDEXES)",
+        f"CREATE TRIGGER {name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {name}"  # noqa: ISC003 - in a list
+        + " FOR EACH STATEMENT EXECUTE FUNCTION refuse_history_edit()",
+    ]
 
 
-async def make_indexes(session: AsyncSession, name: str) -> None:
+def making_indexes(name: str) -> list[str]:
     """Those of history, and the one that only a partition can have: a shard has each version once."""
-    await session.execute(text(f"ALTER TABLE {name} ADD CONSTRAINT pk_{name} PRIMARY KEY (revision)"))
-    for index, columns in (
-        (f"INDEX ix_{name}_shard_revision", "namespace, shard_id, revision"),
-        (f"INDEX ix_{name}_namespace_revision", "namespace, revision"),
-        (f"UNIQUE INDEX uq_{name}_version", "namespace, shard_id, version"),
-    ):
-        await session.execute(text(f"CREATE {index} ON {name} ({columns})"))
+    return [
+        f"ALTER TABLE {name} ADD CONSTRAINT pk_{name} PRIMARY KEY (revision)",
+        f"CREATE INDEX ix_{name}_shard_revision ON {name} (namespace, shard_id, revision)",
+        f"CREATE INDEX ix_{name}_namespace_revision ON {name} (namespace, revision)",
+        f"CREATE UNIQUE INDEX uq_{name}_version ON {name} (namespace, shard_id, version)",
+    ]
 
 
-async def attach(session: AsyncSession, partition: Partition) -> None:
+def attaching(partition: Partition) -> str:
     """Readers and writers go on meanwhile, but for a moment in which no change commits: a foreign key is added."""
-    await session.execute(text(f"ALTER TABLE shard_history ATTACH PARTITION {partition.name} {partition.bounds}"))
+    return f"ALTER TABLE shard_history ATTACH PARTITION {partition.name} {partition.bounds}"
 
 
-async def append(session: AsyncSession, span: int = SPAN) -> Partition:
-    """A new partition after the newest, up to the next multiple of `span`."""
-    existing = await partitions(session)
+async def append(connection: AsyncConnection, span: int = SPAN) -> Partition:
+    """A new partition after the newest, up to the next multiple of `span`, if there is none meanwhile.
+
+    The connection commits each statement, and this is one: attaching locks `changes`, which every writer needs, and no
+    writer is ever to wait for this process.
+    """
+    existing = await partitions(connection)
     first = existing[-1].after_last if existing else None
-    after_last = ((first or 0) // span + 1) * span
-    partition = Partition(f"shard_history_{first or 0}", first, after_last)
-    await make_table(session, partition.name)
-    await make_indexes(session, partition.name)
-    await attach(session, partition)
+    partition = Partition(f"shard_history_{first or 0}", first, ((first or 0) // span + 1) * span)
+    steps = (
+        # Behind this new commits queue: let them pass, and try again.
+        "SET LOCAL lock_timeout = '250ms'",
+        f"PERFORM pg_advisory_xact_lock({_APPENDING})",
+        # What attaching locks anyway. Without it a compaction may take partitions away while they are being looked up,
+        # and PostgreSQL then knows no bounds of those.
+        "LOCK TABLE shard_history IN SHARE UPDATE EXCLUSIVE MODE",
+        *making_table(partition.name),
+        *making_indexes(partition.name),
+        attaching(partition),
+    )
+    try:
+        await connection.exec_driver_sql(f"DO $do$ BEGIN {'; '.join(steps)}; END $do$")
+    except DBAPIError as error:
+        # Another process has made it since.
+        if getattr(error.orig, "sqlstate", None) not in _MADE_ALREADY:
+            raise
     return partition
 
 
@@ -112,8 +131,8 @@ class Room:
     next. That is one comparison for a writer but once in half a million revisions, and once at the start.
     """
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], span: int = SPAN) -> None:
-        self._sessions = sessions
+    def __init__(self, engine: AsyncEngine, span: int = SPAN) -> None:
+        self._engine = engine
         self._span = span
         self._wanted = span // 2
         self._newest = 0
@@ -122,7 +141,7 @@ class Room:
         self._making = asyncio.Lock()
 
     async def ensure(self) -> None:
-        """To be called before anything is locked. Raises TransientConflict if there is no room, nor any to be made."""
+        """To be called before anything is read. Raises TransientConflict if there is no room, nor any to be made."""
         if self._newest + self._wanted < self._end or (self._newest < self._end and monotonic() < self._not_before):
             return
         async with self._making:
@@ -141,30 +160,18 @@ class Room:
     async def _make(self) -> None:
         try:
             with translated():
-                async with self._sessions() as session:
-                    await self._look(session)
-                    if self._newest + self._wanted >= self._end:
-                        await self._append(session)
+                # Each statement commits by itself.
+                async with self._engine.connect() as connection:
+                    await self._look(connection)
+                    while self._newest + self._wanted >= self._end:
+                        await append(connection, self._span)
+                        await self._look(connection)
         except TransientConflict:
             if self._newest >= self._end:
                 raise
-            # There is room for others meanwhile, so nobody waits for whoever holds the tables.
+            # There is room for others meanwhile, so nothing waits for what holds the tables.
             self._not_before = monotonic() + _AGAIN_SECONDS
 
-    async def _append(self, session: AsyncSession) -> None:
-        # Behind us new commits queue: rather let them pass and try again.
-        await session.execute(text("SET LOCAL lock_timeout = '250ms'"))
-        await session.execute(text(f"SELECT pg_advisory_xact_lock({_APPENDING})"))
-        # What attaching locks anyway. Without it a compaction may take partitions away while they are being looked up,
-        # and PostgreSQL then knows no bounds of those.
-        await session.execute(text("LOCK TABLE shard_history IN SHARE UPDATE EXCLUSIVE MODE"))
-        await self._look(session)
-        end = self._end
-        while self._newest + self._wanted >= end:
-            end = (await append(session, self._span)).after_last
-        await session.commit()
-        self._end = end
-
-    async def _look(self, session: AsyncSession) -> None:
-        for newest, end in await session.execute(_ROOM):
+    async def _look(self, connection: AsyncConnection) -> None:
+        for newest, end in await connection.execute(_ROOM):
             self._newest, self._end = max(self._newest, newest), end

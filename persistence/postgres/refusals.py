@@ -67,7 +67,8 @@ _APPEND: Final = (
 
 
 class PostgresRefusals:
-    """Refusals. Each is kept in a transaction of its own."""
+    """Refusals. Each is stored by one statement that commits by itself: their head is never held while this process is
+    waited for."""
 
     def __init__(self, read: async_sessionmaker[AsyncSession], write: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
@@ -90,7 +91,6 @@ class PostgresRefusals:
         with translated():
             async with self._write() as session:
                 row = (await session.execute(_APPEND, values)).one()
-                await session.commit()
         return refusal_of(row)
 
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:

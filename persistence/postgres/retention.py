@@ -1,21 +1,22 @@
 """Compacting history: build what is kept beside it, then swap whole partitions in one short transaction.
 
-All the work is done without holding anybody up. The swap alone locks history, for milliseconds: it waits for its locks
-only so long, because whoever comes after waits behind it, lets them pass and tries again. Killed at any point, history
-is as it was or compacted.
+All the work is done without holding anybody up. The swap alone locks history, for milliseconds, and is part of the one
+call that commits the change, so that nobody waits for this process. It waits for its locks only so long, because
+whoever comes after waits behind it, lets them pass and tries again. Killed at any point, history is as it was or
+compacted.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
+from itertools import chain
 from typing import Final, TypeVar
 
 import stamina
 from sqlalchemy import bindparam, func, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.pool import NullPool
 
 from persistence.commands import ChangeRequest
@@ -24,9 +25,10 @@ from persistence.ports import Forecast, HistoryCompacted, StreamHead
 from persistence.postgres.baseline import (
     KEPT_COUNT,
     Cut,
-    add_foreign_key,
-    adopt,
+    adding_foreign_key,
+    adopting,
     copy_rows,
+    copying,
     cut_at,
     fill_kept,
     fill_rest,
@@ -34,11 +36,11 @@ from persistence.postgres.baseline import (
     left_over,
     validate,
 )
+from persistence.postgres.commit import Relied, commit
 from persistence.postgres.engine import engine_on
 from persistence.postgres.models import HISTORY
 from persistence.postgres.moments import revision_of
-from persistence.postgres.partitions import Partition, attach, partitions
-from persistence.postgres.saving import compact_history
+from persistence.postgres.partitions import Partition, attaching, partitions
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import ENSURE_EPOCH, read_head
 from persistence.records import AsOf, Change, ChangeKind, Compaction
@@ -84,14 +86,14 @@ class PostgresRetention:
             if floor <= head.floor:
                 return None
             for name in await left_over(session):
-                await _briefly(session, partial(_drop, session, [name]))
+                await _briefly(session, f"DROP TABLE {name}")
             cut = cut_at(floor, await partitions(session))
             compaction = await self._build(session, cut, floor, head)
             if cut.rest is not None:
                 head = await self._catch_up(session, cut.rest, head)
             freed = await _size(session, cut.old) - await _size(session, cut.new)
             self._progress("Putting it in the place of what goes")
-            done = await _briefly(session, partial(_swap, session, cut, _write_set(change, compaction), head.revision))
+            done = await _committed(session, _write_set(change, compaction), _swap(cut, head.revision))
         return HistoryCompacted(done, compaction, freed)
 
     async def _build(self, session: AsyncSession, cut: Cut, floor: int, head: StreamHead) -> Compaction:
@@ -105,7 +107,7 @@ class PostgresRetention:
         await session.commit()
         self._progress("Checking what was copied")
         for table in cut.new:
-            await _briefly(session, partial(add_foreign_key, session, table.name))
+            await _briefly(session, adding_foreign_key(table.name))
             await validate(session, table.name)
             await session.commit()
         digest = await kept_digest(session, cut.kept)
@@ -167,16 +169,37 @@ def _write_set(change: ChangeRequest, compaction: Compaction) -> WriteSet:
     return replace(write_set, content_digest=write_set.digest())
 
 
-async def _briefly(session: AsyncSession, work: Callable[[], Awaitable[T]]) -> T:
-    """A transaction that locks tables in use. Raises TransientConflict if there was no moment for it."""
-    await session.commit()
+async def _briefly(session: AsyncSession, statement: str) -> None:
+    """A statement that locks tables in use, with its commit. Raises TransientConflict if there was no moment for it."""
+
+    async def once(lock_timeout: str) -> None:
+        # One statement that commits by itself: nothing waits for this process while it holds the lock.
+        connection = await _autocommitting(session)
+        await connection.exec_driver_sql(
+            f"DO $do$ BEGIN SET LOCAL lock_timeout = '{lock_timeout}'; {statement}; END $do$"
+        )
+
+    await _patiently(once)
+
+
+async def _committed(session: AsyncSession, write_set: WriteSet, steps: Sequence[str]) -> Change:
+    async def once(lock_timeout: str) -> Change:
+        connection = await _autocommitting(session)
+        await connection.exec_driver_sql(f"SET lock_timeout = '{lock_timeout}'")
+        return (await commit(connection, write_set, Relied(), steps=steps)).change
+
+    return await _patiently(once)
+
+
+async def _patiently(once: Callable[[str], Awaitable[T]]) -> T:
+    """With a lock timeout that grows from one attempt to the next."""
     try:
         async for attempt in stamina.retry_context(
             on=TransientConflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.02, wait_max=1.0, wait_jitter=0.05
         ):
-            with attempt:
-                patience = min(_PATIENCE_MS * 1.25 ** (attempt.num - 1), _LONGEST_PATIENCE_MS)
-                return await _once(session, patience, work)
+            with attempt, translated():
+                milliseconds = min(_PATIENCE_MS * 1.25 ** (attempt.num - 1), _LONGEST_PATIENCE_MS)
+                return await once(f"{milliseconds:.0f}ms")
     except TransientConflict as error:
         raise TransientConflict(
             f"the tables are in use, and history is as it was ({error}): "
@@ -185,31 +208,21 @@ async def _briefly(session: AsyncSession, work: Callable[[], Awaitable[T]]) -> T
     raise AssertionError("the retry loop returns or raises")
 
 
-async def _once(session: AsyncSession, patience_ms: float, work: Callable[[], Awaitable[T]]) -> T:
-    try:
-        with translated():
-            await session.execute(text(f"SET LOCAL lock_timeout = '{patience_ms:.0f}ms'"))
-            result = await work()
-            await session.commit()
-    except TransientConflict:
-        await session.rollback()
-        raise
-    return result
+async def _autocommitting(session: AsyncSession) -> AsyncConnection:
+    """The session's connection between two transactions of the session: each statement commits by itself."""
+    await session.commit()
+    connection = session.bind
+    assert isinstance(connection, AsyncConnection)  # noqa: S101 - see _session
+    return await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
-async def _drop(session: AsyncSession, names: list[str]) -> None:
-    for name in names:
-        await session.execute(text(f"DROP TABLE {name}"))
-
-
-async def _swap(session: AsyncSession, cut: Cut, write_set: WriteSet, copied: int) -> Change:
-    # Attaching takes a trigger off changes. Both are locked at once, in the order in which everybody names them:
-    # halfway one would wait for a writer who waits for us.
-    await session.execute(text("LOCK TABLE ONLY shard_history, changes IN ACCESS EXCLUSIVE MODE"))
-    if cut.rest is not None:
-        await copy_rows(session, cut.rest, copied, (await read_head(session)).revision)
-    await _drop(session, [partition.name for partition in cut.old])
-    for partition in cut.new:
-        await attach(session, partition)
-        await adopt(session, partition.name)
-    return await compact_history(session, write_set, cut.kept.after_last - 1)
+def _swap(cut: Cut, copied: int) -> Sequence[str]:
+    """The statements that put what is kept in the place of what goes."""
+    return (
+        # Attaching takes a trigger off changes. Both are locked at once, in the order in which everybody names them:
+        # halfway one would wait for a writer who waits for us.
+        "LOCK TABLE ONLY shard_history, changes IN ACCESS EXCLUSIVE MODE",
+        *((copying(cut.rest, copied),) if cut.rest is not None else ()),
+        *(f"DROP TABLE {partition.name}" for partition in cut.old),
+        *chain.from_iterable((attaching(partition), *adopting(partition.name)) for partition in cut.new),
+    )

@@ -35,7 +35,7 @@ async def open_store(
     async with AsyncExitStack() as stack:
         reads = create_engine(database_url, pool_size=read_connections, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(reads.dispose)
-        writes = create_engine(database_url, pool_size=write_connections)
+        writes = create_engine(database_url, pool_size=write_connections, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
         # Last, so that it stops first: nothing is woken while the pools close.
@@ -51,7 +51,7 @@ async def open_store(
             stream=PostgresStream(factories.read),
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
-            unit_of_work=partial(unit_of_work, factories.write, Room(factories.write, history_span)),
+            unit_of_work=partial(unit_of_work, writes, Room(writes, history_span)),
         )
 
 
@@ -62,10 +62,10 @@ async def open_bulk_store(database_url: str) -> AsyncIterator[BulkStore]:
     async with AsyncExitStack() as stack:
         reads = create_engine(database_url, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(reads.dispose)
-        writes = create_engine(database_url, pool_size=1)
+        writes = create_engine(database_url, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
-        write = partial(unit_of_work, factories.write, Room(factories.write))
+        write = partial(unit_of_work, writes, Room(writes))
         yield BulkStore(
             placement=PostgresPlacement(factories.read),
             shards=PostgresShards(factories.read),

@@ -1,36 +1,34 @@
-"""One unit of work on PostgreSQL: one session, one transaction, one change."""
+"""One unit of work on PostgreSQL: one connection, one snapshot to decide in, and one call that commits the change.
+
+Nothing is locked and no transaction is open while a decision is made or the call is under way: a process that is frozen
+at any point of it delays no other writer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from sqlalchemy import BigInteger, Text, bindparam, false, func, literal_column, select
+from sqlalchemy import Text, bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from persistence.apart import apart
 from persistence.circumstances import Asked, Circumstances
 from persistence.errors import TransientConflict
-from persistence.locks import Locks
 from persistence.outcomes import Committed
-from persistence.postgres import saving
 from persistence.postgres.answers import answer_of
-from persistence.postgres.circumstances import seen
-from persistence.postgres.commit import idempotency_digest
-from persistence.postgres.locking import KEYS, as_arrays, locked
+from persistence.postgres.commit import Relied, answer, commit, idempotency_digest
 from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.partitions import Room, is_missing
+from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_circumstances, read_state
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.session_errors import translated
-from persistence.records import Change, ChangeKind, ShardKey
-from persistence.writes import LockedState, WriteSet
+from persistence.read_set import ReadSet
+from persistence.records import Change, ChangeKind, GroupKey, ShardKey
+from persistence.writes import ReadState, WriteSet
 
-# History is named, and nothing of it is read, only to lock it before `changes`, in the order everybody does.
-_CLAIM: Final = select(
-    func.pg_advisory_xact_lock(bindparam("claim", type_=BigInteger)),
-    select(HISTORY.c.revision).where(false()).scalar_subquery(),
-)
 _EARLIER: Final = select(CHANGES.c.request_digest, CHANGES.c.head_revision, *CHANGE).where(
     CHANGES.c.idempotency_digest == bindparam("key")
 )
@@ -51,33 +49,42 @@ _LAST_NODE_CHANGE: Final = (
     .order_by(CHANGES.c.id.desc())
     .limit(1)
 )
+# Waits for a synchronous standby, where there is one, as the commit of a change does.
+_BARRIER: Final = text("SELECT pg_logical_emit_message(true, 'omnirelay', '')")
+_READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+_CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
 
 
 class PostgresUnitOfWork:
-    """UnitOfWork. The idempotency key is claimed before anything is locked; `locking.py` has the order of the rest."""
+    """UnitOfWork. All that is read is of one snapshot, which ends with the decision."""
 
-    def __init__(self, session: AsyncSession, room: Room) -> None:
-        self._session = session
+    def __init__(self, connection: AsyncConnection, room: Room, timeline: int) -> None:
+        self._connection = connection
         self._room = room
+        self._timeline = timeline
+        self._reads: list[tuple[ReadSet, ReadState]] = []
+        self._groups: dict[GroupKey, GroupMark] = {}
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-        # The lock first, in its own statement: the next one's snapshot then sees what the holder before us committed.
         key = idempotency_digest(actor, idempotency_key)
-        await self._session.execute(_CLAIM, {"claim": int.from_bytes(key[:8], "big", signed=True)})
-        row = (await self._session.execute(_EARLIER, {"key": key})).one_or_none()
+        row = (await self._connection.execute(_EARLIER, {"key": key})).one_or_none()
         if row is None:
             return None
         digest, revision, *columns = row
-        return digest, await answer_of(self._session, change_of(columns), revision)
+        return digest, await answer_of(self._connection, change_of(columns), revision)
 
-    async def lock(self, locks: Locks) -> LockedState:
-        return await locked(self._session, locks)
+    async def read(self, reads: ReadSet) -> ReadState:
+        state = await read_state(self._connection, reads)
+        self._reads.append((reads, state))
+        return state
 
     async def look(self, asked: Asked) -> Circumstances:
-        return await seen(self._session, asked)
+        circumstances, groups = await read_circumstances(self._connection, asked)
+        self._groups |= groups
+        return circumstances
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
-        rows = await self._session.execute(_LAST_CHANGES, as_arrays(shards))
+        rows = await self._connection.execute(_LAST_CHANGES, as_arrays(shards))
         return {ShardKey(row[0], row[1]): change_of(row[2:]) for row in rows}
 
     async def last_configuration(self, namespace: str) -> Change | None:
@@ -87,39 +94,45 @@ class PostgresUnitOfWork:
             .order_by(CHANGES.c.id.desc())
             .limit(1)
         )
-        row = (await self._session.execute(statement)).one_or_none()
+        row = (await self._connection.execute(statement)).one_or_none()
         return None if row is None else change_of(row)
 
     async def last_node_change(self, node_id: str) -> Change | None:
-        row = (await self._session.execute(_LAST_NODE_CHANGE, {"node_id": node_id})).one_or_none()
+        row = (await self._connection.execute(_LAST_NODE_CHANGE, {"node_id": node_id})).one_or_none()
         return None if row is None else change_of(row)
 
+    async def barrier(self) -> None:
+        await self._stop_reading()
+        await self._connection.execute(_BARRIER)
+
     async def commit(self, write_set: WriteSet) -> Committed:
+        await self._stop_reading()
         try:
-            committed = await self._saved(write_set)
+            relied = Relied(self._reads, self._groups)
+            made = await commit(self._connection, write_set, relied, timeline=self._timeline)
         except DBAPIError as error:
             if not is_missing(error):
                 raise
             self._room.missed(len(write_set.shards))
             raise TransientConflict("history has no partition for these revisions yet") from error
-        self._room.committed(committed.change.last_revision)
-        return committed
+        self._room.committed(made.change.last_revision)
+        return await apart(len(write_set.shards), answer, write_set, made)
 
-    async def _saved(self, write_set: WriteSet) -> Committed:
-        session = self._session
-        if write_set.namespace is not None:
-            return await saving.configure_namespace(session, write_set, write_set.namespace)
-        if write_set.node is not None:
-            return await saving.change_node(session, write_set, write_set.node)
-        if write_set.rebalance is not None:
-            return await saving.change_plans(session, write_set, write_set.rebalance)
-        return await saving.change_shards(session, write_set)
+    async def _stop_reading(self) -> None:
+        await self._connection.rollback()
+        await self._connection.execution_options(**_CALLING)
 
 
 @asynccontextmanager
-async def unit_of_work(sessions: async_sessionmaker[AsyncSession], room: Room) -> AsyncIterator[PostgresUnitOfWork]:
-    """A unit of work that is undone unless it committed. Driver errors leave it as StoreErrors."""
+async def unit_of_work(
+    engine: AsyncEngine, room: Room, timeline: Callable[[], int] = lambda: 0
+) -> AsyncIterator[PostgresUnitOfWork]:
+    """A unit of work that writes nothing unless it commits. Driver errors leave it as StoreErrors.
+
+    `timeline` tells the newest one that this process has seen: on an older one nothing is written.
+    """
     await room.ensure()
     with translated():
-        async with sessions() as session:
-            yield PostgresUnitOfWork(session, room)
+        async with engine.connect() as connection:
+            await connection.execution_options(**_READING)
+            yield PostgresUnitOfWork(connection, room, timeline())

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from persistence.circumstances import Asked, Circumstances
-from persistence.locks import Locks
 from persistence.outcomes import Committed
 from persistence.ports import UnitOfWork, UnitOfWorkFactory
+from persistence.read_set import ReadSet
 from persistence.records import Change, ShardKey
-from persistence.writes import LockedState, WriteSet
+from persistence.writes import ReadState, WriteSet
 
 Note = Callable[[Committed], None]
 
@@ -34,8 +34,8 @@ class _Noting:
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
         return await self._unit.earlier(actor, idempotency_key)
 
-    async def lock(self, locks: Locks) -> LockedState:
-        return await self._unit.lock(locks)
+    async def read(self, reads: ReadSet) -> ReadState:
+        return await self._unit.read(reads)
 
     async def look(self, asked: Asked) -> Circumstances:
         return await self._unit.look(asked)
@@ -48,6 +48,9 @@ class _Noting:
 
     async def last_node_change(self, node_id: str) -> Change | None:
         return await self._unit.last_node_change(node_id)
+
+    async def barrier(self) -> None:
+        await self._unit.barrier()
 
     async def commit(self, write_set: WriteSet) -> Committed:
         committed = await self._unit.commit(write_set)

@@ -12,11 +12,11 @@ import pytest
 
 from persistence.commands import Command
 from persistence.errors import InvalidArgument
-from persistence.locks import Locks
 from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
 from persistence.outcomes import NodeChanged, NodeInUse, NotFound, Outcome, StaleNode
 from persistence.paging import Page, PageRequest
 from persistence.queries import NodeFilter
+from persistence.read_set import ReadSet
 from persistence.records import ChangeKind, ConfigurationChange, Node, NodeStatus
 from tests.support.mesh import CHANGE, because, everything, everything_backwards, new, patch
 from tests.support.planned_mesh import PlannedMesh, node_changed
@@ -297,5 +297,5 @@ async def test_shards_are_counted_only_for_who_may_refuse_by_the_count(mesh: Pla
     await mesh.filled(3)
     for configure, count in ((True, 3), (False, 0)):
         async with mesh.store.unit_of_work() as unit:
-            state = await unit.lock(Locks(nodes=("node-a", "nowhere"), configure=configure))
+            state = await unit.read(ReadSet(nodes=("node-a", "nowhere"), configure=configure))
         assert state.nodes == {"node-a": replace(node, shard_count=count)}

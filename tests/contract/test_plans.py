@@ -14,7 +14,7 @@ import pytest
 
 from persistence.commands import UpdateShards
 from persistence.decisions import decide
-from persistence.decisions.plans import locks_of
+from persistence.decisions.plans import reads_of
 from persistence.errors import InvalidArgument
 from persistence.memory import memory_store
 from persistence.node_commands import UpdateNode
@@ -429,7 +429,7 @@ async def test_a_plan_waits_for_a_change_of_the_node_it_moves_to(mesh: PlannedMe
     plan = (await mesh.plan()).plan
     down = UpdateNode("node-b", 1, CHANGE, status=NodeStatus.DOWN)
     async with mesh.store.unit_of_work() as unit:
-        await unit.lock(down.locks)
+        await unit.read(down.reads)
         applying = asyncio.create_task(mesh.ask_to_apply(plan))
         await let_pass(mesh)
         assert not applying.done()
@@ -442,9 +442,9 @@ async def test_a_removal_waits_for_a_plan_that_moves_shards_to_the_node(mesh: Pl
     plan = (await mesh.plan()).plan
     command = ApplyPlan(plan.id, CHANGE)
     async with mesh.store.unit_of_work() as unit:
-        held = (await unit.lock(command.locks)).plan
+        held = (await unit.read(command.reads)).plan
         assert held is not None
-        state = replace(await unit.lock(locks_of(command, held)), plan=held)
+        state = replace(await unit.read(reads_of(command, held)), plan=held)
         decision = decide(command, state, Registry())
         assert isinstance(decision, WriteSet)
         removing = asyncio.create_task(mesh.execute(UpdateNode("node-b", 1, CHANGE, status=NodeStatus.REMOVED)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from persistence.locks import Locks
+from persistence.read_set import ReadSet
 from persistence.records import ShardDiff
 from tests.support.mesh import Mesh, new, patch
 from tests.support.model import replay
@@ -77,7 +77,7 @@ async def test_revisions_are_gapless_and_in_commit_order_under_concurrent_writer
         for step in range(3):
             outcome = await mesh.update(*(patch(shard, owner_node_id=f"node-{step}") for shard in shards))
             async with mesh.store.unit_of_work() as abandoned:
-                await abandoned.lock(Locks(namespaces=["billing"], shards=[shards[0].key]))
+                await abandoned.read(ReadSet(namespaces=["billing"], shards=[shards[0].key]))
             shards = outcome.shards
         await mesh.delete(shards[1])
 

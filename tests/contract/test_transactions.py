@@ -12,10 +12,10 @@ import pytest
 from persistence.commands import Command, ConfigureNamespace, CreateShards, UpdateShards
 from persistence.decisions import decide
 from persistence.errors import TransientConflict
-from persistence.locks import Locks
 from persistence.outcomes import VersionConflict
 from persistence.ports import Store, UnitOfWork
 from persistence.queries import ChangeFilter, ShardFilter
+from persistence.read_set import ReadSet
 from persistence.writes import Conditions, WriteSet
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, because, new, patch
@@ -30,7 +30,7 @@ async def decided(unit: UnitOfWork, command: Command) -> WriteSet:
     """What the writer would commit now."""
     if command.change.idempotency_key is not None:
         assert await unit.earlier(command.change.actor, command.change.idempotency_key) is None
-    decision = decide(command, await unit.lock(command.locks), Registry())
+    decision = decide(command, await unit.read(command.reads), Registry())
     assert isinstance(decision, WriteSet)
     return decision
 
@@ -85,7 +85,7 @@ async def test_a_cancelled_writer_leaves_no_trace_and_no_lock(mesh: Mesh) -> Non
 
     async def hang() -> None:
         async with mesh.store.unit_of_work() as unit:
-            await unit.lock(Locks(namespaces=[BILLING], shards=[shard.key]))
+            await unit.read(ReadSet(namespaces=[BILLING], shards=[shard.key]))
             inside.set()
             await asyncio.get_running_loop().create_future()
 
@@ -102,14 +102,14 @@ async def test_what_is_not_committed_is_not_seen(mesh: Mesh) -> None:
     shard = await mesh.created("s1")
     before = await everything_in(mesh.store)
     async with mesh.store.unit_of_work() as unit:
-        await unit.lock(Locks(namespaces=[BILLING], shards=[shard.key]))
+        await unit.read(ReadSet(namespaces=[BILLING], shards=[shard.key]))
         assert await everything_in(mesh.store) == before
 
 
 async def test_readers_do_not_wait_for_a_writer(mesh: Mesh) -> None:
     shard = await mesh.created("s1")
     async with mesh.store.unit_of_work() as unit:
-        await unit.lock(Locks(namespaces=[BILLING], shards=[shard.key], configure=True))
+        await unit.read(ReadSet(namespaces=[BILLING], shards=[shard.key], configure=True))
         found = await asyncio.wait_for(mesh.shard("s1"), timeout=20)
         assert await asyncio.wait_for(mesh.store.namespaces.get(BILLING), timeout=20)
     assert found == shard
@@ -186,7 +186,7 @@ async def test_what_is_locked_is_what_there_is(mesh: Mesh) -> None:
     one, two = (await mesh.create(new("s1"), new("s2"))).shards
     await mesh.delete(two)
     async with mesh.store.unit_of_work() as unit:
-        state = await unit.lock(Locks(namespaces=[BILLING, "nowhere"], shards=[one.key, two.key, new("s3").key]))
+        state = await unit.read(ReadSet(namespaces=[BILLING, "nowhere"], shards=[one.key, two.key, new("s3").key]))
     assert state.namespaces == {BILLING: await mesh.namespace()}
     assert state.shards == {one.key: one}
     assert {key: tuple(stone) for key, stone in state.tombstones.items()} == {two.key: (2, 1)}

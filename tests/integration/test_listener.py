@@ -114,7 +114,7 @@ async def test_nothing_is_notified_when_a_unit_of_work_is_undone(database_url: s
         async with store.unit_of_work() as unit:
             # Written and notified inside the transaction, which then fails instead of committing.
             undone = UpdateShards([patch(after, owner_node_id="node-d")], CHANGE)
-            state = await unit.lock(undone.locks)
+            state = await unit.read(undone.reads)
             decision = decide(undone, state, Registry())
             assert isinstance(decision, WriteSet)
             assert isinstance(unit, PostgresUnitOfWork)

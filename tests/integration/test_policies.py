@@ -160,7 +160,7 @@ async def test_who_moves_nothing_does_not_wait_for_who_does(mesh: Mesh) -> None:
     await mesh.configure(policy=NamespacePolicy(window_moves=1))
     one, two = (await mesh.create(new("s1"), new("s2"))).shards
     async with mesh.store.unit_of_work() as unit:
-        await unit.lock(UpdateShards([patch(one, owner_node_id="node-b")], CHANGE).locks)
+        await unit.read(UpdateShards([patch(one, owner_node_id="node-b")], CHANGE).reads)
         assert (await asyncio.wait_for(mesh.updated(two, leader_id="x"), timeout=20)).version == 2
 
 

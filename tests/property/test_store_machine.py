@@ -337,7 +337,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Whether it was, which must be as foretold."""
         head = self.wait(self.mesh.store.stream.head())
         outcome = self.wait(self.mesh.execute(command))
-        missing = tuple(name for name in command.locks.namespaces if name not in self.configured)
+        missing = tuple(name for name in command.reads.namespaces if name not in self.configured)
         if missing:
             assert outcome == NotFound(namespaces=missing)
         elif stale and not any(key in self.lives for key, _, _ in stale):
@@ -347,7 +347,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert [(one.key, one.expected, one.actual) for one in outcome.stale] == stale
         else:
             assert isinstance(outcome, ShardsChanged)
-            assert [shard.key for shard in outcome.shards] == command.locks.shards
+            assert [shard.key for shard in outcome.shards] == command.reads.shards
             assert outcome.position.revision == head.revision + len(outcome.shards)
             return True
         assert self.wait(self.mesh.store.stream.head()) == head

@@ -12,12 +12,11 @@ from persistence.postgres.partitions import Partition, append, partitions
 
 async def repartition(url: str, span: int) -> None:
     """Begin an empty history anew, with a first partition of `span` revisions."""
-    engine = engine_on(url, poolclass=NullPool)
-    async with engine.connect() as connection, AsyncSession(connection) as session:
-        for partition in await partitions(session):
-            await session.execute(text(f"DROP TABLE {partition.name}"))
-        await append(session, span)
-        await session.commit()
+    engine = engine_on(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        for partition in await partitions(connection):
+            await connection.execute(text(f"DROP TABLE {partition.name}"))
+        await append(connection, span)
     await engine.dispose()
 
 

@@ -21,7 +21,7 @@ from persistence.commands import (
 )
 from persistence.errors import InvalidArgument
 from persistence.fields import MAX_COUNTER, MAX_SHARDS_PER_CHANGE
-from persistence.locks import Locks
+from persistence.read_set import ReadSet
 from persistence.records import ChangeKind, ShardKey, ShardStatus
 from strategies.registry import Registry
 
@@ -175,13 +175,13 @@ def test_a_command_names_its_shards_and_namespaces() -> None:
     shards = [NewShard("search", "s1", "a"), NewShard("billing", "s2", "a"), NewShard("search", "s0", "a")]
     command = CreateShards(shards, CHANGE)
     assert command.kind is ChangeKind.CREATE_SHARDS
-    assert command.locks == Locks(
+    assert command.reads == ReadSet(
         namespaces=["billing", "search"],
         shards=[ShardKey("search", "s1"), ShardKey("billing", "s2"), ShardKey("search", "s0")],
     )
     configure = ConfigureNamespace("billing", "ring", {}, 0, CHANGE)
     assert configure.kind is ChangeKind.CONFIGURE_NAMESPACE
-    assert configure.locks == Locks(namespaces=("billing",), configure=True)
+    assert configure.reads == ReadSet(namespaces=("billing",), configure=True)
 
 
 def test_equal_requests_have_equal_digests() -> None:

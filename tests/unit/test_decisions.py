@@ -39,7 +39,7 @@ from persistence.records import (
     ShardStatus,
     Tombstone,
 )
-from persistence.writes import LockedState, NamespaceDelta, ShardWrite, WriteSet, details_json
+from persistence.writes import NamespaceDelta, ReadState, ShardWrite, WriteSet, details_json
 from strategies.registry import Registry
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -80,21 +80,21 @@ def namespace(name: str = "billing", strategy: str = "rendezvous", version: int 
     return Namespace(name, strategy, {}, 1, "0" * 64, version, EMPTY_DIGEST, 0, 0, NOON, NOON)
 
 
-def state(*shards: Shard, strategy: str = "rendezvous", **tombstones: Tombstone) -> LockedState:
-    return LockedState(
+def state(*shards: Shard, strategy: str = "rendezvous", **tombstones: Tombstone) -> ReadState:
+    return ReadState(
         {"billing": namespace(strategy=strategy)},
         {one.key: one for one in shards},
         {ShardKey("billing", name): stone for name, stone in tombstones.items()},
     )
 
 
-def written(command: Command, there: LockedState) -> WriteSet:
+def written(command: Command, there: ReadState) -> WriteSet:
     decision = decide(command, there, STRATEGIES)
     assert isinstance(decision, WriteSet), decision
     return decision
 
 
-def the_write(command: Command, there: LockedState) -> ShardWrite:
+def the_write(command: Command, there: ReadState) -> ShardWrite:
     (write,) = written(command, there).shards
     return write
 
@@ -244,7 +244,7 @@ def test_the_deltas_move_each_namespaces_digest_and_count() -> None:
 
 def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
     command = ConfigureNamespace("billing", "locality", {"mode": "strict"}, 4, CHANGE)
-    write_set = written(command, LockedState({"billing": namespace(version=4)}, {}, {}))
+    write_set = written(command, ReadState({"billing": namespace(version=4)}, {}, {}))
     write = write_set.namespace
     assert write is not None
     assert (write.version, write.strategy, write.algorithm_version) == (5, "locality", 1)
@@ -274,7 +274,7 @@ def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
 @pytest.mark.parametrize(("expected", "there"), [(0, 4), (3, 4), (5, 4), (1, None)])
 def test_a_stale_configuration_is_refused(expected: int, there: int | None) -> None:
     current = None if there is None else namespace(version=there)
-    known = LockedState({} if current is None else {"billing": current}, {}, {})
+    known = ReadState({} if current is None else {"billing": current}, {}, {})
     command = ConfigureNamespace("billing", "ring", {}, expected, CHANGE)
     assert decide(command, known, STRATEGIES) == StaleNamespace("billing", expected, there or 0, current, None)
 

@@ -11,11 +11,11 @@ import pytest
 from persistence.checksums import digest_term, shard_checksum
 from persistence.commands import ChangeRequest, request_digest
 from persistence.decisions import decide
-from persistence.decisions.plans import locks_of
-from persistence.locks import Locks
+from persistence.decisions.plans import reads_of
 from persistence.outcomes import NotFound, PlanClosed, PlanKnown
 from persistence.plan_commands import ApplyPlan, KeepPlan
 from persistence.planning.proposal import Move, Proposal
+from persistence.read_set import ReadSet
 from persistence.records import (
     Change,
     ChangeKind,
@@ -31,7 +31,7 @@ from persistence.records import (
     ShardKey,
     ShardStatus,
 )
-from persistence.writes import KeptPlan, LockedState, NamespaceDelta, WriteSet, proposed, read_details
+from persistence.writes import KeptPlan, NamespaceDelta, ReadState, WriteSet, proposed, read_details
 from tests.support.proposals import proposal
 from tests.support.snapshots import STRATEGIES, namespace, node
 
@@ -69,13 +69,13 @@ def kept(what: Proposal = PROPOSAL) -> KeptPlan:
     return KeptPlan(proposed(what, CREATED, WEEK), what)
 
 
-def there(plan: KeptPlan | None) -> LockedState:
+def there(plan: KeptPlan | None) -> ReadState:
     shards = {one.key: one for one in (shard("s0"), shard("s1"))}
     nodes = {node_id: node(node_id) for node_id in ("node-b", "node-c")}
-    return LockedState({"orders": namespace("orders", shard_count=100)}, shards, nodes=nodes, plan=plan)
+    return ReadState({"orders": namespace("orders", shard_count=100)}, shards, nodes=nodes, plan=plan)
 
 
-def written(command: KeepPlan | ApplyPlan, state: LockedState) -> WriteSet:
+def written(command: KeepPlan | ApplyPlan, state: ReadState) -> WriteSet:
     decision = decide(command, state, STRATEGIES)
     assert isinstance(decision, WriteSet), decision
     return decision
@@ -103,8 +103,8 @@ def test_what_was_asked_for_is_the_request_and_not_what_came_of_it() -> None:
 
 
 def test_a_plan_relies_on_configurations_destinations_and_shards() -> None:
-    assert ApplyPlan(PROPOSAL.id, CHANGE).locks == KeepPlan(PROPOSAL, CHANGE).locks == Locks(plan=PROPOSAL.id)
-    assert locks_of(ApplyPlan(PROPOSAL.id, CHANGE), kept()) == Locks(
+    assert ApplyPlan(PROPOSAL.id, CHANGE).reads == KeepPlan(PROPOSAL, CHANGE).reads == ReadSet(plan=PROPOSAL.id)
+    assert reads_of(ApplyPlan(PROPOSAL.id, CHANGE), kept()) == ReadSet(
         older_than=CREATED.id,
         namespaces=["orders"],
         nodes=["node-b", "node-c"],

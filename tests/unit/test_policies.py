@@ -25,7 +25,7 @@ from persistence.policy_documents import read_policy, write_policy
 from persistence.policy_problems import add_policy_problems
 from persistence.records import Shard, ShardContent, ShardKey, ShardStatus
 from persistence.ticket_patterns import matches, pattern_problem
-from persistence.writes import Conditions, LockedState, RecentMoves, WriteSet
+from persistence.writes import Conditions, ReadState, RecentMoves, WriteSet
 from tests.support.snapshots import STRATEGIES, namespace
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -42,11 +42,11 @@ def shard(number: int) -> Shard:
     return Shard(*key, **fields, checksum=shard_checksum(key, content), created_at=NOON, updated_at=NOON)
 
 
-def state(policy: NamespacePolicy, *, count: int = 100, now: datetime | None = None, recent: int = 0) -> LockedState:
+def state(policy: NamespacePolicy, *, count: int = 100, now: datetime | None = None, recent: int = 0) -> ReadState:
     """Of `billing`, which has so many shards; each was moved `recent` times, as often as all of them together."""
     shards = {one.key: one for one in map(shard, range(12))}
     moves = RecentMoves({"billing": recent}, dict.fromkeys(shards, recent))
-    return LockedState({"billing": namespace(policy=policy, shard_count=count)}, shards, now=now, recent=moves)
+    return ReadState({"billing": namespace(policy=policy, shard_count=count)}, shards, now=now, recent=moves)
 
 
 def moves(count: int, change: ChangeRequest = CHANGE) -> UpdateShards:

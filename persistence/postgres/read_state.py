@@ -1,0 +1,229 @@
+"""What a decision is made on, read in the snapshot of its unit of work. Nothing is locked: the commit re-checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ARRAY, BigInteger, DateTime, String, bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from persistence.apart import apart
+from persistence.circumstances import Asked, Circumstances
+from persistence.planning import lifecycle
+from persistence.postgres.models import NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS, STREAM_HEAD, TOMBSTONES
+from persistence.postgres.namespaces import SELECT_NAMESPACE
+from persistence.postgres.nodes import SELECT_NODE, SELECT_UNCOUNTED
+from persistence.postgres.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, kept_proposal
+from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
+from persistence.read_set import ReadSet
+from persistence.records import GroupKey, Namespace, Node, PlanKind, RebalancePlan, Shard, ShardKey, Tombstone
+from persistence.writes import KeptPlan, ReadState, RecentMoves, counted, timed
+
+# Two arrays however many shards there are: one statement, prepared once, for any number of them.
+KEYS: Final = (
+    func.unnest(bindparam("key_namespaces", type_=ARRAY(String)), bindparam("key_shard_ids", type_=ARRAY(String)))
+    .table_valued("namespace", "shard_id", name="keys")
+    .render_derived()
+)
+_NAMES: Final[Any] = func.any(bindparam("names", type_=ARRAY(String)))
+_NAMESPACES: Final = SELECT_NAMESPACE.where(NAMESPACES.c.name == _NAMES)
+_NODES: Final = SELECT_UNCOUNTED.where(NODES.c.node_id == _NAMES)
+_COUNTED_NODES: Final = SELECT_NODE.where(NODES.c.node_id == _NAMES)
+_OLDER: Final = SELECT_PLAN.where(
+    PLANS.c.change_id < bindparam("older_than", type_=BigInteger),
+    PLANS.c.kind == str(PlanKind.REBALANCE),
+    PLANS.c.namespaces.overlap(bindparam("names", type_=PLANS.c.namespaces.type)),
+    PLAN_STATUS.in_([str(status) for status in lifecycle.OPEN]),
+).order_by(PLANS.c.change_id.desc())
+_PLAN: Final = ONE_PLAN.add_columns(DOCUMENT).join(PLAN_DOCUMENTS, PLAN_DOCUMENTS.c.id == PLANS.c.id)
+_SHARDS: Final = select(*SHARD).join(
+    KEYS, (SHARDS.c.namespace == KEYS.c.namespace) & (SHARDS.c.shard_id == KEYS.c.shard_id)
+)
+_TOMBSTONES: Final = select(
+    TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch
+).join(KEYS, (TOMBSTONES.c.namespace == KEYS.c.namespace) & (TOMBSTONES.c.shard_id == KEYS.c.shard_id))
+_GROUPS: Final = (
+    func.unnest(bindparam("namespaces", type_=ARRAY(String)), bindparam("names", type_=ARRAY(String)))
+    .table_valued("namespace", "name", name="groups")
+    .render_derived()
+)
+_MEMBERS: Final = select(
+    SHARDS.c.namespace, SHARDS.c.anti_affinity_group, SHARDS.c.shard_id, SHARDS.c.owner_node_id, SHARDS.c.revision
+).join(_GROUPS, (SHARDS.c.namespace == _GROUPS.c.namespace) & (SHARDS.c.anti_affinity_group == _GROUPS.c.name))
+
+_CLOCK: Final = select(func.clock_timestamp())
+# Not before the newest change: what is counted up to now must include it, whatever the clock does.
+_NOW: Final = select(func.greatest(STREAM_HEAD.c.committed_at, func.clock_timestamp()), STREAM_HEAD.c.revision)
+# A window begins after the newest revision there was at its beginning: changes have times, their rows have revisions.
+_BEGINNINGS: Final = text("""
+SELECT coalesce((
+    SELECT c.head_revision FROM changes AS c WHERE c.committed_at <= w.begins
+    ORDER BY c.committed_at DESC, c.id DESC LIMIT 1
+), 0)
+FROM unnest(CAST(:begins AS timestamptz[])) WITH ORDINALITY AS w (begins, place) ORDER BY w.place
+""").bindparams(bindparam("begins", type_=ARRAY(DateTime(timezone=True))))
+_MOVED: Final = "h.kind = 'UPDATED' AND h.owner_node_id <> h.previous_owner_node_id"
+_OF_NAMESPACES: Final = text(f"""
+SELECT w.namespace, (
+    SELECT count(*) FROM shard_history AS h
+    WHERE h.namespace = w.namespace AND h.revision > w.after AND {_MOVED}
+)
+FROM unnest(CAST(:namespaces AS text[]), CAST(:afters AS int8[])) AS w (namespace, after)
+""").bindparams(bindparam("namespaces", type_=ARRAY(String)), bindparam("afters", type_=ARRAY(BigInteger)))  # noqa: S608
+_OF_SHARDS: Final = text(f"""
+SELECT w.namespace, w.shard_id, (
+    SELECT count(*) FROM shard_history AS h
+    WHERE h.namespace = w.namespace AND h.shard_id = w.shard_id AND h.revision > w.after AND {_MOVED}
+)
+FROM unnest(CAST(:namespaces AS text[]), CAST(:shard_ids AS text[]), CAST(:afters AS int8[]))
+    AS w (namespace, shard_id, after)
+""").bindparams(  # noqa: S608 - the interpolated part is the constant above
+    bindparam("namespaces", type_=ARRAY(String)),
+    bindparam("shard_ids", type_=ARRAY(String)),
+    bindparam("afters", type_=ARRAY(BigInteger)),
+)
+
+
+class GroupMark(NamedTuple):
+    """By which a group that has changed is told: a shard that joins, leaves or moves changes one of the two."""
+
+    members: int
+    revision: int
+
+
+async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
+    plan = await _plan(connection, reads.plan) if reads.plan is not None else None
+    older = await _older(connection, reads.older_than, reads.namespaces) if reads.older_than is not None else ()
+    namespaces = await _namespaces(connection, reads.namespaces)
+    now, recent = await _policy_facts(connection, namespaces.values(), reads)
+    nodes = await _nodes(connection, reads.nodes, counted=reads.configure)
+    shards = await _shards(connection, reads.shards)
+    tombstones = await _tombstones(connection, set(reads.shards) - shards.keys())
+    return ReadState(namespaces, shards, tombstones, nodes, plan, older, now, recent)
+
+
+async def read_circumstances(
+    connection: AsyncConnection, asked: Asked
+) -> tuple[Circumstances, Mapping[GroupKey, GroupMark]]:
+    """And the mark of each group."""
+    now = (await connection.execute(_CLOCK)).scalar_one() if asked.time else None
+    rows = await connection.execute(_NODES, {"names": list(asked.node_ids)}) if asked.node_ids else ()
+    groups, marks = await _groups(connection, asked.groups) if asked.groups else ({}, {})
+    return Circumstances(now, {row[0]: node_of(row) for row in rows}, groups), marks
+
+
+def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
+    """The parameters of a statement over KEYS."""
+    return {"key_namespaces": [key.namespace for key in shards], "key_shard_ids": [key.shard_id for key in shards]}
+
+
+async def _plan(connection: AsyncConnection, plan_id: str) -> KeptPlan | None:
+    row = (await connection.execute(_PLAN, {"plan_id": plan_id})).one_or_none()
+    if row is None:
+        return None
+    *plan, document = row
+    return KeptPlan(plan_of(plan), await kept_proposal(plan_id, document))
+
+
+async def _older(connection: AsyncConnection, change_id: int, names: Sequence[str]) -> tuple[RebalancePlan, ...]:
+    rows = await connection.execute(_OLDER, {"older_than": change_id, "names": list(names)})
+    return tuple(plan_of(row) for row in rows)
+
+
+async def _namespaces(connection: AsyncConnection, names: Sequence[str]) -> Mapping[str, Namespace]:
+    if not names:
+        return {}
+    return {row[0]: namespace_of(row) for row in await connection.execute(_NAMESPACES, {"names": list(names)})}
+
+
+async def _nodes(connection: AsyncConnection, node_ids: Sequence[str], *, counted: bool) -> Mapping[str, Node]:
+    if not node_ids:
+        return {}
+    rows = await connection.execute(_COUNTED_NODES if counted else _NODES, {"names": list(node_ids)})
+    return {row[0]: node_of(row) for row in rows}
+
+
+async def _shards(connection: AsyncConnection, keys: Sequence[ShardKey]) -> Mapping[ShardKey, Shard]:
+    if not keys:
+        return {}
+    rows = (await connection.execute(_SHARDS, as_arrays(keys))).all()
+    return await apart(len(rows), _by_key, rows)
+
+
+def _by_key(rows: Sequence[Any]) -> Mapping[ShardKey, Shard]:
+    return {ShardKey(row[0], row[1]): shard_of(row) for row in rows}
+
+
+async def _tombstones(connection: AsyncConnection, missing: Collection[ShardKey]) -> Mapping[ShardKey, Tombstone]:
+    if not missing:
+        return {}
+    rows = await connection.execute(_TOMBSTONES, as_arrays(missing))
+    return {ShardKey(row[0], row[1]): Tombstone(row[2], row[3]) for row in rows}
+
+
+async def _groups(
+    connection: AsyncConnection, groups: Sequence[GroupKey]
+) -> tuple[Mapping[GroupKey, Mapping[str, str]], Mapping[GroupKey, GroupMark]]:
+    values: dict[str, Any] = {"namespaces": [key.namespace for key in groups], "names": [key.group for key in groups]}
+    members: dict[GroupKey, dict[str, str]] = {key: {} for key in groups}
+    newest = dict.fromkeys(groups, 0)
+    for namespace, group, shard_id, owner, revision in await connection.execute(_MEMBERS, values):
+        key = GroupKey(namespace, group)
+        members[key][shard_id] = owner
+        newest[key] = max(newest[key], revision)
+    return members, {key: GroupMark(len(members[key]), newest[key]) for key in groups}
+
+
+async def _policy_facts(
+    connection: AsyncConnection, namespaces: Iterable[Namespace], reads: ReadSet
+) -> tuple[datetime | None, RecentMoves]:
+    """What the policies of namespaces ask of the clock and of history: `now` and `recent` of the state."""
+    asking = timed(namespaces, reads)
+    if not asking:
+        return None, RecentMoves()
+    now, revision = (await connection.execute(_NOW)).one()
+    counting = counted(asking, reads)
+    return now, await _recent(connection, counting, now, revision, reads.shards) if counting else RecentMoves()
+
+
+async def _recent(
+    connection: AsyncConnection,
+    namespaces: Sequence[Namespace],
+    now: datetime,
+    revision: int,
+    shards: Sequence[ShardKey],
+) -> RecentMoves:
+    begins = [now - timedelta(seconds=namespace.policy.window_seconds) for namespace in namespaces]
+    beginnings = (await connection.execute(_BEGINNINGS, {"begins": begins})).scalars()
+    after = dict(zip((namespace.name for namespace in namespaces), beginnings, strict=True))
+    bounded = [namespace.name for namespace in namespaces if namespace.policy.window_moves is not None]
+    each = {namespace.name for namespace in namespaces if namespace.policy.shard_window_moves is not None}
+    return RecentMoves(
+        await _of_namespaces(connection, bounded, after),
+        await _of_shards(connection, [key for key in shards if key.namespace in each], after),
+        revision,
+    )
+
+
+async def _of_namespaces(
+    connection: AsyncConnection, names: Sequence[str], after: Mapping[str, int]
+) -> Mapping[str, int]:
+    if not names:
+        return {}
+    given: dict[str, Any] = {"namespaces": list(names), "afters": [after[name] for name in names]}
+    return {row[0]: row[1] for row in await connection.execute(_OF_NAMESPACES, given)}
+
+
+async def _of_shards(
+    connection: AsyncConnection, shards: Sequence[ShardKey], after: Mapping[str, int]
+) -> Mapping[ShardKey, int]:
+    if not shards:
+        return {}
+    given: dict[str, Any] = {
+        "namespaces": [key.namespace for key in shards],
+        "shard_ids": [key.shard_id for key in shards],
+        "afters": [after[key.namespace] for key in shards],
+    }
+    return {ShardKey(row[0], row[1]): row[2] for row in await connection.execute(_OF_SHARDS, given)}
