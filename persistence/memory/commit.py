@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -97,10 +98,17 @@ def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
 
 def _require(conditions: Conditions, tables: Tables, change: Change) -> None:
     """Raises TransientConflict."""
-    frozen = conditions.frozen_from is not None and change.committed_at >= conditions.frozen_from
+    since = tables.between(conditions.counted_to, tables.revision)
+    moves = Counter(row.namespace for row in since if row.moves)
     fewest = conditions.fewest_shards.items()
-    if frozen or any(tables.namespaces[name].shard_count < count for name, count in fewest):
-        raise TransientConflict("what the namespace's policy allows has changed since this change was decided")
+    broken = (
+        ("freezes", conditions.frozen_from is not None and change.committed_at >= conditions.frozen_from),
+        ("number of shards", any(tables.namespaces[name].shard_count < count for name, count in fewest)),
+        ("moves", any(moves[name] > left for name, left in conditions.moves_left.items())),
+    )
+    for what, is_broken in broken:
+        if is_broken:
+            raise TransientConflict(f"the {what} that this change was decided on changed before it was committed")
 
 
 def _rows(write_set: WriteSet, change: Change) -> Iterator[ShardDiff]:

@@ -28,4 +28,4 @@ def policy_facts(
         within = [row.key for row in moved if row.change.committed_at > begins]
         moves[namespace.name] = len(within)
         of_shards.update(within)
-    return now, RecentMoves(moves, of_shards)
+    return now, RecentMoves(moves, of_shards, tables.revision)

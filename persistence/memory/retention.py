@@ -38,19 +38,18 @@ class MemoryRetention:
 
     async def compact(self, floor: int, change: ChangeRequest) -> HistoryCompacted | None:
         change.validate()
-        async with self._memory.writing:
-            tables = self._memory.tables
-            _require_past(tables, floor)
-            if floor <= tables.floor:
-                return None
-            kept = _newest(tables, floor)
-            removed = len(tables.between(0, floor)) - len(kept)
-            digest = audit.kept_digest(map(_kept_row, kept)).hex()
-            compaction = Compaction(floor, tables.floor, removed, len(kept), digest)
-            write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
-            write_set = replace(write_set, content_digest=write_set.digest())
-            after, _ = committed(_compacted(tables, floor, kept), write_set, self._memory.clock())
-            self._memory.publish(after)
+        tables = self._memory.tables
+        _require_past(tables, floor)
+        if floor <= tables.floor:
+            return None
+        kept = _newest(tables, floor)
+        removed = len(tables.between(0, floor)) - len(kept)
+        digest = audit.kept_digest(map(_kept_row, kept)).hex()
+        compaction = Compaction(floor, tables.floor, removed, len(kept), digest)
+        write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
+        write_set = replace(write_set, content_digest=write_set.digest())
+        after, _ = committed(_compacted(tables, floor, kept), write_set, self._memory.clock())
+        self._memory.publish(after)
         return HistoryCompacted(after.changes[-1], compaction, 0)
 
 

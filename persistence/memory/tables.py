@@ -130,7 +130,6 @@ class Memory:
     def __init__(self, *, clock: Clock = utc_now, epoch: str | None = None) -> None:
         self.clock = clock
         self.tables = Tables(epoch or uuid4().hex)
-        self.writing = asyncio.Lock()
         self._committed = asyncio.Event()
 
     def publish(self, tables: Tables) -> None:

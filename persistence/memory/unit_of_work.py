@@ -1,20 +1,21 @@
-"""One transaction at a time: whoever is inside holds the lock until it leaves."""
+"""Decided on the tables as they were, committed on the tables as they are if what was read is still so."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from persistence.circumstances import Asked, Circumstances
+from persistence.errors import TransientConflict
 from persistence.memory.commit import committed
 from persistence.memory.policy_facts import policy_facts
-from persistence.memory.tables import Memory
+from persistence.memory.tables import Memory, Tables
 from persistence.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.planning import lifecycle
 from persistence.read_set import ReadSet
-from persistence.records import Change, PlanKind, RebalancePlan, ShardKey
-from persistence.writes import ReadState, WriteSet
+from persistence.records import Change, Namespace, Node, NodeStatus, PlanKind, RebalancePlan, ShardKey
+from persistence.writes import KeptPlan, ReadState, WriteSet
 
 
 class MemoryUnitOfWork:
@@ -22,35 +23,44 @@ class MemoryUnitOfWork:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self._tables = memory.tables
+        self._reads: list[tuple[ReadSet, ReadState]] = []
+        self._looked = Circumstances()
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-        found = self._memory.tables.answers.get((actor, idempotency_key))
+        found = self._tables.answers.get((actor, idempotency_key))
         if found is None:
             return None
         digest, answer = found
         if isinstance(answer, PlanProposed | PlanApplied | PlanChanged):
             # What became of a plan since is told, as the counts of a node are.
-            answer = replace(answer, plan=self._memory.plan(answer.plan.id).plan)
+            answer = replace(answer, plan=self._plan(answer.plan.id).plan)
         return digest, answer
 
     async def read(self, reads: ReadSet) -> ReadState:
-        """The one lock is held already; whatever is asked for lies under it."""
-        tables = self._memory.tables
+        tables = self._tables
         node_of = tables.node if reads.configure else tables.uncounted
         nodes = ((node_id, node_of(node_id)) for node_id in reads.nodes)
         namespaces = {name: tables.namespaces[name] for name in reads.namespaces if name in tables.namespaces}
-        return ReadState(
+        state = ReadState(
             namespaces,
             {key: tables.shards[key] for key in reads.shards if key in tables.shards},
             {key: tables.tombstones[key] for key in reads.shards if key in tables.tombstones},
             {node_id: node for node_id, node in nodes if node is not None},
-            None if reads.plan is None or reads.plan not in tables.plans else self._memory.plan(reads.plan),
+            None if reads.plan is None or reads.plan not in tables.plans else self._plan(reads.plan),
             () if reads.older_than is None else self._older(reads.older_than, reads.namespaces),
             *policy_facts(tables, namespaces.values(), reads, self._memory.clock),
         )
+        self._reads.append((reads, state))
+        return state
+
+    def _plan(self, plan_id: str) -> KeptPlan:
+        """With the status it has now."""
+        kept = self._tables.plans[plan_id]
+        return replace(kept, plan=lifecycle.as_of(kept.plan, self._memory.clock()))
 
     def _older(self, change_id: int, namespaces: Collection[str]) -> tuple[RebalancePlan, ...]:
-        plans = (self._memory.plan(plan_id).plan for plan_id in self._memory.tables.plans)
+        plans = (self._plan(plan_id).plan for plan_id in self._tables.plans)
         return tuple(
             plan
             for plan in sorted(plans, key=lambda plan: -plan.created.id)
@@ -61,33 +71,80 @@ class MemoryUnitOfWork:
         )
 
     async def look(self, asked: Asked) -> Circumstances:
-        tables = self._memory.tables
-        nodes = ((node_id, tables.uncounted(node_id)) for node_id in asked.node_ids)
-        return Circumstances(
+        nodes = ((node_id, self._tables.uncounted(node_id)) for node_id in asked.node_ids)
+        self._looked = Circumstances(
             self._memory.clock() if asked.time else None,
             {node_id: node for node_id, node in nodes if node is not None},
-            {group: tables.members(group) for group in asked.groups},
+            {group: self._tables.members(group) for group in asked.groups},
         )
+        return self._looked
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
         wanted = set(shards)
-        return {row.key: row.change for row in self._memory.tables.history if row.key in wanted}
+        return {row.key: row.change for row in self._tables.history if row.key in wanted}
 
     async def last_configuration(self, namespace: str) -> Change | None:
-        changes = reversed(self._memory.tables.changes)
+        changes = reversed(self._tables.changes)
         return next((one for one in changes if one.configuration and one.configuration.namespace == namespace), None)
 
     async def last_node_change(self, node_id: str) -> Change | None:
-        changes = reversed(self._memory.tables.changes)
+        changes = reversed(self._tables.changes)
         return next((one for one in changes if one.configuration and one.configuration.node_id == node_id), None)
 
     async def barrier(self) -> None:
         """There is no copy that could lack what is read here."""
 
     async def commit(self, write_set: WriteSet) -> Committed:
-        tables, answer = committed(self._memory.tables, write_set, self._memory.clock())
-        self._memory.publish(tables)
+        tables = self._memory.tables
+        broken = next(_broken(tables, write_set, self._reads, self._looked), None)
+        if broken is not None:
+            raise TransientConflict(f"the {broken} that this change was decided on changed before it was committed")
+        after, answer = committed(tables, write_set, self._memory.clock())
+        self._memory.publish(after)
         return answer
+
+
+def _broken(
+    tables: Tables, write_set: WriteSet, read: Sequence[tuple[ReadSet, ReadState]], looked: Circumstances
+) -> Iterator[str]:
+    """What is not as it was read."""
+    request = write_set.request
+    if request.idempotency_key is not None and (request.actor, request.idempotency_key) in tables.answers:
+        yield "idempotency key"
+    written = {write.key for write in write_set.shards}
+    for reads, state in read:
+        if _versions(reads.namespaces, state.namespaces) != _versions(reads.namespaces, tables.namespaces):
+            yield "namespaces"
+        if _versions(reads.nodes, state.nodes) != _versions(reads.nodes, tables.registered):
+            yield "nodes"
+        if any(_latest(tables.plans.get(plan_id)) != latest for plan_id, latest in _plans_read(reads, state)):
+            yield "plans"
+        keys = written.intersection(reads.shards) if written else reads.shards
+        if any(state.shards.get(key) != tables.shards.get(key) for key in keys):
+            yield "shards"
+        if any(state.tombstones.get(key) != tables.tombstones.get(key) for key in keys):
+            yield "shards"
+    if any(tables.members(group) != members for group, members in looked.groups.items()):
+        yield "anti-affinity groups"
+    removed = write_set.node
+    if removed is not None and removed.status is NodeStatus.REMOVED and tables.owned(removed.node_id):
+        yield "node's shards"
+
+
+def _versions(names: Sequence[str], members: Mapping[str, Namespace] | Mapping[str, Node]) -> list[int | None]:
+    """Null for what is not there."""
+    return [members[name].version if name in members else None for name in names]
+
+
+def _latest(kept: KeptPlan | None) -> int | None:
+    return None if kept is None else kept.plan.latest.id
+
+
+def _plans_read(reads: ReadSet, state: ReadState) -> Iterator[tuple[str, int | None]]:
+    if reads.plan is not None:
+        yield reads.plan, _latest(state.plan)
+    for older in state.older:
+        yield older.id, older.latest.id
 
 
 class MemoryUnitsOfWork:
@@ -98,5 +155,4 @@ class MemoryUnitsOfWork:
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[MemoryUnitOfWork]:
-        async with self._memory.writing:
-            yield MemoryUnitOfWork(self._memory)
+        yield MemoryUnitOfWork(self._memory)

@@ -174,19 +174,19 @@ async def _briefly(session: AsyncSession, statement: str) -> None:
 
     async def once(lock_timeout: str) -> None:
         # One statement that commits by itself: nothing waits for this process while it holds the lock.
-        connection = await _autocommitting(session)
-        await connection.exec_driver_sql(
-            f"DO $do$ BEGIN SET LOCAL lock_timeout = '{lock_timeout}'; {statement}; END $do$"
-        )
+        async with _autocommitting(session) as connection:
+            await connection.exec_driver_sql(
+                f"DO $do$ BEGIN SET LOCAL lock_timeout = '{lock_timeout}'; {statement}; END $do$"
+            )
 
     await _patiently(once)
 
 
 async def _committed(session: AsyncSession, write_set: WriteSet, steps: Sequence[str]) -> Change:
     async def once(lock_timeout: str) -> Change:
-        connection = await _autocommitting(session)
-        await connection.exec_driver_sql(f"SET lock_timeout = '{lock_timeout}'")
-        return (await commit(connection, write_set, Relied(), steps=steps)).change
+        async with _autocommitting(session) as connection:
+            await connection.exec_driver_sql(f"SET lock_timeout = '{lock_timeout}'")
+            return (await commit(connection, write_set, Relied(), steps=steps)).change
 
     return await _patiently(once)
 
@@ -208,12 +208,16 @@ async def _patiently(once: Callable[[str], Awaitable[T]]) -> T:
     raise AssertionError("the retry loop returns or raises")
 
 
-async def _autocommitting(session: AsyncSession) -> AsyncConnection:
-    """The session's connection between two transactions of the session: each statement commits by itself."""
-    await session.commit()
+@asynccontextmanager
+async def _autocommitting(session: AsyncSession) -> AsyncIterator[AsyncConnection]:
+    """The session's connection between two of its transactions: each statement commits by itself."""
     connection = session.bind
     assert isinstance(connection, AsyncConnection)  # noqa: S101 - see _session
-    return await connection.execution_options(isolation_level="AUTOCOMMIT")
+    await session.commit()
+    await connection.rollback()
+    yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+    await connection.rollback()
+    await connection.execution_options(isolation_level="READ COMMITTED")
 
 
 def _swap(cut: Cut, copied: int) -> Sequence[str]:

@@ -18,7 +18,6 @@ from time import perf_counter
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncSession
 
 import migrations
 from graph.embedded_postgres import start_embedded_postgres
@@ -160,10 +159,10 @@ async def fill(url: str, rows: int, rows_per_change: int) -> None:
 
 async def _make_room(url: str, rows: int) -> None:
     """Partitions, which servers make ahead of their own changes."""
-    engine = engine_on(url, command_timeout=None)
+    engine = engine_on(url, command_timeout=None, isolation_level="AUTOCOMMIT")
     try:
-        async with AsyncSession(engine) as session, session.begin():
-            while (await append(session)).after_last <= rows:
+        async with engine.connect() as connection:
+            while (await append(connection)).after_last <= rows:
                 pass
     finally:
         await engine.dispose()

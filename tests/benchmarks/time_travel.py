@@ -81,8 +81,9 @@ async def fill(url: str) -> None:
             await writer.execute(CreateShards(new, _CHANGE))
     engine = engine_on(url, command_timeout=None)
     try:
+        async with engine.connect() as connection:
+            await append(await connection.execution_options(isolation_level="AUTOCOMMIT"))
         async with AsyncSession(engine) as session:
-            await append(session)
             for number in range(1, ROUNDS):
                 for statement in (_CHANGES, _HISTORY, _SHARDS, _HEAD):
                     values = {"shards": SHARDS_EACH} if statement is _CHANGES else {}

@@ -12,13 +12,14 @@ from typing import Final
 
 import pytest
 
-from persistence.commands import UpdateShards
+from persistence.commands import Command, UpdateShards
 from persistence.decisions import decide
 from persistence.decisions.plans import reads_of
-from persistence.errors import InvalidArgument
+from persistence.errors import InvalidArgument, TransientConflict
 from persistence.memory import memory_store
 from persistence.node_commands import UpdateNode
 from persistence.outcomes import (
+    Committed,
     IdempotencyKeyReused,
     NodeInUse,
     NotFound,
@@ -30,7 +31,7 @@ from persistence.outcomes import (
     VersionConflict,
 )
 from persistence.paging import Page, PageRequest
-from persistence.plan_commands import ApplyPlan
+from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan
 from persistence.planning.proposal import PlannedNode
 from persistence.planning.what_if import WhatIf
 from persistence.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
@@ -416,42 +417,66 @@ async def test_a_plan_meets_an_edit_before_or_after_it(mesh: PlannedMesh) -> Non
         await mesh.create(*(new(f"more-{number}-{more}") for more in range(6)))
 
 
-async def let_pass(mesh: PlannedMesh) -> None:
-    """Round trips, many more than a writer needs to pass us if nothing holds it."""
-    for _ in range(50):
-        await mesh.store.stream.head()
-        await asyncio.sleep(0)
+async def too_late(mesh: PlannedMesh, command: ApplyPlan | ApprovePlan, meanwhile: Command) -> None:
+    """Decides on a plan, lets something else be executed, and expects that the decision is not committed any more."""
+
+    async def commit() -> None:
+        async with mesh.store.unit_of_work() as unit:
+            held = (await unit.read(command.reads)).plan
+            assert held is not None
+            state = replace(await unit.read(reads_of(command, held)), plan=held)
+            decision = decide(command, state, Registry())
+            assert isinstance(decision, WriteSet)
+            assert isinstance(await asyncio.wait_for(mesh.execute(meanwhile), timeout=20), Committed)
+            await unit.commit(decision)
+
+    with pytest.raises(TransientConflict, match="was decided on changed before it was committed"):
+        await commit()
 
 
-async def test_a_plan_waits_for_a_change_of_the_node_it_moves_to(mesh: PlannedMesh) -> None:
+async def test_a_node_that_was_changed_since_the_plan_was_read_is_not_given_shards(mesh: PlannedMesh) -> None:
     await unbalanced(mesh)
-    await asyncio.gather(*(mesh.create(new(f"busy-{number}")) for number in range(4)))
     plan = (await mesh.plan()).plan
-    down = UpdateNode("node-b", 1, CHANGE, status=NodeStatus.DOWN)
-    async with mesh.store.unit_of_work() as unit:
-        await unit.read(down.reads)
-        applying = asyncio.create_task(mesh.ask_to_apply(plan))
-        await let_pass(mesh)
-        assert not applying.done()
-    assert isinstance(await applying, PlanApplied)
+    await too_late(mesh, ApplyPlan(plan.id, CHANGE), UpdateNode("node-b", 1, CHANGE, status=NodeStatus.DOWN))
+    assert isinstance(await mesh.ask_to_apply(plan), StalePlan)
 
 
-async def test_a_removal_waits_for_a_plan_that_moves_shards_to_the_node(mesh: PlannedMesh) -> None:
+async def test_a_shard_that_was_changed_since_the_plan_was_read_is_not_moved(mesh: PlannedMesh) -> None:
     await unbalanced(mesh)
-    await asyncio.gather(*(mesh.create(new(f"busy-{number}")) for number in range(4)))
     plan = (await mesh.plan()).plan
-    command = ApplyPlan(plan.id, CHANGE)
-    async with mesh.store.unit_of_work() as unit:
-        held = (await unit.read(command.reads)).plan
-        assert held is not None
-        state = replace(await unit.read(reads_of(command, held)), plan=held)
-        decision = decide(command, state, Registry())
-        assert isinstance(decision, WriteSet)
-        removing = asyncio.create_task(mesh.execute(UpdateNode("node-b", 1, CHANGE, status=NodeStatus.REMOVED)))
-        await let_pass(mesh)
-        assert not removing.done()
-        await unit.commit(decision)
-    assert await removing == NodeInUse(await mesh.node("node-b"))
+    shard = (await mesh.table())[(await mesh.proposal(plan)).moves[0].key]
+    await too_late(mesh, ApplyPlan(plan.id, CHANGE), UpdateShards([patch(shard, leader_id="x")], CHANGE))
+
+
+async def test_a_plan_is_not_approved_as_what_it_relied_on_changes(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    shard = (await mesh.table())[(await mesh.proposal(plan)).moves[-1].key]
+    await too_late(mesh, ApprovePlan(plan.id, CHANGE), UpdateShards([patch(shard, leader_id="x")], CHANGE))
+    assert (await mesh.store.plans.get(plan.id)) == plan
+
+
+async def test_a_plan_that_was_rejected_since_it_was_read_is_not_applied(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    await too_late(mesh, ApplyPlan(plan.id, CHANGE), RejectPlan(plan.id, CHANGE))
+
+
+async def test_a_node_is_not_removed_as_it_is_given_a_shard(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    await mesh.registered("node-z")
+    removal = UpdateNode("node-z", 1, CHANGE, status=NodeStatus.REMOVED)
+
+    async def commit() -> None:
+        async with mesh.store.unit_of_work() as unit:
+            decision = decide(removal, await unit.read(removal.reads), Registry())
+            assert isinstance(decision, WriteSet)
+            await mesh.create(new("late", "node-z"))
+            await unit.commit(decision)
+
+    with pytest.raises(TransientConflict, match="node's shards"):
+        await commit()
+    assert await mesh.execute(removal) == NodeInUse(await mesh.node("node-z"))
 
 
 async def test_plans_are_listed_newest_first_in_both_directions(mesh: PlannedMesh) -> None:

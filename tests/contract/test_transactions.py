@@ -1,4 +1,4 @@
-"""Units of work: all or nothing, one after the other, and out of the way of readers."""
+"""Units of work: all or nothing, committed on what they were decided on, and in nobody's way."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ from typing import Any
 
 import pytest
 
-from persistence.commands import Command, ConfigureNamespace, CreateShards, UpdateShards
-from persistence.decisions import decide
+from persistence.commands import (
+    Command,
+    ConfigureNamespace,
+    CreateShards,
+    DeleteShards,
+    ShardExpectation,
+    UpdateShards,
+)
+from persistence.decisions import asked_by, decide
 from persistence.errors import TransientConflict
-from persistence.outcomes import VersionConflict
+from persistence.outcomes import Committed, PolicyViolation, StaleNamespace, VersionConflict
+from persistence.policy import NamespacePolicy
 from persistence.ports import Store, UnitOfWork
 from persistence.queries import ChangeFilter, ShardFilter
 from persistence.read_set import ReadSet
 from persistence.writes import Conditions, WriteSet
 from strategies.registry import Registry
-from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, because, new, patch
+from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
 
 pytestmark = ON_A_REPLICA_TOO
@@ -30,28 +38,34 @@ async def decided(unit: UnitOfWork, command: Command) -> WriteSet:
     """What the writer would commit now."""
     if command.change.idempotency_key is not None:
         assert await unit.earlier(command.change.actor, command.change.idempotency_key) is None
-    decision = decide(command, await unit.read(command.reads), Registry())
+    state = await unit.read(command.reads)
+    state = replace(state, circumstances=await unit.look(asked_by(command, state)))
+    decision = decide(command, state, Registry())
     assert isinstance(decision, WriteSet)
     return decision
-
-
-async def let_pass(mesh: Mesh) -> None:
-    """Round trips, many more than a writer needs to pass us if nothing holds it."""
-    for _ in range(50):
-        await mesh.store.stream.head()
-        await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def busy(mesh: Mesh) -> Mesh:
-    """Several writers have been here at once, so the next ones need not wait for connections first."""
-    await asyncio.gather(*(mesh.create(new(f"busy-{number}")) for number in range(4)))
-    return mesh
 
 
 async def everything_in(store: Store) -> tuple[object, ...]:
     mesh = Mesh(store)
     return await store.stream.head(), await mesh.table(), await mesh.history(), await mesh.changes()
+
+
+async def overtaken(mesh: Mesh, command: Command, *others: Command) -> None:
+    """Decides the command, lets the others be executed, and expects that what was decided is not committed any more."""
+    overtaking: list[object] = []
+
+    async def commit_late() -> None:
+        async with mesh.store.unit_of_work() as unit:
+            write_set = await decided(unit, command)
+            for other in others:
+                outcome = await asyncio.wait_for(mesh.execute(other), timeout=20)
+                assert isinstance(outcome, Committed), outcome
+            overtaking.append(await everything_in(mesh.store))
+            await unit.commit(write_set)
+
+    with pytest.raises(TransientConflict, match="was decided on changed before it was committed"):
+        await commit_late()
+    assert [await everything_in(mesh.store)] == overtaking
 
 
 async def test_leaving_without_commit_leaves_no_trace(mesh: Mesh) -> None:
@@ -78,7 +92,7 @@ async def test_an_error_leaves_no_trace_and_comes_through(mesh: Mesh) -> None:
     assert not (await mesh.create(new("s1"), change=KEYED)).replayed
 
 
-async def test_a_cancelled_writer_leaves_no_trace_and_no_lock(mesh: Mesh) -> None:
+async def test_a_cancelled_writer_leaves_no_trace_and_nothing_to_wait_for(mesh: Mesh) -> None:
     shard = await mesh.created("s1")
     before = await everything_in(mesh.store)
     inside = asyncio.Event()
@@ -115,40 +129,87 @@ async def test_readers_do_not_wait_for_a_writer(mesh: Mesh) -> None:
     assert found == shard
 
 
-async def test_a_second_writer_of_a_shard_waits_for_the_first(busy: Mesh) -> None:
-    shard = await busy.created("s1")
-    async with busy.store.unit_of_work() as unit:
-        write_set = await decided(unit, UpdateShards([patch(shard, owner_node_id="first")], CHANGE))
-        second = asyncio.create_task(busy.execute(UpdateShards([patch(shard, owner_node_id="second")], CHANGE)))
-        await let_pass(busy)
-        assert not second.done()
-        first = await unit.commit(write_set)
-    outcome = await second
+async def test_of_two_that_decide_on_one_version_the_first_to_commit_has_it(mesh: Mesh) -> None:
+    shard = await mesh.created("s1")
+    first, second = (UpdateShards([patch(shard, owner_node_id=owner)], CHANGE) for owner in ("first", "second"))
+    await overtaken(mesh, second, first)
+    outcome = await mesh.execute(second)
     assert isinstance(outcome, VersionConflict)
-    assert [(stale.expected, stale.actual, stale.last_change) for stale in outcome.stale] == [(1, 2, first.change)]
+    (stale,) = outcome.stale
+    assert (stale.expected, stale.actual) == (1, 2)
+    assert stale.current is not None
+    assert stale.current.owner_node_id == "first"
+    assert stale.last_change == (await mesh.changes())[-1]
 
 
-async def test_a_reconfiguration_waits_for_the_writers_that_read_the_configuration(busy: Mesh) -> None:
-    async with busy.store.unit_of_work() as unit:
-        write_set = await decided(unit, CreateShards([new("s1")], CHANGE))
-        configuration = asyncio.create_task(busy.configure(strategy="ring", expected=1))
-        await let_pass(busy)
-        assert not configuration.done()
-        created = await unit.commit(write_set)
-    assert (await configuration).change.id == created.change.id + 1
-    shard = await busy.shard("s1")
-    assert shard is not None
-    assert shard.strategy == "rendezvous"
+async def test_of_two_that_create_an_absent_shard_the_first_to_commit_has_it(mesh: Mesh) -> None:
+    await overtaken(mesh, CreateShards([new("s1")], CHANGE), CreateShards([new("s1", "first")], CHANGE))
+    assert isinstance(await mesh.execute(CreateShards([new("s1")], CHANGE)), VersionConflict)
 
 
-async def test_writers_wait_for_a_reconfiguration_and_go_by_the_new_one(busy: Mesh) -> None:
-    async with busy.store.unit_of_work() as unit:
-        write_set = await decided(unit, ConfigureNamespace(BILLING, "ring", {}, 1, CHANGE))
-        creation = asyncio.create_task(busy.created("s1"))
-        await let_pass(busy)
-        assert not creation.done()
+async def test_a_shard_that_came_and_went_since_it_was_found_absent_is_decided_anew(mesh: Mesh) -> None:
+    """Or the fencing token that the one in between was given would be given again."""
+    create = CreateShards([new("s1")], CHANGE)
+    version_1, version_3 = (DeleteShards([ShardExpectation(BILLING, "s1", version)], CHANGE) for version in (1, 3))
+    await overtaken(mesh, create, create, version_1)
+    await overtaken(mesh, create, create, version_3)
+    shard = await mesh.created("s1")
+    assert (shard.version, shard.owner_epoch) == (5, 3)
+
+
+async def test_a_shard_that_is_gone_since_it_was_read_is_not_changed(mesh: Mesh) -> None:
+    shard = await mesh.created("s1", "a")
+    move = UpdateShards([patch(shard, owner_node_id="b")], CHANGE)
+    await overtaken(mesh, move, DeleteShards([as_it_is(shard)], CHANGE))
+    assert isinstance(await mesh.execute(move), VersionConflict)
+
+
+async def test_a_change_is_committed_under_the_configuration_it_was_decided_on(mesh: Mesh) -> None:
+    await overtaken(mesh, CreateShards([new("s1")], CHANGE), ConfigureNamespace(BILLING, "ring", {}, 1, CHANGE))
+    assert (await mesh.created("s1")).strategy == "ring"
+
+
+async def test_a_reconfiguration_waits_for_no_writer_that_read_the_configuration(mesh: Mesh) -> None:
+    async with mesh.store.unit_of_work() as unit:
+        await decided(unit, CreateShards([new("s1")], CHANGE))
+        configured = await asyncio.wait_for(mesh.configure(strategy="ring", expected=1), timeout=20)
+    assert configured.namespace.version == 2
+
+
+async def test_a_namespace_that_was_absent_is_created_once(mesh: Mesh) -> None:
+    create = ConfigureNamespace(SEARCH, "ring", {}, 0, CHANGE)
+    await overtaken(mesh, create, create)
+    assert isinstance(await mesh.execute(create), StaleNamespace)
+
+
+async def test_a_key_that_was_used_since_is_answered_and_not_used_again(mesh: Mesh) -> None:
+    await overtaken(mesh, CreateShards([new("s1")], KEYED), CreateShards([new("s1")], KEYED))
+    assert (await mesh.create(new("s1"), change=KEYED)).replayed
+
+
+async def test_a_window_that_was_filled_since_is_counted_anew(mesh: Mesh) -> None:
+    await mesh.configure(expected=1, policy=NamespacePolicy(window_moves=2, move_budget_percent=100))
+    one, two, three = (await mesh.create(*(new(f"s{number}", "a") for number in range(3)))).shards
+    first, second, third = (UpdateShards([patch(shard, owner_node_id="b")], CHANGE) for shard in (one, two, three))
+    await overtaken(mesh, first, second, third)
+    assert isinstance(await mesh.execute(first), PolicyViolation)
+
+
+async def test_a_window_with_room_for_both_holds_nobody_up(mesh: Mesh) -> None:
+    await mesh.configure(expected=1, policy=NamespacePolicy(window_moves=2, move_budget_percent=100))
+    one, two = (await mesh.create(*(new(f"s{number}", "a") for number in range(2)))).shards
+    async with mesh.store.unit_of_work() as unit:
+        write_set = await decided(unit, UpdateShards([patch(one, owner_node_id="b")], CHANGE))
+        await asyncio.wait_for(mesh.updated(two, owner_node_id="b"), timeout=20)
         await unit.commit(write_set)
-    assert (await creation).strategy == "ring"
+    assert {shard.owner_node_id for shard in (await mesh.table()).values()} == {"b"}
+
+
+async def test_a_group_that_was_joined_since_is_looked_at_anew(mesh: Mesh) -> None:
+    one = new("s1", "a", anti_affinity_group="g")
+    two = new("s2", "a", anti_affinity_group="g")
+    await overtaken(mesh, CreateShards([one], CHANGE), CreateShards([two], CHANGE))
+    assert isinstance(await mesh.execute(CreateShards([one], CHANGE)), PolicyViolation)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +217,7 @@ async def test_writers_wait_for_a_reconfiguration_and_go_by_the_new_one(busy: Me
     [
         {"frozen_from": datetime(2020, 1, 1, tzinfo=UTC)},
         {"fewest_shards": {BILLING: 2}},
+        {"moves_left": {BILLING: -1}},
     ],
 )
 async def test_what_is_decided_on_what_is_no_longer_so_is_not_committed(mesh: Mesh, broken: dict[str, Any]) -> None:
@@ -167,7 +229,7 @@ async def test_what_is_decided_on_what_is_no_longer_so_is_not_committed(mesh: Me
             write_set = await decided(unit, UpdateShards([patch(shard, owner_node_id="node-b")], CHANGE))
             await unit.commit(replace(write_set, conditions=Conditions(**broken)))
 
-    with pytest.raises(TransientConflict, match="policy allows has changed"):
+    with pytest.raises(TransientConflict, match="changed before it was committed"):
         await commit()
     assert await everything_in(mesh.store) == before
 
@@ -182,7 +244,7 @@ async def test_a_change_is_committed_no_earlier_than_it_was_decided(mesh: Mesh) 
     assert (await mesh.create(new("s3"))).change.committed_at >= ahead
 
 
-async def test_what_is_locked_is_what_there_is(mesh: Mesh) -> None:
+async def test_what_is_read_is_what_there_is(mesh: Mesh) -> None:
     one, two = (await mesh.create(new("s1"), new("s2"))).shards
     await mesh.delete(two)
     async with mesh.store.unit_of_work() as unit:

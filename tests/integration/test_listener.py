@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import asyncpg
 import pytest
+from sqlalchemy.pool import NullPool
 
 from persistence.commands import UpdateShards
 from persistence.decisions import decide
@@ -15,10 +16,10 @@ from persistence.errors import EpochMismatch
 from persistence.feed import FeedLimits, live_feed
 from persistence.outcomes import VersionConflict
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.postgres.commit import write_change
+from persistence.postgres.commit import Relied, commit
+from persistence.postgres.engine import engine_on
 from persistence.postgres.listener import listening
 from persistence.postgres.store import open_store
-from persistence.postgres.unit_of_work import PostgresUnitOfWork
 from persistence.writes import WriteSet
 from strategies.registry import Registry
 from tests.support.mesh import CHANGE, Mesh, new, patch
@@ -117,8 +118,11 @@ async def test_nothing_is_notified_when_a_unit_of_work_is_undone(database_url: s
             state = await unit.read(undone.reads)
             decision = decide(undone, state, Registry())
             assert isinstance(decision, WriteSet)
-            assert isinstance(unit, PostgresUnitOfWork)
-            await write_change(unit._session, decision)  # noqa: SLF001 - everything of a commit but the COMMIT
+        engine = engine_on(database_url, poolclass=NullPool)
+        async with engine.connect() as transaction:
+            await commit(transaction, decision, Relied())  # everything of a commit but the COMMIT
+            await transaction.rollback()
+        await engine.dispose()
         await mesh.updated(after, owner_node_id="node-e")
         # Notifications come in commit order, so the last one closes the account of those before it.
         assert [await heard.get(), await heard.get()] == ["2", "3"]
