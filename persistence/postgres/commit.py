@@ -184,16 +184,16 @@ _BESIDE: Final[Sequence[tuple[str, str, TypeEngine[Any]]]] = (
     ("guards", "jsonb", _T),
     ("steps", "text[]", ARRAY(_T)),
 )
-_PARAMETERS: Final = (
+PARAMETERS: Final = (
     *((name, f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in (*_WRITES, *_DELTAS)),
     *((name, sql_type, type_) for name, sql_type, type_, _ in _CHANGE),
     *_BESIDE,
 )
 _CALL: Final = text(
     "SELECT refused, epoch, revision, change_id, committed_at, hash, counted FROM commit_change("  # noqa: S608 - constants
-    + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, sql_type, _ in _PARAMETERS)
+    + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, sql_type, _ in PARAMETERS)
     + ")"
-).bindparams(*(bindparam(name, type_=type_) for name, _, type_ in _PARAMETERS))
+).bindparams(*(bindparam(name, type_=type_) for name, _, type_ in PARAMETERS))
 
 
 async def commit(

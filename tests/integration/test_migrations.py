@@ -25,9 +25,10 @@ from persistence.errors import (
 )
 from persistence.feed import live_feed
 from persistence.planning.proposal import document_id
+from persistence.postgres import commit
 from persistence.postgres.connecting import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on
-from persistence.postgres.models import Base
+from persistence.postgres.models import SCHEMA_REVISION, Base
 from persistence.postgres.session_errors import translated
 from persistence.postgres.store import open_store
 from tests.support.databases import Databases
@@ -50,6 +51,12 @@ INDEXES = """
     SELECT tablename, indexname, indexdef FROM pg_indexes
     WHERE schemaname = 'public' AND tablename <> 'alembic_version'
     AND tablename NOT IN (SELECT relname FROM pg_class WHERE relispartition) ORDER BY 1, 2
+"""
+WRITTEN_BY_WAITING = """
+    SELECT l.relation::regclass::text AS relation FROM pg_locks AS l
+    WHERE l.mode = 'RowExclusiveLock' AND l.granted AND l.pid IN (
+        SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+    )
 """
 LEFT_OVER = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
@@ -363,17 +370,35 @@ async def test_a_plan_of_a_later_version_is_not_applied_by_this_one(database_url
 
 
 async def test_a_plans_document_is_written_before_the_stream_head_is_taken(database_url: str) -> None:
+    """It may be a megabyte, and from the moment the head is taken every writer waits."""
+    holder = await asyncpg.connect(database_url)
     async with open_store(database_url) as store:
         mesh = PlannedMesh(store)
         await mesh.configure()
         await mesh.registered("node-a")
         await mesh.filled(2, "gone")
-        with statements() as sent:
-            await mesh.plan()
-    (document,) = (place for place, one in enumerate(sent) if "INSERT INTO rebalance_plan_documents" in one)
-    (head,) = (place for place, one in enumerate(sent) if "INSERT INTO changes" in one)
-    (row,) = (place for place, one in enumerate(sent) if "INSERT INTO rebalance_plans" in one)
-    assert document < head < row == len(sent) - 1
+        async with holder.transaction():
+            await holder.execute("SELECT FROM stream_head FOR UPDATE")
+            planning = asyncio.create_task(mesh.plan())
+            async with asyncio.timeout(20):
+                while not (waiting := await holder.fetch(WRITTEN_BY_WAITING)):
+                    await holder.execute("SELECT pg_stat_clear_snapshot()")
+        await planning
+    await holder.close()
+    assert "rebalance_plan_documents" in {row["relation"] for row in waiting}
+    assert not {"rebalance_plans", "changes"} & {row["relation"] for row in waiting}
+
+
+async def test_the_call_that_commits_has_the_parameters_of_the_function(database_url: str) -> None:
+    ((names, modes),) = await run(
+        database_url, "SELECT proargnames, proargmodes::text[] FROM pg_proc WHERE proname = 'commit_change'"
+    )
+    inputs = {name.removeprefix("p_") for name, mode in zip(names, modes, strict=True) if mode == "i"}
+    assert inputs == {name for name, _, _ in commit.PARAMETERS}
+
+
+def test_the_tables_are_those_of_the_newest_migration() -> None:
+    assert migrations.newest() == SCHEMA_REVISION
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""A server that is frozen, or cut off, at any point of a write holds up no other writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from persistence.commands import (
+    Command,
+    ConfigureNamespace,
+    CreateShards,
+    DeleteShards,
+    ShardExpectation,
+    UpdateShards,
+)
+from persistence.node_commands import UpdateNode
+from persistence.plan_commands import ApplyPlan
+from persistence.policy import NamespacePolicy
+from persistence.postgres.store import open_store
+from persistence.records import NodeStatus, ShardKey
+from persistence.write import Writer
+from tests.support.mesh import BILLING, CHANGE, as_it_is, because, new, patch
+from tests.support.planned_mesh import PlannedMesh
+
+MOST_MESSAGES: Final = 16
+"""That any of these commands sends to PostgreSQL."""
+
+Ask: TypeAlias = Callable[[PlannedMesh], Awaitable[Command]]
+
+
+class Freezer:
+    """Stands between one server process and PostgreSQL. Once `left` messages were passed on, nothing comes through any
+    more, in either direction, and no connection is closed over it."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self.left: int | None = None
+        self.frozen = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._socket, limit=1 << 24)
+        with suppress(OSError):
+            await asyncio.gather(self._pass_on(reader, back, counted=True), self._pass_on(there, writer, counted=False))
+        for end in (writer, back):
+            end.close()
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool) -> None:
+        while data := await source.read(1 << 24):
+            if self.left == 0:
+                self.frozen.set()
+                continue
+            if counted and self.left is not None:
+                self.left -= 1
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+
+@asynccontextmanager
+async def freezer(database_url: str) -> AsyncIterator[tuple[Freezer, str]]:
+    """And the URL of the database behind it."""
+    parts = urlsplit(database_url)
+    (folder,), (port,) = (parse_qs(parts.query)[name] for name in ("host", "port"))
+    between = Freezer(f"{folder}/.s.PGSQL.{port}")
+    listener = await asyncio.start_server(between.serve, "127.0.0.1", 0, limit=1 << 24)
+    try:
+        yield between, f"postgresql://{parts.username}@127.0.0.1:{listener.sockets[0].getsockname()[1]}{parts.path}"
+    finally:
+        listener.close()
+
+
+async def update(mesh: PlannedMesh) -> Command:
+    return UpdateShards([patch((await mesh.table())[ShardKey(BILLING, "s1")], owner_node_id="node-a")], CHANGE)
+
+
+async def update_with_a_key(mesh: PlannedMesh) -> Command:
+    shard = (await mesh.table())[ShardKey(BILLING, "s1")]
+    change = because("once", idempotency_key=f"at version {shard.version}")
+    return UpdateShards([patch(shard, owner_node_id="node-b")], change)
+
+
+async def update_at_a_stale_version(_: PlannedMesh) -> Command:
+    return DeleteShards([ShardExpectation(BILLING, "s1", 7_777)], CHANGE)
+
+
+async def create(mesh: PlannedMesh) -> Command:
+    return CreateShards([new(f"c{len(await mesh.table())}", "node-c", anti_affinity_group="g")], CHANGE)
+
+
+async def create_many(mesh: PlannedMesh) -> Command:
+    return CreateShards([new(f"m{len(await mesh.table())}-{number}") for number in range(2_000)], CHANGE)
+
+
+async def delete(mesh: PlannedMesh) -> Command:
+    return DeleteShards([as_it_is(await mesh.created(f"d{len(await mesh.changes())}"))], CHANGE)
+
+
+async def configure(mesh: PlannedMesh) -> Command:
+    return ConfigureNamespace(BILLING, "ring", {}, (await mesh.namespace()).version, CHANGE)
+
+
+async def change_a_node(mesh: PlannedMesh) -> Command:
+    return UpdateNode("node-z", (await mesh.node("node-z")).version, CHANGE, status=NodeStatus.DRAINING)
+
+
+async def apply_a_plan(mesh: PlannedMesh) -> Command:
+    await mesh.created(f"p{len(await mesh.changes())}", "gone")
+    return ApplyPlan((await mesh.plan()).plan.id, CHANGE)
+
+
+async def everything_else(mesh: PlannedMesh) -> None:
+    """Writes to all that any of these commands is about."""
+    table = await mesh.table()
+    await mesh.update(*(patch(shard, owner_node_id="gone") for shard in list(table.values())[:50]))
+    await mesh.created(f"e{len(table)}", "node-d")
+    await mesh.configure(expected=(await mesh.namespace()).version, policy=POLICY)
+    await mesh.mark("node-a", weight=2)
+    await mesh.mark("node-z", weight=3)
+
+
+POLICY: Final = NamespacePolicy(window_moves=100_000, move_budget_percent=100)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        update,
+        update_with_a_key,
+        update_at_a_stale_version,
+        create,
+        create_many,
+        delete,
+        configure,
+        change_a_node,
+        apply_a_plan,
+    ],
+)
+async def test_nothing_waits_for_a_writer_that_is_frozen_at_any_point(database_url: str, ask: Ask) -> None:
+    async with open_store(database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure(policy=POLICY)
+        await mesh.registered("node-a", "node-z")
+        await mesh.create(new("s1", "gone"), new("s2", "gone"), new("s3", "gone"))
+        for messages in range(MOST_MESSAGES):
+            async with freezer(database_url) as (between, url), open_store(url, write_connections=1) as cut_off:
+                writer = Writer(cut_off.unit_of_work)
+                await writer.execute(await ask(mesh))  # its connection has prepared every statement
+                command = await ask(mesh)
+                between.left = messages
+                writing = asyncio.create_task(writer.execute(command))
+                frozen = asyncio.create_task(between.frozen.wait())
+                await asyncio.wait([writing, frozen], return_when=asyncio.FIRST_COMPLETED)
+                over = not frozen.done()
+                # By far less than the timeouts of locks and of idle transactions.
+                async with asyncio.timeout(5):
+                    await everything_else(mesh)
+                for task in (writing, frozen):
+                    task.cancel()
+                await asyncio.gather(writing, frozen, return_exceptions=True)
+            if over:
+                return
+        pytest.fail(f"it takes more than {MOST_MESSAGES} messages")
