@@ -84,13 +84,10 @@ BEGIN
         SELECT FROM changes AS c WHERE c.idempotency_digest = p_idempotency_digest
     ) THEN
         refused := 'idempotency key';
+    ELSE
+        committed_at := greatest(v_head.committed_at, clock_timestamp(), p_decided_at);
+        refused := broken_guard(p_guards, committed_at);
     END IF;
-    IF refused IS NOT NULL THEN
-        RETURN;
-    END IF;
-
-    committed_at := greatest(v_head.committed_at, clock_timestamp(), p_decided_at);
-    refused := broken_guard(p_guards, committed_at);
     IF refused IS NULL AND EXISTS (
         SELECT FROM unnest(p_kind, p_namespace, p_shard_id, p_version, p_previous_revision)
             AS w (kind, namespace, shard_id, version, previous_revision)
@@ -105,6 +102,10 @@ BEGIN
         refused := 'shards';
     END IF;
     IF refused IS NOT NULL THEN
+        IF p_document IS NOT NULL THEN
+            -- It is written already, and must not stay.
+            RAISE EXCEPTION USING ERRCODE = 'OR001', MESSAGE = refused;
+        END IF;
         RETURN;
     END IF;
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import ARRAY, BigInteger, DateTime, Double, LargeBinary, String, bindparam, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
@@ -30,6 +31,7 @@ from persistence.outcomes import (
     ShardsChanged,
 )
 from persistence.policy_documents import write_policy
+from persistence.postgres.driver_errors import first_line
 from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.read_state import GroupMark
 from persistence.postgres.rows import join_halves, split_halves
@@ -46,6 +48,9 @@ from persistence.records import (
     StreamPosition,
 )
 from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ReadState, ShardWrite, WriteSet, proposed
+
+_REFUSED: Final = "OR001"
+"""By which the call is undone if it is refused once it has written the document of a plan; the message is the guard."""
 
 CHANNEL: Final = "omnirelay_shards"
 
@@ -214,7 +219,12 @@ async def commit(
     parameters = await apart(len(write_set.shards), _values, write_set, relied)
     parameters |= {"program": SCHEMA_REVISION, "timeline": timeline}
     parameters["steps"] = None if steps is None else list(steps)
-    refused, *assigned, counted = (await connection.execute(_CALL, parameters)).one()
+    try:
+        refused, *assigned, counted = (await connection.execute(_CALL, parameters)).one()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _REFUSED:
+            raise
+        raise _refusal(first_line(getattr(error.orig, "__cause__", None))) from error
     if refused is not None:
         raise _refusal(refused)
     given = Assigned(*assigned)

@@ -25,14 +25,15 @@ from persistence.outcomes import (
     NotFound,
     PlanApplied,
     PlanClosed,
+    PlanProposed,
     ShardsChanged,
     StalePlan,
     StaleShard,
     VersionConflict,
 )
 from persistence.paging import Page, PageRequest
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan
-from persistence.planning.proposal import PlannedNode
+from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan, RejectPlan
+from persistence.planning.proposal import PlannedNode, Proposal
 from persistence.planning.what_if import WhatIf
 from persistence.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
 from persistence.rebalancing import PlanRequest
@@ -460,6 +461,26 @@ async def test_a_plan_that_was_rejected_since_it_was_read_is_not_applied(mesh: P
     await unbalanced(mesh)
     plan = (await mesh.plan()).plan
     await too_late(mesh, ApplyPlan(plan.id, CHANGE), RejectPlan(plan.id, CHANGE))
+
+
+async def test_a_plan_that_was_kept_since_it_was_absent_is_not_kept_twice(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    proposal = await mesh.rebalancer.simulate(PlanRequest(), WhatIf())
+    assert isinstance(proposal, Proposal)
+    command = KeepPlan(proposal, because("once", idempotency_key="key"))
+
+    async def commit() -> None:
+        async with mesh.store.unit_of_work() as unit:
+            decision = decide(command, await unit.read(command.reads), Registry())
+            assert isinstance(decision, WriteSet)
+            assert isinstance(await mesh.execute(command), PlanProposed)
+            await unit.commit(decision)
+
+    with pytest.raises(TransientConflict, match="was decided on changed before it was committed"):
+        await commit()
+    answered = await mesh.execute(command)
+    assert isinstance(answered, PlanProposed)
+    assert answered.replayed
 
 
 async def test_a_node_is_not_removed_as_it_is_given_a_shard(mesh: PlannedMesh) -> None:
