@@ -18,11 +18,11 @@ Integers: TypeAlias = NDArray[np.int64]
 Table: TypeAlias = dict[str, dict[str, str]]
 """By namespace and shard id: version and checksum."""
 
-_ROWS: Final = """
+ROWS: Final = """
     SELECT revision, change_id, namespace, shard_id, version, kind, changed_fields, previous::text, current::text
     FROM shard_history ORDER BY revision
 """
-_CHANGES: Final = """
+CHANGES: Final = """
     SELECT id, actor, idempotency_key, head_revision, shard_count,
            extract(epoch FROM committed_at)::float8 AS committed_at
     FROM changes ORDER BY id
@@ -45,7 +45,8 @@ class WrittenChange:
 class History:
     """One epoch, of a database that bore it. `rows` and `fingerprints` are in order of revision, `wanted` says for each
     row whether a watch must be told of it, `table` is what all of it led to. `contradictions` is what is wrong with
-    history itself.
+    history itself, `refuted` says of listings that they are not what the table was at their
+    revision.
     """
 
     epoch: str
@@ -55,6 +56,7 @@ class History:
     changes: Sequence[WrittenChange]
     table: Table
     contradictions: list[str] = field(default_factory=list)
+    refuted: dict[Listing, str] = field(default_factory=dict)
 
     def committed_at(self, revisions: Integers) -> NDArray[np.float64]:
         """When these were committed, as the database's clock has it."""
@@ -70,8 +72,8 @@ async def read_history(url: str, listings: Sequence[Listing]) -> History:
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             epoch = await connection.fetchval("SELECT epoch FROM stream_head")
-            changes = [WrittenChange(*row) for row in await connection.fetch(_CHANGES)]
-            reading = _Reading([listing for listing in listings if listing.epoch == epoch])
+            changes = [WrittenChange(*row) for row in await connection.fetch(CHANGES)]
+            reading = Reading([listing for listing in listings if listing.epoch == epoch])
             async for row in _rows(connection):
                 reading.take(row)
             return reading.history(epoch, changes)
@@ -80,11 +82,13 @@ async def read_history(url: str, listings: Sequence[Listing]) -> History:
 
 
 async def _rows(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Record]:
-    async for row in connection.cursor(_ROWS, prefetch=2_000):
+    async for row in connection.cursor(ROWS, prefetch=2_000):
         yield row
 
 
-class _Reading:
+class Reading:
+    """Makes a history of rows as ROWS selects them, and holds listings of its epoch against the table on the way."""
+
     def __init__(self, listings: Iterable[Listing]) -> None:
         self._listings = sorted(listings, key=lambda listing: listing.revision, reverse=True)
         self._table: dict[tuple[str, str], Image | None] = {}
@@ -93,6 +97,7 @@ class _Reading:
         self._fingerprints: list[int] = []
         self._wanted: dict[Watch, list[bool]] = {watch: [] for watch in WATCHES}
         self._contradictions: list[str] = []
+        self._refuted: dict[Listing, str] = {}
 
     def take(self, row: Any) -> None:
         key = (row["namespace"], row["shard_id"])
@@ -133,6 +138,7 @@ class _Reading:
             changes,
             self._shown(),
             self._contradictions,
+            self._refuted,
         )
 
     def _shown(self) -> Table:
@@ -149,7 +155,7 @@ class _Reading:
             shown = [image for image in self._table.values() if image is not None and listing.watch.shows(image)]
             digest = sum(map(shard_fingerprint, shown))
             if (len(shown), digest) != (listing.shards, listing.digest):
-                self._contradictions.append(
+                self._refuted[listing] = (
                     f"a list ({listing.watch}) at revision {listing.revision} had {listing.shards} shards; "
                     f"history has {len(shown)} there, or others"
                 )

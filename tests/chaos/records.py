@@ -34,7 +34,7 @@ class Segment:
 @dataclass(slots=True)
 class Record:
     """All of one subscriber. `complaints` are answers it should never have had, `stuck` says when it got none for too
-    long.
+    long, `mismatches` when its cursor was refused with EPOCH_MISMATCH, on the clock of `time.monotonic`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Record:
     listings: list[Listing] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    mismatches: list[float] = field(default_factory=list)
 
 
 class Acknowledged(NamedTuple):

@@ -11,7 +11,7 @@ import httpx2
 import orjson
 
 PATIENCE_SECONDS: Final = 4.0
-RETRYABLE: Final = frozenset({"UNAVAILABLE", "TRANSIENT_CONFLICT"})
+RETRYABLE: Final = frozenset({"UNAVAILABLE", "COMMIT_UNKNOWN", "OVERLOADED", "FENCED", "TRANSIENT_CONFLICT"})
 _PAUSE_SECONDS: Final = 0.1
 
 

@@ -70,6 +70,7 @@ class Subscriber:
                     await asyncio.sleep(_PAUSE_SECONDS)
                 except RefusedError as refusal:
                     if refusal.code == "EPOCH_MISMATCH":
+                        self.record.mismatches.append(monotonic())
                         self._cursor = None
                     elif refusal.code in RETRYABLE:
                         await asyncio.sleep(_PAUSE_SECONDS)

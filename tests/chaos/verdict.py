@@ -48,7 +48,7 @@ def judge(records: Sequence[Record], ledger: Ledger, histories: Sequence[History
 
 def _of_history(histories: Sequence[History]) -> Iterator[Finding]:
     for history in histories:
-        for contradiction in history.contradictions[:3]:
+        for contradiction in [*history.contradictions[:3], *[*history.refuted.values()][:3]]:
             yield Finding(Flaw.HISTORY, f"epoch {history.epoch}: {contradiction}")
 
 
@@ -90,7 +90,7 @@ def _of_record(record: Record, by_epoch: Mapping[str, History], last: History) -
         if history is None:
             yield Finding(Flaw.UNKNOWN_EPOCH, f"{record.name} was told of epoch {segment.epoch}; nothing bears it")
         else:
-            yield from _of_segment(record, segment, history)
+            yield from segment_findings(record, segment, history)
     head = int(last.revisions[-1]) if len(last.revisions) else 0
     end = record.segments[-1] if record.segments else None
     if end is None or (end.epoch, end.end) != (last.epoch, head):
@@ -98,7 +98,8 @@ def _of_record(record: Record, by_epoch: Mapping[str, History], last: History) -
         yield Finding(Flaw.STUCK, f"{record.name} ended at {at}; the head is {last.epoch}/{head}")
 
 
-def _of_segment(record: Record, segment: Segment, history: History) -> Iterator[Finding]:
+def segment_findings(record: Record, segment: Segment, history: History) -> Iterator[Finding]:
+    """Nothing, if it is what history has between its start and its end."""
     start, end = np.searchsorted(history.revisions, [segment.start, segment.end], side="right")
     wanted = history.wanted[record.watch][start:end]
     expected = history.revisions[start:end][wanted]
