@@ -11,7 +11,7 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak chaos governance lint bench plots schema lock vendor-graphiql
+.PHONY: help install serve live test soak chaos failover governance lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ soak: .venv/installed-dev ## run at full length the tests that make test runs sh
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)
 
+failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose nothing (needs Debian's etcd-server, postgresql; ARGS="--rounds 7")
+	@$(BIN)/python -m tests.failover.run --check
+	@$(MAKE) --no-print-directory .failover/installed
+	$(BIN)/python -m tests.failover.run $(ARGS)
+
 governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
 	$(BIN)/python -m tests.governance.run $(ARGS)
 
@@ -76,9 +81,13 @@ lock: $(BIN)/python ## resolve the dependencies of pyproject.toml anew, for all 
 		| $(LOCK) --extra embedded --output-file requirements.lock pyproject.toml -
 	@echo "resolving requirements-dev.lock"
 	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	@echo "resolving tests/failover/patroni.lock"
+	@printf '%s\n' $(PATRONI) | $(LOCK) --output-file tests/failover/patroni.lock -
 
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+PATRONI := 'patroni[etcd3]==4.1.5' 'psycopg[binary]'
 
 vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
 	$(PYTHON) frontend-queries/vendor_graphiql.py
@@ -92,6 +101,12 @@ vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
 
 .venv/installed-dev: requirements-dev.lock .venv/installed
 	$(call quietly,installing $(call packages,requirements-dev.lock) packages for development,$(LOCKED) -r requirements-dev.lock)
+	@touch $@
+
+# Patroni runs as another user than root, so for an interpreter that all users may run; tests/failover/installation.py.
+.failover/installed: tests/failover/patroni.lock .venv/installed-dev
+	$(call quietly,installing Patroni,rm -rf .failover && $(BIN)/python -m pip --python /usr/bin/python3 \
+		--disable-pip-version-check --no-input install --require-hashes --no-deps --target .failover -r $<)
 	@touch $@
 
 $(BIN)/python:

@@ -264,16 +264,14 @@ class Cluster:
         return None
 
     async def promoted(self, old: Node, seconds: float) -> Node:
-        """The first that leads instead of the old one."""
+        """The first that takes writes instead of the old one: PostgreSQL is asked, because Patroni says so later."""
         others = [node for node in self.nodes if node is not old]
 
         async def look() -> Node | None:
-            for node in others:
-                if await self._leads(node):
-                    return node
-            return None
+            taking = await asyncio.gather(*(_takes_writes(node) for node in others))
+            return next((node for node, takes in zip(others, taking, strict=True) if takes), None)
 
-        return await until(look, seconds, f"another node than {old.name} to lead")
+        return await until(look, seconds, f"another node than {old.name} to be promoted")
 
     async def synchronous_standby(self) -> Node:
         for node in self.nodes:
@@ -392,6 +390,12 @@ async def answers(url: str) -> bool:
         return not await connection.fetchval("SELECT pg_is_in_recovery()")
     finally:
         connection.terminate()
+
+
+async def _takes_writes(node: Node) -> bool:
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        return await answers(node.url())
+    return False
 
 
 async def gone(pids: Iterable[int]) -> bool:

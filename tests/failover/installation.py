@@ -44,7 +44,7 @@ def find_installation() -> Installation:
     bin_dirs = [path for path in _POSTGRES.glob("*/bin") if (path / "postgres").exists()]
     bin_dirs = [path for path in bin_dirs if path.parent.name.isdecimal() and int(path.parent.name) >= _OLDEST]
     etcd = shutil.which("etcd")
-    packages = [*(["etcd-server"] if etcd is None else []), *([] if bin_dirs else ["postgresql-15"])]
+    packages = [*(["etcd-server"] if etcd is None else []), *([] if bin_dirs else ["postgresql"])]
     if packages:
         raise NotInstalledError(f"missing, on Debian: apt-get install {' '.join(packages)}")
     assert etcd is not None
