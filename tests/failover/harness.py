@@ -204,9 +204,9 @@ class Run:
         return [_first_after(writer.acknowledged, since) for writer in bound]
 
     async def _caught_up(self, there: Callable[[Subscriber], bool]) -> bool:
-        """Whether all subscribers were in time; the verdict names those that never were."""
+        """Whether all subscribers were in time that have not been refused; the verdict names those that never were."""
         begun = monotonic()
-        while not all(map(there, self._subscribers)):
+        while not all(there(each) or each.record.complaints for each in self._subscribers):
             if monotonic() - begun > _CATCH_UP_SECONDS:
                 return False
             await asyncio.sleep(_LOOK_SECONDS)
