@@ -100,7 +100,7 @@ class Subscriber:
         if await self._replaced(position.epoch):
             return
         digest = sum(map(shard_fingerprint, nodes))
-        self.record.listings.append(Listing(self.record.watch, *position, len(nodes), digest))
+        self.record.listings.append(Listing(self.record.watch, position.epoch, position.revision, len(nodes), digest))
         self.record.segments.append(Segment(position.epoch, position.revision, position.revision))
         self._cursor = cursor
         self._note(position)
@@ -145,12 +145,12 @@ class Subscriber:
         segment.end = position.revision
         self._cursor = batch["cursor"]
         if diffs:
-            self._progress.deliver(Arrival(self.number, server, *position), len(diffs))
+            self._progress.deliver(Arrival(self.number, server, position.epoch, position.revision), len(diffs))
             if batch["caughtUp"]:
                 self.latencies.append((position.epoch, int(diffs[-1]["revision"]), time()))
         self._note(position)
 
     def _note(self, position: StreamPosition) -> None:
-        if position != (self.epoch, self.revision):
+        if (position.epoch, position.revision) != (self.epoch, self.revision):
             self.moved_at = monotonic()
-        self.epoch, self.revision = position
+        self.epoch, self.revision = position.epoch, position.revision

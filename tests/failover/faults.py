@@ -34,8 +34,8 @@ LOSSLESS: Final = frozenset(FaultKind) - {FaultKind.LOST}
 PROMOTION_SECONDS: Final = 60.0
 _RECOVERY_SECONDS: Final = 60.0
 _TWO_PRIMARIES_SECONDS: Final = 4.0
-# Patroni's leader key outlives it by 18 s or more, so waiting costs nothing: servers have all that time to tell what they
-# must not.
+# Patroni's leader key outlives it by 18 s or more, so waiting costs nothing: servers have all that time to tell what
+# they must not.
 _UNREPLICATED_SECONDS: Final = 12.0
 _LOSS_SECONDS: Final = 2.0
 _ARRIVAL_SECONDS: Final = 3.0
