@@ -19,8 +19,9 @@ Table: TypeAlias = dict[str, dict[str, str]]
 """By namespace and shard id: version and checksum."""
 
 ROWS: Final = """
-    SELECT revision, change_id, namespace, shard_id, version, kind, changed_fields, previous::text, current::text
-    FROM shard_history ORDER BY revision
+    SELECT h.revision, encode(c.hash, 'hex') AS change_hash, h.namespace, h.shard_id, h.version, h.kind,
+           h.changed_fields, h.previous::text, h.current::text
+    FROM shard_history h JOIN changes c ON c.id = h.change_id ORDER BY h.revision
 """
 CHANGES: Final = """
     SELECT id, actor, idempotency_key, head_revision, shard_count,
@@ -121,7 +122,7 @@ class Reading:
             "changedFields": row["changed_fields"],
             "previous": previous,
             "current": current,
-            "change": {"id": row["change_id"]},
+            "change": {"hash": row["change_hash"]},
         }
         self._revisions.append(revision)
         self._fingerprints.append(diff_fingerprint(diff))

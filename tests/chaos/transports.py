@@ -21,7 +21,7 @@ subscription ($namespace: String, $filter: ShardFilter, $after: Cursor) {
       revision kind namespace shardId version changedFields
       previous { namespace shardId version checksum ownerNodeId status }
       current { namespace shardId version checksum ownerNodeId status }
-      change { id }
+      change { hash }
     }
   }
 }"""

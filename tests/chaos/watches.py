@@ -68,11 +68,13 @@ WATCHES: Final = (
 
 
 def diff_fingerprint(diff: Image) -> int:
-    """64 bits over everything that was asked of a diff, whether the API or history shows it."""
+    """64 bits over everything that was asked of a diff, whether the API or history shows it. The change is named by its
+    hash: one that is made again after a failover lost it is not the same.
+    """
     previous, current = diff["previous"], diff["current"]
     changed = ",".join(diff["changedFields"])
     line = (
-        f"{diff['kind']}|{diff['namespace']}|{diff['shardId']}|{diff['version']}|{changed}|{diff['change']['id']}|"
+        f"{diff['kind']}|{diff['namespace']}|{diff['shardId']}|{diff['version']}|{changed}|{diff['change']['hash']}|"
         f"{_line(previous) if previous else ''}|{_line(current) if current else ''}"
     )
     return _hash(line)
