@@ -251,9 +251,9 @@ class Cluster:
                 await self._etcd.wait()
             await self._http.aclose()
 
-    def url(self, first: Node) -> str:
-        """For the servers, with the node that stands first in it."""
-        nodes = sorted(self.nodes, key=lambda node: node is not first)
+    def url(self, first: int = 0) -> str:
+        """For the servers. Which node stands first in it matters: one that hangs must not hide those behind it."""
+        nodes = [*self.nodes[first:], *self.nodes[:first]]
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
         return f"postgresql://{ROLE}@{hosts}/{DATABASE}?target_session_attrs=read-write&sslmode=disable"
 

@@ -226,7 +226,7 @@ class Run:
             for server in self._servers
             if not server.running
         ]
-        audit = [Finding(Flaw.AUDIT, said) for said in await _audited(self._cluster.url(leader))]
+        audit = [Finding(Flaw.AUDIT, said) for said in await _audited(self._cluster.url())]
         return Outcome(
             [*self._findings, *judge(told, branches, self._promotions), *died, *audit],
             self._figures,
@@ -292,10 +292,9 @@ async def omnirelay(*arguments: str) -> Process:
 async def run(plan: Plan, installation: Installation, folder: Path, watch: Callable[[str], None]) -> Outcome:
     """`folder` belongs to the installation's owner; data and logs are kept in it."""
     async with Cluster(folder, installation, plan.seed).running() as cluster:
-        url = cluster.url(cluster.nodes[0])
-        process = await omnirelay("db", "upgrade", "--database-url", url)
+        process = await omnirelay("db", "upgrade", "--database-url", cluster.url())
         said, _ = await process.communicate()
         if process.returncode:
             raise RuntimeError(f"db upgrade ended with {process.returncode}: {said.decode(errors='replace')}")
-        async with running_servers([url] * _SERVERS, folder) as servers:
+        async with running_servers([cluster.url(number) for number in range(_SERVERS)], folder) as servers:
             return await Run(plan, cluster, servers, watch).go()
