@@ -244,6 +244,7 @@ def _of_promotion(promotion: Promotion, records: Sequence[Record]) -> Iterator[F
         yield Finding(Flaw.NOTHING_LOST, sentence)
     for position in beyond:
         record = records[position.subscriber]
-        if not any(_during(promotion, moment) for moment in record.mismatches):
+        # With any other answer than EPOCH_MISMATCH it has complained.
+        if not record.complaints and not any(_during(promotion, moment) for moment in record.mismatches):
             sentence = f"round {promotion.name}: {record.name} was at {position.revision}, the fork is {promotion.fork}"
             yield Finding(Flaw.KEPT_CURSOR, sentence)
