@@ -16,7 +16,7 @@ PATRONI: Final = ROOT / ".failover"
 """Where `make .failover/installed` puts Patroni, for the interpreter named next."""
 
 PYTHON: Final = Path("/usr/bin/python3")
-"""Patroni's interpreter: one that every user may run. One below /root lets Patroni start and its children fail."""
+"""Patroni's interpreter: one that every user may run. With one in root's home Patroni starts and its children fail."""
 
 _POSTGRES: Final = Path("/usr/lib/postgresql")
 _OWNER: Final = "postgres"
