@@ -19,7 +19,7 @@ import mmh3
 from graph.scalars import Cursor
 from persistence.errors import BadCursor
 from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
-from persistence.records import MoveReason, ShardKey, StreamPosition
+from persistence.records import MARK_BYTES, UNMARKED, ChangeMark, MoveReason, ShardKey, StreamPosition
 
 _CHECK_BYTES: Final = 4
 _LONGEST: Final = 1_024
@@ -27,6 +27,7 @@ _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
 _COUNTER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
 _EPOCH: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HASH: Final = re.compile(f"[0-9a-f]{{{2 * MARK_BYTES}}}")
 _REASON: Final = re.compile("|".join(MoveReason))
 _TIME: Final = re.compile(r"([0-9T:.-]{1,26}\+00:00)?")
 _ANY_NAMESPACE: Final = ""
@@ -81,12 +82,19 @@ class DiffScope:
 
 
 def stream_cursor(position: StreamPosition) -> Cursor:
-    return Cursor(_write(_Kind.STREAM, position.epoch, str(position.revision)))
+    change_id, chain_hash = position.mark
+    mark = () if position.mark == UNMARKED else (str(change_id), chain_hash.hex())
+    return Cursor(_write(_Kind.STREAM, position.epoch, str(position.revision), *mark))
 
 
 def read_stream_cursor(cursor: str, field: str) -> StreamPosition:
-    epoch, revision = _read(_Kind.STREAM, cursor, field, (_EPOCH, _COUNTER))
-    return StreamPosition(epoch, _counter(revision, field))
+    """One without a change, as they were before docs/decisions/0020, is a position that no history has."""
+    epoch, revision, *mark = _read(_Kind.STREAM, cursor, field, (_EPOCH, _COUNTER, _COUNTER, _HASH), optional=2)
+    if not mark:
+        return StreamPosition(epoch, _counter(revision, field), UNMARKED)
+    change_id, chain_hash = mark
+    written = ChangeMark(_counter(change_id, field), bytes.fromhex(chain_hash))
+    return StreamPosition(epoch, _counter(revision, field), written)
 
 
 def shard_cursor(key: ShardKey) -> str:
@@ -184,8 +192,11 @@ def _write(kind: _Kind, *fields: str) -> str:
     return _encoded(body + _check(body))
 
 
-def _read(kind: _Kind, cursor: str, field: str, shape: Sequence[re.Pattern[str]]) -> list[str]:
-    """The fields of a cursor. Raises BadCursor naming `field`, the argument it came in."""
+def _read(
+    kind: _Kind, cursor: str, field: str, shape: Sequence[re.Pattern[str]], optional: int = 0
+) -> list[str]:
+    """The fields of a cursor, all or without the last, `optional` ones. Raises BadCursor naming `field`, the argument it
+    came in."""
     body = _checked_body(cursor, field)
     actual = next((known for known in _Kind if known.value == body[:1]), None)
     if actual is not kind:
@@ -195,7 +206,7 @@ def _read(kind: _Kind, cursor: str, field: str, shape: Sequence[re.Pattern[str]]
         fields = body[1:].decode().split("\0")
     except UnicodeDecodeError:
         fields = []
-    if len(fields) != len(shape) or not all(map(re.Pattern.fullmatch, shape, fields)):
+    if len(fields) not in {len(shape), len(shape) - optional} or not all(map(re.Pattern.fullmatch, shape, fields)):
         raise BadCursor(field, "this cursor was not made by this API")
     return fields
 

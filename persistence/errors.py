@@ -87,17 +87,26 @@ class FutureCursor(PositionUnavailable):
 
 
 class EpochMismatch(PositionUnavailable):
-    """The cursor belongs to another stream: the database was restored or replaced since it was issued."""
+    """The cursor belongs to another history: the store was restored or replaced since it was issued, or lost its end
+    in a failover. With the epoch that is current, it is the change named by the cursor that is not there."""
 
     code = "EPOCH_MISMATCH"
 
     def __init__(self, requested: str, current: str) -> None:
         self.requested = requested
         self.current = current
-        super().__init__(
-            f"the cursor belongs to stream {requested}, this is stream {current}: the store was restored or replaced. "
-            "List the shards again and follow from the list's cursor."
+        problem = (
+            f"the cursor belongs to stream {requested}, this is stream {current}: the store was restored or replaced, "
+            "or lost changes in a failover"
+            if requested != current
+            else f"the change that the cursor names is not in stream {current}: it was lost in a failover, or the "
+            "cursor is of a release whose cursors named none"
         )
+        super().__init__(f"{problem}. List the shards again and follow from the list's cursor.")
+
+    def __reduce__(self) -> tuple[type[EpochMismatch], tuple[str, str]]:
+        """As that of InvalidArgument."""
+        return EpochMismatch, (self.requested, self.current)
 
 
 class FutureRevision(PositionUnavailable):

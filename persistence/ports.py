@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from persistence.circumstances import Asked, Circumstances
 from persistence.commands import ChangeRequest
@@ -30,8 +30,10 @@ from persistence.queries import (
 )
 from persistence.read_set import ReadSet
 from persistence.records import (
+    NO_CHANGE,
     AsOf,
     Change,
+    ChangeMark,
     Compaction,
     Namespace,
     Node,
@@ -247,15 +249,28 @@ class Retention(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamHead:
-    """Where the stream is: its epoch, its newest revision, and the oldest position that can still be served."""
+    """Where the stream is: its epoch, its newest revision, and the oldest position that can still be served.
+
+    `mark` is of the change that made the newest revision, `newest` of the newest change, which may have made none.
+    """
 
     epoch: str
     revision: int
     floor: int
+    mark: ChangeMark
+    newest: ChangeMark
 
     @property
     def position(self) -> StreamPosition:
-        return StreamPosition(self.epoch, self.revision)
+        return StreamPosition(self.epoch, self.revision, self.mark)
+
+
+class StreamPage(NamedTuple):
+    """Rows of the stream and its head, in one snapshot. `known`: so is the change that was asked for, with its hash."""
+
+    head: StreamHead
+    diffs: Sequence[ShardDiff]
+    known: bool
 
 
 class ChangeStream(Protocol):
@@ -263,15 +278,22 @@ class ChangeStream(Protocol):
 
     async def head(self) -> StreamHead: ...
 
+    async def position_at(self, revision: int) -> StreamPosition:
+        """The position after a revision. Raises FutureCursor beyond the head and Compacted below the floor."""
+        ...
+
     async def renew(self, epoch: str) -> None:
         """Start a new epoch in place of this one (if it still is the current one): what was issued under it is gone."""
         ...
 
     async def after(
-        self, revision: int, limit: int, namespace: str | None = None
-    ) -> tuple[StreamHead, Sequence[ShardDiff]]:
-        """Up to `limit` rows after `revision` in order, of one namespace if it is named, and the head in the same
-        snapshot."""
+        self, revision: int, limit: int, namespace: str | None = None, *, mark: ChangeMark = NO_CHANGE
+    ) -> StreamPage:
+        """Up to `limit` rows after `revision` in order, of one namespace if it is named.
+
+        Whoever goes on from rows that were read before gives the `mark` they led to, and drops the page where that is
+        not `known`: it is of another history, however well its revisions follow.
+        """
         ...
 
 
@@ -318,13 +340,20 @@ class DiffFeed(Protocol):
     """The live end of the stream, shared by all subscribers of a process."""
 
     async def wait_for(self, revision: int) -> None:
-        """Until this process has seen `revision`. Raises StaleRead when that takes too long."""
+        """Until this process has seen `revision`. Raises StaleRead when that takes too long, and FutureRevision at once
+        where the store has no such revision."""
+        ...
+
+    async def wait_for_position(self, position: StreamPosition) -> None:
+        """Until this process has seen everything up to the position. Raises StaleRead when that takes too long, and at
+        once EpochMismatch or FutureCursor for a position that is not in the store's history."""
         ...
 
     async def begin(self, after: StreamPosition | None) -> StreamPosition:
         """Where following starts: at that position, or (null) at the head.
 
-        Raises Compacted, FutureCursor or EpochMismatch when the position cannot be served.
+        Raises Compacted, FutureCursor or EpochMismatch when the position cannot be served: EpochMismatch also where the
+        change it names was lost.
         """
         ...
 

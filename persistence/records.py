@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from persistence.policy import DEFAULT_POLICY, NamespacePolicy
 
@@ -235,6 +235,25 @@ class Node:
     updated_at: datetime
 
 
+class ChangeMark(NamedTuple):
+    """Names a change and the history that led to it: `hash` is the first 8 bytes of its link in the audit chain.
+
+    The same mark in two stores, or in one store before and after a failover, is the same history up to that change.
+    """
+
+    change_id: int
+    hash: bytes
+
+
+MARK_BYTES: Final = 8
+
+NO_CHANGE: Final = ChangeMark(0, bytes(MARK_BYTES))
+"""Of a position before every change: part of every history."""
+
+UNMARKED: Final = ChangeMark(0, b"")
+"""Part of no history: what a cursor has that was issued before cursors named a change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One committed transaction.
@@ -261,6 +280,10 @@ class Change:
     rebalance: Rebalance | None = None
     compaction: Compaction | None = None
     forced: str | None = None
+
+    @property
+    def mark(self) -> ChangeMark:
+        return ChangeMark(self.id, bytes.fromhex(self.hash[: 2 * MARK_BYTES]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,10 +410,15 @@ class ShardDiff:
 
 
 class StreamPosition(NamedTuple):
-    """A place in the change stream: everything up to and including `revision` of stream `epoch` has been seen."""
+    """A position in the change stream: everything up to and including `revision` of stream `epoch` has been seen.
+
+    `mark` is that of the change that made the revision, so within one history a revision has one position. Order is
+    that of revisions within an epoch: compare those, not positions.
+    """
 
     epoch: str
     revision: int
+    mark: ChangeMark
 
 
 @dataclass(frozen=True, slots=True)

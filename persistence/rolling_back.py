@@ -101,10 +101,10 @@ async def _after(stream: ChangeStream, revision: int, count: int) -> Sequence[Sh
     """So many rows after the revision, all of them."""
     if count == 0:
         return ()
-    head, rows = await stream.after(revision, count)
-    if revision < head.floor:
-        raise Compacted(revision, head.floor)
-    return rows
+    page = await stream.after(revision, count)
+    if revision < page.head.floor:
+        raise Compacted(revision, page.head.floor)
+    return page.diffs
 
 
 async def _changes(reader: ChangeReader, target: RollbackTarget) -> Sequence[Change] | NotFound:

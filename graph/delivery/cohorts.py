@@ -146,7 +146,7 @@ class Cohort:
                 self._cohorts.sent(1)
                 if not member.offer(payload, batch):
                     self.members.pop(member, None)
-            elif member.position < batch.position:
+            elif member.position.revision < batch.position.revision:
                 self.members.pop(member, None)
                 member.drop()
             if number % in_one_go == 0:

@@ -16,7 +16,7 @@ from graph.scalars import Revision
 from persistence.errors import Compacted, FutureCursor
 from persistence.ports import StreamHead
 from persistence.queries import HistoryOrder
-from persistence.records import ShardDiff, ShardKey, StreamPosition
+from persistence.records import ShardDiff, ShardKey
 
 
 async def shard_history(
@@ -86,7 +86,7 @@ async def shard_diff(
         found,
         lambda diff: diff_cursor(scope, diff.key),
         partial(reader.count_difference, scope.namespace, scope.start, scope.end),
-        StreamPosition(head.epoch, scope.end),
+        await info.context.store.stream.position_at(scope.end),
     )
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 class FeedLimits:
     """`ring` and `page` count diffs; `bookmark_seconds` is how long an idle subscriber goes without a sign of life.
 
+    `fresh_seconds` after the stream was last read to its end, what was made of it is not fresh any more: more than a
+    poll takes, so that an idle stream stays fresh.
+
     A page is decoded in one go, a millisecond for every twenty rows, in which the process answers nobody.
     """
 
@@ -16,6 +19,7 @@ class FeedLimits:
     bookmark_seconds: float = 10.0
     catch_up_seconds: float = 2.0
     read_seconds: float = 10.0
+    fresh_seconds: float = 2.0
 
     def to_page_end(self, revision: int) -> int:
         """Diffs from there to where a page ends. Pages end at the same revisions for all, wherever they came from, so

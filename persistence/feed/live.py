@@ -9,28 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from persistence.errors import (
     Compacted,
     EpochMismatch,
     FutureCursor,
-    PositionUnavailable,
+    FutureRevision,
     StaleRead,
     StoreError,
 )
 from persistence.feed.limits import DEFAULT_LIMITS, FeedLimits
 from persistence.feed.matching import Matching
-from persistence.feed.pages import Pages
+from persistence.feed.pages import Pages, position_after
 from persistence.feed.place import Place
 from persistence.feed.ring import Stretch
-from persistence.feed.tailer import Advanced, Replaced, Tailer, WentBack
+from persistence.feed.tailer import Advanced, Lost, Replaced, Tailer
 from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead
 from persistence.records import ShardDiff, StreamPosition
 
 _log = logging.getLogger(__name__)
+
+Clock: TypeAlias = Callable[[], float]
+
+
+def boot_time() -> float:
+    """Seconds that nobody sets, and that go on while this process, or the machine, is asleep: time.monotonic stops with
+    the machine."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Watcher(Protocol):
@@ -47,9 +56,21 @@ class Watcher(Protocol):
 
 
 class LiveFeed:
-    """DiffFeed. `run` must be running; `live_feed` sees to it."""
+    """DiffFeed. `run` must be running; `live_feed` sees to it.
 
-    def __init__(self, stream: ChangeStream, signal: CommitSignal, head: StreamHead, limits: FeedLimits) -> None:
+    Whatever position it goes on from, of its own or of a subscriber, it compares the change that the position names
+    with what it goes on to: with the ring, or in the snapshot of the page.
+    """
+
+    def __init__(
+        self,
+        stream: ChangeStream,
+        signal: CommitSignal,
+        head: StreamHead,
+        limits: FeedLimits,
+        clock: Clock = boot_time,
+    ) -> None:
+        """`head` has just been read."""
         self._stream = stream
         self._signal = signal
         self._limits = limits
@@ -59,6 +80,8 @@ class LiveFeed:
         self._watchers: list[Watcher] = []
         self._moved = asyncio.Event()
         self._interrupted = False
+        self._clock = clock
+        self._at_the_end = clock()
 
     @property
     def position(self) -> StreamPosition:
@@ -69,6 +92,11 @@ class LiveFeed:
     def interrupted(self) -> bool:
         """True while the last attempt to read the stream failed."""
         return self._interrupted
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what has been seen is all there was `fresh_seconds` ago, also where this process stood still since."""
+        return self._clock() - self._at_the_end <= self._limits.fresh_seconds
 
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
@@ -100,17 +128,28 @@ class LiveFeed:
                     await self._signal.wait()
 
     async def wait_for(self, revision: int) -> None:
-        try:
-            async with asyncio.timeout(self._limits.catch_up_seconds):
-                while self.position.revision < revision:
-                    await self._moved.wait()
-        except TimeoutError:
-            raise StaleRead(revision, self.position.revision) from None
+        if self.position.revision >= revision:
+            return
+        head = await self._stream.head()
+        if head.revision < revision:
+            raise FutureRevision(revision, head.revision)
+        await self._reach(revision)
+
+    async def wait_for_position(self, position: StreamPosition) -> None:
+        if position.epoch == self.position.epoch and self._tailer.ring.mark_at(position.revision) == position.mark:
+            return
+        page = await self._stream.after(position.revision, 0, mark=position.mark)
+        _require_known(position, page.head, known=page.known)
+        await self._same_epoch(page.head)
+        await self._reach(position.revision)
+        self._require_same_history(position)
 
     async def begin(self, after: StreamPosition | None) -> StreamPosition:
-        head = await self._stream.head()
-        if after is not None:
-            _require_servable(after, head)
+        if after is None:
+            head = await self._stream.head()
+        else:
+            head, _, known = await self._stream.after(after.revision, 0, mark=after.mark)
+            _require_servable(after, head, known=known)
         await self._same_epoch(head)
         return after or head.position
 
@@ -118,23 +157,25 @@ class LiveFeed:
         place = Place(begin, where, self._limits)
         while True:
             moved, matching = self._moved, self._matching
-            self._require_epoch(place.position.epoch)
+            self._require_same_history(place.position)
             left_out = self._tailer.ring.left_out_after(place.position.revision)
             if left_out is not None and not where.wants_any_of(left_out.namespaces):
-                place.go_past(left_out.last)
+                place.go_past(StreamPosition(place.position.epoch, left_out.last, left_out.mark))
                 continue
             following = await self._next(place.position, where)
             if following is None:
                 await self._pause(moved, self._limits.poll_seconds)
                 continue
             diffs, reached = following
-            now, before = asyncio.get_running_loop().time(), place.position.revision
+            now, before = asyncio.get_running_loop().time(), place.position
             batch = place.advance(reached, matching.wanted(where, diffs), self.position.revision, now)
             if batch is not None:
                 yield batch
             elif reached == before:
-                await self._pause(moved, place.patience(now))
-            if reached < self.position.revision:
+                ahead = reached.revision > self.position.revision
+                patience = place.patience(now)
+                await self._pause(moved, min(patience, self._limits.poll_seconds) if ahead else patience)
+            if reached.revision < self.position.revision:
                 # There is more at once, and perhaps nothing else on the way that waits: others get their turn.
                 await asyncio.sleep(0)
 
@@ -142,13 +183,24 @@ class LiveFeed:
         """Read everything new."""
         more = True
         while more:
-            head, diffs = await self._pages.newest(self.position.revision)
-            match self._tailer.receive(head, diffs):
-                case WentBack(seen, head):
-                    _log.error("the stream went back from revision %d to %d", seen, head.revision)
+            began = self._clock()
+            page = await self._pages.newest(self.position.revision, self._tailer.newest)
+            match self._tailer.receive(page):
+                case Lost(seen, newest, head):
+                    _log.error(
+                        "change %d, seen at revision %d, is not in the store's history any more, which now ends with "
+                        "change %d at revision %d: changes were lost in a failover, or an older copy was put in place. "
+                        "The stream is given a new epoch, and all subscribers list again",
+                        newest.change_id, seen.revision, head.newest.change_id, head.revision,
+                    )  # fmt: skip
                     await self._stream.renew(head.epoch)
                 case Replaced(position):
-                    _log.warning("the stream was replaced (epoch %s, revision %d); starting anew", *position)
+                    _log.warning(
+                        "the stream was replaced (epoch %s, revision %d); starting anew",
+                        position.epoch,
+                        position.revision,
+                    )
+                    self._at_the_end = began
                     self._matching = Matching()
                     for watcher in self._watchers:
                         watcher.replaced(position)
@@ -159,27 +211,48 @@ class LiveFeed:
                         for watcher in self._watchers:
                             watcher.advanced(self.position, diffs, left_out)
                         self._wake()
+                    if self.position.revision == page.head.revision:
+                        self._at_the_end = began
 
     def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    async def _next(self, position: StreamPosition, where: DiffFilter) -> tuple[Sequence[ShardDiff], int] | None:
+    async def _next(
+        self, position: StreamPosition, where: DiffFilter
+    ) -> tuple[Sequence[ShardDiff], StreamPosition] | None:
         """What follows the position, all that could be wanted, and how far that goes: from the ring or else from
         history; null when that cannot be read just now."""
-        held = self._tailer.ring.after(position.revision, self._limits.to_page_end(position.revision))
+        ring = self._tailer.ring
+        # Nor is one served from it that is ahead of it: whether that is the future, or was lost, the database knows.
+        covered = ring.mark_at(position.revision) is not None
+        held = ring.after(position.revision, self._limits.to_page_end(position.revision)) if covered else None
         if held is not None:
-            return held, held[-1].revision if held else position.revision
+            return held, position_after(held[-1], position.epoch) if held else position
         try:
             page = await self._pages.after(position, where.only_namespace)
         except (StoreError, TimeoutError):
             return None
-        _require_servable(position, page.head)
+        _require_servable(position, page.head, known=page.known)
         return page.diffs, page.reached
 
-    def _require_epoch(self, epoch: str) -> None:
-        if epoch != self.position.epoch:
-            raise EpochMismatch(epoch, self.position.epoch)
+    async def _reach(self, revision: int) -> None:
+        """Raises StaleRead."""
+        try:
+            async with asyncio.timeout(self._limits.catch_up_seconds):
+                while self.position.revision < revision:
+                    await self._moved.wait()
+        except TimeoutError:
+            raise StaleRead(revision, self.position.revision) from None
+
+    def _require_same_history(self, position: StreamPosition) -> None:
+        """As far as can be told from what is held: the database may have lost its end before the feed had read as far as
+        the position is, and then has other changes for the same revisions."""
+        if position.epoch != self.position.epoch or self._tailer.ring.mark_at(position.revision) not in {
+            None,
+            position.mark,
+        }:
+            raise EpochMismatch(position.epoch, self.position.epoch)
 
     async def _same_epoch(self, head: StreamHead) -> None:
         """Until the feed has noticed that the store was replaced, which a poll tells it."""
@@ -198,10 +271,10 @@ class LiveFeed:
 
 @asynccontextmanager
 async def live_feed(
-    stream: ChangeStream, signal: CommitSignal, limits: FeedLimits = DEFAULT_LIMITS
+    stream: ChangeStream, signal: CommitSignal, limits: FeedLimits = DEFAULT_LIMITS, clock: Clock = boot_time
 ) -> AsyncIterator[LiveFeed]:
     """A feed that begins at the current head, with a task of its own that ends with the context."""
-    feed = LiveFeed(stream, signal, await stream.head(), limits)
+    feed = LiveFeed(stream, signal, await stream.head(), limits, clock)
     task = asyncio.create_task(feed.run(), name="omnirelay-feed")
     try:
         yield feed
@@ -211,14 +284,16 @@ async def live_feed(
             await task
 
 
-def _require_servable(position: StreamPosition, head: StreamHead) -> None:
+def _require_servable(position: StreamPosition, head: StreamHead, *, known: bool) -> None:
     """Raises what is wrong with resuming at `position`."""
-    refusal: PositionUnavailable | None = None
-    if position.epoch != head.epoch:
-        refusal = EpochMismatch(position.epoch, head.epoch)
-    elif position.revision > head.revision:
-        refusal = FutureCursor(position.revision, head.revision)
-    elif position.revision < head.floor:
-        refusal = Compacted(position.revision, head.floor)
-    if refusal is not None:
-        raise refusal
+    _require_known(position, head, known=known)
+    if position.revision < head.floor:
+        raise Compacted(position.revision, head.floor)
+
+
+def _require_known(position: StreamPosition, head: StreamHead, *, known: bool) -> None:
+    """Raises EpochMismatch or FutureCursor for a position that is not in the history. `known`: the change it names is."""
+    if position.epoch != head.epoch or not known:
+        raise EpochMismatch(position.epoch, head.epoch)
+    if position.revision > head.revision:
+        raise FutureCursor(position.revision, head.revision)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from persistence.feed.limits import FeedLimits
-from persistence.ports import ChangeStream, StreamHead
-from persistence.records import ShardDiff, StreamPosition
+from persistence.ports import ChangeStream, StreamHead, StreamPage
+from persistence.records import ChangeMark, ShardDiff, StreamPosition
 
 _REMEMBERED: Final = 64
 """Pages, some 250 kB each. Who reads a change of thousands of shards, or comes back after a restart, is about where
@@ -17,15 +17,18 @@ others are."""
 
 
 class Page(NamedTuple):
-    """What the stream has of one namespace, or of all, up to and including `reached`; and its head at that time."""
+    """What the stream has of one namespace, or of all, up to and including `reached`; and its head at that time.
+    `known`: it follows the position that it was asked for with, and not another history's."""
 
     head: StreamHead
     diffs: Sequence[ShardDiff]
-    reached: int
+    reached: StreamPosition
+    known: bool
 
 
 class Pages:
-    """Full pages are remembered: what follows them is another page, so they never change."""
+    """Full pages are remembered: what follows them is another page, so they never change. One that is lost in a failover
+    leads to a position that nothing follows."""
 
     def __init__(self, stream: ChangeStream, limits: FeedLimits) -> None:
         self._stream = stream
@@ -45,21 +48,25 @@ class Pages:
             if entry.page is not None:
                 return entry.page
             limit = self._limits.page if namespace is not None else self._limits.to_page_end(position.revision)
-            head, diffs = await self._read(position.revision, limit, namespace)
+            head, diffs, known = await self._read(position.revision, limit, namespace, position.mark)
             full = len(diffs) == limit
-            page = Page(head, diffs, diffs[-1].revision if full else head.revision)
-            if full:
+            page = Page(head, diffs, position_after(diffs[-1], head.epoch) if full else head.position, known)
+            if full and known:
                 entry.page = page
             return page
 
-    async def newest(self, revision: int) -> tuple[StreamHead, Sequence[ShardDiff]]:
-        """What follows the revision now. Raises as `after` does."""
-        return await self._read(revision, self._limits.page, None)
+    async def newest(self, revision: int, mark: ChangeMark) -> StreamPage:
+        """What follows the revision now, and whether that change is known. Raises as `after` does."""
+        return await self._read(revision, self._limits.page, None, mark)
 
-    async def _read(self, revision: int, limit: int, namespace: str | None) -> tuple[StreamHead, Sequence[ShardDiff]]:
+    async def _read(self, revision: int, limit: int, namespace: str | None, mark: ChangeMark) -> StreamPage:
         # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
         async with asyncio.timeout(self._limits.read_seconds):
-            return await self._stream.after(revision, limit, namespace)
+            return await self._stream.after(revision, limit, namespace, mark=mark)
+
+
+def position_after(diff: ShardDiff, epoch: str) -> StreamPosition:
+    return StreamPosition(epoch, diff.revision, diff.change.mark)
 
 
 class _Entry:

@@ -23,22 +23,25 @@ class Place:
         self._told: int | None = None
         self._due = 0.0
 
-    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        """Go on to that revision; `wanted` are all that match of the diffs after the position and up to there.
+    def advance(
+        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
+    ) -> DiffBatch | None:
+        """Go on to that position; `wanted` are all that match of the diffs after the last one and up to there.
 
         `head` is the newest revision known, `now` the time in seconds. Null if there is nothing to tell.
         """
-        self.position = StreamPosition(self.position.epoch, revision)
+        self.position = position
+        revision = position.revision
         long_silent = self._told is None or now >= self._due or revision - self._told >= self._limits.page
         if not wanted and not long_silent:
             return None
         self._told = revision
         self._due = now + self._limits.bookmark_seconds
-        return DiffBatch(self.position, wanted, caught_up=revision >= head)
+        return DiffBatch(position, wanted, caught_up=revision >= head)
 
-    def go_past(self, revision: int) -> None:
-        """There is nothing the subscriber wants up to and including this revision."""
-        self.position = StreamPosition(self.position.epoch, revision)
+    def go_past(self, position: StreamPosition) -> None:
+        """There is nothing the subscriber wants up to there."""
+        self.position = position
 
     def patience(self, now: float) -> float:
         """Seconds until there is something to tell although nothing happens."""

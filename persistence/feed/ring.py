@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from persistence.records import ShardDiff
+from persistence.records import ChangeMark, ShardDiff
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Revisions `first` to `last`, which one change made in these namespaces, left in history for whoever wants them.
+    `mark` is that change's.
 
     Who follows another namespace goes past them at once, however many they are.
     """
@@ -20,15 +21,17 @@ class Stretch:
     first: int
     last: int
     namespaces: frozenset[str]
+    mark: ChangeMark
 
 
 class Ring:
     """Diffs `start`+1 .. `end`, but for the stretches it was told to leave out. At most `capacity` of both: the oldest
     leave first."""
 
-    def __init__(self, capacity: int, start: int) -> None:
+    def __init__(self, capacity: int, start: int, mark: ChangeMark) -> None:
+        """`mark` is of the change that made revision `start`."""
         self._capacity = capacity
-        self._runs = deque([_Run(start)])
+        self._runs = deque([_Run(start, mark)])
         self._stretches: deque[Stretch] = deque()  # one between each run and the next
         self._held = 0
 
@@ -40,6 +43,11 @@ class Ring:
     def end(self) -> int:
         """The newest revision it holds or has left out; or where it begins."""
         return self._runs[-1].end
+
+    @property
+    def end_mark(self) -> ChangeMark:
+        """Of the change that made revision `end`."""
+        return self._runs[-1].mark_at(self.end)
 
     def extend(self, diffs: Sequence[ShardDiff]) -> None:
         """Append the diffs that follow `end`. Raises ValueError, and takes none, if any of them does not: a gap here
@@ -56,7 +64,7 @@ class Ring:
         if stretch.first != self.end + 1:
             raise ValueError(f"revision {stretch.first} does not follow {self.end}")
         self._stretches.append(stretch)
-        self._runs.append(_Run(stretch.last))
+        self._runs.append(_Run(stretch.last, stretch.mark))
         self._held += 1
         self._forget()
 
@@ -74,11 +82,19 @@ class Ring:
             return None
         return next((each for each in reversed(self._stretches) if each.first <= revision + 1 <= each.last), None)
 
+    def mark_at(self, revision: int) -> ChangeMark | None:
+        """Of the change that made that revision; null where it is not known any more, or not yet."""
+        for run in reversed(self._runs):
+            if run.start <= revision <= run.end:
+                return run.mark_at(revision)
+        stretch = self.left_out_after(revision - 1)
+        return None if stretch is None else stretch.mark
+
     def _forget(self) -> None:
         while self._held > self._capacity:
             oldest = self._runs[0]
             if oldest.diffs:
-                oldest.diffs.popleft()
+                oldest.mark = oldest.diffs.popleft().change.mark
                 oldest.start += 1
             else:
                 self._runs.popleft()
@@ -88,14 +104,18 @@ class Ring:
 
 @dataclass(slots=True)
 class _Run:
-    """Diffs `start`+1 .. `end` without a gap."""
+    """Diffs `start`+1 .. `end` without a gap. `mark` is of the change that made revision `start`."""
 
     start: int
+    mark: ChangeMark
     diffs: deque[ShardDiff] = field(default_factory=deque)
 
     @property
     def end(self) -> int:
         return self.start + len(self.diffs)
+
+    def mark_at(self, revision: int) -> ChangeMark:
+        return self.mark if revision == self.start else self.diffs[revision - self.start - 1].change.mark
 
     def after(self, revision: int, limit: int) -> list[ShardDiff]:
         offset = revision - self.start

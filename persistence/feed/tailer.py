@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from persistence.feed.limits import FeedLimits
 from persistence.feed.ring import Ring, Stretch
-from persistence.ports import StreamHead
-from persistence.records import ShardDiff, StreamPosition
+from persistence.ports import StreamHead, StreamPage
+from persistence.records import ChangeMark, ShardDiff, StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,17 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
-class WentBack:
-    """Revisions that were seen are gone: an older copy was put in place, and may issue them once more. The stream must
-    be given a new epoch before anything else is read of it; the tail stays where it is until then."""
+class Lost:
+    """A change that was seen is gone: the database lost its end in a failover, or an older copy was put in its place,
+    and revisions that were told stand for something else, or will. The stream must be given a new epoch before anything
+    else is read of it; the tail stays where it is until then."""
 
-    seen: int
+    seen: StreamPosition
+    newest: ChangeMark
     head: StreamHead
 
 
-Received: TypeAlias = Advanced | Replaced | WentBack
+Received: TypeAlias = Advanced | Replaced | Lost
 
 
 class Tailer:
@@ -54,28 +56,39 @@ class Tailer:
     def __init__(self, head: StreamHead, limits: FeedLimits) -> None:
         self._limits = limits
         self._epoch = head.epoch
-        self.ring = Ring(limits.ring, head.revision)
+        self._newest = head.newest
+        self.ring = Ring(limits.ring, head.revision, head.mark)
 
     @property
     def position(self) -> StreamPosition:
         """How far it has been told."""
-        return StreamPosition(self._epoch, self.ring.end)
+        return StreamPosition(self._epoch, self.ring.end, self.ring.end_mark)
 
-    def receive(self, head: StreamHead, diffs: Sequence[ShardDiff]) -> Received:
-        """What followed `position` when it was read, and the head in the same snapshot.
+    @property
+    def newest(self) -> ChangeMark:
+        """The newest change it has been told of. As long as the stream knows that one, nothing told was lost."""
+        return self._newest
+
+    def receive(self, page: StreamPage) -> Received:
+        """What followed `position` when it was read, asked for with the mark `newest`.
 
         Raises ValueError, and stays as it was, if the diffs do not follow: a gap here would be a lost diff.
         """
-        if head.epoch == self._epoch and head.revision < self.ring.end:
-            return WentBack(self.ring.end, head)
+        head, diffs = page.head, page.diffs
+        if head.epoch == self._epoch and (head.revision < self.ring.end or not page.known):
+            return Lost(self.position, self._newest, head)
         if head.epoch != self._epoch or head.floor > self.ring.end:
-            self._epoch = head.epoch
-            self.ring = Ring(self._limits.ring, head.revision)
+            self._epoch, self._newest = head.epoch, head.newest
+            self.ring = Ring(self._limits.ring, head.revision, head.mark)
             return Replaced(self.position)
         self.ring.extend(diffs)
         left_out = self._rest(diffs[-1], head) if diffs else None
         if left_out is not None:
             self.ring.leave_out(left_out)
+        if self.ring.end == head.revision:
+            self._newest = head.newest
+        elif diffs:
+            self._newest = diffs[-1].change.mark
         return Advanced(diffs, left_out, more=bool(diffs) and self.ring.end < head.revision)
 
     def _rest(self, diff: ShardDiff, head: StreamHead) -> Stretch | None:
@@ -83,4 +96,4 @@ class Tailer:
         last = diff.change.last_revision or 0
         if last - diff.revision <= self._limits.page or last > head.revision:
             return None
-        return Stretch(diff.revision + 1, last, frozenset(diff.change.namespaces))
+        return Stretch(diff.revision + 1, last, frozenset(diff.change.namespaces), diff.change.mark)

@@ -11,9 +11,19 @@ from persistence.differences import net_diff
 from persistence.memory.paging import page_by
 from persistence.memory.tables import Memory, Tables
 from persistence.paging import Page, PageRequest
-from persistence.ports import Stamped, StreamHead
+from persistence.ports import Stamped, StreamHead, StreamPage
 from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
-from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey
+from persistence.records import (
+    NO_CHANGE,
+    AsOf,
+    Change,
+    ChangeMark,
+    Namespace,
+    Shard,
+    ShardDiff,
+    ShardKey,
+    StreamPosition,
+)
 
 
 class MemoryShards:
@@ -102,14 +112,17 @@ class MemoryStream:
     async def renew(self, epoch: str) -> None:
         self._memory.renew(epoch)
 
+    async def position_at(self, revision: int) -> StreamPosition:
+        return self._memory.tables.position_at(revision)
+
     async def after(
-        self, revision: int, limit: int, namespace: str | None = None
-    ) -> tuple[StreamHead, Sequence[ShardDiff]]:
+        self, revision: int, limit: int, namespace: str | None = None, *, mark: ChangeMark = NO_CHANGE
+    ) -> StreamPage:
         tables = self._memory.tables
         rows = (
             row for row in tables.between(revision, tables.revision) if namespace is None or row.namespace == namespace
         )
-        return tables.head, tuple(islice(rows, limit))
+        return StreamPage(tables.head, tuple(islice(rows, limit)), tables.knows(mark))
 
 
 def _difference(tables: Tables, namespace: str | None, start: int, end: int) -> Sequence[ShardDiff]:

@@ -20,8 +20,10 @@ from persistence.outcomes import Committed
 from persistence.planning import lifecycle
 from persistence.ports import StreamHead
 from persistence.records import (
+    NO_CHANGE,
     AsOf,
     Change,
+    ChangeMark,
     GroupKey,
     Namespace,
     Node,
@@ -63,17 +65,28 @@ class Tables:
 
     @property
     def head(self) -> StreamHead:
-        return StreamHead(self.epoch, self.revision, self.floor)
+        newest = self.changes[-1].mark if self.changes else NO_CHANGE
+        return StreamHead(self.epoch, self.revision, self.floor, self._mark(self.revision), newest)
 
     def position(self, as_of: AsOf | None) -> StreamPosition:
         """The position a read is exact at. Raises FutureCursor or Compacted where there is no such table."""
         if as_of is None:
             return self.head.position
         if as_of.revision is not None:
-            return StreamPosition(self.epoch, self.served(as_of.revision))
+            return self.position_at(as_of.revision)
         if as_of.time is None:
             raise ValueError("as of a revision or a time, one of them")
-        return StreamPosition(self.epoch, self.served(self.revision_at(as_of.time)))
+        return self.position_at(self.revision_at(as_of.time))
+
+    def position_at(self, revision: int) -> StreamPosition:
+        """The position after a revision. Raises FutureCursor or Compacted."""
+        return StreamPosition(self.epoch, self.served(revision), self._mark(revision))
+
+    def knows(self, mark: ChangeMark) -> bool:
+        """Whether that change is there, with that hash."""
+        if mark.change_id == 0:
+            return mark == NO_CHANGE
+        return mark.change_id <= len(self.changes) and self.changes[mark.change_id - 1].mark == mark
 
     def revision_at(self, time: datetime) -> int:
         """The newest revision there was."""
@@ -97,6 +110,13 @@ class Tables:
         """Rows of history after revision `low`, up to and including `high`."""
         first, last = (bisect_right(self.history, bound, key=attrgetter("revision")) for bound in (low, high))
         return self.history[first:last]
+
+    def _mark(self, revision: int) -> ChangeMark:
+        """Of the change that made the revision, whose row is there from the floor on."""
+        if revision == 0:
+            return NO_CHANGE
+        (row,) = self.between(revision - 1, revision)
+        return row.change.mark
 
     def node(self, node_id: str) -> Node | None:
         """With the shards it owns now."""

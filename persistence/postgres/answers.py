@@ -53,7 +53,7 @@ async def answer_of(connection: AsyncConnection, change: Change, revision: int) 
         case ChangeKind.APPROVE_PLAN | ChangeKind.REJECT_PLAN | ChangeKind.STOP_PLAN:
             return PlanChanged(change, await _plan(connection, change))
         case ChangeKind.APPLY_PLAN:
-            return PlanApplied(change, await _plan(connection, change), await _position(connection, revision))
+            return PlanApplied(change, await _plan(connection, change), await _position(connection, change, revision))
         case _:
             return await _shards(connection, change, revision)
 
@@ -68,7 +68,7 @@ async def _shards(connection: AsyncConnection, change: Change, revision: int) ->
     diffs = diffs_of((await connection.execute(statement)).all())
     shards = (diff.previous if diff.kind is DiffKind.DELETED else diff.current for diff in diffs)
     answered = tuple(shard for shard in shards if shard is not None)
-    return ShardsChanged(change, answered, await _position(connection, revision))
+    return ShardsChanged(change, answered, await _position(connection, change, revision))
 
 
 async def _configured(connection: AsyncConnection, change: Change) -> NamespaceConfigured:
@@ -115,8 +115,8 @@ async def _plan(connection: AsyncConnection, change: Change) -> RebalancePlan:
     return plan_of((await connection.execute(ONE_PLAN, {"plan_id": change.rebalance.plan_id})).one())
 
 
-async def _position(connection: AsyncConnection, revision: int) -> StreamPosition:
-    return StreamPosition((await connection.execute(_EPOCH)).scalar_one(), revision)
+async def _position(connection: AsyncConnection, change: Change, revision: int) -> StreamPosition:
+    return StreamPosition((await connection.execute(_EPOCH)).scalar_one(), revision, change.mark)
 
 
 def _configuration(change: Change) -> ConfigurationChange:

@@ -35,6 +35,7 @@ from persistence.postgres.driver_errors import first_line
 from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.read_state import GroupMark
 from persistence.postgres.rows import join_halves, split_halves
+from persistence.postgres.stream import mark_of
 from persistence.read_set import ReadSet
 from persistence.records import (
     Change,
@@ -80,7 +81,8 @@ class Assigned(NamedTuple):
 
     @property
     def position(self) -> StreamPosition:
-        return StreamPosition(self.epoch, self.revision)
+        """Of a change that made a revision."""
+        return StreamPosition(self.epoch, self.revision, mark_of(self.change_id, self.hash))
 
 
 class Made(NamedTuple):

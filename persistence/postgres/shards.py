@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Select, Subquery, Text, bindparam, cast, func, literal, select, true, union
+from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, Text, bindparam, cast, func, literal, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
-from persistence.ports import Stamped, StreamHead
+from persistence.ports import Stamped
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
-from persistence.postgres.models import CHANGES, HISTORY, SHARDS, STREAM_HEAD, TOMBSTONES
+from persistence.postgres.models import CHANGES, HISTORY, SHARDS, TOMBSTONES
 from persistence.postgres.moments import require_servable, revision_of
 from persistence.postgres.restrictions import (
     Restriction,
@@ -26,7 +26,7 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import SHARD, shard_of
 from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import HEAD, head_missing
+from persistence.postgres.stream import CURRENT, HEAD, head_missing, head_of, mark_after, read_mark
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition
 
@@ -52,13 +52,14 @@ class PostgresShards:
                 if as_of is None:
                     rows = await _rows(session, _page(used, shape), values)
                     shards = [shard_of(row[_HEAD:]) for row in rows if row[_HEAD] is not None]
-                    return Stamped(page_of(shards, page), StreamHead(*rows[0][:_HEAD]).position)
+                    return Stamped(page_of(shards, page), head_of(rows[0][:_HEAD]).position)
                 revision = await revision_of(session, as_of)
                 rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
-        head = StreamHead(*rows[0][:_HEAD])
+        *columns, mark = rows[0][: _HEAD + 1]
+        head = head_of(columns)
         require_servable(revision, head)
-        shards = [read_image(*row[_HEAD + 2 :]) for row in rows if row[_HEAD] is not None]
-        return Stamped(page_of(shards, page), StreamPosition(head.epoch, revision))
+        shards = [read_image(*row[_HEAD + 3 :]) for row in rows if row[_HEAD + 1] is not None]
+        return Stamped(page_of(shards, page), StreamPosition(head.epoch, revision, read_mark(mark, revision)))
 
     async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
         used, values = used_fields(where), filter_values(where)
@@ -69,11 +70,12 @@ class PostgresShards:
                 revision = await revision_of(session, as_of)
                 rows = await _rows(session, _count_as_of(used), values | {"as_of": revision})
         *head, count = rows[0]
-        require_servable(revision, StreamHead(*head))
+        require_servable(revision, head_of(head))
         return int(count)
 
 
 _HEAD: Final = len(HEAD)
+_AS_OF: Final = bindparam("as_of", type_=BigInteger)
 
 
 async def _rows(session: AsyncSession, statement: AnySelect, values: Mapping[str, Any]) -> Sequence[Any]:
@@ -118,7 +120,7 @@ def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
     columns = (table.c.namespace, table.c.shard_id)
     images = (table.c.image, table.c.revision, table.c.created_at, table.c.updated_at)
     restricted = select(*columns, *images).where(*conditions(_restrictions(table.c), used))
-    return _with_head(keyset(restricted, columns, shape), shape)
+    return _with_head(keyset(restricted, columns, shape), shape, mark_after(_AS_OF))
 
 
 @lru_cache(STATEMENTS_KEPT)
@@ -133,12 +135,12 @@ def _count_as_of(used: tuple[str, ...]) -> AnySelect:
     return select(*HEAD, counted.scalar_subquery())
 
 
-def _with_head(page: AnySelect, shape: PageShape) -> AnySelect:
+def _with_head(page: AnySelect, shape: PageShape, *beside: ColumnElement[Any]) -> AnySelect:
     table = page.subquery()
     columns = (table.c.namespace, table.c.shard_id)
     return (
-        select(*HEAD, table)
-        .select_from(STREAM_HEAD)
+        select(*HEAD, *beside, table)
+        .select_from(CURRENT)
         .outerjoin(table, true())
         .order_by(*(column.desc() if shape.backward else column for column in columns))
     )
@@ -160,7 +162,7 @@ def _as_of(used: tuple[str, ...]) -> Subquery:
         .where(
             HISTORY.c.namespace == known.c.namespace,
             HISTORY.c.shard_id == known.c.shard_id,
-            HISTORY.c.revision <= bindparam("as_of", type_=BigInteger),
+            HISTORY.c.revision <= _AS_OF,
         )
         .order_by(HISTORY.c.revision.desc())
         .limit(1)

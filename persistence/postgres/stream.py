@@ -6,16 +6,30 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, and_, bindparam, func, select, text, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    LargeBinary,
+    ScalarSelect,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import SchemaOutOfDate
-from persistence.ports import StreamHead
+from persistence.ports import StreamHead, StreamPage
 from persistence.postgres.connecting import connect
 from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
+from persistence.postgres.moments import require_servable
 from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.session_errors import translated
-from persistence.records import ShardDiff
+from persistence.records import MARK_BYTES, NO_CHANGE, UNMARKED, ChangeMark, StreamPosition
 
 # Which cluster, database and table this is. A dump restored elsewhere or over the old tables and a cloned database
 # differ from where the stream was born, and revisions issued there may contradict those issued here. A promoted replica
@@ -31,14 +45,45 @@ ENSURE_EPOCH: Final = f"""
     WHERE identity <> {IDENTITY}
 """  # noqa: S608 - constants only
 
-HEAD: Final = (STREAM_HEAD.c.epoch, STREAM_HEAD.c.revision, STREAM_HEAD.c.floor)
+_CHANGE_BEGINNING: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
+
+
+def mark_after(revision: ColumnElement[int]) -> ScalarSelect[bytes]:
+    """The mark of the change that made a revision, for `read_mark`. The row of every revision that is served is there:
+    compaction keeps the newest row of each shard, and that of the floor is one of them."""
+    written = func.int8send(CHANGES.c.id, type_=LargeBinary()).op("||", return_type=LargeBinary())(_CHANGE_BEGINNING)
+    return (
+        select(written)
+        .join_from(HISTORY, CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+        .where(HISTORY.c.revision == revision)
+        .scalar_subquery()
+    )
+
+
+# Once a statement, and not once for each row it stands beside.
+CURRENT: Final = (
+    select(
+        STREAM_HEAD.c.epoch,
+        STREAM_HEAD.c.revision,
+        STREAM_HEAD.c.floor,
+        mark_after(STREAM_HEAD.c.revision).label("mark"),
+        STREAM_HEAD.c.change_id,
+        STREAM_HEAD.c.hash,
+    )
+    .cte("head")
+    .prefix_with("MATERIALIZED", dialect="postgresql")
+)
+HEAD: Final = tuple(CURRENT.c)
+"""Columns for `head_of`."""
 _RENEW: Final = text(f"UPDATE stream_head SET epoch = {NEW_EPOCH} WHERE epoch = :epoch")  # noqa: S608 - a constant
 _SELECT_HEAD: Final = select(*HEAD)
+_SELECT_POSITION: Final = select(*HEAD, mark_after(bindparam("revision", type_=BigInteger)))
 _AFTER: Final = bindparam("after_revision", type_=BigInteger)
 
 
 def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
-    """The head, and beside it the rows that follow."""
+    """The head, the beginning of the hash of the change that is asked for, and beside them the rows that follow."""
+    asked_for = select(_CHANGE_BEGINNING).where(CHANGES.c.id == bindparam("mark_id", type_=BigInteger))
     page = (
         select(*DIFF, HISTORY.c.change_id)
         .where(HISTORY.c.revision > _AFTER, *where)
@@ -50,8 +95,8 @@ def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
     first = func.row_number().over(partition_by=page.c.change_id, order_by=page.c.revision) == 1
     rows = select(page, first.label("first_of_change")).subquery()
     return (
-        select(*HEAD, *(rows.c[column.name] for column in DIFF), *CHANGE)
-        .select_from(STREAM_HEAD)
+        select(*HEAD, asked_for.scalar_subquery(), *(rows.c[column.name] for column in DIFF), *CHANGE)
+        .select_from(CURRENT)
         .outerjoin(rows, true())
         .outerjoin(CHANGES, and_(CHANGES.c.id == rows.c.change_id, rows.c.first_of_change))
         .order_by(rows.c.revision)
@@ -60,6 +105,9 @@ def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
 
 _SELECT_NEXT: Final = _select_next()
 _SELECT_NEXT_OF_NAMESPACE: Final = _select_next(HISTORY.c.namespace == bindparam("of_namespace", type_=Text))
+
+_BESIDE: Final = len(HEAD) + 1
+"""Columns before those of a row: the head, and what was found of the change that was asked for."""
 
 _SLICE: Final = 50
 """Rows that are parsed in one go: three milliseconds, in which this process answers nobody."""
@@ -81,10 +129,21 @@ class PostgresStream:
             async with self._read() as session:
                 await session.execute(_RENEW, {"epoch": epoch})
 
+    async def position_at(self, revision: int) -> StreamPosition:
+        with translated():
+            async with self._read() as session:
+                row = (await session.execute(_SELECT_POSITION, {"revision": revision})).one_or_none()
+        if row is None:
+            raise head_missing()
+        *head, mark = row
+        found = head_of(head)
+        require_servable(revision, found)
+        return StreamPosition(found.epoch, revision, read_mark(mark, revision))
+
     async def after(
-        self, revision: int, limit: int, namespace: str | None = None
-    ) -> tuple[StreamHead, Sequence[ShardDiff]]:
-        values: dict[str, Any] = {"after_revision": revision, "page_limit": limit}
+        self, revision: int, limit: int, namespace: str | None = None, *, mark: ChangeMark = NO_CHANGE
+    ) -> StreamPage:
+        values: dict[str, Any] = {"after_revision": revision, "page_limit": limit, "mark_id": mark.change_id}
         statement = _SELECT_NEXT
         if namespace is not None:
             statement, values["of_namespace"] = _SELECT_NEXT_OF_NAMESPACE, namespace
@@ -93,16 +152,17 @@ class PostgresStream:
                 rows = (await session.execute(statement, values)).all()
         if not rows:
             raise head_missing()
-        head = StreamHead(*rows[0][: len(HEAD)])
-        if rows[0][len(HEAD)] is None:
-            return head, ()
+        *columns, found = rows[0][:_BESIDE]
+        head, known = head_of(columns), mark == NO_CHANGE or found == mark.hash
+        if rows[0][_BESIDE] is None:
+            return StreamPage(head, (), known)
         read = Diffs()
         for start in range(0, len(rows), _SLICE):
             for row in rows[start : start + _SLICE]:
-                read.add(tuple(row)[len(HEAD) :])
+                read.add(tuple(row)[_BESIDE:])
             # Others may go in between: every server follows every change of ten thousand shards.
             await asyncio.sleep(0)
-        return head, read.diffs
+        return StreamPage(head, read.diffs, known)
 
 
 async def read_head(session: AsyncSession) -> StreamHead:
@@ -110,7 +170,25 @@ async def read_head(session: AsyncSession) -> StreamHead:
     row = (await session.execute(_SELECT_HEAD)).one_or_none()
     if row is None:
         raise head_missing()
-    return StreamHead(*row)
+    return head_of(row)
+
+
+def head_of(row: Sequence[Any]) -> StreamHead:
+    """From columns in the order of HEAD."""
+    epoch, revision, floor, mark, change_id, chain_hash = row
+    return StreamHead(epoch, revision, floor, read_mark(mark, revision), mark_of(change_id, chain_hash))
+
+
+def read_mark(written: bytes | None, revision: int) -> ChangeMark:
+    """What `mark_after` of a revision that is served came to. A row that is missing all the same, because the tables
+    were edited, gives a position that nothing is served after."""
+    if written is None:
+        return UNMARKED if revision else NO_CHANGE
+    return ChangeMark(int.from_bytes(written[:-MARK_BYTES], "big"), written[-MARK_BYTES:])
+
+
+def mark_of(change_id: int, chain_hash: bytes) -> ChangeMark:
+    return ChangeMark(change_id, chain_hash[:MARK_BYTES])
 
 
 def head_missing() -> SchemaOutOfDate:

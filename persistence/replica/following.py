@@ -18,7 +18,7 @@ from persistence.outcomes import Outcome, PlanApplied, ShardsChanged
 from persistence.paging import PageRequest
 from persistence.ports import DiffBatch, DiffFilter, ShardReader
 from persistence.queries import EVERY_SHARD
-from persistence.records import ShardDiff, ShardKey, StreamPosition
+from persistence.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
 from persistence.replica.backlog import Backlog
 from persistence.replica.expectations import Expectations
 from persistence.replica.sorted_table import SortedTable
@@ -26,13 +26,16 @@ from persistence.replica.sorted_table import SortedTable
 _PAGE: Final = 200
 """Shards that are read in one go: three milliseconds, in which this process answers nobody."""
 
-_NOWHERE: Final = StreamPosition("", 0)
+_NOWHERE: Final = StreamPosition("", 0, UNMARKED)
 """Of no stream."""
 
 _log = logging.getLogger(__name__)
 
 
 class WatchedFeed(Protocol):
+    @property
+    def fresh(self) -> bool: ...
+
     def watched_by(self, watcher: Watcher) -> AbstractContextManager[StreamPosition]: ...
 
     def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]: ...
@@ -61,6 +64,7 @@ class Replica:
         self._position = _NOWHERE
         self._expected = Expectations()
         self._backlog = Backlog()
+        self._history: _SameHistory | None = None
         self._ready = asyncio.Event()
         self._work = asyncio.Event()
         self._spoiled = False
@@ -76,12 +80,16 @@ class Replica:
         return self._table if self._position.revision >= self._whole_from else None
 
     def table_with(self, key: ShardKey) -> SortedTable | None:
-        """The table as of `position`, unless its namespace is behind or this process has changed that shard since."""
-        return None if self._backlog.is_behind(key.namespace) or self._expected.of_shard(key) else self.table
+        """The table as of `position`, unless the feed is not fresh, its namespace is behind, or this process has changed
+        that shard since."""
+        behind = self._backlog.is_behind(key.namespace) or self._expected.of_shard(key)
+        return None if behind or not self._feed.fresh else self.table
 
     def table_of(self, namespace: str | None) -> SortedTable | None:
-        """The table as of `position`, unless that namespace, or any, is behind or was changed by this process since."""
-        return None if self._backlog.is_behind(namespace) or self._expected.of_namespace(namespace) else self.table
+        """The table as of `position`, unless the feed is not fresh, or that namespace, or any, is behind or was changed
+        by this process since."""
+        behind = self._backlog.is_behind(namespace) or self._expected.of_namespace(namespace)
+        return None if behind or not self._feed.fresh else self.table
 
     def note(self, outcome: Outcome) -> None:
         """What was just committed through this process must not be missing from what it reads."""
@@ -105,6 +113,12 @@ class Replica:
     def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
         self._position = position
         self._expected.seen(position.revision)
+        if self._history is not None:
+            self._history.told(diffs, left_out)
+            if not self._history.one:
+                _log.warning("the replica was read across a failover that lost changes; loading it anew")
+                self._spoil()
+            self._settle()
         if self._table is None:
             self._backlog.add(diffs)
         else:
@@ -149,6 +163,7 @@ class Replica:
         self._spoiled = False
         with self._feed.watched_by(self) as begin:
             self._position = begin
+            self._history = _SameHistory(begin)
             try:
                 table, self._whole_from = await self._load()
                 while not self._spoiled:
@@ -156,6 +171,7 @@ class Replica:
                     await self._work_off(table)
                     if not self._spoiled:
                         self._table = table
+                        self._settle()
                         self._tell()
                         await self._work.wait()
                 if len(table) > self._limits.shards:
@@ -177,7 +193,7 @@ class Replica:
             self._spoil()
 
     async def _read(self, stretch: Stretch) -> AsyncGenerator[ShardDiff, None]:
-        begin = StreamPosition(self._position.epoch, stretch.first - 1)
+        begin = StreamPosition(self._position.epoch, stretch.first - 1, stretch.mark)
         async with aclosing(self._feed.follow(begin, DiffFilter())) as batches:
             async for batch in batches:
                 for diff in batch.diffs:
@@ -185,6 +201,11 @@ class Replica:
                         yield diff
                 if batch.position.revision >= stretch.last:
                     return
+
+    def _settle(self) -> None:
+        """Once the feed has come by every page there is nothing to compare any more."""
+        if self.table is not None:
+            self._history = None
 
     def _tell(self) -> None:
         if self.table is not None and not len(self._backlog):
@@ -204,7 +225,7 @@ class Replica:
         page: PageRequest[ShardKey] = PageRequest(_PAGE)
         while True:
             found = await self._stored.page(EVERY_SHARD, page)
-            if found.position.epoch != self._position.epoch:
+            if self._history is None or not self._history.read(found.position):
                 raise EpochMismatch(self._position.epoch, found.position.epoch)
             table.put(found.value.items)
             if len(table) > self._limits.shards:
@@ -212,6 +233,40 @@ class Replica:
             if not found.value.has_next:
                 return table, found.position.revision
             page = PageRequest(_PAGE, after=found.value.items[-1].key)
+
+
+class _SameHistory:
+    """Whether the pages of a table and the feed that brings them up to date are of one history: the database may have
+    lost its end between two of them, with neither having seen it. Then they differ in the change of some revision."""
+
+    def __init__(self, begin: StreamPosition) -> None:
+        self._begin = begin
+        self._told = {begin.revision: begin.mark}
+        self._stretches: list[Stretch] = []
+        self._read: dict[int, ChangeMark] = {}
+
+    def read(self, position: StreamPosition) -> bool:
+        """A page was read there. False if that is not where the feed is, or will come to."""
+        if position.epoch != self._begin.epoch or position.revision < self._begin.revision:
+            return False
+        self._read[position.revision] = position.mark
+        return self.one
+
+    def told(self, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
+        """The feed has come by these."""
+        self._told |= {diff.revision: diff.change.mark for diff in diffs}
+        if left_out is not None:
+            self._stretches.append(left_out)
+
+    @property
+    def one(self) -> bool:
+        """False once they are known to differ."""
+        return all(self._of_feed(revision) in {None, mark} for revision, mark in self._read.items())
+
+    def _of_feed(self, revision: int) -> ChangeMark | None:
+        """Null while the feed has not come by."""
+        known = self._told.get(revision)
+        return known or next((each.mark for each in self._stretches if each.first <= revision <= each.last), None)
 
 
 class _Full(Exception):

@@ -1,8 +1,9 @@
 """Random lives of the feed's state machines: every subscriber gets exactly what it asked for, or a refusal.
 
 The machine plays the store and the driver. Pages are as large as it pleases, are told long after they were read, twice,
-or empty; revisions are compacted away; the store is replaced, or goes back. Subscribers go at their own pace, from the
-ring or, behind it, from history.
+or empty; revisions are compacted away; the store is replaced, fails over without a loss, or loses its newest changes
+and has others at their revisions, whether the tailer had seen those or not. Subscribers go at their own pace, from the
+ring or, behind it, from history, and begin where they please, also where no server has been since.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from persistence.feed.limits import FeedLimits
 from persistence.feed.matching import Matching
 from persistence.feed.place import Place
 from persistence.feed.ring import Ring, Stretch
-from persistence.feed.tailer import Replaced, Tailer, WentBack
-from persistence.ports import DiffBatch, DiffFilter, StreamHead
+from persistence.feed.tailer import Lost, Received, Replaced, Tailer
+from persistence.ports import DiffBatch, DiffFilter, StreamHead, StreamPage
 from persistence.queries import ShardFilter
-from persistence.records import ShardDiff, StreamPosition
+from persistence.records import NO_CHANGE, ChangeMark, ShardDiff, StreamPosition
 from tests.support.rows import rows_of_one_change
 
 _LIMITS: Final = FeedLimits(ring=6, page=4, bookmark_seconds=10.0)
@@ -50,28 +51,31 @@ _BULK: Final = st.sampled_from((_NAMESPACES, _NAMESPACES[:1], _NAMESPACES[1:])).
     lambda names: st.lists(st.tuples(st.sampled_from(names), st.sampled_from(_OWNERS)), min_size=5, max_size=14)
 )
 
-_Page = tuple[StreamHead, Sequence[ShardDiff]]
-
 
 class _TheStore:
-    """History as the database has it, and as it was in epochs that are over."""
+    """History as the database has it, and as it was before it lost its end or was replaced."""
 
     def __init__(self) -> None:
         self.epoch = "e1"
         self.floor = 0
-        self.streams: dict[str, list[ShardDiff]] = {"e1": []}
+        self.changes: list[ChangeMark] = []
+        self.lives: list[list[ShardDiff]] = [[]]
 
     @property
     def rows(self) -> list[ShardDiff]:
-        return self.streams[self.epoch]
+        return self.lives[-1]
 
     @property
     def head(self) -> StreamHead:
-        return StreamHead(self.epoch, len(self.rows), self.floor)
+        newest = self.changes[-1] if self.changes else NO_CHANGE
+        return StreamHead(self.epoch, len(self.rows), self.floor, _mark_after(self.rows, len(self.rows)), newest)
 
-    def after(self, revision: int, limit: int, namespace: str | None = None) -> _Page:
+    def after(self, revision: int, limit: int, namespace: str | None, mark: ChangeMark) -> StreamPage:
         rows = [row for row in self.rows[max(revision, self.floor) :] if namespace in {None, row.namespace}]
-        return self.head, rows[:limit]
+        return StreamPage(self.head, rows[:limit], self.knows(mark))
+
+    def knows(self, mark: ChangeMark) -> bool:
+        return mark == NO_CHANGE or mark in self.changes
 
     def commit(self, rows: Sequence[tuple[str, str]]) -> None:
         """A change for each."""
@@ -79,12 +83,33 @@ class _TheStore:
             self.commit_at_once([row])
 
     def commit_at_once(self, rows: Sequence[tuple[str, str]]) -> None:
-        self.rows.extend(rows_of_one_change(len(self.rows) + 1, rows))
+        new = rows_of_one_change(len(self.rows) + 1, rows, f"life {len(self.lives)}")
+        self.rows.extend(new)
+        self.changes.append(new[0].change.mark)
 
-    def begin_epoch(self, rows: Sequence[ShardDiff]) -> None:
-        self.epoch = f"e{len(self.streams) + 1}"
-        self.streams[self.epoch] = list(rows)
-        self.floor = min(self.floor, len(rows))
+    def configure(self) -> None:
+        self.changes.append(ChangeMark(1_000 + len(self.changes), f"life {len(self.lives)}".encode()))
+
+    def lose(self, kept: int) -> None:
+        """All but so many changes."""
+        self.changes = self.changes[:kept]
+        self.lives.append([row for row in self.rows if self.knows(row.change.mark)])
+        self.floor = min(self.floor, len(self.rows))
+
+    def renew(self) -> None:
+        self.epoch = f"e{int(self.epoch[1:]) + 1}"
+
+    def life_of(self, position: StreamPosition) -> Sequence[ShardDiff]:
+        """One that the position is in. What led there is the same in all of them."""
+        return next(rows for rows in self.lives if _is_in(position, rows))
+
+
+def _mark_after(rows: Sequence[ShardDiff], revision: int) -> ChangeMark:
+    return rows[revision - 1].change.mark if revision else NO_CHANGE
+
+
+def _is_in(position: StreamPosition, rows: Sequence[ShardDiff]) -> bool:
+    return position.revision <= len(rows) and _mark_after(rows, position.revision) == position.mark
 
 
 @dataclass
@@ -105,11 +130,13 @@ class _Subscriber:
 class FeedMachine(RuleBasedStateMachine):
     place_kind: ClassVar[type[Place]] = Place
     matching_kind: ClassVar[type[Matching]] = Matching
+    tailer_kind: ClassVar[type[Tailer]] = Tailer
+    loses: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
         self.store = _TheStore()
-        self.read: list[_Page] = []
+        self.read: list[StreamPage] = []
         self.subscribers: list[_Subscriber] = []
         self.matching = self.matching_kind()
         self.now = 0.0
@@ -117,7 +144,7 @@ class FeedMachine(RuleBasedStateMachine):
     @initialize(rows=_ROWS)
     def begin(self, rows: list[tuple[str, str]]) -> None:
         self.store.commit(rows)
-        self.tailer = Tailer(self.store.head, _LIMITS)
+        self.tailer = self.tailer_kind(self.store.head, _LIMITS)
 
     @rule(rows=_ROWS)
     def commit(self, rows: list[tuple[str, str]]) -> None:
@@ -133,10 +160,10 @@ class FeedMachine(RuleBasedStateMachine):
     @rule(size=_SIZES, told=st.integers(0, 2))
     def read_a_page(self, size: int, told: int) -> None:
         """It is told at once so many times, and perhaps once more later."""
-        page = self.store.after(self.tailer.position.revision, size)
+        page = self._page(size)
         self.read.append(page)
         for _ in range(told):
-            self._tell(*page)
+            self._tell(page)
 
     @precondition(lambda self: self.read)
     @rule(data=st.data(), keep=st.booleans())
@@ -145,15 +172,18 @@ class FeedMachine(RuleBasedStateMachine):
         page = data.draw(st.sampled_from(self.read))
         if not keep:
             self.read.remove(page)
-        self._tell(*page)
+        self._tell(page)
 
     @rule()
     def keep_up(self) -> None:
         self.read.clear()
-        for _ in range(len(self.store.rows) + 2):  # a broken tailer might never come to the head
-            if self.tailer.position == self.store.head.position:
+        for _ in range(len(self.store.rows) + 4):  # a broken tailer might never come to the head
+            if self.tailer.position == self.store.head.position and self.tailer.newest == self.store.head.newest:
                 return
-            self._tell(*self.store.after(self.tailer.position.revision, 3))
+            page = self._page(3)
+            if isinstance(self._tell(page), Lost):
+                assert not self.store.knows(self.tailer.newest) or page.head.revision < self.tailer.ring.end
+                self.store.renew()
         raise AssertionError(f"the tailer stays at {self.tailer.position}")
 
     @rule(share=st.floats(0.0, 1.0))
@@ -163,25 +193,54 @@ class FeedMachine(RuleBasedStateMachine):
     @rule(rows=_ROWS)
     def replace(self, rows: list[tuple[str, str]]) -> None:
         self.read.clear()
-        self.store.begin_epoch([])
+        self.store.lose(0)
+        self.store.renew()
         self.store.commit(rows)
 
-    @precondition(lambda self: self.tailer.position == self.store.head.position and len(self.store.rows) > 1)
-    @rule(data=st.data())
-    def go_back(self, data: st.DataObject) -> None:
-        """An older copy is put in place; it is looked at before as much has been committed once more."""
-        kept = self.store.rows[: data.draw(st.integers(0, len(self.store.rows) - 1))]
-        told = self.tailer.receive(StreamHead(self.store.epoch, len(kept), 0), [])
-        assert isinstance(told, WentBack)
-        self.read.clear()
-        self.store.begin_epoch(kept)
+    @rule()
+    def configure(self) -> None:
+        """A change of no shard: no revision, no diff."""
+        self.store.configure()
 
-    @rule(data=st.data(), where=st.sampled_from(_FILTERS))
-    def subscribe(self, data: st.DataObject, where: DiffFilter) -> None:
-        """From somewhere that can be served."""
-        if self.store.epoch == self.tailer.position.epoch:
-            revision = data.draw(st.integers(self.store.floor, len(self.store.rows)))
-            begin = StreamPosition(self.store.epoch, revision)
+    @rule()
+    def fail_over(self) -> None:
+        """Nothing was lost: all that a server can see of it is that its connections are gone."""
+        self.read.clear()
+
+    @precondition(lambda self: self.loses and self.store.changes)
+    @rule(data=st.data(), rows=_ROWS)
+    def fail_over_with_a_loss(self, data: st.DataObject, rows: list[tuple[str, str]]) -> None:
+        """Of changes that were seen, or were not, and as many others are committed as were lost, or not."""
+        self.store.lose(data.draw(st.integers(0, len(self.store.changes) - 1)))
+        self.store.commit(rows)
+
+    @precondition(lambda self: self.loses)
+    @rule(lost=_ROWS.filter(bool), rows=_ROWS, where=st.sampled_from(_FILTERS))
+    def lose_what_the_tailer_has_not_seen(
+        self, lost: list[tuple[str, str]], rows: list[tuple[str, str]], where: DiffFilter
+    ) -> None:
+        """But a subscriber has, elsewhere; it comes here before the tailer has read on."""
+        self.keep_up()
+        kept = len(self.store.changes)
+        self.store.commit(lost)
+        begin = self.store.head.position
+        self.subscribers.append(_Subscriber(self.place_kind(begin, where, _LIMITS), begin))
+        self._step(self.subscribers[-1])
+        self.store.lose(kept)
+        self.store.commit(rows)
+        self.keep_up()
+
+    @rule(data=st.data(), where=st.sampled_from(_FILTERS), lost=st.booleans())
+    def subscribe(self, data: st.DataObject, where: DiffFilter, lost: bool) -> None:  # noqa: FBT001
+        """From somewhere that can be served; or from somewhere that there was once, which is refused if it is gone."""
+        if self.store.epoch != self.tailer.position.epoch:
+            return
+        rows = data.draw(st.sampled_from(self.store.lives)) if lost else self.store.rows
+        revision = data.draw(st.integers(min(self.store.floor, len(rows)), len(rows)))
+        begin = StreamPosition(self.store.epoch, revision, _mark_after(rows, revision))
+        known = self.store.after(revision, 0, None, begin.mark).known
+        assert known == _is_in(begin, self.store.rows)
+        if known and revision >= self.store.floor:
             self.subscribers.append(_Subscriber(self.place_kind(begin, where, _LIMITS), begin))
 
     @precondition(lambda self: self.subscribers)
@@ -205,7 +264,9 @@ class FeedMachine(RuleBasedStateMachine):
             if told is None:
                 continue
             assert told.epoch == subscriber.begin.epoch
-            stream = self.store.streams[told.epoch][subscriber.begin.revision : told.revision]
+            life = self.store.life_of(told)
+            assert _is_in(subscriber.begin, life)
+            stream = life[subscriber.begin.revision : told.revision]
             assert subscriber.heard == [row for row in stream if subscriber.place.where.matches(row)]
 
     @invariant()
@@ -226,43 +287,68 @@ class FeedMachine(RuleBasedStateMachine):
             assert subscriber.refused or subscriber.told == self.store.head.position
         self.everyone_has_heard_exactly_what_it_asked_for()
 
-    def _tell(self, head: StreamHead, diffs: Sequence[ShardDiff]) -> None:
+    def _page(self, limit: int) -> StreamPage:
+        return self.store.after(self.tailer.position.revision, limit, None, self.tailer.newest)
+
+    def _tell(self, page: StreamPage) -> Received | None:
         """As the driver does, which logs what does not follow and reads again."""
         before = self.tailer.position
         try:
-            received = self.tailer.receive(head, diffs)
+            received = self.tailer.receive(page)
         except ValueError:
             assert self.tailer.position == before
-            return
+            return None
         if isinstance(received, Replaced):
             self.matching = self.matching_kind()
+        return received
 
     def _step(self, subscriber: _Subscriber) -> None:
         place = subscriber.place
         position = place.position
         if subscriber.refused:
             return
-        if position.epoch != self.tailer.position.epoch:
-            subscriber.refused = True
+        if not self._may_go_on(position):
+            self._refuse(subscriber)
             return
         left_out = self.tailer.ring.left_out_after(position.revision)
         if left_out is not None and not place.where.wants_any_of(left_out.namespaces):
-            place.go_past(left_out.last)
+            place.go_past(StreamPosition(position.epoch, left_out.last, left_out.mark))
         position = place.position
         limit = _LIMITS.to_page_end(position.revision)
-        passed: Sequence[ShardDiff] | None = self.tailer.ring.after(position.revision, limit)
+        ring = self.tailer.ring
+        covered = ring.mark_at(position.revision) is not None
+        passed: Sequence[ShardDiff] | None = ring.after(position.revision, limit) if covered else None
         if passed is not None:
-            reached = passed[-1].revision if passed else position.revision
+            reached = _after(passed[-1], position) if passed else position
         else:
-            head, passed = self.store.after(position.revision, limit, place.where.only_namespace)
-            if head.epoch != position.epoch or position.revision < head.floor:
-                subscriber.refused = True
+            page = self.store.after(position.revision, limit, place.where.only_namespace, position.mark)
+            there = page.head.floor <= position.revision <= page.head.revision
+            if page.head.epoch != position.epoch or not page.known or not there:
+                self._refuse(subscriber)
                 return
-            reached = passed[-1].revision if len(passed) == limit else head.revision
+            passed = page.diffs
+            reached = _after(passed[-1], position) if len(passed) == limit else page.head.position
         wanted = self.matching.wanted(place.where, passed)
         batch = place.advance(reached, wanted, self.tailer.position.revision, self.now)
         if batch is not None:
             subscriber.hear(batch)
+
+    def _may_go_on(self, position: StreamPosition) -> bool:
+        held = self.tailer.ring.mark_at(position.revision)
+        return position.epoch == self.tailer.position.epoch and held in {None, position.mark}
+
+    def _refuse(self, subscriber: _Subscriber) -> None:
+        """There must be something to refuse it for: a failover that lost nothing is nothing."""
+        position = subscriber.place.position
+        assert any(_is_in(position, rows) for rows in self.store.lives)
+        gone = not _is_in(position, self.store.rows) or position.revision < self.store.floor
+        behind = not self.store.knows(self.tailer.newest)  # it holds what was lost, and has not noticed
+        assert position.epoch != self.store.epoch or gone or behind
+        subscriber.refused = True
+
+
+def _after(diff: ShardDiff, position: StreamPosition) -> StreamPosition:
+    return StreamPosition(position.epoch, diff.revision, diff.change.mark)
 
 
 _SETTINGS = settings(max_examples=60, stateful_step_count=40)
@@ -281,13 +367,6 @@ class _TakesAnything(Ring):
         self._forget()
 
 
-class _LosesTheOldest(Ring):
-    """Answers from where it begins whoever is behind it."""
-
-    def after(self, revision: int, limit: int) -> list[ShardDiff] | None:
-        return super().after(max(revision, self.start), limit)
-
-
 class _SaysTooMuchIsLeftOut(Ring):
     def left_out_after(self, revision: int) -> Stretch | None:
         stretch = super().left_out_after(revision)
@@ -300,25 +379,36 @@ class _ForgetsANamespace(Ring):
 
 
 class _SkipsOne(Place):
-    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        return super().advance(revision, wanted[1:] if len(wanted) > 2 else wanted, head, now)
+    def advance(
+        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
+    ) -> DiffBatch | None:
+        return super().advance(position, wanted[1:] if len(wanted) > 2 else wanted, head, now)
 
 
 class _TellsTwice(Place):
     """Does not move on past the last diff it has told."""
 
-    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        return super().advance(revision - 1 if len(wanted) > 2 else revision, wanted, head, now)
+    def advance(
+        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
+    ) -> DiffBatch | None:
+        batch = super().advance(position, wanted, head, now)
+        if len(wanted) > 2:
+            self.position = position._replace(revision=position.revision - 1)
+        return batch
 
 
 class _Reorders(Place):
-    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        return super().advance(revision, wanted[::-1], head, now)
+    def advance(
+        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
+    ) -> DiffBatch | None:
+        return super().advance(position, wanted[::-1], head, now)
 
 
 class _NeverBookmarks(Place):
-    def advance(self, revision: int, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        batch = super().advance(revision, wanted, head, now)
+    def advance(
+        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
+    ) -> DiffBatch | None:
+        batch = super().advance(position, wanted, head, now)
         return batch if wanted else None
 
 
@@ -329,16 +419,41 @@ class _MatchesBriefly(Matching):
         return super().wanted(where, diffs[:3])
 
 
-@pytest.mark.parametrize("ring", [_TakesAnything, _LosesTheOldest, _SaysTooMuchIsLeftOut, _ForgetsANamespace])
+class _DoesNotLookBack(Tailer):
+    """Takes what follows by its revision."""
+
+    def receive(self, page: StreamPage) -> Received:
+        return super().receive(page._replace(known=True))
+
+
+@pytest.mark.parametrize("ring", [_TakesAnything, _SaysTooMuchIsLeftOut, _ForgetsANamespace])
 def test_a_ring_that_is_broken_is_found_out(ring: type[Ring], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Machine(FeedMachine):
+        loses = False  # the sooner it is found
+
     monkeypatch.setattr(tailer, "Ring", ring)
-    _assert_found_out(FeedMachine)
+    _assert_found_out(Machine)
 
 
 @pytest.mark.parametrize("broken", [_SkipsOne, _TellsTwice, _Reorders, _NeverBookmarks])
 def test_a_place_that_is_broken_is_found_out(broken: type[Place]) -> None:
     class Machine(FeedMachine):
         place_kind = broken
+
+    _assert_found_out(Machine)
+
+
+def test_a_tailer_that_is_broken_is_found_out() -> None:
+    class Machine(FeedMachine):
+        tailer_kind = _DoesNotLookBack
+
+    _assert_found_out(Machine)
+
+
+def test_a_driver_that_takes_the_ring_for_what_a_subscriber_has_heard_is_found_out() -> None:
+    class Machine(FeedMachine):
+        def _may_go_on(self, position: StreamPosition) -> bool:
+            return position.epoch == self.tailer.position.epoch
 
     _assert_found_out(Machine)
 

@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from persistence.feed.limits import FeedLimits
 from persistence.feed.place import Place
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import ShardDiff, StreamPosition
-from tests.support.rows import history_row
+from persistence.records import ShardDiff
+from tests.support.rows import history_row, position
 
 LIMITS = FeedLimits(page=10, bookmark_seconds=5.0)
 WANTED = DiffFilter(namespace="billing")
 
 
 def a_place(revision: int = 0) -> Place:
-    return Place(StreamPosition("one", revision), WANTED, LIMITS)
+    return Place(position(revision), WANTED, LIMITS)
 
 
 def begun(revision: int = 0, now: float = 100.0) -> Place:
     """One that has told its first bookmark."""
     place = a_place(revision)
-    assert place.advance(revision, [], revision, now) == bookmark(revision)
+    assert place.advance(position(revision), [], revision, now) == bookmark(revision)
     return place
 
 
 def bookmark(revision: int, *, caught_up: bool = True) -> DiffBatch:
-    return DiffBatch(StreamPosition("one", revision), [], caught_up)
+    return DiffBatch(position(revision), [], caught_up)
 
 
 def rows(first: int, last: int) -> list[ShardDiff]:
@@ -37,7 +37,7 @@ def advance(
     place: Place, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff] = (), *, head: int, now: float = 100.0
 ) -> DiffBatch | None:
     revision = passed[-1].revision if passed else place.position.revision
-    return place.advance(revision, list(wanted), head, now)
+    return place.advance(position(revision), list(wanted), head, now)
 
 
 def test_it_tells_where_it_begins_although_nothing_happened() -> None:
@@ -51,19 +51,19 @@ def test_the_first_bookmark_is_as_far_as_it_has_come_and_owns_to_being_behind() 
 def test_nothing_new_and_nothing_due_is_nothing_to_tell() -> None:
     place = begun(7)
     assert advance(place, [], head=7, now=104.9) is None
-    assert place.position == StreamPosition("one", 7)
+    assert place.position == position(7)
 
 
 def test_what_it_wants_is_told_with_the_position_after_all_that_was_passed() -> None:
     place = begun()
     passed = rows(1, 4)
-    assert advance(place, passed, passed[1:2], head=4) == DiffBatch(StreamPosition("one", 4), passed[1:2], True)  # noqa: FBT003
+    assert advance(place, passed, passed[1:2], head=4) == DiffBatch(position(4), passed[1:2], True)  # noqa: FBT003
 
 
 def test_a_short_stretch_it_does_not_want_is_passed_in_silence() -> None:
     place = begun()
     assert advance(place, rows(1, 9), head=9) is None
-    assert place.position == StreamPosition("one", 9)
+    assert place.position == position(9)
 
 
 def test_a_long_stretch_it_does_not_want_is_told_once_it_is_as_long_as_a_page() -> None:
@@ -104,4 +104,4 @@ def test_its_patience_lasts_until_the_bookmark_is_due() -> None:
 
 def test_a_head_that_was_passed_meanwhile_is_caught_up() -> None:
     """The ring may have grown past what was the head when that was asked."""
-    assert advance(begun(), rows(1, 5), rows(5, 5), head=4) == DiffBatch(StreamPosition("one", 5), rows(5, 5), True)  # noqa: FBT003
+    assert advance(begun(), rows(1, 5), rows(5, 5), head=4) == DiffBatch(position(5), rows(5, 5), True)  # noqa: FBT003

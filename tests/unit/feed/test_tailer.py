@@ -6,24 +6,31 @@ import pytest
 
 from persistence.feed.limits import FeedLimits
 from persistence.feed.ring import Stretch
-from persistence.feed.tailer import Advanced, Replaced, Tailer, WentBack
-from persistence.ports import StreamHead
-from persistence.records import ShardDiff, StreamPosition
-from tests.support.rows import history_row, rows_of_one_change
+from persistence.feed.tailer import Advanced, Lost, Received, Replaced, Tailer
+from persistence.ports import StreamHead, StreamPage
+from persistence.records import ChangeMark, ShardDiff, StreamPosition
+from tests.support.rows import history_row, mark_at, position, rows_of_one_change
 
 
 def rows(first: int, last: int) -> list[ShardDiff]:
     return [history_row(revision) for revision in range(first, last + 1)]
 
 
-def head(revision: int, *, epoch: str = "one", floor: int = 0) -> StreamHead:
-    return StreamHead(epoch, revision, floor)
+def head(
+    revision: int, *, epoch: str = "one", floor: int = 0, mark: ChangeMark | None = None, newest: ChangeMark | None = None
+) -> StreamHead:
+    mark = mark or mark_at(revision)
+    return StreamHead(epoch, revision, floor, mark, newest or mark)
+
+
+def told(tailer: Tailer, head: StreamHead, diffs: list[ShardDiff], *, known: bool = True) -> Received:
+    return tailer.receive(StreamPage(head, diffs, known))
 
 
 def at(revision: int) -> Tailer:
     """A tail that has been told everything up to a revision, and holds the last three diffs at most."""
     tailer = Tailer(head(max(0, revision - 3)), FeedLimits(ring=3, page=4))
-    tailer.receive(head(revision), rows(tailer.position.revision + 1, revision))
+    told(tailer, head(revision), rows(tailer.position.revision + 1, revision))
     return tailer
 
 
@@ -33,7 +40,7 @@ def held(tailer: Tailer) -> tuple[int, int]:
 
 def test_it_begins_at_the_head_without_what_came_before() -> None:
     tailer = Tailer(head(7), FeedLimits(ring=3, page=4))
-    assert tailer.position == StreamPosition("one", 7)
+    assert tailer.position == position(7)
     assert tailer.ring.after(7, 10) == []
     assert tailer.ring.after(6, 10) is None
 
@@ -41,50 +48,79 @@ def test_it_begins_at_the_head_without_what_came_before() -> None:
 def test_what_follows_is_new_and_the_oldest_leave() -> None:
     tailer = at(5)
     new = rows(6, 7)
-    assert tailer.receive(head(7), new) == Advanced(new, None, more=False)
-    assert (tailer.position, held(tailer)) == (StreamPosition("one", 7), (4, 7))
+    assert told(tailer, head(7), new) == Advanced(new, None, more=False)
+    assert (tailer.position, held(tailer)) == (position(7), (4, 7))
 
 
 def test_a_page_that_does_not_reach_the_head_asks_for_more() -> None:
     tailer = at(5)
-    assert tailer.receive(head(9), rows(6, 7)) == Advanced(rows(6, 7), None, more=True)
-    assert tailer.receive(head(9), rows(8, 9)) == Advanced(rows(8, 9), None, more=False)
+    assert told(tailer, head(9), rows(6, 7)) == Advanced(rows(6, 7), None, more=True)
+    assert told(tailer, head(9), rows(8, 9)) == Advanced(rows(8, 9), None, more=False)
 
 
 def test_nothing_new_is_an_advance_by_nothing() -> None:
     tailer = at(5)
-    assert tailer.receive(head(5), []) == Advanced([], None, more=False)
+    assert told(tailer, head(5), []) == Advanced([], None, more=False)
     assert held(tailer) == (2, 5)
 
 
 def test_a_head_beyond_what_could_be_read_does_not_ask_at_once_again() -> None:
     """That would be a loop without a pause, should a store ever answer so."""
-    assert at(5).receive(head(6), []) == Advanced([], None, more=False)
+    assert told(at(5), head(6), []) == Advanced([], None, more=False)
 
 
 def test_another_epoch_is_another_stream_whatever_its_revisions() -> None:
     for revision in (2, 5, 9):
         tailer = at(5)
-        assert tailer.receive(head(revision, epoch="two"), rows(6, 9)) == Replaced(StreamPosition("two", revision))
-        assert (tailer.position, held(tailer)) == (StreamPosition("two", revision), (revision, revision))
+        assert told(tailer, head(revision, epoch="two"), rows(6, 9)) == Replaced(position(revision, "two"))
+        assert (tailer.position, held(tailer)) == (position(revision, "two"), (revision, revision))
 
 
 def test_a_floor_it_has_not_come_to_takes_away_what_should_follow() -> None:
     tailer = at(5)
-    assert tailer.receive(head(9, floor=6), rows(7, 9)) == Replaced(StreamPosition("one", 9))
+    assert told(tailer, head(9, floor=6), rows(7, 9)) == Replaced(position(9))
     assert held(tailer) == (9, 9)
 
 
 def test_a_floor_at_its_end_takes_nothing_away() -> None:
     tailer = at(5)
-    assert tailer.receive(head(6, floor=5), rows(6, 6)) == Advanced(rows(6, 6), None, more=False)
+    assert told(tailer, head(6, floor=5), rows(6, 6)) == Advanced(rows(6, 6), None, more=False)
 
 
 def test_revisions_that_are_gone_are_told_and_nothing_is_forgotten_until_there_is_a_new_epoch() -> None:
     tailer = at(5)
-    assert tailer.receive(head(4), []) == WentBack(5, head(4))
-    assert (tailer.position, held(tailer)) == (StreamPosition("one", 5), (2, 5))
-    assert tailer.receive(head(4, epoch="two"), []) == Replaced(StreamPosition("two", 4))
+    assert told(tailer, head(4), []) == Lost(position(5), mark_at(5), head(4))
+    assert (tailer.position, held(tailer)) == (position(5), (2, 5))
+    assert told(tailer, head(4, epoch="two"), []) == Replaced(position(4, "two"))
+
+
+def test_a_change_that_is_not_known_any_more_is_told_although_what_follows_fits() -> None:
+    tailer = at(5)
+    assert told(tailer, head(7), rows(6, 7), known=False) == Lost(position(5), mark_at(5), head(7))
+    assert (tailer.position, held(tailer)) == (position(5), (2, 5))
+    assert told(tailer, head(7, epoch="two"), []) == Replaced(position(7, "two"))
+
+
+def test_a_change_of_no_shard_is_the_newest_and_moves_no_position() -> None:
+    tailer, configured = at(5), ChangeMark(6, b"assigned")
+    assert told(tailer, head(5, newest=configured), []) == Advanced([], None, more=False)
+    assert (tailer.position, tailer.newest) == (position(5), configured)
+    assert told(tailer, head(5), [], known=False) == Lost(position(5), configured, head(5))
+
+
+def test_while_there_is_more_to_read_the_newest_change_is_that_of_the_last_row() -> None:
+    """What the head names has not been told yet: losing it would cost nobody anything."""
+    tailer = at(5)
+    told(tailer, head(9), rows(6, 7))
+    assert tailer.newest == mark_at(7)
+    told(tailer, head(9, newest=ChangeMark(10, b"assigned")), rows(8, 9))
+    assert tailer.newest == ChangeMark(10, b"assigned")
+
+
+def test_it_names_the_change_of_each_revision_that_it_holds() -> None:
+    tailer = at(5)
+    marks = [tailer.ring.mark_at(revision) for revision in range(7)]
+    assert marks == [None, None, *(mark_at(revision) for revision in range(2, 6)), None]
 
 
 @pytest.mark.parametrize(
@@ -99,9 +135,9 @@ def test_revisions_that_are_gone_are_told_and_nothing_is_forgotten_until_there_i
 def test_what_does_not_follow_is_refused_and_it_stays_as_it_was(wrong: list[ShardDiff], problem: str) -> None:
     tailer = at(5)
     with pytest.raises(ValueError, match=problem):
-        tailer.receive(head(8), wrong)
-    assert (tailer.position, held(tailer)) == (StreamPosition("one", 5), (2, 5))
-    assert tailer.receive(head(8), rows(6, 8)) == Advanced(rows(6, 8), None, more=False)
+        told(tailer, head(8), wrong)
+    assert (tailer.position, held(tailer)) == (position(5), (2, 5))
+    assert told(tailer, head(8), rows(6, 8)) == Advanced(rows(6, 8), None, more=False)
 
 
 def change_of(length: int) -> list[ShardDiff]:
@@ -111,18 +147,20 @@ def change_of(length: int) -> list[ShardDiff]:
 
 def test_the_rest_of_a_long_change_is_left_out() -> None:
     tailer, rows = at(5), change_of(10)
-    stretch = Stretch(8, 15, frozenset({"billing", "orders"}))
-    assert tailer.receive(head(16), rows[:2]) == Advanced(rows[:2], stretch, more=True)
+    stretch = Stretch(8, 15, frozenset({"billing", "orders"}), rows[0].change.mark)
+    assert told(tailer, head(16), rows[:2]) == Advanced(rows[:2], stretch, more=True)
     assert tailer.position.revision == 15
     assert (tailer.ring.left_out_after(7), tailer.ring.after(7, 10)) == (stretch, None)
-    assert tailer.receive(head(16), [history_row(16)]) == Advanced([history_row(16)], None, more=False)
+    assert {tailer.ring.mark_at(revision) for revision in range(6, 16)} == {rows[0].change.mark}
+    assert tailer.position == StreamPosition("one", 15, rows[0].change.mark)
+    assert told(tailer, head(16), [history_row(16)]) == Advanced([history_row(16)], None, more=False)
 
 
 def test_a_change_that_ends_within_another_page_is_read_to_its_end() -> None:
     rows = change_of(6)
-    assert at(5).receive(head(11), rows[:2]) == Advanced(rows[:2], None, more=True)
+    assert told(at(5), head(11), rows[:2]) == Advanced(rows[:2], None, more=True)
 
 
 def test_a_change_that_reaches_beyond_the_head_is_not_believed() -> None:
     rows = change_of(10)
-    assert at(5).receive(head(14), rows[:2]) == Advanced(rows[:2], None, more=True)
+    assert told(at(5), head(14), rows[:2]) == Advanced(rows[:2], None, more=True)
