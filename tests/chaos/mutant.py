@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from graph.cli import main
 from persistence.feed import LiveFeed
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import StreamPosition
+from persistence.records import NO_CHANGE, StreamPosition
 
 Batches: TypeAlias = AsyncGenerator[DiffBatch, None]
 Follow: TypeAlias = Callable[[LiveFeed, StreamPosition, DiffFilter], Batches]
@@ -78,11 +78,17 @@ def _mix(batch: DiffBatch, _: DiffFilter) -> list[DiffBatch]:
 
 
 def _late(feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
-    return StreamPosition(begin.epoch, max(begin.revision, min(begin.revision + 1, feed.position.revision)))
+    return _at(max(begin.revision, min(begin.revision + 1, feed.position.revision)), feed, begin)
 
 
-def _early(_: LiveFeed, begin: StreamPosition) -> StreamPosition:
-    return StreamPosition(begin.epoch, max(begin.revision - 1, 0))
+def _early(feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
+    return _at(max(begin.revision - 1, 0), feed, begin)
+
+
+def _at(revision: int, feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
+    """With the change that the feed knows for the revision, for any other would be noticed; else where it begins."""
+    mark = feed._tailer.ring.mark_at(revision) if revision else NO_CHANGE  # noqa: SLF001 - it is to go wrong inside
+    return begin if mark is None else StreamPosition(begin.epoch, revision, mark)
 
 
 _MUTATED: Final[dict[Mutation, Callable[[Follow], Follow]]] = {

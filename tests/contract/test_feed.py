@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from persistence.errors import Compacted, EpochMismatch, FutureCursor, StaleRead
+from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.paging import PageRequest
 from persistence.ports import DiffBatch, DiffFilter, Store
 from persistence.queries import ShardFilter
-from persistence.records import DiffKind, Shard, ShardKey, StreamPosition
+from persistence.records import NO_CHANGE, UNMARKED, AsOf, DiffKind, Shard, ShardKey, StreamPosition
 from tests.contract.conftest import Backend
-from tests.support.mesh import SEARCH, Mesh, new
+from tests.support.mesh import SEARCH, Mesh, because, new
 
 EVERYTHING = DiffFilter()
 
@@ -89,7 +89,8 @@ async def test_a_diff_carries_the_shard_before_and_after_and_the_change(mesh: Me
 async def test_listing_and_then_following_the_lists_position_leaves_no_gap_and_no_duplicate(mesh: Mesh) -> None:
     writing = asyncio.create_task(_create_one_by_one(mesh, 60))
     async with feed_of(mesh.store) as feed:
-        await feed.wait_for(20)
+        async with following(feed, await mesh.store.stream.position_at(0)) as subscriber:
+            await subscriber.revisions(20)
         page = await mesh.store.shards.page(ShardFilter(), PageRequest(500))
         table = {shard.key: shard for shard in page.value.items}
         async with following(feed, page.position) as subscriber:
@@ -149,14 +150,14 @@ async def test_a_position_beyond_the_head_is_refused(mesh: Mesh) -> None:
     head = await mesh.store.stream.head()
     async with feed_of(mesh.store) as feed:
         with pytest.raises(FutureCursor) as refused:
-            await feed.begin(StreamPosition(head.epoch, 1))
+            await feed.begin(head.position._replace(revision=1))
         assert (refused.value.requested, refused.value.head) == (1, 0)
 
 
 async def test_a_position_of_another_stream_is_refused(mesh: Mesh) -> None:
     async with feed_of(mesh.store) as feed:
         with pytest.raises(EpochMismatch):
-            await feed.begin(StreamPosition("elsewhere", 0))
+            await feed.begin(StreamPosition("elsewhere", 0, NO_CHANGE))
 
 
 async def test_a_compacted_position_is_refused_and_names_the_oldest(backend: Backend, mesh: Mesh) -> None:
@@ -170,19 +171,91 @@ async def test_a_compacted_position_is_refused_and_names_the_oldest(backend: Bac
             assert await subscriber.revisions(1) == [3]
 
 
-async def test_waiting_for_a_revision_ends_when_the_process_has_seen_it(mesh: Mesh) -> None:
+async def test_waiting_ends_when_the_process_has_seen_the_revision_or_the_position(mesh: Mesh) -> None:
     async with feed_of(mesh.store) as feed:
-        waiting = asyncio.create_task(feed.wait_for(1))
-        await mesh.create(new("a"))
-        await waiting
-        assert feed.position.revision == 1
+        for number in range(1, 6):
+            position = (await mesh.create(new(f"s{number}"))).position
+            await asyncio.gather(feed.wait_for(number), feed.wait_for_position(position))
+            assert feed.position == position
 
 
-async def test_waiting_for_a_revision_that_does_not_come_is_a_stale_read(mesh: Mesh) -> None:
-    async with feed_of(mesh.store, catch_up_seconds=0.05) as feed:
+async def test_waiting_for_a_feed_that_stays_behind_is_a_stale_read(mesh: Mesh) -> None:
+    limits = FeedLimits(catch_up_seconds=0.05)
+    feed = LiveFeed(mesh.store.stream, mesh.store.signal, await mesh.store.stream.head(), limits)  # and it is not run
+    created = await mesh.create(new("a"))
+    for waiting in (feed.wait_for(1), feed.wait_for_position(created.position)):
         with pytest.raises(StaleRead) as refused:
+            await waiting
+        assert (refused.value.wanted, refused.value.reached) == (1, 0)
+
+
+async def test_waiting_for_what_the_store_does_not_have_is_refused_at_once(mesh: Mesh) -> None:
+    position = (await mesh.create(new("a"))).position
+    async with feed_of(mesh.store) as feed:
+        with pytest.raises(FutureRevision) as refused:
             await feed.wait_for(7)
-        assert (refused.value.wanted, refused.value.reached) == (7, 0)
+        assert (refused.value.requested, refused.value.head) == (7, 1)
+        lost = position.mark._replace(hash=b"elsewise")
+        for foreign in (position._replace(epoch="another"), position._replace(mark=lost)):
+            with pytest.raises(EpochMismatch):
+                await feed.wait_for_position(foreign)
+        with pytest.raises(FutureCursor):
+            await feed.wait_for_position(position._replace(revision=2))
+
+
+async def test_a_position_is_the_same_wherever_it_comes_from(mesh: Mesh) -> None:
+    """Of the head, of a list now and then, of a mutation told and told again, and of a batch; also once changes that
+    made no revision have followed."""
+    created = await mesh.create(new("a"), new("b"), change=because("once", idempotency_key="k"))
+    await mesh.configure(SEARCH)
+    again = await mesh.create(new("a"), new("b"), change=because("once", idempotency_key="k"))
+    stream, shards = mesh.store.stream, mesh.store.shards
+    assert again.replayed
+    expected = StreamPosition((await stream.head()).epoch, 2, created.change.mark)
+    async with feed_of(mesh.store) as feed, following(feed, (await stream.position_at(0))) as subscriber:
+        batch = await subscriber.batch()
+        assert {
+            created.position,
+            again.position,
+            (await stream.head()).position,
+            await stream.position_at(2),
+            (await shards.get(new("a").key)).position,
+            (await shards.page(ShardFilter(), PageRequest(5))).position,
+            (await shards.page(ShardFilter(), PageRequest(5), AsOf(revision=2))).position,
+            (await shards.page(ShardFilter(), PageRequest(5), AsOf(time=created.change.committed_at))).position,
+            feed.position,
+            batch.position,
+            await feed.begin(None),
+        } == {expected}
+    inside = await stream.position_at(1)
+    assert inside == expected._replace(revision=1)
+    async with feed_of(mesh.store) as feed, following(feed, inside) as subscriber:
+        assert await subscriber.revisions(1) == [2]
+
+
+async def test_there_is_no_position_beyond_the_head_nor_below_the_floor(backend: Backend, mesh: Mesh) -> None:
+    created = await mesh.create(new("a"), new("b"), new("c"))
+    await backend.compact(2)
+    assert await mesh.store.stream.position_at(2) == created.position._replace(revision=2)
+    with pytest.raises(FutureCursor):
+        await mesh.store.stream.position_at(4)
+    with pytest.raises(Compacted):
+        await mesh.store.stream.position_at(1)
+
+
+async def test_a_position_whose_change_is_not_in_the_history_is_refused(mesh: Mesh) -> None:
+    first = (await mesh.create(new("a"))).position
+    second = (await mesh.create(new("b"))).position
+    async with feed_of(mesh.store) as feed:
+        for wrong in (
+            first._replace(mark=second.mark._replace(hash=first.mark.hash)),
+            second._replace(mark=second.mark._replace(change_id=9)),
+            first._replace(mark=UNMARKED),
+            first._replace(revision=0, mark=UNMARKED),
+        ):
+            with pytest.raises(EpochMismatch, match="the change that the cursor names is not in stream"):
+                await feed.begin(wrong)
+        assert await feed.begin(first) == first
 
 
 async def test_a_slow_subscriber_delays_nobody(mesh: Mesh) -> None:

@@ -84,11 +84,11 @@ async def test_differences_are_told_as_before_from_the_floor_on(storied: Mesh, b
 async def test_the_stream_goes_on_from_the_floor_as_before(storied: Mesh, backend: Backend) -> None:
     history = list(await storied.history())
     await backend.compact(FLOOR)
-    head, rows = await storied.store.stream.after(FLOOR, 100)
+    head, rows, _ = await storied.store.stream.after(FLOOR, 100)
     assert list(rows) == history[FLOOR:]
     assert (head.revision, head.floor) == (12, FLOOR)
     await storied.created("s9")
-    _, rows = await storied.store.stream.after(12, 100)
+    _, rows, _ = await storied.store.stream.after(12, 100)
     assert [row.revision for row in rows] == [13]
 
 

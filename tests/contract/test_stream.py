@@ -15,7 +15,7 @@ async def test_an_empty_store_is_at_revision_zero(mesh: Mesh) -> None:
     head = await mesh.store.stream.head()
     assert (head.revision, head.floor) == (0, 0)
     assert head.epoch
-    assert await mesh.store.stream.after(0, 10) == (head, ())
+    assert await mesh.store.stream.after(0, 10) == (head, (), True)
 
 
 async def test_rows_come_after_the_position_up_to_the_limit_and_in_order(mesh: Mesh) -> None:
@@ -28,7 +28,7 @@ async def test_rows_come_after_the_position_up_to_the_limit_and_in_order(mesh: M
         (5, 10, []),
         (0, 5, [1, 2, 3, 4, 5]),
     ):
-        found, rows = await mesh.store.stream.after(position, limit)
+        found, rows, _ = await mesh.store.stream.after(position, limit)
         assert [row.revision for row in rows] == expected
         assert found == head
 
@@ -43,7 +43,7 @@ async def test_rows_of_one_namespace_come_with_their_changes_and_without_those_b
         wanted = [row for row in everything if row.namespace == name]
         for position in range(len(everything) + 1):
             for limit in (1, 2, 10):
-                head, rows = await mesh.store.stream.after(position, limit, name)
+                head, rows, _ = await mesh.store.stream.after(position, limit, name)
                 assert head == await mesh.store.stream.head()
                 assert list(rows) == [row for row in wanted if row.revision > position][:limit]
 
@@ -100,7 +100,7 @@ async def test_whoever_sees_a_revision_sees_every_revision_below(mesh: Mesh) -> 
         finished = False
         while not finished:
             finished = done.is_set()
-            head, rows = await mesh.store.stream.after(len(seen), 500)
+            head, rows, _ = await mesh.store.stream.after(len(seen), 500)
             seen.extend(rows)
             assert len(seen) == head.revision
             await asyncio.sleep(0)  # the memory store never waits; let the writers go on
@@ -129,5 +129,6 @@ async def test_a_list_names_the_position_to_follow_from(mesh: Mesh) -> None:
     stamped = await mesh.store.shards.get(new("s1").key)
     assert stamped.position == (await mesh.store.stream.head()).position
     await mesh.create(new("s3"))
-    _, rows = await mesh.store.stream.after(stamped.position.revision, 10)
+    _, rows, known = await mesh.store.stream.after(stamped.position.revision, 10, mark=stamped.position.mark)
+    assert known
     assert [row.shard_id for row in rows] == ["s3"]

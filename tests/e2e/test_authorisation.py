@@ -24,7 +24,7 @@ from graph.schema import build_schema
 from persistence.node_commands import RegisterNode
 from persistence.outcomes import PlanProposed
 from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import StreamPosition
+from persistence.records import NO_CHANGE, StreamPosition
 from strategies.registry import Registry
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, because, new
@@ -211,4 +211,4 @@ async def mesh_to_command(mesh: Mesh) -> dict[str, str]:
     planned = await rebalancer.plan(PlanRequest(None), because("vacate"))
     assert isinstance(planned, PlanProposed)
     head = await mesh.store.stream.head()
-    return {"PLAN": planned.plan.id, "CURSOR": stream_cursor(StreamPosition(head.epoch, 0))}
+    return {"PLAN": planned.plan.id, "CURSOR": stream_cursor(StreamPosition(head.epoch, 0, NO_CHANGE))}

@@ -73,7 +73,7 @@ async def following(mesh: Mesh, revision: int) -> list[ShardDiff]:
     """The stream after a revision, to its end."""
     rows: list[ShardDiff] = []
     while True:
-        _, more = await mesh.store.stream.after(rows[-1].revision if rows else revision, 7)
+        _, more, _ = await mesh.store.stream.after(rows[-1].revision if rows else revision, 7)
         if not more:
             return rows
         rows += more
@@ -119,7 +119,7 @@ async def test_writers_lose_nothing_while_history_is_compacted(mesh: Mesh, small
 
     async def follow() -> None:
         while not written.is_set() or followed[-1] < (await mesh.store.stream.head()).revision:
-            head, rows = await mesh.store.stream.after(followed[-1], 100)
+            head, rows, _ = await mesh.store.stream.after(followed[-1], 100)
             assert head.floor <= followed[-1]
             followed.extend(row.revision for row in rows)
             if len(followed) > 20:

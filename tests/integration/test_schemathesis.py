@@ -37,7 +37,7 @@ from persistence.memory import memory_store
 from persistence.node_commands import RegisterNode
 from persistence.outcomes import PlanProposed
 from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import MoveReason, ShardKey, StreamPosition
+from persistence.records import NO_CHANGE, MoveReason, ShardKey, StreamPosition
 from strategies.registry import Registry
 from tests.support.graphql_api import TestServices
 from tests.support.mesh import CHANGE, Mesh, new
@@ -59,7 +59,7 @@ CURSORS: Final = [
     history_cursor(3),
     change_cursor(1),
     namespace_cursor("billing"),
-    stream_cursor(StreamPosition("epoch", 0)),
+    stream_cursor(StreamPosition("epoch", 0, NO_CHANGE)),
     node_cursor("node-a"),
     plan_cursor(4),
     move_cursor(MoveReason.PLACEMENT_CHANGED, ShardKey("billing", "1")),

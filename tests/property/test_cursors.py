@@ -16,10 +16,11 @@ from graph import cursors
 from graph.cursors import DiffScope
 from persistence.errors import BadCursor
 from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
-from persistence.records import MoveReason, ShardKey, StreamPosition
+from persistence.records import MARK_BYTES, UNMARKED, ChangeMark, MoveReason, ShardKey, StreamPosition
 
 identifiers = st.from_regex(IDENTIFIER_PATTERN, fullmatch=True).filter(str.isascii)
 counters = st.integers(0, MAX_COUNTER)
+marks = st.just(UNMARKED) | st.builds(ChangeMark, counters, st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES))
 keys = st.builds(ShardKey, identifiers, identifiers)
 times = st.none() | st.datetimes(timezones=st.just(UTC))
 scopes = st.builds(DiffScope, st.none() | identifiers, counters, counters, times, times)
@@ -37,10 +38,25 @@ READERS: list[Callable[[str, str], Any]] = [
 ]
 
 
-@given(identifiers, counters)
-def test_a_position_in_the_stream_reads_back(epoch: str, revision: int) -> None:
-    position = StreamPosition(epoch, revision)
+@given(identifiers, counters, marks)
+def test_a_position_in_the_stream_reads_back(epoch: str, revision: int, mark: ChangeMark) -> None:
+    position = StreamPosition(epoch, revision, mark)
     assert cursors.read_stream_cursor(cursors.stream_cursor(position), "after") == position
+
+
+def test_a_cursor_that_was_issued_before_cursors_named_a_change_is_a_position_in_no_history() -> None:
+    """It is to be refused as what it is, and not as damaged."""
+    cursor = cursors._encoded(b"sepoch\x0032" + cursors._check(b"sepoch\x0032"))  # noqa: SLF001 - as they were made
+    expected = StreamPosition("epoch", 32, UNMARKED)
+    assert cursors.read_stream_cursor(cursor, "after") == expected
+    assert cursors.stream_cursor(expected) == cursor
+
+
+@pytest.mark.parametrize("mark", [("7",), ("7", "0" * 15), ("7", "0" * 17), ("7", "0" * 15 + "G"), ("-7", "0" * 16)])
+def test_a_position_with_half_a_change_is_no_cursor(mark: tuple[str, ...]) -> None:
+    forged = cursors._write(cursors._Kind.STREAM, "epoch", "7", *mark)  # noqa: SLF001 - as below
+    with pytest.raises(BadCursor):
+        cursors.read_stream_cursor(forged, "after")
 
 
 @given(keys, scopes, counters)

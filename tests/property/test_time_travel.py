@@ -58,7 +58,7 @@ class Story:
         for steps, part in life:
             for step in steps:
                 await self.take(step)
-            self.rows += (await self.mesh.store.stream.after(len(self.rows), 1_000))[1]
+            self.rows += (await self.mesh.store.stream.after(len(self.rows), 1_000)).diffs
             await self.check()
             await self.compact(round(part * len(self.rows)))
             await self.check()

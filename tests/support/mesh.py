@@ -117,7 +117,7 @@ class Mesh:
         """Every row, oldest first."""
         rows: list[ShardDiff] = []
         while True:
-            head, more = await self.store.stream.after(len(rows), 500)
+            head, more, _ = await self.store.stream.after(len(rows), 500)
             rows += more
             if not more:
                 assert len(rows) == head.revision

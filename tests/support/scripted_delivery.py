@@ -12,13 +12,13 @@ from graph.delivery.operations import CohortKey
 from graph.delivery.subscribers import Subscriber
 from persistence.ports import DiffBatch
 from persistence.records import ShardDiff, StreamPosition
-from tests.support.rows import history_row
+from tests.support.rows import history_row, position
 
 EPOCH = "epoch"
 
 
 def at(revision: int) -> StreamPosition:
-    return StreamPosition(EPOCH, revision)
+    return position(revision, EPOCH)
 
 
 class ScriptedFeed:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from persistence.checksums import EMPTY_DIGEST
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.records import Namespace, Node, NodeStatus, StreamPosition
+from persistence.records import ChangeMark, Namespace, Node, NodeStatus, StreamPosition
 from strategies.registry import Registry
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -71,7 +71,7 @@ def snapshot(
     by_name = placed if isinstance(placed, Mapping) else {"billing": placed}
     known = {space.name: space for space in spaces}
     return PlacementSnapshot(
-        StreamPosition("epoch", 9),
+        StreamPosition("epoch", 9, ChangeMark(9, b"the hash")),
         [known.get(name) or namespace(name) for name in sorted(by_name)],
         sorted(there, key=lambda one: one.node_id),
         {name: _ordered(by_name[name]) for name in sorted(by_name)},

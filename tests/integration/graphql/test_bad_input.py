@@ -16,7 +16,7 @@ from graph.cursors import (
     shard_cursor,
     stream_cursor,
 )
-from persistence.records import ShardKey, StreamPosition
+from persistence.records import ChangeMark, ShardKey, StreamPosition
 from tests.support.graphql_api import Api
 from tests.support.graphql_documents import (
     BY_ALICE,
@@ -260,7 +260,7 @@ ALL_CURSORS = {
     "shardDiff": diff_cursor(DiffScope(None, 0, 1), KEY),
     "changes": change_cursor(1),
     "namespaces": namespace_cursor("billing"),
-    "stream": stream_cursor(StreamPosition("epoch", 1)),
+    "stream": stream_cursor(StreamPosition("epoch", 1, ChangeMark(1, b"the hash"))),
 }
 
 

@@ -19,7 +19,7 @@ from graph import event_stream as transport
 from graph.app import create_app
 from graph.context import Feed
 from graph.cursors import stream_cursor
-from persistence.records import StreamPosition
+from persistence.records import UNMARKED, ChangeMark
 from tests.support.event_stream import event_stream
 from tests.support.graphql_api import TestServices
 from tests.support.graphql_documents import FOLLOW
@@ -40,7 +40,7 @@ def nothing_was_worth_a_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[
 
 
 async def cursor_at(mesh: Mesh, revision: int) -> str:
-    return stream_cursor(StreamPosition((await mesh.store.stream.head()).epoch, revision))
+    return stream_cursor(await mesh.store.stream.position_at(revision))
 
 
 async def metric(address: str, name: str) -> float:
@@ -110,8 +110,13 @@ async def test_a_browsers_event_source_is_served(address: str, mesh: Mesh) -> No
 
 
 async def test_a_position_that_cannot_be_served_is_one_result_and_the_end(address: str, mesh: Mesh) -> None:
-    epoch = (await mesh.store.stream.head()).epoch
-    for position, code in ((StreamPosition(epoch, 99), "FUTURE_CURSOR"), (StreamPosition("x", 0), "EPOCH_MISMATCH")):
+    head = (await mesh.store.stream.head()).position
+    for position, code in (
+        (head._replace(revision=99), "FUTURE_CURSOR"),
+        (head._replace(epoch="x"), "EPOCH_MISMATCH"),
+        (head._replace(mark=ChangeMark(99, b"the hash")), "EPOCH_MISMATCH"),
+        (head._replace(mark=UNMARKED), "EPOCH_MISMATCH"),
+    ):
         async with event_stream(address, FOLLOW, last_event_id=stream_cursor(position)) as events:
             refused = await events.next()
             assert (refused.error["code"], refused.id) == (code, None)

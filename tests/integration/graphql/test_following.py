@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 from graph.cursors import stream_cursor
-from persistence.records import StreamPosition
+from persistence.records import UNMARKED, ChangeMark
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import FOLLOW
 from tests.support.graphql_socket import Socket, graphql_socket
@@ -120,13 +120,18 @@ async def test_one_socket_carries_many_operations(socket: Socket, mesh: Mesh) ->
 
 
 async def test_a_position_that_cannot_be_served_refuses_the_subscription(socket: Socket, mesh: Mesh) -> None:
-    epoch = (await mesh.store.stream.head()).epoch
-    await socket.subscribe(FOLLOW, {"after": stream_cursor(StreamPosition(epoch, 99))})
+    head = (await mesh.store.stream.head()).position
+    await socket.subscribe(FOLLOW, {"after": stream_cursor(head._replace(revision=99))})
     error = await socket.error()
     assert (error["code"], error["requested"], error["head"]) == ("FUTURE_CURSOR", "99", "0")
-    await socket.subscribe(FOLLOW, {"after": stream_cursor(StreamPosition("another", 0))})
+    await socket.subscribe(FOLLOW, {"after": stream_cursor(head._replace(epoch="another"))})
     error = await socket.error()
-    assert (error["code"], error["requested"], error["epoch"]) == ("EPOCH_MISMATCH", "another", epoch)
+    assert (error["code"], error["requested"], error["epoch"]) == ("EPOCH_MISMATCH", "another", head.epoch)
+    for mark in (ChangeMark(99, b"the hash"), UNMARKED):
+        await socket.subscribe(FOLLOW, {"after": stream_cursor(head._replace(mark=mark))})
+        error = await socket.error()
+        assert (error["code"], error["requested"], error["epoch"]) == ("EPOCH_MISMATCH", head.epoch, head.epoch)
+        assert "the change that the cursor names is not in stream" in error["message"]
     for cursor in ("", "x", "\ud800"):
         await socket.subscribe(FOLLOW, {"after": cursor})
         error = await socket.error()

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from graph.app import create_app
 from persistence.errors import StaleRead, StoreUnavailable
-from persistence.records import StreamPosition
+from persistence.records import ChangeMark, StreamPosition
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.mesh import Mesh
 
@@ -18,10 +18,13 @@ from tests.support.mesh import Mesh
 class _FeedBehind:
     """A feed that stays where it is."""
 
-    position = StreamPosition("epoch", 1)
+    position = StreamPosition("epoch", 1, ChangeMark(1, b"the hash"))
 
     async def wait_for(self, revision: int) -> None:
         raise StaleRead(revision, self.position.revision)
+
+    async def wait_for_position(self, position: StreamPosition) -> None:
+        raise StaleRead(position.revision, self.position.revision)
 
     async def begin(self, *_: Any) -> NoReturn:
         raise NotImplementedError

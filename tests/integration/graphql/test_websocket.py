@@ -21,7 +21,7 @@ from websockets.typing import Origin, Subprotocol
 from graph.app import create_app
 from graph.context import Feed
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import StreamPosition
+from persistence.records import NO_CHANGE, StreamPosition
 from tests.support.graphql_api import Api, TestServices
 from tests.support.graphql_socket import Socket, graphql_socket, raw_socket
 from tests.support.mesh import Mesh, because, new
@@ -297,9 +297,12 @@ async def test_a_handshake_carries_the_request_id(address: str) -> None:
 class _BreakingFeed:
     """A feed that fails after its first batch."""
 
-    position = StreamPosition("epoch", 0)
+    position = StreamPosition("epoch", 0, NO_CHANGE)
 
     async def wait_for(self, revision: int) -> None:
+        raise NotImplementedError
+
+    async def wait_for_position(self, position: StreamPosition) -> None:
         raise NotImplementedError
 
     async def begin(self, after: StreamPosition | None) -> StreamPosition:  # noqa: ARG002

@@ -20,14 +20,14 @@ from persistence.queries import ShardFilter
 from persistence.records import AsOf, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following
 from persistence.replica.sorted_table import SortedTable
-from tests.support.rows import history_row
+from tests.support.rows import history_row, position
 from tests.support.streams import a_shard
 
 LIMITS = ReplicaLimits(shards=5, retry_seconds=0.0)
 
 
 def at(revision: int, epoch: str = "one") -> StreamPosition:
-    return StreamPosition(epoch, revision)
+    return position(revision, epoch)
 
 
 def put(shard: Shard) -> ShardDiff:
@@ -47,6 +47,7 @@ class Scripted:
     """A feed that says what the test says, and a store whose pages come when the test hands them over."""
 
     position: StreamPosition = field(default_factory=lambda: at(0))
+    fresh: bool = True
     watchers: list[Watcher] = field(default_factory=list)
     asked: asyncio.Queue[PageRequest[ShardKey]] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
@@ -381,7 +382,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-LONG = Stretch(2, 3, frozenset({"a"}))
+LONG = Stretch(2, 3, frozenset({"a"}), history_row(1).change.mark)
 """A change of ONE and TWO, which were there: the rest of what revision 1 begins with."""
 
 ONE_MOVED, TWO_MOVED = a_shard("a", "1", "node-2", 2, revision=2), a_shard("a", "2", "node-2", 2, revision=3)
