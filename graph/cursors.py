@@ -192,11 +192,9 @@ def _write(kind: _Kind, *fields: str) -> str:
     return _encoded(body + _check(body))
 
 
-def _read(
-    kind: _Kind, cursor: str, field: str, shape: Sequence[re.Pattern[str]], optional: int = 0
-) -> list[str]:
-    """The fields of a cursor, all or without the last, `optional` ones. Raises BadCursor naming `field`, the argument it
-    came in."""
+def _read(kind: _Kind, cursor: str, field: str, shape: Sequence[re.Pattern[str]], optional: int = 0) -> list[str]:
+    """The fields of a cursor; the last ones, so many as are optional, may be missing. Raises BadCursor naming `field`,
+    the argument it came in."""
     body = _checked_body(cursor, field)
     actual = next((known for known in _Kind if known.value == body[:1]), None)
     if actual is not kind:

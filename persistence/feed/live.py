@@ -95,7 +95,7 @@ class LiveFeed:
 
     @property
     def fresh(self) -> bool:
-        """Whether what has been seen is all there was `fresh_seconds` ago, also where this process stood still since."""
+        """Whether all that there was `fresh_seconds` ago has been seen; also where this process stood still since."""
         return self._clock() - self._at_the_end <= self._limits.fresh_seconds
 
     @contextmanager
@@ -246,12 +246,10 @@ class LiveFeed:
             raise StaleRead(revision, self.position.revision) from None
 
     def _require_same_history(self, position: StreamPosition) -> None:
-        """As far as can be told from what is held: the database may have lost its end before the feed had read as far as
-        the position is, and then has other changes for the same revisions."""
-        if position.epoch != self.position.epoch or self._tailer.ring.mark_at(position.revision) not in {
-            None,
-            position.mark,
-        }:
+        """As far as can be told from what is held: the database may have lost its end before the feed had come to the
+        position, and then has other changes for the same revisions."""
+        held = self._tailer.ring.mark_at(position.revision)
+        if position.epoch != self.position.epoch or held not in {None, position.mark}:
             raise EpochMismatch(position.epoch, self.position.epoch)
 
     async def _same_epoch(self, head: StreamHead) -> None:
@@ -292,7 +290,7 @@ def _require_servable(position: StreamPosition, head: StreamHead, *, known: bool
 
 
 def _require_known(position: StreamPosition, head: StreamHead, *, known: bool) -> None:
-    """Raises EpochMismatch or FutureCursor for a position that is not in the history. `known`: the change it names is."""
+    """Raises EpochMismatch or FutureCursor for a position that is not there. `known`: the change that it names is."""
     if position.epoch != head.epoch or not known:
         raise EpochMismatch(position.epoch, head.epoch)
     if position.revision > head.revision:

@@ -27,8 +27,8 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """Full pages are remembered: what follows them is another page, so they never change. One that is lost in a failover
-    leads to a position that nothing follows."""
+    """Full pages are remembered: what follows them is another page, so they never change. One that was lost in a
+    failover leads to a position that nothing follows."""
 
     def __init__(self, stream: ChangeStream, limits: FeedLimits) -> None:
         self._stream = stream

@@ -23,9 +23,7 @@ class Place:
         self._told: int | None = None
         self._due = 0.0
 
-    def advance(
-        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
+    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         """Go on to that position; `wanted` are all that match of the diffs after the last one and up to there.
 
         `head` is the newest revision known, `now` the time in seconds. Null if there is nothing to tell.

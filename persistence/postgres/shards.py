@@ -6,7 +6,20 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, Text, bindparam, cast, func, literal, select, true, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Subquery,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    true,
+    union,
+)
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.images import read_image

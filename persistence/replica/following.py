@@ -80,8 +80,8 @@ class Replica:
         return self._table if self._position.revision >= self._whole_from else None
 
     def table_with(self, key: ShardKey) -> SortedTable | None:
-        """The table as of `position`, unless the feed is not fresh, its namespace is behind, or this process has changed
-        that shard since."""
+        """The table as of `position`, unless the feed is not fresh, its namespace is behind, or this process has
+        changed that shard since."""
         behind = self._backlog.is_behind(key.namespace) or self._expected.of_shard(key)
         return None if behind or not self._feed.fresh else self.table
 

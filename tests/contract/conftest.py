@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -21,16 +22,19 @@ from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.replicas import UpToDate
 
+FailOver: TypeAlias = Callable[[], Awaitable[None]]
+
 
 @dataclass(frozen=True)
 class Backend:
-    """A store, the retention of its history, and what the ports do not offer: a pin that has ended by now, and letting
-    a plan's time run out."""
+    """A store, the retention of its history, and what the ports do not offer: a pin that has ended by now, letting a
+    plan's time run out, and a failover that loses everything since `keep`, which gives what does that."""
 
     store: Store
     retention: Retention
     pin: Callable[[ShardKey, Pin], Awaitable[None]]
     expire: Callable[[str], Awaitable[None]]
+    keep: Callable[[], Awaitable[FailOver]]
 
     async def compact(self, floor: int) -> HistoryCompacted:
         """A compaction that there must be something to do for."""
@@ -57,7 +61,11 @@ async def backend(backend_name: str, backend_url: str | None) -> AsyncIterator[B
     if backend_url is not None:
         async with open_store(backend_url) as store:
             yield Backend(
-                store, PostgresRetention(backend_url), partial(_pin, backend_url), partial(_expire, backend_url)
+                store,
+                PostgresRetention(backend_url),
+                partial(_pin, backend_url),
+                partial(_expire, backend_url),
+                partial(_keep, backend_url),
             )
     elif backend_name == "replica":
         async with replicated(_in_memory()) as backend:
@@ -103,7 +111,15 @@ def _in_memory() -> Backend:
         plan = replace(kept.plan, expires_at=kept.plan.created.committed_at)
         memory.publish(replace(memory.tables, plans={**memory.tables.plans, plan_id: replace(kept, plan=plan)}))
 
-    return Backend(store_on(memory), MemoryRetention(memory), pin, expire)
+    async def keep() -> FailOver:
+        kept = memory.tables
+
+        async def fail_over() -> None:
+            memory.publish(kept)
+
+        return fail_over
+
+    return Backend(store_on(memory), MemoryRetention(memory), pin, expire, keep)
 
 
 async def _pin(url: str, key: ShardKey, pin: Pin) -> None:
@@ -117,6 +133,32 @@ async def _expire(url: str, plan_id: str) -> None:
     await _execute(url, "ALTER TABLE rebalance_plans DISABLE TRIGGER USER")
     await _execute(url, "UPDATE rebalance_plans SET expires_at = now() WHERE id = $1", plan_id)
     await _execute(url, "ALTER TABLE rebalance_plans ENABLE TRIGGER USER")
+
+
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'shard\\_history\\_%'"
+
+
+_GO = """
+    COMMIT;
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+async def _keep(url: str) -> FailOver:
+    """Where the tables are as they were, and every connection is gone, a server finds what it finds on a standby that
+    was promoted without having received the rest."""
+    connection = await asyncpg.connect(url)
+    try:
+        names = [row[0] for row in await connection.fetch(_TABLES)]
+        await connection.execute("CREATE SCHEMA kept")
+        for name in names:
+            await connection.execute(f"CREATE TABLE kept.{name} AS TABLE public.{name}")
+    finally:
+        await connection.close()
+    emptied = [f"DELETE FROM public.{name};" for name in names]  # noqa: S608 - names of tables
+    filled = [f"INSERT INTO public.{name} SELECT * FROM kept.{name};" for name in names]  # noqa: S608 - as above
+    return partial(_execute, url, " ".join(["SET session_replication_role = replica; BEGIN;", *emptied, *filled, _GO]))
 
 
 async def _execute(url: str, statement: str, *arguments: object) -> None:

@@ -379,18 +379,14 @@ class _ForgetsANamespace(Ring):
 
 
 class _SkipsOne(Place):
-    def advance(
-        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
+    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         return super().advance(position, wanted[1:] if len(wanted) > 2 else wanted, head, now)
 
 
 class _TellsTwice(Place):
     """Does not move on past the last diff it has told."""
 
-    def advance(
-        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
+    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         batch = super().advance(position, wanted, head, now)
         if len(wanted) > 2:
             self.position = position._replace(revision=position.revision - 1)
@@ -398,16 +394,12 @@ class _TellsTwice(Place):
 
 
 class _Reorders(Place):
-    def advance(
-        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
+    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         return super().advance(position, wanted[::-1], head, now)
 
 
 class _NeverBookmarks(Place):
-    def advance(
-        self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float
-    ) -> DiffBatch | None:
+    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         batch = super().advance(position, wanted, head, now)
         return batch if wanted else None
 

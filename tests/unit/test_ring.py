@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from persistence.feed.ring import Ring, Stretch
 from tests.support.rows import history_row, mark_at
 
-
 LONG = mark_at(10)
 
 

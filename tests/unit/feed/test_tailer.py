@@ -17,7 +17,12 @@ def rows(first: int, last: int) -> list[ShardDiff]:
 
 
 def head(
-    revision: int, *, epoch: str = "one", floor: int = 0, mark: ChangeMark | None = None, newest: ChangeMark | None = None
+    revision: int,
+    *,
+    epoch: str = "one",
+    floor: int = 0,
+    mark: ChangeMark | None = None,
+    newest: ChangeMark | None = None,
 ) -> StreamHead:
     mark = mark or mark_at(revision)
     return StreamHead(epoch, revision, floor, mark, newest or mark)
