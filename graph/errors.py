@@ -19,8 +19,10 @@ from persistence.errors import (
     Compacted,
     EpochMismatch,
     FutureCursor,
+    FutureRevision,
     InvalidArgument,
     PlanCorrupt,
+    PositionUnavailable,
     StaleRead,
     StoreUnavailable,
     TransientConflict,
@@ -91,7 +93,7 @@ _TRY_AGAIN: Final = {
 def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # noqa: PLR0911 - one for each kind
     """The code of an error whose message is meant for the client, else none."""
     match cause:
-        case InvalidArgument() | Compacted() | FutureCursor() | EpochMismatch() | StaleRead() | PlanCorrupt():
+        case InvalidArgument() | PositionUnavailable() | StaleRead() | PlanCorrupt():
             return cause.code
         case Missing():
             return Code.NOT_FOUND
@@ -128,7 +130,7 @@ def _numbers(cause: BaseException) -> Mapping[str, Any]:  # noqa: PLR0911 - one 
             return {"fields": fields}
         case Compacted():
             return {"requested": str(cause.requested), "oldest": str(cause.oldest)}
-        case FutureCursor():
+        case FutureCursor() | FutureRevision():
             return {"requested": str(cause.requested), "head": str(cause.head)}
         case EpochMismatch():
             return {"requested": cause.requested, "epoch": cause.current}

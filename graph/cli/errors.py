@@ -33,6 +33,7 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "COMPACTED": (Exit.POSITION, [_LIST_AGAIN]),
     "EPOCH_MISMATCH": (Exit.POSITION, [_LIST_AGAIN]),
     "FUTURE_CURSOR": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
+    "FUTURE_REVISION": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
     "PLAN_CORRUPT": (Exit.REFUSED, ()),
     "STALE_READ": (Exit.UNAVAILABLE, ()),
     "TRANSIENT_CONFLICT": (Exit.UNAVAILABLE, ()),

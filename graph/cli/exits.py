@@ -26,7 +26,10 @@ class Exit(IntEnum):
     )
     NOT_FOUND = 4, "What the command names is not there."
     UNAVAILABLE = 5, "The server or the database cannot be reached, or cannot answer just now. Try again."
-    POSITION = 6, "That place in the change stream cannot be served: COMPACTED, EPOCH_MISMATCH or FUTURE_CURSOR."
+    POSITION = (
+        6,
+        "A place in the stream cannot be served: COMPACTED, EPOCH_MISMATCH, FUTURE_CURSOR, FUTURE_REVISION.",
+    )
     DENIED = 7, "The server wants a token, does not take the one it got, or that does not allow this."
     INTERNAL = 70, "A defect, here or in the server. Report it."
     INTERRUPTED = 130, "Interrupted by Ctrl-C. `watch` and `serve` end with 0 then: that is how they are stopped."

@@ -5,11 +5,13 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import strawberry
 
+from graph.cursors import read_stream_cursor
 from graph.inputs.reading import AsOf
-from graph.scalars import Revision
+from graph.scalars import Cursor, Revision
 from persistence.errors import FieldError, InvalidArgument
 from persistence.fields import Problems, identifier_problem
 from persistence.paging import PageRequest, page_request
+from persistence.ports import DiffFeed
 from persistence.queries import HistoryOrder
 
 K = TypeVar("K")
@@ -38,7 +40,18 @@ AtLeast: TypeAlias = Annotated[
     strawberry.argument(
         description=(
             "Answer only once this server has seen this revision: pass the `revision` of your own write to read it. "
-            "Fails with STALE_READ if that takes too long."
+            "Fails with STALE_READ if that takes too long, and with FUTURE_REVISION if the store has no such revision. "
+            "A revision that was lost in a failover is given to another change: `atLeastCursor` notices."
+        )
+    ),
+]
+AtLeastCursor: TypeAlias = Annotated[
+    Cursor | None,
+    strawberry.argument(
+        description=(
+            "In place of `atLeast`: answer only once this server has seen everything up to this cursor of the change "
+            "stream, that of your own write or of a list. Fails with STALE_READ if that takes too long, and with "
+            "EPOCH_MISMATCH if what it stands for was lost in a failover."
         )
     ),
 ]
@@ -55,6 +68,16 @@ def read_page(
         last,
         None if before is None else read(before, "before"),
     )
+
+
+async def reached(feed: DiffFeed, at_least: int | None, at_least_cursor: str | None) -> None:
+    """Until the feed has come there. Raises InvalidArgument where both are given, and what the feed does."""
+    if at_least is not None and at_least_cursor is not None:
+        raise invalid("atLeastCursor", "cannot be given together with atLeast")
+    if at_least is not None:
+        await feed.wait_for(at_least)
+    elif at_least_cursor is not None:
+        await feed.wait_for_position(read_stream_cursor(at_least_cursor, "atLeastCursor"))
 
 
 def check_identifiers(**given: str | None) -> None:

@@ -13,11 +13,13 @@ from graph.resolvers.arguments import (
     After,
     AsOfArgument,
     AtLeast,
+    AtLeastCursor,
     Before,
     First,
     Last,
     NamespaceName,
     check_identifiers,
+    reached,
     read_page,
 )
 from persistence.records import Shard, ShardKey
@@ -29,10 +31,10 @@ async def shard(
     shard_id: Annotated[str, strawberry.argument(description="The shard's id within the namespace.")],
     as_of: AsOfArgument = None,
     at_least: AtLeast = None,
+    at_least_cursor: AtLeastCursor = None,
 ) -> Shard | None:
     check_identifiers(namespace=namespace, shardId=shard_id)
-    if at_least is not None:
-        await info.context.feed.wait_for(at_least)
+    await reached(info.context.feed, at_least, at_least_cursor)
     moment = as_of.moment() if as_of else None
     return (await info.context.store.shards.get(ShardKey(namespace, shard_id), moment)).value
 
@@ -48,11 +50,11 @@ async def shards(
     before: Before = None,
     as_of: AsOfArgument = None,
     at_least: AtLeast = None,
+    at_least_cursor: AtLeastCursor = None,
 ) -> StampedConnection[Shard]:
     where, moment = shard_filter(filter), as_of.moment() if as_of else None
     page = read_page(first, after, last, before, read_shard_cursor)
-    if at_least is not None:
-        await info.context.feed.wait_for(at_least)
+    await reached(info.context.feed, at_least, at_least_cursor)
     reader = info.context.store.shards
     found = await reader.page(where, page, moment)
     return StampedConnection(found.value, _cursor_of, partial(reader.count, where, moment), found.position)

@@ -45,11 +45,15 @@ class PlanApplied:
     change: Change = strawberry.field(description="The change it was committed as.")
     plan: RebalancePlan = strawberry.field(description="The plan after that.")
     cursor = strawberry.field(
-        resolver=positions.cursor, description="The place in the change stream right after this change."
+        resolver=positions.cursor,
+        description=(
+            "The place in the change stream right after this change: read with `atLeastCursor` and you see your own "
+            "write."
+        ),
     )
     revision = strawberry.field(
         resolver=positions.revision,
-        description="The revision of the last shard moved: read with `atLeast` and you see your own write.",
+        description="The revision of the last shard moved, for `atLeast`.",
     )
     replayed: bool = strawberry.field(description=REPLAYED)
 

@@ -32,11 +32,15 @@ class ShardsChanged:
         description="The shards after the change (before it, for a deletion), in the order asked for."
     )
     cursor = strawberry.field(
-        resolver=positions.cursor, description="The place in the change stream right after this change."
+        resolver=positions.cursor,
+        description=(
+            "The place in the change stream right after this change: read with `atLeastCursor` and you see your own "
+            "write."
+        ),
     )
     revision = strawberry.field(
         resolver=positions.revision,
-        description="The revision of the last shard changed: read with `atLeast` and you see your own write.",
+        description="The revision of the last shard changed, for `atLeast`.",
     )
     replayed: bool = strawberry.field(description=REPLAYED)
 

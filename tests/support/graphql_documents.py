@@ -84,8 +84,10 @@ BY_ALICE: Final[dict[str, Any]] = {"actor": "alice", "reason": "drain node-1", "
 
 def shard_query(fields: str) -> str:
     """Some fields of one shard of `billing`."""
-    return f"""query ($id: String!, $asOf: AsOf, $atLeast: Revision) {{
-      shard(namespace: "billing", shardId: $id, asOf: $asOf, atLeast: $atLeast) {{ {fields} }}
+    return f"""query ($id: String!, $asOf: AsOf, $atLeast: Revision, $atLeastCursor: Cursor) {{
+      shard(namespace: "billing", shardId: $id, asOf: $asOf, atLeast: $atLeast, atLeastCursor: $atLeastCursor) {{
+        {fields}
+      }}
     }}"""
 
 

@@ -16,6 +16,7 @@ FROM_THE_STORE = (
     errors.InvalidArgument,
     errors.BadCursor,
     errors.FutureCursor,
+    errors.FutureRevision,
     errors.Compacted,
     errors.EpochMismatch,
     errors.StaleRead,

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from graph.cursors import stream_cursor
 from graph.scalars import write_date_time
 from persistence.ports import Store
 from persistence.queries import ShardFilter
-from persistence.records import AsOf, ShardStatus
+from persistence.records import UNMARKED, AsOf, ChangeMark, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, shard_query
 from tests.support.mesh import Mesh, because, new, patch
@@ -73,9 +74,37 @@ async def test_at_least_waits_for_the_callers_own_write(api: Api, mesh: Mesh) ->
     assert await api.field(shard_query("revision"), id="1", atLeast=shard.revision) == {"revision": "1"}
 
 
-async def test_at_least_a_revision_that_does_not_come_is_a_stale_read(api: Api) -> None:
+async def test_at_least_a_cursor_waits_for_the_callers_own_write(api: Api, mesh: Mesh) -> None:
+    cursor = stream_cursor((await mesh.create(new("1"))).position)
+    assert await api.field(shard_query("revision"), id="1", atLeastCursor=cursor) == {"revision": "1"}
+    listed = await api.field("query ($at: Cursor) { shards(atLeastCursor: $at) { revision } }", at=cursor)
+    assert listed == {"revision": "1"}
+
+
+async def test_at_least_a_revision_that_no_server_has_is_refused_at_once(api: Api) -> None:
     error = await api.error(shard_query("revision"), id="1", atLeast="99")
-    assert (error["code"], error["requested"], error["reached"]) == ("STALE_READ", "99", "0")
+    assert (error["code"], error["requested"], error["head"]) == ("FUTURE_REVISION", "99", "0")
+
+
+async def test_at_least_a_cursor_of_what_was_lost_is_refused_although_its_revision_is_there(
+    api: Api, mesh: Mesh
+) -> None:
+    position = (await mesh.create(new("1"))).position
+    for foreign in (
+        position._replace(epoch="another"),
+        position._replace(mark=ChangeMark(position.mark.change_id, b"elsewise")),
+        position._replace(mark=UNMARKED),
+    ):
+        error = await api.error(shard_query("revision"), id="1", atLeastCursor=stream_cursor(foreign))
+        assert error["code"] == "EPOCH_MISMATCH"
+
+
+async def test_at_least_is_a_revision_or_a_cursor(api: Api, mesh: Mesh) -> None:
+    cursor = stream_cursor((await mesh.create(new("1"))).position)
+    error = await api.error(shard_query("revision"), id="1", atLeast="1", atLeastCursor=cursor)
+    assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "atLeastCursor")
+    error = await api.error(shard_query("revision"), id="1", atLeastCursor="1")
+    assert (error["code"], error["fields"][0]["field"]) == ("BAD_CURSOR", "atLeastCursor")
 
 
 async def test_shards_are_paged_forwards_and_backwards(api: Api, mesh: Mesh) -> None:
