@@ -402,6 +402,10 @@ class ShardDiff:
     def key(self) -> ShardKey:
         return ShardKey(self.namespace, self.shard_id)
 
+    def position_in(self, epoch: str) -> StreamPosition:
+        """Right after this row of the stream."""
+        return StreamPosition(epoch, self.revision, self.change.mark)
+
     @property
     def moves(self) -> bool:
         """Whether the shard was there before and after, with another owner."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from graph.delivery.operations import CohortKey, LiveOperation
 from graph.metrics import Metrics
@@ -23,10 +24,21 @@ _IN_ONE_GO: Final = 250_000
 _LEAST: Final = 5_000
 """Characters. What a small message costs is not its length, but that it is sent."""
 
-_REMEMBERED: Final = 32
-"""Payloads of a process: who drops out of a cohort, or comes back after a deploy, often asks for the same again."""
+LARGEST: Final = 255 * 1024
+"""Bytes of a payload, so that a frame or an event with its envelope takes 256 KiB at most: clients that take a message
+of a megabyte, as most do, are never stuck at one that is larger. One diff that is larger goes alone."""
 
-_PayloadKey = tuple[CohortKey, StreamPosition, int, int, bool]
+_REMEMBERED: Final = 32
+"""Batches of a process: who drops out of a cohort, or comes back after a deploy, often asks for the same again."""
+
+_MessagesKey = tuple[CohortKey, StreamPosition, int, int, bool]
+
+
+class Message(NamedTuple):
+    """A batch, or a part of one, and what it comes to."""
+
+    payload: str
+    batch: DiffBatch
 
 
 class Member(Protocol):
@@ -46,23 +58,36 @@ class Cohorts:
 
     def __init__(self, metrics: Metrics) -> None:
         self._cohorts: dict[CohortKey, Cohort] = {}
-        self._payloads: OrderedDict[_PayloadKey, str] = OrderedDict()
+        self._messages: OrderedDict[_MessagesKey, Sequence[Message]] = OrderedDict()
         self._metrics = metrics
         self.turn = asyncio.Lock()
         """Held while something is made and sent for one who is behind: when hundreds are, they get one message a round
         of the event loop between them, and whoever keeps up is not delayed."""
 
-    async def payload(self, operation: LiveOperation, batch: DiffBatch) -> str:
-        """What the batch comes to, executed once for all of a cohort who are sent just these diffs."""
+    async def messages(self, operation: LiveOperation, batch: DiffBatch) -> Sequence[Message]:
+        """What the batch comes to, executed once for all of a cohort who are sent just these diffs: one message, or
+        several, each with the position it leads to, where it would be too large."""
         first = batch.diffs[0].revision if batch.diffs else 0
         key = (operation.key, batch.position, first, len(batch.diffs), batch.caught_up)
-        payload = self._payloads.get(key)
-        if payload is None:
-            payload = self._payloads[key] = await operation.payload(batch)
-            self._metrics.executions.inc()
-            if len(self._payloads) > _REMEMBERED:
-                self._payloads.popitem(last=False)
-        return payload
+        messages = self._messages.get(key)
+        if messages is None:
+            messages = self._messages[key] = await self._executed(operation, batch)
+            if len(self._messages) > _REMEMBERED:
+                self._messages.popitem(last=False)
+        return messages
+
+    async def _executed(self, operation: LiveOperation, batch: DiffBatch) -> list[Message]:
+        """How large a diff is depends on what is asked of it, so a batch is executed to know; a part of one again."""
+        payload = await operation.payload(batch)
+        self._metrics.executions.inc()
+        size, count = len(payload.encode()), len(batch.diffs)
+        if size <= LARGEST or count <= 1:
+            return [Message(payload, batch)]
+        messages: list[Message] = []
+        for part in _parts(batch, min(count, size // LARGEST + 1)):
+            await asyncio.sleep(0)
+            messages += await self._executed(operation, part)
+        return messages
 
     def sent(self, count: int) -> None:
         """So many batches have gone out."""
@@ -136,7 +161,10 @@ class Cohort:
             self._cohorts.ended(self)
 
     async def _offer(self, batch: DiffBatch) -> None:
-        payload = await self._cohorts.payload(self._operation, batch)
+        for message in await self._cohorts.messages(self._operation, batch):
+            await self._offer_one(*message)
+
+    async def _offer_one(self, payload: str, batch: DiffBatch) -> None:
         before, self.position = self.position, batch.position
         in_one_go = max(1, _IN_ONE_GO // max(_LEAST, len(payload)))
         for number, member in enumerate(list(self.members), 1):
@@ -151,3 +179,11 @@ class Cohort:
                 member.drop()
             if number % in_one_go == 0:
                 await asyncio.sleep(0)
+
+
+def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
+    """The batch in so many, about as long each; it must have as many diffs."""
+    epoch, length = batch.position.epoch, len(batch.diffs)
+    runs = [batch.diffs[length * part // count : length * (part + 1) // count] for part in range(count)]
+    parts = [DiffBatch(run[-1].position_in(epoch), run, caught_up=False) for run in runs[:-1]]
+    return [*parts, DiffBatch(batch.position, runs[-1], batch.caught_up)]

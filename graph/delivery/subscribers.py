@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
-from graph.delivery.cohorts import Cohorts
+from graph.delivery.cohorts import Cohorts, Message
 from graph.delivery.eager import Rest, start
 from graph.delivery.operations import LiveOperation
 from persistence.ports import DiffBatch
@@ -39,15 +39,22 @@ class Subscriber:
         async with aclosing(self._operation.stream.follow(self.position)) as batches:
             async for batch in batches:
                 async with self._cohorts.turn:
-                    payload = await self._cohorts.payload(self._operation, batch)
-                    rest = start(self._deliver(payload, batch))
-                if rest is not None:
-                    async with asyncio.timeout(self._patience):
-                        await rest
-                self.position = batch.position
-                self._cohorts.sent(1)
+                    first, *others = await self._cohorts.messages(self._operation, batch)
+                    rest = start(self._deliver(*first))
+                await self._taken(first, rest)
+                for message in others:
+                    async with self._cohorts.turn:
+                        rest = start(self._deliver(*message))
+                    await self._taken(message, rest)
                 if batch.caught_up and self._cohorts.may_join(self._operation, self.position):
                     return
+
+    async def _taken(self, message: Message, rest: Rest | None) -> None:
+        if rest is not None:
+            async with asyncio.timeout(self._patience):
+                await rest
+        self.position = message.batch.position
+        self._cohorts.sent(1)
 
     async def _keep_up(self) -> None:
         """Until it has dropped out of its cohort."""

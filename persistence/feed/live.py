@@ -24,7 +24,7 @@ from persistence.errors import (
 )
 from persistence.feed.limits import DEFAULT_LIMITS, FeedLimits
 from persistence.feed.matching import Matching
-from persistence.feed.pages import Pages, position_after
+from persistence.feed.pages import Pages
 from persistence.feed.place import Place
 from persistence.feed.ring import Stretch
 from persistence.feed.tailer import Advanced, Lost, Replaced, Tailer
@@ -228,7 +228,7 @@ class LiveFeed:
         covered = ring.mark_at(position.revision) is not None
         held = ring.after(position.revision, self._limits.to_page_end(position.revision)) if covered else None
         if held is not None:
-            return held, position_after(held[-1], position.epoch) if held else position
+            return held, held[-1].position_in(position.epoch) if held else position
         try:
             page = await self._pages.after(position, where.only_namespace)
         except (StoreError, TimeoutError):

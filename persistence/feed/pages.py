@@ -50,7 +50,7 @@ class Pages:
             limit = self._limits.page if namespace is not None else self._limits.to_page_end(position.revision)
             head, diffs, known = await self._read(position.revision, limit, namespace, position.mark)
             full = len(diffs) == limit
-            page = Page(head, diffs, position_after(diffs[-1], head.epoch) if full else head.position, known)
+            page = Page(head, diffs, diffs[-1].position_in(head.epoch) if full else head.position, known)
             if full and known:
                 entry.page = page
             return page
@@ -63,10 +63,6 @@ class Pages:
         # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
         async with asyncio.timeout(self._limits.read_seconds):
             return await self._stream.after(revision, limit, namespace, mark=mark)
-
-
-def position_after(diff: ShardDiff, epoch: str) -> StreamPosition:
-    return StreamPosition(epoch, diff.revision, diff.change.mark)
 
 
 class _Entry:

@@ -319,7 +319,7 @@ class FeedMachine(RuleBasedStateMachine):
         covered = ring.mark_at(position.revision) is not None
         passed: Sequence[ShardDiff] | None = ring.after(position.revision, limit) if covered else None
         if passed is not None:
-            reached = _after(passed[-1], position) if passed else position
+            reached = passed[-1].position_in(position.epoch) if passed else position
         else:
             page = self.store.after(position.revision, limit, place.where.only_namespace, position.mark)
             there = page.head.floor <= position.revision <= page.head.revision
@@ -327,7 +327,7 @@ class FeedMachine(RuleBasedStateMachine):
                 self._refuse(subscriber)
                 return
             passed = page.diffs
-            reached = _after(passed[-1], position) if len(passed) == limit else page.head.position
+            reached = passed[-1].position_in(position.epoch) if len(passed) == limit else page.head.position
         wanted = self.matching.wanted(place.where, passed)
         batch = place.advance(reached, wanted, self.tailer.position.revision, self.now)
         if batch is not None:
@@ -345,10 +345,6 @@ class FeedMachine(RuleBasedStateMachine):
         behind = not self.store.knows(self.tailer.newest)  # it holds what was lost, and has not noticed
         assert position.epoch != self.store.epoch or gone or behind
         subscriber.refused = True
-
-
-def _after(diff: ShardDiff, position: StreamPosition) -> StreamPosition:
-    return StreamPosition(position.epoch, diff.revision, diff.change.mark)
 
 
 _SETTINGS = settings(max_examples=60, stateful_step_count=40)

@@ -18,6 +18,8 @@ _PATIENCE_SECONDS = 10.0
 class Socket:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self.largest = 0
+        """Bytes of the largest frame so far."""
 
     async def send(self, message: Any) -> None:
         """An object as JSON; text and bytes as they are."""
@@ -25,7 +27,9 @@ class Socket:
         await self._connection.send(message if raw else json.dumps(message))
 
     async def receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(await asyncio.wait_for(self._connection.recv(), _PATIENCE_SECONDS))
+        frame = await asyncio.wait_for(self._connection.recv(), _PATIENCE_SECONDS)
+        self.largest = max(self.largest, len(frame if isinstance(frame, bytes) else frame.encode()))
+        message: dict[str, Any] = json.loads(frame)
         return message
 
     def stop_reading(self) -> None:

@@ -81,10 +81,12 @@ class ScriptedOperation:
     stream: ScriptedStream
     key: CohortKey
     executed: list[int] = field(default_factory=list)
+    width: int = 0
 
     async def payload(self, batch: DiffBatch) -> str:
+        """Each revision is at least `width` characters wide."""
         self.executed.append(batch.position.revision)
-        return " ".join(str(diff.revision) for diff in batch.diffs)
+        return " ".join(str(diff.revision).rjust(self.width) for diff in batch.diffs)
 
 
 class Client:
@@ -94,11 +96,12 @@ class Client:
         self.door = asyncio.Event()
         self.door.set()
         self.taken: list[int] = []
+        self.messages: list[tuple[int, DiffBatch]] = []
         self.waiting = asyncio.Event()
         self.breaks: Exception | None = None
         self._took = asyncio.Event()
 
-    async def take(self, payload: str, _batch: DiffBatch) -> None:
+    async def take(self, payload: str, batch: DiffBatch) -> None:
         if not self.door.is_set():
             self.waiting.set()
             await self.door.wait()
@@ -106,6 +109,7 @@ class Client:
         if self.breaks is not None:
             raise self.breaks
         self.taken += map(int, payload.split())
+        self.messages.append((len(payload), batch))
         took, self._took = self._took, asyncio.Event()
         took.set()
 
@@ -117,8 +121,9 @@ class Client:
         return self.taken
 
 
-def operation(feed: ScriptedFeed, begin: int = 0, variables: bytes = b"{}") -> ScriptedOperation:
-    return ScriptedOperation(ScriptedStream(feed, at(begin)), CohortKey("subscription", None, variables, frozenset()))
+def operation(feed: ScriptedFeed, begin: int = 0, variables: bytes = b"{}", *, width: int = 0) -> ScriptedOperation:
+    key = CohortKey("subscription", None, variables, frozenset())
+    return ScriptedOperation(ScriptedStream(feed, at(begin)), key, width=width)
 
 
 @asynccontextmanager

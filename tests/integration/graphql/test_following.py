@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -16,7 +16,7 @@ from persistence.records import UNMARKED, ChangeMark
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import FOLLOW
 from tests.support.graphql_socket import Socket, graphql_socket
-from tests.support.mesh import Mesh, new
+from tests.support.mesh import Mesh, because, new
 from tests.support.serving import serving
 
 pytestmark = ON_EVERY_STORE
@@ -83,6 +83,47 @@ async def test_a_follower_resumes_where_it_was(address: str, mesh: Mesh) -> None
     async with graphql_socket(address) as socket:
         await socket.subscribe(FOLLOW, {"after": cursor})
         assert [diff["revision"] for diff in await diffs(socket, 3)] == ["1", "2", "3"]
+
+
+LONG: Final = """subscription ($after: Cursor) {
+  shardDiffs(after: $after) {
+    cursor revision caughtUp
+    diffs { revision shardId current { changeTicket } change { reason changeTicket metadata } }
+  }
+}"""
+BATCH_BYTES: Final = 256 * 1024
+
+
+async def test_what_is_long_comes_in_several_batches_each_with_its_own_cursor(address: str, mesh: Mesh) -> None:
+    """As one frame the 600 would be 7 MB, which no client takes that has a usual limit."""
+    start = stream_cursor((await mesh.store.stream.head()).position)
+    why = because("理" * 1_024, change_ticket="票" * 1_024, metadata={"訳": "注" * 900})
+    async with graphql_socket(address) as keeping_up, graphql_socket(address) as behind:
+        await keeping_up.subscribe(LONG)
+        await keeping_up.batch()
+        await mesh.create(*(new(f"s{number:03}") for number in range(600)), change=why)
+        live = await _until_caught_up(keeping_up, 600)
+        await behind.subscribe(LONG, {"after": start})
+        late = await _until_caught_up(behind, 600)
+        assert max(keeping_up.largest, behind.largest) <= BATCH_BYTES
+    for batches in (live, late):
+        heard = [int(diff["revision"]) for batch in batches for diff in batch["diffs"]]
+        assert heard == list(range(1, 601))
+        assert all(int(batch["revision"]) == int(batch["diffs"][-1]["revision"]) for batch in batches)
+    for batch in late[:2]:
+        async with graphql_socket(address) as resuming:
+            await resuming.subscribe(LONG, {"after": batch["cursor"]})
+            assert int((await resuming.batch())["diffs"][0]["revision"]) == int(batch["revision"]) + 1
+
+
+async def _until_caught_up(socket: Socket, last: int) -> list[Any]:
+    """The batches with diffs, up to a revision; only the last of them says that nothing newer is known."""
+    batches: list[Any] = []
+    while not batches or int(batches[-1]["revision"]) < last:
+        batch = await socket.batch()
+        batches += [batch] if batch["diffs"] else []
+    assert [batch["caughtUp"] for batch in batches] == [False] * (len(batches) - 1) + [True]
+    return batches
 
 
 async def test_a_filter_lets_a_shard_through_that_enters_or_leaves(socket: Socket, mesh: Mesh) -> None:

@@ -6,17 +6,19 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.delivery.cohorts import Cohorts
+from graph.delivery import cohorts as cohorts_module
+from graph.delivery.cohorts import LARGEST, Cohorts
 from graph.delivery.eager import start
 from graph.delivery.subscribers import Subscriber
 from graph.metrics import Metrics
 from persistence.errors import StoreUnavailable
-from tests.support.scripted_delivery import Client, ScriptedFeed, operation, subscribed
+from tests.support.scripted_delivery import Client, ScriptedFeed, at, operation, subscribed
 
 
 @pytest.fixture
@@ -213,9 +215,57 @@ async def test_who_comes_just_when_a_cohort_ended_is_not_left_to_it(feed: Script
         assert client.taken == [1]
 
 
+async def test_a_batch_that_would_be_too_large_is_sent_in_parts_that_others_share(
+    feed: ScriptedFeed, cohorts: Cohorts
+) -> None:
+    """Three diffs of a half each: two messages, of one and of two or the other way round."""
+    feed.commit(3)
+    first, second = (operation(feed, width=LARGEST // 2 - 1) for _ in range(2))
+    one, other = Client(), Client()
+    async with subscribed(cohorts, first, one), subscribed(cohorts, second, other):
+        assert await one.has(3) == await other.has(3) == [1, 2, 3]
+        feed.commit(3)
+        assert await one.has(6) == await other.has(6) == [1, 2, 3, 4, 5, 6]
+    assert one.messages == other.messages
+    assert all(size <= LARGEST for size, _ in one.messages)
+    told = [(batch.position, [diff.revision for diff in batch.diffs], batch.caught_up) for _, batch in one.messages]
+    assert told == [
+        (at(1), [1], False),
+        (at(3), [2, 3], True),
+        (at(4), [4], False),
+        (at(6), [5, 6], True),
+    ]
+    assert first.executed + second.executed == [3, 1, 3, 6, 4, 6]
+
+
+async def test_one_diff_that_is_too_large_goes_alone(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+    feed.commit(3)
+    client = Client()
+    async with subscribed(cohorts, operation(feed, width=LARGEST + 1), client):
+        assert await client.has(3) == [1, 2, 3]
+    assert [(size, len(batch.diffs)) for size, batch in client.messages] == [(LARGEST + 1, 1)] * 3
+
+
+async def test_who_is_too_slow_for_the_second_part_of_a_batch_goes_on_from_the_first(
+    feed: ScriptedFeed, cohorts: Cohorts
+) -> None:
+    slow, fast = Client(), Client()
+    wide = [operation(feed, width=LARGEST // 2 - 1) for _ in range(2)]
+    async with subscribed(cohorts, wide[0], slow), subscribed(cohorts, wide[1], fast):
+        await _quiet()
+        slow.door.clear()
+        feed.commit(3)
+        assert await fast.has(3) == [1, 2, 3]
+        slow.door.set()
+        assert await slow.has(3) == [1, 2, 3]
+    assert [batch.position for _, batch in slow.messages] == [at(0), at(1), at(3)]
+
+
 @given(seed=st.integers(0, 2**32 - 1))
 def test_whatever_the_order_of_things_each_record_equals_the_stream(seed: int) -> None:
-    asyncio.run(_live(random.Random(seed)))
+    chance = random.Random(seed)
+    with patch.object(cohorts_module, "LARGEST", chance.choice((3, LARGEST))):  # two revisions, or all
+        asyncio.run(_live(chance))
 
 
 async def _live(chance: random.Random) -> None:
