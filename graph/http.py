@@ -8,7 +8,7 @@ import asyncio
 import logging
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -29,10 +29,10 @@ from graph.delivery.deliveries import Deliveries
 from graph.delivery.operations import LiveOperation, Refused
 from graph.encoding import encode_json
 from graph.errors import encodable
-from graph.event_stream import LAST_EVENT_ID, EventStream, refusal
+from graph.event_stream import LAST_EVENT_ID, EventStream, one_result
 from graph.graphiql import PAGE_HEADERS, graphiql_page
 from graph.metrics import Metrics
-from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, accepts, response_type
+from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, Accept
 from graph.request_ids import request_id_of
 from graph.requests import BadRequest, read_operation
 from graph.schema import MeshSchema
@@ -108,28 +108,35 @@ class MeshGraphQL(GraphQL[Context, None]):
     async def _answer(self, request: Request) -> Response:
         if request.method not in _ALLOWED:
             raise _not_allowed("GraphQL takes GET and POST", "GET, POST")
-        accept = request.headers.get("accept")
-        if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
+        accept = _accept(request)
+        if request.method == "GET" and "query" not in request.query_params and accept.names(HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         # Before the body: nobody has us read one without saying who they are.
         context = self._context(request)
         operation = await read_operation(request, self._max_body_bytes)
-        if accepts(accept, EVENT_STREAM):
+        kind = self.schema.operation_type(operation.query, operation.operation_name)
+        if kind is OperationType.SUBSCRIPTION and accept.names(EVENT_STREAM):
             return await self._stream(request, operation, context)
+        result = await self._execute(operation, context, _ALLOWED[request.method])
+        return one_result(process_result(result)) if accept.prefers_event_stream else _result(result, accept)
+
+    async def _execute(
+        self, operation: GraphQLRequestData, context: Context, allowed: frozenset[OperationType]
+    ) -> ExecutionResult:
+        """Raises BadRequest for an operation that is not there, or of a type that is not allowed here."""
         try:
-            result = await self.schema.execute(
+            return await self.schema.execute(
                 operation.query,
                 variable_values=operation.variables,
                 context_value=context,
                 operation_name=operation.operation_name,
-                allowed_operation_types=_ALLOWED[request.method],
+                allowed_operation_types=allowed,
                 operation_extensions=operation.extensions,
             )
         except CannotGetOperationTypeError as error:
             raise BadRequest(HTTPStatus.BAD_REQUEST, Code.OPERATION_NOT_FOUND, error.as_http_error_reason()) from None
         except InvalidOperationTypeError as error:
             raise _wrong_transport(error.operation_type) from None
-        return _result(result, response_type(accept))
 
     def caller(self, authorization: object, request_id: str) -> Principal:
         """Whoever shows this. Raises Unauthenticated, which is logged and counted here."""
@@ -157,21 +164,18 @@ class MeshGraphQL(GraphQL[Context, None]):
         if isinstance(opened, LiveOperation):
             return EventStream(self.deliveries, opened, context)
         if isinstance(opened, Refused):
-            return refusal(opened)
-        operation.protocol = "sse"
+            return one_result({"data": None, "errors": [error.formatted for error in opened.errors]})
+        # Not valid: executing it says why.
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
-        results: Any = await self.schema.stream(
-            operation.query,
-            variable_values=operation.variables,
-            context_value=context,
-            operation_name=operation.operation_name,
-            operation_extensions=operation.extensions,
-            allowed_operation_types=allowed,
-        )
-        return await self._create_streaming_response(request, results, "sse", await self.get_sub_response(request))
+        return one_result(process_result(await self._execute(operation, context, allowed)))
 
 
-def _result(result: ExecutionResult, media_type: str) -> Response:
+def _accept(request: Request) -> Accept:
+    return Accept(request.headers.getlist("accept"))
+
+
+def _result(result: ExecutionResult, accept: Accept) -> Response:
+    media_type = accept.response_type
     body = process_result(result)
     refused = result.data is None and all(error.path is None for error in result.errors or ())
     if refused:
@@ -183,8 +187,7 @@ def _result(result: ExecutionResult, media_type: str) -> Response:
 
 def _failure(request: Request, bad: BadRequest) -> Response:
     body = {"errors": [{"message": encodable(bad.message), "extensions": {"code": bad.code}}]}
-    media_type = response_type(request.headers.get("accept"))
-    return Response(encode_json(body), bad.status, bad.headers, media_type)
+    return Response(encode_json(body), bad.status, bad.headers, _accept(request).response_type)
 
 
 def _status_of_refusal(result: ExecutionResult) -> HTTPStatus:

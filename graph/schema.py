@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterable
 
 import strawberry
-from graphql import DocumentNode, GraphQLError, GraphQLSchema
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, get_operation_ast
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
+from strawberry.types.graphql import OperationType
 
 from graph.auth.extension import Authorise
 from graph.auth.requirements import Requirements
@@ -48,6 +49,14 @@ class MeshSchema(strawberry.Schema):
     def valid_document(self, text: str) -> DocumentNode | None:
         """Null for a text that is no valid document of this schema; executing it says why."""
         return self.documents.valid(text, self.core)
+
+    def operation_type(self, text: str | None, name: str | None) -> OperationType | None:
+        """What kind of operation executing this would be; null for none, and for a text that cannot be parsed."""
+        try:
+            operation = get_operation_ast(self.documents.parsed(text or "").node, name)
+        except GraphQLError:
+            return None
+        return None if operation is None else OperationType(operation.operation.value)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         self.publish(errors, execution_context.context if execution_context else None)
