@@ -1,7 +1,8 @@
 """graphql-transport-ws on Strawberry's handler, made to survive whatever a client sends.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. What the protocol does not know closes the socket
-with 4400; what only is a bad operation ends that operation with `error`, and the socket lives on.
+with 4400; what only is a bad operation ends that operation with `error`, and the socket lives on. Which codes there are
+is in `close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `cli/web_server.py`.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 
 from graph.auth.expiry import EXPIRED, expired
 from graph.auth.principal import Principal, Unauthenticated
+from graph.close_codes import CloseCode
 from graph.codes import Code
 from graph.context import Context
 from graph.delivery.operations import LiveOperation, Refused
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
     from graph.http import MeshGraphQL
 
 MAX_OPERATIONS: Final = 100
-_TOO_BIG: Final = 1009
-_UNAUTHORIZED: Final = 4401
-_FORBIDDEN: Final = 4403
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 _log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class SocketAdapter(ASGIWebSocketAdapter):
             if text is None:
                 raise NonTextMessageReceived
             if len(text) > self.max_message_characters:
-                await self.close(_TOO_BIG, "Message too big")
+                await self.close(CloseCode.TOO_BIG, "Message too big")
                 return
             try:
                 message = json.loads(text)
@@ -124,7 +123,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             try:
                 principal = self.view.caller(_authorization(payload), self.context.request_id)
             except Unauthenticated as refused:
-                await self.websocket.close(_FORBIDDEN, f"Forbidden: {refused}")
+                await self._refuse(refused)
                 return
             self.context = replace(self.context, principal=principal)
             if principal.expires_at is not None:
@@ -141,7 +140,13 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def _close_when_expired(self, principal: Principal) -> None:
         await expired(principal)
         with suppress(WebSocketDisconnected):
-            await self.websocket.close(_UNAUTHORIZED, f"Unauthorized: {EXPIRED}")
+            await self._refuse(Unauthenticated(EXPIRED, may_pass=True))
+
+    async def _refuse(self, refused: Unauthenticated) -> None:
+        code, word = (
+            (CloseCode.TOKEN_OUTDATED, "Forbidden") if refused.may_pass else (CloseCode.UNAUTHORIZED, "Unauthorized")
+        )
+        await self.websocket.close(code, f"{word}: {refused}")
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         running = len(self.operations)

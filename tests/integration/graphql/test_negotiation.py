@@ -1,6 +1,7 @@
 """Each client's own Accept header, with each kind of operation: an answer that this client can read.
 
-The headers are those that the clients send by default, read from their released sources; `make clients` runs urql itself.
+The headers are those that the clients send by default, read from their released sources; `make clients` runs
+urql itself.
 """
 
 from __future__ import annotations
