@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,22 +13,27 @@ import pytest
 from starlette.applications import Starlette
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from graph.cli.web_server import WebSocketProtocol
-from tests.support.graphql_socket import graphql_socket
 from tests.support.mesh import Mesh, because, new
 from tests.support.serving import serving
 
-FOLLOW = "subscription { shardDiffs { revision } }"
-REASONS = "subscription { shardDiffs { diffs { revision change { reason } } } }"
+REASONS = "subscription { shardDiffs { diffs { revision change { reason } again: change { reason } } } }"
 PING_SECONDS = 0.2
+COMMITS = 20
+"""Of two hundred kilobytes each: more than the system buffers for a connection that takes so little."""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WebSocketProtocol, "late_seconds", 0.2)
+    monkeypatch.setattr(WebSocketProtocol, "drop_seconds", 0.2)
 
 
 @pytest.fixture
-async def address(app: Starlette, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setattr(WebSocketProtocol, "late_seconds", 0.2)
-    monkeypatch.setattr(WebSocketProtocol, "drop_seconds", 0.2)
+async def address(app: Starlette, impatient: None) -> AsyncIterator[str]:  # noqa: ARG001
     async with serving(app, ping_seconds=PING_SECONDS) as address:
         yield address
 
@@ -54,6 +60,10 @@ class SilentClient:
         self._protocol.send_pong(bytes(ping.data))
         self._flush()
 
+    async def open(self) -> None:
+        while self._protocol.state is not State.OPEN:
+            self._protocol.receive_data(await self._reader.read(65_536))
+
     async def frames(self) -> AsyncIterator[Frame]:
         """Until the connection ends. What the protocol would answer stays unsent."""
         while data := await self._reader.read(65_536):
@@ -66,11 +76,16 @@ class SilentClient:
 @asynccontextmanager
 async def silent_client(address: str) -> AsyncIterator[SilentClient]:
     host, port = address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        yield SilentClient(reader, writer, address)
-    finally:
-        writer.close()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect((host, int(port)))
+        reader, writer = await asyncio.open_connection(sock=connection)
+        try:
+            client = SilentClient(reader, writer, address)
+            await client.open()
+            yield client
+        finally:
+            writer.close()
 
 
 async def test_a_client_that_answers_no_ping_is_told_to_come_back(address: str) -> None:
@@ -102,18 +117,26 @@ async def test_an_answer_that_comes_late_is_an_answer(address: str, monkeypatch:
         await anext(pings)
 
 
-async def test_a_client_that_reads_nothing_is_dropped_with_all_that_waits_for_it(address: str, mesh: Mesh) -> None:
-    async with httpx2.AsyncClient() as http, graphql_socket(address) as stalled:
-        await stalled.subscribe(REASONS)
-        await stalled.batch()
-        stalled.stop_reading()
+async def test_a_client_that_reads_nothing_is_dropped_with_all_that_waits_for_it(app: Starlette, mesh: Mesh) -> None:
+    """Of its buffers nothing drains, so the code that closes the socket cannot be sent."""
+    async with (
+        httpx2.AsyncClient() as http,
+        serving(app, ping_seconds=1.0) as address,
+        silent_client(address) as client,
+    ):
+        client.send({"type": "connection_init"})
+        client.send({"type": "subscribe", "id": "1", "payload": {"query": REASONS}})
         async with asyncio.timeout(20):
-            number = 0
             # Over a socket: asking is what lets the server run.
-            while "omnirelay_subscriptions_open 1.0" in (await http.get(f"http://{address}/metrics")).text:
-                await mesh.create(*(new(f"{number}-{n}") for n in range(100)), change=because("x" * 1_000))
-                number += 1
-        stalled.read_again()
-    async with graphql_socket(address) as socket:
-        await socket.subscribe(FOLLOW)
-        await socket.batch()
+            while not await is_open(http, address):
+                pass
+            number = 0
+            while await is_open(http, address):
+                if number < COMMITS:
+                    await mesh.create(*(new(f"{number}-{n}") for n in range(100)), change=because("x" * 1_000))
+                    number += 1
+    assert number == COMMITS
+
+
+async def is_open(http: httpx2.AsyncClient, address: str) -> bool:
+    return "omnirelay_subscriptions_open 1.0" in (await http.get(f"http://{address}/metrics")).text
