@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
 
+from graph.admission import DEFAULT_QUERIES
 from graph.auth.tokens import Authentication, NoAuthentication
 from graph.codes import Code
 from graph.context import Services
@@ -31,6 +32,7 @@ def create_app(
     max_body_bytes: int = MAX_BODY_BYTES,
     allowed_hosts: Sequence[str] = ("*",),
     authentication: Authentication | None = None,
+    queries_at_once: int = DEFAULT_QUERIES,
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
     """The server for these services. It closes nothing: whoever opened them does. Whoever stops it calls
@@ -39,11 +41,11 @@ def create_app(
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
     host than `allowed_hosts` are refused: a page from elsewhere that has its own name resolve to this machine would
     otherwise speak to us with the browser's blessing (DNS rebinding). Without `authentication` everybody may do
-    everything.
+    everything. At most `queries_at_once` that are not answered from memory are executed at a time.
     """
     metrics = Metrics()
     endpoint = MeshGraphQL(
-        build_schema(metrics), services, metrics, max_body_bytes, authentication or NoAuthentication()
+        build_schema(metrics), services, metrics, max_body_bytes, authentication or NoAuthentication(), queries_at_once
     )
     app = Starlette(
         routes=[

@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterable
 
 import strawberry
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, get_operation_ast
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, get_operation_ast
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
-from strawberry.types.graphql import OperationType
 
 from graph.auth.extension import Authorise
 from graph.auth.requirements import Requirements
@@ -50,13 +49,12 @@ class MeshSchema(strawberry.Schema):
         """Null for a text that is no valid document of this schema; executing it says why."""
         return self.documents.valid(text, self.core)
 
-    def operation_type(self, text: str | None, name: str | None) -> OperationType | None:
-        """What kind of operation executing this would be; null for none, and for a text that cannot be parsed."""
+    def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
+        """What executing this would execute; null for none, and for a text that cannot be parsed."""
         try:
-            operation = get_operation_ast(self.documents.parsed(text or "").node, name)
+            return get_operation_ast(self.documents.parsed(text or "").node, name)
         except GraphQLError:
             return None
-        return None if operation is None else OperationType(operation.operation.value)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         self.publish(errors, execution_context.context if execution_context else None)

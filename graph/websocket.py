@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationType
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
@@ -24,6 +24,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
+from graph.admission import client_of
 from graph.auth.expiry import EXPIRED, expired
 from graph.auth.principal import Principal, Unauthenticated
 from graph.close_codes import CloseCode
@@ -32,6 +33,7 @@ from graph.context import Context
 from graph.delivery.operations import LiveOperation, Refused
 from graph.encoding import encode_json
 from graph.errors import coded
+from persistence.errors import Overloaded
 from persistence.ports import DiffBatch
 
 if TYPE_CHECKING:
@@ -109,6 +111,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     websocket: SocketAdapter
     _expiry: asyncio.Task[None] | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._begun: set[Operation[Context, None]] = set()
+
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
         if problem is None:
@@ -136,6 +142,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             with suppress(asyncio.CancelledError):
                 await self._expiry
         await super().shutdown()
+        for task in [operation.task for operation in self._begun if operation.task]:
+            with suppress(Exception):
+                await task
 
     async def _close_when_expired(self, principal: Principal) -> None:
         await expired(principal)
@@ -147,6 +156,15 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             (CloseCode.TOKEN_OUTDATED, "Forbidden") if refused.may_pass else (CloseCode.UNAUTHORIZED, "Unauthorized")
         )
         await self.websocket.close(code, f"{word}: {refused}")
+
+    async def cleanup_operation(self, operation_id: str) -> None:
+        """The client has completed it, or left. A mutation that has begun is finished, and nothing of it is sent."""
+        operation = self.operations.get(operation_id)
+        if operation is not None and operation in self._begun:
+            operation.completed = True
+            del self.operations[operation_id]
+            return
+        await super().cleanup_operation(operation_id)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         running = len(self.operations)
@@ -170,7 +188,21 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         except Exception as error:
             await self.handle_task_exception(error)
             raise
-        await super().run_operation(operation)
+        await self._run_in_turn(operation)
+
+    async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
+        asked = self.view.schema.operation(operation.query, operation.operation_name)
+        client = client_of(self.websocket.ws, self.context.principal)
+        try:
+            async with self.view.admission.queue_for(asked, operation.variables).turn(client):
+                if asked is not None and asked.operation is OperationType.MUTATION:
+                    self._begun.add(operation)
+                await super().run_operation(operation)
+        except Overloaded as overloaded:
+            refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+            await operation.send_initial_errors([refusal])
+        finally:
+            self._begun.discard(operation)
 
     async def _follow(self, operation: Operation[Context, None], opened: LiveOperation) -> None:
         head = f'{{"id":{encode_json(operation.id).decode()},"type":"next","payload":'

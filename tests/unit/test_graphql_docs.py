@@ -23,6 +23,7 @@ FROM_THE_STORE = (
     errors.PlanCorrupt,
     errors.TransientConflict,
     errors.StoreUnavailable,
+    errors.Overloaded,
 )
 
 
