@@ -6,7 +6,6 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -17,7 +16,8 @@ from graph.auth.tokens import Authentication, NoAuthentication
 from graph.codes import Code
 from graph.context import Services
 from graph.graphiql import graphiql_routes
-from graph.health import Health
+from graph.health import PATHS, Health
+from graph.hosts import AllowedHosts
 from graph.http import MeshGraphQL
 from graph.metrics import Metrics
 from graph.request_ids import RequestIds
@@ -39,8 +39,7 @@ def create_app(
     `app.state.drain()` first, so that event streams end.
 
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
-    host than `allowed_hosts` are refused: a page from elsewhere that has its own name resolve to this machine would
-    otherwise speak to us with the browser's blessing (DNS rebinding). Without `authentication` everybody may do
+    host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` everybody may do
     everything. At most `queries_at_once` that are not answered from memory are executed at a time.
     """
     metrics = Metrics()
@@ -56,7 +55,7 @@ def create_app(
         ],
         middleware=[
             Middleware(RequestIds),
-            Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts, www_redirect=False),
+            Middleware(AllowedHosts, hosts=allowed_hosts, open_paths=PATHS),
         ],
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,

@@ -28,6 +28,7 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "BAD_CURSOR": (Exit.INVALID, ()),
     "BAD_USER_INPUT": (Exit.INVALID, ()),
     "NOT_FOUND": (Exit.NOT_FOUND, ()),
+    "MISDIRECTED": (Exit.UNAVAILABLE, ["The name is the one in --server or OMNIRELAY_SERVER."]),
     "PLACEMENT_IMPOSSIBLE": (Exit.REFUSED, [LIST_NODES]),
     "PAYLOAD_TOO_LARGE": (Exit.INVALID, ["Send less at once (import: --batch-size)."]),
     "COMPACTED": (Exit.POSITION, [_LIST_AGAIN]),

@@ -4,12 +4,12 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Why it is ours:
 """
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from websockets.client import process_exception
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -104,11 +104,21 @@ def _connected(address: Address) -> Iterator[ClientConnection]:
             max_size=_LARGEST_MESSAGE,
         )
     except (OSError, WebSocketException) as error:
+        if isinstance(error, InvalidStatus) and (errors := _errors(error.response.body)):
+            raise OperationRefused(errors) from error
         if process_exception(error) is None:
             raise ConnectionLost(str(error) or type(error).__name__) from error
         raise ServerUnreachable(address, error) from error
     with connection as socket:
         yield socket
+
+
+def _errors(body: bytes | bytearray | None) -> Sequence[Json]:
+    """What a server of ours refused a handshake with; of others nothing."""
+    try:
+        return list(json.loads(body or b"")["errors"])
+    except (ValueError, TypeError, KeyError):
+        return ()
 
 
 def _receive(socket: ClientConnection, seconds: float | None, *, introduced: bool = True) -> Json | None:
