@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 import asyncpg
@@ -24,13 +25,14 @@ from tests.support.replicas import UpToDate
 
 @dataclass(frozen=True)
 class Backend:
-    """A store, the retention of its history, and what the ports do not offer: a pin that has ended by now, and letting
-    a plan's time run out."""
+    """A store, the retention of its history, and what the ports do not offer: a pin that has ended by now, letting a
+    plan's time run out, and a newest change that was committed so far ahead of the clock, which was set back since."""
 
     store: Store
     retention: Retention
     pin: Callable[[ShardKey, Pin], Awaitable[None]]
     expire: Callable[[str], Awaitable[None]]
+    run_ahead: Callable[[timedelta], Awaitable[None]]
 
     async def compact(self, floor: int) -> HistoryCompacted:
         """A compaction that there must be something to do for."""
@@ -57,7 +59,11 @@ async def backend(backend_name: str, backend_url: str | None) -> AsyncIterator[B
     if backend_url is not None:
         async with open_store(backend_url) as store:
             yield Backend(
-                store, PostgresRetention(backend_url), partial(_pin, backend_url), partial(_expire, backend_url)
+                store,
+                PostgresRetention(backend_url),
+                partial(_pin, backend_url),
+                partial(_expire, backend_url),
+                partial(_run_ahead, backend_url),
             )
     elif backend_name == "replica":
         async with replicated(_in_memory()) as backend:
@@ -103,7 +109,12 @@ def _in_memory() -> Backend:
         plan = replace(kept.plan, expires_at=kept.plan.created.committed_at)
         memory.publish(replace(memory.tables, plans={**memory.tables.plans, plan_id: replace(kept, plan=plan)}))
 
-    return Backend(store_on(memory), MemoryRetention(memory), pin, expire)
+    async def run_ahead(time: timedelta) -> None:
+        newest = memory.tables.changes[-1]
+        ahead = replace(newest, committed_at=memory.clock() + time)
+        memory.publish(replace(memory.tables, changes=(*memory.tables.changes[:-1], ahead)))
+
+    return Backend(store_on(memory), MemoryRetention(memory), pin, expire, run_ahead)
 
 
 async def _pin(url: str, key: ShardKey, pin: Pin) -> None:
@@ -117,6 +128,10 @@ async def _expire(url: str, plan_id: str) -> None:
     await _execute(url, "ALTER TABLE rebalance_plans DISABLE TRIGGER USER")
     await _execute(url, "UPDATE rebalance_plans SET expires_at = now() WHERE id = $1", plan_id)
     await _execute(url, "ALTER TABLE rebalance_plans ENABLE TRIGGER USER")
+
+
+async def _run_ahead(url: str, time: timedelta) -> None:
+    await _execute(url, "UPDATE stream_head SET committed_at = clock_timestamp() + $1::interval", time)
 
 
 async def _execute(url: str, statement: str, *arguments: object) -> None:
