@@ -35,6 +35,7 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "EPOCH_MISMATCH": (Exit.POSITION, [_LIST_AGAIN]),
     "FUTURE_CURSOR": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
     "PLAN_CORRUPT": (Exit.REFUSED, ()),
+    "OVERLOADED": (Exit.UNAVAILABLE, ()),
     "STALE_READ": (Exit.UNAVAILABLE, ()),
     "TRANSIENT_CONFLICT": (Exit.UNAVAILABLE, ()),
     "UNAVAILABLE": (Exit.UNAVAILABLE, ()),

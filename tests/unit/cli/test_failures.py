@@ -42,6 +42,7 @@ def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
         ("EPOCH_MISMATCH", Exit.POSITION),
         ("FUTURE_CURSOR", Exit.POSITION),
         ("MISDIRECTED", Exit.UNAVAILABLE),
+        ("OVERLOADED", Exit.UNAVAILABLE),
         ("UNAVAILABLE", Exit.UNAVAILABLE),
         ("STALE_READ", Exit.UNAVAILABLE),
         ("TRANSIENT_CONFLICT", Exit.UNAVAILABLE),
