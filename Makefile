@@ -11,7 +11,7 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak chaos failover governance lint bench plots schema lock vendor-graphiql
+.PHONY: help install serve live test soak chaos failover governance clients lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose n
 
 governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
 	$(BIN)/python -m tests.governance.run $(ARGS)
+
+clients: .venv/installed-dev ## have graphql-ws and urql follow, restart, sleep and be refused (needs Node >= 20)
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2> /dev/null && command -v npm > /dev/null || { \
+		echo "make clients needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
+	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
+	$(BIN)/pytest -n 0 tests/clients/official_clients.py $(ARGS)
 
 lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
 	$(BIN)/ruff check .

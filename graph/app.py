@@ -6,17 +6,18 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
 
+from graph.admission import DEFAULT_QUERIES
 from graph.auth.tokens import Authentication, NoAuthentication
 from graph.codes import Code
 from graph.context import Services
 from graph.graphiql import graphiql_routes
-from graph.health import Health
+from graph.health import PATHS, Health
+from graph.hosts import AllowedHosts
 from graph.http import MeshGraphQL
 from graph.metrics import Metrics
 from graph.request_ids import RequestIds
@@ -31,19 +32,19 @@ def create_app(
     max_body_bytes: int = MAX_BODY_BYTES,
     allowed_hosts: Sequence[str] = ("*",),
     authentication: Authentication | None = None,
+    queries_at_once: int = DEFAULT_QUERIES,
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
     """The server for these services. It closes nothing: whoever opened them does. Whoever stops it calls
     `app.state.drain()` first, so that event streams end.
 
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
-    host than `allowed_hosts` are refused: a page from elsewhere that has its own name resolve to this machine would
-    otherwise speak to us with the browser's blessing (DNS rebinding). Without `authentication` everybody may do
-    everything.
+    host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` everybody may do
+    everything. At most `queries_at_once` that are not answered from memory are executed at a time.
     """
     metrics = Metrics()
     endpoint = MeshGraphQL(
-        build_schema(metrics), services, metrics, max_body_bytes, authentication or NoAuthentication()
+        build_schema(metrics), services, metrics, max_body_bytes, authentication or NoAuthentication(), queries_at_once
     )
     app = Starlette(
         routes=[
@@ -54,7 +55,7 @@ def create_app(
         ],
         middleware=[
             Middleware(RequestIds),
-            Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts, www_redirect=False),
+            Middleware(AllowedHosts, hosts=allowed_hosts, open_paths=PATHS),
         ],
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,

@@ -8,10 +8,9 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from graphql import GraphQLError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +19,7 @@ from graph.auth.principal import Unauthenticated
 from graph.context import Context
 from graph.cursors import stream_cursor
 from graph.delivery.deliveries import Deliveries, until_first_ends
-from graph.delivery.operations import LiveOperation, Refused
+from graph.delivery.operations import LiveOperation
 from graph.encoding import encode_json
 from persistence.ports import DiffBatch
 
@@ -86,20 +85,12 @@ class EventStream(Response):
         await write(b"", more=False)
 
 
-def refusal(refused: Refused) -> Response:
-    """An operation that was not begun, as a stream of its own: one result, and the end."""
-    return Response(
-        _next(encode_json({"data": None, "errors": _formatted(refused.errors)}).decode()) + _COMPLETE,
-        headers=HEADERS,
-        media_type=MEDIA_TYPE,
-    )
-
-
-def _formatted(errors: Sequence[GraphQLError]) -> list[Any]:
-    return [error.formatted for error in errors]
+def one_result(body: Mapping[str, Any]) -> Response:
+    """What is not a subscription, or was not begun, as a stream of its own: one result, and the end."""
+    return Response(_next(encode_json(body).decode()) + _COMPLETE, headers=HEADERS, media_type=MEDIA_TYPE)
 
 
 def _next(payload: str, cursor: str | None = None) -> bytes:
-    """JSON has no line breaks, and cursors neither."""
+    """JSON has no line breaks, and cursors neither. Lines end in LF: parsers that split at it would keep a CR."""
     identity = "" if cursor is None else f"id: {cursor}\n"
     return f"{identity}event: next\ndata: {payload}\n\n".encode()

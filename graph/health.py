@@ -16,6 +16,7 @@ from graph.metrics import Metrics
 from persistence.errors import StaleRead, StoreError
 from persistence.ports import Store, StreamHead
 
+PATHS: Final = ("/healthz", "/readyz", "/metrics")
 _PATIENCE_SECONDS: Final = 2.0
 
 
@@ -28,9 +29,9 @@ class Health:
     @property
     def routes(self) -> Sequence[BaseRoute]:
         return (
-            Route("/healthz", self.alive),
-            Route("/readyz", self.ready),
-            Route("/metrics", self.exposed),
+            Route(PATHS[0], self.alive),
+            Route(PATHS[1], self.ready),
+            Route(PATHS[2], self.exposed),
         )
 
     async def alive(self, _request: Request) -> Response:

@@ -6,10 +6,14 @@ reads requests, one negotiates, this one executes and answers.
 
 import asyncio
 import logging
+import math
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
+from graphql import OperationDefinitionNode
+from graphql import OperationType as Kind
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -21,6 +25,7 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from graph.admission import DEFAULT_QUERIES, AdmissionControl, client_of
 from graph.auth.principal import NOBODY, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.codes import Code
@@ -29,14 +34,15 @@ from graph.delivery.deliveries import Deliveries
 from graph.delivery.operations import LiveOperation, Refused
 from graph.encoding import encode_json
 from graph.errors import encodable
-from graph.event_stream import LAST_EVENT_ID, EventStream, refusal
+from graph.event_stream import LAST_EVENT_ID, EventStream, one_result
 from graph.graphiql import PAGE_HEADERS, graphiql_page
 from graph.metrics import Metrics
-from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, accepts, response_type
+from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, Accept
 from graph.request_ids import request_id_of
-from graph.requests import BadRequest, read_operation
+from graph.requests import BadRequest, read_operation, while_connected
 from graph.schema import MeshSchema
 from graph.websocket import SocketAdapter, TransportHandler
+from persistence.errors import Overloaded
 
 _ALLOWED: Final = {
     "GET": frozenset({OperationType.QUERY}),
@@ -63,6 +69,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         metrics: Metrics,
         max_body_bytes: int,
         authentication: Authentication,
+        queries_at_once: int = DEFAULT_QUERIES,
     ) -> None:
         super().__init__(
             schema,
@@ -77,6 +84,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self._authentication = authentication
         self._metrics = metrics
         self.deliveries = Deliveries(schema, metrics)
+        self.admission = AdmissionControl(metrics, queries_at_once)
         self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,28 +116,51 @@ class MeshGraphQL(GraphQL[Context, None]):
     async def _answer(self, request: Request) -> Response:
         if request.method not in _ALLOWED:
             raise _not_allowed("GraphQL takes GET and POST", "GET, POST")
-        accept = request.headers.get("accept")
-        if request.method == "GET" and "query" not in request.query_params and accepts(accept, HTML):
+        accept = _accept(request)
+        if request.method == "GET" and "query" not in request.query_params and accept.names(HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         # Before the body: nobody has us read one without saying who they are.
         context = self._context(request)
         operation = await read_operation(request, self._max_body_bytes)
-        if accepts(accept, EVENT_STREAM):
+        asked = self.schema.operation(operation.query, operation.operation_name)
+        if asked is not None and asked.operation is Kind.SUBSCRIPTION and accept.names(EVENT_STREAM):
             return await self._stream(request, operation, context)
+        result = await self._execute_in_turn(request, operation, asked, context)
+        return one_result(process_result(result)) if accept.prefers_event_stream else _result(result, accept)
+
+    async def _execute_in_turn(
+        self, request: Request, operation: GraphQLRequestData, asked: OperationDefinitionNode | None, context: Context
+    ) -> ExecutionResult:
+        """Given up when the client leaves, but for a mutation that has begun. Raises BadRequest, ClientDisconnect."""
+        turn = self.admission.queue_for(asked, operation.variables).turn(client_of(request, context.principal))
+        allowed = _ALLOWED[request.method]
         try:
-            result = await self.schema.execute(
+            async with AsyncExitStack() as stack:
+                async with while_connected(request):
+                    await stack.enter_async_context(turn)
+                    if asked is None or asked.operation is not Kind.MUTATION:
+                        return await self._execute(operation, context, allowed)
+                return await self._execute(operation, context, allowed)
+        except Overloaded as overloaded:
+            raise _overloaded(overloaded) from None
+
+    async def _execute(
+        self, operation: GraphQLRequestData, context: Context, allowed: frozenset[OperationType]
+    ) -> ExecutionResult:
+        """Raises BadRequest for an operation that is not there, or of a type that is not allowed here."""
+        try:
+            return await self.schema.execute(
                 operation.query,
                 variable_values=operation.variables,
                 context_value=context,
                 operation_name=operation.operation_name,
-                allowed_operation_types=_ALLOWED[request.method],
+                allowed_operation_types=allowed,
                 operation_extensions=operation.extensions,
             )
         except CannotGetOperationTypeError as error:
             raise BadRequest(HTTPStatus.BAD_REQUEST, Code.OPERATION_NOT_FOUND, error.as_http_error_reason()) from None
         except InvalidOperationTypeError as error:
             raise _wrong_transport(error.operation_type) from None
-        return _result(result, response_type(accept))
 
     def caller(self, authorization: object, request_id: str) -> Principal:
         """Whoever shows this. Raises Unauthenticated, which is logged and counted here."""
@@ -157,21 +188,18 @@ class MeshGraphQL(GraphQL[Context, None]):
         if isinstance(opened, LiveOperation):
             return EventStream(self.deliveries, opened, context)
         if isinstance(opened, Refused):
-            return refusal(opened)
-        operation.protocol = "sse"
+            return one_result({"data": None, "errors": [error.formatted for error in opened.errors]})
+        # Not valid: executing it says why.
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
-        results: Any = await self.schema.stream(
-            operation.query,
-            variable_values=operation.variables,
-            context_value=context,
-            operation_name=operation.operation_name,
-            operation_extensions=operation.extensions,
-            allowed_operation_types=allowed,
-        )
-        return await self._create_streaming_response(request, results, "sse", await self.get_sub_response(request))
+        return one_result(process_result(await self._execute(operation, context, allowed)))
 
 
-def _result(result: ExecutionResult, media_type: str) -> Response:
+def _accept(request: Request) -> Accept:
+    return Accept(request.headers.getlist("accept"))
+
+
+def _result(result: ExecutionResult, accept: Accept) -> Response:
+    media_type = accept.response_type
     body = process_result(result)
     refused = result.data is None and all(error.path is None for error in result.errors or ())
     if refused:
@@ -182,14 +210,20 @@ def _result(result: ExecutionResult, media_type: str) -> Response:
 
 
 def _failure(request: Request, bad: BadRequest) -> Response:
-    body = {"errors": [{"message": encodable(bad.message), "extensions": {"code": bad.code}}]}
-    media_type = response_type(request.headers.get("accept"))
-    return Response(encode_json(body), bad.status, bad.headers, media_type)
+    extensions = {"code": bad.code, **bad.extensions}
+    body = {"errors": [{"message": encodable(bad.message), "extensions": extensions}]}
+    return Response(encode_json(body), bad.status, bad.headers, _accept(request).response_type)
 
 
 def _status_of_refusal(result: ExecutionResult) -> HTTPStatus:
     forbidden = any((error.extensions or {}).get("code") == Code.FORBIDDEN for error in result.errors or ())
     return HTTPStatus.FORBIDDEN if forbidden else HTTPStatus.BAD_REQUEST
+
+
+def _overloaded(overloaded: Overloaded) -> BadRequest:
+    headers = {"retry-after": str(math.ceil(overloaded.retry_after))}
+    extensions = {"retryAfter": overloaded.retry_after}
+    return BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, overloaded.code, str(overloaded), headers, extensions)
 
 
 def _unauthenticated(refused: Unauthenticated) -> BadRequest:

@@ -1,5 +1,6 @@
 """What Prometheus is told. One registry per app: two apps in a process do not count into each other."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -21,7 +22,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.operations = Counter(
             "omnirelay_operations",
-            "GraphQL operations ended, by type (query, mutation, subscription, unreadable) and outcome (ok, errors).",
+            "GraphQL operations ended, by type (query, mutation, subscription, unreadable) and outcome (ok, errors, "
+            "cancelled).",
             ("type", "outcome"),
             registry=self.registry,
         )
@@ -30,6 +32,30 @@ class Metrics:
             "Time from reading an operation to its answer, without subscriptions.",
             ("type",),
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.operations_running = Gauge(
+            "omnirelay_operations_running",
+            "Operations being executed, by workload (lookup, query, mutation).",
+            ("workload",),
+            registry=self.registry,
+        )
+        self.operations_waiting = Gauge(
+            "omnirelay_operations_waiting",
+            "Operations that wait for their turn, by workload.",
+            ("workload",),
+            registry=self.registry,
+        )
+        self.operations_abandoned = Counter(
+            "omnirelay_operations_abandoned",
+            "Operations given up, waiting or begun, because their client had left; by workload.",
+            ("workload",),
+            registry=self.registry,
+        )
+        self.operations_overloaded = Counter(
+            "omnirelay_operations_overloaded",
+            "Operations refused because too many waited, or for too long; by workload.",
+            ("workload",),
             registry=self.registry,
         )
         self.subscriptions = Gauge(
@@ -97,17 +123,21 @@ class Measure(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         started = perf_counter()
-        failed = False
+        outcome = "ok"
         try:
             yield
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
         except Exception:
-            failed = True
+            outcome = "errors"
             raise
         finally:
             if self._streaming:
                 self._metrics.subscriptions.dec()
-            failed = failed or bool(self.execution_context.pre_execution_errors)
-            self._metrics.ended(self._kind(), "errors" if failed else "ok", perf_counter() - started)
+            if self.execution_context.pre_execution_errors:
+                outcome = "errors"
+            self._metrics.ended(self._kind(), outcome, perf_counter() - started)
 
     def on_execute(self) -> Iterator[None]:
         if self.execution_context.operation_type is OperationType.SUBSCRIPTION:

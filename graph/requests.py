@@ -1,13 +1,15 @@
 """Reading a GraphQL request from HTTP: every way it can be malformed has a status, a code and a sentence."""
 
+import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from email.message import Message
 from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from strawberry.http import GraphQLRequestData
 
 from graph.codes import Code
@@ -19,9 +21,10 @@ class BadRequest(Exception):
     """The request never was a GraphQL operation."""
 
     status: HTTPStatus
-    code: Code
+    code: str
     message: str
     headers: Mapping[str, str] | None = None
+    extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def read_operation(request: Request, max_body_bytes: int) -> GraphQLRequestData:
@@ -33,6 +36,36 @@ async def read_operation(request: Request, max_body_bytes: int) -> GraphQLReques
         if name in parameters:
             parameters[name] = read_json(parameters[name], f"the parameter {name}") if parameters[name] else None
     return _operation(parameters)
+
+
+@asynccontextmanager
+async def while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancels what runs inside when the client hangs up, and raises ClientDisconnect then. To follow the body.
+
+    A client that stops sending while it still listens counts as gone: HTTP/1.1 has no way to tell.
+    """
+    task = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if task is not None:
+            task.cancel()
+
+    watcher = asyncio.create_task(watch(), name="omnirelay-disconnect")
+    try:
+        yield
+    except asyncio.CancelledError:
+        # Cancelled by somebody else as well, who then is to hear of it.
+        if task is None or not gone or task.uncancel():
+            raise
+        raise ClientDisconnect from None
+    finally:
+        # Not waited for: whatever comes with what runs inside must not be lost on the way out. It ends at once.
+        watcher.cancel()
 
 
 def read_json(text: str | bytes, what: str) -> Any:

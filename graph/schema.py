@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable
 
 import strawberry
-from graphql import DocumentNode, GraphQLError, GraphQLSchema
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, get_operation_ast
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -48,6 +48,13 @@ class MeshSchema(strawberry.Schema):
     def valid_document(self, text: str) -> DocumentNode | None:
         """Null for a text that is no valid document of this schema; executing it says why."""
         return self.documents.valid(text, self.core)
+
+    def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
+        """What executing this would execute; null for none, and for a text that cannot be parsed."""
+        try:
+            return get_operation_ast(self.documents.parsed(text or "").node, name)
+        except GraphQLError:
+            return None
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         self.publish(errors, execution_context.context if execution_context else None)

@@ -60,7 +60,9 @@ class Settings(BaseModel):
     port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
     allowed_hosts: tuple[str, ...] = Field(
         ("127.0.0.1", "localhost", "[::1]"),
-        description="Host names a request may be addressed to; as a variable, separated by commas.",
+        description=(
+            "Host names a request may be addressed to, probes and metrics excepted; as a variable, separated by commas."
+        ),
     )
     database_url: str | None = Field(
         None, description="PostgreSQL 14 or newer, as postgresql://user@host/database. Unset: an embedded one."

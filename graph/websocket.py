@@ -1,7 +1,8 @@
 """graphql-transport-ws on Strawberry's handler, made to survive whatever a client sends.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. What the protocol does not know closes the socket
-with 4400; what only is a bad operation ends that operation with `error`, and the socket lives on.
+with 4400; what only is a bad operation ends that operation with `error`, and the socket lives on. Which codes there are
+is in `close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `cli/web_server.py`.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationType
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
@@ -23,22 +24,22 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
+from graph.admission import client_of
 from graph.auth.expiry import EXPIRED, expired
 from graph.auth.principal import Principal, Unauthenticated
+from graph.close_codes import CloseCode
 from graph.codes import Code
 from graph.context import Context
 from graph.delivery.operations import LiveOperation, Refused
 from graph.encoding import encode_json
 from graph.errors import coded
+from persistence.errors import Overloaded
 from persistence.ports import DiffBatch
 
 if TYPE_CHECKING:
     from graph.http import MeshGraphQL
 
 MAX_OPERATIONS: Final = 100
-_TOO_BIG: Final = 1009
-_UNAUTHORIZED: Final = 4401
-_FORBIDDEN: Final = 4403
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class SocketAdapter(ASGIWebSocketAdapter):
             if text is None:
                 raise NonTextMessageReceived
             if len(text) > self.max_message_characters:
-                await self.close(_TOO_BIG, "Message too big")
+                await self.close(CloseCode.TOO_BIG, "Message too big")
                 return
             try:
                 message = json.loads(text)
@@ -110,6 +111,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     websocket: SocketAdapter
     _expiry: asyncio.Task[None] | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._begun: set[Operation[Context, None]] = set()
+
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
         if problem is None:
@@ -124,7 +129,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             try:
                 principal = self.view.caller(_authorization(payload), self.context.request_id)
             except Unauthenticated as refused:
-                await self.websocket.close(_FORBIDDEN, f"Forbidden: {refused}")
+                await self._refuse(refused)
                 return
             self.context = replace(self.context, principal=principal)
             if principal.expires_at is not None:
@@ -137,11 +142,29 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             with suppress(asyncio.CancelledError):
                 await self._expiry
         await super().shutdown()
+        for task in [operation.task for operation in self._begun if operation.task]:
+            with suppress(Exception):
+                await task
 
     async def _close_when_expired(self, principal: Principal) -> None:
         await expired(principal)
         with suppress(WebSocketDisconnected):
-            await self.websocket.close(_UNAUTHORIZED, f"Unauthorized: {EXPIRED}")
+            await self._refuse(Unauthenticated(EXPIRED, may_pass=True))
+
+    async def _refuse(self, refused: Unauthenticated) -> None:
+        code, word = (
+            (CloseCode.TOKEN_OUTDATED, "Forbidden") if refused.may_pass else (CloseCode.UNAUTHORIZED, "Unauthorized")
+        )
+        await self.websocket.close(code, f"{word}: {refused}")
+
+    async def cleanup_operation(self, operation_id: str) -> None:
+        """The client has completed it, or left. A mutation that has begun is finished, and nothing of it is sent."""
+        operation = self.operations.get(operation_id)
+        if operation is not None and operation in self._begun:
+            operation.completed = True
+            del self.operations[operation_id]
+            return
+        await super().cleanup_operation(operation_id)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         running = len(self.operations)
@@ -165,7 +188,21 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         except Exception as error:
             await self.handle_task_exception(error)
             raise
-        await super().run_operation(operation)
+        await self._run_in_turn(operation)
+
+    async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
+        asked = self.view.schema.operation(operation.query, operation.operation_name)
+        client = client_of(self.websocket.ws, self.context.principal)
+        try:
+            async with self.view.admission.queue_for(asked, operation.variables).turn(client):
+                if asked is not None and asked.operation is OperationType.MUTATION:
+                    self._begun.add(operation)
+                await super().run_operation(operation)
+        except Overloaded as overloaded:
+            refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+            await operation.send_initial_errors([refusal])
+        finally:
+            self._begun.discard(operation)
 
     async def _follow(self, operation: Operation[Context, None], opened: LiveOperation) -> None:
         head = f'{{"id":{encode_json(operation.id).decode()},"type":"next","payload":'

@@ -52,8 +52,9 @@ class ReadState:
 
     `older` are the plans that `ReadSet.older_than` asks for. Plans have the status they had at that time. `nodes` has
     removed ones too. Where they are not read to be configured, their shards are not counted, and `shard_count` is 0.
-    `now` is the store's clock, no earlier than any change before: read where a policy asks for the time, and then
-    `recent` are the moves it asks for. `circumstances` are known only where they were asked for.
+    `now` is the time of a change that is committed now, no earlier than any change before, and `clock` the database's,
+    behind `now` for a while after having been set back: read where a policy asks for the time, and then `recent` are
+    the moves it asks for. `circumstances` are known only where they were asked for.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class ReadState:
     plan: KeptPlan | None = None
     older: tuple[RebalancePlan, ...] = ()
     now: datetime | None = None
+    clock: datetime | None = None
     recent: RecentMoves = field(default_factory=RecentMoves)
     circumstances: Circumstances = field(default_factory=Circumstances)
 

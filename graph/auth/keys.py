@@ -70,7 +70,8 @@ def key_of(keys: Keys, header: Mapping[str, Any]) -> PyJWK:
         raise Unauthenticated("the token does not say which key it is signed with (kid), and there are several")
     known = [key for key in keys if name is None or key.key_id is None or key.key_id == name]
     if not known:
-        raise Unauthenticated("the token is signed with a key that this server does not know (kid)")
+        # Keys are rotated: this server may not have read the new file yet, or the old key has been taken out of it.
+        raise Unauthenticated("the token is signed with a key that this server does not know (kid)", may_pass=True)
     fitting = [key for key in known if key.algorithm_name == header.get("alg")]
     if not fitting:
         raise Unauthenticated("the token is not signed with the algorithm of its key (alg)")

@@ -25,12 +25,14 @@ class Forbidden(Exception):
 class Unauthenticated(Exception):
     """No token, or one that is not good. The message says what is wrong with it, and never holds any of it.
 
-    `shown`: whether there was one at all.
+    `shown`: whether there was one at all. `may_pass`: whether the next token of the same issuer, or this one later, may
+    be good; else showing a token again is useless.
     """
 
-    def __init__(self, message: str, *, shown: bool = True) -> None:
+    def __init__(self, message: str, *, shown: bool = True, may_pass: bool = False) -> None:
         super().__init__(message)
         self.shown = shown
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class BearerTokens:
                 self._good.popitem(last=False)
         elif principal.expires_at is not None and principal.expires_at <= time.time():
             del self._good[token]
-            raise Unauthenticated(EXPIRED)
+            raise Unauthenticated(EXPIRED, may_pass=True)
         return principal
 
     def _principal(self, token: str) -> Principal:
@@ -89,7 +89,7 @@ class BearerTokens:
                 options={"require": ["exp", "sub"]},
             )
         except exceptions.PyJWTError as error:
-            raise Unauthenticated(_what_is_wrong(error)) from None
+            raise Unauthenticated(_what_is_wrong(error), may_pass=isinstance(error, _PASSING)) from None
         if problem := text_problem(claims["sub"]):
             raise Unauthenticated(f"the token's subject (sub) cannot be the actor of a change: it {problem}")
         expires_at = min(int(claims["exp"]), _END_OF_TIME) + rules.leeway
@@ -124,6 +124,7 @@ def _what_is_wrong(error: exceptions.PyJWTError) -> str:
     return next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "the token is malformed")
 
 
+_PASSING: Final = (exceptions.ExpiredSignatureError, exceptions.ImmatureSignatureError)
 _WORDS: Final = {
     exceptions.ExpiredSignatureError: EXPIRED,
     exceptions.ImmatureSignatureError: "the token is not valid yet; are the clocks right?",

@@ -28,6 +28,9 @@ from persistence.errors import StoreError
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+_FREE_CONNECTIONS: Final = 2
+"""For reading, that queries leave to lookups and probes."""
+
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread that works out a bulk change may keep the interpreter. The event loop gives it away with each call
 of the system, and Python's own 5 ms would be waited for at each of them."""
@@ -93,6 +96,7 @@ class _Life:
                 max_body_bytes=settings.max_body_bytes,
                 allowed_hosts=settings.allowed_hosts,
                 authentication=callers,
+                queries_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
             )
             _settle_memory()
             sys.setswitchinterval(_SWITCH_SECONDS)

@@ -11,7 +11,7 @@ POSITION_LOST: Final = frozenset({"COMPACTED", "EPOCH_MISMATCH", "FUTURE_CURSOR"
 
 A cursor is bad that was written by a server of another version.
 """
-_MAY_PASS: Final = frozenset({"UNAVAILABLE", "STALE_READ", "TRANSIENT_CONFLICT"})
+_MAY_PASS: Final = frozenset({"UNAVAILABLE", "OVERLOADED", "STALE_READ", "TRANSIENT_CONFLICT"})
 
 
 class ClientError(Exception):

@@ -4,12 +4,12 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Why it is ours:
 """
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from websockets.client import process_exception
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -17,6 +17,7 @@ from graph.client.address import Address
 from graph.client.document import Json
 from graph.client.errors import ConnectionLost, OperationRefused, ProtocolBroken, ServerUnreachable
 from graph.client.token import Credentials
+from graph.close_codes import CloseCode, is_final
 from graph.operations import operation
 
 _PROTOCOL: Final = Subprotocol("graphql-transport-ws")
@@ -24,7 +25,6 @@ _PATIENCE_SECONDS: Final = 10.0
 _CLOSING_SECONDS: Final = 1.0
 _LARGEST_MESSAGE: Final = 64 * 2**20  # bytes; a batch holds up to 500 diffs with everything their authors wrote
 _ID: Final = "1"
-_FORBIDDEN: Final = 4403  # the answer to connection_init with a token that is not good, or without one
 
 
 class Subscription:
@@ -36,7 +36,7 @@ class Subscription:
     def start(self, name: str, variables: Json, authorization: str | None) -> None:
         shown = {} if authorization is None else {"payload": {"authorization": authorization}}
         _send(self._socket, {"type": "connection_init", **shown})
-        greeting = _receive(self._socket, _PATIENCE_SECONDS)
+        greeting = _receive(self._socket, _PATIENCE_SECONDS, introduced=False)
         if greeting is None:
             raise ConnectionLost(f"no answer within {_PATIENCE_SECONDS:g} seconds")
         if greeting.get("type") != "connection_ack":
@@ -47,7 +47,7 @@ class Subscription:
     def next(self, seconds: float | None = None) -> Json | None:
         """The next event; null if `seconds` pass without a message, and for a message that is none.
 
-        Raises ConnectionLost, and OperationRefused for what trying again would not mend.
+        Raises ConnectionLost, and OperationRefused or ProtocolBroken for what trying again would not mend.
         """
         message = _receive(self._socket, seconds)
         if message is None:
@@ -104,6 +104,8 @@ def _connected(address: Address) -> Iterator[ClientConnection]:
             max_size=_LARGEST_MESSAGE,
         )
     except (OSError, WebSocketException) as error:
+        if isinstance(error, InvalidStatus) and (errors := _errors(error.response.body)):
+            raise OperationRefused(errors) from error
         if process_exception(error) is None:
             raise ConnectionLost(str(error) or type(error).__name__) from error
         raise ServerUnreachable(address, error) from error
@@ -111,29 +113,39 @@ def _connected(address: Address) -> Iterator[ClientConnection]:
         yield socket
 
 
-def _receive(socket: ClientConnection, seconds: float | None) -> Json | None:
+def _errors(body: bytes | bytearray | None) -> Sequence[Json]:
+    """What a server of ours refused a handshake with; of others nothing."""
+    try:
+        return list(json.loads(body or b"")["errors"])
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def _receive(socket: ClientConnection, seconds: float | None, *, introduced: bool = True) -> Json | None:
     try:
         return dict(json.loads(socket.recv(seconds)))
     except TimeoutError:
         return None
     except ConnectionClosed as closed:
-        raise _closed(closed) from closed
+        raise _closed(closed, introduced=introduced) from closed
 
 
 def _send(socket: ClientConnection, message: Json) -> None:
     try:
         socket.send(json.dumps(message))
     except ConnectionClosed as closed:
-        raise _closed(closed) from closed
+        raise _closed(closed, introduced=True) from closed
 
 
-def _closed(closed: ConnectionClosed) -> Exception:
+def _closed(closed: ConnectionClosed, *, introduced: bool) -> Exception:
+    """`introduced`: whether the server had taken the token that was shown."""
     if closed.rcvd is None:
         return ConnectionLost("the connection broke off")
-    if closed.rcvd.code == _FORBIDDEN:
-        return OperationRefused.of(closed.rcvd.reason.removeprefix("Forbidden: "), "UNAUTHENTICATED")
-    reason = f": {closed.rcvd.reason}" if closed.rcvd.reason else ""
-    return ConnectionLost(f"the server closed the connection ({closed.rcvd.code}{reason})")
+    code, reason = closed.rcvd.code, closed.rcvd.reason
+    if code == CloseCode.UNAUTHORIZED or (code == CloseCode.TOKEN_OUTDATED and not introduced):
+        return OperationRefused.of(reason.partition(": ")[2] or reason, "UNAUTHENTICATED")
+    why = f"the server closed the connection ({code}{reason and f': {reason}'})"
+    return ProtocolBroken(f"T{why[1:]}, for good.") if is_final(code) else ConnectionLost(why)
 
 
 def _event(payload: Json) -> Json:

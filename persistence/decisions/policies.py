@@ -67,7 +67,7 @@ def _broken(change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite
         namespace = state.namespaces[name]
         yield from _ticket(change.change_ticket, namespace)
         if change.forced is None:
-            yield from _frozen(state.now, namespace)
+            yield from _frozen(state, namespace)
             yield from _over_budget(moved[name], namespace)
             yield from _over_window(moved[name], state.recent.namespaces.get(name, 0), namespace)
     if change.forced is None:
@@ -86,9 +86,12 @@ def _ticket(ticket: str | None, namespace: Namespace) -> Iterator[BrokenRule]:
         yield BrokenRule(PolicyRule.TICKET_PATTERN, namespace.name, None, f"ticket {shown(ticket)}", form, remedy)
 
 
-def _frozen(now: datetime | None, namespace: Namespace) -> Iterator[BrokenRule]:
+def _frozen(state: ReadState, namespace: Namespace) -> Iterator[BrokenRule]:
+    """By the time the change would be committed at, which history shows, and by the clock, which may be behind it after
+    having been set back: a freeze does not end while it lasts."""
     for freeze in namespace.policy.freezes:
-        if now is not None and freeze.begins <= now < freeze.ends:
+        now = next((time for time in (state.now, state.clock) if time and freeze.begins <= time < freeze.ends), None)
+        if now is not None:
             yield BrokenRule(
                 PolicyRule.FREEZE,
                 namespace.name,

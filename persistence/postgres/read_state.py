@@ -55,7 +55,9 @@ _MEMBERS: Final = select(
 
 _CLOCK: Final = select(func.clock_timestamp())
 # Not before the newest change: what is counted up to now must include it, whatever the clock does.
-_NOW: Final = select(func.greatest(STREAM_HEAD.c.committed_at, func.clock_timestamp()), STREAM_HEAD.c.revision)
+_NOW: Final = select(
+    func.greatest(STREAM_HEAD.c.committed_at, func.clock_timestamp()), func.clock_timestamp(), STREAM_HEAD.c.revision
+)
 # A window begins after the newest revision there was at its beginning: changes have times, their rows have revisions.
 _BEGINNINGS: Final = text("""
 SELECT coalesce((
@@ -97,11 +99,11 @@ async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
     plan = await _plan(connection, reads.plan) if reads.plan is not None else None
     older = await _older(connection, reads.older_than, reads.namespaces) if reads.older_than is not None else ()
     namespaces = await _namespaces(connection, reads.namespaces)
-    now, recent = await _policy_facts(connection, namespaces.values(), reads)
+    now, clock, recent = await _policy_facts(connection, namespaces.values(), reads)
     nodes = await _nodes(connection, reads.nodes, counted=reads.configure)
     shards = await _shards(connection, reads.shards)
     tombstones = await _tombstones(connection, set(reads.shards) - shards.keys())
-    return ReadState(namespaces, shards, tombstones, nodes, plan, older, now, recent)
+    return ReadState(namespaces, shards, tombstones, nodes, plan, older, now, clock, recent)
 
 
 async def read_circumstances(
@@ -178,24 +180,26 @@ async def _groups(
 
 async def _policy_facts(
     connection: AsyncConnection, namespaces: Iterable[Namespace], reads: ReadSet
-) -> tuple[datetime | None, RecentMoves]:
-    """What the policies of namespaces ask of the clock and of history: `now` and `recent` of the state."""
+) -> tuple[datetime | None, datetime | None, RecentMoves]:
+    """What the policies of namespaces ask of the clock and of history: `now`, `clock` and `recent` of the state."""
     asking = timed(namespaces, reads)
     if not asking:
-        return None, RecentMoves()
-    now, revision = (await connection.execute(_NOW)).one()
+        return None, None, RecentMoves()
+    now, clock, revision = (await connection.execute(_NOW)).one()
     counting = counted(asking, reads)
-    return now, await _recent(connection, counting, now, revision, reads.shards) if counting else RecentMoves()
+    recent = await _recent(connection, counting, clock, revision, reads.shards) if counting else RecentMoves()
+    return now, clock, recent
 
 
 async def _recent(
     connection: AsyncConnection,
     namespaces: Sequence[Namespace],
-    now: datetime,
+    clock: datetime,
     revision: int,
     shards: Sequence[ShardKey],
 ) -> RecentMoves:
-    begins = [now - timedelta(seconds=namespace.policy.window_seconds) for namespace in namespaces]
+    # Not from `now`, which may be ahead: moves would leave the window before their time.
+    begins = [clock - timedelta(seconds=namespace.policy.window_seconds) for namespace in namespaces]
     beginnings = (await connection.execute(_BEGINNINGS, {"begins": begins})).scalars()
     after = dict(zip((namespace.name for namespace in namespaces), beginnings, strict=True))
     bounded = [namespace.name for namespace in namespaces if namespace.policy.window_moves is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -28,13 +29,15 @@ FailOver: TypeAlias = Callable[[], Awaitable[None]]
 @dataclass(frozen=True)
 class Backend:
     """A store, the retention of its history, and what the ports do not offer: a pin that has ended by now, letting a
-    plan's time run out, and a failover that loses everything since `keep`, which gives what does that."""
+    plan's time run out, a failover that loses everything since `keep`, which gives what does that, and a newest change
+    that was committed so far ahead of the clock, which was set back since."""
 
     store: Store
     retention: Retention
     pin: Callable[[ShardKey, Pin], Awaitable[None]]
     expire: Callable[[str], Awaitable[None]]
     keep: Callable[[], Awaitable[FailOver]]
+    run_ahead: Callable[[timedelta], Awaitable[None]]
 
     async def compact(self, floor: int) -> HistoryCompacted:
         """A compaction that there must be something to do for."""
@@ -66,6 +69,7 @@ async def backend(backend_name: str, backend_url: str | None) -> AsyncIterator[B
                 partial(_pin, backend_url),
                 partial(_expire, backend_url),
                 partial(_keep, backend_url),
+                partial(_run_ahead, backend_url),
             )
     elif backend_name == "replica":
         async with replicated(_in_memory()) as backend:
@@ -119,7 +123,12 @@ def _in_memory() -> Backend:
 
         return fail_over
 
-    return Backend(store_on(memory), MemoryRetention(memory), pin, expire, keep)
+    async def run_ahead(time: timedelta) -> None:
+        newest = memory.tables.changes[-1]
+        ahead = replace(newest, committed_at=memory.clock() + time)
+        memory.publish(replace(memory.tables, changes=(*memory.tables.changes[:-1], ahead)))
+
+    return Backend(store_on(memory), MemoryRetention(memory), pin, expire, keep, run_ahead)
 
 
 async def _pin(url: str, key: ShardKey, pin: Pin) -> None:
@@ -159,6 +168,10 @@ async def _keep(url: str) -> FailOver:
     emptied = [f"DELETE FROM public.{name};" for name in names]  # noqa: S608 - names of tables
     filled = [f"INSERT INTO public.{name} SELECT * FROM kept.{name};" for name in names]  # noqa: S608 - as above
     return partial(_execute, url, " ".join(["SET session_replication_role = replica; BEGIN;", *emptied, *filled, _GO]))
+
+
+async def _run_ahead(url: str, time: timedelta) -> None:
+    await _execute(url, "UPDATE stream_head SET committed_at = clock_timestamp() + $1::interval", time)
 
 
 async def _execute(url: str, statement: str, *arguments: object) -> None:

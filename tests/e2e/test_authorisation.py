@@ -160,7 +160,7 @@ def test_over_a_websocket(server: MeshServer, column: str) -> None:
     with connect(server.url.replace("http", "ws") + "/graphql", subprotocols=protocols) as socket:
         socket.send(json.dumps({"type": "connection_init", "payload": headers(column)}))
         if column == "no token":
-            with pytest.raises(ConnectionClosed, match="4403"):
+            with pytest.raises(ConnectionClosed, match="4401"):
                 socket.recv(10)
             found = {row.field: UNAUTHENTICATED for row in over("WebSocket")}
         else:

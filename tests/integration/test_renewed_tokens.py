@@ -92,14 +92,14 @@ def test_watching_goes_on_with_what_the_file_holds_when_the_token_expires(issuer
         diffs = next(batch["diffs"] for batch in batches if batch["diffs"])
     assert [diff["shardId"] for diff in diffs] == ["s2"]
     assert told[0] == (
-        "Interrupted: the server closed the connection (4401: Unauthorized: the token has expired). "
+        "Interrupted: the server closed the connection (4403: Forbidden: the token has expired). "
         "Trying again; nothing will be missed."
     )
 
 
 def test_a_token_that_cannot_be_renewed_ends_watching(issuer: Issuer) -> None:
     address = replace(read_address(issuer.server.url), token=lambda: issuer.short)
-    with pytest.raises(ConnectionLost, match="4401"):
+    with pytest.raises(ConnectionLost, match="4403"):
         for _ in subscribe(address, "WatchShards", {}):
             pass
     with pytest.raises(OperationRefused, match=r"^the token has expired$") as refused:

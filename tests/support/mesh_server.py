@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
@@ -26,8 +26,9 @@ IMPATIENT = FeedLimits(bookmark_seconds=0.2)
 class MeshServer:
     """May be stopped and started again: the store and the port stay."""
 
-    def __init__(self, authentication: Authentication | None = None) -> None:
+    def __init__(self, authentication: Authentication | None = None, *, allowed_hosts: Sequence[str] = ("*",)) -> None:
         self._authentication = authentication
+        self._allowed_hosts = allowed_hosts
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mesh-server")
         self._thread.start()
@@ -73,6 +74,7 @@ class MeshServer:
             self._port = listener.getsockname()[1]
             store = self.mesh.store
             async with live_feed(store.stream, store.signal, IMPATIENT) as feed:
-                app = create_app(TestServices(store, self.mesh.writer, feed), authentication=self._authentication)
+                services = TestServices(store, self.mesh.writer, feed)
+                app = create_app(services, authentication=self._authentication, allowed_hosts=self._allowed_hosts)
                 self._server = WebServer(app, settings, listening.set)
                 await self._server.serve([listener])

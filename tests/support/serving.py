@@ -10,13 +10,21 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from graph.cli.web_server import WebSocketProtocol
+
 
 @asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[str]:
-    """`127.0.0.1:port` of a server in this event loop."""
+async def serving(app: Starlette, *, ping_seconds: float = 20.0) -> AsyncIterator[str]:
+    """`127.0.0.1:port` of a server in this event loop. `ping_seconds`: from ping to ping, and for an answer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
-            app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=5
+            app,
+            log_config=None,
+            lifespan="off",
+            ws=WebSocketProtocol,
+            ws_ping_interval=ping_seconds,
+            ws_ping_timeout=ping_seconds,
+            timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
         started = asyncio.Event()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from graph import limits, websocket
+from graph.close_codes import CloseCode
 from graph.codes import Code
 from graph.metrics import Metrics
 from persistence import errors, fields, paging, queries
@@ -23,12 +24,20 @@ FROM_THE_STORE = (
     errors.PlanCorrupt,
     errors.TransientConflict,
     errors.StoreUnavailable,
+    errors.Overloaded,
 )
 
 
 def test_every_error_code_is_listed_and_no_other() -> None:
     listed = re.findall(r"^\| `([A-Z_]+)` \|", PAGE, re.MULTILINE)
     assert sorted(listed) == sorted([*Code, *(error.code for error in FROM_THE_STORE)])
+
+
+def test_every_code_that_closes_a_socket_is_listed_with_whether_to_come_back() -> None:
+    listed = {
+        int(code): answer for code, answer in re.findall(r"^\| (\d{4}) \|.*\| (yes|no)\b[^|]*\|$", PAGE, re.MULTILINE)
+    }
+    assert listed == {code.value: "yes" if code.comes_back else "no" for code in CloseCode}
 
 
 def test_every_metric_is_listed_and_no_other() -> None:

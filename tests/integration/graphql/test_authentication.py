@@ -28,7 +28,17 @@ from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_o
 from tests.support.graphql_socket import graphql_socket, raw_socket
 from tests.support.mesh import BILLING, Mesh, new
 from tests.support.serving import serving
-from tests.support.tokens import bearer, key_set, private_key, public_member, shared_secret, signed, soon, token
+from tests.support.tokens import (
+    OTHER_SECRET,
+    bearer,
+    key_set,
+    private_key,
+    public_member,
+    shared_secret,
+    signed,
+    soon,
+    token,
+)
 
 HEAD = "{ head { revision } }"
 FOLLOW = "subscription { shardDiffs { revision diffs { shardId change { actor } } } }"
@@ -208,21 +218,39 @@ async def test_a_socket_is_introduced_with_a_token(address: str, mesh: Mesh, nam
 
 
 @pytest.mark.parametrize(
-    ("payload", "reason"),
+    ("payload", "code", "reason"),
     [
-        (None, "Forbidden: this server wants a token (Authorization: Bearer ...)"),
-        ({"token": bearer(Scope.READ)}, "Forbidden: this server wants a token (Authorization: Bearer ...)"),
-        ({"authorization": bearer(Scope.READ, exp=1)}, "Forbidden: the token has expired"),
-        ({"authorization": token(Scope.READ)}, "Forbidden: the authorization must be `Bearer` and a token"),
-        ({"authorization": [7]}, "Forbidden: the authorization must be a string: `Bearer` and a token"),
+        (None, 4401, "Unauthorized: this server wants a token (Authorization: Bearer ...)"),
+        ({"token": bearer(Scope.READ)}, 4401, "Unauthorized: this server wants a token (Authorization: Bearer ...)"),
+        ({"authorization": token(Scope.READ)}, 4401, "Unauthorized: the authorization must be `Bearer` and a token"),
+        ({"authorization": [7]}, 4401, "Unauthorized: the authorization must be a string: `Bearer` and a token"),
+        ({"authorization": f"Bearer {signed(OTHER_SECRET)}"}, 4401, "Unauthorized: the token's signature is wrong"),
+        ({"authorization": bearer(exp=None)}, 4401, "Unauthorized: the token has no `exp`"),
+        ({"authorization": bearer(Scope.READ, exp=1)}, 4403, "Forbidden: the token has expired"),
+        (
+            {"authorization": bearer(nbf=2**33)},
+            4403,
+            "Forbidden: the token is not valid yet; are the clocks right?",
+        ),
     ],
 )
-async def test_a_socket_without_a_good_token_is_closed_with_the_reason(
-    address: str, payload: dict[str, Any] | None, reason: str
+async def test_a_socket_without_a_good_token_is_closed_for_good_unless_the_next_one_may_be_taken(
+    address: str, payload: dict[str, Any] | None, code: int, reason: str
 ) -> None:
     async with raw_socket(address) as socket:
         await socket.send({"type": "connection_init", "payload": payload})
-        assert await socket.closed() == (4403, reason)
+        assert await socket.closed() == (code, reason)
+
+
+async def test_a_key_that_is_not_known_yet_is_to_be_shown_again(mesh: Mesh, feed: Feed, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_bytes(key_set(*(public_member("EdDSA", name) for name in ("old", "older"))))
+    new_key = f"Bearer {signed(private_key('EdDSA', 'new'), 'EdDSA', header={'kid': 'new'})}"
+    app = app_of(mesh, feed, BearerTokens(KeyFile(file, public_keys), Rules()))
+    async with serving(app) as address, raw_socket(address) as socket:
+        await socket.send({"type": "connection_init", "payload": {"authorization": new_key}})
+        code, reason = await socket.closed()
+    assert (code, "that this server does not know (kid)" in reason) == (4403, True)
 
 
 async def test_a_socket_that_was_not_introduced_is_closed_when_it_asks(address: str) -> None:
@@ -249,7 +277,7 @@ async def test_a_socket_is_closed_at_the_moment_its_token_expires(mesh: Mesh, fe
         async with graphql_socket(address, {"authorization": bearer(Scope.READ, exp=expires)}) as socket:
             await socket.subscribe(FOLLOW)
             await socket.batch()
-            assert await socket.closed() == (4401, "Unauthorized: the token has expired")
+            assert await socket.closed() == (4403, "Forbidden: the token has expired")
         assert time.time() >= expires
 
 

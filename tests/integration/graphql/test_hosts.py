@@ -2,34 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from graph.app import create_app
+from graph.cli.exits import Exit
 from graph.settings import load_settings
 from persistence.feed import live_feed
 from persistence.memory import memory_store
 from persistence.write import Writer
+from tests.support.command_line import omnirelay
 from tests.support.graphql_api import TestServices
+from tests.support.mesh_server import MeshServer
+from tests.support.serving import serving
+
+OURS = ["127.0.0.1:8080", "localhost", "[::1]:8080", "LOCALHOST:1"]
+OTHERS = [
+    "evil.example",
+    "127.0.0.1.evil.example",
+    "evil.example:127.0.0.1",
+    "localhost@evil.example",
+    "10.1.2.3:8080",
+    "[::1]evil.example",
+    "[::1",
+    "::1",
+    "local host",
+    "",
+]
+QUERY = {"query": "{ __typename }"}
+
+
+@asynccontextmanager
+async def server(hosts: Sequence[str] = load_settings(None, {}).allowed_hosts) -> AsyncIterator[httpx2.AsyncClient]:
+    store = memory_store()
+    async with live_feed(store.stream, store.signal) as feed:
+        app = create_app(TestServices(store, Writer(store.unit_of_work), feed), allowed_hosts=hosts)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://x") as http:
+            yield http
+
+
+@pytest.mark.parametrize("host", OURS)
+async def test_requests_addressed_to_this_machine_are_answered(host: str) -> None:
+    async with server() as http:
+        assert (await http.post("/graphql", json=QUERY, headers={"host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("host", OTHERS)
+async def test_requests_addressed_elsewhere_are_refused_with_the_setting(host: str) -> None:
+    async with server() as http:
+        for refused in (
+            await http.post("/graphql", json=QUERY, headers={"host": host}),
+            await http.get("/graphql", headers={"host": host, "accept": "text/html"}),
+            await http.get("/nothing", headers={"host": host}),
+        ):
+            assert (refused.status_code, refused.headers["content-type"]) == (421, "application/json")
+            assert refused.headers["x-request-id"]
+            (error,) = refused.json()["errors"]
+            assert error["extensions"] == {"code": "MISDIRECTED"}
+            assert f"does not answer to the host {host!r}" in error["message"]
+            assert "allowed_hosts (OMNIRELAY_ALLOWED_HOSTS)" in error["message"]
+
+
+@pytest.mark.parametrize("host", OTHERS)
+async def test_probes_and_metrics_are_answered_whatever_host_they_are_asked_of(host: str) -> None:
+    async with server() as http:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await http.get(path, headers={"host": host})).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [
-        ("127.0.0.1:8080", 200),
-        ("localhost", 200),
-        ("[::1]:8080", 200),
-        ("LOCALHOST:1", 200),
-        ("evil.example", 400),
-        ("127.0.0.1.evil.example", 400),
-        ("", 400),
-    ],
+    [("a.mesh.example", 200), ("b.a.MESH.example:1", 200), ("mesh.example", 421), ("amesh.example", 421)],
 )
-async def test_only_requests_addressed_to_this_machine_are_answered(host: str, status: int) -> None:
+async def test_a_pattern_allows_every_name_below_it(host: str, status: int) -> None:
+    async with server(["*.mesh.example"]) as http:
+        assert (await http.post("/graphql", json=QUERY, headers={"host": host})).status_code == status
+
+
+async def test_a_star_allows_every_name() -> None:
+    async with server(["*"]) as http:
+        assert (await http.post("/graphql", json=QUERY, headers={"host": "evil.example"})).status_code == 200
+
+
+async def test_a_socket_addressed_elsewhere_is_refused_in_its_handshake() -> None:
     store = memory_store()
     async with live_feed(store.stream, store.signal) as feed:
-        services = TestServices(store, Writer(store.unit_of_work), feed)
-        app = create_app(services, allowed_hosts=load_settings(None, {}).allowed_hosts)
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://x") as http:
-            answer = await http.get("/healthz", headers={"host": host})
-            assert answer.status_code == status
+        app = create_app(TestServices(store, Writer(store.unit_of_work), feed), allowed_hosts=["mesh.example"])
+        async with serving(app) as address:
+            for path in ("graphql", "healthz"):
+                with pytest.raises(InvalidStatus) as caught:
+                    await connect(f"ws://{address}/{path}")
+                assert caught.value.response.status_code == 421
+
+
+@pytest.mark.parametrize("command", [("shards", "list"), ("shards", "watch")])
+def test_a_command_says_which_setting_refuses_its_host(command: tuple[str, str]) -> None:
+    with MeshServer(allowed_hosts=("mesh.example",)) as server:
+        refused = omnirelay("mesh", *command, "--server", server.url)
+    assert refused.exit == Exit.UNAVAILABLE
+    host = server.url.removeprefix("http://")
+    assert f"This server does not answer to the host '{host}'." in refused.err
+    assert "OMNIRELAY_ALLOWED_HOSTS" in refused.err
+    assert "--server" in refused.err

@@ -41,6 +41,8 @@ def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
         ("COMPACTED", Exit.POSITION),
         ("EPOCH_MISMATCH", Exit.POSITION),
         ("FUTURE_CURSOR", Exit.POSITION),
+        ("MISDIRECTED", Exit.UNAVAILABLE),
+        ("OVERLOADED", Exit.UNAVAILABLE),
         ("UNAVAILABLE", Exit.UNAVAILABLE),
         ("STALE_READ", Exit.UNAVAILABLE),
         ("TRANSIENT_CONFLICT", Exit.UNAVAILABLE),

@@ -95,6 +95,38 @@ def test_a_restarting_server_is_a_lost_connection_with_its_reason() -> None:
         events(address)
 
 
+@pytest.mark.parametrize("code", [1001, 1011, 1013, 4403, 4408])
+def test_a_socket_that_was_closed_for_now_is_a_lost_connection(code: int) -> None:
+    def script(socket: ServerConnection) -> None:
+        socket.recv()
+        socket.close(code, "for now")
+
+    with serving(script) as address, pytest.raises(ConnectionLost, match=rf"\({code}: for now\)"):
+        events(address)
+
+
+@pytest.mark.parametrize("code", [1009, 4400, 4409, 4429])
+def test_a_socket_that_was_closed_for_good_is_not_opened_again(code: int) -> None:
+    def script(socket: ServerConnection) -> None:
+        socket.recv()
+        socket.close(code, "Never again")
+
+    with serving(script) as address, pytest.raises(ProtocolBroken) as broken:
+        events(address)
+    assert str(broken.value) == f"The server closed the connection ({code}: Never again), for good."
+
+
+@pytest.mark.parametrize("code", [4401, 4403])
+def test_a_token_that_is_not_taken_is_refused_with_the_reason(code: int) -> None:
+    def script(socket: ServerConnection) -> None:
+        socket.recv()
+        socket.close(code, "Whatever: the token is no good")
+
+    with served(script) as address, pytest.raises(OperationRefused, match=r"^the token is no good$") as refused:
+        events(address)
+    assert refused.value.code == "UNAUTHENTICATED"
+
+
 def test_a_connection_that_breaks_off_is_a_lost_connection() -> None:
     def script(socket: ServerConnection) -> None:
         socket.recv()

@@ -1,0 +1,223 @@
+"""Whose turn it is when more is asked for than runs at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from graphql import get_operation_ast, parse
+
+from graph.admission import AdmissionQueue, Bounds, Workload, workload_of
+from graph.metrics import Metrics
+from graph.operations import operation
+from persistence.errors import Overloaded
+
+
+@dataclass
+class Desk:
+    """A queue, and a client at each of its ends: operations run until they are let go."""
+
+    queue: AdmissionQueue
+    metrics: Metrics
+    order: list[str] = field(default_factory=list)
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    ends: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    async def ask(self, client: str, name: str) -> None:
+        """Has asked when this returns: it runs, waits, or was refused."""
+
+        async def run() -> None:
+            async with self.queue.turn(client):
+                self.order.append(name)
+                await self.ends[name].wait()
+
+        self.ends[name] = asyncio.Event()
+        self.tasks[name] = asyncio.create_task(run())
+        await settled()
+
+    async def end(self, name: str) -> None:
+        self.ends[name].set()
+        await self.tasks[name]
+        await settled()
+
+    async def cancel(self, name: str) -> None:
+        self.tasks[name].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self.tasks[name]
+        await settled()
+
+    async def refused(self, name: str) -> str:
+        with pytest.raises(Overloaded) as refused:
+            await self.tasks[name]
+        assert (refused.value.code, refused.value.retry_after) == ("OVERLOADED", 1.0)
+        return str(refused.value)
+
+    def count(self, name: str) -> float:
+        return self.metrics.registry.get_sample_value(f"omnirelay_operations_{name}", {"workload": "query"}) or 0.0
+
+
+async def settled() -> None:
+    """Whatever can go on without anything from outside has."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def desk(running: int, waiting: int = 100, seconds: float = 60.0) -> AsyncIterator[Desk]:
+    metrics = Metrics()
+    opened = Desk(AdmissionQueue(Workload.QUERY, Bounds(running, waiting, seconds), metrics), metrics)
+    yield opened
+    for task in opened.tasks.values():
+        task.cancel()
+    await asyncio.gather(*opened.tasks.values(), return_exceptions=True)
+    await settled()
+    assert (opened.count("running"), opened.count("waiting")) == (0.0, 0.0), "a turn was lost"
+
+
+async def test_no_more_run_at_once_than_the_bound() -> None:
+    async with desk(2) as it:
+        for number in range(5):
+            await it.ask("alice", f"a{number}")
+        assert it.order == ["a0", "a1"]
+        assert (it.count("running"), it.count("waiting")) == (2.0, 3.0)
+        await it.end("a1")
+        assert it.order == ["a0", "a1", "a2"]
+
+
+async def test_a_client_who_asks_for_one_waits_for_one_not_for_all_that_another_asked_for() -> None:
+    async with desk(1) as it:
+        for number in range(50):
+            await it.ask("greedy", f"g{number}")
+        await it.ask("alice", "a0")
+        await it.end("g0")
+        assert it.order[-1] == "a0"
+
+
+async def test_turns_go_round_among_those_who_wait() -> None:
+    async with desk(1) as it:
+        for client in "abc":
+            for number in range(3):
+                await it.ask(client, f"{client}{number}")
+        for done in range(8):
+            await it.end(it.order[done])
+        assert it.order == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
+
+
+async def test_whoever_runs_least_comes_first() -> None:
+    async with desk(3) as it:
+        for number in range(5):
+            await it.ask("greedy", f"g{number}")
+        await it.ask("alice", "a0")
+        await it.ask("alice", "a1")
+        await it.end("g0")
+        assert it.order[3:] == ["a0"]
+        await it.end("g1")
+        await it.end("a0")
+        assert it.order[3:] == ["a0", "g3", "a1"]
+
+
+async def test_a_full_queue_refuses_whoever_filled_it() -> None:
+    async with desk(1, waiting=3) as it:
+        for number in range(5):
+            await it.ask("greedy", f"g{number}")
+        assert "3 operations wait already. Nothing was written." in await it.refused("g4")
+        await it.ask("alice", "a0")
+        assert "3 operations wait already" in await it.refused("g3")
+        await it.ask("alice", "a1")
+        await it.refused("a1")
+        await it.ask("bob", "b0")
+        await it.refused("g2")
+        await it.ask("carol", "c0")
+        await it.refused("c0")
+        assert it.count("overloaded_total") == 5.0
+        await it.end("g0")
+        assert it.order == ["g0", "a0"]
+
+
+async def test_nobody_waits_for_longer_than_the_bound() -> None:
+    async with desk(1, seconds=0.01) as it:
+        await it.ask("alice", "a0")
+        await it.ask("alice", "a1")
+        assert "its turn did not come within 0.01 seconds" in await it.refused("a1")
+        await it.end("a0")
+        await it.ask("alice", "a2")
+        assert it.order == ["a0", "a2"]
+
+
+async def test_who_leaves_makes_room_waiting_or_running() -> None:
+    async with desk(1) as it:
+        for name in ("a0", "a1", "a2"):
+            await it.ask("alice", name)
+        await it.cancel("a1")
+        await it.cancel("a0")
+        assert it.order == ["a0", "a2"]
+        assert it.count("abandoned_total") == 2.0
+
+
+async def test_a_turn_that_came_while_its_client_left_goes_on_to_the_next() -> None:
+    async with desk(1) as it:
+        for name in ("a0", "a1", "a2"):
+            await it.ask("alice", name)
+        it.ends["a0"].set()
+        await asyncio.sleep(0)  # a1 has its turn, and does not know yet
+        assert it.count("waiting") == 1.0
+        await it.cancel("a1")
+        assert it.order == ["a0", "a2"]
+
+
+async def test_an_operation_that_fails_gives_its_turn_back() -> None:
+    async with desk(1) as it:
+        with pytest.raises(ZeroDivisionError):
+            async with it.queue.turn("alice"):
+                raise ZeroDivisionError
+        await it.ask("alice", "a0")
+        assert it.order == ["a0"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_happens_no_turn_is_lost_and_no_bound_is_passed(seed: int) -> None:
+    chance = random.Random(seed)
+    async with desk(3, waiting=10) as it:
+        for number in range(200):
+            await it.ask(chance.choice("abcd"), str(number))
+            live = [name for name, task in it.tasks.items() if not task.done()]
+            for name in chance.sample(live, min(len(live), chance.randrange(3))):
+                if chance.random() < 0.5:
+                    it.ends[name].set()
+                else:
+                    it.tasks[name].cancel()
+            if chance.random() < 0.5:
+                await settled()
+            assert it.count("running") <= 3
+            assert it.count("waiting") <= 10
+        await settled()
+        assert it.count("running") == min(3, sum(not task.done() for task in it.tasks.values()))
+
+
+@pytest.mark.parametrize(
+    ("document", "variables", "expected"),
+    [
+        ('{ shard(namespace: "a", shardId: "b") { version } }', {}, Workload.LOOKUP),
+        ("{ a: shards { revision } b: shards(first: 2) { revision } __typename }", {}, Workload.LOOKUP),
+        ("{ shards(asOf: null) { revision } }", {}, Workload.LOOKUP),
+        ('{ shards(asOf: {revision: "1"}) { revision } }', {}, Workload.QUERY),
+        (operation("ListShards"), {}, Workload.LOOKUP),
+        (operation("ListShards"), {"asOf": None}, Workload.LOOKUP),
+        (operation("ListShards"), {"asOf": {"revision": "1"}}, Workload.QUERY),
+        (operation("ShardHistory"), {}, Workload.QUERY),
+        ("{ shards { revision } changes { nodes { id } } }", {}, Workload.QUERY),
+        ("{ ... on Query { shards { revision } } }", {}, Workload.QUERY),
+        (operation("UpdateShard"), {}, Workload.MUTATION),
+    ],
+)
+def test_a_lookup_is_what_is_answered_from_memory(document: str, variables: Any, expected: Workload) -> None:
+    assert workload_of(get_operation_ast(parse(document)), variables) is expected
+
+
+def test_what_cannot_be_executed_is_answered_at_once() -> None:
+    assert workload_of(None, {}) is Workload.LOOKUP
