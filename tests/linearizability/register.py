@@ -1,4 +1,4 @@
-"""A shard as a register with compare-and-set, as the documentation promises it: said anew, not with the store's code."""
+"""A shard as a register with compare-and-set: what the documentation promises of it, not the store's code."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def forgetful(write: Write) -> Write:
 def _versions(action: Action) -> list[int]:
     """Before and after it, as far as it says."""
     match action:
-        case Write(kind, expected, _, answer):
+        case Write(_, expected, _, answer):
             if expected is not None:
                 return [expected, expected + 1]
             return [] if answer is None else [answer.version - 1, answer.version]

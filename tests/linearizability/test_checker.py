@@ -127,7 +127,7 @@ def test_a_wrong_history_is_refused(name: str) -> None:
 
 
 def test_the_proof_is_what_cannot_be_left_out() -> None:
-    """Of a long history around them, two operations remain: the write that was acknowledged and the read that missed it."""
+    """Of a long history two operations remain: one that shows a version, and the read that missed it later."""
     history = [at(1, 2, CREATE_A)]
     for version in range(1, 60):
         owner = "ab"[version % 2]
@@ -256,7 +256,7 @@ def small(draw: st.DrawFn) -> list[Operation[Action]]:
     return begun
 
 
-@settings(max_examples=rounds(20_000, 600))
+@settings(max_examples=rounds(8_000, 400))
 @given(small())
 def test_a_small_history_is_judged_as_by_trying_everything(history: list[Operation[Action]]) -> None:
     assert is_linearizable(REGISTER, history) == _brute_force(history)
