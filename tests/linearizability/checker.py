@@ -5,18 +5,21 @@ linearizability", 2017): an operation takes effect no sooner than the return of 
 configuration (the object's state, and which of the operations under way have taken effect) is looked at once.
 
 All configurations are kept side by side, so there is no backtracking, and the return at which none is left is the
-earliest one that cannot be explained. What makes this fast is that operations that only read take effect as soon as
-they fit, which costs no generality, and that an operation which can never happen again is forgotten.
+earliest one that cannot be explained. What makes this fast costs no generality: operations that only read take effect
+as soon as they fit, what can never happen again is forgotten, and a configuration is dropped for another one with the
+same state from which at least as much can follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 S = TypeVar("S")
 A = TypeVar("A")
+A_contra = TypeVar("A_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +35,19 @@ class Operation(Generic[A]):
     source: object = None
 
 
-class Model(Protocol[S, A]):
+class Model(Protocol[S, A_contra]):
     """The object as a sequential program. States and actions are hashable values."""
 
     @property
     def initial(self) -> S: ...
 
-    def step(self, state: S, action: A) -> S | None:
+    def step(self, state: S, action: A_contra) -> S | None:
         """The state after it; null if it cannot have gone like that in this state."""
 
-    def only_reads(self, action: A) -> bool:
+    def only_reads(self, action: A_contra) -> bool:
         """Whether it leaves every state as it is."""
 
-    def is_spent(self, state: S, action: A) -> bool:
+    def is_spent(self, state: S, action: A_contra) -> bool:
         """Whether it can happen neither in this state nor in any that can follow."""
 
 
@@ -110,84 +113,109 @@ class _UnderWay(Generic[A]):
     returns: bool
 
 
-class _Search(Generic[S, A]):
-    """A configuration is a state and the set of those under way that have taken effect, or are spent."""
+class _Configurations(Generic[S]):
+    """A configuration is a state and a set of debts: of the operations under way those that must take effect and have
+    not, and those that need not and have, or cannot any more. Kept are those with the fewest debts: what can be gone on
+    to with more of them can be with less.
+    """
 
+    def __init__(self, configurations: Iterable[tuple[S, int]] = ()) -> None:
+        self._debts: dict[S, list[int]] = {}
+        for state, debts in configurations:
+            self.add(state, debts)
+
+    def add(self, state: S, debts: int) -> bool:
+        """Whether it is kept."""
+        kept = self._debts.setdefault(state, [])
+        if any(not fewer & ~debts for fewer in kept):
+            return False
+        kept[:] = [more for more in kept if debts & ~more]
+        kept.append(debts)
+        return True
+
+    def __contains__(self, configuration: tuple[S, int]) -> bool:
+        state, debts = configuration
+        return debts in self._debts.get(state, ())
+
+    def __iter__(self) -> Iterator[tuple[S, int]]:
+        return ((state, debts) for state, kept in self._debts.items() for debts in kept)
+
+
+class _Search(Generic[S, A]):
     def __init__(self, model: Model[S, A]) -> None:
         self._model = model
-        self._configurations: Collection[tuple[S, int]] = {(model.initial, 0)}
+        self._configurations = _Configurations([(model.initial, 0)])
         self._under_way: dict[int, _UnderWay[A]] = {}
         self._free: list[int] = []
         self._bits = 0
 
     def invoke(self, index: int, operation: Operation[A]) -> None:
-        reads = self._model.only_reads(operation.action)
-        if operation.returned is None and reads:
+        reads, returns = self._model.only_reads(operation.action), operation.returned is not None
+        if reads and not returns:
             return  # says nothing
         if not self._free:
             self._free.append(1 << self._bits)
             self._bits += 1
-        returns = operation.returned is not None
-        self._under_way[index] = _UnderWay(operation.action, self._free.pop(), reads, returns)
+        bit = self._free.pop()
+        self._under_way[index] = _UnderWay(operation.action, bit, reads, returns)
+        if returns:
+            self._configurations = _Configurations((state, debts | bit) for state, debts in self._configurations)
 
     def finish(self, index: int) -> bool:
         """Whether it can have taken effect by now."""
         self._configurations = self._all_with(self._under_way[index].bit)
-        self._forget(index)
-        done_everywhere = -1
-        for _, done in self._configurations:
-            done_everywhere &= done
-        for other, under_way in list(self._under_way.items()):
-            if under_way.bit & done_everywhere and not under_way.returns:
-                self._forget(other)
-        return bool(self._configurations)
+        owed_by_all = -1
+        for _, debts in self._configurations:
+            owed_by_all &= debts
+        done = [other for other, each in self._under_way.items() if each.bit & owed_by_all and not each.returns]
+        self._forget([index, *done])
+        return any(self._configurations)
 
-    def _all_with(self, bit: int) -> set[tuple[S, int]]:
+    def _all_with(self, bit: int) -> _Configurations[S]:
         """Every configuration that can be reached in which it has taken effect, and not more than it takes."""
-        todo = list(self._settled(self._configurations))
-        seen = set(todo)
-        reached = set()
+        seen, reached = _Configurations[S](), _Configurations[S]()
+        todo = deque(configuration for configuration in self._settled(self._configurations) if seen.add(*configuration))
         while todo:
-            state, done = todo.pop()
-            if done & bit:
-                reached.add((state, done))
-                continue
-            for configuration in self._settled(self._following(state, done)):
-                if configuration not in seen:
-                    seen.add(configuration)
-                    todo.append(configuration)
+            state, debts = todo.popleft()
+            if not debts & bit:
+                reached.add(state, debts)
+            elif (state, debts) in seen:
+                todo += [each for each in self._settled(self._following(state, debts)) if seen.add(*each)]
         return reached
 
-    def _following(self, state: S, done: int) -> Iterator[tuple[S, int]]:
+    def _following(self, state: S, debts: int) -> Iterator[tuple[S, int]]:
         """One more of those under way takes effect. Of equal ones that need not return, the oldest goes first."""
         tried = set()
-        for under_way in self._under_way.values():
-            if done & under_way.bit:
-                continue
+        for under_way in self._left(debts):
             if not under_way.returns:
                 if under_way.action in tried:
                     continue
                 tried.add(under_way.action)
             after = self._model.step(state, under_way.action)
             if after is not None:
-                yield after, done | under_way.bit
+                yield after, debts ^ under_way.bit
 
     def _settled(self, configurations: Iterable[tuple[S, int]]) -> Iterator[tuple[S, int]]:
-        """Reads that fit are done; what may happen and no longer can counts as done."""
-        for state, already in configurations:
-            done = already
-            for under_way in self._under_way.values():
-                if done & under_way.bit:
-                    continue
+        """Reads that fit take effect; what need not and cannot any more is over."""
+        for state, before in configurations:
+            debts = before
+            for under_way in self._left(before):
                 if under_way.reads:
-                    fits = self._model.step(state, under_way.action) is not None
+                    over = self._model.step(state, under_way.action) is not None
                 else:
-                    fits = not under_way.returns and self._model.is_spent(state, under_way.action)
-                if fits:
-                    done |= under_way.bit
-            yield state, done
+                    over = not under_way.returns and self._model.is_spent(state, under_way.action)
+                if over:
+                    debts ^= under_way.bit
+            yield state, debts
 
-    def _forget(self, index: int) -> None:
-        bit = self._under_way.pop(index).bit
-        self._configurations = {(state, done & ~bit) for state, done in self._configurations}
-        self._free.append(bit)
+    def _left(self, debts: int) -> Iterator[_UnderWay[A]]:
+        """What has not taken effect, and may."""
+        return (each for each in self._under_way.values() if bool(debts & each.bit) is each.returns)
+
+    def _forget(self, indexes: Iterable[int]) -> None:
+        bits = 0
+        for index in indexes:
+            bit = self._under_way.pop(index).bit
+            self._free.append(bit)
+            bits |= bit
+        self._configurations = _Configurations((state, debts & ~bits) for state, debts in self._configurations)

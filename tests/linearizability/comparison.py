@@ -73,10 +73,10 @@ def _writes(journal: Journal, history: History) -> Iterator[Finding]:
         if row.key is None:
             yield Finding(Flaw.UNASKED_WRITE, f"nobody asked for {row}")
     for write, answer in journal.acknowledged():
-        row = next(iter(history.by_key.get(write.key, ())), None)
-        if row is None:
+        if write.key not in history.by_key:
             yield Finding(Flaw.LOST_WRITE, f"{write}; history does not have it")
             continue
+        row = history.by_key[write.key][0]
         told = Told(row.before, answer.told.revision) if write.kind is WriteKind.DELETE and row.before else row.told
         if (answer.change_id, answer.revision, answer.told) != (row.change_id, row.revision, told):
             yield Finding(Flaw.LOST_WRITE, f"{write}; history has {row}")

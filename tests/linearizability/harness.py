@@ -94,7 +94,7 @@ class Run:
         reader = Client(self.plan.clients, self.plan.seed, self._shards, self._addresses, self.journal)
 
         async def settled(server: int) -> None:
-            while not await reader.look(server, ReadMode.LATEST, self._shards):
+            while not await reader.look(server, ReadMode.LATEST, self._shards):  # noqa: ASYNC110 - a process has no event
                 await asyncio.sleep(_PAUSE_SECONDS)
 
         findings = []

@@ -11,11 +11,12 @@ linearizable: what a write made is seen at once or later, in the order of the wr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from tests.linearizability.checker import Operation
 from tests.linearizability.journal import Acknowledged, Journal, ReadMode, ReadRecord, Refused, Told, WriteRecord
-from tests.linearizability.register import Action, Read, Refusal, Seen, Write
+from tests.linearizability.register import Action, Read, Refusal, Seen, Write, WriteKind
 
 Histories: TypeAlias = Mapping[str, list[Operation[Action]]]
 """By shard."""
@@ -25,18 +26,18 @@ Placed: TypeAlias = tuple[str, Operation[Action]]
 
 def of_register(journal: Journal) -> Histories:
     reads = (read for read in journal.reads if read.mode is ReadMode.LATEST)
-    return _by_shard([*_entries(journal.writes, lambda _: True), *_refusals(journal), *_read(reads)])
+    return _by_shard([*_entries(journal, lambda _: True), *_refusals(journal), *_read(reads)])
 
 
 def of_server(journal: Journal, server: int) -> Histories:
     """Every read that it answered, whatever revision was asked for."""
-    writes = _entries(journal.writes, lambda write: write.attempts[-1].server == server)
+    writes = _entries(journal, lambda write: write.attempts[-1].server == server)
     return _by_shard([*writes, *_read(read for read in journal.reads if read.server == server)])
 
 
 def of_session(journal: Journal, client: int) -> Histories:
     """A read of one shard that finds it absent tells no revision, so it is none that later reads could be held to."""
-    writes = _entries(journal.writes, lambda write: write.client == client)
+    writes = _entries(journal, lambda write: write.client == client)
     reads = (
         read
         for read in journal.reads
@@ -47,16 +48,37 @@ def of_session(journal: Journal, client: int) -> Histories:
     return _by_shard([*writes, *_read(reads)])
 
 
-def _entries(writes: Iterable[WriteRecord], in_time: Callable[[WriteRecord], bool]) -> Iterator[Placed]:
-    """Each write once, if it may have happened. Who was told of it by `in_time` may rely on it from then on."""
-    for write in writes:
+def _entries(journal: Journal, in_time: Callable[[WriteRecord], bool]) -> Iterator[Placed]:
+    """Each write once, if it may have happened. Those that were acknowledged `in_time` must have by then."""
+    seen = _first_seen(journal)
+    for write in journal.writes:
         action = Write(write.kind, write.expected, write.owner)
+        if write.kind is WriteKind.CREATE:
+            action = replace(action, answer=seen.get((write.shard, write.owner)))
         match write.answer:
             case Acknowledged(told=told):
-                action = Write(write.kind, write.expected, write.owner, told.seen)
-                yield _placed(write, action, write.invoked, write.returned if in_time(write) else None)
+                yield _placed(
+                    write, replace(action, answer=told.seen), write.invoked, write.returned if in_time(write) else None
+                )
             case _ if write.unanswered:
                 yield _placed(write, action, write.invoked, None)
+
+
+def _first_seen(journal: Journal) -> Mapping[tuple[str, str | None], Seen]:
+    """By shard and owner, the lowest version that any answer showed.
+
+    A creation gives the shard an owner that no other write has, so this is what it made, even if its own answer was
+    lost. Without that, each creation that was lost could be any of those that nobody was told of, in a history that has
+    few reads, and all their combinations would have to be looked at.
+    """
+    shown = [(shard, told) for read in journal.reads for shard, told in read.shards.items()]
+    shown += [(write.shard, write.answer.told) for write in journal.writes if write.answer is not None]
+    first: dict[tuple[str, str | None], Seen] = {}
+    for shard, told in shown:
+        if told is not None:
+            key = (shard, told.seen.owner)
+            first[key] = min(first.get(key, told.seen), told.seen)
+    return first
 
 
 def _refusals(journal: Journal) -> Iterator[Placed]:
