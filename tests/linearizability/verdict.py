@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from tests.linearizability.checker import Operation, is_linearizable, shortest_refuted
 from tests.linearizability.comparison import Finding, Flaw, compare
@@ -10,6 +11,9 @@ from tests.linearizability.history import History
 from tests.linearizability.journal import Journal
 from tests.linearizability.register import REGISTER, Action, Write, bears_on
 from tests.linearizability.views import Histories, of_register, of_server, of_session
+
+_EXCUSES: Final = 6
+"""Listed of them at most."""
 
 
 def judge(journal: Journal, history: History) -> list[Finding]:
@@ -36,23 +40,27 @@ def _refuted(flaw: Flaw, whose: str, histories: Histories) -> Iterator[Finding]:
 
 
 def proof(operations: Sequence[Operation[Action]]) -> str:
-    """The shortest part of a history that cannot be linearized, a line an operation."""
+    """The shortest part of a history that cannot be linearized, a line an operation.
+
+    Then the writes that need not have happened by then and might have been an excuse, some of many.
+    """
     shortest = shortest_refuted(REGISTER, operations)
     demanding = [operation for operation in shortest if operation.returned is not None]
-    others = [operation for operation in shortest if operation.returned is None]
-    near = [
+    actions = [operation.action for operation in demanding]
+    excuses = [
         each
-        for each in others
-        if isinstance(each.action, Write) and bears_on(each.action, (operation.action for operation in demanding))
+        for each in shortest
+        if each.returned is None and isinstance(each.action, Write) and bears_on(each.action, actions)
     ]
     begin = demanding[0].invoked
     lines = [_line(operation, begin) for operation in demanding]
-    if near:
-        lines.append("  although these may have happened at any time after they began:")
-        lines += [_line(operation, begin) for operation in near]
-    if len(near) < len(others):
-        lines.append(f"  ({len(others) - len(near)} writes at other versions left out)")
-    return "\n".join(lines)
+    if excuses:
+        lines.append("  at any time after they began, or never:")
+        # Those that were acknowledged later, or through another server, say most.
+        excuses.sort(key=lambda each: (isinstance(each.action, Write) and each.action.answer is None, -each.invoked))
+        lines += [_line(operation, begin) for operation in excuses[:_EXCUSES]]
+    left_out = len(shortest) - len(demanding) - len(excuses[:_EXCUSES])
+    return "\n".join([*lines, *([f"  and {left_out} more writes that do not explain it"] if left_out else [])])
 
 
 def _line(operation: Operation[Action], begin: int) -> str:

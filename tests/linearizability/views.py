@@ -91,7 +91,8 @@ def _refusals(journal: Journal) -> Iterator[Placed]:
 def _read(reads: Iterable[ReadRecord]) -> Iterator[Placed]:
     for read in reads:
         for shard, told in read.shards.items():
-            yield shard, Operation(Read(_seen(told)), read.invoked, read.returned, read)
+            of_shard = replace(read, shards={shard: told})
+            yield shard, Operation(Read(_seen(told)), read.invoked, read.returned, of_shard)
 
 
 def _placed(write: WriteRecord, action: Action, invoked: int, returned: int | None) -> Placed:
