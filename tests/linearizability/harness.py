@@ -26,11 +26,14 @@ _PAUSE_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run consists of. The same plan gives the same clients and faults. A server that does not answer within
-    `patience` seconds of the end, when no fault is on, counts as stuck."""
+    """What a run consists of. The same plan gives the same clients and faults. It lasts for so many seconds, and until
+    all faults are over and at least so many operations have been done: a busy machine does few in a second. A server
+    that does not answer within `patience` seconds of the end, when no fault is on, counts as stuck.
+    """
 
     seed: int
     seconds: float
+    operations: int = 0
     faults: Sequence[Fault] = ()
     clients: int = 8
     shards: int = 5
@@ -76,7 +79,7 @@ class Run:
         return Outcome(findings, figures_of(self.journal, history, kinds, moments), self.journal)
 
     async def _work(self, watch: Callable[[Run], None]) -> None:
-        """Until the time is over and all faults are."""
+        """Until the time is over, all faults are, and enough has been done."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for number in range(self.plan.clients):
@@ -84,8 +87,8 @@ class Run:
                 group.create_task(client.work(stop))
             faults = group.create_task(self.injector.run(self.plan.faults))
             end = monotonic() + self.plan.seconds
-            while (left := end - monotonic()) > 0 or not faults.done():
-                await asyncio.sleep(min(max(left, _PAUSE_SECONDS), _LOOK_SECONDS))
+            while monotonic() < end or not faults.done() or self.journal.operations < self.plan.operations:
+                await asyncio.sleep(_LOOK_SECONDS)  # clients count in the journal, which has no event
                 watch(self)
             stop.set()
 

@@ -143,6 +143,10 @@ class Journal:
     endings: dict[str, int] = field(default_factory=dict)
     newest: int = 0
 
+    @property
+    def operations(self) -> int:
+        return len(self.writes) + len(self.reads)
+
     def acknowledged(self) -> Iterator[tuple[WriteRecord, Acknowledged]]:
         for write in self.writes:
             if isinstance(write.answer, Acknowledged):

@@ -50,7 +50,14 @@ def plan_of(chosen: argparse.Namespace) -> Plan:
     seed = secrets.randbelow(1_000_000) if chosen.seed is None else chosen.seed
     rounds = max(1, round(chosen.seconds / _ROUND_SECONDS)) if chosen.rounds is None else chosen.rounds
     faults = schedule(seed, chosen.seconds, rounds, chosen.faults)
-    return Plan(seed, chosen.seconds, faults, chosen.clients, chosen.shards, chosen.servers)
+    return Plan(
+        seed,
+        chosen.seconds,
+        faults=faults,
+        clients=chosen.clients,
+        shards=chosen.shards,
+        servers=chosen.servers,
+    )
 
 
 async def perform(plan: Plan, folder: Path, console: Console) -> Outcome:
@@ -58,8 +65,9 @@ async def perform(plan: Plan, folder: Path, console: Console) -> Outcome:
     with Status("starting PostgreSQL and the servers", console=console) as status:
 
         def watch(run: Run) -> None:
-            operations = len(run.journal.reads) + len(run.journal.writes)
-            status.update(f"{operations:,} operations, {len(run.injector.struck)} of {len(plan.faults)} faults")
+            status.update(
+                f"{run.journal.operations:,} operations, {len(run.injector.struck)} of {len(plan.faults)} faults"
+            )
 
         async with running_postgres(folder / "postgresql") as postgres:
             return await run(plan, postgres, folder, watch=watch)
