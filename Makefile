@@ -11,7 +11,7 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak chaos failover governance lint bench plots schema lock vendor-graphiql
+.PHONY: help install serve live test soak chaos failover governance linearizability lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k f
 
 soak: .venv/installed-dev ## run at full length the tests that make test runs shorter
 	TESTS_AT_LENGTH=1 $(BIN)/pytest -o timeout=1800 tests/integration/test_concurrent_writers.py \
-		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/property/test_placement_laws.py \
+		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
 		tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
 		tests/integration/test_policies.py tests/hyperscale $(ARGS)
 
@@ -54,6 +54,9 @@ failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose n
 
 governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
 	$(BIN)/python -m tests.governance.run $(ARGS)
+
+linearizability: .venv/installed-dev ## have 8 clients want the same shards through every fault for 2 minutes, explain each answer (ARGS="--seed 7")
+	$(BIN)/python -m tests.linearizability.run $(ARGS)
 
 lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from tests.linearizability.harness import Outcome, Plan, run
 from tests.linearizability.mutant import Mutation, program
 from tests.support.length import rounds
 
-PLAN = Plan(seed=5, seconds=0, operations=400, clients=6, shards=3, servers=2)
+PLAN = Plan(seed=5, seconds=0, operations=rounds(400, 250), clients=6, shards=3, servers=rounds(2, 1))
 NAMED = {
     Mutation.OLD_SNAPSHOT: {Flaw.SERVER_VIEW, Flaw.WENT_BACK},
     Mutation.NOT_COMMITTED: {Flaw.NOT_LINEARIZABLE, Flaw.LOST_WRITE},
@@ -25,6 +25,8 @@ NAMED = {
     Mutation.OWN_WRITES_FORGOTTEN: {Flaw.SERVER_VIEW, Flaw.WENT_BACK},
 }
 MUTATIONS = list(Mutation)[: rounds(len(Mutation), 3)]
+"""Of these, the first three need one server only."""
+
 UNMUTATED = "unmutated"
 AT_ONCE = 2
 
