@@ -11,7 +11,8 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak chaos failover governance clients lint bench plots schema lock vendor-graphiql
+.PHONY: help install serve live test soak chaos failover governance linearizability clients lint bench plots schema lock \
+	vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +41,7 @@ test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k f
 
 soak: .venv/installed-dev ## run at full length the tests that make test runs shorter
 	TESTS_AT_LENGTH=1 $(BIN)/pytest -o timeout=1800 tests/integration/test_concurrent_writers.py \
-		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/property/test_placement_laws.py \
+		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
 		tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
 		tests/integration/test_policies.py tests/hyperscale $(ARGS)
 
@@ -60,6 +61,9 @@ clients: .venv/installed-dev ## have graphql-ws and urql follow, restart, sleep 
 		echo "make clients needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
 	$(BIN)/pytest -n 0 tests/clients/official_clients.py $(ARGS)
+
+linearizability: .venv/installed-dev ## have 8 clients want the same shards through every fault for 2 minutes, explain each answer (ARGS="--seed 7")
+	$(BIN)/python -m tests.linearizability.run $(ARGS)
 
 lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
 	$(BIN)/ruff check .

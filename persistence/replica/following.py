@@ -106,6 +106,27 @@ class Replica:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)
 
+    def told_of(self, position: StreamPosition, key: ShardKey) -> None:
+        """A shard was read from the database as of `position`. What is read next must not be older."""
+        if self._continues(position):
+            self._expected.expect_shards(position.revision, [key])
+
+    def told_list(self, position: StreamPosition, namespace: str | None) -> None:
+        """A list of shards of a namespace, or of any, was read from the database: it tells what is absent, too."""
+        if not self._continues(position):
+            return
+        if namespace is None:
+            self._expected.expect_all(position.revision)
+        else:
+            self._expected.expect_namespaces(position.revision, [namespace])
+
+    def _continues(self, position: StreamPosition) -> bool:
+        """Whether it is ahead of the replica. What is loaded after the stream was replaced is no older anyway."""
+        if position.epoch != self._position.epoch:
+            self._spoil()
+            return False
+        return position.revision > self._position.revision
+
     async def ready(self) -> None:
         """Until it serves, and no namespace is behind."""
         await self._ready.wait()

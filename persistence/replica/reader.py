@@ -12,7 +12,8 @@ from persistence.replica.following import Replica
 class ReplicaShards:
     """ShardReader. Every answer is the table at one revision, which it is stamped with, and holds what this process
     has committed. What other processes commit arrives with the feed, milliseconds later; who needs it sooner waits for
-    its revision."""
+    its revision. No shard is shown as it was before what an earlier answer showed, whichever of the two it came from.
+    """
 
     def __init__(self, replica: Replica, stored: ShardReader) -> None:
         self._replica = replica
@@ -21,7 +22,10 @@ class ReplicaShards:
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
         table = self._replica.table_with(key) if as_of is None else None
         if table is None:
-            return await self._stored.get(key, as_of)
+            stored = await self._stored.get(key, as_of)
+            if as_of is None:
+                self._replica.told_of(stored.position, key)
+            return stored
         return Stamped(table.get(*key), self._replica.position)
 
     async def page(
@@ -30,7 +34,10 @@ class ReplicaShards:
         table = self._replica.table_of(where.namespace) if as_of is None else None
         found = None if table is None else table.page(where, page)
         if found is None:
-            return await self._stored.page(where, page, as_of)
+            stored = await self._stored.page(where, page, as_of)
+            if as_of is None:
+                self._replica.told_list(stored.position, where.namespace)
+            return stored
         return Stamped(found, self._replica.position)
 
     async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:

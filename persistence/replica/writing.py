@@ -16,7 +16,7 @@ Note = Callable[[Committed], None]
 
 
 def noting(unit_of_work: UnitOfWorkFactory, note: Note) -> UnitOfWorkFactory:
-    """The same units of work; `note` is called with what each of them committed."""
+    """The same units of work; `note` is called with what each of them committed, or found committed."""
 
     @asynccontextmanager
     async def noted() -> AsyncIterator[UnitOfWork]:
@@ -32,7 +32,11 @@ class _Noting:
         self._note = note
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-        return await self._unit.earlier(actor, idempotency_key)
+        earlier = await self._unit.earlier(actor, idempotency_key)
+        if earlier is not None:
+            # Another process may have committed it; told of here, it must be there in what is read here next.
+            self._note(earlier[1])
+        return earlier
 
     async def read(self, reads: ReadSet) -> ReadState:
         return await self._unit.read(reads)

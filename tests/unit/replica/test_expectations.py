@@ -76,3 +76,25 @@ def test_what_the_replica_has_already_is_not_expected() -> None:
     expected.seen(5)
     assert not expected.of_shard(A)
     assert not expected.of_namespace(None)
+
+
+def test_an_older_revision_does_not_take_the_place_of_a_newer_one() -> None:
+    """Two commits may be noted in the other order: a list of their namespace waits for both."""
+    expected = expecting()
+    expected.expect_shards(6, [B])
+    expected.expect_namespaces(6, ["billing"])
+    expected.seen(6)
+    assert expected.of_shard(A)
+    assert expected.of_namespace("billing")
+    assert not expected.of_shard(B)
+
+
+def test_a_list_of_everything_is_expected_of_everything() -> None:
+    expected = Expectations()
+    expected.expect_all(7)
+    assert expected.of_shard(A)
+    assert expected.of_namespace("search")
+    assert expected.of_namespace(None)
+    expected.seen(7)
+    assert not expected.of_shard(A)
+    assert not expected.of_namespace("search")

@@ -13,12 +13,12 @@ import pytest
 
 from persistence.errors import StoreUnavailable
 from persistence.feed import Stretch, Watcher
-from persistence.outcomes import PlanApplied, ShardsChanged
+from persistence.outcomes import Committed, PlanApplied, ShardsChanged
 from persistence.paging import Page, PageRequest
 from persistence.ports import DiffBatch, DiffFilter, Stamped
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following
+from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following, noting
 from persistence.replica.sorted_table import SortedTable
 from tests.support.rows import history_row, position
 from tests.support.streams import a_shard
@@ -54,6 +54,7 @@ class Scripted:
     history: asyncio.Queue[ShardDiff] = field(default_factory=asyncio.Queue)
     followed: list[StreamPosition] = field(default_factory=list)
     looked_up: list[ShardKey | ShardFilter | AsOf] = field(default_factory=list)
+    stored_at: StreamPosition = field(default_factory=lambda: at(2))
 
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
@@ -97,7 +98,7 @@ class Scripted:
     ) -> Stamped[Page[Shard]]:
         if as_of is not None or where != ShardFilter():
             self.looked_up.append(as_of or where)
-            return Stamped(Page((), has_next=False, has_previous=False), at(99))
+            return Stamped(Page((), has_next=False, has_previous=False), self.stored_at)
         self.asked.put_nowait(page)
         answer = await self.answers.get()
         if isinstance(answer, Exception):
@@ -106,7 +107,7 @@ class Scripted:
 
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
         self.looked_up.append(as_of or key)
-        return Stamped(None, at(99))
+        return Stamped(None, self.stored_at)
 
     async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
         self.looked_up.append(as_of or where)
@@ -319,6 +320,80 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
     assert await reader.get(TWO.key) == Stamped(TWO, at(2))
     assert await reader.count(ShardFilter(namespace="a")) == 2
     assert scripted.looked_up == []
+
+
+async def test_a_shard_that_was_read_from_the_store_is_not_shown_older_afterwards(
+    scripted: Scripted, replica: Replica
+) -> None:
+    """Another process has deleted it in revision 3, while this one waited to see its own revision 2."""
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE, THREE)
+    replica.note(_changed(2, TWO))
+    scripted.stored_at = at(3)
+    assert await reader.get(TWO.key) == Stamped(None, at(3))
+    await scripted.tell(put(ONE), put(TWO))
+    assert await reader.get(TWO.key) == Stamped(None, at(3))
+    await reader.page(ShardFilter(namespace="a"), PageRequest(5))
+    assert scripted.looked_up == [TWO.key, TWO.key, ShardFilter(namespace="a")]
+    assert await reader.get(THREE.key) == Stamped(THREE, at(2))
+    await scripted.tell(deletion(TWO, 3))
+    assert await reader.get(TWO.key) == Stamped(None, at(3))
+    assert len(scripted.looked_up) == 3
+
+
+@pytest.mark.parametrize("namespace", ["a", None])
+async def test_shards_that_a_list_from_the_store_told_of_are_not_shown_older_afterwards(
+    scripted: Scripted, replica: Replica, namespace: str | None
+) -> None:
+    """Nor are those that it did not show, for they may have been deleted."""
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE, THREE)
+    listed = ShardFilter(namespace=namespace, shard_ids=tuple(map(str, range(21))))  # too many ids for the replica
+    await reader.page(listed, PageRequest(5))
+    await reader.get(ONE.key)
+    assert scripted.looked_up == [listed, ONE.key]
+    assert ((await reader.get(THREE.key)).value is None) is (namespace is None)
+    await scripted.tell(put(ONE), put(TWO))
+    scripted.looked_up.clear()
+    assert await reader.get(ONE.key) == Stamped(ONE, at(2))
+    assert await reader.get(THREE.key) == Stamped(THREE, at(2))
+    assert scripted.looked_up == []
+
+
+async def test_what_was_read_from_the_store_while_the_replica_was_loaded_is_not_shown_older_afterwards(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await turns()
+    await reader.get(TWO.key)
+    await scripted.hand_over(0, ONE)
+    await reader.get(TWO.key)
+    assert scripted.looked_up == [TWO.key, TWO.key]
+    await scripted.tell(put(ONE), put(TWO))
+    assert await reader.get(TWO.key) == Stamped(TWO, at(2))
+
+
+async def test_what_a_retry_was_told_is_read_from_the_store_until_it_comes(
+    scripted: Scripted, replica: Replica
+) -> None:
+    """Another process committed it."""
+    earlier = _changed(2, TWO)
+
+    class Replaying:
+        async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
+            return (b"", earlier) if (actor, idempotency_key) == ("ops", "key") else None
+
+    @asynccontextmanager
+    async def unit_of_work() -> AsyncIterator[Any]:
+        yield Replaying()
+
+    await scripted.hand_over(0, ONE)
+    async with noting(unit_of_work, replica.note)() as unit:
+        assert await unit.earlier("ops", "another") is None
+        assert replica.table_with(TWO.key) is not None
+        assert await unit.earlier("ops", "key") == (b"", earlier)
+    assert replica.table_with(TWO.key) is None
+    assert replica.table_with(ONE.key) is not None
 
 
 async def test_of_a_plan_that_was_applied_the_whole_namespace_is_waited_for(
