@@ -28,15 +28,15 @@ def follow(d, *place):  # the chain: each hash covers the one before, the place,
     need(d["id"] == number + 1 and last[d["type"]][1].hex() == d["hash"], f"{name} does not follow from the one before")
 def complete(c):  # what a change says and does, once all its rows have been read; compacted ones are not there
     data = enc("omnirelay.change.v1", *(c[name] for name in (*WHO, "metadata", "configuration")))
-    data = (enc("omnirelay.change.v2", data, c["forced"]) if c["forced"] else data) + b"".join(rows)
+    data = (enc("omnirelay.change.v2", data, c["forced"]) if c["forced"] else data) + b"".join(map(row, rows))
     need(len(rows) == c["shardCount"] or head - c["shardCount"] < floor, f"rows of change {c['id']} are not there")
     need(len(rows) != c["shardCount"] or sha(data).hex() == c["contentDigest"], f"change {c['id']} or its rows: edited")
+    for d in rows: step(d, c["committedAt"])
 for line, d in ((line, json.loads(line)) for line in open(sys.argv[1], "rb")):
     if d["type"] == "header": floor = d["floor"] if d["start"][:2] == "0:" else sys.exit("it begins in the middle")
     elif d["type"] == "row":
         need(d["revision"] <= floor or d["revision"] == head - change["shardCount"] + len(rows) + 1, "a row is missing")
-        rows.append(row(d))
-        step(d, change["committedAt"])
+        rows.append(d)
     elif change: complete(change)
     if d["type"] == "change":
         change, rows, head = d, [], head + d["shardCount"]

@@ -8,13 +8,14 @@ hold that over all of history, because each covers one partition.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
+
+import mmh3
 
 from persistence.auditing.entries import RowEntry
 from persistence.encoding import encode, microseconds
@@ -32,6 +33,12 @@ _SAID: Final = {
 }
 
 
+image_digest: Final[Callable[[bytes], bytes]] = mmh3.mmh3_x64_128_digest
+"""Of 128 bits, to compare what one row left with what the next one begins with; the audit chain covers both."""
+
+_numbers: Final = struct.Struct(">qqq").pack
+
+
 class Link(NamedTuple):
     """A row, and the state of its shard before or after it: equal states are equal bytes."""
 
@@ -39,17 +46,9 @@ class Link(NamedTuple):
     state: bytes
 
 
-def state_there(
-    image: str | bytes, revision: int | None, updated_at: datetime | int | None, created_at: datetime | int
-) -> bytes:
-    """The state of a shard that is there. Times are datetimes, or microseconds since 1970."""
-    if isinstance(image, str):
-        image = image.encode()
-    if isinstance(updated_at, datetime):
-        updated_at = microseconds(updated_at)
-    if isinstance(created_at, datetime):
-        created_at = microseconds(created_at)
-    return hashlib.sha256(f"{revision} {updated_at} {created_at} ".encode() + image).digest()
+def state_there(digest: bytes, revision: int, updated_at: int, created_at: int) -> bytes:
+    """The state of a shard that is there, by the digest of its image. Times are microseconds since 1970."""
+    return digest + _numbers(revision, updated_at, created_at)
 
 
 def state_deleted(version: int, owner_epoch: int) -> bytes:
@@ -92,7 +91,7 @@ class _Left(NamedTuple):
     def state(self) -> bytes:
         if self.image is None:
             return state_deleted(self.version, self.owner_epoch)
-        return state_there(self.image, self.revision, self.updated_at, self.created_at)
+        return _state(self.image, self.revision, self.updated_at, self.created_at)
 
     def __str__(self) -> str:
         verb = "left" if self.image is not None else "deleted"
@@ -201,7 +200,15 @@ def _claimed(row: RowEntry, counters: _Counters) -> bytes:
     """The state of which the row says that it goes on from it."""
     if row.previous is None:
         return state_deleted(counters.version - 1, counters.owner_epoch - 1)
-    return state_there(row.previous, row.previous_revision, row.previous_updated_at, row.created_at)
+    return _state(row.previous, row.previous_revision, row.previous_updated_at, row.created_at)
+
+
+def _state(image: str, revision: int | None, updated_at: datetime | None, created_at: datetime) -> bytes:
+    """Whoever edits the tables can leave null what never is: no row leaves such a state."""
+    if revision is None or updated_at is None:
+        return b"unknown"
+    digest = image_digest(image.encode())
+    return state_there(digest, revision, microseconds(updated_at), microseconds(created_at))
 
 
 def _kept_twice(row: RowEntry, key: Key, last: _Left) -> Break:

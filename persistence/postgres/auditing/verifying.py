@@ -181,7 +181,10 @@ class Apart:
         """In order. This process begins with another step, while the others start."""
         snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
         loop = asyncio.get_running_loop()
-        verdicts: list[asyncio.Future[SegmentVerdict]] = [loop.create_future() for _ in segments]
+        # Taken out as they are given: what a segment says of its shards comes to megabytes.
+        verdicts: dict[int, asyncio.Future[SegmentVerdict]] = {
+            number: loop.create_future() for number in range(len(segments))
+        }
         left = deque(enumerate(segments))
 
         async def work(verify: Callable[[Segment], Awaitable[SegmentVerdict]], first: Step | None = None) -> None:
@@ -203,8 +206,9 @@ class Apart:
                     workers.create_task(work(partial(verify_segment, self.reader), first))
                     for _ in range(self.processes - 1):
                         workers.create_task(work(elsewhere))
-                    for verdict in verdicts:
-                        yield await verdict
+                    for number in range(len(segments)):
+                        yield await verdicts[number]
+                        del verdicts[number]
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from failures
 

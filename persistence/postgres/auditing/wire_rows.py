@@ -7,13 +7,15 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
+from operator import lt
 from typing import Final, TypeAlias
 
 import asyncpg
 import orjson
 
 from persistence import audit
-from persistence.auditing.continuity import Link, state_deleted, state_there
+from persistence.auditing.continuity import Link, image_digest, state_deleted, state_there
 from persistence.auditing.members import COLUMNS, REPEATED, all_agree, taken_apart
 from persistence.encoding import encode
 from persistence.postgres.auditing.reading import CHANGED_FIELDS
@@ -48,80 +50,104 @@ Key: TypeAlias = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
-class WireShards:
-    """Follows each shard from row to row, as `continuity.py` does.
+class Numbers:
+    """Of some rows, in lists: the revision that each follows and the time when it says that was committed, 0 for a
+    creation, and when its shard was created. Times are microseconds since 1970."""
 
-    Of each row, in lists: the image it leaves, the revision it follows and the time when it says that was committed (0
-    for a creation), and when its shard was created. A row that follows another of these must begin with what that left,
-    and be the only one that follows it. Any other is the first of its shard, whose state before is then in `claims`, or
-    creates again what was deleted.
-    """
-
-    first: int
-    left: list[bytes | None] = field(default_factory=list)
     followed: list[int] = field(default_factory=list)
     updated: list[int] = field(default_factory=list)
     created: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class WireShards:
+    """Follows each shard from row to row, as `continuity.py` does, but for the times of changes, which come later.
+
+    A row that follows another one of these must begin with what that left, and be the only one that follows it. Any
+    other is the first of its shard, whose state before is then in `claims`, or creates again what was deleted.
+    """
+
+    first: int
     claims: dict[Key, Link] = field(default_factory=dict)
+    _left: list[bytes | None] = field(default_factory=list)
+    _created: list[int] = field(default_factory=list)
     _newest: dict[Key, int] = field(default_factory=dict)
     _deleted: dict[Key, bytes] = field(default_factory=dict)
+    # Of each row that follows another one of these, which of them, and the times that it says that has.
+    _follows: list[int] = field(default_factory=list)
+    _updated_then: list[int] = field(default_factory=list)
+    _created_then: list[int] = field(default_factory=list)
 
-    def follow(self, pieces: Sequence[bytes], before: Sequence[bytes | None], after: Sequence[bytes | None]) -> bool:
-        """Take the columns and images of some rows, whose numbers are in the lists already. False if one does not go on
-        from the row before it of its shard."""
-        first, left = self.first, self.left
+    def follow(
+        self, pieces: Sequence[bytes], before: Sequence[bytes | None], after: Sequence[bytes | None], numbers: Numbers
+    ) -> bool:
+        """Take the columns, images and numbers of the next rows. False if one does not go on from the row before it of
+        its shard."""
+        first, left = self.first, self._left
         taken = len(left)
-        left += after
         keys = list(zip(pieces[::_STEP], pieces[1::_STEP], strict=True))
-        rows = zip(self.followed[taken:], before, after, strict=True)
-        for place, (followed, previous, current) in enumerate(rows):
-            row = followed - first
+        self._newest.update(zip(keys, count(first + taken)))
+        self._created += numbers.created
+        begins = _digests(before)
+        left += _digests(after)
+        follows = [revision - first for revision in numbers.followed]
+        if min(follows) >= 0 and None not in after:
+            self._follows += follows
+            self._updated_then += numbers.updated
+            self._created_then += numbers.created
+            return all(map(lt, follows, count(taken))) and [left[row] for row in follows] == begins
+        for place, row in enumerate(follows):
+            version = pieces[place * _STEP + _VERSION_AT]
             if row >= 0:
-                if row >= taken + place or left[row] != previous:
+                if row >= taken + place or left[row] != begins[place]:
                     return False
-            elif not self._begin(keys[place], taken + place, previous, current, pieces[place * _STEP + _VERSION_AT]):
-                return False
-            if current is None:
-                self._deleted[keys[place]] = _counters(previous, pieces[place * _STEP + _VERSION_AT], 0)
-        self._newest.update(zip(keys, range(first + taken, first + len(left)), strict=True))
+                self._follows.append(row)
+                self._updated_then.append(numbers.updated[place])
+                self._created_then.append(numbers.created[place])
+            else:
+                digest = begins[place]
+                if digest is not None:
+                    times = (numbers.updated[place], numbers.created[place])
+                    state = state_there(digest, numbers.followed[place], *times)
+                else:
+                    state = _counters(after[place], version, -1)
+                if not self._begin(keys[place], Link(first + taken + place, state), created=digest is None):
+                    return False
+            if after[place] is None:
+                self._deleted[keys[place]] = _counters(before[place], version, 0)
         return True
 
-    def _begin(self, key: Key, row: int, previous: bytes | None, current: bytes | None, version: bytes) -> bool:
-        """False if the row is neither the first of its shard nor its creation after a deletion."""
-        if previous is not None:
-            state = state_there(previous, self.followed[row], self.updated[row], self.created[row])
-        else:
-            state = _counters(current, version, -1)
-            deleted = self._deleted.pop(key, None)
-            if deleted is not None:
-                return deleted == state
+    def _begin(self, key: Key, claim: Link, *, created: bool) -> bool:
+        """False if a row is neither the first of its shard nor its creation after a deletion."""
+        deleted = self._deleted.pop(key, None) if created else None
+        if deleted is not None:
+            return deleted == claim.state
         if key in self.claims:
             return False
-        self.claims[key] = Link(self.first + row, state)
+        self.claims[key] = claim
         return True
 
     def links(self, times: Sequence[int]) -> dict[Key, Link] | None:
-        """What the newest row of each shard left, where `times` are when each row was committed. Null if a row names
-        other times than the one it follows has, or one was followed twice."""
-        first, left, created = self.first, self.left, self.created
-        follows = [
-            (followed - first, updated_at, created_at)
-            for followed, updated_at, created_at in zip(self.followed, self.updated, created, strict=True)
-            if followed >= first
-        ]
-        if len({row for row, _, _ in follows}) < len(follows) or any(
-            times[row] != updated_at or created[row] != created_at for row, updated_at, created_at in follows
+        """What the newest row of each shard left, where `times` are when each row was committed. Null if a row says
+        that the one it follows has other times, or if one was followed twice."""
+        follows, created = self._follows, self._created
+        if (
+            len(set(follows)) < len(follows)
+            or [times[row] for row in follows] != self._updated_then
+            or [created[row] for row in follows] != self._created_then
         ):
             return None
         links = {}
         for key, revision in self._newest.items():
-            row = revision - first
-            image = left[row]
-            links[key] = Link(
-                revision,
-                self._deleted[key] if image is None else state_there(image, revision, times[row], created[row]),
-            )
+            row = revision - self.first
+            digest = self._left[row]
+            state = self._deleted[key] if digest is None else state_there(digest, revision, times[row], created[row])
+            links[key] = Link(revision, state)
         return links
+
+
+def _digests(images: Sequence[bytes | None]) -> list[bytes | None]:
+    return [None if image is None else image_digest(image) for image in images]
 
 
 def _counters(image: bytes | None, version: bytes, step: int) -> bytes:
@@ -162,7 +188,7 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
     columns: list[bytes] = []
     before: list[bytes | None] = []
     after: list[bytes | None] = []
-    shards = rows.shards
+    numbers = Numbers()
     while place < end:
         revision, change_id, created_at, length = _begin.unpack_from(data, place)
         if revision != expected:
@@ -198,19 +224,14 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
         place += LENGTH_SIZE
         before.append(previous)
         after.append(current)
-        shards.followed.append(followed)
-        shards.updated.append(updated_at)
-        shards.created.append(created_at)
+        numbers.followed.append(followed)
+        numbers.updated.append(updated_at)
+        numbers.created.append(created_at)
         rows.changes.append(change_id)
         rows.digests.append(hashlib.sha256(covered).digest())
         rows.created.append(created_at if previous is None else None)
-    return not columns or _add_columns(rows, taken_apart(columns, _BETWEEN, COLUMNS), before, after)
-
-
-def _add_columns(
-    rows: WireRows, columns: Sequence[bytes], previous: Sequence[bytes | None], current: Sequence[bytes | None]
-) -> bool:
-    if not all_agree(columns, previous, current) or not rows.shards.follow(columns, previous, current):
-        return False
-    rows.namespaces.extend(columns[::_STEP])
-    return True
+    if not columns:
+        return True
+    pieces = taken_apart(columns, _BETWEEN, COLUMNS)
+    rows.namespaces.extend(pieces[::_STEP])
+    return all_agree(pieces, before, after) and rows.shards.follow(pieces, before, after, numbers)
