@@ -193,30 +193,39 @@ async def test_what_nobody_forged_is_in_order(told_url: str) -> None:
         assert shown(await verify_on(AuditReader(connection))) == []
 
 
-@pytest.mark.parametrize("name", EDITS)
-async def test_a_row_that_does_not_go_on_is_found_once_and_where_it_is(
-    told_url: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    revision, edit = EDITS[name]
-    where = [("shard_history", str(revision))]
-    async with connected(told_url) as connection, forged(connection, edit):
+async def test_a_row_that_does_not_go_on_is_found_once_and_where_it_is(told_url: str, tmp_path: Path) -> None:
+    async with connected(told_url) as connection:
         reader = AuditReader(connection)
-        found = await found_by_verifying(reader)
-        assert [(finding.table, finding.key) for finding in found] == where, found
-        assert "billing/x" in found[0].problem
-        assert await found_by_verifying(reader, await place_before(reader, revision)) == found
-        lines: list[bytes] = []
-        exported = await found_in_an_export(reader, lines, ExportFilter())
-        assert [(finding.table, finding.key) for finding in exported] == where
-        ended, said = by_script(tmp_path / "export.jsonl", lines)
-        assert (ended, f"row {revision} " in said) == (1, True), said
-        filtered = await found_in_an_export(reader, [], ExportFilter(namespace="billing"))
-        assert [(finding.table, finding.key) for finding in filtered] == where
-        assert await offences(reader) == [("CONTINUITY", "billing/x")]
-        # Rows of one shard in segments of their own, then some together: found where segments are put together.
-        for rows in (1, 3, 7):
-            monkeypatch.setattr(segments, "SEGMENT_ROWS", rows)
-            assert await found_by_verifying(reader) == found
+        for name, (revision, edit) in EDITS.items():
+            where = [("shard_history", str(revision))]
+            async with forged(connection, edit):
+                found = await found_by_verifying(reader)
+                assert [(finding.table, finding.key) for finding in found] == where, (name, found)
+                assert "billing/x" in found[0].problem
+                lines: list[bytes] = []
+                exported = await found_in_an_export(reader, lines, ExportFilter())
+                assert [(finding.table, finding.key) for finding in exported] == where, name
+                ended, said = by_script(tmp_path / "export.jsonl", lines)
+                assert (ended, f"row {revision} " in said) == (1, True), (name, said)
+                filtered = await found_in_an_export(reader, [], ExportFilter(namespace="billing"))
+                assert [(finding.table, finding.key) for finding in filtered] == where, name
+                assert await offences(reader) == [("CONTINUITY", "billing/x")], name
+
+
+async def test_a_row_that_does_not_go_on_is_found_where_segments_are_put_together(
+    told_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of one shard in segments of their own, then some together; and from a checkpoint right before the row."""
+    async with connected(told_url) as connection:
+        reader = AuditReader(connection)
+        for name, (revision, edit) in EDITS.items():
+            async with forged(connection, edit):
+                found = await found_by_verifying(reader)
+                assert await found_by_verifying(reader, await place_before(reader, revision)) == found, name
+                for rows in (1, 7):
+                    with monkeypatch.context() as patched:
+                        patched.setattr(segments, "SEGMENT_ROWS", rows)
+                        assert await found_by_verifying(reader) == found, name
 
 
 async def scenario(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
