@@ -114,8 +114,8 @@ OPERATIONS = rounds(400, 40)
 
 @pytest.mark.timeout(240)
 async def test_shards_that_come_and_go_under_many_writers_are_given_nothing_twice(database_url: str) -> None:
-    """Six writers in two processes create, change, move and delete three shards, over many partitions; creations wait
-    until others have gone on."""
+    """Six writers of two processes create, change, move and delete three shards, over many partitions; what is decided
+    waits until others have gone on."""
     await repartition(database_url, SPAN)
     randomness = random.Random(20261129)
     overtaking = Overtaking(randomness, most=8)

@@ -10,7 +10,6 @@ from typing import Any
 
 from persistence.outcomes import Committed
 from persistence.ports import UnitOfWork, UnitOfWorkFactory
-from persistence.records import DiffKind
 from persistence.writes import WriteSet
 
 Hold = Callable[[WriteSet], Awaitable[None]]
@@ -50,10 +49,7 @@ class SlowWriter:
 
 
 class Overtaking:
-    """Has creations wait until others have committed so many changes, or until everybody waits who works.
-
-    Creations alone: what is there is held by its row, and others would wait for it.
-    """
+    """Has changes that are decided wait until others have committed some, or until every worker waits."""
 
     def __init__(self, randomness: random.Random, most: int) -> None:
         self._randomness = randomness
@@ -89,9 +85,7 @@ class Overtaking:
         async with self._moved:
             self._moved.notify_all()
 
-    async def _hold(self, write_set: WriteSet) -> None:
-        if not any(write.kind is DiffKind.CREATED for write in write_set.shards):
-            return
+    async def _hold(self, _: WriteSet) -> None:
         until = self._commits + self._randomness.randint(0, self._most)
         self._waiting += 1
         await self._tell()
