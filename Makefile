@@ -43,7 +43,7 @@ soak: .venv/installed-dev ## run at full length the tests that make test runs sh
 	TESTS_AT_LENGTH=1 $(BIN)/pytest -o timeout=1800 tests/integration/test_concurrent_writers.py \
 		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
 		tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
-		tests/integration/test_policies.py tests/hyperscale $(ARGS)
+		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/hyperscale $(ARGS)
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from persistence import audit
+from persistence.auditing.continuity import Continuity
 from persistence.auditing.entries import ChangeEntry, RowEntry
 from persistence.auditing.findings import Findings, Table, span
-from persistence.auditing.row_images import images_with_wrong_checksums, wrong_columns
+from persistence.auditing.row_images import images_with_wrong_checksums, parsed_images, wrong_columns
 from persistence.records import DiffKind
 
 _SUSPECTS: Final = 20
@@ -47,14 +48,13 @@ class _Doubt:
 class ChainVerifier:
     """`floor` is the newest revision up to which rows were compacted away, 0 for none.
 
-    `shards` are the newest revision of each shard among the rows, `namespaces` the head revision of each one's last
-    change of shards.
+    `namespaces` are the head revision of each one's last change of shards.
     """
 
     place: ChainPlace = BEGINNING
     floor: int = 0
     findings: Findings = field(default_factory=Findings)
-    shards: dict[tuple[str, str], int] = field(default_factory=dict)
+    continuity: Continuity = field(default_factory=Continuity)
     namespaces: dict[str, int] = field(default_factory=dict)
     changes: int = 0
     rows: int = 0
@@ -77,7 +77,9 @@ class ChainVerifier:
         if change.id != expected:
             self._linked = False
             self._doubt = None
-            self.place = self.place._replace(revision=change.head_revision - change.shard_count)
+            first = change.head_revision - change.shard_count + 1
+            self.continuity.miss(self.place.revision + 1, first - 1)
+            self.place = self.place._replace(revision=first - 1)
         self.changes += 1
         self._head = self._head_of(change, following)
         return self._head
@@ -85,6 +87,8 @@ class ChainVerifier:
     def omit(self, change: ChangeEntry) -> None:
         """Follow the chain over the change that `begin` took, of which only what its hash covers is there."""
         self._follow(change, self._head, self._head - self.place.revision, None, ())
+        if self._head > self.place.revision:
+            self.continuity.omit(self._head)
         self.place = ChainPlace(change.id, self._head, change.hash)
         self._linked = True
 
@@ -141,6 +145,7 @@ class ChainVerifier:
             for first, last in _gaps([row.revision for row in own], max(low, self.floor) + 1, high):
                 problem = f"not there, though change {change.id} made them"
                 self.findings.add(Table.HISTORY, span(first, last), problem, "revision")
+                self.continuity.miss(first, last)
         return own
 
     def _keep(self, rows: Sequence[RowEntry], digests: Sequence[bytes]) -> None:
@@ -153,9 +158,9 @@ class ChainVerifier:
             ]
 
     def _look_at(self, change: ChangeEntry, row: RowEntry) -> None:
-        self.shards[row.namespace, row.shard_id] = row.revision
         self.namespaces[row.namespace] = self._head
-        wrong = wrong_columns(row)
+        before, after = parsed_images(row)
+        wrong = wrong_columns(row, before, after)
         if row.change_id != change.id:
             wrong = ("change_id", *wrong)
         if row.kind == _CREATED and row.created_at != change.committed_at:
@@ -163,6 +168,8 @@ class ChainVerifier:
         if wrong:
             problem = f"{', '.join(wrong)} {_do(wrong)} not say what the rest of the row and change {change.id} say"
             self.findings.add(Table.HISTORY, row.revision, problem, *wrong)
+        if (broken := self.continuity.add(row, before, after, change.committed_at)) is not None:
+            self.findings.add(Table.HISTORY, broken.revision, str(broken), *broken.columns)
 
     def _look_at_namespaces(self, change: ChangeEntry, rows: Sequence[RowEntry], *, whole: bool) -> None:
         if not names_what_it_touched(

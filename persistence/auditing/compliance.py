@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from persistence.auditing.continuity import Continuity
 from persistence.auditing.entries import ChangeEntry, RowEntry
+from persistence.auditing.row_images import parsed_images
 from persistence.planning.waves import move_budget
 from persistence.policy import NamespacePolicy, PolicyRule
 from persistence.policy_documents import read_policy
@@ -24,11 +26,13 @@ from persistence.ticket_patterns import matches
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
 _ROUND_IT: Final = "Find out who let it through: the store refuses this."
+_TWO_HOLDERS: Final = "Move the shard, so that its owner has a fencing token of its own; find out what wrote the row."
 
 
 class OwnerRule(StrEnum):
     """What is checked beside the policy's rules."""
 
+    CONTINUITY = "CONTINUITY"
     PLACEMENT = "PLACEMENT"
 
 
@@ -77,11 +81,15 @@ class ComplianceChecker:
     floor: int = 0
     changes: int = 0
     owners: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
+    _continuity: Continuity = field(init=False)
     _policies: dict[str, NamespacePolicy] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
     _plans: dict[str, _PlanStory] = field(default_factory=dict)
     _moves: dict[str, deque[tuple[datetime, int]]] = field(default_factory=dict)
     _shard_moves: dict[tuple[str, str], deque[datetime]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._continuity = Continuity(self.floor, judges_first=True)
 
     def add(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[Offence]:
         """The rules it broke. To be taken to the end before the next change is added."""
@@ -92,6 +100,7 @@ class ComplianceChecker:
             yield from self._of_tickets(change)
             yield from self._of_moves(change, moved)
             yield from self._of_shards(change, rows)
+            yield from self._of_continuity(change, rows)
             self._remember(change, rows, moved)
         if details is not None:
             yield from self._of_approval(change, details)
@@ -134,6 +143,13 @@ class ComplianceChecker:
                 actual = f"{moves:,} moves in {policy.window_seconds:,} seconds"
                 subject = f"{row.namespace}/{row.shard_id}"
                 yield _forcible(change, PolicyRule.SHARD_THRASH, subject, actual, f"{policy.shard_window_moves:,}")
+
+    def _of_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[Offence]:
+        for row in rows:
+            broken = self._continuity.add(row, *parsed_images(row), change.committed_at)
+            if broken is not None:
+                subject = "/".join(broken.key)
+                yield _offence(change, OwnerRule.CONTINUITY, subject, broken.actual, broken.expected, _TWO_HOLDERS)
 
     def _of_approval(self, change: ChangeEntry, details: dict[str, Any]) -> Iterator[Offence]:
         if change.kind != "APPLY_PLAN":
@@ -210,7 +226,9 @@ def _added(row: RowEntry, *, kept: bool) -> int:
     return (row.previous is None) - (row.current is None)
 
 
-def _offence(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, allowed: str, remedy: str) -> Offence:
+def _offence(
+    change: ChangeEntry, rule: PolicyRule | OwnerRule, subject: str, actual: str, allowed: str, remedy: str
+) -> Offence:
     return Offence(rule, subject, change.id, change.committed_at, change.actor, actual, allowed, remedy)
 
 

@@ -15,6 +15,7 @@ import orjson
 from persistence import audit
 from persistence.auditing.anchors import Anchor
 from persistence.auditing.chain import ChainVerifier
+from persistence.auditing.continuity import Continuity
 from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
 from persistence.auditing.export import FORMAT, signature
 from persistence.auditing.findings import Findings, Table, span
@@ -70,7 +71,10 @@ class _FileVerifier:
         self.digest = hashlib.sha256()
         self._anchor = anchor
         self._floor = int(header["floor"])
-        self._chain = ChainVerifier(start.change, self._floor, self.verdict.findings)
+        only = header["filter"]
+        whole = only["namespace"] if only["actor"] is None and only["changeTicket"] is None else None
+        continuity = Continuity(self._floor, start.change.revision, judges_first=True, unfiltered=whole)
+        self._chain = ChainVerifier(start.change, self._floor, self.verdict.findings, continuity)
         self._refusals = RefusalVerifier(start.refusal_id, start.refusal_hash, self.verdict.findings)
         self._whole = not start.change.change_id
         self._compaction: tuple[int, dict[str, Any]] = (0, {"floor": 0})

@@ -15,6 +15,7 @@ from typing import Final
 
 import orjson
 
+from persistence.auditing.continuity import counts_on
 from persistence.auditing.row_images import expected_columns
 
 REPEATED: Final = ("namespace", "shardId", "ownerNodeId", "version")
@@ -41,7 +42,9 @@ _MEMBERS: Final = (
     "version",
 )
 _COUNT: Final = len(_MEMBERS)
+_EPOCH: Final = _MEMBERS.index("ownerEpoch")
 _OWNER: Final = _MEMBERS.index("ownerNodeId")
+_VERSION: Final = _MEMBERS.index("version")
 _PIN: Final = _MEMBERS.index("pinned")
 _STEP: Final = _COUNT + 1
 _ROW_STEP: Final = COLUMNS + 1
@@ -76,15 +79,17 @@ def taken_apart(texts: Sequence[bytes], separator: bytes, count: int) -> list[by
 
 
 def all_agree(columns: Sequence[bytes], previous: Sequence[bytes | None], current: Sequence[bytes | None]) -> bool:
-    """Whether the columns of some rows, `taken_apart`, say what the images say. Raises ValueError, KeyError or
-    TypeError if something is none of either.
+    """Whether the columns of some rows, `taken_apart`, say what the images say, and updates count versions and owner
+    epochs on. Raises ValueError, KeyError or TypeError if something is none of either.
     """
     before, after = _members(previous), _members(current)
     if before is not None and after is not None:
+        differs = bytes(map(ne, before, after))
         return (
             all(after[place::_STEP] == columns[number::_ROW_STEP] for number, place in enumerate(_REPEATED))
             and before[_OWNER::_STEP] == columns[len(REPEATED) :: _ROW_STEP]
-            and _changes(before, after) == columns[COLUMNS - 1 :: _ROW_STEP]
+            and _changes(differs) == columns[COLUMNS - 1 :: _ROW_STEP]
+            and _count_on(differs, before, after)
         )
     rows = (columns[place : place + COLUMNS] for place in range(0, len(columns), _ROW_STEP))
     return all(starmap(_agrees, zip(rows, previous, current, strict=True)))
@@ -102,9 +107,8 @@ def _members(images: Sequence[bytes | None]) -> list[bytes] | None:
     return members if members[_PIN::_STEP].count(_NO_PIN) == len(images) else None
 
 
-def _changes(before: Sequence[bytes], after: Sequence[bytes]) -> list[bytes]:
+def _changes(differs: bytes) -> list[bytes]:
     """Of each row the changed fields."""
-    differs = bytes(map(ne, before, after))
     return [_changed_fields(differs[place : place + _COUNT]) for place in range(0, len(differs), _STEP)]
 
 
@@ -114,7 +118,37 @@ def _agrees(columns: Sequence[bytes], previous: bytes | None, current: bytes | N
     before, after = previous.split(_BETWEEN), current.split(_BETWEEN)
     if not len(before) == len(after) == _COUNT or not before[_PIN] == after[_PIN] == _NO_PIN:
         return _agrees_parsed(columns, previous, current)
-    return columns == [*_repeated(after), before[_OWNER], _changed_fields(bytes(map(ne, before, after)))]
+    differs = bytes(map(ne, before, after))
+    said = [*_repeated(after), before[_OWNER], _changed_fields(differs)]
+    return columns == said and _count_on(differs, before, after)
+
+
+def _count_on(differs: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
+    """`counts_on` for the members of some images. Of each member a 1 in `differs` if it is another than before."""
+    epochs = before[_EPOCH::_STEP]
+    moved = zip(differs[_OWNER::_STEP], epochs, map(_following.__getitem__, epochs), strict=True)
+    return after[_VERSION::_STEP] == list(map(_following.__getitem__, before[_VERSION::_STEP])) and after[
+        _EPOCH::_STEP
+    ] == [following if moves else epoch for moves, epoch, following in moved]
+
+
+class _Following(dict[bytes, bytes]):
+    """`version":7}` is followed by `version":8}`. Few numbers come again and again."""
+
+    def __missing__(self, member: bytes) -> bytes:
+        """Raises ValueError for what is no counter."""
+        name, number = member.split(b'":')
+        digits = number.removesuffix(b"}")
+        if name not in (b"version", b"ownerEpoch") or digits != b"%d" % int(digits):
+            raise ValueError("is no counter")
+        if len(self) >= _COUNTERS_REMEMBERED:
+            self.clear()
+        following = self[member] = member.replace(digits, b"%d" % (int(digits) + 1))
+        return following
+
+
+_COUNTERS_REMEMBERED: Final = 10_000
+_following: Final = _Following()
 
 
 @cache
@@ -135,7 +169,7 @@ def _agrees_parsed(columns: Sequence[bytes], previous: bytes | None, current: by
         "previous_owner_node_id": previous_owner,
         "version": version,
     }
-    return said == expected_columns(before, after)
+    return said == expected_columns(before, after) and (not before or not after or counts_on(before, after))
 
 
 def _value(member: bytes) -> bytes:

@@ -23,13 +23,20 @@ def _public_name(name: str) -> str:
 _CONTENT: Final = tuple(_public_name(member.name) for member in fields(ShardContent))
 
 
-def wrong_columns(row: RowEntry) -> tuple[str, ...]:
-    """The columns that say something else than the images. The audit chain covers the images, not these columns."""
+def parsed_images(row: RowEntry) -> tuple[Any, Any]:
+    """Before and after, null where there is none; both null where one of them is not JSON."""
     try:
         before = None if row.previous is None else orjson.loads(row.previous)
-        after = None if row.current is None else orjson.loads(row.current)
+        return before, None if row.current is None else orjson.loads(row.current)
+    except orjson.JSONDecodeError:
+        return None, None
+
+
+def wrong_columns(row: RowEntry, before: Any, after: Any) -> tuple[str, ...]:
+    """The columns that say something else than the images. The audit chain covers the images, not these columns."""
+    try:
         return () if _agrees(row, before, after) else tuple(_wrong(row, before, after))
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return ("previous", "current")
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import audit
+from persistence.errors import StoreError
 from persistence.postgres.partitions import Partition, making_indexes, making_table
 
 _UNFINISHED: Final = "omnirelay: unfinished compaction"
@@ -89,6 +90,21 @@ def copying(rest: Partition, after: int, head: int | None = None) -> str:
         f"INSERT INTO {rest.name} SELECT * FROM shard_history"  # noqa: S608 - a name and numbers of ours
         f" WHERE revision > {after:d} AND revision <= {last:d} ORDER BY revision"
     )
+
+
+async def require_all_known(session: AsyncSession, kept: Partition, floor: int) -> None:
+    """Raises StoreError if rows up to the floor are of a shard of which none is kept: with them would go what is left
+    of its counters, and its versions and owner epochs would be given again."""
+    statement = text(
+        "SELECT h.namespace, h.shard_id FROM shard_history AS h WHERE h.revision <= :floor AND NOT EXISTS ("  # noqa: S608 - a name of ours
+        f" SELECT FROM {kept.name} AS k WHERE k.namespace = h.namespace AND k.shard_id = h.shard_id) LIMIT 1"
+    )
+    forgotten = (await session.execute(statement, {"floor": floor})).one_or_none()
+    if forgotten is not None:
+        raise StoreError(
+            f"history has rows of {'/'.join(forgotten)}, which is neither in shards nor in shard_tombstones; "
+            "nothing was compacted: run 'omnirelay mesh audit verify', and restore what is missing"
+        )
 
 
 async def kept_digest(session: AsyncSession, kept: Partition) -> str:

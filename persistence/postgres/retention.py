@@ -34,6 +34,7 @@ from persistence.postgres.baseline import (
     fill_rest,
     kept_digest,
     left_over,
+    require_all_known,
     validate,
 )
 from persistence.postgres.commit import Relied, commit
@@ -110,6 +111,7 @@ class PostgresRetention:
             await _briefly(session, adding_foreign_key(table.name))
             await validate(session, table.name)
             await session.commit()
+        await require_all_known(session, cut.kept, floor)
         digest = await kept_digest(session, cut.kept)
         await session.commit()
         return Compaction(floor, head.floor, rows - kept, kept, digest)

@@ -125,7 +125,7 @@ async def test_every_edit_is_found_where_it_was_made(told_url: str) -> None:
                 verdict = await verified(connection)
             found = verdict.findings.listed
             assert any(map(edit.is_found_by, found)), (edit, shown(verdict))
-            assert verdict.findings.count < 20, (edit, shown(verdict))
+            assert verdict.findings.count < 30, (edit, shown(verdict))
 
 
 async def test_segments_find_what_one_pass_finds(told_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,23 @@ UNFINISHED = (
     "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'shard_history%' AND NOT relispartition"
 )
 
+PROMISES = (
+    # Checks and the foreign key, valid ones.
+    """
+    SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid), E'\\n' ORDER BY conname) FROM pg_constraint
+    WHERE conrelid = $1::regclass AND contype IN ('c', 'f') AND convalidated
+    """,
+    """
+    SELECT string_agg(replace(indexdef, $1, 'shard_history'), E'\\n' ORDER BY indexname) FROM pg_indexes
+    WHERE tablename = $1
+    """,
+    """
+    SELECT string_agg(attname || ' ' || atttypid || ' ' || attnotnull || ' ' || attcollation, E'\\n' ORDER BY attnum)
+    FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0
+    """,
+    "SELECT coalesce(obj_description($1::regclass), 'no comment')",
+)
+
 
 @pytest.fixture
 async def small(database_url: str) -> str:
@@ -50,6 +67,43 @@ async def one(url: str, statement: str, *arguments: object) -> object:
         return await connection.fetchval(statement, *arguments)
     finally:
         await connection.close()
+
+
+async def test_what_is_built_promises_what_partitions_promise(mesh: Mesh, small: str) -> None:
+    """Constraints, the foreign key, indexes, being append-only: of what was kept, and of the rest of a partition."""
+    await live_randomly(mesh, random.Random(12), 30)
+    (untouched, *_) = [one.name for one in reversed(await partitions_of(small))]
+    assert await PostgresRetention(small).compact(25, WHY) is not None
+    built = ["shard_history_below_26", "shard_history_26"]
+    assert [one.name for one in await partitions_of(small)][:2] == built
+    for name in built:
+        for promise in PROMISES:
+            expected = await one(small, promise, untouched)
+            assert expected
+            assert await one(small, promise, name) == expected, (name, promise)
+        for statement in ("UPDATE {} SET version = 9", "DELETE FROM {}", "TRUNCATE {}"):
+            with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
+                await one(small, statement.format(name))
+    # A revision is given once: the ranges are disjoint, and each has its own primary key.
+    for name, bound in zip(built, ("<= 25", "> 25"), strict=True):
+        row = f"SELECT h.* FROM shard_history AS h WHERE h.revision {bound} LIMIT 1"  # noqa: S608 - literals above
+        other = built[name == built[0]]
+        with pytest.raises(asyncpg.UniqueViolationError, match=f"pk_{name}"):
+            await one(small, f"INSERT INTO shard_history {row}")
+        with pytest.raises(asyncpg.CheckViolationError, match="violates partition constraint"):
+            await one(small, f"INSERT INTO {other} {row}")
+
+
+async def test_a_shard_that_only_history_knows_stops_the_compaction(mesh: Mesh, small: str) -> None:
+    """Without its tombstone, what it counts on from would be gone with its rows."""
+    await mesh.delete(await mesh.created("x"))
+    await mesh.created("y")
+    await one(small, "DELETE FROM shard_tombstones")
+    with pytest.raises(StoreError, match="rows of billing/x, which is neither in shards nor in shard_tombstones"):
+        await PostgresRetention(small).compact(3, WHY)
+    assert [row.revision for row in await mesh.history()] == [1, 2, 3]
+    await one(small, "INSERT INTO shard_tombstones VALUES ('billing', 'x', 2, 1)")
+    assert await PostgresRetention(small).compact(3, WHY) is not None
 
 
 async def live_randomly(mesh: Mesh, chance: random.Random, changes: int) -> None:

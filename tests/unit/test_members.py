@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from persistence.auditing.continuity import counts_on
 from persistence.auditing.entries import RowEntry
 from persistence.auditing.members import COLUMNS, all_agree, taken_apart
-from persistence.auditing.row_images import expected_columns, wrong_columns
+from persistence.auditing.row_images import expected_columns, parsed_images, wrong_columns
 from persistence.images import write_image
 from persistence.records import Pin, ShardContent, ShardKey, ShardStatus
 
@@ -61,7 +62,9 @@ class Row:
         """What one who parses the images has to say."""
         previous, current = self.images
         entry = RowEntry(1, 1, "", previous, None, None, MOMENT, current, None, **self.columns)
-        return wrong_columns(entry)
+        before, after = parsed_images(entry)
+        wrong = wrong_columns(entry, before, after)
+        return wrong if before is None or after is None or counts_on(before, after) else (*wrong, "current")
 
 
 @st.composite
@@ -70,7 +73,12 @@ def rows(draw: st.DrawFn) -> Row:
     before, after = draw(contents), draw(contents)
     if draw(st.booleans()):
         after = replace(before, owner_node_id=draw(names))
-    images: list[str | None] = [write_image(key, before, 1, 1, "00"), write_image(key, after, 2, 2, "01")]
+    version, epoch = draw(st.sampled_from([(1, 1), (9, 9), (99, 9)]))
+    moved = before.owner_node_id != after.owner_node_id
+    images: list[str | None] = [
+        write_image(key, before, version, epoch, "00"),
+        write_image(key, after, version + 1, epoch + moved, "01"),
+    ]
     if draw(st.integers(0, 15)) == 0:
         images[draw(st.integers(0, 1))] = None
     parsed = [None if image is None else orjson.loads(image) for image in images]
@@ -116,6 +124,21 @@ def move_a_member(data: st.DataObject, told: list[Row]) -> None:
     taken = (taker.images[to] or "").split(',"')
     taken.insert(data.draw(st.sampled_from([0, 1, len(taken)])), member)
     taker.images[to] = ',"'.join(taken)
+
+
+@given(st.lists(rows(), min_size=1, max_size=6), st.data())
+def test_a_counter_that_does_not_go_on_is_noticed(told: list[Row], data: st.DataObject) -> None:
+    updates = [row for row in told if None not in row.images]
+    if not updates:
+        return
+    row = data.draw(st.sampled_from(updates))
+    side, name = data.draw(st.sampled_from([0, 1])), data.draw(st.sampled_from(["version", "ownerEpoch"]))
+    image = orjson.loads(row.images[side] or "")
+    image[name] += data.draw(st.sampled_from([-1, 1, 10]))
+    row.images[side] = orjson.dumps(image, option=orjson.OPT_SORT_KEYS).decode()
+    row.columns = expected_columns(*(None if one is None else orjson.loads(one) for one in row.images))
+    assert not say_that_they_agree(told)
+    assert row.wrong() == ("current",)
 
 
 def test_a_member_that_moved_on_to_the_next_image_is_missed() -> None:

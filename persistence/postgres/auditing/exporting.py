@@ -30,30 +30,41 @@ async def export(
 ) -> Manifest:
     """Everything but the manifest is given to `write`. `progress` is told revisions done and in all."""
     async with reading(url) as reader:
-        heads = await reader.heads()
-        if heads is None:
-            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
-        start = await _start(reader, where.since)
-        manifest = Manifest(start)
-        write(manifest.add(form.header(heads.epoch, heads.floor, start, where)))
-        total = heads.anchor.change.revision - start.change.revision
-        rows = reader.rows(start.change.revision)
-        place = start.change
-        async for change in _changes(reader, start.change.change_id, where.until):
-            if where.selects(change):
-                rows.skip_to(change.head_revision - change.shard_count)
-                made = await rows.up_to(change.head_revision) if change.shard_count else []
-                write(manifest.add(form.change(change, made)))
-                manifest.changes += 1
-                manifest.rows += len(made)
-            else:
-                write(manifest.add(form.omitted_change(change)))
-                manifest.omitted_changes += 1
-            place = ChainPlace(change.id, change.head_revision, change.hash)
-            progress(change.head_revision - start.change.revision, total)
-        refusal_id, link = await _export_refusals(reader, start, where, form, write, manifest)
-        manifest.end = Anchor(place, refusal_id, link)
-        return manifest
+        return await export_on(reader, where, form, write, progress)
+
+
+async def export_on(
+    reader: AuditReader,
+    where: ExportFilter,
+    form: ExportForm,
+    write: Write,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Manifest:
+    """As `export`, what the reader's transaction sees."""
+    heads = await reader.heads()
+    if heads is None:
+        raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+    start = await _start(reader, where.since)
+    manifest = Manifest(start)
+    write(manifest.add(form.header(heads.epoch, heads.floor, start, where)))
+    total = heads.anchor.change.revision - start.change.revision
+    rows = reader.rows(start.change.revision)
+    place = start.change
+    async for change in _changes(reader, start.change.change_id, where.until):
+        if where.selects(change):
+            rows.skip_to(change.head_revision - change.shard_count)
+            made = await rows.up_to(change.head_revision) if change.shard_count else []
+            write(manifest.add(form.change(change, made)))
+            manifest.changes += 1
+            manifest.rows += len(made)
+        else:
+            write(manifest.add(form.omitted_change(change)))
+            manifest.omitted_changes += 1
+        place = ChainPlace(change.id, change.head_revision, change.hash)
+        progress(change.head_revision - start.change.revision, total)
+    refusal_id, link = await _export_refusals(reader, start, where, form, write, manifest)
+    manifest.end = Anchor(place, refusal_id, link)
+    return manifest
 
 
 async def _start(reader: AuditReader, since: datetime | None) -> Anchor:

@@ -6,17 +6,19 @@ else means that somebody has to look with care, who can say what is wrong and wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from persistence import audit
 from persistence.auditing.chain import ChainPlace, names_what_it_touched
+from persistence.auditing.continuity import Link
 from persistence.auditing.findings import Findings
 from persistence.postgres.auditing.reading import AuditReader
 from persistence.postgres.auditing.segments import Segment, SegmentVerdict
 from persistence.postgres.auditing.wire_changes import WireChange, copied_changes
-from persistence.postgres.auditing.wire_rows import WireRows, copied_rows
+from persistence.postgres.auditing.wire_rows import Key, WireRows, copied_rows
 
 _LOWEST: Final = -(2**63) + 1
 _HIGHEST: Final = 2**63 - 1
@@ -41,20 +43,24 @@ async def sound(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
     count = place.revision - start.revision
     if count != len(rows.digests) or (segment.last is not None and place[:2] != segment.last[:2]):
         return None
-    shards = {
-        (_namespace(namespace), shard[_BEFORE_SHARD:-1].decode()): revision
-        for (namespace, shard), revision in rows.shards.items()
-    }
-    return SegmentVerdict(place, Findings(), changes.count, count, shards, changes.namespaces, [])
+    links = rows.shards.links(changes.times)
+    if links is None:
+        return None
+    claims = rows.shards.claims
+    return SegmentVerdict(
+        place, Findings(), changes.count, count, _named(claims), _named(links), [], changes.namespaces, []
+    )
 
 
 @dataclass(slots=True)
 class _Changes:
-    """How far the chain has been followed, and the newest revision of each namespace that it touched."""
+    """How far the chain has been followed, the newest revision of each namespace that it touched, and when each row
+    was committed, in microseconds since 1970."""
 
     rows: WireRows
     place: ChainPlace
     count: int = 0
+    times: list[int] = field(default_factory=list)
     namespaces: dict[str, int] = field(default_factory=dict)
 
     def follow(self, change: WireChange) -> bool:
@@ -76,8 +82,15 @@ class _Changes:
         if right:
             self.place = ChainPlace(change.id, change.head_revision, change.hash)
             self.namespaces.update(dict.fromkeys(touched, change.head_revision))
+            self.times.extend([change.committed_at] * len(digests))
             self.count += 1
         return right
+
+
+def _named(links: Mapping[Key, Link]) -> dict[tuple[str, str], Link]:
+    return {
+        (_namespace(namespace), shard[_BEFORE_SHARD:-1].decode()): link for (namespace, shard), link in links.items()
+    }
 
 
 @lru_cache(maxsize=4_096)

@@ -7,7 +7,7 @@ in their order.
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +16,7 @@ import asyncpg
 
 from persistence.auditing.anchors import Anchor
 from persistence.auditing.chain import ChainPlace
+from persistence.auditing.continuity import Key
 from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
 from persistence.auditing.findings import Table
 from persistence.postgres.connecting import connect
@@ -35,12 +36,20 @@ _CHANGE: Final = (
 _CHANGES: Final = f"SELECT {_CHANGE} FROM changes WHERE id > $1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
 _ONE_CHANGE: Final = f"SELECT {_CHANGE} FROM changes WHERE id = $1"  # noqa: S608 - constants
 _LAST_CHANGE: Final = f"SELECT {_CHANGE} FROM changes ORDER BY id DESC LIMIT 1"  # noqa: S608 - constants
-_ROWS: Final = (
-    "SELECT revision, change_id, kind, previous, previous_revision, previous_updated_at, created_at, current, "  # noqa: S608 - constants
-    f"move_reason, namespace, shard_id, version, {CHANGED_FIELDS}, owner_node_id, "
-    "previous_owner_node_id "
-    f"FROM shard_history WHERE revision > $1 ORDER BY revision LIMIT {BLOCK}"
+_ROW: Final = (
+    "revision, change_id, kind, previous, previous_revision, previous_updated_at, created_at, current, "
+    f"move_reason, namespace, shard_id, version, {CHANGED_FIELDS}, owner_node_id, previous_owner_node_id"
 )
+_ROWS: Final = f"SELECT {_ROW} FROM shard_history WHERE revision > $1 ORDER BY revision LIMIT {BLOCK}"  # noqa: S608 - constants
+_COMMITTED_AT: Final = "(SELECT c.committed_at FROM changes AS c WHERE c.id = h.change_id)"
+_THESE_ROWS: Final = f"SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h WHERE revision = ANY($1)"  # noqa: S608 - constants
+_NEWEST: Final = f"""
+    SELECT newest.* FROM unnest($1::text[], $2::text[]) AS key (namespace, shard_id) CROSS JOIN LATERAL (
+        SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h
+        WHERE h.namespace = key.namespace AND h.shard_id = key.shard_id AND h.revision <= $3
+        ORDER BY h.revision DESC LIMIT 1
+    ) AS newest
+"""  # noqa: S608 - constants
 _REFUSALS: Final = (
     "SELECT id, kind, actor, reason, change_ticket, namespaces, outcome, request_digest, request, details, left_out, "  # noqa: S608 - constants
     f"refused_at, content_digest, hash FROM refusals WHERE id > $1 ORDER BY id LIMIT {BLOCK}"
@@ -110,6 +119,17 @@ class AuditReader:
             for record in block:
                 yield RefusalEntry._make(record)
             after = block[-1][0]
+
+    async def these_rows(self, revisions: Collection[int]) -> list[tuple[Any, RowEntry]]:
+        """Those that are there, each with the time when it was committed, null if its change is not there."""
+        records = await self.connection.fetch(_THESE_ROWS, list(revisions))
+        return [(record[0], RowEntry._make(record[1:])) for record in records]
+
+    async def newest_rows(self, keys: Collection[Key], revision: int) -> list[tuple[Any, RowEntry]]:
+        """Of each of these shards the newest one up to a revision, as `these_rows`."""
+        names = ([key[place] for key in keys] for place in (0, 1))
+        records = await self.connection.fetch(_NEWEST, *names, revision)
+        return [(record[0], RowEntry._make(record[1:])) for record in records]
 
     def rows(self, after: int | None = None) -> RowStream:
         """The rows of history after a revision; without one from whatever row is the first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from persistence.auditing.chain import ChainVerifier
+from persistence.auditing.continuity import Continuity
 from persistence.auditing.entries import ChangeEntry
 from persistence.postgres.auditing.quick import sound
 from persistence.postgres.auditing.reading import AuditReader, reading
@@ -16,7 +17,8 @@ async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdic
 
 
 async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerdict:
-    verifier = ChainVerifier(segment.start, segment.floor)
+    continuity = Continuity(segment.floor)
+    verifier = ChainVerifier(segment.start, segment.floor, continuity=continuity)
     rows = reader.rows(segment.start.revision if segment.start.change_id else None)
     changes = reader.changes(segment.start.change_id)
     change = await anext(changes, None)
@@ -31,7 +33,9 @@ async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerd
         verifier.findings,
         verifier.changes,
         verifier.rows,
-        verifier.shards,
+        continuity.claims,
+        continuity.links(),
+        continuity.gaps,
         verifier.namespaces,
         verifier.kept_rows,
     )

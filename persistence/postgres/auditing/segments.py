@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from persistence.auditing.chain import ChainPlace
+from persistence.auditing.continuity import Key, Link
 from persistence.auditing.findings import Findings
 from persistence.postgres.auditing.reading import AuditReader
 
@@ -28,13 +29,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SegmentVerdict:
-    """What a process found. `kept` are the rows up to the floor, as the digest of a compaction covers them."""
+    """What a process found. `claims` are what the first row of each shard says was there before the segment, `links`
+    what the newest one left; `gaps` where rows are missing. `kept` are the rows up to the floor, as the digest of a
+    compaction covers them."""
 
     end: ChainPlace
     findings: Findings
     changes: int
     rows: int
-    shards: dict[tuple[str, str], int]
+    claims: dict[Key, Link]
+    links: dict[Key, Link]
+    gaps: list[tuple[int, int]]
     namespaces: dict[str, int]
     kept: list[bytes]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+from persistence.auditing.continuity import Key, Link
 from persistence.auditing.findings import Findings, Table
 from persistence.checksums import digest_term
 from persistence.images import image_of
@@ -85,9 +86,6 @@ _PLANNED: Final = """
 _MASK: Final = 2**64 - 1
 
 
-Key: TypeAlias = tuple[str, str]
-
-
 @dataclass
 class Present:
     """What was found in the tables of the present; for each shard, there or deleted, the newest revision that was found
@@ -98,9 +96,9 @@ class Present:
     tombstones: dict[Key, int | None] = field(default_factory=dict)
     namespaces: dict[str, int] = field(default_factory=dict)
 
-    def compare(self, shards: Mapping[Key, int], namespaces: Mapping[str, int]) -> Findings:
+    def compare(self, shards: Mapping[Key, Link], namespaces: Mapping[str, int]) -> Findings:
         """All findings, with what the chain said of those that the changes just verified touched."""
-        for key, left in shards.items():
+        for key, (left, _) in shards.items():
             table, found = (Table.SHARDS, self.shards) if key in self.shards else (Table.TOMBSTONES, self.tombstones)
             if key not in found:
                 self.findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {left} left it")

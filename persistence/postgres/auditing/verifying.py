@@ -18,6 +18,7 @@ from persistence.auditing.anchors import Anchor
 from persistence.auditing.chain import ChainPlace
 from persistence.auditing.findings import Findings, Table, span
 from persistence.auditing.refusal_chain import RefusalVerifier
+from persistence.postgres.auditing.boundaries import Boundaries
 from persistence.postgres.auditing.reading import AuditReader, Heads, reading
 from persistence.postgres.auditing.segment_verdicts import verify_apart, verify_segment
 from persistence.postgres.auditing.segments import Segment, SegmentVerdict, cut
@@ -83,7 +84,7 @@ async def verify_on(
         for number in await reader.below_one(table):
             verdict.findings.add(table, number, "stands before the first there can be: it was put in", "id")
     floor = await _verify_floor(reader, heads, verdict.findings)
-    chain = _Chain(start.change)
+    chain = _Chain(start.change, Boundaries(start.change.revision))
     segments = await cut(reader, start.change, heads.anchor.change, floor.revision)
     present = Present()
     async for segment in _verdicts(reader, segments, apart, partial(verify_tables, reader, present)):
@@ -92,11 +93,12 @@ async def verify_on(
         verdict.changes += segment.changes
         verdict.rows += segment.rows
         progress(verdict.rows, heads.anchor.change.revision - start.change.revision)
+    await chain.boundaries.verify(reader, verdict.findings)
     if start.change.revision < floor.revision:
         _verify_kept(floor, chain.kept_rows, verdict.findings)
     _verify_head(heads, chain.end, await _last_time(reader), verdict.findings)
     await _verify_refusals(reader, start, heads, verdict)
-    found = present.compare(chain.shards, chain.namespaces)
+    found = present.compare(chain.boundaries.links, chain.namespaces)
     verdict.findings.extend(found.listed, found.count)
     return verdict
 
@@ -106,13 +108,13 @@ class _Chain:
     """What the segments said, put together."""
 
     end: ChainPlace
-    shards: dict[tuple[str, str], int] = field(default_factory=dict)
+    boundaries: Boundaries
     namespaces: dict[str, int] = field(default_factory=dict)
     kept_rows: list[bytes] = field(default_factory=list)
 
     def add(self, segment: SegmentVerdict) -> None:
         self.end = segment.end
-        self.shards.update(segment.shards)
+        self.boundaries.add(segment)
         self.namespaces.update(segment.namespaces)
         self.kept_rows += segment.kept
 
@@ -179,7 +181,10 @@ class Apart:
         """In order. This process begins with another step, while the others start."""
         snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
         loop = asyncio.get_running_loop()
-        verdicts: list[asyncio.Future[SegmentVerdict]] = [loop.create_future() for _ in segments]
+        # Taken out as they are given: what a segment says of its shards comes to megabytes.
+        verdicts: dict[int, asyncio.Future[SegmentVerdict]] = {
+            number: loop.create_future() for number in range(len(segments))
+        }
         left = deque(enumerate(segments))
 
         async def work(verify: Callable[[Segment], Awaitable[SegmentVerdict]], first: Step | None = None) -> None:
@@ -201,8 +206,9 @@ class Apart:
                     workers.create_task(work(partial(verify_segment, self.reader), first))
                     for _ in range(self.processes - 1):
                         workers.create_task(work(elsewhere))
-                    for verdict in verdicts:
-                        yield await verdict
+                    for number in range(len(segments)):
+                        yield await verdicts[number]
+                        del verdicts[number]
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from failures
 

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Final
+from operator import lt
+from typing import Final, TypeAlias
 
 import asyncpg
+import orjson
 
 from persistence import audit
-from persistence.auditing.members import COLUMNS, all_agree, taken_apart
+from persistence.auditing.continuity import Link, image_digest, state_deleted, state_there
+from persistence.auditing.members import COLUMNS, REPEATED, all_agree, taken_apart
 from persistence.encoding import encode
 from persistence.postgres.auditing.reading import CHANGED_FIELDS
 from persistence.postgres.auditing.wire import LENGTH_SIZE, NONE, NULL, SINCE_1970, copied, length_at
@@ -33,24 +36,138 @@ _INTEGER: Final = 8
 _KIND: Final = 7
 """Letters in CREATED, UPDATED and DELETED."""
 
+_STEP: Final = COLUMNS + 1
+_VERSION_AT: Final = REPEATED.index("version")
+_BEFORE_VERSION: Final = len('version":')
+
 _begin = struct.Struct(">6xq4xq4xqi")
 _middle = struct.Struct(f">{len(encode(audit.ROW))}xi{_KIND}xi")
-_history = struct.Struct(">i8xi8xi8xi")
+_history = struct.Struct(">iqiqi8xi")
 _no_history = struct.Struct(">iiii")
+
+Key: TypeAlias = tuple[bytes, bytes]
+"""Namespace and shard, by the members of the images that name them."""
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Of some rows, in lists: the revision that each follows and the time when it says that was committed, 0 for a
+    creation, and when its shard was created. Times are microseconds since 1970."""
+
+    followed: list[int] = field(default_factory=list)
+    updated: list[int] = field(default_factory=list)
+    created: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class WireShards:
+    """Follows each shard from row to row, as `continuity.py` does, but for the times of changes, which come later.
+
+    A row that follows another one of these must begin with what that left, and be the only one that follows it. Any
+    other is the first of its shard, whose state before is then in `claims`, or creates again what was deleted.
+    """
+
+    first: int
+    claims: dict[Key, Link] = field(default_factory=dict)
+    _left: list[bytes | None] = field(default_factory=list)
+    _created: list[int] = field(default_factory=list)
+    _newest: dict[Key, int] = field(default_factory=dict)
+    _deleted: dict[Key, bytes] = field(default_factory=dict)
+    # Of each row that follows another one of these, which of them, and the times that it says that has.
+    _follows: list[int] = field(default_factory=list)
+    _updated_then: list[int] = field(default_factory=list)
+    _created_then: list[int] = field(default_factory=list)
+
+    def follow(
+        self, pieces: Sequence[bytes], before: Sequence[bytes | None], after: Sequence[bytes | None], numbers: Numbers
+    ) -> bool:
+        """Take the columns, images and numbers of the next rows. False if one does not go on from the row before it of
+        its shard."""
+        first, left = self.first, self._left
+        taken = len(left)
+        keys = list(zip(pieces[::_STEP], pieces[1::_STEP], strict=True))
+        self._newest.update(zip(keys, count(first + taken)))
+        self._created += numbers.created
+        begins = _digests(before)
+        left += _digests(after)
+        follows = [revision - first for revision in numbers.followed]
+        if min(follows) >= 0 and None not in after:
+            self._follows += follows
+            self._updated_then += numbers.updated
+            self._created_then += numbers.created
+            return all(map(lt, follows, count(taken))) and [left[row] for row in follows] == begins
+        for place, row in enumerate(follows):
+            version = pieces[place * _STEP + _VERSION_AT]
+            if row >= 0:
+                if row >= taken + place or left[row] != begins[place]:
+                    return False
+                self._follows.append(row)
+                self._updated_then.append(numbers.updated[place])
+                self._created_then.append(numbers.created[place])
+            else:
+                digest = begins[place]
+                if digest is not None:
+                    times = (numbers.updated[place], numbers.created[place])
+                    state = state_there(digest, numbers.followed[place], *times)
+                else:
+                    state = _counters(after[place], version, -1)
+                if not self._begin(keys[place], Link(first + taken + place, state), created=digest is None):
+                    return False
+            if after[place] is None:
+                self._deleted[keys[place]] = _counters(before[place], version, 0)
+        return True
+
+    def _begin(self, key: Key, claim: Link, *, created: bool) -> bool:
+        """False if a row is neither the first of its shard nor its creation after a deletion."""
+        deleted = self._deleted.pop(key, None) if created else None
+        if deleted is not None:
+            return deleted == claim.state
+        if key in self.claims:
+            return False
+        self.claims[key] = claim
+        return True
+
+    def links(self, times: Sequence[int]) -> dict[Key, Link] | None:
+        """What the newest row of each shard left, where `times` are when each row was committed. Null if a row says
+        that the one it follows has other times, or if one was followed twice."""
+        follows, created = self._follows, self._created
+        if (
+            len(set(follows)) < len(follows)
+            or [times[row] for row in follows] != self._updated_then
+            or [created[row] for row in follows] != self._created_then
+        ):
+            return None
+        links = {}
+        for key, revision in self._newest.items():
+            row = revision - self.first
+            digest = self._left[row]
+            state = self._deleted[key] if digest is None else state_there(digest, revision, times[row], created[row])
+            links[key] = Link(revision, state)
+        return links
+
+
+def _digests(images: Sequence[bytes | None]) -> list[bytes | None]:
+    return [None if image is None else image_digest(image) for image in images]
+
+
+def _counters(image: bytes | None, version: bytes, step: int) -> bytes:
+    """What is left of a shard where there is no image of it: of the other image the owner epoch, and the version."""
+    number = int(version[_BEFORE_VERSION:-1])
+    return state_deleted(number + step, orjson.loads(image or b"")["ownerEpoch"] + step)
 
 
 @dataclass(frozen=True, slots=True)
 class WireRows:
     """Rows that follow one another and agree with their images. Of each, in lists: the change it names, its digest, its
-    namespace, and when it created its shard, in microseconds since 1970, if it did. And the newest revision of each
-    shard. Namespaces and shards are named by the members of the images that name them."""
+    namespace by the member of the image that names it, and when it created its shard, in microseconds since 1970, if it
+    did."""
 
     first: int
+    shards: WireShards
     changes: list[int] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     namespaces: list[bytes] = field(default_factory=list)
     created: list[int | None] = field(default_factory=list)
-    shards: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
 
 
 async def copied_rows(
@@ -60,7 +177,7 @@ async def copied_rows(
 
     `lowest` is where to begin to look, for rows that should not be there. The last may be any number beyond the end.
     """
-    rows = WireRows(first)
+    rows = WireRows(first, WireShards(first))
     query = _COPIED % (first if lowest is None else lowest, last)
     return rows if await copied(connection, query, partial(_add_to, rows)) else None
 
@@ -71,6 +188,7 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
     columns: list[bytes] = []
     before: list[bytes | None] = []
     after: list[bytes | None] = []
+    numbers = Numbers()
     while place < end:
         revision, change_id, created_at, length = _begin.unpack_from(data, place)
         if revision != expected:
@@ -82,6 +200,7 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
         seven, length = _middle.unpack_from(data, start)
         place = start + _middle.size
         previous = current = None
+        followed = updated_at = 0
         if length == NONE:
             *nothing, length = _no_history.unpack_from(data, place)
             if seven != _KIND or nothing != [NONE] * 3:
@@ -90,7 +209,7 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
         else:
             previous = data[place : place + length]
             place += length
-            eight, again, and_again, length = _history.unpack_from(data, place)
+            eight, followed, again, updated_at, and_again, length = _history.unpack_from(data, place)
             if seven != _KIND or not eight == again == and_again == _INTEGER:
                 return False
             place += _history.size
@@ -105,18 +224,14 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
         place += LENGTH_SIZE
         before.append(previous)
         after.append(current)
+        numbers.followed.append(followed)
+        numbers.updated.append(updated_at)
+        numbers.created.append(created_at)
         rows.changes.append(change_id)
         rows.digests.append(hashlib.sha256(covered).digest())
         rows.created.append(created_at if previous is None else None)
-    return not columns or _add_columns(rows, taken_apart(columns, _BETWEEN, COLUMNS), before, after)
-
-
-def _add_columns(
-    rows: WireRows, columns: Sequence[bytes], previous: Sequence[bytes | None], current: Sequence[bytes | None]
-) -> bool:
-    if not all_agree(columns, previous, current):
-        return False
-    namespaces, shards = columns[:: COLUMNS + 1], columns[1 :: COLUMNS + 1]
-    rows.shards.update(zip(zip(namespaces, shards, strict=True), count(rows.first + len(rows.namespaces))))
-    rows.namespaces.extend(namespaces)
-    return True
+    if not columns:
+        return True
+    pieces = taken_apart(columns, _BETWEEN, COLUMNS)
+    rows.namespaces.extend(pieces[::_STEP])
+    return all_agree(pieces, before, after) and rows.shards.follow(pieces, before, after, numbers)

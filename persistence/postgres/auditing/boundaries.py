@@ -1,0 +1,88 @@
+"""Shards from segment to segment, as `continuity.py` follows them from row to row.
+
+Segments are verified apart, so each one says what the first row of a shard claims was there before, and what the newest
+one left. Put together in order the two must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from persistence.auditing.continuity import ABSENT, Continuity, Key, Link
+from persistence.auditing.entries import RowEntry
+from persistence.auditing.findings import Findings, Table
+from persistence.auditing.row_images import parsed_images
+from persistence.postgres.auditing.reading import AuditReader
+from persistence.postgres.auditing.segments import SegmentVerdict
+
+_BATCH: Final = 2_000
+"""Shards looked up at a time."""
+
+
+@dataclass
+class Boundaries:
+    """`start`: the revision after which the first segment begins. Of each shard that was touched after it `links` is
+    what its newest row left: some 400 bytes."""
+
+    start: int
+    links: dict[Key, Link] = field(default_factory=dict)
+    _firsts: dict[Key, Link] = field(default_factory=dict)
+    _gaps: list[tuple[int, int]] = field(default_factory=list)
+    _suspects: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, segment: SegmentVerdict) -> None:
+        """The next one."""
+        for key, claim in segment.claims.items():
+            link = self.links.get(key)
+            if link is None:
+                if self.start or claim.state != ABSENT:
+                    self._firsts[key] = claim
+            elif link.state != claim.state:
+                self._suspects.append((link.revision, claim.revision))
+        self.links.update(segment.links)
+        self._gaps += segment.gaps
+
+    async def verify(self, reader: AuditReader, findings: Findings) -> None:
+        """Say what does not go on, and how. Rows are read again only for that, and those that are before the start."""
+        firsts = iter(self._firsts.items())
+        while batch := dict(islice(firsts, _BATCH)):
+            self._suspects += await self._unlike_before_the_start(reader, batch)
+        suspects = iter(sorted(self._suspects, key=lambda pair: pair[1]))
+        while pairs := list(islice(suspects, _BATCH)):
+            await self._explain(reader, pairs, findings)
+
+    async def _unlike_before_the_start(self, reader: AuditReader, firsts: dict[Key, Link]) -> list[tuple[int, int]]:
+        known = Continuity()
+        if self.start:
+            _know(known, await reader.newest_rows(firsts, self.start))
+        before = known.links()
+        nothing = Link(0, ABSENT)
+        return [
+            (before.get(key, nothing).revision, claim.revision)
+            for key, claim in firsts.items()
+            if before.get(key, nothing).state != claim.state
+        ]
+
+    async def _explain(self, reader: AuditReader, pairs: Sequence[tuple[int, int]], findings: Findings) -> None:
+        """Each pair are a row, 0 for none, and the next one of its shard, which does not go on from it."""
+        wanted = {revision for pair in pairs for revision in pair}
+        rows = {row.revision: (at, row) for at, row in await reader.these_rows(wanted)}
+        for before, revision in pairs:
+            continuity = Continuity(judges_first=True, gaps=self._gaps)
+            _know(continuity, [rows[before]] if before else [])
+            committed_at, row = rows[revision]
+            broken = continuity.add(row, *parsed_images(row), committed_at)
+            if broken is not None:
+                findings.add(Table.HISTORY, revision, str(broken), *broken.columns)
+
+
+def _know(continuity: Continuity, rows: Collection[tuple[Any, RowEntry]]) -> None:
+    """Rows whose images are none are told of where they are verified."""
+    for committed_at, row in rows:
+        try:
+            continuity.know(row, *parsed_images(row), committed_at)
+        except (KeyError, TypeError):
+            continue
