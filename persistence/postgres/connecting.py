@@ -75,16 +75,16 @@ Admission = Callable[["Connection"], Awaitable[None]]
 """What a connection must pass to be taken. Raises StoreUnavailable to have the next host tried."""
 
 
-class WaitForStandbyCancelled(asyncpg.PostgresConnectionError):
+class WaitForStandbyCancelled(asyncpg.PostgresConnectionError):  # type: ignore[misc]  # asyncpg has no types
     """An administrator cancelled a commit that waited for its synchronous standby: it is visible, and may yet be
     lost. The server calls that a success with a warning."""
 
 
-class NothingSent(asyncpg.InterfaceError):
+class NothingSent(asyncpg.InterfaceError):  # type: ignore[misc]  # same
     """The connection was lost before the statement was given to it for execution."""
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
     """A connection that is dropped where asyncpg would cancel its statement.
 
     PostgreSQL ends a cancelled wait for replication with a commit that is visible and not replicated, and a timeout, a
@@ -117,6 +117,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
         if fields.get("R") == "SyncRepWaitForLSN":  # the function that warns, in every language
             raise WaitForStandbyCancelled(fields.get("M", ""))
         super()._process_log_message(fields, last_query)
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - the driver's signature
+        """At once. The driver would give a statement under way an empty result, as if it were done, and would wait for
+        a server that does not answer."""
+        self.terminate()
 
     async def prepare(self, *arguments: Any, **named: Any) -> Any:
         """Raises NothingSent where the connection is lost meanwhile."""
@@ -222,9 +227,10 @@ async def _connect_to(
 
 
 async def _open(host: Host, target: _Target, options: Mapping[str, Any]) -> Connection:
-    return await asyncpg.connect(
+    connection: Connection = await asyncpg.connect(
         target.url, host=host.host, port=host.port, timeout=CONNECT_SECONDS, connection_class=Connection, **options
     )
+    return connection
 
 
 async def _settle(
@@ -310,7 +316,8 @@ def _target(url: str) -> _Target:
         raise InvalidArgument(FieldError("database_url", first_line(error))) from error
     except OSError as error:  # a certificate that is not there
         raise unreachable(error) from error
-    hosts = [Host(address, 0) if isinstance(address, str) else Host(*address) for address in addresses]
+    # A socket's path has its number in it, and the driver looks for another one where it is given none.
+    hosts = [Host(address, 5432) if isinstance(address, str) else Host(*address) for address in addresses]
     usual = CONNECT_SECONDS if len(hosts) == 1 else HOST_SECONDS
     return _Target(url, hosts, limit if limit > 0 else usual, parameters.target_session_attrs.value)
 

@@ -20,7 +20,7 @@ from persistence.postgres.connecting import (
     transaction_pooler,
 )
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.fence import Barrier, Fence, ServerLife
+from persistence.postgres.fence import BARRIER_SECONDS, Barrier, Fence, ServerLife
 from persistence.postgres.stream import ENSURE_EPOCH, IDENTITY, TIMELINE, head_missing
 
 TROUBLE_SECONDS: Final = 10.0
@@ -63,7 +63,8 @@ class Database:
         self.url = url
         self.fence = fence or Fence()
         self.barrier = Barrier(self._connect_unsettled, _life)
-        self._revision = program_revision
+        self.program_revision = program_revision
+        self._system = ""
         self._idle: WeakSet[Connection] = WeakSet()
         self._generation = 0
         self._last: Host | None = None
@@ -83,6 +84,11 @@ class Database:
             self.note(error.reason)
             raise
 
+    @property
+    def newest_timeline(self) -> int:
+        """Of the system that was connected to last: no commit is made on an older one. 0 before the first connection."""
+        return self.fence.newest(self._system)
+
     async def listen(self, **options: Any) -> Connection:
         """A connection for hints only: what is told on it may not have reached the standby."""
         return await connect(self.url, admission=self._admit, first=self._last, **options)
@@ -101,7 +107,6 @@ class Database:
         if reason is not Unavailable.UNREACHABLE:
             self._trouble = reason, monotonic()
 
-    @property
     def trouble(self) -> Unavailable | None:
         """What connections or statements have failed for lately, where reading alone would not show it."""
         if self._trouble is None or monotonic() - self._trouble[1] > TROUBLE_SECONDS:
@@ -137,19 +142,23 @@ class Database:
         while True:
             connection = await self._connect_unsettled(**options)
             try:
-                admitted: _Admitted = connection.admitted
-                if admitted.life not in self._settled:
-                    reached = await self.barrier.wait()
-                    self._settled = {reached}
-                    if reached != admitted.life:
-                        continue  # it was promoted, or recovered, since this connection was made
-                if admitted.head_outdated:
-                    await connection.execute(ENSURE_EPOCH)
-                kept, connection = connection, None
-                return kept
-            finally:
-                if connection is not None:
-                    connection.terminate()
+                if await self._may_be_told_of(connection):
+                    return connection
+            except BaseException:
+                connection.terminate()
+                raise
+            connection.terminate()
+
+    async def _may_be_told_of(self, connection: Connection) -> bool:
+        """False for a server that was promoted, or has recovered, since the connection was made."""
+        admitted: _Admitted = connection.admitted
+        if admitted.life not in self._settled:
+            self._settled = {await self.barrier.wait(BARRIER_SECONDS)}
+            if admitted.life not in self._settled:
+                return False
+        if admitted.head_outdated:
+            await connection.execute(ENSURE_EPOCH)
+        return True
 
     async def _connect_unsettled(self, **options: Any) -> Connection:
         connection = await connect(self.url, admission=self._admit, first=self._last, **options)
@@ -169,10 +178,11 @@ class Database:
         if self.fence.admit(system, timeline, recorded):
             _log.warning("system %s is on the new timeline %d; older connections are dropped", system, timeline)
             self._drop_older()
-        if self._revision is not None and self._revision not in facts["serves"]:
+        self._system = system
+        if self.program_revision is not None and self.program_revision not in facts["serves"]:
             raise SchemaOutOfDate(
                 f"the database is at revision {facts['revision']} and serves programs of revision "
-                f"{', '.join(facts['serves'])}; this program is of {self._revision}: run 'omnirelay db upgrade' of the "
+                f"{', '.join(facts['serves'])}; this program is of {self.program_revision}: run 'omnirelay db upgrade' of the "
                 "newer program, or start that"
             )
         life = ServerLife(system, timeline, facts["started"], facts["counting_since"])

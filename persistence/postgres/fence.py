@@ -147,23 +147,21 @@ class Barrier:
         self.drop()
 
     async def _run(self) -> None:
-        while self._next is not None:
+        while (joined := self._next) is not None:
             outcome: ServerLife | StoreError = StoreUnavailable("the store is being closed")
-            sent: asyncio.Future[ServerLife] | None = None
             try:
                 with translated():
                     connection = await self._ready()
-                    # Until here more may join: nothing has been sent.
-                    sent, self._next = self._next, None
+                    self._next = None  # until here more may join: nothing has been sent
                     await self._commit(connection)
                     outcome = self._life_of(connection)
             except StoreError as error:
                 self.drop()
                 outcome = error
             finally:
-                if sent is None:
-                    sent, self._next = self._next, None
-                _complete(sent, outcome)
+                if self._next is joined:
+                    self._next = None
+                _complete(joined, outcome)
 
     async def _ready(self) -> Connection:
         if self._connection is None or self._connection.is_closed():

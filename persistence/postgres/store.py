@@ -63,6 +63,7 @@ async def open_store(
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
             unit_of_work=partial(unit_of_work, writes, Room(writes, history_span)),
+            trouble=database.trouble,
         )
 
 

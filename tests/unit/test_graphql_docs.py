@@ -22,6 +22,11 @@ FROM_THE_STORE = (
     errors.PlanCorrupt,
     errors.TransientConflict,
     errors.StoreUnavailable,
+    errors.Overloaded,
+    errors.CommitUnknown,
+    errors.Fenced,
+    errors.FutureRevision,
+    errors.SchemaOutOfDate,
 )
 
 
