@@ -77,8 +77,7 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
     code = _public_code(cause, error)
     if code is not None:
         return coded(error, code, **_numbers(cause))
-    told = _weather(cause) if isinstance(cause, StoreError) else None
-    if told is not None:
+    if isinstance(cause, StoreError) and (told := _weather(cause)) is not None:
         _log.warning("request %s: %s: %s", request_id, cause.code, cause)
         code, message = cause.code, told
     else:
@@ -122,7 +121,7 @@ _WEATHER: Final = {
         "The change was sent to the database, which has not answered: whether it was made is unknown. Send the same "
         "request again, with its idempotency key, to find out."
     ),
-    Fenced.code: "The database is an old primary that came back; it is not used. Nothing was written. Try again shortly.",
+    Fenced.code: f"The database is an old primary that came back, and is not used; {_NOTHING}",
     SchemaOutOfDate.code: (
         "The database's schema is not one that this version of the server works with; nothing was written. The log "
         "says which of the two has to be upgraded."
@@ -149,15 +148,9 @@ def _weather_numbers(cause: BaseException) -> Mapping[str, Any]:
 def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # noqa: PLR0911 - one for each kind
     """The code of an error whose message is meant for the client, else none."""
     match cause:
-        case (
-            InvalidArgument()
-            | Compacted()
-            | FutureCursor()
-            | FutureRevision()
-            | EpochMismatch()
-            | StaleRead()
-            | PlanCorrupt()
-        ):
+        case InvalidArgument() | Compacted() | FutureCursor() | FutureRevision() | EpochMismatch():
+            return cause.code
+        case StaleRead() | PlanCorrupt():
             return cause.code
         case Missing():
             return Code.NOT_FOUND

@@ -94,8 +94,9 @@ _REASONS: Final[Mapping[str, str]] = {
 
 
 def _reason(error: StoreError) -> str:
-    plain = isinstance(error, StoreUnavailable) and error.code == StoreUnavailable.code
-    return _REASONS.get(error.reason if plain else error.code, _UNREADABLE)
+    if isinstance(error, StoreUnavailable) and error.code == StoreUnavailable.code:
+        return _REASONS[error.reason]
+    return _REASONS.get(error.code, _UNREADABLE)
 
 
 def _unavailable(reason: str) -> Response:

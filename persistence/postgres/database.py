@@ -86,7 +86,7 @@ class Database:
 
     @property
     def newest_timeline(self) -> int:
-        """Of the system that was connected to last: no commit is made on an older one. 0 before the first connection."""
+        """Of the system that was connected to last; 0 before. No commit is made on an older one."""
         return self.fence.newest(self._system)
 
     async def listen(self, **options: Any) -> Connection:
@@ -182,8 +182,8 @@ class Database:
         if self.program_revision is not None and self.program_revision not in facts["serves"]:
             raise SchemaOutOfDate(
                 f"the database is at revision {facts['revision']} and serves programs of revision "
-                f"{', '.join(facts['serves'])}; this program is of {self.program_revision}: run 'omnirelay db upgrade' of the "
-                "newer program, or start that"
+                f"{', '.join(facts['serves'])}; this program is of {self.program_revision}: run 'omnirelay db upgrade' "
+                "of the newer program, or start that"
             )
         life = ServerLife(system, timeline, facts["started"], facts["counting_since"])
         outdated = not facts["at_home"] or facts["recorded_timeline"] < timeline
