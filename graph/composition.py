@@ -76,14 +76,13 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
         else:
             await migrations.require_current(url)
         # Timelines that one of these processes has seen are known to all of them.
-        seen, revision = multiprocessing.get_context("spawn").RawValue("Q"), migrations.newest()
+        seen = multiprocessing.get_context("spawn").RawValue("Q")
         store = await stack.enter_async_context(
             open_store(
                 url,
                 read_connections=settings.read_connections,
                 write_connections=settings.write_connections,
                 fence=Fence(seen),
-                program_revision=revision,
             )
         )
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
@@ -94,9 +93,7 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
         store = _served_from(replica, store)
         writer, rebalancer = Writer(store.unit_of_work, strategies, refusals=store.refusals), None
         if settings.plan_processes:
-            workshop = await stack.enter_async_context(
-                open_workshop(url, settings.plan_processes, seen=seen, program_revision=revision)
-            )
+            workshop = await stack.enter_async_context(open_workshop(url, settings.plan_processes, seen=seen))
             writer = DividingWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
             rebalancer = WorkshopRebalancer(workshop)
         yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store, writer, strategies))

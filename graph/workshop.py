@@ -61,7 +61,7 @@ copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
 class Workshop:
     """The processes. What they are given and give back is pickled.
 
-    `seen` is the word of the fence that they share with the server; `program_revision` as for a store.
+    `seen` is the word of the fence that they share with the server.
     """
 
     def __init__(
@@ -71,11 +71,10 @@ class Workshop:
         *,
         patience: float = PATIENCE,
         seen: SharedWord | None = None,
-        program_revision: str | None = None,
     ) -> None:
         self._processes = processes
         self._patience = patience
-        self._opening = (database_url, seen, program_revision)
+        self._opening = (database_url, seen)
         self._crew = _Crew(processes, self._opening)
         self._under_way = 0
 
@@ -123,7 +122,7 @@ class Workshop:
             self._crew = _Crew(self._processes, self._opening)
 
 
-_Opening = tuple[str, SharedWord | None, str | None]
+_Opening = tuple[str, SharedWord | None]
 
 
 class _Crew:
@@ -161,11 +160,11 @@ class _Crew:
 
 @asynccontextmanager
 async def open_workshop(
-    database_url: str, processes: int, *, seen: SharedWord | None = None, program_revision: str | None = None
+    database_url: str, processes: int, *, seen: SharedWord | None = None
 ) -> AsyncIterator[Workshop]:
     """The processes are started a moment later, so that the first plan finds them: they take a second or two to load
     what they need, which the server's own start should not have to share the machine with."""
-    workshop = Workshop(database_url, processes, seen=seen, program_revision=program_revision)
+    workshop = Workshop(database_url, processes, seen=seen)
     warming = asyncio.create_task(_warm_up(workshop, processes), name="omnirelay-workshop")
     try:
         yield workshop
@@ -235,10 +234,10 @@ class WorkshopRebalancer(Rebalancer):
 class _Bench:
     """What one of the processes holds open for all its jobs. It ends with the process."""
 
-    def __init__(self, database_url: str, seen: SharedWord | None, program_revision: str | None) -> None:
+    def __init__(self, database_url: str, seen: SharedWord | None) -> None:
         self._loop = asyncio.new_event_loop()
         strategies = Registry(discover())
-        opening = open_bulk_store(database_url, fence=Fence(seen), program_revision=program_revision)
+        opening = open_bulk_store(database_url, fence=Fence(seen))
         store: BulkStore = self.run(AsyncExitStack().enter_async_context(opening))
         self.writer = Writer(store.unit_of_work, strategies, refusals=store.refusals)
         self.rebalancer = Rebalancer(store, self.writer, strategies)
@@ -250,12 +249,12 @@ class _Bench:
 _benches: Final[list[_Bench]] = []
 
 
-def _open(database_url: str, seen: SharedWord | None, program_revision: str | None, watched: Connection) -> None:
+def _open(database_url: str, seen: SharedWord | None, watched: Connection) -> None:
     # Ctrl-C goes to every process of a terminal; the server decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
     Thread(target=_end_with, args=(watched,), daemon=True).start()
-    _benches.append(_Bench(database_url, seen, program_revision))
+    _benches.append(_Bench(database_url, seen))
 
 
 def _end_with(watched: Connection) -> None:

@@ -59,21 +59,18 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def committing() -> Iterator[None]:
-    """As `translated`, around the one call that commits, and nothing else: a call that was sent and not answered
-    leaves as CommitUnknown.
+    """Around the one call that commits, and nothing else, within `translated`: where the call was sent and not answered
+    it leaves as CommitUnknown, and else as the driver raised it.
 
-    What the server answered (an error ends the transaction) and what the driver refused before it sent anything are
-    what they are elsewhere, with nothing written: Overloaded, TransientConflict, StoreUnavailable. A task that is
-    cancelled in here is not told which it was.
+    What the server answers (an error ends the transaction) and what the driver refuses before it sends anything stand
+    for nothing written. A task that is cancelled in here is not told which it was.
     """
     try:
         yield
-    except StoreError:
+    except (asyncpg.PostgresError, OSError, TimeoutError, asyncpg.InternalClientError) as error:
+        if is_unanswered(error):
+            raise unanswered(error) from error
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise commit_translation(error) from error
-    except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
-        raise unanswered(error) from error
 
 
 def unreachable(error: BaseException) -> StoreUnavailable:
@@ -100,14 +97,14 @@ def translation(error: BaseException | None) -> StoreError:
     return StoreError(f"the database refused (SQLSTATE {state}): {first_line(error)}")
 
 
-def commit_translation(error: BaseException) -> StoreError:
-    """Of an error that `committing` met."""
+def is_unanswered(error: BaseException) -> bool:
+    """Of an error that a commit was met by."""
     if isinstance(error, asyncpg.InterfaceError):  # the driver's own refusal, before anything is sent
-        return translation(error)
-    lost = isinstance(error, asyncpg.PostgresConnectionError)
+        return False
+    if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
+        return True
     # The backend ended, perhaps while its commit waited for the standby.
-    ended = getattr(error, "severity_en", None) in {"FATAL", "PANIC"} or getattr(error, "sqlstate", "") in _ENDED
-    return unanswered(error) if lost or ended else translation(error)
+    return getattr(error, "severity_en", None) in {"FATAL", "PANIC"} or error.sqlstate in _ENDED
 
 
 _ENDED: Final = frozenset({"57P01", "57P02", "57P04"})  # admin_shutdown, crash_shutdown, database_dropped

@@ -10,37 +10,32 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from persistence.errors import Overloaded, StoreError
 from persistence.postgres import driver_errors
-from persistence.postgres.driver_errors import commit_translation, first_line, translation
+from persistence.postgres.driver_errors import first_line, is_unanswered, translation, unanswered
 
 
 @contextmanager
 def translated() -> Iterator[None]:
     """Run database work; whatever goes wrong below leaves as a StoreError."""
-    with _of_the_pool():
-        try:
-            with driver_errors.translated():
-                yield
-        except DBAPIError as error:
-            raise translation(error.orig) from error
+    try:
+        with driver_errors.translated():
+            yield
+    except DBAPIError as error:
+        raise translation(error.orig) from error
+    except PoolTimeoutError as error:
+        raise Overloaded(f"all connections to the database are busy: {first_line(error)}") from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"the database layer failed: {first_line(error)}") from error
 
 
 @contextmanager
 def committing() -> Iterator[None]:
     """`driver_errors.committing`, for a call by a session or a connection of SQLAlchemy's."""
-    with _of_the_pool():
-        try:
-            with driver_errors.committing():
-                yield
-        except DBAPIError as error:
-            # What the driver raised says more than the class that it was mapped to.
-            raise commit_translation(getattr(error.orig, "__cause__", None) or error) from error
-
-
-@contextmanager
-def _of_the_pool() -> Iterator[None]:
     try:
-        yield
-    except PoolTimeoutError as error:
-        raise Overloaded(f"all connections to the database are busy: {first_line(error)}") from error
-    except SQLAlchemyError as error:
-        raise StoreError(f"the database layer failed: {first_line(error)}") from error
+        with driver_errors.committing():
+            yield
+    except DBAPIError as error:
+        # What the driver raised says more than the class that it was mapped to.
+        cause = getattr(error.orig, "__cause__", None) or error
+        if is_unanswered(cause):
+            raise unanswered(cause) from error
+        raise

@@ -13,6 +13,7 @@ from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.fence import Fence
 from persistence.postgres.history import PostgresHistory
 from persistence.postgres.listener import listening
+from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.namespaces import PostgresNamespaces
 from persistence.postgres.nodes import PostgresNodes
 from persistence.postgres.partitions import SPAN, Room
@@ -32,7 +33,7 @@ async def open_store(
     write_connections: int = 8,
     history_span: int = SPAN,
     fence: Fence | None = None,
-    program_revision: str | None = None,
+    program_revision: str = SCHEMA_REVISION,
 ) -> AsyncIterator[Store]:
     """A store on a migrated PostgreSQL. Connections open when first needed, the listening one at once.
 
@@ -62,26 +63,24 @@ async def open_store(
             stream=PostgresStream(factories.read),
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
-            unit_of_work=partial(unit_of_work, writes, Room(writes, history_span)),
+            unit_of_work=partial(unit_of_work, writes, Room(writes, history_span), database),
             trouble=database.trouble,
         )
 
 
 @asynccontextmanager
-async def open_bulk_store(
-    database_url: str, *, fence: Fence | None = None, program_revision: str | None = None
-) -> AsyncIterator[BulkStore]:
+async def open_bulk_store(database_url: str, *, fence: Fence | None = None) -> AsyncIterator[BulkStore]:
     """The part of a store for work on thousands of shards, one thing at a time: a connection for reading and one for
     writing."""
     async with AsyncExitStack() as stack:
-        database = Database(database_url, fence=fence, program_revision=program_revision)
+        database = Database(database_url, fence=fence, program_revision=SCHEMA_REVISION)
         stack.push_async_callback(database.close)
         reads = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(reads.dispose)
         writes = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
-        write = partial(unit_of_work, writes, Room(writes))
+        write = partial(unit_of_work, writes, Room(writes), database)
         yield BulkStore(
             placement=PostgresPlacement(factories.read),
             shards=PostgresShards(factories.read),

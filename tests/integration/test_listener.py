@@ -16,13 +16,9 @@ from persistence.errors import EpochMismatch
 from persistence.feed import FeedLimits, live_feed
 from persistence.outcomes import VersionConflict
 from persistence.ports import DiffBatch, DiffFilter
-<<<<<<< HEAD
 from persistence.postgres.commit import Relied, commit
-from persistence.postgres.engine import engine_on
-=======
-from persistence.postgres.commit import write_change
 from persistence.postgres.database import Database
->>>>>>> b1df67d (Connect host by host, read settings back, fence timelines, and never cancel a statement)
+from persistence.postgres.engine import engine_on
 from persistence.postgres.listener import listening
 from persistence.postgres.store import open_store
 from persistence.writes import WriteSet
