@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from graph.settings import Settings
 from graph.workshop import DividingWriter, WorkshopRebalancer, open_workshop
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.ports import Store
+from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
 from persistence.rebalancing import Rebalancer
 from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following, noting
@@ -73,8 +75,15 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             await migrations.upgrade(url)
         else:
             await migrations.require_current(url)
+        # Timelines that one of these processes has seen are known to all of them.
+        seen = multiprocessing.get_context("spawn").RawValue("Q")
         store = await stack.enter_async_context(
-            open_store(url, read_connections=settings.read_connections, write_connections=settings.write_connections)
+            open_store(
+                url,
+                read_connections=settings.read_connections,
+                write_connections=settings.write_connections,
+                fence=Fence(seen),
+            )
         )
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
         feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
@@ -84,7 +93,7 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
         store = _served_from(replica, store)
         writer, rebalancer = Writer(store.unit_of_work, strategies, refusals=store.refusals), None
         if settings.plan_processes:
-            workshop = await stack.enter_async_context(open_workshop(url, settings.plan_processes))
+            workshop = await stack.enter_async_context(open_workshop(url, settings.plan_processes, seen=seen))
             writer = DividingWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
             rebalancer = WorkshopRebalancer(workshop)
         yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store, writer, strategies))

@@ -5,7 +5,8 @@ request id, and the client gets that id and nothing more. The codes are listed i
 """
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from graphql import GraphQLError, GraphQLSyntaxError
@@ -16,16 +17,22 @@ from graph.auth.principal import Forbidden, Unauthenticated
 from graph.codes import Code
 from graph.refusals import not_found
 from persistence.errors import (
+    CommitUnknown,
     Compacted,
     EpochMismatch,
+    Fenced,
     FutureCursor,
     FutureRevision,
     InvalidArgument,
+    Overloaded,
     PlanCorrupt,
     PositionUnavailable,
+    SchemaOutOfDate,
     StaleRead,
+    StoreError,
     StoreUnavailable,
     TransientConflict,
+    Unavailable,
 )
 from persistence.outcomes import NotFound
 from persistence.planning.planner import PlacementImpossible
@@ -71,23 +78,72 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
     code = _public_code(cause, error)
     if code is not None:
         return coded(error, code, **_numbers(cause))
-    if isinstance(cause, StoreUnavailable | TransientConflict):
+    if isinstance(cause, StoreError) and (told := _weather(cause)) is not None:
         _log.warning("request %s: %s: %s", request_id, cause.code, cause)
-        code, message = cause.code, _TRY_AGAIN[cause.code]
+        code, message = cause.code, told
     else:
         _log.error("request %s failed", request_id, exc_info=cause)
         code, message = Code.INTERNAL, f"Internal error; report request id {request_id}."
     reworded = GraphQLError(message, error.nodes, error.source, error.positions, error.path)
-    return coded(reworded, code, requestId=request_id)
+    return coded(reworded, code, requestId=request_id, **_weather_numbers(cause))
 
 
-_TRY_AGAIN: Final = {
-    StoreUnavailable.code: (
-        "The store cannot be reached just now. Try again shortly; whether a change under way was committed is unknown, "
-        "which an idempotency key makes harmless."
+def _weather(cause: StoreError) -> str | None:
+    """A sentence for what passes, or is for the operator of the server to mend. Its own may name hosts and users, which
+    the log gets. Null for what is none of this."""
+    match cause:
+        case StoreUnavailable() if cause.code == StoreUnavailable.code:
+            return _WHY_UNAVAILABLE[cause.reason]
+        case _:
+            return _WEATHER.get(cause.code)
+
+
+_NOTHING: Final = "nothing was written. Try again shortly."
+_WHY_UNAVAILABLE: Final = {
+    Unavailable.UNREACHABLE: f"The store cannot be reached just now; {_NOTHING}",
+    Unavailable.TOO_MANY_CONNECTIONS: f"The database takes no more connections; {_NOTHING}",
+    Unavailable.DISK_FULL: "The database's disk is full; nothing was written. It has to be given room.",
+    Unavailable.READ_ONLY: f"The database takes no writes just now; {_NOTHING}",
+    Unavailable.AWAITING_STANDBY: (
+        f"The database waits for its synchronous standby, and nothing can be told before; {_NOTHING}"
     ),
-    TransientConflict.code: "Too many changes met on the same shards; nothing was written. Try again shortly.",
+    Unavailable.TRANSACTION_POOLER: (
+        "A pooler in transaction mode stands between the server and its database; nothing was written. It has to be "
+        "set to session mode."
+    ),
+    Unavailable.SESSION_SETTINGS: (
+        "The database does not give sessions the settings that they need; nothing was written. The log names them."
+    ),
 }
+_WEATHER: Final = {
+    TransientConflict.code: "Too many changes met on the same shards; nothing was written. Try again shortly.",
+    Overloaded.code: "The store is busy; nothing was written. Try again after 'retryAfter' seconds.",
+    CommitUnknown.code: (
+        "The change was sent to the database, which has not answered: whether it was made is unknown. Send the same "
+        "request again, with its idempotency key, to find out."
+    ),
+    Fenced.code: f"The database is an old primary that came back, and is not used; {_NOTHING}",
+    SchemaOutOfDate.code: (
+        "The database's schema is not one that this version of the server works with; nothing was written. The log "
+        "says which of the two has to be upgraded."
+    ),
+}
+
+
+def retry_after(errors: Sequence[GraphQLError] | None) -> dict[str, str] | None:
+    """The header of an answer in which something was refused because the store is busy."""
+    seconds = [(error.extensions or {}).get("retryAfter") for error in errors or ()]
+    busy = [wait for wait in seconds if wait is not None]
+    return {"retry-after": str(math.ceil(max(busy)))} if busy else None
+
+
+def _weather_numbers(cause: BaseException) -> Mapping[str, Any]:
+    match cause:
+        case Overloaded():
+            return {"retryAfter": cause.retry_after}
+        case StoreUnavailable() if cause.code == StoreUnavailable.code:
+            return {"reason": cause.reason.value}
+    return {}
 
 
 def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # noqa: PLR0911 - one for each kind

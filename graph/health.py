@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -13,7 +13,15 @@ from starlette.routing import BaseRoute, Route
 
 from graph.context import Feed
 from graph.metrics import Metrics
-from persistence.errors import StaleRead, StoreError
+from persistence.errors import (
+    Fenced,
+    Overloaded,
+    SchemaOutOfDate,
+    StaleRead,
+    StoreError,
+    StoreUnavailable,
+    Unavailable,
+)
 from persistence.ports import Store, StreamHead
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
@@ -43,12 +51,16 @@ class Health:
         try:
             head = await self._head()
             await self._feed.wait_for(head.revision)
-        except (StoreError, TimeoutError) as error:
-            return _unavailable(
-                "the feed has not caught up" if isinstance(error, StaleRead) else "the store cannot be read"
-            )
+        except StaleRead:
+            return _unavailable("the feed has not caught up")
+        except StoreError as error:
+            return _unavailable(_reason(error))
+        except TimeoutError:
+            return _unavailable(_UNREADABLE)
         if self._feed.position.epoch != head.epoch:
             return _unavailable("the feed follows a stream that the store has replaced")
+        if (trouble := self._store.trouble()) is not None:
+            return _unavailable(_reason(StoreUnavailable("", trouble)))
         return JSONResponse({"status": "ok", "epoch": head.epoch, "revision": str(head.revision)})
 
     async def exposed(self, _request: Request) -> Response:
@@ -63,6 +75,29 @@ class Health:
     async def _head(self) -> StreamHead:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return await self._store.stream.head()
+
+
+_UNREADABLE: Final = "the store cannot be read"
+
+
+_REASONS: Final[Mapping[str, str]] = {
+    Unavailable.UNREACHABLE: _UNREADABLE,
+    Unavailable.TOO_MANY_CONNECTIONS: "the database takes no more connections",
+    Unavailable.DISK_FULL: "the database's disk is full",
+    Unavailable.READ_ONLY: "the database takes no writes",
+    Unavailable.AWAITING_STANDBY: "the database waits for its synchronous standby",
+    Unavailable.TRANSACTION_POOLER: "a pooler in transaction mode stands before the database",
+    Unavailable.SESSION_SETTINGS: "the database does not give sessions the settings that they need",
+    Fenced.code: "the database is an old primary that came back",
+    SchemaOutOfDate.code: "the database's schema is not one that this version works with",
+    Overloaded.code: "the store is busy",
+}
+
+
+def _reason(error: StoreError) -> str:
+    if isinstance(error, StoreUnavailable) and error.code == StoreUnavailable.code:
+        return _REASONS[error.reason]
+    return _REASONS.get(error.code, _UNREADABLE)
 
 
 def _unavailable(reason: str) -> Response:

@@ -33,7 +33,7 @@ from graph.context import Context, Services
 from graph.delivery.deliveries import Deliveries
 from graph.delivery.operations import LiveOperation, Refused
 from graph.encoding import encode_json
-from graph.errors import encodable
+from graph.errors import encodable, retry_after
 from graph.event_stream import LAST_EVENT_ID, EventStream, one_result
 from graph.graphiql import PAGE_HEADERS, graphiql_page
 from graph.metrics import Metrics
@@ -206,7 +206,7 @@ def _result(result: ExecutionResult, accept: Accept) -> Response:
         # Never executed: GraphQL tells that from "executed, and the answer is null" by the absence of `data`.
         del body["data"]
     status = _status_of_refusal(result) if refused and media_type == GRAPHQL_RESPONSE else HTTPStatus.OK
-    return Response(encode_json(body), status, media_type=media_type)
+    return Response(encode_json(body), status, retry_after(result.errors), media_type)
 
 
 def _failure(request: Request, bad: BadRequest) -> Response:

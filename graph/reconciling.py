@@ -16,7 +16,7 @@ from typing import Final
 
 from graph.settings import NamespaceDeclaration, SettingsError, load_settings
 from persistence.commands import UNSET, ChangeRequest, ConfigureNamespace
-from persistence.errors import InvalidArgument, StoreError, StoreUnavailable, TransientConflict
+from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUnavailable, TransientConflict
 from persistence.outcomes import NamespaceConfigured
 from persistence.ports import NamespaceReader
 from persistence.records import Namespace
@@ -70,7 +70,7 @@ class Reconciler:
         """False: to be tried again."""
         try:
             return await self._configured(name, declaration)
-        except (TransientConflict, StoreUnavailable) as error:
+        except (TransientConflict, StoreUnavailable, Overloaded) as error:
             _log.warning("namespaces.%s of %s is tried again: %s", name, self._file, error)
             return False
         except InvalidArgument as refused:

@@ -25,7 +25,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from graph.plug_ins import discover
 from persistence.commands import ChangeRequest, Command
-from persistence.errors import StoreUnavailable
+from persistence.errors import CommitUnknown, Overloaded, StoreUnavailable
 from persistence.outcomes import NotFound, Outcome
 from persistence.plan_commands import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.planning.explanation import Explanation
@@ -33,6 +33,7 @@ from persistence.planning.preflight import DrainPreflight
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.what_if import WhatIf
 from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
+from persistence.postgres.fence import Fence, SharedWord
 from persistence.postgres.store import open_bulk_store
 from persistence.rebalancing import PlanRequest, Rebalancer
 from persistence.records import ShardKey
@@ -47,6 +48,9 @@ PATIENCE: Final = 5.0
 
 SECONDS_UNTIL_WARM: Final = 3.0
 
+WAITING_PER_PROCESS: Final = 8
+"""Jobs that may wait for a process. They take it up to seconds each."""
+
 _NICE: Final = 5
 
 # Thousands of these come back. Member by member, as a dataclass is pickled, they would take twice as long and more.
@@ -55,20 +59,42 @@ copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
 
 
 class Workshop:
-    """The processes. What they are given and give back is pickled."""
+    """The processes. What they are given and give back is pickled.
 
-    def __init__(self, database_url: str, processes: int, *, patience: float = PATIENCE) -> None:
-        self._database_url = database_url
+    `seen` is the word of the fence that they share with the server.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        processes: int,
+        *,
+        patience: float = PATIENCE,
+        seen: SharedWord | None = None,
+    ) -> None:
+        self._processes = processes
         self._patience = patience
-        self._crew = _Crew(database_url, processes)
+        self._opening = (database_url, seen)
+        self._crew = _Crew(processes, self._opening)
+        self._under_way = 0
 
     async def do(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """`job`, a function of this module, in one of the processes.
 
-        Raises what it raises, and StoreUnavailable if the process ended meanwhile.
+        Raises what it raises; Overloaded, if too many wait already; and if the process ended meanwhile CommitUnknown,
+        or StoreUnavailable for a job that commits nothing.
         """
         if named:
             raise TypeError("jobs take positional arguments only")
+        if self._under_way >= self._processes * (1 + WAITING_PER_PROCESS):
+            raise Overloaded("the processes that plan have all they can do")
+        self._under_way += 1
+        try:
+            return await self._done(job, *arguments)
+        finally:
+            self._under_way -= 1
+
+    async def _done(self, job: Callable[..., T], *arguments: Any) -> T:
         try:
             future = self._crew.submit(job, *arguments)
         except BrokenProcessPool:
@@ -80,9 +106,11 @@ class Workshop:
             return await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
             self._replace(crew)
-            raise StoreUnavailable(
-                "the process that plans ended before it answered; whether the change was made is unknown"
-            ) from error
+            if job in _COMMITTING:
+                raise CommitUnknown(
+                    "the process that plans ended before it answered; whether the change was made is unknown"
+                ) from error
+            raise StoreUnavailable("the process that plans ended before it answered; nothing was written") from error
 
     async def close(self) -> None:
         """Waits a moment for what is under way, then ends it: whoever asked for it is gone."""
@@ -91,19 +119,21 @@ class Workshop:
     def _replace(self, broken: _Crew) -> None:
         """Once for all the jobs that were broken off together. What was left of its processes has been ended."""
         if self._crew is broken:
-            self._crew = _Crew(self._database_url, broken.processes)
+            self._crew = _Crew(self._processes, self._opening)
+
+
+_Opening = tuple[str, SharedWord | None]
 
 
 class _Crew:
     """One pool of processes, and what ends them: they all watch a pipe for its other end to be closed. That happens
     when this process ends, however it ends, for a server that was killed leaves nobody to tell them to stop."""
 
-    def __init__(self, database_url: str, processes: int) -> None:
-        self.processes = processes
+    def __init__(self, processes: int, opening: _Opening) -> None:
         # Spawned, not forked: a fork would copy the server's threads' locks and its connections.
         context = multiprocessing.get_context("spawn")
         watched, self._held = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(database_url, watched))
+        self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(*opening, watched))
 
     def submit(self, job: Callable[..., T], *arguments: Any) -> Future[T]:
         """Raises BrokenProcessPool if a process has ended since the last job.
@@ -129,10 +159,12 @@ class _Crew:
 
 
 @asynccontextmanager
-async def open_workshop(database_url: str, processes: int) -> AsyncIterator[Workshop]:
+async def open_workshop(
+    database_url: str, processes: int, *, seen: SharedWord | None = None
+) -> AsyncIterator[Workshop]:
     """The processes are started a moment later, so that the first plan finds them: they take a second or two to load
     what they need, which the server's own start should not have to share the machine with."""
-    workshop = Workshop(database_url, processes)
+    workshop = Workshop(database_url, processes, seen=seen)
     warming = asyncio.create_task(_warm_up(workshop, processes), name="omnirelay-workshop")
     try:
         yield workshop
@@ -202,10 +234,11 @@ class WorkshopRebalancer(Rebalancer):
 class _Bench:
     """What one of the processes holds open for all its jobs. It ends with the process."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, seen: SharedWord | None) -> None:
         self._loop = asyncio.new_event_loop()
         strategies = Registry(discover())
-        store: BulkStore = self.run(AsyncExitStack().enter_async_context(open_bulk_store(database_url)))
+        opening = open_bulk_store(database_url, fence=Fence(seen))
+        store: BulkStore = self.run(AsyncExitStack().enter_async_context(opening))
         self.writer = Writer(store.unit_of_work, strategies, refusals=store.refusals)
         self.rebalancer = Rebalancer(store, self.writer, strategies)
 
@@ -216,12 +249,12 @@ class _Bench:
 _benches: Final[list[_Bench]] = []
 
 
-def _open(database_url: str, watched: Connection) -> None:
+def _open(database_url: str, seen: SharedWord | None, watched: Connection) -> None:
     # Ctrl-C goes to every process of a terminal; the server decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
     Thread(target=_end_with, args=(watched,), daemon=True).start()
-    _benches.append(_Bench(database_url))
+    _benches.append(_Bench(database_url, seen))
 
 
 def _end_with(watched: Connection) -> None:
@@ -262,3 +295,7 @@ def explain(key: ShardKey) -> Explanation | NotFound:
 def preflight(node_id: str) -> DrainPreflight | NotFound:
     (bench,) = _benches
     return bench.run(bench.rebalancer.preflight(node_id))
+
+
+_COMMITTING: Final[frozenset[Callable[..., Any]]] = frozenset({decide_on_plan, plan, roll_back})
+"""Jobs that may have been carried out although nothing was heard of them."""

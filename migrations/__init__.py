@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from persistence.errors import SchemaOutOfDate, TransientConflict
+from persistence.postgres.connecting import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on
 from persistence.postgres.session_errors import translated
 
@@ -75,7 +76,8 @@ async def _migrating(url: str) -> AsyncIterator[AsyncConnection]:
         await connection.execute(text("SET LOCAL statement_timeout = 0"))
         await connection.execute(text("SET LOCAL lock_timeout = 0"))
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        await connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+        # Not the default: what a session is given when it begins is none to PostgreSQL.
+        await connection.execute(text(f"SET LOCAL lock_timeout = '{SERVER_SETTINGS['lock_timeout']}'"))
         try:
             with translated():
                 yield connection

@@ -6,6 +6,7 @@ Expected refusals (a stale version, a missing shard) are not here: they are outc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -144,10 +145,26 @@ class TransientConflict(StoreError):
     code = "TRANSIENT_CONFLICT"
 
 
+class Unavailable(StrEnum):
+    """Why the database cannot be used. Part of the public contract, as `extensions.reason`."""
+
+    UNREACHABLE = "UNREACHABLE"  # no answer, a refused or broken connection, starting up
+    TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"  # it takes no more of them
+    DISK_FULL = "DISK_FULL"
+    READ_ONLY = "READ_ONLY"  # a standby, or a primary that was told to take no writes
+    AWAITING_STANDBY = "AWAITING_STANDBY"  # commits wait for a synchronous standby that does not confirm them
+    TRANSACTION_POOLER = "TRANSACTION_POOLER"  # a pooler gives the session of this process to others
+    SESSION_SETTINGS = "SESSION_SETTINGS"  # a setting of the session cannot be had
+
+
 class StoreUnavailable(StoreError):
     """The database cannot be reached or broke off, and nothing of this request was committed."""
 
     code = "UNAVAILABLE"
+
+    def __init__(self, message: str, reason: Unavailable = Unavailable.UNREACHABLE) -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class CommitUnknown(StoreUnavailable):

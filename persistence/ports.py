@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from persistence.circumstances import Asked, Circumstances
 from persistence.commands import ChangeRequest
+from persistence.errors import Unavailable
 from persistence.outcomes import Committed
 from persistence.paging import Page, PageRequest
 from persistence.planning.proposal import Proposal
@@ -381,6 +382,8 @@ class Store:
     signal: CommitSignal
     refusals: Refusals
     unit_of_work: UnitOfWorkFactory
+    trouble: Callable[[], Unavailable | None] = lambda: None
+    """What requests have failed for in the last seconds, where reading the head need not show it."""
 
 
 @dataclass(frozen=True, slots=True)

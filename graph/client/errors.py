@@ -11,7 +11,9 @@ POSITION_LOST: Final = frozenset({"COMPACTED", "EPOCH_MISMATCH", "FUTURE_CURSOR"
 
 A cursor is bad that was written by a server of another version.
 """
-_MAY_PASS: Final = frozenset({"UNAVAILABLE", "OVERLOADED", "STALE_READ", "TRANSIENT_CONFLICT"})
+_MAY_PASS: Final = frozenset(
+    {"UNAVAILABLE", "OVERLOADED", "COMMIT_UNKNOWN", "FENCED", "SCHEMA_OUT_OF_DATE", "STALE_READ", "TRANSIENT_CONFLICT"}
+)
 
 
 class ClientError(Exception):

@@ -35,6 +35,7 @@ from persistence.postgres.driver_errors import first_line
 from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.read_state import GroupMark
 from persistence.postgres.rows import join_halves, split_halves
+from persistence.postgres.session_errors import committing
 from persistence.postgres.stream import mark_of
 from persistence.read_set import ReadSet
 from persistence.records import (
@@ -214,15 +215,16 @@ async def commit(
     """Make the call, on a connection that is in no transaction, and so commit.
 
     `timeline` is the newest one that this process has seen; `steps` are statements that are executed once the head is
-    held, before anything is written. Raises TransientConflict
-    where something that the decision relied on has changed since, SchemaOutOfDate and Fenced where this program may not
-    write to this database: then nothing was written.
+    held, before anything is written. Raises TransientConflict where something that the decision relied on has changed
+    since, SchemaOutOfDate and Fenced where this program may not write to this database: then nothing was written.
+    Raises CommitUnknown where the call was not answered, and what SQLAlchemy raises else.
     """
     parameters = await apart(len(write_set.shards), _values, write_set, relied)
     parameters |= {"program": SCHEMA_REVISION, "timeline": timeline}
     parameters["steps"] = None if steps is None else list(steps)
     try:
-        refused, *assigned, counted = (await connection.execute(_CALL, parameters)).one()
+        with committing():
+            refused, *assigned, counted = (await connection.execute(_CALL, parameters)).one()
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _REFUSED:
             raise

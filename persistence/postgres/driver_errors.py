@@ -8,7 +8,15 @@ from typing import Final
 
 import asyncpg
 
-from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, TransientConflict
+from persistence.errors import (
+    CommitUnknown,
+    Overloaded,
+    SchemaOutOfDate,
+    StoreError,
+    StoreUnavailable,
+    TransientConflict,
+    Unavailable,
+)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _TRANSIENT: Final = frozenset(
@@ -22,9 +30,18 @@ _TRANSIENT: Final = frozenset(
 )
 _CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or somebody cancelled it
 _UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
-# Connection, resources, intervention, system; a read-only server; a transaction that idled too long; a database that is
-# not there, as for a moment while a restored one takes its name.
-_UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25006", "25P03", "3D000")
+READ_ONLY: Final = "25006"  # read_only_sql_transaction
+_REASONS: Final = {
+    READ_ONLY: (Unavailable.READ_ONLY, "the database takes no writes just now"),
+    "53100": (Unavailable.DISK_FULL, "the database's disk is full"),
+    "53300": (Unavailable.TOO_MANY_CONNECTIONS, "the database takes no more connections"),
+    # invalid_sql_statement_name, duplicate_prepared_statement: of another backend than the one it was prepared in.
+    "26000": (Unavailable.TRANSACTION_POOLER, "a pooler in transaction mode stands in between"),
+    "42P05": (Unavailable.TRANSACTION_POOLER, "a pooler in transaction mode stands in between"),
+}
+# Connection, resources, intervention, system; a transaction that idled too long; a database that is not there, as for a
+# moment while a restored one takes its name.
+_UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25P03", "3D000")
 
 
 @contextmanager
@@ -36,12 +53,32 @@ def translated() -> Iterator[None]:
         raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise translation(error) from error
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
         raise unreachable(error) from error
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """Around the one call that commits, and nothing else, within `translated`: where the call was sent and not answered
+    it leaves as CommitUnknown, and else as the driver raised it.
+
+    What the server answers (an error ends the transaction) and what the driver refuses before it sends anything stand
+    for nothing written. A task that is cancelled in here is not told which it was.
+    """
+    try:
+        yield
+    except (asyncpg.PostgresError, OSError, TimeoutError, asyncpg.InternalClientError) as error:
+        if is_unanswered(error):
+            raise unanswered(error) from error
+        raise
 
 
 def unreachable(error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(f"the database cannot be reached: {first_line(error)}")
+
+
+def unanswered(error: BaseException) -> CommitUnknown:
+    return CommitUnknown(f"a commit was sent and not answered: {first_line(error)}")
 
 
 def translation(error: BaseException | None) -> StoreError:
@@ -51,10 +88,26 @@ def translation(error: BaseException | None) -> StoreError:
     if state in _UNDEFINED:
         return SchemaOutOfDate(f"{first_line(error)}; run 'omnirelay db upgrade'")
     if state == _CANCELLED:
-        return StoreUnavailable(f"the database is there but gave up a statement: {first_line(error)}")
+        return Overloaded(f"the database gave up a statement that took too long: {first_line(error)}")
+    if state in _REASONS:
+        reason, sentence = _REASONS[state]
+        return StoreUnavailable(f"{sentence}: {first_line(error)}", reason)
     if not state or state.startswith(_UNAVAILABLE_CLASSES):
         return StoreUnavailable(f"the database cannot be reached or broke off: {first_line(error)}")
     return StoreError(f"the database refused (SQLSTATE {state}): {first_line(error)}")
+
+
+def is_unanswered(error: BaseException) -> bool:
+    """Of an error that a commit was met by."""
+    if isinstance(error, asyncpg.InterfaceError):  # the driver's own refusal, before anything is sent
+        return False
+    if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
+        return True
+    # The backend ended, perhaps while its commit waited for the standby.
+    return getattr(error, "severity_en", None) in {"FATAL", "PANIC"} or error.sqlstate in _ENDED
+
+
+_ENDED: Final = frozenset({"57P01", "57P02", "57P04"})  # admin_shutdown, crash_shutdown, database_dropped
 
 
 def first_line(error: BaseException | None) -> str:

@@ -2,15 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from persistence.postgres.connecting import connect, require_postgresql
-from persistence.postgres.stream import ENSURE_EPOCH
+from persistence.errors import StoreUnavailable
+from persistence.postgres.connecting import OWN_SESSION, SERVER_SETTINGS, Connection, connect, require_postgresql
+from persistence.postgres.database import Database
+from persistence.postgres.driver_errors import READ_ONLY, translation
+
+POOL_SECONDS: Final = 5.0
+"""How long a request waits for a connection while all are busy."""
+
+COMMAND_SECONDS: Final = 10.0
+"""After so long without an answer a connection is dropped."""
+
+# Less than that, so that a statement that waits inside the server is answered by it, with nothing written.
+POOLED_SETTINGS: Final[Mapping[str, str]] = {
+    **SERVER_SETTINGS,
+    "statement_timeout": "8s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+
+
+class ReadSession(AsyncSession):
+    """A session whose first statement is sent again if its connection is lost, on a new one.
+
+    A pool hands out what has died and not been noticed, and reading twice harms nobody. Asking before each statement
+    whether the connection lives would cost each a round trip, and miss what dies in between.
+    docs/decisions/0021-connections.md.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._begun = False
+        self._options: Any = None
+
+    async def connection(self, *arguments: Any, **named: Any) -> Any:
+        self._options = arguments, named
+        return await super().connection(*arguments, **named)
+
+    async def execute(self, *arguments: Any, **named: Any) -> Any:
+        begun, self._begun = self._begun, True
+        try:
+            return await super().execute(*arguments, **named)
+        except DBAPIError as error:
+            if begun or not error.connection_invalidated:
+                raise
+        await self.rollback()
+        if self._options is not None:
+            positional, by_name = self._options
+            await super().connection(*positional, **by_name)
+        return await super().execute(*arguments, **named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +81,74 @@ def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -
     )
 
 
-def create_engine(url: str, *, pool_size: int, **options: Any) -> AsyncEngine:
-    """A pool of at most `pool_size` connections, each of which has made sure of the stream's epoch before it is used.
+def create_engine(
+    database: Database,
+    *,
+    pool_size: int,
+    command_seconds: float = COMMAND_SECONDS,
+    settings: Mapping[str, str] = POOLED_SETTINGS,
+    **options: Any,
+) -> AsyncEngine:
+    """A pool of at most `pool_size` connections, each of which `database` has found fit before it is used: it has made
+    sure of the stream's epoch, of the timeline, and of the schema.
 
-    That is what keeps a restored copy, or a replica promoted after a loss, from handing out revisions under the old
-    epoch: whatever server a connection reaches, it has compared origins before it writes.
+    That is what keeps a restored copy, or an old primary that came back, from handing out revisions under the old
+    epoch: whatever server a connection reaches, it has been compared before it writes.
     """
-    engine = engine_on(url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_use_lifo=True, **options)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def ensure_epoch(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute(ENSURE_EPOCH)
-        cursor.close()
-        connection.commit()
-
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=partial(database.connect, command_timeout=command_seconds, settings=settings),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        pool_use_lifo=True,
+        **options,
+    )
+    _watch(engine, database)
     return engine
+
+
+def _watch(engine: AsyncEngine, database: Database) -> None:
+    @event.listens_for(engine.sync_engine, "checkout")
+    def taken(adapted: Any, _record: Any, _fairy: Any) -> None:
+        connection: Connection = adapted.driver_connection
+        database.taken(connection)
+        if database.is_stale(connection) or not _still_own(adapted, connection):
+            # At once: a farewell to a server that does not answer would be waited for.
+            connection.terminate()
+            raise DisconnectionError("the connection is not to be used any more")
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def returned(adapted: Any, _record: Any) -> None:
+        if adapted is not None:
+            database.returned(adapted.driver_connection)
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def failed(context: Any) -> None:
+        # The pool would compare times of the wall clock, which may be set back. Each connection is looked at instead.
+        context.invalidate_pool_on_disconnect = False
+        error = translation(context.original_exception)
+        if isinstance(error, StoreUnavailable):
+            database.note(error.reason)
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+            # A primary that became a standby, or a way to one: another host may be the primary now.
+            context.is_disconnect = True
+            database.drop_idle()
+
+
+def _still_own(adapted: Any, connection: Connection) -> bool:
+    """Behind a pooler a session is one's own as long as it says so; to PostgreSQL itself that need not be asked."""
+    if not connection.behind_pooler:
+        return True
+    cursor = adapted.cursor()
+    cursor.execute(OWN_SESSION)
+    (found,) = cursor.fetchone()
+    cursor.close()
+    return bool(found == connection.token)
 
 
 def sessions(read_engine: AsyncEngine, write_engine: AsyncEngine) -> Sessions:
     return Sessions(
-        read=async_sessionmaker(read_engine, expire_on_commit=False, autoflush=False),
+        read=async_sessionmaker(read_engine, class_=ReadSession, expire_on_commit=False, autoflush=False),
         write=async_sessionmaker(write_engine, expire_on_commit=False, autoflush=False),
     )

@@ -16,8 +16,9 @@ from typing import Any, Final
 import asyncpg
 import stamina
 
+from persistence.errors import StoreError
 from persistence.postgres.commit import CHANNEL
-from persistence.postgres.connecting import connect
+from persistence.postgres.database import Database
 
 HEARTBEAT_SECONDS: Final = 5.0
 HEARTBEAT_TIMEOUT_SECONDS: Final = 3.0
@@ -40,7 +41,7 @@ class PostgresListener:
     def raise_signal(self, *_: Any) -> None:
         self._raised.set()
 
-    async def run(self, url: str) -> None:
+    async def run(self, database: Database) -> None:
         """Keep listening until cancelled."""
         while True:
             async for attempt in stamina.retry_context(
@@ -52,12 +53,12 @@ class PostgresListener:
                 wait_jitter=0.2,
             ):
                 with attempt:
-                    await self._listen(url)
+                    await self._listen(database)
 
-    async def _listen(self, url: str) -> None:
+    async def _listen(self, database: Database) -> None:
         """One connection's life. Raises when it is lost."""
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        connection = await connect(url, application_name="omnirelay-listener")
+        connection = await database.listen(application_name="omnirelay-listener")
         try:
             connection.add_termination_listener(lambda _: lost.cancel())
             await connection.add_listener(CHANNEL, self.raise_signal)
@@ -67,18 +68,24 @@ class PostgresListener:
                 await asyncio.wait([lost], timeout=HEARTBEAT_SECONDS)
                 if lost.done():
                     raise ConnectionError("the listening connection was closed")
-                # asyncpg sets no TCP keepalive: a peer that vanished is noticed only by asking it something.
-                await connection.execute("SELECT 1", timeout=HEARTBEAT_TIMEOUT_SECONDS)
+                # asyncpg sets no TCP keepalive: a peer that vanished is noticed only by asking it something. And what
+                # is asked is what a new connection is: a schema that was upgraded meanwhile shows here first.
+                async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
+                    await database.recheck(connection)
+        except (StoreError, OSError):
+            # What is wrong with this connection is wrong with those that idle in the pools.
+            database.drop_idle()
+            raise
         finally:
             self.connected = False
             connection.terminate()
 
 
 @asynccontextmanager
-async def listening(url: str) -> AsyncIterator[PostgresListener]:
+async def listening(database: Database) -> AsyncIterator[PostgresListener]:
     """A listener with a task of its own, which ends with the context."""
     listener = PostgresListener()
-    task = asyncio.create_task(listener.run(url), name="omnirelay-listener")
+    task = asyncio.create_task(listener.run(database), name="omnirelay-listener")
     try:
         yield listener
     finally:
@@ -91,7 +98,7 @@ def _interrupted(error: BaseException) -> bool:
     """Whatever it was, listening begins anew: a listener that died is silent. Only being cancelled ends it."""
     if not isinstance(error, Exception):
         return False
-    expected = isinstance(error, (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError))
+    expected = isinstance(error, (StoreError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError))
     reason = str(error) or type(error).__name__
     _log.warning("listening for commits was interrupted (%s); reconnecting", reason, exc_info=not expected)
     return True

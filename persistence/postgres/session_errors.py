@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from persistence.errors import StoreError
+from persistence.errors import Overloaded, StoreError
 from persistence.postgres import driver_errors
-from persistence.postgres.driver_errors import first_line, translation, unreachable
+from persistence.postgres.driver_errors import first_line, is_unanswered, translation, unanswered
 
 
 @contextmanager
@@ -22,6 +22,20 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         raise translation(error.orig) from error
     except PoolTimeoutError as error:
-        raise unreachable(error) from error
+        raise Overloaded(f"all connections to the database are busy: {first_line(error)}") from error
     except SQLAlchemyError as error:
         raise StoreError(f"the database layer failed: {first_line(error)}") from error
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """`driver_errors.committing`, for a call by a session or a connection of SQLAlchemy's."""
+    try:
+        with driver_errors.committing():
+            yield
+    except DBAPIError as error:
+        # What the driver raised says more than the class that it was mapped to.
+        cause = getattr(error.orig, "__cause__", None) or error
+        if is_unanswered(cause):
+            raise unanswered(cause) from error
+        raise

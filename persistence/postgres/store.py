@@ -8,9 +8,12 @@ from functools import partial
 
 from persistence.ports import BulkStore, Store
 from persistence.postgres.changes import PostgresChanges
+from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine, sessions
+from persistence.postgres.fence import Fence
 from persistence.postgres.history import PostgresHistory
 from persistence.postgres.listener import listening
+from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.namespaces import PostgresNamespaces
 from persistence.postgres.nodes import PostgresNodes
 from persistence.postgres.partitions import SPAN, Room
@@ -24,22 +27,31 @@ from persistence.postgres.unit_of_work import unit_of_work
 
 @asynccontextmanager
 async def open_store(
-    database_url: str, *, read_connections: int = 8, write_connections: int = 8, history_span: int = SPAN
+    database_url: str,
+    *,
+    read_connections: int = 8,
+    write_connections: int = 8,
+    history_span: int = SPAN,
+    fence: Fence | None = None,
+    program_revision: str = SCHEMA_REVISION,
 ) -> AsyncIterator[Store]:
     """A store on a migrated PostgreSQL. Connections open when first needed, the listening one at once.
 
-    `history_span` is how many revisions a new partition of history takes.
+    `history_span` is how many revisions a new partition of history takes. `fence` is what this process knows of
+    timelines; `program_revision` is the migration that it was made for, which every connection compares.
     Raises InvalidArgument for a URL that is none. Reads and writes have pools of their own, so that a queue of writers
     behind the stream head leaves lookups alone.
     """
     async with AsyncExitStack() as stack:
-        reads = create_engine(database_url, pool_size=read_connections, isolation_level="AUTOCOMMIT")
+        database = Database(database_url, fence=fence, program_revision=program_revision)
+        stack.push_async_callback(database.close)
+        reads = create_engine(database, pool_size=read_connections, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(reads.dispose)
-        writes = create_engine(database_url, pool_size=write_connections, isolation_level="AUTOCOMMIT")
+        writes = create_engine(database, pool_size=write_connections, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
         # Last, so that it stops first: nothing is woken while the pools close.
-        signal = await stack.enter_async_context(listening(database_url))
+        signal = await stack.enter_async_context(listening(database))
         yield Store(
             shards=PostgresShards(factories.read),
             namespaces=PostgresNamespaces(factories.read),
@@ -51,21 +63,24 @@ async def open_store(
             stream=PostgresStream(factories.read),
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
-            unit_of_work=partial(unit_of_work, writes, Room(writes, history_span)),
+            unit_of_work=partial(unit_of_work, writes, Room(writes, history_span), database),
+            trouble=database.trouble,
         )
 
 
 @asynccontextmanager
-async def open_bulk_store(database_url: str) -> AsyncIterator[BulkStore]:
+async def open_bulk_store(database_url: str, *, fence: Fence | None = None) -> AsyncIterator[BulkStore]:
     """The part of a store for work on thousands of shards, one thing at a time: a connection for reading and one for
     writing."""
     async with AsyncExitStack() as stack:
-        reads = create_engine(database_url, pool_size=1, isolation_level="AUTOCOMMIT")
+        database = Database(database_url, fence=fence, program_revision=SCHEMA_REVISION)
+        stack.push_async_callback(database.close)
+        reads = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(reads.dispose)
-        writes = create_engine(database_url, pool_size=1, isolation_level="AUTOCOMMIT")
+        writes = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
-        write = partial(unit_of_work, writes, Room(writes))
+        write = partial(unit_of_work, writes, Room(writes), database)
         yield BulkStore(
             placement=PostgresPlacement(factories.read),
             shards=PostgresShards(factories.read),

@@ -39,10 +39,14 @@ IDENTITY: Final = """
     || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
     || '/' || 'stream_head'::regclass::oid
 """
+TIMELINE: Final = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
 NEW_EPOCH: Final = "replace(gen_random_uuid()::text, '-', '')"
 ENSURE_EPOCH: Final = f"""
-    UPDATE stream_head SET epoch = {NEW_EPOCH}, identity = {IDENTITY}
-    WHERE identity <> {IDENTITY}
+    UPDATE stream_head SET
+        epoch = CASE WHEN identity = {IDENTITY} THEN epoch ELSE {NEW_EPOCH} END,
+        timeline = CASE WHEN identity = {IDENTITY} THEN greatest(timeline, {TIMELINE}) ELSE {TIMELINE} END,
+        identity = {IDENTITY}
+    WHERE identity <> {IDENTITY} OR timeline < {TIMELINE}
 """  # noqa: S608 - constants only
 
 _CHANGE_BEGINNING: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
@@ -200,6 +204,7 @@ async def begin_new_epoch(url: str) -> None:
     with translated():
         connection = await connect(url)
         try:
-            await connection.execute(f"UPDATE stream_head SET epoch = {NEW_EPOCH}")  # noqa: S608 - a constant
+            # The copy may be of a server that had seen a later timeline than the one it is run on now.
+            await connection.execute(f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE}")  # noqa: S608 - constants
         finally:
             await connection.close()

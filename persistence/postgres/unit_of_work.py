@@ -6,11 +6,11 @@ at any point of it delays no other writer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from sqlalchemy import Text, bindparam, literal_column, select, text
+from sqlalchemy import Text, bindparam, literal_column, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -20,6 +20,7 @@ from persistence.errors import TransientConflict
 from persistence.outcomes import Committed
 from persistence.postgres.answers import answer_of
 from persistence.postgres.commit import Relied, answer, commit, idempotency_digest
+from persistence.postgres.database import Database
 from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.partitions import Room, is_missing
 from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_circumstances, read_state
@@ -49,8 +50,6 @@ _LAST_NODE_CHANGE: Final = (
     .order_by(CHANGES.c.id.desc())
     .limit(1)
 )
-# Waits for a synchronous standby, where there is one, as the commit of a change does.
-_BARRIER: Final = text("SELECT pg_logical_emit_message(true, 'omnirelay', '')")
 _READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
 
@@ -58,10 +57,11 @@ _CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False
 class PostgresUnitOfWork:
     """UnitOfWork. All that is read is of one snapshot, which ends with the decision."""
 
-    def __init__(self, connection: AsyncConnection, room: Room, timeline: int) -> None:
+    def __init__(self, connection: AsyncConnection, room: Room, database: Database) -> None:
         self._connection = connection
         self._room = room
-        self._timeline = timeline
+        self._database = database
+        self.committing = False
         self._reads: list[tuple[ReadSet, ReadState]] = []
         self._groups: dict[GroupKey, GroupMark] = {}
 
@@ -103,13 +103,14 @@ class PostgresUnitOfWork:
 
     async def barrier(self) -> None:
         await self._stop_reading()
-        await self._connection.execute(_BARRIER)
+        await self._database.barrier.wait()
 
     async def commit(self, write_set: WriteSet) -> Committed:
         await self._stop_reading()
         try:
             relied = Relied(self._reads, self._groups)
-            made = await commit(self._connection, write_set, relied, timeline=self._timeline)
+            self.committing = True
+            made = await commit(self._connection, write_set, relied, timeline=self._database.newest_timeline)
         except DBAPIError as error:
             if not is_missing(error):
                 raise
@@ -124,15 +125,21 @@ class PostgresUnitOfWork:
 
 
 @asynccontextmanager
-async def unit_of_work(
-    engine: AsyncEngine, room: Room, timeline: Callable[[], int] = lambda: 0
-) -> AsyncIterator[PostgresUnitOfWork]:
+async def unit_of_work(engine: AsyncEngine, room: Room, database: Database) -> AsyncIterator[PostgresUnitOfWork]:
     """A unit of work that writes nothing unless it commits. Driver errors leave it as StoreErrors.
 
-    `timeline` tells the newest one that this process has seen: on an older one nothing is written.
+    `database` is the one that the engine's connections are of: it knows the newest timeline that this process has seen,
+    on an older one than which nothing is written.
     """
     await room.ensure()
     with translated():
         async with engine.connect() as connection:
             await connection.execution_options(**_READING)
-            yield PostgresUnitOfWork(connection, room, timeline())
+            unit = PostgresUnitOfWork(connection, room, database)
+            try:
+                yield unit
+            except DBAPIError as error:
+                if error.connection_invalidated and not unit.committing:
+                    # A connection that died in the pool: everything is read again, on another.
+                    raise TransientConflict("the connection was lost before anything was sent") from error
+                raise

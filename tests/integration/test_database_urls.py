@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from persistence.errors import InvalidArgument
+from persistence.postgres.database import Database
 from persistence.postgres.listener import listening
 from persistence.postgres.store import open_store
 from tests.support.mesh import Mesh
@@ -13,7 +14,7 @@ from tests.support.mesh import Mesh
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
 async def test_parameters_that_only_libpq_spells_so_are_understood_everywhere(database_url: str, scheme: str) -> None:
     url = f"{scheme}://{database_url.partition('://')[2]}&sslmode=disable"
-    async with open_store(url) as store, listening(url) as listener:
+    async with open_store(url) as store, listening(Database(url)) as listener:
         await Mesh(store).configure()
         await listener.wait()
         assert listener.connected

@@ -17,6 +17,7 @@ from persistence.feed import FeedLimits, live_feed
 from persistence.outcomes import VersionConflict
 from persistence.ports import DiffBatch, DiffFilter
 from persistence.postgres.commit import Relied, commit
+from persistence.postgres.database import Database
 from persistence.postgres.engine import engine_on
 from persistence.postgres.listener import listening
 from persistence.postgres.store import open_store
@@ -49,7 +50,7 @@ async def notify(url: str) -> None:
 
 
 async def test_a_notification_raises_the_signal(database_url: str) -> None:
-    async with listening(database_url) as listener:
+    async with listening(Database(database_url)) as listener:
         await listener.wait()  # raised once on connecting
         assert listener.connected
         await notify(database_url)
@@ -57,7 +58,7 @@ async def test_a_notification_raises_the_signal(database_url: str) -> None:
 
 
 async def test_a_terminated_listener_comes_back_and_asks_readers_to_look(database_url: str) -> None:
-    async with listening(database_url) as listener:
+    async with listening(Database(database_url)) as listener:
         await listener.wait()
         assert await terminate_listeners(database_url) == 1
         await listener.wait()  # without any notification: something may have been missed meanwhile

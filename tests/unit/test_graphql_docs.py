@@ -25,6 +25,10 @@ FROM_THE_STORE = (
     errors.TransientConflict,
     errors.StoreUnavailable,
     errors.Overloaded,
+    errors.CommitUnknown,
+    errors.Fenced,
+    errors.FutureRevision,
+    errors.SchemaOutOfDate,
 )
 
 

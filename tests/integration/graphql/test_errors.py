@@ -10,7 +10,17 @@ import pytest
 
 from graph.app import create_app
 from graph.context import Feed
-from persistence.errors import Compacted, SchemaOutOfDate, StoreUnavailable, TransientConflict
+from persistence.errors import (
+    CommitUnknown,
+    Compacted,
+    Fenced,
+    FutureRevision,
+    Overloaded,
+    SchemaOutOfDate,
+    StoreUnavailable,
+    TransientConflict,
+    Unavailable,
+)
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.mesh import Mesh
 
@@ -64,7 +74,10 @@ async def test_a_defect_is_masked_and_logged_once_under_the_request_id(
     [
         (StoreUnavailable(DETAIL), "UNAVAILABLE"),
         (TransientConflict(DETAIL), "TRANSIENT_CONFLICT"),
-        (SchemaOutOfDate(DETAIL), "INTERNAL"),
+        (Overloaded(DETAIL), "OVERLOADED"),
+        (CommitUnknown(DETAIL), "COMMIT_UNKNOWN"),
+        (Fenced(DETAIL), "FENCED"),
+        (SchemaOutOfDate(DETAIL), "SCHEMA_OUT_OF_DATE"),
         (RecursionError(DETAIL), "INTERNAL"),
         (TimeoutError(DETAIL), "INTERNAL"),
     ],
@@ -83,6 +96,35 @@ async def test_a_compacted_position_names_the_oldest(api: Api, caplog: pytest.Lo
     error = await api.error(QUERY)
     assert (error["code"], error["requested"], error["oldest"]) == ("COMPACTED", "3", "9")
     assert warnings(caplog) == []
+
+
+@pytest.mark.usefixtures("broken_store")
+@pytest.mark.parametrize("failure", [FutureRevision(9, 3)])
+async def test_a_revision_that_no_server_has_names_the_newest(api: Api) -> None:
+    error = await api.error(QUERY)
+    assert (error["code"], error["requested"], error["head"]) == ("FUTURE_REVISION", "9", "3")
+
+
+@pytest.mark.usefixtures("broken_store")
+@pytest.mark.parametrize("failure", [StoreUnavailable(DETAIL, reason) for reason in Unavailable])
+async def test_why_the_store_is_unavailable_is_told_in_a_sentence_and_in_a_word(
+    api: Api, failure: StoreUnavailable
+) -> None:
+    for operation in (QUERY, MUTATION):
+        error = await api.error(operation)
+        assert (error["code"], error["reason"]) == ("UNAVAILABLE", failure.reason)
+        assert "nothing was written" in error["message"]
+        assert DETAIL not in str(error)
+
+
+@pytest.mark.usefixtures("broken_store")
+@pytest.mark.parametrize("failure", [Overloaded(DETAIL, 2.5)])
+async def test_a_busy_store_says_when_to_come_back(api: Api) -> None:
+    response = await api.post(MUTATION)
+    (error,) = response.json()["errors"]
+    assert "nothing was written" in error["message"]
+    assert error["extensions"]["retryAfter"] == 2.5
+    assert response.headers["retry-after"] == "3"
 
 
 async def test_what_fails_beside_graphql_is_masked_too(

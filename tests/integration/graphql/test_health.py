@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from graph.app import create_app
-from persistence.errors import StaleRead, StoreUnavailable
+from graph.context import Feed
+from persistence.errors import (
+    Fenced,
+    Overloaded,
+    SchemaOutOfDate,
+    StaleRead,
+    StoreError,
+    StoreUnavailable,
+    Unavailable,
+)
 from persistence.records import ChangeMark, StreamPosition
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.mesh import Mesh
@@ -61,6 +71,43 @@ async def test_a_server_without_its_store_is_not_ready(api: Api, mesh: Mesh, mon
     assert response.status_code == 503
     assert response.json() == {"status": "unavailable", "reason": "the store cannot be read"}
     assert "omnirelay_feed_lag_revisions NaN" in (await api.http.get("/metrics")).text
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Fenced("host=10.0.0.7"), "the database is an old primary that came back"),
+        (SchemaOutOfDate("0007"), "the database's schema is not one that this version works with"),
+        (StoreUnavailable("", Unavailable.AWAITING_STANDBY), "the database waits for its synchronous standby"),
+        (StoreUnavailable("", Unavailable.TOO_MANY_CONNECTIONS), "the database takes no more connections"),
+        (Overloaded("8 of 8"), "the store is busy"),
+    ],
+)
+async def test_what_keeps_the_store_from_being_read_is_named(
+    api: Api, mesh: Mesh, monkeypatch: pytest.MonkeyPatch, error: StoreError, reason: str
+) -> None:
+    async def fail(*_: Any) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(type(mesh.store.stream), "head", fail)
+    response = await api.http.get("/readyz")
+    assert (response.status_code, response.json()["reason"]) == (503, reason)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (Unavailable.DISK_FULL, "the database's disk is full"),
+        (Unavailable.READ_ONLY, "the database takes no writes"),
+    ],
+)
+async def test_what_only_writes_meet_keeps_a_server_from_being_ready(
+    mesh: Mesh, feed: Feed, trouble: Unavailable, reason: str
+) -> None:
+    store = replace(mesh.store, trouble=lambda: trouble)
+    async with api_of(create_app(TestServices(store, mesh.writer, feed))) as api:
+        response = await api.http.get("/readyz")
+    assert (response.status_code, response.json()["reason"]) == (503, reason)
 
 
 async def test_a_store_that_does_not_answer_is_not_waited_for(

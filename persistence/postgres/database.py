@@ -1,0 +1,205 @@
+"""The database as one process knows it: which of its servers may be used, and whether what they say may be told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+from weakref import WeakSet
+
+from persistence.errors import SchemaOutOfDate, StoreUnavailable, Unavailable
+from persistence.postgres.connecting import (
+    CONNECT_SECONDS,
+    OWN_SESSION,
+    Connection,
+    Host,
+    connect,
+    require_postgresql,
+    transaction_pooler,
+)
+from persistence.postgres.driver_errors import translated
+from persistence.postgres.fence import BARRIER_SECONDS, Barrier, Fence, ServerLife
+from persistence.postgres.stream import ENSURE_EPOCH, IDENTITY, TIMELINE, head_missing
+
+TROUBLE_SECONDS: Final = 10.0
+"""How long after it was last met a failure of writes keeps a server from being ready."""
+
+_FACTS: Final = f"""
+    SELECT pg_is_in_recovery() AS standby,
+        (SELECT system_identifier::text FROM pg_control_system()) AS system,
+        CASE WHEN NOT pg_is_in_recovery() THEN {TIMELINE} END AS timeline,
+        pg_postmaster_start_time() AS started,
+        pg_stat_get_bgwriter_stat_reset_time() AS counting_since,
+        head.identity = {IDENTITY} AS at_home,
+        head.timeline AS recorded_timeline,
+        head.compatible_revisions AS serves,
+        (SELECT version_num FROM alembic_version) AS revision
+    FROM stream_head AS head
+"""  # noqa: S608 - constants only
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What a connection was found to be connected to, and the generation it belongs to."""
+
+    life: ServerLife
+    generation: int
+    head_outdated: bool
+
+
+class Database:
+    """Opens connections to the first server that is fit, and knows the ones that are open.
+
+    `program_revision` is the migration that this program was made for; null where that is not to be compared. Closing
+    it ends what it holds itself; connections belong to those who opened them.
+    """
+
+    def __init__(self, url: str, *, fence: Fence | None = None, program_revision: str | None = None) -> None:
+        require_postgresql(url)
+        self.url = url
+        self.fence = fence or Fence()
+        self.barrier = Barrier(self._connect_unsettled, _life)
+        self.program_revision = program_revision
+        self._system = ""
+        self._idle: WeakSet[Connection] = WeakSet()
+        self._generation = 0
+        self._last: Host | None = None
+        self._settled: set[ServerLife] = set()
+        self._trouble: tuple[Unavailable, float] | None = None
+
+    async def connect(self, **options: Any) -> Connection:
+        """A connection that may be read from and written to: nothing that it shows can be lost by a promotion.
+
+        Raises StoreErrors: StoreUnavailable, Fenced, SchemaOutOfDate.
+        """
+        try:
+            with translated():
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    return await self._connect_settled(options)
+        except StoreUnavailable as error:
+            self.note(error.reason)
+            raise
+
+    @property
+    def newest_timeline(self) -> int:
+        """Of the system that was connected to last; 0 before. No commit is made on an older one."""
+        return self.fence.newest(self._system)
+
+    async def listen(self, **options: Any) -> Connection:
+        """A connection for hints only: what is told on it may not have reached the standby."""
+        return await connect(self.url, admission=self._admit, first=self._last, **options)
+
+    async def recheck(self, connection: Connection) -> None:
+        """Whether a connection that is open would be taken again. Raises as `connect` does, or the driver's errors."""
+        with translated():
+            await self._require_own(connection)
+            await self._admit(connection)
+
+    async def close(self) -> None:
+        await self.barrier.close()
+
+    def note(self, reason: Unavailable) -> None:
+        """A connection or a statement has just failed for this."""
+        if reason is not Unavailable.UNREACHABLE:
+            self._trouble = reason, monotonic()
+
+    def trouble(self) -> Unavailable | None:
+        """What connections or statements have failed for lately, where reading alone would not show it."""
+        if self._trouble is None or monotonic() - self._trouble[1] > TROUBLE_SECONDS:
+            return None
+        return self._trouble[0]
+
+    def drop_idle(self) -> None:
+        """Use none of the pooled connections of now again: the idle ones are closed, the others when they come back."""
+        self._generation += 1
+        for connection in list(self._idle):
+            connection.terminate()
+        self.barrier.drop()
+
+    def returned(self, connection: Connection) -> None:
+        """It is back in its pool."""
+        if self.is_stale(connection):
+            connection.terminate()
+        else:
+            self._idle.add(connection)
+
+    def taken(self, connection: Connection) -> None:
+        self._idle.discard(connection)
+
+    def is_stale(self, connection: Connection) -> bool:
+        """Closed, of a server of an older timeline, or from before idle connections were dropped."""
+        if connection.is_closed():
+            return True
+        admitted: _Admitted = connection.admitted
+        newest = self.fence.newest(admitted.life.system)
+        return admitted.generation != self._generation or admitted.life.timeline < newest
+
+    async def _connect_settled(self, options: dict[str, Any]) -> Connection:
+        while True:
+            connection = await self._connect_unsettled(**options)
+            try:
+                if await self._may_be_told_of(connection):
+                    return connection
+            except BaseException:
+                connection.terminate()
+                raise
+            connection.terminate()
+
+    async def _may_be_told_of(self, connection: Connection) -> bool:
+        """False for a server that was promoted, or has recovered, since the connection was made."""
+        admitted: _Admitted = connection.admitted
+        if admitted.life not in self._settled:
+            self._settled = {await self.barrier.wait(BARRIER_SECONDS)}
+            if admitted.life not in self._settled:
+                return False
+        if admitted.head_outdated:
+            await connection.execute(ENSURE_EPOCH)
+        return True
+
+    async def _connect_unsettled(self, **options: Any) -> Connection:
+        connection = await connect(self.url, admission=self._admit, first=self._last, **options)
+        self._last = connection.host
+        return connection
+
+    async def _admit(self, connection: Connection) -> None:
+        """Read what the server is. Raises what is against using it."""
+        generation = self._generation if connection.admitted is None else connection.admitted.generation
+        facts = await connection.fetchrow(_FACTS)
+        if facts is None:
+            raise head_missing()
+        if facts["standby"]:
+            raise StoreUnavailable("is a standby", Unavailable.READ_ONLY)
+        system, timeline = facts["system"], facts["timeline"]
+        recorded = facts["recorded_timeline"] if facts["at_home"] else 0
+        if self.fence.admit(system, timeline, recorded):
+            _log.warning("system %s is on the new timeline %d; older connections are dropped", system, timeline)
+            self._drop_older()
+        self._system = system
+        if self.program_revision is not None and self.program_revision not in facts["serves"]:
+            raise SchemaOutOfDate(
+                f"the database is at revision {facts['revision']} and serves programs of revision "
+                f"{', '.join(facts['serves'])}; this program is of {self.program_revision}: run 'omnirelay db upgrade' "
+                "of the newer program, or start that"
+            )
+        life = ServerLife(system, timeline, facts["started"], facts["counting_since"])
+        outdated = not facts["at_home"] or facts["recorded_timeline"] < timeline
+        connection.admitted = _Admitted(life, generation, outdated)
+
+    def _drop_older(self) -> None:
+        for connection in [one for one in self._idle if self.is_stale(one)]:
+            connection.terminate()
+        self.barrier.drop()
+
+    @staticmethod
+    async def _require_own(connection: Connection) -> None:
+        if await connection.fetchval(OWN_SESSION) != connection.token:
+            raise transaction_pooler()
+
+
+def _life(connection: Connection) -> ServerLife:
+    life: ServerLife = connection.admitted.life
+    return life

@@ -1,0 +1,300 @@
+"""What a connection must be before it is used: of the right server, with its settings, in a session of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+
+from persistence.errors import Fenced, InvalidArgument, SchemaOutOfDate, StoreUnavailable, Unavailable
+from persistence.postgres.connecting import SERVER_SETTINGS, connect
+from persistence.postgres.database import Database
+from persistence.postgres.fence import Fence
+from persistence.postgres.store import open_store
+from tests.support.mesh import Mesh, new
+from tests.support.own_postgres import OwnPostgres, own_postgres, within
+
+
+def at(*hosts: str, more: str = "") -> str:
+    """A URL of several hosts: folders of sockets, or addresses with ports."""
+    return f"postgresql://postgres@/postgres?host={','.join(quote(host) for host in hosts)}&port=5432{more}"
+
+
+def folder_of(url: str) -> str:
+    return url.partition("?host=")[2].partition("&")[0].replace("%2F", "/")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgres]:
+    with own_postgres(tmp_path_factory.mktemp("own") / "data") as server:
+        yield server
+
+
+@contextmanager
+def mute() -> Iterator[tuple[str, int]]:
+    """A server that accepts and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        yield host, port
+
+
+async def refused(database: Database) -> StoreUnavailable:
+    with pytest.raises(StoreUnavailable) as error:
+        await database.connect()
+    return error.value
+
+
+# Hosts
+
+
+async def test_a_host_that_says_nothing_does_not_hide_the_next(server: OwnPostgres) -> None:
+    there = folder_of(server.url)
+    with mute() as (host, port):
+        url = f"postgresql://postgres@/postgres?host={host},{quote(there)}&port={port},5432&connect_timeout=1"
+        database = Database(url)
+        with within(5):
+            connection = await database.connect()
+        assert connection.host is not None
+        assert connection.host.host.startswith(there)
+        await connection.close()
+        with within(0.9):  # the one that worked comes first from now on
+            await (await database.connect()).close()
+        await database.close()
+
+
+async def test_a_frozen_primary_does_not_hide_the_next_and_what_is_under_way_ends(
+    server: OwnPostgres, tmp_path: Path
+) -> None:
+    """Each has 3 seconds, where there are several; a statement has 10."""
+    await asyncio.to_thread(server.stop)
+    other = await asyncio.to_thread(server.copy_to, tmp_path / "copy")
+    await asyncio.to_thread(server.restart)
+    try:
+        async with open_store(at(folder_of(server.url), folder_of(other.url))) as store:
+            await store.stream.head()
+            with server.frozen():
+                begun = time.monotonic()
+                under_way = [asyncio.create_task(store.stream.head()) for _ in range(2)]
+                for task in under_way:
+                    with pytest.raises(StoreUnavailable):
+                        await task
+                assert time.monotonic() - begun < 11
+                with within(5):
+                    await store.stream.head()
+    finally:
+        await asyncio.to_thread(other.stop)
+
+
+async def test_every_host_is_named_when_none_will_do(server: OwnPostgres) -> None:
+    database = Database(at("/nowhere", "/nowhere-else"))
+    with within(2):
+        error = await refused(database)
+    assert error.reason is Unavailable.UNREACHABLE
+    for host in ("/nowhere/.s.PGSQL.5432: ", "/nowhere-else/.s.PGSQL.5432: "):
+        assert host in str(error)
+    assert server.pid
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://db:port/mesh", "invalid literal"),
+        ("postgresql:///mesh?host=a,b&port=1,2,3", "could not match 3 port numbers to 2 hosts"),
+        ("postgresql://db/mesh?connect_timeout=soon", "could not convert"),
+    ],
+)
+async def test_a_url_that_cannot_be_read_is_refused_by_name(url: str, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"database_url: .*{message}"):
+        await connect(url)
+
+
+async def test_the_attributes_of_a_session_choose_among_the_hosts(server: OwnPostgres) -> None:
+    for attributes in ("any", "primary", "read-write", "prefer-standby"):
+        await (await connect(f"{server.url}&target_session_attrs={attributes}")).close()
+    with pytest.raises(StoreUnavailable, match="is not standby") as error:
+        await connect(f"{server.url}&target_session_attrs=standby")
+    assert error.value.reason is Unavailable.READ_ONLY
+
+
+# Settings
+
+
+async def test_settings_are_there_and_synchronous_commit_is_never_less_than_on(database_url: str) -> None:
+    for said, found in (("off", "on"), ("local", "on"), ("on", "on"), ("remote_apply", "remote_apply")):
+        name = database_url.rpartition("/")[2].partition("?")[0]
+        await _execute(database_url, f"ALTER DATABASE {name} SET synchronous_commit = {said}")
+        database = Database(database_url)
+        connection = await database.connect()
+        assert await connection.fetchval("SHOW synchronous_commit") == found
+        for name, value in SERVER_SETTINGS.items():
+            if name.startswith("tcp_"):
+                continue  # of no use to a socket, which shows 0
+            same = await connection.fetchval("SELECT set_config($1, $2, false) = $3", name, value, value)
+            assert same or name == "statement_timeout", name
+        assert await connection.fetchval("SHOW client_connection_check_interval") == "1s"
+        await connection.close()
+        await database.close()
+
+
+async def test_a_server_that_takes_no_more_connections_says_so(tmp_path: Path) -> None:
+    crowded = await asyncio.to_thread(OwnPostgres.start, tmp_path / "crowded")
+    try:
+        await crowded.sql("ALTER SYSTEM SET max_connections = 4")
+        await crowded.sql("ALTER SYSTEM SET max_wal_senders = 0")
+        await crowded.sql("ALTER SYSTEM SET superuser_reserved_connections = 0")
+        await asyncio.to_thread(crowded.stop)
+        await asyncio.to_thread(crowded.restart)
+        taken = [await asyncpg.connect(crowded.url) for _ in range(4)]
+        database = Database(crowded.url)
+        error = await refused(database)
+        assert error.reason is Unavailable.TOO_MANY_CONNECTIONS
+        assert database.trouble() is Unavailable.TOO_MANY_CONNECTIONS
+        for connection in taken:
+            await connection.close()
+    finally:
+        await asyncio.to_thread(crowded.stop)
+
+
+# Timelines
+
+
+async def test_an_old_primary_that_comes_back_is_refused_and_the_new_one_found(
+    server: OwnPostgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two servers of one system, one of them promoted: whichever stands first in the URL, the newer one is used."""
+    await asyncio.to_thread(server.stop)
+    promoted = await asyncio.to_thread(server.copy_to, tmp_path / "promoted")
+    try:
+        await promoted.promote()
+        await asyncio.to_thread(server.restart)
+        old, new_one = folder_of(server.url), folder_of(promoted.url)
+        fence = Fence()
+        async with open_store(at(old, new_one), fence=fence) as store:
+            epoch = (await store.stream.head()).epoch
+            mesh = Mesh(store)
+            await mesh.configure()
+            assert await server.sql("SELECT count(*) FROM namespaces") == 1, "the only one it knows by now"
+        async with open_store(at(new_one, old), fence=fence) as store:
+            head = await store.stream.head()
+            assert (head.epoch, head.revision) == (epoch, 0), "the same stream, as it is there"
+            assert await promoted.sql("SELECT timeline FROM stream_head") == 2
+        async with open_store(at(old, new_one), fence=fence) as store:
+            mesh = Mesh(store)
+            await mesh.configure()
+            await mesh.create(new("a"))
+        assert await promoted.sql("SELECT revision FROM stream_head") == 1
+        assert await server.sql("SELECT revision FROM stream_head") == 0
+        assert [record.levelno for record in caplog.records if "old primary came back" in record.message] == [
+            logging.ERROR
+        ]
+        alone = Database(server.url, fence=fence)
+        with pytest.raises(Fenced):
+            await alone.connect()
+        await alone.close()
+    finally:
+        await asyncio.to_thread(promoted.stop)
+
+
+async def test_connections_to_an_older_timeline_are_not_used_again(server: OwnPostgres) -> None:
+    fence = Fence()
+    async with open_store(server.url, fence=fence, read_connections=2) as store:
+        await asyncio.gather(store.stream.head(), store.stream.head())
+        system = await server.sql("SELECT system_identifier::text FROM pg_control_system()")
+        fence.admit(system, fence.newest(system) + 1)
+        with pytest.raises(Fenced):
+            await store.stream.head()
+
+
+# Schema
+
+
+async def test_a_schema_that_does_not_serve_this_program_is_refused_by_name(database_url: str) -> None:
+    await _execute(database_url, "UPDATE stream_head SET compatible_revisions = '{0098,0099}'")
+    database = Database(database_url, program_revision="0008")
+    with pytest.raises(
+        SchemaOutOfDate, match=r"is at revision \d+ and serves programs of revision 0098, 0099; this .* 0008"
+    ):
+        await database.connect()
+    await database.close()
+    served = Database(database_url, program_revision="0098")
+    await (await served.connect()).close()
+    await served.close()
+
+
+async def test_a_schema_that_is_upgraded_under_a_server_is_noticed_where_nothing_is_written(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the heartbeat: the connections that idle in the pools are not used again."""
+    monkeypatch.setattr("persistence.postgres.listener.HEARTBEAT_SECONDS", 0.05)
+    async with open_store(database_url, program_revision="0008") as store:
+        await store.stream.head()
+        await _execute(database_url, "UPDATE stream_head SET compatible_revisions = '{0099}'")
+
+        async def read_for_ever() -> None:
+            while True:
+                await store.stream.head()
+
+        with pytest.raises(SchemaOutOfDate):
+            await read_for_ever()
+
+
+# What has died
+
+
+async def test_connections_that_died_in_the_pool_cost_nobody_an_error(server: OwnPostgres) -> None:
+    async with open_store(server.url, read_connections=4, write_connections=2) as store:
+        mesh = Mesh(store)
+        await asyncio.gather(*(store.stream.head() for _ in range(4)))
+        for _ in range(3):
+            await server.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            await asyncio.gather(*(store.stream.head() for _ in range(4)))
+            await mesh.namespace()
+
+
+async def test_a_read_whose_connection_is_lost_under_way_is_sent_again(database_url: str) -> None:
+    """Nothing could be known before it was sent: the peer hangs up while the answer is waited for."""
+    async with open_store(database_url, read_connections=1) as store:
+        await store.stream.head()
+        holder = await asyncpg.connect(database_url)
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute("LOCK TABLE stream_head IN ACCESS EXCLUSIVE MODE")
+        reading = asyncio.create_task(store.stream.head())
+        ended = await _end_waiting(database_url)
+        await transaction.rollback()
+        assert ended
+        assert (await reading).revision == 0
+        await holder.close()
+
+
+async def _end_waiting(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        while True:
+            pid = await connection.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if pid is not None:
+                await connection.fetchval("SELECT pg_terminate_backend($1)", pid)
+                return int(pid)
+    finally:
+        await connection.close()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
