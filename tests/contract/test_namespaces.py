@@ -48,13 +48,13 @@ async def test_a_new_namespace_is_empty_at_version_one(mesh: Mesh) -> None:
 
 async def test_a_configuration_is_a_change_without_a_revision(mesh: Mesh) -> None:
     await mesh.create(new("s1"))
-    before = await mesh.store.stream.head()
+    before = (await mesh.store.stream.head()).position
     outcome = await mesh.configure(SEARCH, change=because("search moves in", change_ticket="CHG-7"))
     change = outcome.change
     assert (change.kind, change.namespaces) == (ChangeKind.CONFIGURE_NAMESPACE, (SEARCH,))
     assert (change.first_revision, change.last_revision, change.shard_count) == (None, None, 0)
     assert (change.actor, change.reason, change.change_ticket) == ("ops", "search moves in", "CHG-7")
-    assert await mesh.store.stream.head() == before
+    assert (await mesh.store.stream.head()).position == before
     assert (await mesh.create(new("s2"))).change.first_revision == 2
 
 

@@ -61,11 +61,11 @@ async def test_a_node_that_was_never_registered_is_none(mesh: PlannedMesh) -> No
 
 async def test_a_change_of_a_node_takes_no_revision_and_names_no_namespace(mesh: PlannedMesh) -> None:
     await mesh.create(new("s1"))
-    before = await mesh.store.stream.head()
+    before = (await mesh.store.stream.head()).position
     change = (await mesh.register("node-a", change=because("why", change_ticket="CHG-7"))).change
     assert (change.kind, change.namespaces, change.shard_count) == (ChangeKind.REGISTER_NODE, (), 0)
     assert (change.first_revision, change.last_revision, change.rebalance) == (None, None, None)
-    assert await mesh.store.stream.head() == before
+    assert (await mesh.store.stream.head()).position == before
     assert (await mesh.changes())[-1] == change
 
 
