@@ -1,7 +1,7 @@
 """The primary key of history in each partition instead of over all of them, so that `pg_restore --clean` works.
 
 A key of the whole is inherited by the partitions, and PostgreSQL drops no inherited constraint by itself; but that is
-what pg_dump (14 to 18) asks of it first, for each partition. Partitions do not overlap: a revision that each of them has
+what pg_dump (14 to 18) has it do first, for each partition. Partitions do not overlap: a revision that each of them has
 once, all of them have once.
 """
 
