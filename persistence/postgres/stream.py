@@ -80,7 +80,8 @@ CURRENT: Final = (
 HEAD: Final = tuple(CURRENT.c)
 """Columns for `head_of`."""
 _RENEW: Final = text(f"UPDATE stream_head SET epoch = {NEW_EPOCH} WHERE epoch = :epoch")  # noqa: S608 - a constant
-_BEGIN_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH} RETURNING epoch"  # noqa: S608 - a constant
+# The copy may be of a server that had seen a later timeline than the one it is run on now.
+_BEGIN_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
 # Seen by every role, unlike what other roles' sessions are doing.
 _CONNECTED: Final = """
     SELECT count(*) FROM pg_stat_activity

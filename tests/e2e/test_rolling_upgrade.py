@@ -69,7 +69,8 @@ def upgrade(url: str, later: Path, revision: str) -> None:
 
 def fill(server: RealServer) -> None:
     server.change("ConfigureNamespace", "NamespaceConfigured", name="orders", strategy="ring", expectedVersion="0")
-    shards = [{"namespace": "orders", "shardId": f"s{number}", "ownerNodeId": "node-1"} for number in range(3)]
+    server.change("RegisterNode", "NodeChanged", nodeId="node-1")
+    shards = [{"namespace": "orders", "shardId": f"s{number}", "ownerNodeId": "node-gone"} for number in range(3)]
     server.change("CreateShards", "ShardsChanged", shards=shards)
 
 
@@ -132,24 +133,38 @@ def test_an_additive_migration_under_a_running_server_stops_nothing(database_url
     assert omnirelay("mesh", "audit", "verify", "--database-url", database_url).exit == Exit.OK
 
 
-@pytest.mark.xfail(reason="open connections and commits do not compare compatible_revisions yet", strict=True)
-def test_a_breaking_migration_under_a_running_server_stops_it_and_leaves_the_data_alone(
-    database_url: str, later: Path
-) -> None:
+@pytest.mark.xfail(
+    reason="SCHEMA_OUT_OF_DATE is answered as INTERNAL until the branch on connections is merged", strict=True
+)
+def test_after_a_breaking_migration_a_running_server_writes_nothing(database_url: str, later: Path) -> None:
+    because = {"change": {"actor": "ops", "reason": "go on"}}
+    shards = [{"namespace": "orders", "shardId": "late", "ownerNodeId": "node-1"}]
     with real_server(database_url, environment={"OMNIRELAY_PLAN_PROCESSES": "1"}) as server:
         fill(server)
         upgrade(database_url, later, BREAKING)
         before = everything(database_url)
-        assert code_of(server, "UpdateShard", input=an_update("s1", 1)) == "SCHEMA_OUT_OF_DATE"
-        new = {"shards": [{"namespace": "orders", "shardId": "late", "ownerNodeId": "node-1"}]}
-        because = {"change": {"actor": "ops", "reason": "go on"}}
-        assert code_of(server, "CreateShards", input=new | because) == "SCHEMA_OUT_OF_DATE"
-        node = {"nodeId": "node-late"}
-        assert code_of(server, "RegisterNode", input=node | because) == "SCHEMA_OUT_OF_DATE"
-        assert code_of(server, "PlanRebalance", input=because) == "SCHEMA_OUT_OF_DATE"
+        asked = {
+            "UpdateShard": an_update("s1", 1),
+            "CreateShards": {"shards": shards} | because,
+            "RegisterNode": {"nodeId": "node-late"} | because,
+            "PlanRebalance": because,
+        }
+        codes = {name: code_of(server, name, input=given) for name, given in asked.items()}
+        assert codes == dict.fromkeys(asked, "SCHEMA_OUT_OF_DATE")
+        assert everything(database_url) == before
+
+
+@pytest.mark.xfail(
+    reason="open connections do not compare compatible_revisions until the branch on connections is merged", strict=True
+)
+def test_after_a_breaking_migration_a_running_server_is_not_ready_and_answers_nothing(
+    database_url: str, later: Path
+) -> None:
+    with real_server(database_url, environment=NO_PLANS) as server:
+        fill(server)
+        upgrade(database_url, later, BREAKING)
         eventually(lambda: server.http.get(f"{server.url}/readyz").status_code == httpx2.codes.SERVICE_UNAVAILABLE)
         eventually(lambda: code_of(server, "ListNodes", first=10) == "SCHEMA_OUT_OF_DATE")
-        assert everything(database_url) == before
 
 
 def test_no_server_starts_on_a_schema_that_does_not_serve_it(database_url: str, later: Path) -> None:

@@ -290,6 +290,10 @@ async def test_an_upgrade_leaves_a_newer_schema_alone(database_url: str) -> None
     assert await schema_of(database_url) == before
 
 
+def test_a_program_commits_under_the_revision_of_its_newest_migration() -> None:
+    assert migrations.newest() == SCHEMA_REVISION
+
+
 async def test_each_migration_says_which_programs_it_serves_and_the_way_back_takes_it_back(
     empty_database_url: str,
 ) -> None:

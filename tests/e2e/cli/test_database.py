@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 import migrations
 from graph.cli.exits import Exit
-from graph.embedded_postgres import start_embedded_postgres
-from persistence.errors import EpochMismatch
-from persistence.feed import live_feed
-from persistence.postgres.store import open_store
-from persistence.records import StreamPosition
 from tests.support.command_line import Answer, omnirelay
-from tests.support.mesh import Mesh, new
 from tests.support.real_server import real_server
 
 NEWEST = migrations.newest()
@@ -190,51 +180,3 @@ def test_a_new_epoch_under_a_running_server_says_what_it_may_have_told(database_
         answer = db("new-epoch", database_url)
     assert answer.exit == Exit.OK
     assert "connections: what they answered since the folder was put in place may be wrong." in answer.err
-
-
-@contextmanager
-def embedded(data_dir: Path) -> Iterator[str]:
-    server = start_embedded_postgres(data_dir, settings={"fsync": "off"})
-    try:
-        yield server.url
-    finally:
-        server.stop()
-
-
-def written(url: str, *shard_ids: str) -> StreamPosition:
-    async def write() -> StreamPosition:
-        async with open_store(url) as store:
-            return (await Mesh(store).create(*map(new, shard_ids))).position
-
-    return asyncio.run(write())
-
-
-async def resume(url: str, position: StreamPosition) -> None:
-    async with open_store(url) as store, live_feed(store.stream, store.signal) as feed:
-        await feed.begin(position)
-
-
-def test_a_copied_data_folder_goes_on_in_a_new_epoch(tmp_path: Path) -> None:
-    """Its revisions are given out again, so that who resumes after them would go on in another history."""
-    data_dir, backup = tmp_path / "data", tmp_path / "backup"
-    folder = ("--data-dir", data_dir)
-    assert omnirelay("db", "upgrade", *folder).exit == Exit.OK
-    with embedded(data_dir) as url:
-
-        async def configure() -> None:
-            async with open_store(url) as store:
-                await Mesh(store).configure()
-
-        asyncio.run(configure())
-        written(url, "a", "b")
-    subprocess.run(["cp", "-a", data_dir, backup], check=True)  # noqa: S603, S607 - as the documentation has it
-    with embedded(data_dir) as url:
-        lost = written(url, "c")
-    subprocess.run(["rm", "-r", data_dir], check=True)  # noqa: S603, S607 - same
-    subprocess.run(["mv", backup, data_dir], check=True)  # noqa: S603, S607 - same
-    assert omnirelay("db", "new-epoch", *folder).exit == Exit.OK
-    with embedded(data_dir) as url:
-        assert written(url, "d").revision == lost.revision
-        with pytest.raises(EpochMismatch):
-            asyncio.run(resume(url, lost))
-        assert omnirelay("mesh", "audit", "verify", *folder).exit == Exit.OK
