@@ -133,9 +133,6 @@ def test_an_additive_migration_under_a_running_server_stops_nothing(database_url
     assert omnirelay("mesh", "audit", "verify", "--database-url", database_url).exit == Exit.OK
 
 
-@pytest.mark.xfail(
-    reason="SCHEMA_OUT_OF_DATE is answered as INTERNAL until the branch on connections is merged", strict=True
-)
 def test_after_a_breaking_migration_a_running_server_writes_nothing(database_url: str, later: Path) -> None:
     because = {"change": {"actor": "ops", "reason": "go on"}}
     shards = [{"namespace": "orders", "shardId": "late", "ownerNodeId": "node-1"}]
@@ -154,9 +151,6 @@ def test_after_a_breaking_migration_a_running_server_writes_nothing(database_url
         assert everything(database_url) == before
 
 
-@pytest.mark.xfail(
-    reason="open connections do not compare compatible_revisions until the branch on connections is merged", strict=True
-)
 def test_after_a_breaking_migration_a_running_server_is_not_ready_and_answers_nothing(
     database_url: str, later: Path
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 from graph.cli.program import omnirelay
 from graph.embedded_postgres import find_binaries, start_embedded_postgres
 from persistence import errors
+from persistence.postgres import connecting, engine, fence
 from persistence.postgres.store import open_store
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
@@ -151,6 +152,19 @@ def test_every_command_that_is_named_is_there_with_its_options(named: str) -> No
 def test_every_code_of_what_can_go_wrong_is_one_that_is_answered() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)`(?: for every subscriber)? \|", PAGE, re.MULTILINE)
     codes = {error.code for error in vars(errors).values() if isinstance(getattr(error, "code", None), str)}
-    reasons = {"AWAITING_STANDBY"}
     assert len(rows) > 8
-    assert set(rows) - reasons <= codes
+    assert set(rows) <= codes | set(errors.Unavailable)
+    assert all(f"`{reason}`" in PAGE for reason in errors.Unavailable)
+
+
+def test_the_time_limits_are_those_of_the_code() -> None:
+    page = " ".join(PAGE.split())
+    for limit in (
+        (
+            f"Each has {connecting.HOST_SECONDS:.0f} seconds, or `connect_timeout` of the URL; all together have "
+            f"{connecting.CONNECT_SECONDS:.0f}."
+        ),
+        f"not answered within {engine.COMMAND_SECONDS:.0f} seconds is given up",
+        f"If that takes more than {fence.BARRIER_SECONDS:.0f} seconds",
+    ):
+        assert limit in page
