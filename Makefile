@@ -11,8 +11,8 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak chaos failover governance linearizability clients lint bench plots schema lock \
-	vendor-graphiql
+.PHONY: help install serve live test soak chaos failover governance linearizability clients upgrade-check \
+	lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ clients: .venv/installed-dev ## have graphql-ws and urql follow, restart, sleep 
 
 linearizability: .venv/installed-dev ## have 8 clients want the same shards through every fault for 2 minutes, explain each answer (ARGS="--seed 7")
 	$(BIN)/python -m tests.linearizability.run $(ARGS)
+
+upgrade-check: .venv/installed-dev ## run the last release beside this program, on a database upgraded under it (ARGS="--release TAG")
+	$(BIN)/python -m tests.upgrades.run $(ARGS)
 
 lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
 	$(BIN)/ruff check .

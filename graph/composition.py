@@ -74,7 +74,7 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             progress("Bringing the schema up to date")
             await migrations.upgrade(url)
         else:
-            await migrations.require_current(url)
+            await migrations.require_compatible(url)
         # Timelines that one of these processes has seen are known to all of them.
         seen = multiprocessing.get_context("spawn").RawValue("Q")
         store = await stack.enter_async_context(

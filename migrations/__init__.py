@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from persistence.errors import SchemaOutOfDate, TransientConflict
+from persistence.errors import SchemaOutOfDate, StoreUnavailable, TransientConflict
 from persistence.postgres.connecting import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on
 from persistence.postgres.session_errors import translated
@@ -23,11 +25,79 @@ from persistence.postgres.session_errors import translated
 # Any constant, as long as every version of this program uses the same: it names the right to migrate.
 _MIGRATION_LOCK: Final = 0x6F6D6E69
 
+IN_RECOVERY: Final = (
+    "the database is in recovery, so it is read-only: name the primary, or several hosts with "
+    "target_session_attrs=read-write, in the database URL; promote it if it is meant to be the primary"
+)
+"""Where a database is needed that can be written to."""
 
-async def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the schema to `revision`. Several processes may call it at once: one migrates, the others wait."""
+_IN_RECOVERY: Final = text("SELECT pg_is_in_recovery()")
+_STORE_IS_THERE: Final = text("SELECT to_regclass('stream_head') IS NOT NULL")
+# Null where the column is not there yet, which is before 0008.
+_SERVES: Final = text("SELECT to_jsonb(h) -> 'compatible_revisions' FROM stream_head AS h")
+
+
+class Age(Enum):
+    """A schema's, beside this program."""
+
+    EMPTY = "no tables"
+    BROKEN = "parts of a store"
+    OLDER = "older"
+    SAME = "the same"
+    NEWER = "newer"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """The schema of a database, and whether this program may serve it."""
+
+    age: Age
+    found: str | None
+    """The revision it is at; null where there is none."""
+    serves: Sequence[str]
+    """The revisions of the programs that it serves, as the newest migration recorded them; empty before 0008."""
+    needed: str
+    """The revision of this program: its newest migration."""
+    in_recovery: bool
+    """A standby, or a server that replays its log: it is read-only."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why this program may not serve the schema, with what to do; null if it may."""
+        match self.age:
+            case Age.EMPTY:
+                return "the database is empty; run 'omnirelay db upgrade'"
+            case Age.OLDER:
+                return f"the database is at revision {self.found}, {self.needed} is needed; run 'omnirelay db upgrade'"
+            case Age.SAME | Age.NEWER if self.needed in self.serves:
+                return None
+            case Age.NEWER:
+                return (
+                    f"the database is at revision {self.found}, which is newer than this program ({self.needed}), and "
+                    f"serves programs of {', '.join(self.serves) or 'none'}; update this program"
+                )
+            case _:
+                return (
+                    f"the database has a part of a store only (revision {self.found or 'unknown'}, for programs of "
+                    f"{', '.join(self.serves) or 'none'}); restore all of the dump, into an empty database"
+                )
+
+
+async def upgrade(url: str, revision: str = "head") -> SchemaStatus:
+    """Bring the schema to `revision`. Several processes may call it at once: one migrates, the others wait.
+
+    Nothing is done to a schema that is newer and serves this program. Raises SchemaOutOfDate if it does not, or if what
+    is there is not a whole store, and StoreUnavailable if the database is in recovery.
+    """
     async with _migrating(url) as connection:
+        before = await _status(connection)
+        if before.in_recovery:
+            raise StoreUnavailable(IN_RECOVERY)
+        if before.age in {Age.NEWER, Age.BROKEN}:
+            _require(before)
+            return before
         await connection.run_sync(_run, command.upgrade, revision)
+        return await _status(connection)
 
 
 async def downgrade(url: str, revision: str) -> None:
@@ -38,31 +108,69 @@ async def downgrade(url: str, revision: str) -> None:
 
 async def current(url: str) -> str | None:
     """The revision the database is at; null for an empty one."""
+    return (await status(url)).found
+
+
+async def status(url: str) -> SchemaStatus:
+    """What is found, and what this program needs."""
     async with _connection(url) as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        return await _status(connection)
 
 
 def newest() -> str:
-    """The revision this version of the program needs."""
+    """The revision of this program: of the newest migration in it."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
         raise SchemaOutOfDate("this installation contains no migrations")
     return head
 
 
-async def require_current(url: str) -> None:
-    """Raises SchemaOutOfDate unless the database is exactly at the newest revision."""
-    found, wanted = await current(url), newest()
-    if found == wanted:
-        return
-    if found is None:
-        raise SchemaOutOfDate("the database is empty; run 'omnirelay db upgrade'")
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found in known:
-        raise SchemaOutOfDate(f"the database is at revision {found}, {wanted} is needed; run 'omnirelay db upgrade'")
-    raise SchemaOutOfDate(
-        f"the database is at revision {found}, which is newer than this program ({wanted}); update it"
+async def require_compatible(url: str) -> None:
+    """Raises SchemaOutOfDate unless the schema serves this program."""
+    _require(await status(url))
+
+
+async def require_writable(url: str) -> None:
+    """As `require_compatible`; and raises StoreUnavailable if the database is in recovery."""
+    found = await status(url)
+    _require(found)
+    if found.in_recovery:
+        raise StoreUnavailable(IN_RECOVERY)
+
+
+def _require(status: SchemaStatus) -> None:
+    if status.problem is not None:
+        raise SchemaOutOfDate(status.problem)
+
+
+async def _status(connection: AsyncConnection) -> SchemaStatus:
+    heads = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_heads())
+    is_there = (await connection.execute(_STORE_IS_THERE)).scalar_one()
+    rows = (await connection.execute(_SERVES)).scalars().all() if is_there else None
+    serves, needed = rows[0] if rows else None, newest()
+    return SchemaStatus(
+        age=_age(heads, None if rows is None else len(rows), needed),
+        found=", ".join(sorted(heads)) or None,
+        serves=serves or (),
+        needed=needed,
+        in_recovery=(await connection.execute(_IN_RECOVERY)).scalar_one(),
     )
+
+
+def _age(heads: Sequence[str], stream_heads: int | None, needed: str) -> Age:
+    """`heads` are the rows of alembic_version; `stream_heads` is how many rows stream_head has, null without it."""
+    if not heads and stream_heads is None:
+        return Age.EMPTY
+    if len(heads) != 1 or stream_heads != 1:
+        return Age.BROKEN
+    if heads[0] not in known():
+        return Age.NEWER
+    return Age.SAME if heads[0] == needed else Age.OLDER
+
+
+def known() -> frozenset[str]:
+    """The revisions of all migrations of this program."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 @asynccontextmanager

@@ -87,11 +87,11 @@ def compact(
 async def _compact(
     url: str, before: "AsOf", change: "ChangeRequest", *, dry_run: bool
 ) -> "tuple[Forecast, HistoryCompacted | None]":
-    from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
+    from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
     from persistence.postgres.retention import PostgresRetention  # noqa: PLC0415 - same
 
     change.validate()
-    await require_current(url)
+    await require_compatible(url)
     retention = PostgresRetention(url, Steps())
     forecast = await retention.foresee(before)
     if forecast.floor <= forecast.previous_floor:

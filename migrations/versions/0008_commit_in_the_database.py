@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.compatibility import serves
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -373,10 +375,8 @@ def upgrade() -> None:
     op.execute("ALTER TABLE stream_head ADD COLUMN identity text NOT NULL DEFAULT ''")
     op.execute("ALTER TABLE stream_head ADD COLUMN timeline bigint NOT NULL DEFAULT 1")
     op.execute("ALTER TABLE stream_head ADD COLUMN compatible_revisions text[] NOT NULL DEFAULT '{}'")
-    op.execute(
-        f"UPDATE stream_head SET identity = {IDENTITY}, timeline = {TIMELINE},"  # noqa: S608 - constants
-        f" compatible_revisions = '{{{revision}}}'"
-    )
+    op.execute(f"UPDATE stream_head SET identity = {IDENTITY}, timeline = {TIMELINE}")  # noqa: S608 - constants
+    serves("0008")
     for column in ("identity", "timeline", "compatible_revisions"):
         op.execute(f"ALTER TABLE stream_head ALTER COLUMN {column} DROP DEFAULT")
     op.create_check_constraint("timeline_positive", "stream_head", "timeline >= 1")

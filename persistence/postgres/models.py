@@ -38,7 +38,7 @@ from persistence.refusals import MAX_DOCUMENT
 from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
-SCHEMA_REVISION: Final = "0008"
+SCHEMA_REVISION: Final = "0009"
 """The newest migration, which makes these tables and the functions that write to them."""
 
 NAMING_CONVENTION: Final = {
@@ -367,6 +367,7 @@ class ShardHistoryRow(Base):
 
     In partitions by revision (`partitions.py`), so that compacting drops tables instead of deleting rows. That a shard
     has each version once is held by an index of every partition: one of the whole would have to contain the revision.
+    So is the primary key: one of the whole keeps `pg_restore --clean` from dropping the partitions' (migration 0009).
     """
 
     __tablename__ = "shard_history"
@@ -387,7 +388,7 @@ class ShardHistoryRow(Base):
         {"postgresql_partition_by": "RANGE (revision)"},
     )
 
-    revision: Mapped[Counter] = mapped_column(primary_key=True, autoincrement=False)
+    revision: Mapped[Counter] = mapped_column()
     change_id: Mapped[Counter] = mapped_column(ForeignKey("changes.id"))
     namespace: Mapped[Identifier]
     shard_id: Mapped[Identifier]
@@ -402,6 +403,8 @@ class ShardHistoryRow(Base):
     previous: Mapped[Any | None] = mapped_column(JSON)
     current: Mapped[Any | None] = mapped_column(JSON)
     move_reason: Mapped[str | None] = mapped_column(Text)
+
+    __mapper_args__ = {"primary_key": [revision]}  # noqa: RUF012 - read by SQLAlchemy, once
 
 
 class RefusalHeadRow(Base):

@@ -80,6 +80,13 @@ CURRENT: Final = (
 HEAD: Final = tuple(CURRENT.c)
 """Columns for `head_of`."""
 _RENEW: Final = text(f"UPDATE stream_head SET epoch = {NEW_EPOCH} WHERE epoch = :epoch")  # noqa: S608 - a constant
+# The copy may be of a server that had seen a later timeline than the one it is run on now.
+_BEGIN_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
+# Seen by every role, unlike what other roles' sessions are doing.
+_CONNECTED: Final = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'omnirelay%'
+"""
 _SELECT_HEAD: Final = select(*HEAD)
 _SELECT_POSITION: Final = select(*HEAD, mark_after(bindparam("revision", type_=BigInteger)))
 _AFTER: Final = bindparam("after_revision", type_=BigInteger)
@@ -199,12 +206,16 @@ def head_missing() -> SchemaOutOfDate:
     return SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
 
 
-async def begin_new_epoch(url: str) -> None:
-    """For after an older or copied data folder was put in place, which a server cannot tell from a restart."""
+async def begin_new_epoch(url: str) -> int:
+    """For after an older or copied data folder was put in place, which a server cannot tell from a restart.
+
+    How many connections of servers are open. Raises SchemaOutOfDate if there is no stream head.
+    """
     with translated():
         connection = await connect(url)
         try:
-            # The copy may be of a server that had seen a later timeline than the one it is run on now.
-            await connection.execute(f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE}")  # noqa: S608 - constants
+            if await connection.fetchval(_BEGIN_EPOCH) is None:
+                raise head_missing()
+            return int(await connection.fetchval(_CONNECTED))
         finally:
             await connection.close()

@@ -83,6 +83,17 @@ async def run(url: str, statement: str, *arguments: object) -> list[asyncpg.Reco
         await connection.close()
 
 
+NEWER = (
+    "WITH moved AS (UPDATE alembic_version SET version_num = '9999') UPDATE stream_head SET compatible_revisions = $1"
+)
+SERVES = "SELECT compatible_revisions FROM stream_head"
+
+
+def revisions() -> list[str]:
+    """Of all migrations, oldest first."""
+    return sorted(migrations.known())
+
+
 async def unguarded(url: str, statements: str) -> None:
     """As somebody would who owns the tables of plans, and takes their triggers off."""
     connection = await asyncpg.connect(url)
@@ -220,14 +231,82 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
 
 async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: str, database_url: str) -> None:
     with pytest.raises(SchemaOutOfDate, match="is empty; run 'omnirelay db upgrade'"):
-        await migrations.require_current(empty_database_url)
-    await migrations.require_current(database_url)
+        await migrations.require_compatible(empty_database_url)
+    await migrations.require_compatible(database_url)
 
 
 async def test_a_database_newer_than_the_program_is_refused(database_url: str) -> None:
-    await run(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    await run(database_url, NEWER, ["9999"])
+    with pytest.raises(SchemaOutOfDate, match=r"newer than this program \(.*\), and serves programs of 9999; update"):
+        await migrations.require_compatible(database_url)
+
+
+async def test_a_database_newer_than_the_program_that_serves_it_is_served(database_url: str) -> None:
+    await run(database_url, NEWER, ["9999", migrations.newest()])
+    await migrations.require_compatible(database_url)
+
+
+async def test_a_database_older_than_the_program_is_to_be_upgraded_whatever_it_serves(empty_database_url: str) -> None:
+    for revision in revisions()[:-1]:
+        await migrations.upgrade(empty_database_url, revision)
+        with pytest.raises(SchemaOutOfDate, match=f"at revision {revision}, .*is needed; run 'omnirelay db upgrade'"):
+            await migrations.require_compatible(empty_database_url)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("DELETE FROM alembic_version", "revision unknown, for programs of 0009"),
+        ("DROP TABLE alembic_version", "revision unknown, for programs of 0009"),
+        ("DELETE FROM stream_head", "revision 0009, for programs of none"),
+        ("DROP TABLE stream_head", "revision 0009, for programs of none"),
+        ("INSERT INTO alembic_version VALUES ('0001')", "revision 0001, 0009, for programs of 0009"),
+        ("UPDATE stream_head SET compatible_revisions = '{0008,9999}'", "revision 0009, for programs of 0008, 9999"),
+        ("UPDATE stream_head SET compatible_revisions = '{}'", "revision 0009, for programs of none"),
+    ],
+)
+async def test_a_store_that_is_not_whole_is_refused(database_url: str, damage: str, problem: str) -> None:
+    await run(database_url, damage)
+    with pytest.raises(
+        SchemaOutOfDate, match=rf"a part of a store only \({problem.replace('0009', migrations.newest())}"
+    ):
+        await migrations.require_compatible(database_url)
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
+async def test_tables_without_a_revision_are_not_migrated(database_url: str, damage: str) -> None:
+    await run(database_url, damage)
+    with pytest.raises(SchemaOutOfDate, match="a part of a store only"):
+        await migrations.upgrade(database_url)
+
+
+async def test_an_upgrade_leaves_a_newer_schema_alone(database_url: str) -> None:
+    await run(database_url, NEWER, ["9999", migrations.newest()])
+    before = await schema_of(database_url)
+    assert (await migrations.upgrade(database_url)).found == "9999"
+    await run(database_url, NEWER, ["9999"])
     with pytest.raises(SchemaOutOfDate, match="newer than this program"):
-        await migrations.require_current(database_url)
+        await migrations.upgrade(database_url)
+    assert await schema_of(database_url) == before
+
+
+def test_a_program_commits_under_the_revision_of_its_newest_migration() -> None:
+    assert migrations.newest() == SCHEMA_REVISION
+
+
+async def test_each_migration_says_which_programs_it_serves_and_the_way_back_takes_it_back(
+    empty_database_url: str,
+) -> None:
+    said: dict[str, list[str]] = {}
+    for revision in revisions():
+        await migrations.upgrade(empty_database_url, revision)
+        if revision >= "0008":
+            ((said[revision],),) = await run(empty_database_url, SERVES)
+            assert said[revision][0] == revision
+            assert set(said[revision]) <= {"0008", *said}
+    for revision in revisions()[-2 : -len(said) - 1 : -1]:
+        await migrations.downgrade(empty_database_url, revision)
+        assert [tuple(row) for row in await run(empty_database_url, SERVES)] == [(said[revision],)]
 
 
 @pytest.mark.parametrize("table", ["changes", "shard_history"])
@@ -456,7 +535,7 @@ async def test_the_way_back_is_barred_by_what_only_this_version_can_tell(databas
         await mesh.apply((await mesh.plan_to_rescue(1)).plan)
     with pytest.raises(StoreError, match="ck_changes_kind_known"):
         await migrations.downgrade(database_url, "0001")
-    await migrations.require_current(database_url)
+    await migrations.require_compatible(database_url)
 
 
 async def test_the_newest_change_of_a_node_is_found_by_an_index(database_url: str) -> None:

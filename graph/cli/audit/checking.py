@@ -52,9 +52,9 @@ def check(
     where = CheckFilter(namespace, since.at if since else None, until.at if until else None)
 
     async def work(url: str) -> "Report":
-        from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
+        from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
-        await require_current(url)
+        await require_compatible(url)
         with progress_so_far("Checking") as progress:
             return await check_log(url, Registry(discover()), where, progress)
 

@@ -71,9 +71,9 @@ def export(
     where = ExportFilter(namespace, actor, ticket, since.at if since else None, until.at if until else None)
 
     async def work(url: str) -> "Manifest":
-        from migrations import require_current  # noqa: PLC0415 - clients need not load what talks to databases
+        from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
-        await require_current(url)
+        await require_compatible(url)
         with _whole(out) as write, progress_so_far("Exporting") as progress:
             manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), write, progress)
             if jsonl:

@@ -109,9 +109,9 @@ def _verify_database(
     from persistence.postgres.auditing.verifying import verify as verify_log  # noqa: PLC0415 - clients need not load it
 
     async def work(url: str) -> "Verdict":
-        from migrations import require_current  # noqa: PLC0415 - same
+        from migrations import require_compatible  # noqa: PLC0415 - same
 
-        await require_current(url)
+        await require_compatible(url)
         with progress_so_far("Verifying") as progress:
             return await verify_log(url, since, anchor, processes=processes, progress=progress)
 

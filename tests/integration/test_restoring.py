@@ -1,0 +1,165 @@
+"""Dumps, by PostgreSQL's own programs: into a new database, over the old tables, under a running store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import pytest
+
+import migrations
+from persistence.errors import EpochMismatch
+from persistence.feed import live_feed
+from persistence.ports import Store
+from persistence.postgres.auditing.verifying import verify
+from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.store import open_store
+from persistence.records import StreamPosition
+from tests.support.audited_mesh import tell
+from tests.support.catalog import catalog_of
+from tests.support.databases import Databases
+from tests.support.mesh import because
+from tests.support.partitions import partitions_of, repartition
+from tests.support.planned_mesh import PlannedMesh
+from tests.support.postgres_programs import postgres_program
+
+SPAN: Final = 20
+"""Revisions in a partition, so that the history of these tests has several."""
+
+OVER: Final = ("--clean", "--if-exists", "--exit-on-error")
+EDITS: Final = (
+    "UPDATE changes SET reason = 'x'",
+    "DELETE FROM shard_history",
+    "TRUNCATE refusals",
+    "UPDATE rebalance_plans SET move_count = 0",
+    "DELETE FROM rebalance_plan_documents",
+)
+
+
+@pytest.fixture
+async def told(database_url: str) -> str:
+    """A store with changes of every kind, refusals, plans, and a history in partitions that was compacted."""
+    await repartition(database_url, SPAN)
+    async with open_store(database_url, history_span=SPAN) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await tell(mesh)
+    assert await PostgresRetention(database_url).compact(7, because("nobody reads this any more")) is not None
+    assert [one.name for one in await partitions_of(database_url)][:2] == ["shard_history_below_8", "shard_history_8"]
+    return database_url
+
+
+@pytest.fixture
+def other_database_url(databases: Databases) -> Iterator[str]:
+    with databases.temporary() as url:
+        yield url
+
+
+@pytest.fixture
+async def dump(told: str, tmp_path: Path) -> Path:
+    file = tmp_path / "mesh.dump"
+    await postgres_program("pg_dump", "--format=custom", "--file", file, told)
+    return file
+
+
+async def position_of(url: str) -> StreamPosition:
+    """Where a subscriber is that has seen everything."""
+    async with open_store(url) as store, live_feed(store.stream, store.signal) as feed:
+        return await feed.begin(None)
+
+
+async def fill_a_partition(store: Store) -> None:
+    """So many changes that history needs another one."""
+    mesh = PlannedMesh(store)
+    shard = await mesh.shard("s5")
+    assert shard is not None
+    for number in range(SPAN):
+        shard = await mesh.updated(shard, capacity_hint=100.0 + number)
+
+
+async def is_whole(url: str, before: StreamPosition) -> None:
+    """Another epoch, writes into a new partition, history that cannot be edited, an audit log without a finding."""
+    newest = (await partitions_of(url))[-1]
+    async with open_store(url, history_span=SPAN) as store, live_feed(store.stream, store.signal) as feed:
+        with pytest.raises(EpochMismatch):
+            await feed.begin(before)
+        await fill_a_partition(store)
+    assert newest.after_last in [one.first for one in await partitions_of(url)]
+    verdict = await verify(url, processes=1)
+    assert (verdict.changes > SPAN, verdict.findings.listed) == (True, [])
+    await refuses_edits(url)
+
+
+async def refuses_edits(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        tables = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relname LIKE 'shard_history%' AND relkind = 'r'"
+        )
+        for edit in (*EDITS, *(f"DELETE FROM {name}" for (name,) in tables)):  # noqa: S608 - names of ours
+            with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
+                await connection.execute(edit)
+    finally:
+        await connection.close()
+
+
+async def test_a_dump_is_the_same_store_in_a_new_database(told: str, dump: Path, other_database_url: str) -> None:
+    before = await position_of(told)
+    await postgres_program("pg_restore", "--exit-on-error", "--dbname", other_database_url, dump)
+    assert await catalog_of(other_database_url) == await catalog_of(told)
+    await migrations.require_compatible(other_database_url)
+    await is_whole(other_database_url, before)
+
+
+@pytest.mark.parametrize("options", [(), ("--if-exists",), ("--if-exists", "--single-transaction")], ids=" ".join)
+async def test_a_dump_goes_over_the_tables_it_was_taken_from(told: str, dump: Path, options: tuple[str, ...]) -> None:
+    catalog, before = await catalog_of(told), await position_of(told)
+    await postgres_program("pg_restore", "--clean", *options, "--exit-on-error", "--dbname", told, dump)
+    assert await catalog_of(told) == catalog
+    await is_whole(told, before)
+
+
+async def test_a_dump_goes_over_tables_that_have_gone_on_since(told: str, dump: Path) -> None:
+    """Other partitions than those of the dump: made, and compacted away, since it was taken."""
+    catalog = await catalog_of(told)
+    async with open_store(told, history_span=SPAN) as store:
+        await fill_a_partition(store)
+    floor = (await partitions_of(told))[2].after_last
+    assert await PostgresRetention(told).compact(floor, because("nobody reads this any more")) is not None
+    before = await position_of(told)
+    await postgres_program("pg_restore", *OVER, "--dbname", told, dump)
+    assert await catalog_of(told) == catalog
+    await is_whole(told, before)
+
+
+async def test_a_running_store_goes_on_with_what_was_restored_under_it(told: str, dump: Path) -> None:
+    async with open_store(told, history_span=SPAN) as store:
+        mesh = PlannedMesh(store)
+        kept = await mesh.shard("s5")
+        assert kept is not None
+        lost = await mesh.updated(kept, leader_id="lost")
+        before = await position_of(told)
+        await postgres_program("pg_restore", *OVER, "--single-transaction", "--dbname", told, dump)
+        assert await mesh.shard("s5") == kept
+        await fill_a_partition(store)
+        again = await mesh.shard("s5")
+        assert again is not None
+        assert again.version > lost.version
+    await is_whole(told, before)
+
+
+async def test_a_dump_from_a_later_timeline_is_not_fenced_elsewhere(
+    told: str, other_database_url: str, tmp_path: Path
+) -> None:
+    """As from a cluster that had been failed over before; the new one is on its first timeline."""
+    connection = await asyncpg.connect(told)
+    await connection.execute("UPDATE stream_head SET timeline = 7")
+    await connection.close()
+    file = tmp_path / "mesh.dump"
+    await postgres_program("pg_dump", "--format=custom", "--file", file, told)
+    await postgres_program("pg_restore", "--exit-on-error", "--dbname", other_database_url, file)
+    async with open_store(other_database_url, history_span=SPAN) as store:
+        await fill_a_partition(store)
+        assert (await PlannedMesh(store).shard("s5")) is not None
