@@ -26,7 +26,7 @@ from tests.linearizability.journal import (
 from tests.linearizability.register import Seen, WriteKind
 
 NAMESPACE: Final = "registers"
-_PATIENT_SECONDS: Final = 4.0
+_PATIENT_SECONDS: Final = 2.5
 _PAUSE_SECONDS: Final = 0.05
 _EXPECTED_CODES: Final = frozenset({"UNAVAILABLE", "TRANSIENT_CONFLICT", "STALE_READ", "OVERLOADED", "COMMIT_UNKNOWN"})
 _SHARD: Final = "{ shardId version ownerNodeId ownerEpoch revision }"

@@ -21,7 +21,7 @@ from tests.chaos.interrupts import stop_like_ctrl_c
 from tests.linearizability.faults import FaultKind, schedule
 from tests.linearizability.harness import Outcome, Plan, Run, run
 
-_ROUND_SECONDS = 20.0
+_ROUND_SECONDS = 30.0
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,7 +32,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=5, help="that all clients want (default: %(default)s)")
     parser.add_argument("--servers", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument(
-        "--rounds", type=int, default=None, help="every fault so often; by default once in 20 seconds, 0 for none"
+        "--rounds", type=int, default=None, help="every fault so often; by default once in 30 seconds, 0 for none"
     )
     parser.add_argument(
         "--faults",

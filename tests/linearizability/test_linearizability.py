@@ -17,7 +17,7 @@ SECONDS = rounds(120, 9)
 
 @pytest.mark.timeout(300)
 async def test_answers_are_what_was_promised_through_every_fault(tmp_path: Path) -> None:
-    faults = schedule(SEED, SECONDS, rounds=rounds(6, 1))
+    faults = schedule(SEED, SECONDS, rounds=rounds(4, 1))
     async with running_postgres(tmp_path / "postgresql") as postgres:
         outcome = await run(Plan(SEED, SECONDS, operations=200, faults=faults), postgres, tmp_path)
     assert not outcome.findings, "\n".join(str(finding) for finding in outcome.findings[:5])
