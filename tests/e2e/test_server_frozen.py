@@ -24,14 +24,11 @@ def test_the_first_read_after_a_freeze_holds_what_others_committed_meanwhile(dat
         frozen.ask("ConfigureNamespace", input={"name": "orders", "strategy": "rendezvous", "change": change})
         shard = {"namespace": "orders", "shardId": "s1", "ownerNodeId": "node-1"}
         frozen.change("CreateShards", "ShardsChanged", shards=[shard])
-        for version in (1, 2):
-            owner = f"node-{version + 1}"
-            while frozen.query(OWNER)["version"] != str(version):
-                pass
-            frozen.process.send(signal.SIGSTOP)
-            moved = {"namespace": "orders", "shardId": "s1", "expectedVersion": version, "ownerNodeId": owner}
-            other.change("UpdateShard", "ShardsChanged", **moved)
-            reading = reader.submit(frozen.query, OWNER)
-            time.sleep(FeedLimits().fresh_seconds + 0.1)  # what is tested is that time has passed
-            frozen.process.send(signal.SIGCONT)
-            assert reading.result() == {"ownerNodeId": owner, "version": str(version + 1)}
+        assert frozen.query(OWNER) == {"ownerNodeId": "node-1", "version": "1"}
+        frozen.process.send(signal.SIGSTOP)
+        moved = {"namespace": "orders", "shardId": "s1", "expectedVersion": 1, "ownerNodeId": "node-2"}
+        other.change("UpdateShard", "ShardsChanged", **moved)
+        reading = reader.submit(frozen.query, OWNER)
+        time.sleep(FeedLimits().fresh_seconds + 0.1)  # what is tested is that time has passed
+        frozen.process.send(signal.SIGCONT)
+        assert reading.result() == {"ownerNodeId": "node-2", "version": "2"}
