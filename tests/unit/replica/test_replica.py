@@ -265,11 +265,13 @@ async def test_pages_of_another_stream_than_the_feeds_are_not_taken(
 
 
 async def test_while_the_feed_is_not_fresh_the_database_is_read(scripted: Scripted, replica: Replica) -> None:
-    """It may have missed what others committed, and not know."""
+    """It may have missed what others committed, and not know. What that told is not taken back afterwards."""
     reader = ReplicaShards(replica, scripted)
     await scripted.hand_over(0, ONE)
     await replica.ready()
     for fresh, looked_up in ((True, []), (False, [ONE.key, ShardFilter("a"), ShardFilter()]), (True, [])):
+        if fresh and scripted.looked_up:
+            await scripted.tell(put(ONE), put(TWO))  # as far as the database was
         scripted.fresh = fresh
         scripted.looked_up.clear()
         await reader.get(ONE.key)
