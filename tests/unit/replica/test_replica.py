@@ -17,10 +17,10 @@ from persistence.outcomes import Committed, PlanApplied, ShardsChanged
 from persistence.paging import Page, PageRequest
 from persistence.ports import DiffBatch, DiffFilter, Stamped
 from persistence.queries import ShardFilter
-from persistence.records import AsOf, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
+from persistence.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following, noting
 from persistence.replica.sorted_table import SortedTable
-from tests.support.rows import history_row, position
+from tests.support.rows import HISTORY, history_row, position
 from tests.support.streams import a_shard
 
 LIMITS = ReplicaLimits(shards=5, retry_seconds=0.0)
@@ -85,12 +85,21 @@ class Scripted:
             watcher.replaced(position)
         await turns()
 
-    async def hand_over(self, revision: int, *shards: Shard, more: bool = False, epoch: str = "one") -> None:
+    async def hand_over(
+        self,
+        revision: int,
+        *shards: Shard,
+        more: bool = False,
+        epoch: str = "one",
+        history: str = HISTORY,
+        mark: ChangeMark | None = None,
+    ) -> None:
         """A page of the table as of a revision."""
         async with asyncio.timeout(10):
             await self.asked.get()
         page = Page(shards, has_next=more, has_previous=False)
-        self.answers.put_nowait(Stamped(page, at(revision, epoch)))
+        stamp = position(revision, epoch, history)
+        self.answers.put_nowait(Stamped(page, stamp if mark is None else stamp._replace(mark=mark)))
         await turns()
 
     async def page(
@@ -253,6 +262,69 @@ async def test_pages_of_another_stream_than_the_feeds_are_not_taken(
     for _ in range(2):  # the load that was under way when the feed noticed is not trusted
         await scripted.hand_over(3, ONE, epoch="two")
     assert held(replica) == [ONE]
+
+
+async def test_while_the_feed_is_not_fresh_the_database_is_read(scripted: Scripted, replica: Replica) -> None:
+    """It may have missed what others committed, and not know. What that told is not taken back afterwards."""
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE)
+    await replica.ready()
+    for fresh, looked_up in ((True, []), (False, [ONE.key, ShardFilter("a"), ShardFilter()]), (True, [])):
+        if fresh and scripted.looked_up:
+            await scripted.tell(put(ONE), put(TWO))  # as far as the database was
+        scripted.fresh = fresh
+        scripted.looked_up.clear()
+        await reader.get(ONE.key)
+        await reader.page(ShardFilter("a"), PageRequest(5))
+        await reader.count(ShardFilter())
+        assert scripted.looked_up == looked_up
+
+
+@pytest.mark.parametrize("come_by", [True, False])
+async def test_a_page_of_what_was_lost_before_the_feed_came_by_is_not_taken(
+    scripted: Scripted, replica: Replica, caplog: pytest.LogCaptureFixture, *, come_by: bool
+) -> None:
+    """Revisions follow, but the one that the page was read at is another change's to the feed."""
+    await turns()
+    if come_by:
+        await scripted.tell(put(ONE))
+    await scripted.hand_over(1, TWO, history="lost")
+    if not come_by:
+        await scripted.tell(put(ONE))
+    assert held(replica) is None
+    assert "failover" in caplog.text
+    await scripted.hand_over(1, ONE)
+    assert held(replica) == [ONE]
+
+
+async def test_each_page_is_compared_and_not_the_last_alone(scripted: Scripted, replica: Replica) -> None:
+    await scripted.hand_over(1, TWO, more=True, history="lost")
+    await scripted.hand_over(2, THREE)
+    await scripted.tell(put(ONE))
+    assert held(replica) is None
+    await scripted.hand_over(1, ONE)
+    assert held(replica) == [ONE]
+
+
+async def test_a_page_from_before_the_feed_began_is_of_another_history(scripted: Scripted, replica: Replica) -> None:
+    await turns()
+    scripted.position = at(3)
+    await scripted.replace(at(3))
+    for _ in range(2):  # the load that was under way is given up
+        await scripted.hand_over(2, ONE)
+    assert held(replica) is None
+    await scripted.hand_over(3, ONE)
+    assert held(replica) == [ONE]
+
+
+async def test_a_page_within_a_stretch_that_was_left_out_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
+    await turns()
+    await scripted.tell(put(ONE), left_out=LONG)
+    scripted.history.put_nowait(put(ONE_MOVED))
+    scripted.history.put_nowait(put(TWO_MOVED))
+    await scripted.hand_over(2, ONE_MOVED, mark=LONG.mark)
+    await turns()
+    assert held(replica) == [ONE_MOVED, TWO_MOVED]
 
 
 async def test_it_tries_again_when_the_store_cannot_be_read(
