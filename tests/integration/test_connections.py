@@ -119,7 +119,7 @@ async def test_a_url_that_cannot_be_read_is_refused_by_name(url: str, message: s
 async def test_the_attributes_of_a_session_choose_among_the_hosts(server: OwnPostgres) -> None:
     for attributes in ("any", "primary", "read-write", "prefer-standby"):
         await (await connect(f"{server.url}&target_session_attrs={attributes}")).close()
-    with pytest.raises(StoreUnavailable, match="is not standby") as error:
+    with pytest.raises(StoreUnavailable, match="the database is not standby") as error:
         await connect(f"{server.url}&target_session_attrs=standby")
     assert error.value.reason is Unavailable.READ_ONLY
 
