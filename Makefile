@@ -11,7 +11,7 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak chaos failover governance linearizability clients upgrade-check \
+.PHONY: help install serve live test soak poolers chaos failover governance linearizability clients upgrade-check \
 	lint bench plots schema lock vendor-graphiql
 
 help: ## list the targets
@@ -44,6 +44,9 @@ soak: .venv/installed-dev ## run at full length the tests that make test runs sh
 		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
 		tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
 		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/hyperscale $(ARGS)
+
+poolers: .venv/installed-dev ## stand PgBouncer before PostgreSQL, in each of its modes (needs Debian's pgbouncer)
+	$(BIN)/pytest -n 0 tests/poolers/pgbouncer.py $(ARGS)
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)

@@ -8,13 +8,18 @@ import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Final
 
 import migrations
+from graph.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 from graph.plug_ins import discover
 from graph.settings import Settings
 from graph.workshop import DividingWriter, WorkshopRebalancer, open_workshop
+from persistence.errors import StoreUnavailable
 from persistence.feed import FeedLimits, LiveFeed, live_feed
 from persistence.ports import Store
+from persistence.postgres.connecting import connect
 from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
 from persistence.rebalancing import Rebalancer
@@ -23,6 +28,9 @@ from persistence.write import Writer
 from strategies.registry import Registry
 
 Progress = Callable[[str], None]
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +55,14 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
     if settings.database_url is not None:
         yield settings.database_url
         return
-    # Imported here: a deployment with a database of its own need not have the extra installed.
-    from graph.embedded_postgres import start_embedded_postgres  # noqa: PLC0415
-
     progress(f"Starting PostgreSQL in {settings.data_dir}")
     server = await asyncio.to_thread(start_embedded_postgres, settings.data_dir)
+    watching = asyncio.create_task(_kept_up(server), name="omnirelay-embedded-postgres")
     try:
         yield server.url
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         progress("Stopping PostgreSQL")
         await asyncio.to_thread(server.stop)
 
@@ -74,6 +82,7 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             progress("Bringing the schema up to date")
             await migrations.upgrade(url)
         else:
+            await _wait_for_database(url, settings.wait_for_database_seconds, progress)
             await migrations.require_compatible(url)
         # Timelines that one of these processes has seen are known to all of them.
         seen = multiprocessing.get_context("spawn").RawValue("Q")
@@ -97,6 +106,43 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             writer = DividingWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
             rebalancer = WorkshopRebalancer(workshop)
         yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store, writer, strategies))
+
+
+async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:
+    """Until it can be connected to. Raises StoreUnavailable if that takes longer, and at once what waiting does not
+    mend: a wrong password, a URL that is none."""
+    if not seconds:
+        return
+    deadline, pause = monotonic() + seconds, _FIRST_PAUSE
+    while True:
+        try:
+            await (await connect(url)).close()
+        except StoreUnavailable as error:
+            if (left := deadline - monotonic()) <= 0:
+                raise
+            progress(f"Waiting for the database, {left:.0f} s at most ({error})")
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        else:
+            return
+
+
+async def _kept_up(server: EmbeddedPostgres) -> None:
+    """Restart the embedded PostgreSQL whenever it is gone, until cancelled."""
+    pause = _FIRST_PAUSE
+    while True:
+        await asyncio.sleep(pause)
+        if await asyncio.to_thread(server.is_running):
+            pause = _FIRST_PAUSE
+            continue
+        _log.error("the embedded PostgreSQL (process %d) has died; starting it again", server.postmaster_pid)
+        try:
+            server = await asyncio.to_thread(server.revive)
+        except EmbeddedPostgresError:
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            _log.exception("the embedded PostgreSQL cannot be started; trying again in %g s", pause)
+        else:
+            _log.warning("the embedded PostgreSQL is up again (process %d)", server.postmaster_pid)
 
 
 def _served_from(replica: Replica, store: Store) -> Store:

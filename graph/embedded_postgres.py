@@ -13,6 +13,8 @@ it, and it outlives us if we are killed; the next start then finds it.
 Why a wheel, and why it is driven from here: docs/decisions/0001-embedded-postgresql.md.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import hashlib
@@ -27,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
@@ -77,6 +79,25 @@ class EmbeddedPostgres:
     """For asyncpg as it is; for SQLAlchemy with `postgresql+asyncpg:` in place of `postgresql:`."""
     postmaster_pid: int
     _lease: IO[bytes] = field(repr=False, compare=False)
+    _settings: Mapping[str, str] = field(repr=False, compare=False)
+
+    def is_running(self) -> bool:
+        """Whether the server that was found or started then still lives."""
+        return postmaster.serves(self.postmaster_pid, self.data_dir / "postgres" / "cluster")
+
+    def revive(self) -> EmbeddedPostgres:
+        """Start the server again after it died, as it was started; where another process has done so, join it.
+
+        Blocks for seconds. Nothing is started after `stop`. Raises `EmbeddedPostgresError`.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        home = self.data_dir / "postgres"
+        account = _account_for_root() if os.geteuid() == 0 else None
+        with _as_our_error(self.data_dir), _exclusive(home, deadline):
+            if self._lease.closed:
+                return self
+            running = _Server(_find_binaries(), home, self._settings, account).start(deadline)
+        return replace(self, postmaster_pid=running.pid)
 
     def stop(self) -> None:
         """Let the server go; shut it down, and wait for that, unless another process uses it. May be repeated.
@@ -128,7 +149,7 @@ def start_embedded_postgres(
             running = _Server(binaries, home, settings, account).start(deadline)
             undo.pop_all()
     url = f"postgresql://postgres@/postgres?host={running.socket_dir}&port={PORT}"
-    return EmbeddedPostgres(data_dir, url, running.pid, lease)
+    return EmbeddedPostgres(data_dir, url, running.pid, lease, settings)
 
 
 def find_binaries() -> Path:

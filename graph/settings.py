@@ -68,6 +68,9 @@ class Settings(BaseModel):
         None, description="PostgreSQL 14 or newer, as postgresql://user@host/database. Unset: an embedded one."
     )
     data_dir: Path = Field(Path(".omnirelay"), description="Folder of the embedded PostgreSQL.")
+    wait_for_database_seconds: float = Field(
+        0.0, ge=0, le=86_400, description="How long a starting server waits for a database that is not up, in seconds."
+    )
     demo: bool | None = Field(
         None, description="Load the demo mesh into an empty store. Unset: only into the embedded one."
     )

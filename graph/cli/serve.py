@@ -17,6 +17,12 @@ from graph.cli.settings_options import database_options, settings_from
     default=None,
     help="Load the demo mesh into an empty store. [default: into the embedded one]",
 )
+@click.option(
+    "--wait-for-database",
+    type=click.FloatRange(0, 86_400),
+    metavar="SECONDS",
+    help="How long to wait for a database that is not up yet. [default: 0]",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe line to log.")
 def serve(
     *,
@@ -26,6 +32,7 @@ def serve(
     data_dir: Path | None,
     database_url: str | None,
     demo: bool | None,
+    wait_for_database: float | None,
     log_level: str | None,
 ) -> Exit:
     """Run the server, on an embedded PostgreSQL unless another is named.
@@ -40,6 +47,7 @@ def serve(
         data_dir=data_dir,
         database_url=database_url,
         demo=demo,
+        wait_for_database_seconds=wait_for_database,
         log_level=log_level,
     )
     # Imported here: what a server needs takes a second to load.

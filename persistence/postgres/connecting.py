@@ -189,7 +189,7 @@ async def connect(
                     except StoreUnavailable as error:
                         failures.append((host, error))
     except TimeoutError:
-        failures.append((hosts[-1], StoreUnavailable(f"no answer in {CONNECT_SECONDS:g} s")))
+        failures.append((hosts[-1], StoreUnavailable(f"the database gave no answer in {CONNECT_SECONDS:g} s")))
     raise _worst(failures)
 
 
@@ -214,9 +214,9 @@ async def _connect_to(
     except StoreError:
         raise
     except connect_utils.exceptions.TargetServerAttributeNotMatched as error:
-        raise StoreUnavailable(f"is not {target.attributes}", Unavailable.READ_ONLY) from error
+        raise StoreUnavailable(f"the database is not {target.attributes}", Unavailable.READ_ONLY) from error
     except TimeoutError as error:
-        raise StoreUnavailable(f"no answer in {target.host_seconds:g} s") from error
+        raise StoreUnavailable(f"the database gave no answer in {target.host_seconds:g} s") from error
     except OSError as error:
         raise unreachable(error) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -335,6 +335,8 @@ _GRAVITY: Final = (
 
 
 def _worst(failures: Sequence[tuple[Host, StoreError]]) -> StoreError:
+    if len(failures) == 1:
+        return failures[0][1]
     told = "; ".join(dict.fromkeys(f"{host}: {error}" for host, error in failures))
     reasons = [error.reason for _, error in failures if isinstance(error, StoreUnavailable)]
     kind = Fenced if any(isinstance(error, Fenced) for _, error in failures) else StoreUnavailable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from time import monotonic
@@ -11,7 +10,6 @@ from weakref import WeakSet
 
 from persistence.errors import SchemaOutOfDate, StoreUnavailable, Unavailable
 from persistence.postgres.connecting import (
-    CONNECT_SECONDS,
     OWN_SESSION,
     Connection,
     Host,
@@ -78,8 +76,7 @@ class Database:
         """
         try:
             with translated():
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    return await self._connect_settled(options)
+                return await self._connect_settled(options)
         except StoreUnavailable as error:
             self.note(error.reason)
             raise
@@ -172,7 +169,7 @@ class Database:
         if facts is None:
             raise head_missing()
         if facts["standby"]:
-            raise StoreUnavailable("is a standby", Unavailable.READ_ONLY)
+            raise StoreUnavailable("the database is a standby", Unavailable.READ_ONLY)
         system, timeline = facts["system"], facts["timeline"]
         recorded = facts["recorded_timeline"] if facts["at_home"] else 0
         if self.fence.admit(system, timeline, recorded):

@@ -12,7 +12,14 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from persistence.errors import StoreUnavailable
-from persistence.postgres.connecting import OWN_SESSION, SERVER_SETTINGS, Connection, connect, require_postgresql
+from persistence.postgres.connecting import (
+    OWN_SESSION,
+    SERVER_SETTINGS,
+    Connection,
+    connect,
+    require_postgresql,
+    transaction_pooler,
+)
 from persistence.postgres.database import Database
 from persistence.postgres.driver_errors import READ_ONLY, translation
 
@@ -113,10 +120,13 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
     def taken(adapted: Any, _record: Any, _fairy: Any) -> None:
         connection: Connection = adapted.driver_connection
         database.taken(connection)
-        if database.is_stale(connection) or not _still_own(adapted, connection):
+        if database.is_stale(connection):
             # At once: a farewell to a server that does not answer would be waited for.
             connection.terminate()
             raise DisconnectionError("the connection is not to be used any more")
+        if connection.behind_pooler and not _still_own(adapted, connection):
+            connection.terminate()
+            raise transaction_pooler()
 
     @event.listens_for(engine.sync_engine, "checkin")
     def returned(adapted: Any, _record: Any) -> None:
@@ -137,9 +147,7 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
 
 
 def _still_own(adapted: Any, connection: Connection) -> bool:
-    """Behind a pooler a session is one's own as long as it says so; to PostgreSQL itself that need not be asked."""
-    if not connection.behind_pooler:
-        return True
+    """Behind a pooler a session is one's own as long as it says so; of PostgreSQL itself that need not be asked."""
     cursor = adapted.cursor()
     cursor.execute(OWN_SESSION)
     (found,) = cursor.fetchone()

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from persistence.errors import Overloaded, StoreError
 from persistence.postgres import driver_errors
-from persistence.postgres.driver_errors import first_line, is_unanswered, translation, unanswered
+from persistence.postgres.driver_errors import (
+    first_line,
+    is_unanswered,
+    translation,
+    unanswered,
+    unreachable,
+)
+
+_GIVEN_UP: Final = "This connection is closed"  # of a pool: three connections in a row were not to be used
 
 
 @contextmanager
@@ -23,6 +32,10 @@ def translated() -> Iterator[None]:
         raise translation(error.orig) from error
     except PoolTimeoutError as error:
         raise Overloaded(f"all connections to the database are busy: {first_line(error)}") from error
+    except InvalidRequestError as error:
+        if _GIVEN_UP in str(error):
+            raise unreachable(error) from error
+        raise StoreError(f"the database layer failed: {first_line(error)}") from error
     except SQLAlchemyError as error:
         raise StoreError(f"the database layer failed: {first_line(error)}") from error
 

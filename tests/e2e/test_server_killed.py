@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from graph.postmaster import read_pid_file
 from tests.support.command_line import Running, omnirelay, started
 
 
@@ -44,3 +46,24 @@ def test_the_next_server_finds_what_the_killed_one_had_acknowledged(tmp_path: Pa
         assert [document["shardId"] for document in watch.documents] == ["orders-007"], watch
         server.send(signal.SIGTERM)
         assert server.finish().exit == 0
+
+
+def test_the_embedded_postgresql_is_started_again_when_it_dies_under_a_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as (server, url):
+        before = omnirelay("mesh", "shards", "list", "--json", "--server", url).document
+        for _ in range(2):
+            found = read_pid_file(tmp_path / "postgres" / "cluster")
+            assert found is not None
+            os.kill(found.pid, signal.SIGKILL)
+            server.message_with("has died; starting it again")
+            server.message_with("PostgreSQL is up again (")
+        moved = omnirelay(
+            "mesh", "shards", "set", "orders", "orders-007", "--expected-version", 1, "--owner", "node-eu-2",
+            "--reason", "spread load", "--ticket", "CHG-2001", "--server", url,
+        )  # fmt: skip
+        assert moved.exit == 0, moved.err
+        after = omnirelay("mesh", "shards", "list", "--json", "--server", url).document
+        assert int(after["revision"]) == int(before["revision"]) + 1
+        server.send(signal.SIGTERM)
+        assert server.finish().exit == 0
+    assert not (tmp_path / "postgres" / "cluster" / "postmaster.pid").exists(), "it was stopped with its server"

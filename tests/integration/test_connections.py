@@ -13,11 +13,21 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
-from persistence.errors import Fenced, InvalidArgument, SchemaOutOfDate, StoreUnavailable, Unavailable
+from persistence.errors import (
+    Fenced,
+    InvalidArgument,
+    Overloaded,
+    SchemaOutOfDate,
+    StoreUnavailable,
+    Unavailable,
+)
 from persistence.postgres.connecting import SERVER_SETTINGS, connect
 from persistence.postgres.database import Database
+from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, create_engine
 from persistence.postgres.fence import Fence
+from persistence.postgres.session_errors import committing, translated
 from persistence.postgres.store import open_store
 from tests.support.mesh import Mesh, new
 from tests.support.own_postgres import OwnPostgres, own_postgres, within
@@ -119,7 +129,7 @@ async def test_a_url_that_cannot_be_read_is_refused_by_name(url: str, message: s
 async def test_the_attributes_of_a_session_choose_among_the_hosts(server: OwnPostgres) -> None:
     for attributes in ("any", "primary", "read-write", "prefer-standby"):
         await (await connect(f"{server.url}&target_session_attrs={attributes}")).close()
-    with pytest.raises(StoreUnavailable, match="is not standby") as error:
+    with pytest.raises(StoreUnavailable, match="the database is not standby") as error:
         await connect(f"{server.url}&target_session_attrs=standby")
     assert error.value.reason is Unavailable.READ_ONLY
 
@@ -276,6 +286,74 @@ async def test_a_read_whose_connection_is_lost_under_way_is_sent_again(database_
         assert ended
         assert (await reading).revision == 0
         await holder.close()
+
+
+# What is not the network's
+
+
+async def test_a_pool_that_is_busy_is_told_as_overload(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persistence.postgres.engine.POOL_SECONDS", 0.1)
+    async with open_store(database_url, read_connections=1) as store:
+        await store.stream.head()
+        holder = await asyncpg.connect(database_url)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE stream_head IN ACCESS EXCLUSIVE MODE")
+            waiting = asyncio.create_task(store.stream.head())
+            await asyncio.sleep(0)  # it has begun, and so it has the connection
+            with pytest.raises(Overloaded, match="all connections to the database are busy"):
+                await store.namespaces.count()
+        await waiting
+        await holder.close()
+
+
+async def test_a_statement_that_waits_too_long_is_answered_by_the_server(
+    database_url: str,
+) -> None:
+    """So that it is known that nothing was written: its limit comes before that of the connection."""
+    assert int(POOLED_SETTINGS["statement_timeout"].removesuffix("s")) < COMMAND_SECONDS
+    database = Database(database_url)
+    engine = create_engine(database, pool_size=1, settings={**POOLED_SETTINGS, "statement_timeout": "50ms"})
+    async with engine.connect() as connection:
+        with pytest.raises(Overloaded), translated(), committing():
+            await connection.execute(text("SELECT pg_sleep(10)"))
+    await engine.dispose()
+    await database.close()
+
+
+async def test_a_full_disk_is_told_by_name_and_remembered_for_a_while(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(database_url)
+    engine = create_engine(database, pool_size=1)
+    async with engine.connect() as connection:
+        with pytest.raises(StoreUnavailable) as refused, translated():
+            await connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"))
+    assert refused.value.reason is database.trouble() is Unavailable.DISK_FULL
+    monkeypatch.setattr("persistence.postgres.database.TROUBLE_SECONDS", 0)
+    assert database.trouble() is None
+    await engine.dispose()
+    await database.close()
+
+
+async def test_a_database_that_takes_no_writes_drops_the_sessions_and_goes_on_reading(database_url: str) -> None:
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    async with open_store(database_url) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        await _execute(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await _execute(
+            database_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        with pytest.raises(StoreUnavailable) as refused:
+            await mesh.create(new("a"))
+        assert refused.value.reason is store.trouble() is Unavailable.READ_ONLY
+        assert (await store.stream.head()).revision == 0
+        connection = await asyncpg.connect(database_url, server_settings={"default_transaction_read_only": "off"})
+        await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await connection.close()
+        await mesh.create(new("a"))
 
 
 async def _end_waiting(url: str) -> int:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 
 from graph.workshop import DividingWriter, Workshop, WorkshopRebalancer, open_workshop
-from persistence.errors import FieldError, FutureCursor, InvalidArgument, StoreUnavailable
+from persistence.errors import CommitUnknown, FieldError, FutureCursor, InvalidArgument, Overloaded, StoreUnavailable
 from persistence.outcomes import NotFound, Outcome, PlanApplied, PlanChanged, PlanClosed, PlanProposed
 from persistence.plan_commands import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.planning.planner import PlacementImpossible
@@ -116,6 +116,23 @@ async def test_a_process_that_is_killed_at_work_costs_what_it_was_doing_and_no_m
     assert await rebalancer.explain(ShardKey(BILLING, "s0000")) == await mesh.rebalancer.explain(
         ShardKey(BILLING, "s0000")
     )
+
+
+async def test_what_a_killed_process_may_have_committed_is_unknown(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graph.workshop._COMMITTING", frozenset({signal.raise_signal}))
+    with pytest.raises(CommitUnknown, match="whether the change was made is unknown"):
+        await workshop.do(signal.raise_signal, signal.SIGKILL)
+
+
+async def test_no_more_jobs_wait_than_can_be_done_soon(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graph.workshop.WAITING_PER_PROCESS", 1)
+    async with open_workshop(database_url, 1) as workshop:
+        jobs = [asyncio.create_task(workshop.do(os.getpid)) for _ in range(3)]
+        with pytest.raises(Overloaded, match="have all they can do"):
+            await jobs[2]
+        assert await jobs[0] == await jobs[1] == await workshop.do(os.getpid)
 
 
 async def test_a_process_that_is_killed_while_it_waits_costs_nothing(workshop: Workshop) -> None:
