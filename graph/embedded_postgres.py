@@ -96,7 +96,7 @@ class EmbeddedPostgres:
         with _as_our_error(self.data_dir), _exclusive(home, deadline):
             if self._lease.closed:
                 return self
-            running = _Server(_find_binaries(), home, self._settings, account).start(deadline)
+            running = _Server(find_binaries(), home, self._settings, account).start(deadline)
         return replace(self, postmaster_pid=running.pid)
 
     def stop(self) -> None:
