@@ -1,7 +1,6 @@
 """Plans, by id and as a list, and plans of a mesh that is only supposed."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated, Final
 
 import strawberry
@@ -10,9 +9,9 @@ from strawberry.types.nodes import SelectedField, Selection
 from graph.connections import Connection
 from graph.context import Info
 from graph.cursors import plan_cursor, read_plan_cursor
-from graph.errors import Missing
 from graph.inputs.rebalancing import RebalancePlanFilter, SimulateRebalanceInput, plan_filter
 from graph.resolvers.arguments import After, Before, First, Last, invalid, read_page
+from graph.resolvers.namespaces import missing, require_namespaces
 from persistence.outcomes import NotFound
 from persistence.planning.proposal import Proposal, plan_id_problem
 from persistence.records import RebalancePlan
@@ -41,12 +40,15 @@ async def rebalance_plans(
     before: Before = None,
 ) -> Connection[RebalancePlan]:
     where = plan_filter(filter)
-    page = read_page(first, after, last, before, read_plan_cursor)
+    page = read_page(info, first, after, last, before, read_plan_cursor)
     if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
         problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
         raise invalid("last" if page.backward else "first", problem)
     reader = info.context.store.plans
-    return Connection(await reader.page(where, page), _cursor_of, partial(reader.count, where))
+    found = await reader.page(where, page)
+    if not found.items:
+        await require_namespaces(info, where.namespace)
+    return Connection(found, _cursor_of)
 
 
 async def simulate_rebalance(
@@ -57,7 +59,7 @@ async def simulate_rebalance(
 ) -> Proposal:
     found = await info.context.rebalancer.simulate(input.request(), input.what_if())
     if isinstance(found, NotFound):
-        raise Missing(found)
+        raise await missing(info, found)
     return found
 
 

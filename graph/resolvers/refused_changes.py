@@ -1,6 +1,5 @@
 """The log of what was refused."""
 
-from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -10,6 +9,7 @@ from graph.context import Info
 from graph.cursors import read_refusal_cursor, refusal_cursor
 from graph.inputs.reading import RefusalFilter, refusal_filter
 from graph.resolvers.arguments import After, Before, First, Last, OrderBy, read_page
+from graph.resolvers.namespaces import require_namespaces
 from persistence.queries import HistoryOrder
 from persistence.records import Refusal
 
@@ -26,10 +26,13 @@ async def refusals(
     before: Before = None,
 ) -> Connection[Refusal]:
     where = refusal_filter(filter)
-    page = read_page(first, after, last, before, read_refusal_cursor)
+    page = read_page(info, first, after, last, before, read_refusal_cursor)
     reader = info.context.store.refusals
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
-    return Connection(found, _cursor_of, partial(reader.count, where))
+    if not found.items:
+        # What names a namespace that does not exist is refused, and found here.
+        await require_namespaces(info, where.namespace)
+    return Connection(found, _cursor_of)
 
 
 def _cursor_of(refusal: Refusal) -> str:
