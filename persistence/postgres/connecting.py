@@ -89,7 +89,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
 
     PostgreSQL ends a cancelled wait for replication with a commit that is visible and not replicated, and a timeout, a
     cancelled task and `close` with a statement under way all cancel. A backend whose client is gone goes on waiting,
-    invisible. docs/decisions/0021-connections.md.
+    invisible. docs/decisions/0026-connections.md.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -43,7 +43,7 @@ class ReadSession(AsyncSession):
 
     A pool hands out what has died and not been noticed, and reading twice harms nobody. Asking before each statement
     whether the connection lives would cost each a round trip, and miss what dies in between.
-    docs/decisions/0021-connections.md.
+    docs/decisions/0026-connections.md.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
