@@ -1,7 +1,7 @@
-"""The values behind Relay connections: plain attributes, each worked out only when a query selects it."""
+"""The values behind Relay connections: plain attributes of a page that was read at one moment, its count included."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -29,11 +29,11 @@ class PageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Connection(Generic[T]):
-    """A page with what turns it into a connection: how an item's cursor is written, how all items are counted."""
+    """A page with what turns it into a connection: how an item's cursor is written. Nothing is read any more when a
+    field is selected: what is read later is of another moment."""
 
     page: Page[T]
     cursor_of: Callable[[T], str]
-    count: Callable[[], Awaitable[int]]
 
     @property
     def nodes(self) -> Sequence[T]:
@@ -54,9 +54,9 @@ class Connection(Generic[T]):
         )
 
     @property
-    def total_count(self) -> Awaitable[int]:
-        """GraphQL awaits what an attribute holds: the count runs when the field is selected, not before."""
-        return self.count()
+    def total_count(self) -> int | None:
+        """Null unless the page was asked to be counted, as it is where the field is selected."""
+        return self.page.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,4 @@ def connection_over(
     end = len(items) if request.before is None else bisect_left(items, request.before, key=place)
     inside = items[start:end]
     rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
-
-    async def count() -> int:
-        return len(items)
-
-    return Connection(page_of(rows, request), cursor_of, count)
+    return Connection(page_of(rows, request, total=len(items)), cursor_of)

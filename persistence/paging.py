@@ -20,34 +20,45 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PageRequest(Generic[K]):
-    """At most `limit` items strictly after `after` and before `before`; the last of them when `backward`."""
+    """At most `limit` items strictly after `after` and before `before`; the last of them when `backward`.
+
+    `counted`: together with how many there are on all pages. The count is part of the page, for it is true of no other
+    snapshot than the page's own.
+    """
 
     limit: int
     after: K | None = None
     before: K | None = None
     backward: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items in the connection's order, whichever direction they were asked for in."""
+    """Items in the connection's order, whichever direction they were asked for in.
+
+    `total` is how many there were on all pages when this one was read; null unless the request is `counted`.
+    """
 
     items: Sequence[T]
     has_next: bool
     has_previous: bool
+    total: int | None = None
 
 
-def page_request(first: int | None, after: K | None, last: int | None, before: K | None) -> PageRequest[K]:
+def page_request(
+    first: int | None, after: K | None, last: int | None, before: K | None, *, counted: bool = False
+) -> PageRequest[K]:
     """Raises InvalidArgument for `first` with `last`, or a size outside 1..500. Neither means first 50."""
     if first is not None and last is not None:
         raise InvalidArgument(FieldError("last", "cannot be combined with first: ask for one end"))
     name, size = ("last", last) if last is not None else ("first", first)
     if size is not None and not 1 <= size <= MAX_PAGE:
         raise InvalidArgument(FieldError(name, f"must be between 1 and {MAX_PAGE}, not {size}"))
-    return PageRequest(size or DEFAULT_PAGE, after, before, backward=last is not None)
+    return PageRequest(size or DEFAULT_PAGE, after, before, backward=last is not None, counted=counted)
 
 
-def page_of(rows: Sequence[T], request: PageRequest[K]) -> Page[T]:
+def page_of(rows: Sequence[T], request: PageRequest[K], total: int | None = None) -> Page[T]:
     """The page from up to `limit` + 1 rows, fetched in the direction of the request.
 
     The one row too many tells whether there is more; the end that was given as a cursor has something beyond it.
@@ -55,5 +66,5 @@ def page_of(rows: Sequence[T], request: PageRequest[K]) -> Page[T]:
     more = len(rows) > request.limit
     items = rows[: request.limit]
     if request.backward:
-        return Page(items[::-1], has_next=request.before is not None, has_previous=more)
-    return Page(items, has_next=more, has_previous=request.after is not None)
+        return Page(items[::-1], has_next=request.before is not None, has_previous=more, total=total)
+    return Page(items, has_next=more, has_previous=request.after is not None, total=total)

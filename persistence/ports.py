@@ -1,6 +1,7 @@
 """What the store offers to the layers above, and what a backend must provide. Held by tests/contract for every backend.
 
-Reads are one consistent statement each, stamped with the position they were made at. Writes go through `write.py`,
+Reads are one consistent statement each, stamped with the position they were made at. Of a page that is `counted` the
+count is from the same snapshot: no reader counts by itself. Writes go through `write.py`,
 which drives a `UnitOfWork`.
 """
 
@@ -115,8 +116,6 @@ class ShardReader(Protocol):
         """Ordered by (namespace, shard id)."""
         ...
 
-    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int: ...
-
 
 class NamespaceReader(Protocol):
     async def get(self, name: str) -> Namespace | None: ...
@@ -124,8 +123,6 @@ class NamespaceReader(Protocol):
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:
         """Ordered by name."""
         ...
-
-    async def count(self) -> int: ...
 
 
 class NodeReader(Protocol):
@@ -136,8 +133,6 @@ class NodeReader(Protocol):
     async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
         """Ordered by id."""
         ...
-
-    async def count(self, where: NodeFilter) -> int: ...
 
 
 class PlanReader(Protocol):
@@ -151,8 +146,6 @@ class PlanReader(Protocol):
         """Newest first; keys are the ids of the changes that keep the plans."""
         ...
 
-    async def count(self, where: PlanFilter) -> int: ...
-
 
 class PlacementReader(Protocol):
     async def snapshot(self, namespaces: Collection[str] | None = None) -> PlacementSnapshot:
@@ -165,18 +158,15 @@ class HistoryReader(Protocol):
         """Ordered by revision."""
         ...
 
-    async def count(self, where: ShardHistoryFilter) -> int: ...
-
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
-    ) -> Page[ShardDiff]:
+    ) -> Stamped[Page[ShardDiff]]:
         """Net difference between revisions `start` and `end`, ordered by key; start > end reads it backwards.
 
-        A shard that is at the same version, or absent, at both is not in it.
+        A shard that is at the same version, or absent, at both is not in it. Stamped with `end`. Raises FutureCursor or
+        Compacted for a revision that is not served.
         """
         ...
-
-    async def count_difference(self, namespace: str | None, start: int, end: int) -> int: ...
 
     async def revision_at(self, time: datetime) -> int:
         """The newest revision there was then, 0 if there was none. A time of this very moment may still gain one."""
@@ -187,8 +177,6 @@ class ChangeReader(Protocol):
     async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
         """Ordered by id."""
         ...
-
-    async def count(self, where: ChangeFilter) -> int: ...
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         """Of up to `limit` changes that follow the one of id `after`: what their hashes cover in place of their rows.
@@ -208,8 +196,6 @@ class Refusals(Protocol):
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
         """Ordered by id."""
         ...
-
-    async def count(self, where: RefusalFilter) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

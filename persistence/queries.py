@@ -73,13 +73,15 @@ EVERY_SHARD = ShardFilter()
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:
-    """Changes that touched `namespace`, by `actor`, under `change_ticket`, about a plan, in [`since`, `until`)."""
+    """Changes that touched `namespace`, by `actor`, under `change_ticket`, about a plan, in [`since`, `until`), their ids at
+    most `up_to_id`."""
 
     namespace: str | None = None
     actor: str | None = None
     change_ticket: str | None = None
     kinds: Sequence[ChangeKind] | None = None
     plan_id: str | None = None
+    up_to_id: int | None = None
     since: datetime | None = None
     until: datetime | None = None
 

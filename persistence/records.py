@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -358,7 +358,8 @@ class RebalancePlan:
 
     `created` is the change that proposed it (again, if it had been closed), `approved` the one that approved it since,
     `latest` the one that brought it where it is. `moves_made` of its moves, the first ones, were made.
-    From `expires_at` on it cannot be begun any more.
+    From `expires_at` on it cannot be begun any more. `newest_change` is the id of the store's newest when this was
+    read: what it shows is what was done with it up to there. Null from a write, whose own change is the newest.
     """
 
     id: str
@@ -373,6 +374,7 @@ class RebalancePlan:
     approved: Change | None = None
     moves_made: int = 0
     kind: PlanKind = PlanKind.REBALANCE
+    newest_change: int | None = field(default=None, compare=False)
 
     @property
     def applied(self) -> Change | None:

@@ -1,10 +1,22 @@
 """Arguments that several entry points share, with the same words in each."""
 
 from collections.abc import Callable
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import strawberry
+from graphql import (
+    FieldNode,
+    FragmentSpreadNode,
+    GraphQLIncludeDirective,
+    GraphQLResolveInfo,
+    GraphQLSkipDirective,
+    InlineFragmentNode,
+    SelectionNode,
+    SelectionSetNode,
+    get_directive_values,
+)
 
+from graph.context import Info
 from graph.cursors import read_stream_cursor
 from graph.inputs.reading import AsOf
 from graph.scalars import Cursor, Revision
@@ -59,14 +71,21 @@ NamespaceName: TypeAlias = Annotated[str, strawberry.argument(description="The n
 
 
 def read_page(
-    first: int | None, after: str | None, last: int | None, before: str | None, read: Callable[[str, str], K]
+    info: Info,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    read: Callable[[str, str], K],
 ) -> PageRequest[K]:
-    """The page asked for. `read` takes a cursor and the argument it came in. Raises InvalidArgument, BadCursor."""
+    """The page asked for, counted where the document selects `totalCount` of it. `read` takes a cursor and the argument
+    it came in. Raises InvalidArgument, BadCursor."""
     return page_request(
         first,
         None if after is None else read(after, "after"),
         last,
         None if before is None else read(before, "before"),
+        counted=selects(info, "totalCount"),
     )
 
 
@@ -78,6 +97,31 @@ async def reached(feed: DiffFeed, at_least: int | None, at_least_cursor: str | N
         await feed.wait_for(at_least)
     elif at_least_cursor is not None:
         await feed.wait_for_position(read_stream_cursor(at_least_cursor, "atLeastCursor"))
+
+
+def selects(info: Info, field: str) -> bool:
+    """Whether the document selects that field of what is being resolved, under any alias and in any fragment."""
+    resolving = info._raw_info  # noqa: SLF001 - `selected_fields` converts the document below here as a whole, each time
+    return any(_selects(resolving, node.selection_set, field) for node in resolving.field_nodes)
+
+
+def _selects(info: GraphQLResolveInfo[Any], selections: SelectionSetNode | None, field: str) -> bool:
+    for node in () if selections is None else selections.selections:
+        if isinstance(node, FieldNode):
+            found = node.name.value == field
+        elif isinstance(node, FragmentSpreadNode):
+            found = _selects(info, info.fragments[node.name.value].selection_set, field)
+        else:
+            found = _selects(info, cast("InlineFragmentNode", node).selection_set, field)
+        if found and _is_included(info, node):
+            return True
+    return False
+
+
+def _is_included(info: GraphQLResolveInfo[Any], node: SelectionNode) -> bool:
+    skip = get_directive_values(GraphQLSkipDirective, node, info.variable_values)
+    include = get_directive_values(GraphQLIncludeDirective, node, info.variable_values)
+    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
 
 
 def check_identifiers(**given: str | None) -> None:

@@ -1,6 +1,5 @@
 """The log of committed changes."""
 
-from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -27,10 +26,10 @@ async def changes(
     before: Before = None,
 ) -> Connection[Change]:
     where = change_filter(filter)
-    page = read_page(first, after, last, before, read_change_cursor)
+    page = read_page(info, first, after, last, before, read_change_cursor)
     reader = info.context.store.changes
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
-    return Connection(found, _cursor_of, partial(reader.count, where))
+    return Connection(found, _cursor_of)
 
 
 async def changes_of_plan(
@@ -44,10 +43,12 @@ async def changes_of_plan(
     last: Last = None,
     before: Before = None,
 ) -> Connection[Change]:
-    where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id)
-    page = read_page(first, after, last, before, read_change_cursor)
+    # What the plan shows of itself is of one moment, and so is what led there.
+    newest = parent.latest.id if parent.newest_change is None else parent.newest_change
+    where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
+    page = read_page(info, first, after, last, before, read_change_cursor)
     reader = info.context.store.changes
-    return Connection(await reader.page(where, page, newest_first=True), _cursor_of, partial(reader.count, where))
+    return Connection(await reader.page(where, page, newest_first=True), _cursor_of)
 
 
 def _cursor_of(change: Change) -> str:

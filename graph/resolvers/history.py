@@ -13,8 +13,6 @@ from graph.inputs.reading import ShardHistoryFilter, history_filter
 from graph.resolvers.arguments import After, Before, First, Last, OrderBy, check_identifiers, read_page
 from graph.resolvers.diff_scopes import AskedDiff
 from graph.scalars import Revision
-from persistence.errors import Compacted, FutureCursor
-from persistence.ports import StreamHead
 from persistence.queries import HistoryOrder
 from persistence.records import ShardDiff, ShardKey
 
@@ -31,10 +29,10 @@ async def shard_history(
     before: Before = None,
 ) -> Connection[ShardDiff]:
     where = history_filter(filter)
-    page = read_page(first, after, last, before, read_history_cursor)
+    page = read_page(info, first, after, last, before, read_history_cursor)
     reader = info.context.store.history
     found = await reader.page(where, order_by or HistoryOrder.REVISION_DESC, page)
-    return Connection(found, _history_cursor_of, partial(reader.count, where))
+    return Connection(found, _history_cursor_of)
 
 
 async def shard_diff(
@@ -76,31 +74,17 @@ async def shard_diff(
     asked = AskedDiff(namespace, start, start_time, end, end_time)
     asked.check()
     scopes: dict[str, DiffScope] = {}
-    page = read_page(first, after, last, before, partial(_read_place, scopes))
+    page = read_page(info, first, after, last, before, partial(_read_place, scopes))
     head = await info.context.store.stream.head()
     scope = await asked.scope(scopes, info.context.store.history, head)
-    _require_servable(scope, head)
     reader = info.context.store.history
     found = await reader.difference(scope.namespace, scope.start, scope.end, page)
-    return StampedConnection(
-        found,
-        lambda diff: diff_cursor(scope, diff.key),
-        partial(reader.count_difference, scope.namespace, scope.start, scope.end),
-        await info.context.store.stream.position_at(scope.end),
-    )
+    return StampedConnection(found.value, lambda diff: diff_cursor(scope, diff.key), found.position)
 
 
 def _read_place(scopes: dict[str, DiffScope], cursor: str, field: str) -> ShardKey:
     scopes[field], key = read_diff_cursor(cursor, field)
     return key
-
-
-def _require_servable(scope: DiffScope, head: StreamHead) -> None:
-    """Raises FutureCursor or Compacted."""
-    if max(scope.start, scope.end) > head.revision:
-        raise FutureCursor(max(scope.start, scope.end), head.revision)
-    if min(scope.start, scope.end) < head.floor:
-        raise Compacted(min(scope.start, scope.end), head.floor)
 
 
 def _history_cursor_of(diff: ShardDiff) -> str:

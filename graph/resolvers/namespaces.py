@@ -21,9 +21,9 @@ async def namespace(
 async def namespaces(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[Namespace]:
-    page = read_page(first, after, last, before, read_namespace_cursor)
+    page = read_page(info, first, after, last, before, read_namespace_cursor)
     reader = info.context.store.namespaces
-    return Connection(await reader.page(page), _cursor_of, reader.count)
+    return Connection(await reader.page(page), _cursor_of)
 
 
 def _cursor_of(item: Namespace) -> str:

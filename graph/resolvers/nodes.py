@@ -1,6 +1,5 @@
 """Nodes, by id and as a list, and what draining one would do."""
 
-from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -33,9 +32,9 @@ async def nodes(
     before: Before = None,
 ) -> Connection[Node]:
     where = node_filter(filter)
-    page = read_page(first, after, last, before, read_node_cursor)
+    page = read_page(info, first, after, last, before, read_node_cursor)
     reader = info.context.store.nodes
-    return Connection(await reader.page(where, page), _cursor_of, partial(reader.count, where))
+    return Connection(await reader.page(where, page), _cursor_of)
 
 
 async def drain_preflight(info: Info, node_id: _NodeId) -> DrainPreflight | None:

@@ -1,7 +1,6 @@
 """Plans, by id and as a list, and plans of a mesh that is only supposed."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated, Final
 
 import strawberry
@@ -41,12 +40,12 @@ async def rebalance_plans(
     before: Before = None,
 ) -> Connection[RebalancePlan]:
     where = plan_filter(filter)
-    page = read_page(first, after, last, before, read_plan_cursor)
+    page = read_page(info, first, after, last, before, read_plan_cursor)
     if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
         problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
         raise invalid("last" if page.backward else "first", problem)
     reader = info.context.store.plans
-    return Connection(await reader.page(where, page), _cursor_of, partial(reader.count, where))
+    return Connection(await reader.page(where, page), _cursor_of)
 
 
 async def simulate_rebalance(

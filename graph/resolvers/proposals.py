@@ -26,12 +26,14 @@ def move_count(parent: strawberry.Parent[Proposal | DrainPreflight]) -> int:
 
 def moves(
     parent: strawberry.Parent[Proposal | DrainPreflight],
+    info: Info,
     first: First = None,
     after: After = None,
     last: Last = None,
     before: Before = None,
 ) -> Connection[Move]:
-    return connection_over(parent.moves, _place, _cursor_of, read_page(first, after, last, before, _read_place))
+    page = read_page(info, first, after, last, before, _read_place)
+    return connection_over(parent.moves, _place, _cursor_of, page)
 
 
 def _place(move: Move) -> tuple[int, str, str]:

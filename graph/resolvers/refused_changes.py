@@ -1,6 +1,5 @@
 """The log of what was refused."""
 
-from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -26,10 +25,10 @@ async def refusals(
     before: Before = None,
 ) -> Connection[Refusal]:
     where = refusal_filter(filter)
-    page = read_page(first, after, last, before, read_refusal_cursor)
+    page = read_page(info, first, after, last, before, read_refusal_cursor)
     reader = info.context.store.refusals
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
-    return Connection(found, _cursor_of, partial(reader.count, where))
+    return Connection(found, _cursor_of)
 
 
 def _cursor_of(refusal: Refusal) -> str:

@@ -1,6 +1,5 @@
 """Point lookups and lists of shards, now and as of the past."""
 
-from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -53,11 +52,11 @@ async def shards(
     at_least_cursor: AtLeastCursor = None,
 ) -> StampedConnection[Shard]:
     where, moment = shard_filter(filter), as_of.moment() if as_of else None
-    page = read_page(first, after, last, before, read_shard_cursor)
+    page = read_page(info, first, after, last, before, read_shard_cursor)
     await reached(info.context.feed, at_least, at_least_cursor)
     reader = info.context.store.shards
     found = await reader.page(where, page, moment)
-    return StampedConnection(found.value, _cursor_of, partial(reader.count, where, moment), found.position)
+    return StampedConnection(found.value, _cursor_of, found.position)
 
 
 def _cursor_of(item: Shard) -> str:

@@ -40,9 +40,6 @@ class MemoryShards:
         table = self._table(as_of)
         return Stamped(page_by(attrgetter("key"), filter(where.matches, table.value), page), table.position)
 
-    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
-        return sum(map(where.matches, self._table(as_of).value))
-
     def _table(self, as_of: AsOf | None) -> Stamped[Sequence[Shard]]:
         tables = self._memory.tables
         position = tables.position(as_of)
@@ -60,9 +57,6 @@ class MemoryNamespaces:
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:
         return page_by(attrgetter("name"), self._memory.tables.namespaces.values(), page)
 
-    async def count(self) -> int:
-        return len(self._memory.tables.namespaces)
-
 
 class MemoryHistory:
     def __init__(self, memory: Memory) -> None:
@@ -72,16 +66,12 @@ class MemoryHistory:
         rows = [row for row in self._memory.tables.history if _in_history(where, row)]
         return page_by(attrgetter("revision"), rows, page, descending=order is HistoryOrder.REVISION_DESC)
 
-    async def count(self, where: ShardHistoryFilter) -> int:
-        return sum(_in_history(where, row) for row in self._memory.tables.history)
-
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
-    ) -> Page[ShardDiff]:
-        return page_by(attrgetter("key"), _difference(self._memory.tables, namespace, start, end), page)
-
-    async def count_difference(self, namespace: str | None, start: int, end: int) -> int:
-        return len(_difference(self._memory.tables, namespace, start, end))
+    ) -> Stamped[Page[ShardDiff]]:
+        tables = self._memory.tables
+        found = page_by(attrgetter("key"), _difference(tables, namespace, start, end), page)
+        return Stamped(found, tables.position(AsOf(revision=end)))
 
     async def revision_at(self, time: datetime) -> int:
         return self._memory.tables.revision_at(time)
@@ -94,9 +84,6 @@ class MemoryChanges:
     async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
         changes = [change for change in self._memory.tables.changes if _in_changes(where, change)]
         return page_by(attrgetter("id"), changes, page, descending=newest_first)
-
-    async def count(self, where: ChangeFilter) -> int:
-        return sum(_in_changes(where, change) for change in self._memory.tables.changes)
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         return self._memory.tables.digests[after : after + limit]
@@ -160,6 +147,7 @@ def _in_changes(where: ChangeFilter, change: Change) -> bool:
         and (where.change_ticket is None or change.change_ticket == where.change_ticket)
         and (where.kinds is None or change.kind in where.kinds)
         and (where.plan_id is None or (change.rebalance is not None and change.rebalance.plan_id == where.plan_id))
+        and (where.up_to_id is None or change.id <= where.up_to_id)
         and (where.since is None or change.committed_at >= where.since)
         and (where.until is None or change.committed_at < where.until)
     )

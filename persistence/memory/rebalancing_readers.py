@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from persistence.memory.paging import page_by
-from persistence.memory.tables import Memory
+from persistence.memory.tables import Memory, Tables
 from persistence.paging import Page, PageRequest
+from persistence.planning import lifecycle
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
 from persistence.queries import NodeFilter, PlanFilter
@@ -23,9 +26,6 @@ class MemoryNodes:
     async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
         return page_by(lambda node: node.node_id, self._matching(where), page)
 
-    async def count(self, where: NodeFilter) -> int:
-        return len(self._matching(where))
-
     def _matching(self, where: NodeFilter) -> Sequence[Node]:
         tables = self._memory.tables
         nodes = map(tables.node, tables.registered)
@@ -37,7 +37,8 @@ class MemoryPlans:
         self._memory = memory
 
     async def get(self, plan_id: str) -> RebalancePlan | None:
-        return self._memory.plan(plan_id).plan if plan_id in self._memory.tables.plans else None
+        kept, tables = self._memory.tables.plans.get(plan_id), self._memory.tables
+        return None if kept is None else _shown(kept.plan, tables, self._memory.clock())
 
     async def proposal(self, plan_id: str) -> Proposal | None:
         kept = self._memory.tables.plans.get(plan_id)
@@ -46,11 +47,9 @@ class MemoryPlans:
     async def page(self, where: PlanFilter, page: PageRequest[int]) -> Page[RebalancePlan]:
         return page_by(lambda plan: plan.created.id, self._matching(where), page, descending=True)
 
-    async def count(self, where: PlanFilter) -> int:
-        return len(self._matching(where))
-
     def _matching(self, where: PlanFilter) -> Sequence[RebalancePlan]:
-        plans = (self._memory.plan(plan_id).plan for plan_id in self._memory.tables.plans)
+        tables, now = self._memory.tables, self._memory.clock()
+        plans = (_shown(kept.plan, tables, now) for kept in tables.plans.values())
         return [
             plan
             for plan in plans
@@ -77,6 +76,10 @@ class MemoryPlacement:
                 shards[key.namespace].append(_placed(shard, pinned=pinned))
         present = [node for node in nodes if node.status is not NodeStatus.REMOVED]
         return PlacementSnapshot(tables.head.position, spaces, present, shards)
+
+
+def _shown(plan: RebalancePlan, tables: Tables, now: datetime) -> RebalancePlan:
+    return replace(lifecycle.as_of(plan, now), newest_change=len(tables.changes))
 
 
 def _placed(shard: Shard, *, pinned: bool) -> PlacedShard:

@@ -51,9 +51,6 @@ class MemoryRefusals:
         refusals = [refusal for refusal in self._memory.tables.refusals if _is_in(where, refusal)]
         return page_by(attrgetter("id"), refusals, page, descending=newest_first)
 
-    async def count(self, where: RefusalFilter) -> int:
-        return sum(_is_in(where, refusal) for refusal in self._memory.tables.refusals)
-
 
 def _is_in(where: RefusalFilter, refusal: Refusal) -> bool:
     return (

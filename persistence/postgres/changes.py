@@ -6,15 +6,24 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import BigInteger, Select, Text, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, Text, bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.paging import Page, PageRequest
+from persistence.postgres.keyset import (
+    STATEMENTS_KEPT,
+    AnySelect,
+    PageShape,
+    counted_keyset,
+    page_from,
+    page_shape,
+    page_values,
+)
 from persistence.postgres.models import CHANGES
 from persistence.postgres.restrictions import (
     Restriction,
     at_least,
+    at_most,
     below,
     conditions,
     contains_item,
@@ -40,12 +49,7 @@ class PostgresChanges:
         with translated():
             async with self._read() as session:
                 rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
-        return page_of([change_of(row) for row in rows], page)
-
-    async def count(self, where: ChangeFilter) -> int:
-        with translated():
-            async with self._read() as session:
-                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
+        return page_from(rows, page, lambda found: [change_of(row) for row in found])
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         with translated():
@@ -69,6 +73,7 @@ _RESTRICTIONS: Final[Mapping[str, Restriction]] = {
     "change_ticket": equals_text(CHANGES.c.change_ticket),
     "kinds": one_of(CHANGES.c.kind),
     "plan_id": lambda name: bindparam(name, type_=Text()) == PLAN_OF_CHANGE,
+    "up_to_id": at_most(CHANGES.c.id),
     "since": at_least(CHANGES.c.committed_at),
     "until": below(CHANGES.c.committed_at),
 }
@@ -76,10 +81,6 @@ _RESTRICTIONS: Final[Mapping[str, Restriction]] = {
 
 @lru_cache(STATEMENTS_KEPT)
 def _page(used: tuple[str, ...], shape: PageShape, newest_first: bool) -> AnySelect:  # noqa: FBT001 - part of the key
-    restricted = select(*CHANGE).where(*conditions(_RESTRICTIONS, used))
-    return keyset(restricted, (CHANGES.c.id,), shape, descending=newest_first)
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _count(used: tuple[str, ...]) -> Select[int]:
-    return select(func.count()).select_from(CHANGES).where(*conditions(_RESTRICTIONS, used))
+    restricted = conditions(_RESTRICTIONS, used)
+    count = select(func.count()).select_from(CHANGES).where(*restricted)
+    return counted_keyset(select(*CHANGE).where(*restricted), count, (CHANGES.c.id,), shape, descending=newest_first)

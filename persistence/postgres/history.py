@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Select, Subquery, Text, bindparam, cast, func, or_, select
+from sqlalchemy import BigInteger, Subquery, Text, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.differences import net_diff
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.ports import Stamped
+from persistence.postgres.keyset import (
+    STATEMENTS_KEPT,
+    AnySelect,
+    PageShape,
+    beside,
+    counted_keyset,
+    page_from,
+    page_shape,
+    page_values,
+)
 from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.moments import require_servable, revision_of
 from persistence.postgres.restrictions import (
@@ -30,9 +39,9 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import read_head
+from persistence.postgres.stream import HEAD, head_missing, head_of, mark_after, read_mark
 from persistence.queries import HistoryOrder, ShardHistoryFilter
-from persistence.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey
+from persistence.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 
 
 class PostgresHistory:
@@ -46,27 +55,25 @@ class PostgresHistory:
         with translated():
             async with self._read() as session:
                 rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
-        return page_of(diffs_of(rows), page)
-
-    async def count(self, where: ShardHistoryFilter) -> int:
-        with translated():
-            async with self._read() as session:
-                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
+        return page_from(rows, page, diffs_of)
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
-    ) -> Page[ShardDiff]:
+    ) -> Stamped[Page[ShardDiff]]:
         statement = _difference(page_shape(page), everywhere=namespace is None)
         with translated():
-            async with self._read() as session, _servable(session, start, end):
+            async with self._read() as session:
                 rows = (await session.execute(statement, _between(namespace, start, end) | page_values(page))).all()
-        return page_of([_net(tuple(row), backwards=start > end) for row in rows], page)
-
-    async def count_difference(self, namespace: str | None, start: int, end: int) -> int:
-        statement = _count_difference(everywhere=namespace is None)
-        with translated():
-            async with self._read() as session, _servable(session, start, end):
-                return (await session.execute(statement, _between(namespace, start, end))).scalar_one()
+        if not rows:
+            raise head_missing()
+        *columns, mark = rows[0][: _HEAD + 1]
+        head = head_of(columns)
+        for revision in (start, end):
+            require_servable(revision, head)
+        there = _HEAD + 1 + page.counted
+        diffs = [_net(tuple(row[there + 1 :]), backwards=start > end) for row in rows if row[there] is not None]
+        found = page_of(diffs, page, total=rows[0][_HEAD + 1] if page.counted else None)
+        return Stamped(found, StreamPosition(head.epoch, end, read_mark(mark, end)))
 
     async def revision_at(self, time: datetime) -> int:
         with translated():
@@ -74,6 +81,7 @@ class PostgresHistory:
                 return await revision_of(session, AsOf(time=time))
 
 
+_HEAD: Final = len(HEAD)
 _RESTRICTIONS: Final[Mapping[str, Restriction]] = {
     "namespace": equals(HISTORY.c.namespace),
     "shard_id": equals(HISTORY.c.shard_id),
@@ -93,13 +101,11 @@ _JOINED: Final = HISTORY.join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
 
 @lru_cache(STATEMENTS_KEPT)
 def _page(used: tuple[str, ...], shape: PageShape, order: HistoryOrder) -> AnySelect:
-    restricted = select(*DIFF, *CHANGE).select_from(_JOINED).where(*conditions(_RESTRICTIONS, used))
-    return keyset(restricted, (HISTORY.c.revision,), shape, descending=order is HistoryOrder.REVISION_DESC)
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _count(used: tuple[str, ...]) -> Select[int]:
-    return select(func.count()).select_from(_JOINED).where(*conditions(_RESTRICTIONS, used))
+    restricted = conditions(_RESTRICTIONS, used)
+    rows = select(*DIFF, *CHANGE).select_from(_JOINED).where(*restricted)
+    count = select(func.count()).select_from(_JOINED).where(*restricted)
+    descending = order is HistoryOrder.REVISION_DESC
+    return counted_keyset(rows, count, (HISTORY.c.revision,), shape, descending=descending)
 
 
 def _touched(*, everywhere: bool) -> Subquery:
@@ -114,9 +120,9 @@ def _touched(*, everywhere: bool) -> Subquery:
 
 
 def _between(namespace: str | None, start: int, end: int) -> dict[str, Any]:
-    """The parameters of `_touched`."""
+    """The parameters of `_difference`."""
     low, high = sorted((start, end))
-    return {"low": low, "high": high} | ({} if namespace is None else {"namespace": namespace})
+    return {"low": low, "high": high, "end": end} | ({} if namespace is None else {"namespace": namespace})
 
 
 _FIRST: Final = HISTORY.alias("first_row")
@@ -127,8 +133,9 @@ _AT_AN_END: Final = or_(_FIRST.c.kind != DiffKind.CREATED, _LAST.c.kind != DiffK
 
 @lru_cache(STATEMENTS_KEPT)
 def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
-    touched = _touched(everywhere=everywhere)
-    statement = (
+    touched, counted = _touched(everywhere=everywhere), _touched(everywhere=everywhere)
+    statement = _at_their_ends(
+        touched,
         select(
             cast(_FIRST.c.previous, Text),
             _FIRST.c.previous_revision,
@@ -139,22 +146,19 @@ def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
             _LAST.c.created_at,
             _LAST.c.move_reason,
             *CHANGE,
-        )
-        .select_from(touched)
-        .join(_FIRST, _FIRST.c.revision == touched.c.first)
-        .join(_LAST, _LAST.c.revision == touched.c.last)
-        .join(CHANGES, CHANGES.c.id == _LAST.c.change_id)
-        .where(_AT_AN_END)
-    )
-    return keyset(statement, (touched.c.namespace, touched.c.shard_id), shape)
+        ),
+    ).join(CHANGES, CHANGES.c.id == _LAST.c.change_id)
+    count = _at_their_ends(counted, select(func.count()))
+    values = (*HEAD, mark_after(bindparam("end", type_=BigInteger)))
+    if shape.counted:
+        values = (*values, count.scalar_subquery())
+    return beside(values, statement, (touched.c.namespace, touched.c.shard_id), shape)
 
 
-@lru_cache(STATEMENTS_KEPT)
-def _count_difference(*, everywhere: bool) -> Select[int]:
-    touched = _touched(everywhere=everywhere)
+def _at_their_ends(touched: Subquery, columns: AnySelect) -> AnySelect:
+    """`columns` of the first and the last row of each shard that was touched and is not absent at both ends."""
     return (
-        select(func.count())
-        .select_from(touched)
+        columns.select_from(touched)
         .join(_FIRST, _FIRST.c.revision == touched.c.first)
         .join(_LAST, _LAST.c.revision == touched.c.last)
         .where(_AT_AN_END)
@@ -169,18 +173,3 @@ def _net(row: tuple[Any, ...], *, backwards: bool) -> ShardDiff:
     after = read_image(after_image, revision, after_created, change.committed_at) if after_image else None
     previous, current = (after, before) if backwards else (before, after)
     return net_diff(revision, previous, current, change, None if reason is None else MoveReason(reason))
-
-
-@asynccontextmanager
-async def _servable(session: AsyncSession, *revisions: int) -> AsyncIterator[None]:
-    """Asked before and after reading: the head only grows, so what was there before still is; and as the floor only
-    rises too, what was not compacted after was not while it was read."""
-    await _require_servable(session, revisions)
-    yield
-    await _require_servable(session, revisions)
-
-
-async def _require_servable(session: AsyncSession, revisions: Iterable[int]) -> None:
-    head = await read_head(session)
-    for revision in revisions:
-        require_servable(revision, head)

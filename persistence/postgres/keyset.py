@@ -6,12 +6,14 @@ SQLAlchemy several times what PostgreSQL takes to answer it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, tuple_
+from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, literal_column, select, true, tuple_
 
-from persistence.paging import PageRequest
+from persistence.paging import Page, PageRequest, page_of
+
+T = TypeVar("T")
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
@@ -25,10 +27,11 @@ class PageShape(NamedTuple):
     after: bool
     before: bool
     backward: bool
+    counted: bool
 
 
 def page_shape(page: PageRequest[Any]) -> PageShape:
-    return PageShape(page.after is not None, page.before is not None, page.backward)
+    return PageShape(page.after is not None, page.before is not None, page.backward, page.counted)
 
 
 def page_values(page: PageRequest[Any]) -> dict[str, Any]:
@@ -48,6 +51,55 @@ def keyset(
 
     `columns` are the connection's order, `descending` turns that order around. `page_of` makes a page of the rows.
     """
+    statement = _between_cursors(statement, columns, shape, descending=descending)
+    return _ordered(statement, columns, shape, descending=descending).limit(bindparam("page_limit", type_=BigInteger))
+
+
+def counted_keyset(
+    statement: AnySelect,
+    count: Select[int],
+    columns: Sequence[Column[Any] | Any],
+    shape: PageShape,
+    *,
+    descending: bool = False,
+) -> AnySelect:
+    """`keyset`, together with the answer of `count` where the shape says so. `page_from` makes a page of the rows."""
+    if not shape.counted:
+        return keyset(statement, columns, shape, descending=descending)
+    return beside((count.scalar_subquery(),), statement, columns, shape, descending=descending)
+
+
+def beside(
+    values: Sequence[ColumnElement[Any]],
+    statement: AnySelect,
+    columns: Sequence[Column[Any] | Any],
+    shape: PageShape,
+    *,
+    descending: bool = False,
+) -> AnySelect:
+    """`keyset` with the same values in front of every row: one statement, so page and values are of one snapshot.
+
+    A row holds the values, 1, and the columns of `statement`. An empty page is one row: the values, null, and nulls.
+    """
+    order = [column.label(f"place_{index}") for index, column in enumerate(columns)]
+    there: ColumnElement[Any] = literal_column("1").label("there")
+    page = keyset(statement.add_columns(there, *order), columns, shape, descending=descending).subquery()
+    *shown, found = list(page.c)[: -len(order)]
+    front = select(*values).subquery()
+    wanted = select(*front.c, found, *shown).select_from(front).outerjoin(page, true())
+    return _ordered(wanted, list(page.c)[-len(order) :], shape, descending=descending)
+
+
+def page_from(rows: Sequence[Any], request: PageRequest[Any], read: Callable[[Sequence[Any]], Sequence[T]]) -> Page[T]:
+    """The page that the rows of `counted_keyset` hold. `read` takes the columns of the rows that there are."""
+    if not request.counted:
+        return page_of(read(rows), request)
+    return page_of(read([row[2:] for row in rows if row[1] is not None]), request, total=rows[0][0])
+
+
+def _between_cursors(
+    statement: AnySelect, columns: Sequence[Column[Any] | Any], shape: PageShape, *, descending: bool
+) -> AnySelect:
     order: ColumnElement[Any] = columns[0] if len(columns) == 1 else tuple_(*columns)
     if shape.after:
         key = _key("after", columns)
@@ -55,9 +107,14 @@ def keyset(
     if shape.before:
         key = _key("before", columns)
         statement = statement.where(order > key if descending else order < key)
+    return statement
+
+
+def _ordered(
+    statement: AnySelect, columns: Sequence[Column[Any] | Any], shape: PageShape, *, descending: bool
+) -> AnySelect:
     downwards = descending != shape.backward
-    ordered = statement.order_by(*(column.desc() if downwards else column for column in columns))
-    return ordered.limit(bindparam("page_limit", type_=BigInteger))
+    return statement.order_by(*(column.desc() if downwards else column for column in columns))
 
 
 def _key(side: str, columns: Sequence[Any]) -> Any:

@@ -8,8 +8,16 @@ from typing import Final
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.paging import Page, PageRequest
+from persistence.postgres.keyset import (
+    STATEMENTS_KEPT,
+    AnySelect,
+    PageShape,
+    counted_keyset,
+    page_from,
+    page_shape,
+    page_values,
+)
 from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES
 from persistence.postgres.rows import NAMESPACE, namespace_of
 from persistence.postgres.session_errors import translated
@@ -38,14 +46,9 @@ class PostgresNamespaces:
         with translated():
             async with self._read() as session:
                 rows = (await session.execute(_page(page_shape(page)), page_values(page))).all()
-        return page_of([namespace_of(row) for row in rows], page)
-
-    async def count(self) -> int:
-        with translated():
-            async with self._read() as session:
-                return (await session.execute(_COUNT)).scalar_one()
+        return page_from(rows, page, lambda found: [namespace_of(row) for row in found])
 
 
 @lru_cache(STATEMENTS_KEPT)
 def _page(shape: PageShape) -> AnySelect:
-    return keyset(SELECT_NAMESPACE, (NAMESPACES.c.name,), shape)
+    return counted_keyset(SELECT_NAMESPACE, _COUNT, (NAMESPACES.c.name,), shape)

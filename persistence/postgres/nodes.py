@@ -6,11 +6,19 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.paging import Page, PageRequest
+from persistence.postgres.keyset import (
+    STATEMENTS_KEPT,
+    AnySelect,
+    PageShape,
+    counted_keyset,
+    page_from,
+    page_shape,
+    page_values,
+)
 from persistence.postgres.models import NODES
 from persistence.postgres.restrictions import conditions, filter_values, one_of, used_fields
 from persistence.postgres.rows import NODE, NODE_UNCOUNTED, node_of
@@ -46,13 +54,7 @@ class PostgresNodes:
         with translated():
             async with self._read() as session:
                 rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
-        return page_of([node_of(row) for row in rows], page)
-
-    async def count(self, where: NodeFilter) -> int:
-        where = _explicit(where)
-        with translated():
-            async with self._read() as session:
-                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
+        return page_from(rows, page, lambda found: [node_of(row) for row in found])
 
 
 def _explicit(where: NodeFilter) -> NodeFilter:
@@ -68,9 +70,6 @@ _RESTRICTIONS: Final = {
 
 @lru_cache(STATEMENTS_KEPT)
 def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
-    return keyset(SELECT_NODE.where(*conditions(_RESTRICTIONS, used)), (NODES.c.node_id,), shape)
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _count(used: tuple[str, ...]) -> Select[int]:
-    return select(func.count()).select_from(NODES).where(*conditions(_RESTRICTIONS, used))
+    restricted = conditions(_RESTRICTIONS, used)
+    count = select(func.count()).select_from(NODES).where(*restricted)
+    return counted_keyset(SELECT_NODE.where(*restricted), count, (NODES.c.node_id,), shape)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Select, Text, bindparam, cast, func, select
+from sqlalchemy import Text, bindparam, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import PlanCorrupt
-from persistence.paging import Page, PageRequest, page_of
+from persistence.paging import Page, PageRequest
 from persistence.planning.proposal import Proposal, document_id, read_proposal
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
-from persistence.postgres.models import PLAN_DOCUMENTS, PLANS
+from persistence.postgres.keyset import (
+    STATEMENTS_KEPT,
+    AnySelect,
+    PageShape,
+    counted_keyset,
+    page_from,
+    page_shape,
+    page_values,
+)
+from persistence.postgres.models import PLAN_DOCUMENTS, PLANS, STREAM_HEAD
 from persistence.postgres.restrictions import conditions, contains_item, filter_values, one_of, used_fields
 from persistence.postgres.rows import APPROVING, CREATING, LATEST, PLAN, PLAN_STATUS, plan_of
 from persistence.postgres.session_errors import translated
@@ -34,6 +44,8 @@ ONE_PLAN: Final = SELECT_PLAN.where(THIS_PLAN)
 DOCUMENT: Final = cast(PLAN_DOCUMENTS.c.document, Text)
 _DOCUMENT: Final = select(DOCUMENT).where(PLAN_DOCUMENTS.c.id == bindparam("plan_id"))
 _LONG: Final = 100_000
+_NEWEST_CHANGE: Final = select(STREAM_HEAD.c.change_id.label("newest_change")).scalar_subquery()
+_READ_PLAN: Final = ONE_PLAN.add_columns(_NEWEST_CHANGE)
 
 
 class PostgresPlans:
@@ -45,8 +57,8 @@ class PostgresPlans:
     async def get(self, plan_id: str) -> RebalancePlan | None:
         with translated():
             async with self._read() as session:
-                row = (await session.execute(ONE_PLAN, {"plan_id": plan_id})).one_or_none()
-        return None if row is None else plan_of(row)
+                row = (await session.execute(_READ_PLAN, {"plan_id": plan_id})).one_or_none()
+        return None if row is None else _plan_read(row)
 
     async def proposal(self, plan_id: str) -> Proposal | None:
         with translated():
@@ -59,12 +71,7 @@ class PostgresPlans:
         with translated():
             async with self._read() as session:
                 rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
-        return page_of([plan_of(row) for row in rows], page)
-
-    async def count(self, where: PlanFilter) -> int:
-        with translated():
-            async with self._read() as session:
-                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
+        return page_from(rows, page, lambda found: [_plan_read(row) for row in found])
 
 
 async def kept_proposal(plan_id: str, document: str) -> Proposal:
@@ -75,6 +82,11 @@ async def kept_proposal(plan_id: str, document: str) -> Proposal:
     if len(document) < _LONG:
         return _read(plan_id, document)
     return await asyncio.to_thread(_read, plan_id, document)
+
+
+def _plan_read(row: Sequence[Any]) -> RebalancePlan:
+    *plan, newest_change = row
+    return replace(plan_of(plan), newest_change=newest_change)
 
 
 def _read(plan_id: str, document: str) -> Proposal:
@@ -95,10 +107,8 @@ _RESTRICTIONS: Final = {
 
 @lru_cache(STATEMENTS_KEPT)
 def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
-    restricted = SELECT_PLAN.where(*conditions(_RESTRICTIONS, used))
-    return keyset(restricted, (PLANS.c.change_id,), shape, descending=True)
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _count(used: tuple[str, ...]) -> Select[int]:
-    return select(func.count()).select_from(PLANS).where(*conditions(_RESTRICTIONS, used))
+    restricted = conditions(_RESTRICTIONS, used)
+    count = select(func.count()).select_from(PLANS).where(*restricted)
+    return counted_keyset(
+        SELECT_PLAN.add_columns(_NEWEST_CHANGE).where(*restricted), count, (PLANS.c.change_id,), shape, descending=True
+    )

@@ -5,11 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, LargeBinary, Select, String, bindparam, func, select, text
+from sqlalchemy import ARRAY, BigInteger, LargeBinary, String, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.paging import Page, PageRequest, page_of
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.paging import Page, PageRequest
+from persistence.postgres.keyset import (
+    STATEMENTS_KEPT,
+    AnySelect,
+    PageShape,
+    counted_keyset,
+    page_from,
+    page_shape,
+    page_values,
+)
 from persistence.postgres.models import REFUSALS
 from persistence.postgres.restrictions import (
     at_least,
@@ -98,12 +106,7 @@ class PostgresRefusals:
         with translated():
             async with self._read() as session:
                 rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
-        return page_of([refusal_of(row) for row in rows], page)
-
-    async def count(self, where: RefusalFilter) -> int:
-        with translated():
-            async with self._read() as session:
-                return (await session.execute(_count(used_fields(where)), filter_values(where))).scalar_one()
+        return page_from(rows, page, lambda found: [refusal_of(row) for row in found])
 
 
 _RESTRICTIONS: Final = {
@@ -117,10 +120,6 @@ _RESTRICTIONS: Final = {
 
 @lru_cache(STATEMENTS_KEPT)
 def _page(used: tuple[str, ...], shape: PageShape, newest_first: bool) -> AnySelect:  # noqa: FBT001 - part of the key
-    restricted = select(*REFUSAL).where(*conditions(_RESTRICTIONS, used))
-    return keyset(restricted, (REFUSALS.c.id,), shape, descending=newest_first)
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _count(used: tuple[str, ...]) -> Select[int]:
-    return select(func.count()).select_from(REFUSALS).where(*conditions(_RESTRICTIONS, used))
+    restricted = conditions(_RESTRICTIONS, used)
+    count = select(func.count()).select_from(REFUSALS).where(*restricted)
+    return counted_keyset(select(*REFUSAL).where(*restricted), count, (REFUSALS.c.id,), shape, descending=newest_first)

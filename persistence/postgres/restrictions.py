@@ -56,6 +56,10 @@ def at_least(column: Any) -> Restriction:
     return lambda name: column >= bindparam(name, type_=column.type)
 
 
+def at_most(column: Any) -> Restriction:
+    return lambda name: column <= bindparam(name, type_=column.type)
+
+
 def below(column: Any) -> Restriction:
     return lambda name: column < bindparam(name, type_=column.type)
 

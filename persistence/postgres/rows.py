@@ -127,12 +127,13 @@ APPROVING: Final = CHANGES.alias("approving")
 LATEST: Final = CHANGES.alias("latest")
 PLAN_STATUS: Final = case(
     (
-        and_(PLANS.c.status.in_(lifecycle.EXPIRING), PLANS.c.expires_at <= func.clock_timestamp()),
+        and_(PLANS.c.status.in_(lifecycle.EXPIRING), PLANS.c.expires_at <= func.statement_timestamp()),
         literal(str(PlanStatus.EXPIRED), Text()),
     ),
     else_=PLANS.c.status,
 )
-"""The status that a plan has by the database's clock: expiring is nobody's change."""
+"""The status that a plan has by the database's clock when the statement begins: expiring is nobody's change. One time
+for all of a statement, or a list of the plans that are open could show one that has expired."""
 PLAN: Final = (
     PLANS.c.id,
     PLAN_STATUS.label("status"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import Stamped
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, keyset, page_shape, page_values
+from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, beside, page_shape, page_values
 from persistence.postgres.models import CHANGES, HISTORY, SHARDS, TOMBSTONES
 from persistence.postgres.moments import require_servable, revision_of
 from persistence.postgres.restrictions import (
@@ -39,13 +39,13 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import SHARD, shard_of
 from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import CURRENT, HEAD, head_missing, head_of, mark_after, read_mark
+from persistence.postgres.stream import HEAD, head_missing, head_of, mark_after, read_mark
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition
 
 
 class PostgresShards:
-    """ShardReader. A page and the position it is exact at come from one statement, so from one snapshot."""
+    """ShardReader. Page, count and the position they are exact at come from one statement, so from one snapshot."""
 
     def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
@@ -64,27 +64,14 @@ class PostgresShards:
             async with self._read() as session:
                 if as_of is None:
                     rows = await _rows(session, _page(used, shape), values)
-                    shards = [shard_of(row[_HEAD:]) for row in rows if row[_HEAD] is not None]
-                    return Stamped(page_of(shards, page), head_of(rows[0][:_HEAD]).position)
+                    return Stamped(_page_from(rows, page, _HEAD, shard_of), head_of(rows[0][:_HEAD]).position)
                 revision = await revision_of(session, as_of)
                 rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
         *columns, mark = rows[0][: _HEAD + 1]
         head = head_of(columns)
         require_servable(revision, head)
-        shards = [read_image(*row[_HEAD + 3 :]) for row in rows if row[_HEAD + 1] is not None]
-        return Stamped(page_of(shards, page), StreamPosition(head.epoch, revision, read_mark(mark, revision)))
-
-    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
-        used, values = used_fields(where), filter_values(where)
-        with translated():
-            async with self._read() as session:
-                if as_of is None:
-                    return (await session.execute(_count(used), values)).scalar_one()
-                revision = await revision_of(session, as_of)
-                rows = await _rows(session, _count_as_of(used), values | {"as_of": revision})
-        *head, count = rows[0]
-        require_servable(revision, head_of(head))
-        return int(count)
+        found = _page_from(rows, page, _HEAD + 1, _stood)
+        return Stamped(found, StreamPosition(head.epoch, revision, read_mark(mark, revision)))
 
 
 _HEAD: Final = len(HEAD)
@@ -92,11 +79,25 @@ _AS_OF: Final = bindparam("as_of", type_=BigInteger)
 
 
 async def _rows(session: AsyncSession, statement: AnySelect, values: Mapping[str, Any]) -> Sequence[Any]:
-    """Rows that begin with the head; one, with nulls in the place of a shard, where a page is empty."""
+    """Rows that begin with the head, and with the count if it is asked for."""
     rows = (await session.execute(statement, values)).all()
     if not rows:
         raise head_missing()
     return rows
+
+
+def _page_from(
+    rows: Sequence[Any], page: PageRequest[ShardKey], width: int, shard: Callable[[Sequence[Any]], Shard]
+) -> Page[Shard]:
+    """`width`: how many columns come before the count, if there is one."""
+    there = width + page.counted
+    shards = [shard(row[there + 1 :]) for row in rows if row[there] is not None]
+    return page_of(shards, page, total=rows[0][width] if page.counted else None)
+
+
+def _stood(row: Sequence[Any]) -> Shard:
+    """From columns of `_as_of`: what identifies the shard, and its image."""
+    return read_image(*row[2:])
 
 
 def _identity(columns: Any) -> dict[str, Restriction]:
@@ -123,40 +124,32 @@ _NOW: Final = _restrictions(SHARDS.c)
 
 @lru_cache(STATEMENTS_KEPT)
 def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
-    restricted = select(*SHARD).where(*conditions(_NOW, used))
-    return _with_head(keyset(restricted, (SHARDS.c.namespace, SHARDS.c.shard_id), shape), shape)
+    restricted = conditions(_NOW, used)
+    count = select(func.count()).select_from(SHARDS).where(*restricted)
+    columns = (SHARDS.c.namespace, SHARDS.c.shard_id)
+    return _beside(HEAD, select(*SHARD).where(*restricted), count, columns, shape)
 
 
 @lru_cache(STATEMENTS_KEPT)
 def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
-    table = _as_of(used)
+    # Two readings of the same: the page needs only the beginning of one, the count no images of the other.
+    table, counted = _as_of(used), _as_of(used)
     columns = (table.c.namespace, table.c.shard_id)
     images = (table.c.image, table.c.revision, table.c.created_at, table.c.updated_at)
     restricted = select(*columns, *images).where(*conditions(_restrictions(table.c), used))
-    return _with_head(keyset(restricted, columns, shape), shape, mark_after(_AS_OF))
+    count = select(func.count()).select_from(counted).where(*conditions(_restrictions(counted.c), used))
+    return _beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape)
 
 
-@lru_cache(STATEMENTS_KEPT)
-def _count(used: tuple[str, ...]) -> Select[int]:
-    return select(func.count()).select_from(SHARDS).where(*conditions(_NOW, used))
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _count_as_of(used: tuple[str, ...]) -> AnySelect:
-    table = _as_of(used)
-    counted = select(func.count()).select_from(table).where(*conditions(_restrictions(table.c), used))
-    return select(*HEAD, counted.scalar_subquery())
-
-
-def _with_head(page: AnySelect, shape: PageShape, *beside: ColumnElement[Any]) -> AnySelect:
-    table = page.subquery()
-    columns = (table.c.namespace, table.c.shard_id)
-    return (
-        select(*HEAD, *beside, table)
-        .select_from(CURRENT)
-        .outerjoin(table, true())
-        .order_by(*(column.desc() if shape.backward else column for column in columns))
-    )
+def _beside(
+    values: Sequence[ColumnElement[Any]],
+    statement: AnySelect,
+    count: Select[int],
+    columns: Sequence[ColumnElement[Any]],
+    shape: PageShape,
+) -> AnySelect:
+    values = (*values, count.scalar_subquery()) if shape.counted else values
+    return beside(values, statement, columns, shape)
 
 
 def _as_of(used: tuple[str, ...]) -> Subquery:

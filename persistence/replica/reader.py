@@ -38,9 +38,5 @@ class ReplicaShards:
             if as_of is None:
                 self._replica.told_list(stored.position, where.namespace)
             return stored
+        # Nothing is awaited between page, count and position: the table is the same for all three.
         return Stamped(found, self._replica.position)
-
-    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
-        table = self._replica.table_of(where.namespace) if as_of is None else None
-        counted = None if table is None else table.count(where)
-        return await self._stored.count(where, as_of) if counted is None else counted

@@ -31,6 +31,9 @@ class SortedTable(ShardTable):
         """Ordered by (namespace, shard id); null where too many shards would have to be looked at."""
         if any(len(values) > COMPARED_AT_MOST for values in _lists(where)):
             return None
+        total = self._count_of(where) if request.counted else None
+        if request.counted and total is None:
+            return None
         found: list[Shard] = []
         for examined, shard in enumerate(self._walk(where.namespace, request)):
             if examined == EXAMINED_AT_MOST:
@@ -39,9 +42,9 @@ class SortedTable(ShardTable):
                 found.append(shard)
                 if len(found) > request.limit:
                     break
-        return page_of(found, request)
+        return page_of(found, request, total)
 
-    def count(self, where: ShardFilter) -> int | None:
+    def _count_of(self, where: ShardFilter) -> int | None:
         """Null for what would have to be counted one by one."""
         if replace(where, namespace=None) != EVERY_SHARD:
             return None

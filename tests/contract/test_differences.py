@@ -10,7 +10,7 @@ from persistence.errors import Compacted, FutureCursor
 from persistence.paging import Page, PageRequest
 from persistence.records import AsOf, DiffKind, ShardDiff, ShardKey
 from tests.contract.conftest import Backend
-from tests.support.mesh import BILLING, SEARCH, Mesh, everything, everything_backwards, new, patch
+from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, everything, everything_backwards, new, patch
 
 ONE, TWO, THREE = (ShardKey(BILLING, name) for name in ("s1", "s2", "s3"))
 
@@ -27,6 +27,12 @@ async def storied(mesh: Mesh) -> Mesh:
     await mesh.create(new("s2"))
     await mesh.create(new("s1", namespace=SEARCH))
     return mesh
+
+
+async def count_difference(mesh: Mesh, start: int, end: int, namespace: str | None = None) -> int | None:
+    found = await mesh.store.history.difference(namespace, start, end, COUNTED)
+    assert found.position.revision == end
+    return found.value.total
 
 
 async def test_a_difference_tells_both_ends_and_nothing_between(storied: Mesh) -> None:
@@ -92,19 +98,19 @@ async def test_a_difference_leads_from_one_table_to_the_other(storied: Mesh) -> 
             assert difference.keys() == touched
             for key, diff in difference.items():
                 assert (diff.previous, diff.current) == (before.get(key), after.get(key))
-            assert await storied.store.history.count_difference(None, start, end) == len(touched)
+            assert await count_difference(storied, start, end) == len(touched)
 
 
 async def test_a_revision_does_not_differ_from_itself(storied: Mesh) -> None:
     assert await storied.difference(4, 4) == {}
-    assert await storied.store.history.count_difference(None, 4, 4) == 0
+    assert await count_difference(storied, 4, 4) == 0
 
 
 async def test_a_difference_can_be_of_one_namespace(storied: Mesh) -> None:
     assert list(await storied.difference(0, 9, SEARCH)) == [ShardKey(SEARCH, "s1")]
     assert list(await storied.difference(0, 9, BILLING)) == [ONE, TWO]
     assert await storied.difference(0, 9, "nowhere") == {}
-    assert await storied.store.history.count_difference(BILLING, 0, 9) == 2
+    assert await count_difference(storied, 0, 9, BILLING) == 2
 
 
 async def test_pages_cover_a_difference_in_both_directions(mesh: Mesh) -> None:
@@ -113,7 +119,7 @@ async def test_pages_cover_a_difference_in_both_directions(mesh: Mesh) -> None:
     await mesh.delete(shards[1])
 
     async def fetch(request: PageRequest[ShardKey]) -> Page[ShardDiff]:
-        return await mesh.store.history.difference(None, 5, 9, request)
+        return (await mesh.store.history.difference(None, 5, 9, request)).value
 
     for size in (1, 2, 3, 500):
         forward = await everything(fetch, attrgetter("key"), size=size)
@@ -127,7 +133,7 @@ async def test_a_difference_with_a_revision_to_come_is_refused(storied: Mesh) ->
             await storied.difference(start, end)
         assert (caught.value.requested, caught.value.head) == (max(start, end), 9)
         with pytest.raises(FutureCursor):
-            await storied.store.history.count_difference(None, start, end)
+            await count_difference(storied, start, end)
 
 
 async def test_a_difference_with_a_compacted_revision_is_refused(storied: Mesh, backend: Backend) -> None:
@@ -137,5 +143,5 @@ async def test_a_difference_with_a_compacted_revision_is_refused(storied: Mesh, 
             await storied.difference(start, end)
         assert (caught.value.requested, caught.value.oldest) == (3, 4)
         with pytest.raises(Compacted):
-            await storied.store.history.count_difference(None, start, end)
+            await count_difference(storied, start, end)
     assert list(await storied.difference(4, 9)) == [TWO, ShardKey(SEARCH, "s1")]

@@ -18,7 +18,7 @@ from persistence.paging import Page, PageRequest
 from persistence.queries import NodeFilter
 from persistence.read_set import ReadSet
 from persistence.records import ChangeKind, ConfigurationChange, Node, NodeStatus
-from tests.support.mesh import CHANGE, because, everything, everything_backwards, new, patch
+from tests.support.mesh import CHANGE, COUNTED, because, everything, everything_backwards, new, patch
 from tests.support.planned_mesh import PlannedMesh, node_changed
 
 # Once more when connections are open and statements prepared: only then do writers really meet.
@@ -144,7 +144,7 @@ async def test_a_removed_node_is_still_known_but_no_longer_listed(mesh: PlannedM
     node = (await mesh.register("node-a", region="eu")).node
     removed = (await mesh.change_node(node, status=NodeStatus.REMOVED)).node
     assert await mesh.node("node-a") == removed
-    assert (await mesh.nodes(), await mesh.store.nodes.count(NodeFilter())) == ([], 0)
+    assert (await mesh.nodes(), (await mesh.store.nodes.page(NodeFilter(), COUNTED)).total) == ([], 0)
     assert await mesh.nodes(NodeFilter(statuses=[NodeStatus.REMOVED])) == [removed]
     assert await mesh.nodes(NodeFilter(statuses=[NodeStatus.REMOVED], regions=["us"])) == []
 
@@ -208,7 +208,7 @@ async def test_nodes_are_listed_by_id_bytewise_in_both_directions(mesh: PlannedM
         for size in (1, 3, 500):
             assert await everything(fetch, attrgetter("node_id"), size=size) == selected, name
             assert await everything_backwards(fetch, attrgetter("node_id"), size=size) == selected, name
-        assert await mesh.store.nodes.count(where) == len(selected), name
+        assert (await mesh.store.nodes.page(where, COUNTED)).total == len(selected), name
 
 
 async def test_of_many_who_register_one_node_one_wins(mesh: PlannedMesh) -> None:

@@ -27,7 +27,7 @@ from persistence.policy import NamespacePolicy, PolicyRule
 from persistence.queries import ChangeFilter, PlanFilter
 from persistence.records import Change, ChangeKind, NodeStatus, PlanKind, PlanStatus, Rebalance, RebalancePlan
 from tests.contract.conftest import Backend
-from tests.support.mesh import ANY_MOVES, CHANGE, SEARCH, because, new
+from tests.support.mesh import ANY_MOVES, CHANGE, COUNTED, SEARCH, because, new
 from tests.support.planned_mesh import PlannedMesh
 
 BOB = because("looks right", actor="bob")
@@ -40,7 +40,7 @@ async def rescue(mesh: PlannedMesh, count: int = 20) -> RebalancePlan:
 async def changes_of(mesh: PlannedMesh, plan: RebalancePlan) -> Sequence[Change]:
     where = ChangeFilter(plan_id=plan.id)
     page = await mesh.store.changes.page(where, PageRequest(500), newest_first=False)
-    assert await mesh.store.changes.count(where) == len(page.items)
+    assert (await mesh.store.changes.page(where, COUNTED, newest_first=True)).total == len(page.items)
     return page.items
 
 
@@ -112,7 +112,9 @@ async def test_a_plan_expires_unless_it_was_begun(mesh: PlannedMesh, backend: Ba
     expired = await mesh.kept_plan(plan)
     assert expired.status is PlanStatus.EXPIRED
     assert await mesh.plans(PlanFilter(statuses=[PlanStatus.EXPIRED])) == [expired]
-    assert await mesh.store.plans.count(PlanFilter(statuses=[PlanStatus.APPROVED, PlanStatus.PROPOSED])) == 0
+    assert (
+        await mesh.store.plans.page(PlanFilter(statuses=[PlanStatus.APPROVED, PlanStatus.PROPOSED]), COUNTED)
+    ).total == 0
     for command in (ApprovePlan, RejectPlan, ApplyPlan):
         assert await mesh.execute(command(plan.id, CHANGE)) == PlanClosed(expired)
     again = (await mesh.plan()).plan
@@ -242,7 +244,7 @@ async def test_plans_are_told_apart_by_what_they_are_for(mesh: PlannedMesh) -> N
     back = (await mesh.roll_back(change_id=applied.change.id)).plan
     assert back.kind is PlanKind.ROLLBACK
     assert await mesh.plans(PlanFilter(kinds=[PlanKind.ROLLBACK])) == [back]
-    assert await mesh.store.plans.count(PlanFilter(kinds=[PlanKind.REBALANCE])) == 1
+    assert (await mesh.store.plans.page(PlanFilter(kinds=[PlanKind.REBALANCE]), COUNTED)).total == 1
 
 
 @pytest.mark.parametrize("max_moves", [0, 10_001])

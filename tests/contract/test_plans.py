@@ -49,7 +49,7 @@ from persistence.records import (
 )
 from persistence.writes import WriteSet
 from strategies.registry import Registry
-from tests.support.mesh import BILLING, CHANGE, SEARCH, because, everything, everything_backwards, new, patch
+from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, everything_backwards, new, patch
 from tests.support.planned_mesh import PlannedMesh
 
 # Once more when connections are open and statements prepared: only then do writers really meet.
@@ -193,8 +193,10 @@ async def test_every_way_to_lose_shards_is_told_by_its_reason(mesh: PlannedMesh)
     where = ShardHistoryFilter(move_reasons=[MoveReason.OWNER_DOWN, MoveReason.OWNER_REMOVED])
     page = await mesh.store.history.page(where, HistoryOrder.REVISION_ASC, PageRequest(10))
     assert [row.shard_id for row in page.items] == ["gone", "down"]
-    assert await mesh.store.history.count(where) == 2
-    assert await mesh.store.history.count(ShardHistoryFilter(move_reasons=[])) == 0
+    assert (await mesh.store.history.page(where, HistoryOrder.REVISION_ASC, COUNTED)).total == 2
+    assert (
+        await mesh.store.history.page(ShardHistoryFilter(move_reasons=[]), HistoryOrder.REVISION_ASC, COUNTED)
+    ).total == 0
 
 
 async def test_a_net_difference_has_the_reason_of_its_last_row(mesh: PlannedMesh) -> None:
@@ -526,7 +528,7 @@ async def test_plans_are_listed_newest_first_in_both_directions(mesh: PlannedMes
         for size in (1, 2, 500):
             assert await everything(fetch, attrgetter("created.id"), size=size) == expected
             assert await everything_backwards(fetch, attrgetter("created.id"), size=size) == expected
-        assert await mesh.store.plans.count(where) == len(expected)
+        assert (await mesh.store.plans.page(where, COUNTED)).total == len(expected)
 
 
 KEYED: Final = because("once", idempotency_key="key-1")

@@ -18,7 +18,7 @@ from persistence.ports import Forecast
 from persistence.queries import EVERY_SHARD, HistoryOrder, ShardHistoryFilter
 from persistence.records import AsOf, ChangeKind, DiffKind, ShardDiff, ShardKey
 from tests.contract.conftest import Backend
-from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, everything, new, patch
+from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, as_it_is, because, everything, new, patch
 from tests.support.model import row_digest, verified_links
 
 FLOOR = 7
@@ -63,7 +63,7 @@ async def test_the_table_is_told_as_before_from_the_floor_on(storied: Mesh, back
     await backend.compact(floor)
     for revision in range(floor, 13):
         assert await storied.table(AsOf(revision=revision)) == before[revision]
-        counted = await storied.store.shards.count(EVERY_SHARD, AsOf(revision=revision))
+        counted = (await storied.store.shards.page(EVERY_SHARD, COUNTED, AsOf(revision=revision))).value.total
         assert counted == counts[revision]
     for revision in range(floor):
         with pytest.raises(Compacted) as refused:

@@ -11,7 +11,7 @@ from persistence.paging import PageRequest
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, ShardKey
 from tests.contract.conftest import Backend
-from tests.support.mesh import BILLING, SEARCH, Mesh, new, patch
+from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, new, patch
 from tests.support.model import replay
 from tests.support.replicas import ON_A_REPLICA_TOO
 
@@ -72,7 +72,7 @@ async def test_a_time_names_the_revision_the_table_had_then(storied: Mesh) -> No
 async def test_before_the_first_change_there_was_nothing(storied: Mesh) -> None:
     assert await storied.table(AsOf(revision=0)) == {}
     assert await storied.table(AsOf(time=datetime(2001, 1, 1, tzinfo=UTC))) == {}
-    assert await storied.store.shards.count(ShardFilter(), AsOf(revision=0)) == 0
+    assert (await storied.store.shards.page(ShardFilter(), COUNTED, AsOf(revision=0))).value.total == 0
 
 
 async def test_a_time_to_come_is_now(storied: Mesh) -> None:
@@ -96,7 +96,7 @@ async def test_a_revision_to_come_is_refused(storied: Mesh) -> None:
         with pytest.raises(FutureCursor):
             await storied.store.shards.page(ShardFilter(), PageRequest(1), AsOf(revision=beyond))
         with pytest.raises(FutureCursor):
-            await storied.store.shards.count(ShardFilter(), AsOf(revision=beyond))
+            (await storied.store.shards.page(ShardFilter(), COUNTED, AsOf(revision=beyond))).value.total
 
 
 async def test_a_revision_that_was_compacted_is_refused_and_the_oldest_named(storied: Mesh, backend: Backend) -> None:
@@ -109,6 +109,6 @@ async def test_a_revision_that_was_compacted_is_refused_and_the_oldest_named(sto
         with pytest.raises(Compacted):
             await storied.store.shards.page(ShardFilter(), PageRequest(1), past)
         with pytest.raises(Compacted):
-            await storied.store.shards.count(ShardFilter(), past)
+            (await storied.store.shards.page(ShardFilter(), COUNTED, past)).value.total
     assert await storied.table(AsOf(revision=4)) == replay(history[:4])
     assert (await storied.store.stream.head()).floor == 4

@@ -26,7 +26,7 @@ from persistence.queries import ChangeFilter, ShardFilter
 from persistence.read_set import ReadSet
 from persistence.writes import Conditions, WriteSet
 from strategies.registry import Registry
-from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
+from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
 
 pytestmark = ON_A_REPLICA_TOO
@@ -280,9 +280,9 @@ async def test_readers_may_be_used_at_once(mesh: Mesh) -> None:
     store = mesh.store
     reads = [
         *(store.shards.get(shard.key) for shard in shards),
-        *(store.shards.count(ShardFilter(search=str(number))) for number in range(5)),
+        *(store.shards.page(ShardFilter(search=str(number)), COUNTED) for number in range(5)),
         *(mesh.difference(0, revision) for revision in range(0, 41, 10)),
-        *(store.changes.count(ChangeFilter(actor="ops")) for _ in range(5)),
+        *(store.changes.page(ChangeFilter(actor="ops"), COUNTED, newest_first=True) for _ in range(5)),
         *(store.namespaces.get(BILLING) for _ in range(5)),
         *(store.stream.after(revision, 5) for revision in range(5)),
     ]

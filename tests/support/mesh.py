@@ -32,6 +32,8 @@ K = TypeVar("K")
 BILLING: Final = "billing"
 SEARCH: Final = "search"
 CHANGE: Final = ChangeRequest(actor="ops", reason="a test asks for it")
+COUNTED: Final[PageRequest[Any]] = PageRequest(1, counted=True)
+"""For who wants to know how many there are."""
 ANY_MOVES: Final = NamespacePolicy(move_budget_percent=100)
 """What namespaces of tests have that are not about policies: a few shards are soon more than the default allows."""
 
@@ -133,7 +135,7 @@ class Mesh:
 
     async def difference(self, start: int, end: int, namespace: str | None = None) -> dict[ShardKey, ShardDiff]:
         async def fetch(request: PageRequest[ShardKey]) -> Page[ShardDiff]:
-            return await self.store.history.difference(namespace, start, end, request)
+            return (await self.store.history.difference(namespace, start, end, request)).value
 
         return {diff.key: diff for diff in await everything(fetch, lambda diff: diff.key)}
 
@@ -167,13 +169,16 @@ async def everything(
 async def everything_backwards(
     fetch: Callable[[PageRequest[K]], Awaitable[Page[T]]], key: Callable[[T], K], *, size: int
 ) -> list[T]:
-    """All items of a connection, page by page from its end, in the connection's order."""
+    """All items of a connection, page by page from its end, in the connection's order: as many as each page counts."""
     items: list[T] = []
+    totals: set[int | None] = set()
     before: K | None = None
     while True:
-        page = await fetch(PageRequest(size, before=before, backward=True))
+        page = await fetch(PageRequest(size, before=before, backward=True, counted=True))
         items[:0] = page.items
+        totals.add(page.total)
         if not page.has_previous:
+            assert totals == {len(items)}
             return items
         before = key(page.items[0])
 

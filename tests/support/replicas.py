@@ -36,10 +36,6 @@ class UpToDate:
         await self._caught_up()
         return await self.shards.page(where, page, as_of)
 
-    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
-        await self._caught_up()
-        return await self.shards.count(where, as_of)
-
     async def _caught_up(self) -> None:
         await self.feed.wait_for((await self.stream.head()).revision)
         await self.replica.ready()
