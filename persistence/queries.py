@@ -73,8 +73,8 @@ EVERY_SHARD = ShardFilter()
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:
-    """Changes that touched `namespace`, by `actor`, under `change_ticket`, about a plan, in [`since`, `until`), their ids at
-    most `up_to_id`."""
+    """Changes that touched `namespace`, by `actor`, under `change_ticket`, about a plan, in [`since`, `until`), of ids
+    up to `up_to_id`."""
 
     namespace: str | None = None
     actor: str | None = None

@@ -1,19 +1,17 @@
 """Arguments that several entry points share, with the same words in each."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
 
 import strawberry
 from graphql import (
     FieldNode,
     FragmentSpreadNode,
-    GraphQLIncludeDirective,
     GraphQLResolveInfo,
-    GraphQLSkipDirective,
     InlineFragmentNode,
     SelectionNode,
     SelectionSetNode,
-    get_directive_values,
+    value_from_ast_untyped,
 )
 
 from graph.context import Info
@@ -99,6 +97,9 @@ async def reached(feed: DiffFeed, at_least: int | None, at_least_cursor: str | N
         await feed.wait_for_position(read_stream_cursor(at_least_cursor, "atLeastCursor"))
 
 
+_INCLUDES: Final = {"skip": False, "include": True}
+
+
 def selects(info: Info, field: str) -> bool:
     """Whether the document selects that field of what is being resolved, under any alias and in any fragment."""
     resolving = info._raw_info  # noqa: SLF001 - `selected_fields` converts the document below here as a whole, each time
@@ -119,9 +120,13 @@ def _selects(info: GraphQLResolveInfo[Any], selections: SelectionSetNode | None,
 
 
 def _is_included(info: GraphQLResolveInfo[Any], node: SelectionNode) -> bool:
-    skip = get_directive_values(GraphQLSkipDirective, node, info.variable_values)
-    include = get_directive_values(GraphQLIncludeDirective, node, info.variable_values)
-    return not (skip and skip["if"]) and (include is None or bool(include["if"]))
+    """By its `@skip(if:)` and `@include(if:)`."""
+    for directive in node.directives or ():
+        if directive.name.value in _INCLUDES:
+            (condition,) = directive.arguments or ()
+            if value_from_ast_untyped(condition.value, info.variable_values) is not _INCLUDES[directive.name.value]:
+                return False
+    return True
 
 
 def check_identifiers(**given: str | None) -> None:

@@ -15,6 +15,7 @@ from tests.support.mesh import (
     ANY_MOVES,
     BILLING,
     CHANGE,
+    COUNTED,
     SEARCH,
     Mesh,
     because,
@@ -184,4 +185,4 @@ async def test_namespaces_are_listed_by_name_bytewise_in_both_directions(mesh: M
         forward = await everything(reader.page, by_name, size=size)
         assert [namespace.name for namespace in forward] == ["B", "a", "a-b", "a.b", "a_b", "b", BILLING]
         assert await everything_backwards(reader.page, by_name, size=size) == forward
-    assert (await reader.page(PageRequest(1, counted=True))).total == 7
+    assert (await reader.page(COUNTED)).total == 7

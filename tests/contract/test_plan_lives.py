@@ -112,9 +112,8 @@ async def test_a_plan_expires_unless_it_was_begun(mesh: PlannedMesh, backend: Ba
     expired = await mesh.kept_plan(plan)
     assert expired.status is PlanStatus.EXPIRED
     assert await mesh.plans(PlanFilter(statuses=[PlanStatus.EXPIRED])) == [expired]
-    assert (
-        await mesh.store.plans.page(PlanFilter(statuses=[PlanStatus.APPROVED, PlanStatus.PROPOSED]), COUNTED)
-    ).total == 0
+    still_open = PlanFilter(statuses=[PlanStatus.APPROVED, PlanStatus.PROPOSED])
+    assert (await mesh.store.plans.page(still_open, COUNTED)).total == 0
     for command in (ApprovePlan, RejectPlan, ApplyPlan):
         assert await mesh.execute(command(plan.id, CHANGE)) == PlanClosed(expired)
     again = (await mesh.plan()).plan

@@ -213,9 +213,8 @@ async def test_readers_of_the_past_get_what_was_or_are_refused(mesh: Mesh, small
         while not done.is_set():
             with suppress(Compacted):
                 assert await mesh.table(AsOf(revision=middle)) == then
-                assert (await mesh.store.shards.page(ShardFilter(), COUNTED, AsOf(revision=middle))).value.total == len(
-                    then
-                )
+                counted = await mesh.store.shards.page(ShardFilter(), COUNTED, AsOf(revision=middle))
+                assert counted.value.total == len(then)
                 assert await mesh.difference(middle, len(history)) == difference
                 exact += 1
         return exact
