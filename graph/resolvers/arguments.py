@@ -102,16 +102,15 @@ _INCLUDES: Final = {"skip": False, "include": True}
 
 def selects(info: Info, field: str) -> bool:
     """Whether the document selects that field of what is being resolved, under any alias and in any fragment."""
-    resolving = info._raw_info  # noqa: SLF001 - `selected_fields` converts the document below here as a whole, each time
-    return any(_selects(resolving, node.selection_set, field) for node in resolving.field_nodes)
+    return any(_selects(info, node.selection_set, field) for node in _raw(info).field_nodes)
 
 
-def _selects(info: GraphQLResolveInfo[Any], selections: SelectionSetNode | None, field: str) -> bool:
+def _selects(info: Info, selections: SelectionSetNode | None, field: str) -> bool:
     for node in () if selections is None else selections.selections:
         if isinstance(node, FieldNode):
             found = node.name.value == field
         elif isinstance(node, FragmentSpreadNode):
-            found = _selects(info, info.fragments[node.name.value].selection_set, field)
+            found = _selects(info, _raw(info).fragments[node.name.value].selection_set, field)
         else:
             found = _selects(info, cast("InlineFragmentNode", node).selection_set, field)
         if found and _is_included(info, node):
@@ -119,7 +118,11 @@ def _selects(info: GraphQLResolveInfo[Any], selections: SelectionSetNode | None,
     return False
 
 
-def _is_included(info: GraphQLResolveInfo[Any], node: SelectionNode) -> bool:
+def _raw(info: Info) -> GraphQLResolveInfo[Any]:
+    return info._raw_info  # noqa: SLF001 - `selected_fields` converts the document below here as a whole, each time
+
+
+def _is_included(info: Info, node: SelectionNode) -> bool:
     """By its `@skip(if:)` and `@include(if:)`."""
     for directive in node.directives or ():
         if directive.name.value in _INCLUDES:
