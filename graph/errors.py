@@ -15,7 +15,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 
 from graph.auth.principal import Forbidden, Unauthenticated
 from graph.codes import Code
-from graph.refusals import not_found
+from graph.refusals import no_namespace, not_found
 from persistence.errors import (
     CommitUnknown,
     Compacted,
@@ -45,8 +45,9 @@ _log = logging.getLogger(__name__)
 class Missing(Exception):
     """A query names something that is not there, and its answer cannot be null."""
 
-    def __init__(self, outcome: NotFound) -> None:
-        super().__init__(not_found(outcome))
+    def __init__(self, outcome: NotFound, nearest_namespace: str | None = None) -> None:
+        names = outcome.namespaces
+        super().__init__(no_namespace(names, nearest_namespace) if names else not_found(outcome))
 
 
 def publish(errors: list[GraphQLError], request_id: str) -> None:

@@ -1,5 +1,7 @@
 """What an operator is told when a change is refused: one sentence that says what, who, when and why."""
 
+from collections.abc import Sequence
+
 import strawberry
 
 from graph.outcomes import InvalidInput
@@ -36,7 +38,7 @@ def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
 
 def not_found(parent: strawberry.Parent[NotFound]) -> str:
     if parent.namespaces:
-        return f"there is no namespace {listed(parent.namespaces)}; configureNamespace creates one"
+        return no_namespace(parent.namespaces)
     if parent.nodes:
         return f"there is no node {listed(parent.nodes)}; registerNode registers one"
     if parent.plans:
@@ -44,6 +46,12 @@ def not_found(parent: strawberry.Parent[NotFound]) -> str:
     if parent.changes:
         return f"there is no change {listed(parent.changes)}, neither of this id nor under this ticket"
     return f"there is no shard {listed([shard_name(key) for key in parent.shards])}"
+
+
+def no_namespace(names: Sequence[str], nearest: str | None = None) -> str:
+    """`nearest` is the name that may have been meant."""
+    advice = "configureNamespace creates one" if nearest is None else f"did you mean {nearest}?"
+    return f"there is no namespace {listed(names)}; {advice}"
 
 
 def key_reused(parent: strawberry.Parent[IdempotencyKeyReused]) -> str:

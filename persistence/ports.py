@@ -124,6 +124,14 @@ class NamespaceReader(Protocol):
         """Ordered by name."""
         ...
 
+    async def exists(self, name: str) -> bool:
+        """As `get`, but without asking the database twice: for subscribers, who come back by the thousand."""
+        ...
+
+    async def around(self, name: str, limit: int) -> Sequence[str]:
+        """In order, up to `limit` names before this one and as many after it, whether or not it is one itself."""
+        ...
+
 
 class NodeReader(Protocol):
     async def get(self, node_id: str) -> Node | None:

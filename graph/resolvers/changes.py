@@ -9,6 +9,7 @@ from graph.context import Info
 from graph.cursors import change_cursor, read_change_cursor
 from graph.inputs.reading import ChangeFilter, change_filter
 from graph.resolvers.arguments import After, Before, First, Last, OrderBy, read_page
+from graph.resolvers.namespaces import require_namespaces
 from persistence import queries
 from persistence.queries import HistoryOrder
 from persistence.records import Change, ChangeKind, RebalancePlan
@@ -29,6 +30,8 @@ async def changes(
     page = read_page(info, first, after, last, before, read_change_cursor)
     reader = info.context.store.changes
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
+    if not found.items:
+        await require_namespaces(info, where.namespace)
     return Connection(found, _cursor_of)
 
 

@@ -6,8 +6,8 @@ import strawberry
 
 from graph.context import Info
 from graph.enums import StayReason
-from graph.errors import Missing
 from graph.resolvers.arguments import NamespaceName, check_identifiers
+from graph.resolvers.namespaces import missing
 from persistence.outcomes import NotFound
 from persistence.planning.explanation import Explanation
 from persistence.records import ShardKey
@@ -21,7 +21,7 @@ async def explain_shard(
     check_identifiers(namespace=namespace, shardId=shard_id)
     found = await info.context.rebalancer.explain(ShardKey(namespace, shard_id))
     if isinstance(found, NotFound):
-        raise Missing(found)
+        raise await missing(info, found)
     return found
 
 

@@ -12,6 +12,7 @@ from graph.cursors import DiffScope, diff_cursor, history_cursor, read_diff_curs
 from graph.inputs.reading import ShardHistoryFilter, history_filter
 from graph.resolvers.arguments import After, Before, First, Last, OrderBy, check_identifiers, read_page
 from graph.resolvers.diff_scopes import AskedDiff
+from graph.resolvers.namespaces import require_namespaces
 from graph.scalars import Revision
 from persistence.queries import HistoryOrder
 from persistence.records import ShardDiff, ShardKey
@@ -32,6 +33,8 @@ async def shard_history(
     page = read_page(info, first, after, last, before, read_history_cursor)
     reader = info.context.store.history
     found = await reader.page(where, order_by or HistoryOrder.REVISION_DESC, page)
+    if not found.items:
+        await require_namespaces(info, where.namespace)
     return Connection(found, _history_cursor_of)
 
 
@@ -79,6 +82,8 @@ async def shard_diff(
     scope = await asked.scope(scopes, info.context.store.history, head)
     reader = info.context.store.history
     found = await reader.difference(scope.namespace, scope.start, scope.end, page)
+    if not found.value.items:
+        await require_namespaces(info, namespace)
     return StampedConnection(found.value, lambda diff: diff_cursor(scope, diff.key), found.position)
 
 

@@ -9,9 +9,9 @@ from strawberry.types.nodes import SelectedField, Selection
 from graph.connections import Connection
 from graph.context import Info
 from graph.cursors import plan_cursor, read_plan_cursor
-from graph.errors import Missing
 from graph.inputs.rebalancing import RebalancePlanFilter, SimulateRebalanceInput, plan_filter
 from graph.resolvers.arguments import After, Before, First, Last, invalid, read_page
+from graph.resolvers.namespaces import missing, require_namespaces
 from persistence.outcomes import NotFound
 from persistence.planning.proposal import Proposal, plan_id_problem
 from persistence.records import RebalancePlan
@@ -45,7 +45,10 @@ async def rebalance_plans(
         problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
         raise invalid("last" if page.backward else "first", problem)
     reader = info.context.store.plans
-    return Connection(await reader.page(where, page), _cursor_of)
+    found = await reader.page(where, page)
+    if not found.items:
+        await require_namespaces(info, where.namespace)
+    return Connection(found, _cursor_of)
 
 
 async def simulate_rebalance(
@@ -56,7 +59,7 @@ async def simulate_rebalance(
 ) -> Proposal:
     found = await info.context.rebalancer.simulate(input.request(), input.what_if())
     if isinstance(found, NotFound):
-        raise Missing(found)
+        raise await missing(info, found)
     return found
 
 

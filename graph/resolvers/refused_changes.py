@@ -9,6 +9,7 @@ from graph.context import Info
 from graph.cursors import read_refusal_cursor, refusal_cursor
 from graph.inputs.reading import RefusalFilter, refusal_filter
 from graph.resolvers.arguments import After, Before, First, Last, OrderBy, read_page
+from graph.resolvers.namespaces import require_namespaces
 from persistence.queries import HistoryOrder
 from persistence.records import Refusal
 
@@ -28,6 +29,9 @@ async def refusals(
     page = read_page(info, first, after, last, before, read_refusal_cursor)
     reader = info.context.store.refusals
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
+    if not found.items:
+        # What names a namespace that does not exist is refused, and found here.
+        await require_namespaces(info, where.namespace)
     return Connection(found, _cursor_of)
 
 

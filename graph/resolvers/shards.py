@@ -21,6 +21,7 @@ from graph.resolvers.arguments import (
     reached,
     read_page,
 )
+from graph.resolvers.namespaces import require_namespaces
 from persistence.records import Shard, ShardKey
 
 
@@ -56,6 +57,8 @@ async def shards(
     await reached(info.context.feed, at_least, at_least_cursor)
     reader = info.context.store.shards
     found = await reader.page(where, page, moment)
+    if not found.value.items:
+        await require_namespaces(info, where.namespace)
     return StampedConnection(found.value, _cursor_of, found.position)
 
 

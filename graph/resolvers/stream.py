@@ -11,6 +11,7 @@ from graph.cursors import read_stream_cursor, stream_cursor
 from graph.delivery.stream import Batch, DiffStream
 from graph.inputs.reading import ShardFilter, shard_filter
 from graph.resolvers.arguments import check_identifiers
+from graph.resolvers.namespaces import require_namespaces
 from graph.scalars import Cursor
 from persistence.ports import DiffFilter
 
@@ -54,6 +55,7 @@ async def shard_diffs(
         position = read_stream_cursor(info.context.resume_after, "Last-Event-ID")
     elif after is not None:
         position = read_stream_cursor(after, "after")
+    await require_namespaces(info, namespace, where.shards.namespace)
     feed = info.context.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
     return DiffStream(feed, await feed.begin(position), where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
@@ -56,6 +57,13 @@ class MemoryNamespaces:
 
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:
         return page_by(attrgetter("name"), self._memory.tables.namespaces.values(), page)
+
+    async def exists(self, name: str) -> bool:
+        return name in self._memory.tables.namespaces
+
+    async def around(self, name: str, limit: int) -> Sequence[str]:
+        names = sorted(self._memory.tables.namespaces)
+        return [*names[: bisect_left(names, name)][-limit:], *names[bisect_right(names, name) :][:limit]]
 
 
 class MemoryHistory:

@@ -186,3 +186,7 @@ async def test_namespaces_are_listed_by_name_bytewise_in_both_directions(mesh: M
         assert [namespace.name for namespace in forward] == ["B", "a", "a-b", "a.b", "a_b", "b", BILLING]
         assert await everything_backwards(reader.page, by_name, size=size) == forward
     assert (await reader.page(COUNTED)).total == 7
+    assert list(await reader.around("a-b", 2)) == ["B", "a", "a.b", "a_b"]
+    assert list(await reader.around("a0", 1)) == ["a.b", "a_b"]
+    assert list(await reader.around("zzz", 50)) == ["B", "a", "a-b", "a.b", "a_b", "b", BILLING]
+    assert (await reader.exists("a-b"), await reader.exists("a0")) == (True, False)
