@@ -1,6 +1,14 @@
-"""The last good table in a file, so that a node which starts while every server is away has one."""
+"""The last good table in a file, so that a node which starts while every server is away has one.
+
+Lines of JSON: what the table is, then its shards, a slice a line. Writing and reading go slice by slice, because the
+interpreter does nothing else while it encodes or parses one: in one piece 200,000 shards stopped the threads that the
+table is there for, by 0.1 s and by 0.4 s.
+"""
 
 import logging
+import time
+from collections.abc import Generator, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,11 +19,14 @@ from graph.client.live_table import LiveTable
 from graph.client.proof import Proof, TableWrong
 from graph.client.records import Claim, Fingerprint, read_shard, shard_document
 from graph.client.selection import Selection
-from graph.client.whole_file import replace_file
+from graph.client.whole_file import replacing
+from persistence.records import Shard
 
 _log = logging.getLogger("graph.client")
 
-_FORMAT: Final = "omnirelay.mesh.v1"
+_FORMAT: Final = "omnirelay.mesh.v2"
+SLICE: Final = 200
+"""Shards a line: a millisecond or two, then whoever else wants the interpreter has it."""
 
 
 class CacheFile:
@@ -29,11 +40,12 @@ class CacheFile:
     def read(self) -> LiveTable | None:
         """The table as it was written, proven by its fingerprints; null, and a line in the log, if it is of no use."""
         try:
-            document = orjson.loads(self._path.read_bytes())
-            if document["format"] != _FORMAT or document["selection"] != self._names():
-                _log.warning("%s holds another kind of table, or other namespaces: it is not used", self._path)
-                return None
-            return _proven(document, self._selection)
+            with self._path.open("rb") as file:
+                header = orjson.loads(file.readline())
+                if header["format"] != _FORMAT or header["selection"] != self._names():
+                    _log.warning("%s holds another kind of table, or other namespaces: it is not used", self._path)
+                    return None
+                return _proven(header, file, self._selection)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, TableWrong) as error:
@@ -41,16 +53,30 @@ class CacheFile:
             return None
 
     def write(self, table: LiveTable) -> None:
-        """Replaces the file as a whole, if the table has moved since. A disk that is full is logged, and no more."""
+        """All of `writing`, giving way to other threads after each step."""
+        for _ in self.writing(table):
+            time.sleep(0)
+
+    def writing(self, table: LiveTable) -> Generator[None, None, None]:
+        """Replaces the file by the table as it is now, a slice each step, if it has moved since it was written last.
+
+        The table may go on meanwhile. Abandoned, the file stays as it was. A disk that is full is logged, and no more.
+        """
         if table.cursor == self._written:
             return
+        # Shards are replaced whole, so a list of them is the table as it is now.
+        shards = [list(shards.values()) for shards in table.shards.namespaces.values()]
+        header = self._header(table, sum(map(len, shards)))
         try:
-            replace_file(self._path, orjson.dumps(self._document(table)))
-            self._written = table.cursor
+            with replacing(self._path) as file:
+                for line in chain([header], _lines(chain.from_iterable(shards))):
+                    file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+                    yield
+            self._written = header["cursor"]
         except OSError as error:
             _log.warning("the table cannot be kept in %s: %s", self._path, error.strerror)
 
-    def _document(self, table: LiveTable) -> Json:
+    def _header(self, table: LiveTable, shards: int) -> Json:
         namespaces = table.shards.namespaces
         return {
             "format": _FORMAT,
@@ -58,7 +84,7 @@ class CacheFile:
             "cursor": table.cursor,
             "position": str(table.position),
             "fingerprints": {name: [f"{(of := table.fingerprint(name)).digest:x}", of.shards] for name in namespaces},
-            "shards": [shard_document(shard) for shards in namespaces.values() for shard in shards.values()],
+            "shards": shards,
         }
 
     def _names(self) -> list[str] | None:
@@ -66,19 +92,32 @@ class CacheFile:
         return None if names is None else sorted(names)
 
 
-def _proven(document: Any, selection: Selection) -> LiveTable:
+def _lines(shards: Iterable[Shard]) -> Iterator[list[Json]]:
+    rest = iter(shards)
+    while part := [shard_document(shard) for shard in islice(rest, SLICE)]:
+        yield part
+
+
+def _proven(header: Any, lines: Iterable[bytes], selection: Selection) -> LiveTable:
     """Raises TableWrong, and what wrong types raise."""
-    position = int(document["position"])
-    table = LiveTable(document["cursor"], position, selection)
-    shards = [read_shard(shard) for shard in document["shards"]]
-    if any(shard.revision > position for shard in shards):
-        raise TableWrong(f"a shard is newer than position {position}")
-    table.put(shards, position)
+    position = int(header["position"])
+    table = LiveTable(header["cursor"], position, selection)
+    for line in lines:
+        shards = [read_shard(shard) for shard in orjson.loads(line)]
+        if any(shard.revision > position for shard in shards):
+            raise TableWrong(f"a shard is newer than position {position}")
+        table.put(shards, position)
+        time.sleep(0)
+    if len(table.shards) != header["shards"]:
+        raise TableWrong(f"it holds {len(table.shards):,} shards of {header['shards']:,}")
     proof = Proof(table)
     proof.hear(
         Claim(name, position, Fingerprint(int(digest, 16), shards))
-        for name, (digest, shards) in document["fingerprints"].items()
+        for name, (digest, shards) in header["fingerprints"].items()
     )
-    if not proof.step(len(shards) + len(table.shards.namespaces)):
+    while proof.auditing:
+        proof.step(SLICE)
+        time.sleep(0)
+    if not proof.step(0):
         raise TableWrong("shards and fingerprints do not go together")
     return table

@@ -4,7 +4,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from graph.client.address import Address
 from graph.client.board import Board
 from graph.client.cache_file import CacheFile
 from graph.client.errors import POSITION_LOST, ClientError, ConnectionLost, OperationRefused
-from graph.client.following import delay
+from graph.client.following import delay, relist_delay
 from graph.client.live_table import LiveTable, StreamBroken
 from graph.client.proof import Proof, TableWrong
 from graph.client.reading import read_claims, read_table
@@ -32,14 +32,17 @@ _SLICE: Final = 200
 _BREATH_SECONDS: Final = 0.01
 _FIRST_SLICE: Final = 5_000
 """The same while nothing is answered yet, so that nobody is in the way."""
+_SAVED: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """`verify`: seconds from one proof to the next. `silence`: seconds without a message until a server is given up."""
+    """`verify`: seconds from one proof to the next. `silence`: seconds without a message until a server is given up.
+    `relist`: up to so many before a table that cannot be followed any further is read anew."""
 
     verify: float = 60.0
     silence: float = 30.0
+    relist: float = 5.0
 
 
 class Follower:
@@ -52,7 +55,11 @@ class Follower:
         patience: Patience,
         board: Board,
         cache: CacheFile | None,
+        *,
+        wait: Callable[[float], object] | None = None,
+        spread: Callable[[], float] = random.random,
     ) -> None:
+        """`wait` takes seconds, and returns early when this is stopped; `spread` gives from 0 to 1."""
         self._servers = servers
         self._turn = 0
         self._selection = selection
@@ -60,6 +67,8 @@ class Follower:
         self._board = board
         self._cache = cache
         self._stopping = threading.Event()
+        self._wait = wait or self._stopping.wait
+        self._spread = spread
         self._failures = 0
         self._table: LiveTable | None = None
         self._stream: Subscription | None = None
@@ -67,6 +76,7 @@ class Follower:
         self._proof_due = 0.0
         self._ask_at = 0.0
         self._caught_up = False
+        self._saving: Generator[None, None, None] | None = None
 
     def run(self) -> None:
         """Until stopped. Whatever fails is logged and tried again: a table that nobody keeps goes wrong in silence."""
@@ -76,12 +86,21 @@ class Follower:
             try:
                 with Requests(address, _ANSWER_SECONDS) as requests:
                     self._keep(requests, address)
-            except (StreamBroken, TableWrong) as wrong:
+            except TableWrong as wrong:
                 self._begin_again("the table is wrong, reading it anew: %s", wrong, logging.ERROR)
                 self._board.count(wrong=1)
+                # What is wrong here is right elsewhere: at once the first time, then after a pause like any failure.
+                if self._failures:
+                    self._pause()
+                self._failures += 1
+            except StreamBroken as broken:
+                self._begin_again("the table is wrong, reading it anew: %s", broken, logging.ERROR)
+                self._board.count(wrong=1)
+                self._relist()
             except OperationRefused as refused:
                 if refused.code in POSITION_LOST:
                     self._begin_again("cannot follow any further, reading the table anew: %s", refused, logging.WARNING)
+                    self._relist()
                 else:
                     self._refused(address, refused)
             except ClientError as lost:
@@ -90,8 +109,9 @@ class Follower:
                 _log.exception("keeping the table met something it should not have; reading it anew")
                 self._table = None
                 self._lost(address, defect)
-        if self._board.table is not None:
-            self._save(self._board.table)
+        self._abandon_saving()
+        if self._cache is not None and self._board.table is not None:
+            self._cache.write(self._board.table)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -109,6 +129,7 @@ class Follower:
                 self._follow(table, stream, requests)
             finally:
                 self._stream = None
+                self._abandon_saving()
 
     def _read(self, requests: Requests) -> LiveTable:
         if self._board.table is not None:
@@ -140,13 +161,15 @@ class Follower:
                 raise ConnectionLost(f"nothing came for {self._patience.silence:g} seconds")
             if answered and table.whole and self._prove(table, requests):
                 self._proven(table)
+            self._save_some()
 
     def _proven(self, table: LiveTable) -> None:
         if table is not self._board.table:
             self._board.count(tables=1)
             self._board.show(table)
             self._note()
-        self._save(table)
+        if self._cache is not None and self._saving is None:
+            self._saving = self._cache.writing(table)
 
     def _begin(self) -> None:
         """With the table of before, if there is one: the stream goes on from there."""
@@ -154,9 +177,15 @@ class Follower:
         if self._table is not None:
             self._board.show(self._table)
 
-    def _save(self, table: LiveTable) -> None:
-        if self._cache is not None:
-            self._cache.write(table)
+    def _save_some(self) -> None:
+        """A slice of the table, as it was when it was proven: the stream is followed meanwhile."""
+        if self._saving is not None and next(self._saving, _SAVED) is _SAVED:
+            self._saving = None
+
+    def _abandon_saving(self) -> None:
+        if self._saving is not None:
+            self._saving.close()
+            self._saving = None
 
     def _note(self) -> None:
         self._board.note(State.LIVE if self._caught_up else State.BEHIND)
@@ -184,18 +213,17 @@ class Follower:
             if not self._proof.auditing:
                 return _ASK_AGAIN_SECONDS
             return _BREATH_SECONDS if self._board.table else 0.0
+        if self._saving is not None:
+            return _BREATH_SECONDS
         return min(_TICK_SECONDS, max(0.0, self._proof_due - time.monotonic()))
 
     def _begin_again(self, message: str, why: Exception, level: int) -> None:
-        """At once the first time, then after a pause like any failure: the old table answers, but not as a good one."""
+        """The old table answers meanwhile, but not as a good one."""
         _log.log(level, message, why)
         self._table = None
         self._board.problem = str(why)
         if self._board.table is not None:
             self._board.note(State.BEHIND)
-        if self._failures:
-            self._pause()
-        self._failures += 1
 
     def _refused(self, address: Address, refused: OperationRefused) -> None:
         """By a server that answers well otherwise: whoever waits for the first table need not wait any longer."""
@@ -215,5 +243,10 @@ class Follower:
         self._pause()
         self._failures += 1
 
+    def _relist(self) -> None:
+        """Wait for this client's turn, before others have theirs."""
+        self._wait(relist_delay(self._patience.relist, self._failures, self._spread()))
+        self._failures += 1
+
     def _pause(self) -> None:
-        self._stopping.wait(delay(self._failures, random.random()))  # noqa: S311 - spreads clients out, guards nothing
+        self._wait(delay(self._failures, self._spread()))

@@ -10,6 +10,7 @@ from graph.client.errors import ConnectionLost, ServerUnreachable
 
 _FIRST_SECONDS: Final = 0.25
 _LONGEST_SECONDS: Final = 15.0
+_LONGEST_RELIST_SECONDS: Final = 60.0
 
 
 def follow(
@@ -47,3 +48,10 @@ def delay(failures: int, spread: float) -> float:
     """Seconds to wait after so many failures in a row. `spread` is from 0 to 1: clients must not come all at once."""
     longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(failures, 16))
     return longest * (1 + spread) / 2
+
+
+def relist_delay(first_seconds: float, failures: int, spread: float) -> float:
+    """Seconds to wait before a table is read anew, after so many failures in a row: any up to a bound that grows (full
+    jitter). A new epoch ends the streams of all clients within a tenth of a second, and a table is the most that one
+    asks for."""
+    return spread * min(_LONGEST_RELIST_SECONDS, first_seconds * 2.0 ** min(failures, 16))

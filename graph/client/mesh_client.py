@@ -50,29 +50,37 @@ class MeshClient:
         start_seconds: float = 30.0,
         verify_seconds: float = 60.0,
         silence_seconds: float = 30.0,
+        relist_seconds: float = 5.0,
         cache: Path | None = None,
         token: str | Callable[[], str] | None = None,
     ) -> None:
-        """`server`: one address, or several that are tried in turn. `namespaces`: null for all of them.
+        """`server`: one address, or several that are tried in turn. `namespaces`: null for all; each must exist.
 
         `start_seconds` is how long entering the context waits for the first proven table. `silence_seconds` must be
-        more than the server's `bookmark_seconds`; a server that says nothing for so long is given up. `cache` is a file
-        to keep the last good table in, and to begin with it if no server can be reached. `token` is shown to servers
-        that want one; a callable (`token_file` makes one) is asked for each connection, by the thread that follows, so
-        that tokens can be renewed. Raises ValueError for an address that is none.
+        more than the server's `bookmark_seconds`; a server that says nothing for so long is given up. A table that
+        cannot be followed any further, as in a new epoch, is read anew after a random time of up to `relist_seconds`,
+        twice that after each failure in a row, 60 at most: for every client of the server is in the same case. `cache`
+        is a file to keep the last good table in, and to begin with it if no server can be reached. `token` is shown to
+        servers that want one; a callable (`token_file` makes one) is asked for each connection, by the thread that
+        follows, so that tokens can be renewed.
+
+        Raises ValueError for an address that is none, an empty list of namespaces, and `relist_seconds` below 0, and
+        TypeError for namespaces that are no list of names.
         """
         urls = [server] if isinstance(server, str) else server
         if not urls:
             raise ValueError("server: name at least one, for example http://127.0.0.1:8080")
+        if relist_seconds < 0:
+            raise ValueError(f"relist_seconds: must be 0 or more, not {relist_seconds:g}")
         self._start_seconds = start_seconds
         self._board = Board()
-        selection = Selection(None if namespaces is None else frozenset(namespaces))
+        selection = Selection.of(namespaces)
         source = fixed(token) if isinstance(token, str) else token
         self._servers = [replace(read_address(url), token=source) for url in urls]
         self._follower = Follower(
             self._servers,
             selection,
-            Patience(verify_seconds, silence_seconds),
+            Patience(verify_seconds, silence_seconds, relist_seconds),
             self._board,
             None if cache is None else CacheFile(cache, selection),
         )

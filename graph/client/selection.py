@@ -1,6 +1,8 @@
 """Which namespaces a client keeps."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,6 +10,22 @@ class Selection:
     """`namespaces` null is for all of them."""
 
     namespaces: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, namespaces: Iterable[str] | None) -> Self:
+        """What a program asked for. Raises TypeError for one string and for what holds none, ValueError for nothing:
+        a client of no namespace would answer null for every owner, and call itself live."""
+        if namespaces is None:
+            return cls()
+        if isinstance(namespaces, str):
+            raise TypeError(f"namespaces: give a list of names and not one string, for example [{namespaces!r}]")
+        names = list(namespaces)
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"namespaces: {name!r} is not a name")
+        if not names:
+            raise ValueError("namespaces: name at least one, or leave it out to keep them all")
+        return cls(frozenset(names))
 
     def __contains__(self, namespace: str) -> bool:
         return self.namespaces is None or namespace in self.namespaces

@@ -25,6 +25,7 @@ class NodeClient:
             self._namespaces,
             verify_seconds=5.0,
             silence_seconds=_SILENCE_SECONDS,
+            relist_seconds=0.5,
         )
 
     @property

@@ -253,7 +253,7 @@ def test_a_position_that_was_compacted_away_means_a_new_table_and_its_net_differ
 
 def test_a_store_that_was_replaced_means_a_new_table(orders: MeshServer) -> None:
     told = Told()
-    mesh = MeshClient(orders.url)
+    mesh = MeshClient(orders.url, relist_seconds=0.2)
     mesh.on_change(told)
     with mesh:
         until_live(mesh)
@@ -294,15 +294,28 @@ def test_only_the_namespaces_that_were_asked_for_are_kept(orders: MeshServer, na
         assert mesh.counters.wrong == 0
 
 
-def test_a_namespace_that_is_yet_to_come_is_empty_until_then(server: MeshServer) -> None:
+def test_a_namespace_that_does_not_exist_is_refused(orders: MeshServer) -> None:
+    orders.run(orders.mesh.configure("empty"))
+    for namespaces in (["ordrs"], ["empty", "ordrs"]):
+        with pytest.raises(OperationRefused, match=r"there is no namespace ordrs; did you mean orders\?") as refused:
+            MeshClient(orders.url, namespaces).__enter__()
+        assert refused.value.code == "NOT_FOUND"
+
+
+def test_namespaces_are_a_list_of_at_least_one_name() -> None:
+    anything: Any = ["orders", 7]
+    for namespaces in ("orders", anything):
+        with pytest.raises(TypeError, match="namespaces: "):
+            MeshClient("http://127.0.0.1:1", namespaces)
+    with pytest.raises(ValueError, match="namespaces: name at least one"):
+        MeshClient("http://127.0.0.1:1", [])
+
+
+def test_a_namespace_without_shards_is_empty_until_the_first_comes(server: MeshServer) -> None:
+    server.run(server.mesh.configure("orders"))
     with MeshClient(server.url, ["orders"]) as mesh:
         assert mesh.shards("orders") == {}
-
-        async def fill() -> int:
-            await server.mesh.configure("orders")
-            return (await server.mesh.created("s1", namespace="orders")).revision
-
-        mesh.wait_for(server.run(fill()), SECONDS)
+        mesh.wait_for(server.run(server.mesh.created("s1", namespace="orders")).revision, SECONDS)
         assert mesh.owner("orders", "s1") == "node-a"
 
 
@@ -439,7 +452,7 @@ def test_a_table_goes_on_after_kill_9_of_the_server_and_in_another_epoch(databas
     told = Told()
     with serving(database_url) as server:
         fill(server)
-        mesh = MeshClient(server.url)
+        mesh = MeshClient(server.url, relist_seconds=0.2)
         mesh.on_change(told)
         with mesh:
             until_live(mesh)

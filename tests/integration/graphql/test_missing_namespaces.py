@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from persistence.commands import CreateShards
+from persistence.node_commands import RegisterNode
 from persistence.outcomes import NotFound
 from persistence.ports import Store
 from tests.support.graphql_api import ON_EVERY_STORE, Api
@@ -63,6 +64,7 @@ async def test_every_list_refuses_a_namespace_that_does_not_exist(api: Api, mesh
 
 async def test_a_namespace_without_shards_is_there(api: Api, mesh: Mesh) -> None:
     await mesh.configure("empty")
+    await mesh.execute(RegisterNode("node-a", CHANGE))
     await mesh.created("s1")
     for what, selection in LISTS.items():
         if what == "explanations":
