@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.exits import Exit
+from graph.cli.exits import Exit, Failure
 from graph.cli.moments import Time, TimeParameter
 from graph.cli.on_database import on_database
 from graph.cli.output import print_json, tell
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from persistence.postgres.auditing.checking import Report
 
 _SHOWN = 100
+_LIST_NAMESPACES = "What namespaces there are: omnirelay mesh namespaces list"
 
 
 @click.command()
@@ -59,6 +60,8 @@ def check(
             return await check_log(url, Registry(discover()), where, progress)
 
     report = on_database(config, data_dir, database_url, work)
+    if not report.knows_namespace:
+        raise Failure(Exit.NOT_FOUND, f"There is no namespace {namespace}.", [_LIST_NAMESPACES])
     if as_json:
         print_json(_document(report))
     else:

@@ -41,10 +41,10 @@ def export_shards(*, namespace: str | None, moment: Moment | None, form: str, se
         variables: Json = {"filter": {"namespace": namespace}}
         if moment is not None:
             variables["asOf"] = as_of(moment, lambda: newest_revision(api))
-        if not jsonl:
-            click.echo(_COMMA.join(COLUMNS))
         count = 0
-        for page in pages(api, "ExportShards", variables, pinned=True):
+        for number, page in enumerate(pages(api, "ExportShards", variables, pinned=True)):
+            if number == 0 and not jsonl:
+                click.echo(_COMMA.join(COLUMNS))
             for shard in page["nodes"]:
                 row = {column: shard[column] for column in COLUMNS}
                 print_json(row) if jsonl else click.echo(_line(row))

@@ -38,7 +38,8 @@ class CheckFilter:
 
 @dataclass
 class Report:
-    """`offences` are what is wrong, `forced` what was forced through, on record. `floor`: see ComplianceChecker."""
+    """`offences` are what is wrong, `forced` what was forced through, on record. `floor`: see ComplianceChecker.
+    `knows_namespace` is false if the one it is of does not exist: then nothing wrong says nothing."""
 
     floor: int
     changes: int = 0
@@ -46,6 +47,7 @@ class Report:
     offences: list[Offence] = field(default_factory=list)
     forced: list[Offence] = field(default_factory=list)
     overridden: int = 0
+    knows_namespace: bool = True
 
     def add(self, offence: Offence) -> None:
         (self.offences if offence.forced is None else self.forced).append(offence)
@@ -72,6 +74,7 @@ async def check(
             progress(change.head_revision, heads.anchor.change.revision)
     report.changes = checker.changes
     snapshot = await _snapshot(url, where.namespace)
+    report.knows_namespace = where.namespace is None or bool(snapshot.namespaces)
     report.shards = sum(map(len, snapshot.shards.values()))
     for move in _moves(snapshot, strategies):
         decision = checker.owners.get(move.key)

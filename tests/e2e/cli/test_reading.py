@@ -211,3 +211,27 @@ def test_a_server_of_something_else_is_told_apart(server: MeshServer) -> None:
     answer = omnirelay("mesh", "shards", "list", "--server", f"{server.url}/elsewhere")
     assert answer.exit == Exit.UNAVAILABLE
     assert f"{server.url}/elsewhere/graphql answered with HTTP 404, not with GraphQL." in answer.err
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["shards", "list", "--namespace", "ordrs"],
+        ["shards", "list", "--namespace", "ordrs", "--as-of", "1"],
+        ["shards", "history", "ordrs"],
+        ["shards", "history", "ordrs", "s1"],
+        ["shards", "diff", "0", "--namespace", "ordrs"],
+        ["shards", "watch", "--namespace", "ordrs"],
+        ["shards", "export", "--namespace", "ordrs"],
+        ["rebalance", "list", "--namespace", "ordrs"],
+    ],
+    ids=" ".join,
+)
+def test_a_namespace_that_does_not_exist_is_not_found(command: list[str]) -> None:
+    answer = omnirelay("mesh", *command)
+    assert (answer.exit, answer.out, answer.err) == (
+        Exit.NOT_FOUND,
+        "",
+        "there is no namespace ordrs; did you mean orders?\n",
+    )
