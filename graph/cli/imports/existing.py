@@ -12,13 +12,17 @@ from persistence.records import ShardKey
 def read_existing(
     api: Api, keys: Iterable[ShardKey], counts: Mapping[str, int], advance: Callable[[int], None]
 ) -> dict[ShardKey, Json]:
-    """`counts`: how many shards each namespace holds. Not one snapshot: each version is expected when it is written."""
+    """`counts`: how many shards each namespace holds, of those that exist: others are only to be created, and hold none.
+
+    Not one snapshot: each version is expected when it is written.
+    """
     wanted: dict[str, list[str]] = defaultdict(list)
     for namespace, shard_id in keys:
-        wanted[namespace].append(shard_id)
+        if namespace in counts:
+            wanted[namespace].append(shard_id)
     found = {}
     for namespace, shard_ids in wanted.items():
-        for where in _filters(namespace, shard_ids, counts.get(namespace, 0)):
+        for where in _filters(namespace, shard_ids, counts[namespace]):
             for shard in rows(api, "ExportShards", {"filter": where}):
                 found[ShardKey(shard["namespace"], shard["shardId"])] = shard
                 advance(1)
