@@ -12,7 +12,7 @@ from persistence.records import ShardKey
 def read_existing(
     api: Api, keys: Iterable[ShardKey], counts: Mapping[str, int], advance: Callable[[int], None]
 ) -> dict[ShardKey, Json]:
-    """`counts`: how many shards each namespace holds, of those that exist: others are only to be created, and hold none.
+    """`counts`: how many shards each namespace holds, of those that exist: others are still to be created.
 
     Not one snapshot: each version is expected when it is written.
     """
