@@ -27,7 +27,6 @@ FROM_THE_STORE = (
     errors.Overloaded,
     errors.CommitUnknown,
     errors.Fenced,
-    errors.FutureRevision,
     errors.SchemaOutOfDate,
 )
 
