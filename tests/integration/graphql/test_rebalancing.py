@@ -85,7 +85,7 @@ async def test_a_plan_can_be_read_again_and_is_listed(api: Api, crowded: Mesh) -
         ({"namespace": "billing"}, [second, first]),
         ({"statuses": ["APPLIED"]}, [first]),
         ({"statuses": []}, [second, first]),
-        ({"statuses": ["PROPOSED"], "namespace": "nobody"}, []),
+        ({"statuses": ["REJECTED"], "namespace": "billing"}, []),
     ]
     for where, expected in cases:
         page = await ask(api, "ListRebalancePlans", filter=where)
