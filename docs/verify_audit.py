@@ -20,8 +20,7 @@ def step(d, at):  # what a row says was there before is what the row before it o
     counters = shard["version"] + (not now), shard["ownerEpoch"]
     right = said == (left or (None, None, None, at)) and counters == (version + 1, epoch + moved)
     need(right or d["revision"] <= floor, f"row {d['revision']} does not go on from the row before it of its shard")
-    left = (d["current"], d["revision"], at, d["createdAt"]) if now else ()
-    shards[shard["namespace"], shard["shardId"]] = left, *counters
+    shards[shard["namespace"], shard["shardId"]] = now and (d["current"], d["revision"], at, d["createdAt"]), *counters
 def follow(d, *place):  # the chain: each hash covers the one before, the place, and the content
     (number, link), name = last[d["type"]], f"{d['type']} {d['id']}"
     last[d["type"]] = d["id"], sha(enc(link, number + 1, *place, bytes.fromhex(d["contentDigest"])))

@@ -135,7 +135,9 @@ async def test_shards_that_come_and_go_under_many_writers_are_given_nothing_twic
                     if isinstance(await writer.execute(command), ShardsChanged):
                         await overtaking.committed()
 
-        await asyncio.gather(*map(work, range(WRITERS)))
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(WRITERS):
+                tasks.create_task(work(number))
         changes, history, table = await mesh.changes(), await mesh.history(), await mesh.table()
 
     assert len({row.revision // SPAN for row in history}) > 5
