@@ -39,11 +39,9 @@ image_digest: Final[Callable[[bytes], bytes]] = mmh3.mmh3_x64_128_digest
 _numbers: Final = struct.Struct(">qqq").pack
 
 
-class Link(NamedTuple):
-    """A row, and the state of its shard before or after it: equal states are equal bytes."""
-
-    revision: int
-    state: bytes
+Link: TypeAlias = tuple[int, bytes]
+"""The revision of a row, and the state of its shard before or after it: equal states are equal bytes. A plain tuple,
+because processes send each other tens of thousands."""
 
 
 def state_there(digest: bytes, revision: int, updated_at: int, created_at: int) -> bytes:
@@ -127,7 +125,7 @@ class Continuity:
 
     def links(self) -> dict[Key, Link]:
         """What the newest row of each shard left."""
-        return {key: Link(left.revision, left.state) for key, left in self._left.items()}
+        return {key: (left.revision, left.state) for key, left in self._left.items()}
 
     def omit(self, last: int) -> None:
         """A change up to this revision is left out: it may have touched any shard, each once."""
@@ -152,7 +150,7 @@ class Continuity:
             if row.revision <= self.floor:
                 return None if last is None else _kept_twice(row, key, last)
             if last is None and not self.judges_first:
-                self.claims[key] = Link(row.revision, _claimed(row, counters))
+                self.claims[key] = (row.revision, _claimed(row, counters))
             elif found := self._unlike(row, key, counters, before, last):
                 return found
             return None if not before or not after or counts_on(before, after) else _miscounted(row, key, before, after)

@@ -21,6 +21,8 @@ from persistence.postgres.auditing.segments import SegmentVerdict
 _BATCH: Final = 2_000
 """Shards looked up at a time."""
 
+_UNKNOWN: Final = (None, ABSENT)
+
 
 @dataclass
 class Boundaries:
@@ -36,12 +38,13 @@ class Boundaries:
     def add(self, segment: SegmentVerdict) -> None:
         """The next one."""
         for key, claim in segment.claims.items():
-            link = self.links.get(key)
-            if link is None:
-                if self.start or claim.state != ABSENT:
+            revision, claimed = claim
+            before, left = self.links.get(key, _UNKNOWN)
+            if before is None:
+                if self.start or claimed != ABSENT:
                     self._firsts[key] = claim
-            elif link.state != claim.state:
-                self._suspects.append((link.revision, claim.revision))
+            elif left != claimed:
+                self._suspects.append((before, revision))
         self.links.update(segment.links)
         self._gaps += segment.gaps
 
@@ -58,13 +61,13 @@ class Boundaries:
         known = Continuity()
         if self.start:
             _know(known, await reader.newest_rows(firsts, self.start))
-        before = known.links()
-        nothing = Link(0, ABSENT)
-        return [
-            (before.get(key, nothing).revision, claim.revision)
-            for key, claim in firsts.items()
-            if before.get(key, nothing).state != claim.state
-        ]
+        links = known.links()
+        suspects = []
+        for key, (revision, claimed) in firsts.items():
+            before, left = links.get(key, (0, ABSENT))
+            if left != claimed:
+                suspects.append((before, revision))
+        return suspects
 
     async def _explain(self, reader: AuditReader, pairs: Sequence[tuple[int, int]], findings: Findings) -> None:
         """Each pair are a row, 0 for none, and the next one of its shard, which does not go on from it."""

@@ -6,19 +6,17 @@ else means that somebody has to look with care, who can say what is wrong and wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from persistence import audit
 from persistence.auditing.chain import ChainPlace, names_what_it_touched
-from persistence.auditing.continuity import Link
 from persistence.auditing.findings import Findings
 from persistence.postgres.auditing.reading import AuditReader
 from persistence.postgres.auditing.segments import Segment, SegmentVerdict
 from persistence.postgres.auditing.wire_changes import WireChange, copied_changes
-from persistence.postgres.auditing.wire_rows import Key, WireRows, copied_rows
+from persistence.postgres.auditing.wire_rows import WireRows, copied_rows
 
 _LOWEST: Final = -(2**63) + 1
 _HIGHEST: Final = 2**63 - 1
@@ -46,10 +44,11 @@ async def sound(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
     links = rows.shards.links(changes.times)
     if links is None:
         return None
-    claims = rows.shards.claims
-    return SegmentVerdict(
-        place, Findings(), changes.count, count, _named(claims), _named(links), [], changes.namespaces, []
-    )
+    # The same names in both, so that each is sent once to another process.
+    names = {key: (_namespace(key[0]), key[1][_BEFORE_SHARD:-1].decode()) for key in links}
+    claimed = {names[key]: link for key, link in rows.shards.claims.items()}
+    left = {names[key]: link for key, link in links.items()}
+    return SegmentVerdict(place, Findings(), changes.count, count, claimed, left, [], changes.namespaces, [])
 
 
 @dataclass(slots=True)
@@ -85,12 +84,6 @@ class _Changes:
             self.times.extend([change.committed_at] * len(digests))
             self.count += 1
         return right
-
-
-def _named(links: Mapping[Key, Link]) -> dict[tuple[str, str], Link]:
-    return {
-        (_namespace(namespace), shard[_BEFORE_SHARD:-1].decode()): link for (namespace, shard), link in links.items()
-    }
 
 
 @lru_cache(maxsize=4_096)

@@ -111,7 +111,7 @@ class WireShards:
                     state = state_there(digest, numbers.followed[place], *times)
                 else:
                     state = _counters(after[place], version, -1)
-                if not self._begin(keys[place], Link(first + taken + place, state), created=digest is None):
+                if not self._begin(keys[place], (first + taken + place, state), created=digest is None):
                     return False
             if after[place] is None:
                 self._deleted[keys[place]] = _counters(before[place], version, 0)
@@ -121,7 +121,8 @@ class WireShards:
         """False if a row is neither the first of its shard nor its creation after a deletion."""
         deleted = self._deleted.pop(key, None) if created else None
         if deleted is not None:
-            return deleted == claim.state
+            _, state = claim
+            return deleted == state
         if key in self.claims:
             return False
         self.claims[key] = claim
@@ -142,7 +143,7 @@ class WireShards:
             row = revision - self.first
             digest = self._left[row]
             state = self._deleted[key] if digest is None else state_there(digest, revision, times[row], created[row])
-            links[key] = Link(revision, state)
+            links[key] = (revision, state)
         return links
 
 
