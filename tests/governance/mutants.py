@@ -5,21 +5,21 @@ What is taken away is what keeps the rule, not what counts it afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from typing import Any, Final
 from unittest.mock import patch
 
-from sqlalchemy import ARRAY, BigInteger, TextClause, bindparam, text
-
-from persistence.writes import Conditions
+from persistence.postgres import commit
+from persistence.postgres.commit import Relied
+from persistence.writes import Conditions, WriteSet
 
 
 class Mutation(StrEnum):
     CONDITIONS_DROPPED = "conditions dropped"
-    MOVERS_NOT_SERIALIZED = "movers not serialized"
-    GROUPS_NOT_LOCKED = "groups not locked"
+    MOVES_NOT_GUARDED = "moves not guarded"
+    GROUPS_NOT_GUARDED = "groups not guarded"
     APPROVAL_NOT_ASKED = "approval not asked"
     OWN_APPROVAL_TAKEN = "own approval taken"
     PINS_NOT_LOOKED_AT = "pins not looked at"
@@ -33,9 +33,16 @@ def _no_conditions(*_: object) -> Conditions:
     return Conditions()
 
 
-def _unlocked(parameter: str) -> TextClause:
-    """A statement that takes what the locking one does, and locks nothing."""
-    return text(f"SELECT CAST(:{parameter} AS int8[])").bindparams(bindparam(parameter, type_=ARRAY(BigInteger)))
+_GUARDS: Final = commit.guards
+
+
+def _without(guard: str) -> Callable[[WriteSet, Relied], Mapping[str, Any]]:
+    """What a commit re-checks, but for one thing."""
+
+    def guards(write_set: WriteSet, relied: Relied) -> Mapping[str, Any]:
+        return {name: value for name, value in _GUARDS(write_set, relied).items() if name != guard}
+
+    return guards
 
 
 _REPLACED: Final[Mapping[Mutation, Mapping[str, Any]]] = {
@@ -43,8 +50,8 @@ _REPLACED: Final[Mapping[Mutation, Mapping[str, Any]]] = {
         "persistence.decisions.shards.conditions": _no_conditions,
         "persistence.decisions.plans.conditions": _no_conditions,
     },
-    Mutation.MOVERS_NOT_SERIALIZED: {"persistence.postgres.policy_facts._SERIALIZE": _unlocked("keys")},
-    Mutation.GROUPS_NOT_LOCKED: {"persistence.postgres.circumstances._LOCK_GROUPS": _unlocked("locks")},
+    Mutation.MOVES_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("movesLeft")},
+    Mutation.GROUPS_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("groups")},
     Mutation.APPROVAL_NOT_ASKED: {"persistence.decisions.plans.missing_approval": _nothing},
     Mutation.OWN_APPROVAL_TAKEN: {"persistence.decisions.plans.self_approval": _nothing},
     Mutation.PINS_NOT_LOOKED_AT: {"persistence.decisions.shards.broken_pins": _nothing},

@@ -40,8 +40,8 @@ WINDOW = NamespacePolicy(move_budget_percent=100, window_seconds=1, window_moves
 APPROVAL = NamespacePolicy(move_budget_percent=100, approval_required=True)
 CASES = {
     Mutation.CONDITIONS_DROPPED: Case("FREEZE", (Deed.MOVE, Deed.EDIT), pause=2),
-    Mutation.MOVERS_NOT_SERIALIZED: Case("WINDOW_BUDGET", (Deed.MOVE,), WINDOW),
-    Mutation.GROUPS_NOT_LOCKED: Case("ANTI_AFFINITY", (Deed.MOVE, Deed.REGROUP)),
+    Mutation.MOVES_NOT_GUARDED: Case("WINDOW_BUDGET", (Deed.MOVE,), WINDOW),
+    Mutation.GROUPS_NOT_GUARDED: Case("ANTI_AFFINITY", (Deed.MOVE, Deed.REGROUP)),
     Mutation.APPROVAL_NOT_ASKED: Case("APPROVAL_REQUIRED", (Deed.PLAN, Deed.APPLY), APPROVAL),
     Mutation.OWN_APPROVAL_TAKEN: Case("SELF_APPROVAL", (Deed.PLAN, Deed.APPROVE), APPROVAL),
     Mutation.PINS_NOT_LOOKED_AT: Case("PIN", (Deed.MOVE, Deed.PIN)),
