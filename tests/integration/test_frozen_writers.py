@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,13 +23,15 @@ from persistence.node_commands import UpdateNode
 from persistence.plan_commands import ApplyPlan
 from persistence.policy import NamespacePolicy
 from persistence.postgres.store import open_store
-from persistence.records import NodeStatus, ShardKey
+from persistence.records import NodeStatus, Shard
 from persistence.write import Writer
 from tests.support.mesh import BILLING, CHANGE, as_it_is, because, new, patch
 from tests.support.planned_mesh import PlannedMesh
 
 MOST_MESSAGES: Final = 16
 """That any of these commands sends to PostgreSQL."""
+
+NUMBERS: Final = count(1)
 
 Ask: TypeAlias = Callable[[PlannedMesh], Awaitable[Command]]
 
@@ -74,12 +77,18 @@ async def freezer(database_url: str) -> AsyncIterator[tuple[Freezer, str]]:
         listener.close()
 
 
+async def there(mesh: PlannedMesh, shard_id: str) -> Shard:
+    shard = await mesh.shard(shard_id)
+    assert shard is not None
+    return shard
+
+
 async def update(mesh: PlannedMesh) -> Command:
-    return UpdateShards([patch((await mesh.table())[ShardKey(BILLING, "s1")], owner_node_id="node-a")], CHANGE)
+    return UpdateShards([patch(await there(mesh, "s1"), owner_node_id="node-a")], CHANGE)
 
 
 async def update_with_a_key(mesh: PlannedMesh) -> Command:
-    shard = (await mesh.table())[ShardKey(BILLING, "s1")]
+    shard = await there(mesh, "s1")
     change = because("once", idempotency_key=f"at version {shard.version}")
     return UpdateShards([patch(shard, owner_node_id="node-b")], change)
 
@@ -88,16 +97,16 @@ async def update_at_a_stale_version(_: PlannedMesh) -> Command:
     return DeleteShards([ShardExpectation(BILLING, "s1", 7_777)], CHANGE)
 
 
-async def create(mesh: PlannedMesh) -> Command:
-    return CreateShards([new(f"c{len(await mesh.table())}", "node-c", anti_affinity_group="g")], CHANGE)
+async def create(_: PlannedMesh) -> Command:
+    return CreateShards([new(f"c{next(NUMBERS)}", "node-c", anti_affinity_group=f"g{next(NUMBERS)}")], CHANGE)
 
 
-async def create_many(mesh: PlannedMesh) -> Command:
-    return CreateShards([new(f"m{len(await mesh.table())}-{number}") for number in range(300)], CHANGE)
+async def create_many(_: PlannedMesh) -> Command:
+    return CreateShards([new(f"m{next(NUMBERS)}") for _ in range(250)], CHANGE)
 
 
 async def delete(mesh: PlannedMesh) -> Command:
-    return DeleteShards([as_it_is(await mesh.created(f"d{len(await mesh.changes())}"))], CHANGE)
+    return DeleteShards([as_it_is(await mesh.created(f"d{next(NUMBERS)}"))], CHANGE)
 
 
 async def configure(mesh: PlannedMesh) -> Command:
@@ -109,15 +118,15 @@ async def change_a_node(mesh: PlannedMesh) -> Command:
 
 
 async def apply_a_plan(mesh: PlannedMesh) -> Command:
-    await mesh.created(f"p{len(await mesh.changes())}", "gone")
+    await mesh.created(f"p{next(NUMBERS)}", "gone")
     return ApplyPlan((await mesh.plan()).plan.id, CHANGE)
 
 
 async def everything_else(mesh: PlannedMesh) -> None:
     """Writes to all that any of these commands is about."""
-    table = await mesh.table()
-    await mesh.update(*(patch(table[ShardKey(BILLING, name)], owner_node_id="gone") for name in ("s1", "s2", "s3")))
-    await mesh.created(f"e{len(table)}", "node-d")
+    shards = [await there(mesh, name) for name in ("s1", "s2", "s3")]
+    await mesh.update(*(patch(shard, owner_node_id="gone") for shard in shards))
+    await mesh.created(f"e{next(NUMBERS)}", "node-d")
     await mesh.configure(expected=(await mesh.namespace()).version, policy=POLICY)
     await mesh.mark("node-a", weight=2)
     await mesh.mark("node-z", weight=3)
