@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from tests.linearizability.register import Seen, WriteKind
 
-NOTHING_WRITTEN: Final = frozenset({"TRANSIENT_CONFLICT", "OVERLOADED"})
+NOTHING_WRITTEN: Final = frozenset({"TRANSIENT_CONFLICT", "OVERLOADED", "UNAVAILABLE", "FENCED", "SCHEMA_OUT_OF_DATE"})
 """Codes that promise that the request wrote nothing. The verdict takes them at their word, and asks history."""
 
 NO_ANSWER: Final = "no answer"

@@ -24,7 +24,7 @@ NAMED = {
     Mutation.LATE_REPLICA: {Flaw.NOT_LINEARIZABLE, Flaw.SESSION_VIEW, Flaw.STALE},
     Mutation.OWN_WRITES_FORGOTTEN: {Flaw.SERVER_VIEW, Flaw.WENT_BACK},
 }
-MUTATIONS = list(Mutation)[: rounds(len(Mutation), 3)]
+MUTATIONS = list(Mutation)[: rounds(len(Mutation), 1)]
 """Of these, the first three need one server only."""
 
 UNMUTATED = "unmutated"
