@@ -70,8 +70,9 @@ UPDATE stream_head SET (revision, change_id, committed_at) =
 """)
 
 
-async def fill(url: str) -> None:
-    """A million rows: 20 namespaces of 1,000 shards, each with 50 versions."""
+async def fill(url: str) -> int:
+    """A million rows: 20 namespaces of 1,000 shards, each with 50 versions. The revision at which all were created,
+    whatever the store held before."""
     async with open_store(url) as store:
         writer = Writer(store.unit_of_work)
         names = [f"t{number:02}" for number in range(NAMESPACES)]
@@ -79,10 +80,13 @@ async def fill(url: str) -> None:
             await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, _CHANGE))
             new = [NewShard(name, f"shard-{number:04}", "node-1") for number in range(SHARDS_EACH)]
             await writer.execute(CreateShards(new, _CHANGE))
+        created = (await store.stream.head()).revision
     engine = engine_on(url, command_timeout=None)
     try:
         async with engine.connect() as connection:
-            await append(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+            settled = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            while (await append(settled)).after_last <= created + ROWS:
+                pass
         async with AsyncSession(engine) as session:
             for number in range(1, ROUNDS):
                 for statement in (_CHANGES, _HISTORY, _SHARDS, _HEAD):
@@ -96,14 +100,14 @@ async def fill(url: str) -> None:
             await settled.execute(text("VACUUM ANALYZE"))
     finally:
         await engine.dispose()
+    return created
 
 
 async def measure(report: Report, url: str) -> None:
     say(f"Time travel: {ROWS:,} rows of history in {NAMESPACES} namespaces of {SHARDS_EACH:,} shards")
-    await fill(url)
+    created = await fill(url)
     async with open_store(url) as store:
-        head = (await store.stream.head()).revision
-        created, sampled = NAMESPACES * SHARDS_EACH, range(SAMPLES)
+        head, sampled = (await store.stream.head()).revision, range(SAMPLES)
         moments = [AsOf(revision=created + (head - created) * number // SAMPLES) for number in sampled]
 
         async def whole(number: int) -> None:
