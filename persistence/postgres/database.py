@@ -24,6 +24,8 @@ from persistence.postgres.stream import ENSURE_EPOCH, IDENTITY, TIMELINE, head_m
 TROUBLE_SECONDS: Final = 10.0
 """How long after it was last met a failure of writes keeps a server from being ready."""
 
+_ATTEMPTS: Final = 3
+
 _FACTS: Final = f"""
     SELECT pg_is_in_recovery() AS standby,
         (SELECT system_identifier::text FROM pg_control_system()) AS system,
@@ -60,7 +62,7 @@ class Database:
         require_postgresql(url)
         self.url = url
         self.fence = fence or Fence()
-        self.barrier = Barrier(self._connect_unsettled, _life)
+        self.barrier = Barrier(self._connect_unsettled, _life, self.is_stale)
         self.program_revision = program_revision
         self._system = ""
         self._idle: WeakSet[Connection] = WeakSet()
@@ -136,7 +138,7 @@ class Database:
         return admitted.generation != self._generation or admitted.life.timeline < newest
 
     async def _connect_settled(self, options: dict[str, Any]) -> Connection:
-        while True:
+        for _ in range(_ATTEMPTS):
             connection = await self._connect_unsettled(**options)
             try:
                 if await self._may_be_told_of(connection):
@@ -145,6 +147,7 @@ class Database:
                 connection.terminate()
                 raise
             connection.terminate()
+        raise StoreUnavailable(f"the database was another server each of {_ATTEMPTS} times that it was asked")
 
     async def _may_be_told_of(self, connection: Connection) -> bool:
         """False for a server that was promoted, or has recovered, since the connection was made."""
@@ -152,6 +155,7 @@ class Database:
         if admitted.life not in self._settled:
             self._settled = {await self.barrier.wait(BARRIER_SECONDS)}
             if admitted.life not in self._settled:
+                self.barrier.drop()  # it may be the one that is connected to what was before
                 return False
         if admitted.head_outdated:
             await connection.execute(ENSURE_EPOCH)

@@ -92,7 +92,7 @@ def create_engine(
     database: Database,
     *,
     pool_size: int,
-    command_seconds: float = COMMAND_SECONDS,
+    command_seconds: float | None = COMMAND_SECONDS,
     settings: Mapping[str, str] = POOLED_SETTINGS,
     **options: Any,
 ) -> AsyncEngine:

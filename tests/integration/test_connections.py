@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import socket
 import time
 from collections.abc import Iterator
@@ -221,6 +222,19 @@ async def test_connections_to_an_older_timeline_are_not_used_again(server: OwnPo
         fence.admit(system, fence.newest(system) + 1)
         with pytest.raises(Fenced):
             await store.stream.head()
+
+
+async def test_nothing_is_confirmed_by_an_old_primary_once_another_process_has_seen_the_new_one(
+    server: OwnPostgres,
+) -> None:
+    """The connection of the barrier is in no pool that would look at it."""
+    word = multiprocessing.get_context("spawn").RawValue("Q")
+    database = Database(server.url, fence=Fence(word))
+    life = await database.barrier.wait()
+    Fence(word).admit(life.system, life.timeline + 1)
+    with pytest.raises(Fenced):
+        await database.barrier.wait()
+    await database.close()
 
 
 # Schema
