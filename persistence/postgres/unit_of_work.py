@@ -81,6 +81,7 @@ class PostgresUnitOfWork:
     async def look(self, asked: Asked) -> Circumstances:
         circumstances, groups = await read_circumstances(self._connection, asked)
         self._groups |= groups
+        self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=circumstances.nodes)))
         return circumstances
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

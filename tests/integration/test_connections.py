@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from persistence.commands import CreateShards
 from persistence.errors import (
     Fenced,
     InvalidArgument,
@@ -24,13 +26,15 @@ from persistence.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from persistence.outcomes import NotFound
 from persistence.postgres.connecting import SERVER_SETTINGS, connect
 from persistence.postgres.database import Database
 from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, create_engine
 from persistence.postgres.fence import Fence
 from persistence.postgres.session_errors import committing, translated
 from persistence.postgres.store import open_store
-from tests.support.mesh import Mesh, new
+from persistence.refusals import refusal_of
+from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.own_postgres import OwnPostgres, own_postgres, within
 
 
@@ -155,6 +159,17 @@ async def test_settings_are_there_and_synchronous_commit_is_never_less_than_on(d
         await database.close()
 
 
+async def test_what_reads_and_commits_rely_on_is_no_default_of_the_database(database_url: str) -> None:
+    """A commit that kept one snapshot would be refused whenever it had waited for another one."""
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    await _execute(database_url, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    database = Database(database_url)
+    connection = await database.connect()
+    assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+    await connection.close()
+    await database.close()
+
+
 async def test_a_server_that_takes_no_more_connections_says_so(tmp_path: Path) -> None:
     crowded = await asyncio.to_thread(OwnPostgres.start, tmp_path / "crowded")
     try:
@@ -270,6 +285,21 @@ async def test_a_schema_that_is_upgraded_under_a_server_is_noticed_where_nothing
             await read_for_ever()
 
 
+async def test_a_refusal_is_not_written_to_a_schema_that_does_not_serve_this_program(database_url: str) -> None:
+    """Nor by a connection that is open."""
+    async with open_store(database_url, write_connections=1) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        refused = CreateShards([new("a", namespace="nowhere")], CHANGE)
+        await mesh.execute(refused)
+        await _execute(database_url, "UPDATE stream_head SET compatible_revisions = '{0099}'")
+        with pytest.raises(SchemaOutOfDate):
+            await store.refusals.append(refusal_of(refused, NotFound(namespaces=("nowhere",)), 0))
+    counted = await asyncpg.connect(database_url)
+    assert await counted.fetchval("SELECT count(*) FROM refusals") == 1
+    await counted.close()
+
+
 # What has died
 
 
@@ -332,6 +362,26 @@ async def test_a_statement_that_waits_too_long_is_answered_by_the_server(
             await connection.execute(text("SELECT pg_sleep(10)"))
     await engine.dispose()
     await database.close()
+
+
+async def test_a_writer_that_waits_for_others_gives_up_in_its_own_time(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With OVERLOADED after one wait, a tenth as long here as it is, and not after one for each attempt."""
+    shorter = dict(POOLED_SETTINGS)
+    for name in ("statement_timeout", "lock_timeout"):
+        tenths = int(POOLED_SETTINGS[name].removesuffix("s"))
+        shorter[name] = f"{tenths}00ms" if tenths else "0"
+    monkeypatch.setattr("persistence.postgres.store.create_engine", partial(create_engine, settings=shorter))
+    async with open_store(database_url) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        holder = await asyncpg.connect(database_url)
+        async with holder.transaction():
+            await holder.execute("SELECT FROM stream_head FOR UPDATE")
+            with within(2), pytest.raises(Overloaded):
+                await mesh.create(new("a"))
+        await holder.close()
 
 
 async def test_a_full_disk_is_told_by_name_and_remembered_for_a_while(
