@@ -62,8 +62,8 @@ class Writer:
         self._attempts = attempts
 
     async def execute(self, command: Command) -> Outcome:
-        """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost, or
-        TransientConflict when every attempt met one."""
+        """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost,
+        or TransientConflict when every attempt met one."""
         await apart(len(command.reads.shards), validate, command, self._strategies)
         outcome = await self._retried(lambda unit: self._run(unit, command))
         if not isinstance(outcome, Committed):

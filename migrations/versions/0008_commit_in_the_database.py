@@ -74,7 +74,7 @@ BEGIN
 
     SELECT h.* INTO STRICT v_head FROM stream_head AS h WHERE h.id = 1 FOR UPDATE;
     -- A table that was restored over this one while connections stayed open has another oid than the stream was born
-    -- with: it may be of a cluster with other timelines, and hands out revisions that may contradict those given before.
+    -- with: it may be of a cluster with other timelines, and its revisions may contradict those given before.
     SELECT split_part(h.identity, '/', 3) <> h.tableoid::text INTO v_elsewhere FROM stream_head AS h WHERE h.id = 1;
     -- From here on every writer waits: for a lock that another session holds there is little time.
     IF p_steps IS NULL THEN

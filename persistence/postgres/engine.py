@@ -29,9 +29,9 @@ POOL_SECONDS: Final = 5.0
 COMMAND_SECONDS: Final = 10.0
 """After so long without an answer a connection is dropped."""
 
-# Less than that, so that a statement that waits inside the server is answered by it, with nothing written. That is for
-# waiting in a queue (of writers, while a standby is away) as well: a lock timeout would be taken for a moment's conflict,
-# and the wait begun anew, eight times.
+# Less than that, so that a statement that waits inside the server is answered by it, with nothing written. It goes for
+# waiting in the queue of writers, while a standby is away, as well: a lock timeout would be taken for a conflict of the
+# moment, and the wait begun anew, eight times.
 POOLED_SETTINGS: Final[Mapping[str, str]] = {
     **SERVER_SETTINGS,
     "statement_timeout": "8s",

@@ -30,10 +30,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from persistence.fields import IDENTIFIER_LENGTH, IDENTIFIER_PATTERN, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
+from persistence.fields import IDENTIFIER_LENGTH, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
 from persistence.planning.proposal import ID_LENGTH
 from persistence.policy_problems import MAX_WINDOW_MOVES, MAX_WINDOW_SECONDS
-from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanKind, PlanStatus, ShardStatus
+from persistence.records import (
+    IDENTIFIER_PATTERN,
+    ChangeKind,
+    DiffKind,
+    MoveReason,
+    NodeStatus,
+    PlanKind,
+    PlanStatus,
+    ShardStatus,
+)
 from persistence.refusals import MAX_DOCUMENT
 from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
