@@ -1,7 +1,7 @@
 """One unit of work on PostgreSQL: one connection, one snapshot to decide in, and one call that commits the change.
 
-Nothing is locked and no transaction is open while a decision is made or the call is under way: a process that is frozen
-at any point of it delays no other writer.
+No row is locked, and the transaction that reads is over before the call is made: a process that is frozen at any point
+of it delays no other writer.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import asyncpg
@@ -36,6 +37,8 @@ from persistence.postgres.store import open_store
 from persistence.refusals import refusal_of
 from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.own_postgres import OwnPostgres, own_postgres, within
+
+RAISE_DISK_FULL: Final = "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"
 
 
 def at(*hosts: str, more: str = "") -> str:
@@ -182,7 +185,7 @@ async def test_a_server_that_takes_no_more_connections_says_so(tmp_path: Path) -
         database = Database(crowded.url)
         error = await refused(database)
         assert error.reason is Unavailable.TOO_MANY_CONNECTIONS
-        assert database.trouble() is Unavailable.TOO_MANY_CONNECTIONS
+        assert await database.trouble() is Unavailable.TOO_MANY_CONNECTIONS
         for connection in taken:
             await connection.close()
     finally:
@@ -384,22 +387,27 @@ async def test_a_writer_that_waits_for_others_gives_up_in_its_own_time(
         await holder.close()
 
 
-async def test_a_full_disk_is_told_by_name_and_remembered_for_a_while(
+async def test_a_full_disk_is_told_by_name_and_remembered_while_it_is_full(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(database_url)
     engine = create_engine(database, pool_size=1)
     async with engine.connect() as connection:
         with pytest.raises(StoreUnavailable) as refused, translated():
-            await connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"))
-    assert refused.value.reason is database.trouble() is Unavailable.DISK_FULL
+            await connection.execute(text(RAISE_DISK_FULL))
+    assert refused.value.reason is await database.trouble() is Unavailable.DISK_FULL
     monkeypatch.setattr("persistence.postgres.database.TROUBLE_SECONDS", 0)
-    assert database.trouble() is None
+    with monkeypatch.context() as full:
+        full.setattr("persistence.postgres.database._LOOK", RAISE_DISK_FULL)
+        assert await database.trouble() is Unavailable.DISK_FULL
+    assert await database.trouble() is None
     await engine.dispose()
     await database.close()
 
 
-async def test_a_database_that_takes_no_writes_drops_the_sessions_and_goes_on_reading(database_url: str) -> None:
+async def test_a_database_that_takes_no_writes_drops_the_sessions_and_goes_on_reading(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = database_url.rpartition("/")[2].partition("?")[0]
     async with open_store(database_url) as store:
         mesh = Mesh(store)
@@ -412,12 +420,15 @@ async def test_a_database_that_takes_no_writes_drops_the_sessions_and_goes_on_re
         )
         with pytest.raises(StoreUnavailable) as refused:
             await mesh.create(new("a"))
-        assert refused.value.reason is store.trouble() is Unavailable.READ_ONLY
+        assert refused.value.reason is await store.trouble() is Unavailable.READ_ONLY
+        monkeypatch.setattr("persistence.postgres.database.TROUBLE_SECONDS", 0)
+        assert await store.trouble() is Unavailable.READ_ONLY, "it still is"
         assert (await store.stream.head()).revision == 0
         connection = await asyncpg.connect(database_url, server_settings={"default_transaction_read_only": "off"})
         await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         await connection.close()
         await mesh.create(new("a"))
+        assert await store.trouble() is None
 
 
 async def _end_waiting(url: str) -> int:
