@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from graph.cursors import stream_cursor
-from graph.scalars import Cursor
+from graph.cursors import Cursor, stream_cursor
 from persistence.paging import Page, PageRequest, page_of
 from persistence.records import StreamPosition
 

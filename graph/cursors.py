@@ -12,14 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Final
+from typing import Final, NewType
 
 import mmh3
 
-from graph.scalars import Cursor
 from persistence.errors import BadCursor
-from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
-from persistence.records import MARK_BYTES, UNMARKED, ChangeMark, MoveReason, ShardKey, StreamPosition
+from persistence.records import (
+    IDENTIFIER_PATTERN,
+    MARK_BYTES,
+    MAX_COUNTER,
+    UNMARKED,
+    ChangeMark,
+    MoveReason,
+    ShardKey,
+    StreamPosition,
+)
+
+Cursor = NewType("Cursor", str)
 
 _CHECK_BYTES: Final = 4
 _LONGEST: Final = 1_024

@@ -51,6 +51,8 @@ class Health:
         try:
             head = await self._head()
             await self._feed.wait_for(head.revision)
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                trouble = await self._store.trouble()
         except StaleRead:
             return _unavailable("the feed has not caught up")
         except StoreError as error:
@@ -59,7 +61,7 @@ class Health:
             return _unavailable(_UNREADABLE)
         if self._feed.position.epoch != head.epoch:
             return _unavailable("the feed follows a stream that the store has replaced")
-        if (trouble := self._store.trouble()) is not None:
+        if trouble is not None:
             return _unavailable(_reason(StoreUnavailable("", trouble)))
         return JSONResponse({"status": "ok", "epoch": head.epoch, "revision": str(head.revision)})
 

@@ -12,12 +12,13 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
-from persistence.fields import MAX_COUNTER, shown
+from graph.cursors import Cursor
+from persistence.fields import shown
+from persistence.records import MAX_COUNTER
 
 Revision = NewType("Revision", int)
 """A counter of 63 bits: a revision, a version, an owner epoch."""
 
-Cursor = NewType("Cursor", str)
 """An opaque place in the change stream, see `cursors.py`."""
 
 JSON = NewType("JSON", object)

@@ -1,6 +1,6 @@
-"""What a decision needs to know beside what was locked, and what it is told.
+"""What a decision needs to know beside its read set, and what it is told.
 
-Asked for once the locked state is known, and only what the command turns on: most changes ask for nothing.
+Asked for once the state is known, and only what the command turns on: most changes ask for nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from persistence.records import GroupKey, Node
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`node_ids` are looked at, not held: they may change the moment after, as after the commit.
-
-    `groups` are locked, in order, after everything else but the stream head: whoever brings a shard of one to a node,
-    or a shard into one, waits here.
-    """
+    """The time, nodes, and anti-affinity groups. The commit re-checks that the nodes and the members of the groups are
+    as they were read."""
 
     time: bool = False
     node_ids: Sequence[str] = ()
@@ -30,8 +27,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """`now` is the store's clock, read when all locks were held; null where it was not asked for. `groups` are the
-    shards of each, by id, with their owners.
+    """`now` is the store's clock, null where it was not asked for. `groups` are the shards of each, by id, with their
+    owners. Nodes and groups are of the snapshot that the state is of.
     """
 
     now: datetime | None = None

@@ -168,7 +168,8 @@ class StoreUnavailable(StoreError):
 
 
 class CommitUnknown(StoreUnavailable):
-    """A commit was sent and not answered: it may have been made. The same request, with its key, finds out."""
+    """A commit was sent and not answered, or is there and not known to be on the standby: it may have been made, and
+    may be lost. The same request, with its key, finds out."""
 
     code = "COMMIT_UNKNOWN"
 

@@ -8,17 +8,16 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from persistence.errors import FieldError, InvalidArgument
+from persistence.records import IDENTIFIER_PATTERN, MAX_COUNTER
 from strategies.parameters import MAX_WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 IDENTIFIER_LENGTH: Final = 128
-IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 PLACE_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LOCALITY_PATTERN: Final = rf"(region:|zone:)?{PLACE_PATTERN}|{PLACE_PATTERN}/{PLACE_PATTERN}"
 MAX_TEXT: Final = 1_024
-MAX_COUNTER: Final = 2**63 - 1
 MAX_SHARDS_PER_CHANGE: Final = 10_000
 MAX_JSON_DEPTH: Final = 32
 MAX_LABELS: Final = 64

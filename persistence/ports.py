@@ -7,7 +7,7 @@ which drives a `UnitOfWork`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -361,6 +361,10 @@ class DiffFeed(Protocol):
         ...
 
 
+async def _no_trouble() -> None:
+    """A store without a database has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A backend, assembled. The composition root makes one; nothing else names a concrete one."""
@@ -376,8 +380,8 @@ class Store:
     signal: CommitSignal
     refusals: Refusals
     unit_of_work: UnitOfWorkFactory
-    trouble: Callable[[], Unavailable | None] = lambda: None
-    """What requests have failed for in the last seconds, where reading the head need not show it."""
+    trouble: Callable[[], Awaitable[Unavailable | None]] = _no_trouble
+    """What requests have failed for, and still would, where reading the head need not show it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+MAX_COUNTER: Final = 2**63 - 1
+
+
 class ShardKey(NamedTuple):
     """Identity of a shard. Tuples of it sort as the store lists: by namespace, then shard id, bytewise."""
 

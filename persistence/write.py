@@ -13,7 +13,7 @@ from persistence.apart import apart
 from persistence.commands import Command, request_digest, validate
 from persistence.decisions import asked_by, decide
 from persistence.decisions.plans import reads_of
-from persistence.errors import StoreError, TransientConflict
+from persistence.errors import CommitUnknown, StoreError, StoreUnavailable, TransientConflict
 from persistence.outcomes import (
     Committed,
     IdempotencyKeyReused,
@@ -62,7 +62,8 @@ class Writer:
         self._attempts = attempts
 
     async def execute(self, command: Command) -> Outcome:
-        """Raises InvalidArgument, StoreUnavailable, or TransientConflict when every attempt met one."""
+        """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost,
+        or TransientConflict when every attempt met one."""
         await apart(len(command.reads.shards), validate, command, self._strategies)
         outcome = await self._retried(lambda unit: self._run(unit, command))
         if not isinstance(outcome, Committed):
@@ -143,9 +144,14 @@ async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | N
     if earlier is None:
         return None
     digest, answer = earlier
-    await unit.barrier()
     if digest != request_digest(command):
+        await unit.barrier()
         return IdempotencyKeyReused(key, answer.change)
+    try:
+        await unit.barrier()
+    except StoreUnavailable as error:
+        # It is there, and may yet be lost: "nothing of this request was committed" would be untrue.
+        raise CommitUnknown(f"the change was made, and may not be on the standby yet: {error}") from error
     return replace(answer, replayed=True)
 
 

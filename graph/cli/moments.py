@@ -10,7 +10,8 @@ import click
 
 from graph.cli.exits import Exit, Failure
 from graph.cli.output import Json
-from persistence.fields import MAX_COUNTER, shown
+from persistence.fields import shown
+from persistence.records import MAX_COUNTER
 
 _REVISION: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _REVISIONS_AGO: Final = re.compile(r"-([1-9][0-9]{0,18})")

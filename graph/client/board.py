@@ -42,7 +42,7 @@ class Board:
 
     @property
     def seconds_behind(self) -> float:
-        return time.monotonic() - self._current_at
+        return _now() - self._current_at
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Until what this returns is called."""
@@ -79,7 +79,7 @@ class Board:
     def note(self, state: State) -> None:
         """How things are now; LIVE says that the table is the newest there is. Wakes who waits."""
         if state is State.LIVE:
-            self._current_at = time.monotonic()
+            self._current_at = _now()
         if state is not self.state:
             _log.info("the table is %s at revision %d", state, self.position)
         self.state = state
@@ -95,3 +95,8 @@ class Board:
                 listener(change)
             except Exception:  # noqa: BLE001 - a listener's fault is not the table's
                 _log.exception("a listener to changes of the table failed at revision %d", change.revision)
+
+
+def _now() -> float:
+    """Seconds that nobody sets, and that go on while the host is asleep: the table grows old meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

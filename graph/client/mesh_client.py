@@ -16,6 +16,8 @@ from graph.client.follower import Follower, Patience
 from graph.client.selection import Selection
 from graph.client.status import Counters, Lag, State
 from graph.client.token import fixed
+from graph.cursors import read_stream_cursor
+from persistence.errors import BadCursor
 from persistence.records import Shard
 
 _STOPPING_SECONDS: Final = 5.0
@@ -168,20 +170,36 @@ class MeshClient:
         """
         return self._board.listen(listener)
 
-    def wait_for(self, revision: int, seconds: float) -> None:
-        """Until the table has this revision: pass that of your own write to read it. Raises TimeoutError.
+    def wait_for(self, wanted: int | str, seconds: float) -> None:
+        """Until the table has this revision, or what this stream cursor names: pass that of your own write to read it.
+        Raises TimeoutError, and ValueError for what is no cursor of the stream.
 
-        Of a client for one namespace: a revision of that namespace. Others it may hear of late.
+        A cursor says of which stream it is: in a table of another one, as after a restore, it never comes. Of a client
+        for one namespace: a revision of that namespace. Others it may hear of late.
         """
         board = self._board
-        if self.wait_until(lambda: board.position >= revision, seconds):
-            return
-        raise TimeoutError(
-            f"Revision {revision} did not come within {seconds:g} seconds: the table is {board.state} at revision"
-            f" {board.position}."
-        )
+        epoch, revision = (None, wanted) if isinstance(wanted, int) else _read(wanted)
+
+        def has_come() -> bool:
+            table = board.table
+            return table is not None and table.position >= revision and epoch in {None, _read(table.cursor)[0]}
+
+        if not self.wait_until(has_come, seconds):
+            raise TimeoutError(
+                f"Revision {revision} did not come within {seconds:g} seconds: the table is {board.state} at revision"
+                f" {board.position}{'' if epoch is None else f'; it was asked for in stream {epoch}'}."
+            )
 
     def wait_until(self, holds: Callable[[], bool], seconds: float) -> bool:
         """Until `holds` does, which is asked after everything that happens to the table; false if the time ran out."""
         with self._board.moved:
             return self._board.moved.wait_for(holds, seconds)
+
+
+def _read(cursor: str) -> tuple[str, int]:
+    """The epoch and the revision. Raises ValueError."""
+    try:
+        position = read_stream_cursor(cursor, "wanted")
+    except BadCursor as error:
+        raise ValueError(str(error)) from error
+    return position.epoch, position.revision

@@ -4,8 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from graph.cursors import stream_cursor
-from graph.scalars import Cursor
+from graph.cursors import Cursor, stream_cursor
 from persistence.ports import DiffBatch, DiffFeed, DiffFilter
 from persistence.records import ShardDiff, StreamPosition
 

@@ -7,7 +7,8 @@ import strawberry
 
 from persistence import commands
 from persistence.errors import FieldError, InvalidArgument
-from persistence.fields import MAX_COUNTER, shown
+from persistence.fields import shown
+from persistence.records import MAX_COUNTER
 
 
 def given(value: Any) -> Any:

@@ -15,9 +15,9 @@ from graphql import (
 )
 
 from graph.context import Info
-from graph.cursors import read_stream_cursor
+from graph.cursors import Cursor, read_stream_cursor
 from graph.inputs.reading import AsOf
-from graph.scalars import Cursor, Revision
+from graph.scalars import Revision
 from persistence.errors import FieldError, InvalidArgument
 from persistence.fields import Problems, identifier_problem
 from persistence.paging import PageRequest, page_request

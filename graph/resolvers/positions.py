@@ -2,8 +2,8 @@
 
 import strawberry
 
-from graph.cursors import stream_cursor
-from graph.scalars import Cursor, Revision
+from graph.cursors import Cursor, stream_cursor
+from graph.scalars import Revision
 from persistence.outcomes import PlanApplied, ShardsChanged
 
 

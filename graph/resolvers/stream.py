@@ -7,12 +7,11 @@ from typing import Annotated
 import strawberry
 
 from graph.context import Info
-from graph.cursors import read_stream_cursor, stream_cursor
+from graph.cursors import Cursor, read_stream_cursor, stream_cursor
 from graph.delivery.stream import Batch, DiffStream
 from graph.inputs.reading import ShardFilter, shard_filter
 from graph.resolvers.arguments import check_identifiers
 from graph.resolvers.namespaces import require_namespaces
-from graph.scalars import Cursor
 from persistence.ports import DiffFilter
 
 

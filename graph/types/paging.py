@@ -2,7 +2,8 @@
 
 import strawberry
 
-from graph.scalars import Cursor, Revision
+from graph.cursors import Cursor
+from graph.scalars import Revision
 
 
 @strawberry.type(description="Whether there is more, and from where.")

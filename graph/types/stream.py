@@ -2,7 +2,8 @@
 
 import strawberry
 
-from graph.scalars import Cursor, Revision
+from graph.cursors import Cursor
+from graph.scalars import Revision
 from graph.types.diffs import ShardDiff
 
 

@@ -60,7 +60,7 @@ CREATE FUNCTION commit_change(
 ) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $function$
 DECLARE
     v_head stream_head%ROWTYPE;
-    v_table oid;
+    v_elsewhere boolean;
     v_timeline bigint := {TIMELINE};
     v_count int := cardinality(p_kind);
     v_first bigint;
@@ -73,6 +73,9 @@ BEGIN
     END IF;
 
     SELECT h.* INTO STRICT v_head FROM stream_head AS h WHERE h.id = 1 FOR UPDATE;
+    -- A table that was restored over this one while connections stayed open has another oid than the stream was born
+    -- with: it may be of a cluster with other timelines, and its revisions may contradict those given before.
+    SELECT split_part(h.identity, '/', 3) <> h.tableoid::text INTO v_elsewhere FROM stream_head AS h WHERE h.id = 1;
     -- From here on every writer waits: for a lock that another session holds there is little time.
     IF p_steps IS NULL THEN
         PERFORM set_config('lock_timeout', '50ms', true);
@@ -80,7 +83,7 @@ BEGIN
 
     IF NOT p_program = ANY (v_head.compatible_revisions) THEN
         refused := 'schema';
-    ELSIF v_timeline < greatest(v_head.timeline, p_timeline) THEN
+    ELSIF v_timeline < greatest(CASE WHEN NOT v_elsewhere THEN v_head.timeline END, p_timeline) THEN
         refused := 'timeline';
     ELSIF p_idempotency_digest IS NOT NULL AND EXISTS (
         SELECT FROM changes AS c WHERE c.idempotency_digest = p_idempotency_digest
@@ -117,11 +120,8 @@ BEGIN
         END LOOP;
     END IF;
 
-    -- A table that was restored over this one while connections stayed open has another oid than the stream was born
-    -- with, and hands out revisions that may contradict those given before.
-    SELECT h.tableoid INTO v_table FROM stream_head AS h WHERE h.id = 1;
     epoch := v_head.epoch;
-    IF split_part(v_head.identity, '/', 3) <> v_table::text THEN
+    IF v_elsewhere THEN
         epoch := replace(gen_random_uuid()::text, '-', '');
         v_head.identity := {IDENTITY};
     END IF;

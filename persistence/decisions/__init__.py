@@ -1,4 +1,4 @@
-"""The rules of writing, without any I/O: from a command and the locked state to what is written, or why not."""
+"""The rules of writing, without any I/O: from a command and the state that was read to what is written, or why not."""
 
 from persistence.decisions.asking import asked_by
 from persistence.decisions.deciding import Decision, decide

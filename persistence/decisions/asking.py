@@ -1,4 +1,4 @@
-"""What a command asks to be told, given what was locked for it."""
+"""What a command asks to be told, given what was read for it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _OR_FORCE: Final = "or force it with a reason."
 def violation(
     change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite], broken: Iterable[BrokenRule] = ()
 ) -> PolicyViolation | None:
-    """Every rule that the change of these shards of the locked state would break, after those that it is known to
+    """Every rule that the change of these shards of the state would break, after those that it is known to
     break already; null if there are none."""
     broken = [*broken, *_broken(change, state, writes)]
     return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED)) if broken else None

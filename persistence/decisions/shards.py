@@ -116,7 +116,7 @@ def _update(patch: ShardPatch, state: ReadState, change: ChangeRequest) -> Shard
 
 
 def move_shard(move: Move, state: ReadState, ticket: str | None) -> ShardWrite:
-    """A shard of the locked state, given to another owner by a plan, or given back what it had."""
+    """A shard of the state, given to another owner by a plan, or given back what it had."""
     previous = state.shards[move.key]
     content, epoch = replace(previous.content, change_ticket=ticket), previous.owner_epoch
     if move.changes_owner:

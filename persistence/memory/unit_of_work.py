@@ -77,6 +77,7 @@ class MemoryUnitOfWork:
             {node_id: node for node_id, node in nodes if node is not None},
             {group: self._tables.members(group) for group in asked.groups},
         )
+        self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=self._looked.nodes)))
         return self._looked
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

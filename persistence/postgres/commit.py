@@ -36,7 +36,7 @@ from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.read_state import GroupMark
 from persistence.postgres.rows import join_halves, split_halves
 from persistence.postgres.session_errors import committing
-from persistence.postgres.stream import mark_of
+from persistence.postgres.stream import mark_of, schema_outdated
 from persistence.read_set import ReadSet
 from persistence.records import (
     Change,
@@ -291,9 +291,7 @@ def _plan_changes(relied: Relied) -> Iterable[tuple[str, int | None]]:
 
 def _refusal(guard: str) -> TransientConflict | SchemaOutOfDate | Fenced:
     if guard == "schema":
-        return SchemaOutOfDate(
-            f"the database's schema does not serve programs of revision {SCHEMA_REVISION} any more; update this program"
-        )
+        return schema_outdated()
     if guard == "timeline":
         return Fenced("the database is on an older timeline than one that was seen before: an old primary came back")
     return TransientConflict(f"the {guard} that this change was decided on changed before it was committed")

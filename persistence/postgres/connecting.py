@@ -30,6 +30,7 @@ from persistence.postgres.driver_errors import first_line, translation, unreacha
 
 SERVER_SETTINGS: Final = {
     "timezone": "UTC",
+    "default_transaction_isolation": "read committed",  # commit_change relies on a snapshot for each of its statements
     "jit": "off",  # our statements take milliseconds; compiling them takes longer
     "work_mem": "32MB",  # a change of ten thousand shards stays in memory while its statement runs
     "lock_timeout": "10s",

@@ -22,7 +22,21 @@ from persistence.postgres.fence import BARRIER_SECONDS, Barrier, Fence, ServerLi
 from persistence.postgres.stream import ENSURE_EPOCH, IDENTITY, TIMELINE, head_missing
 
 TROUBLE_SECONDS: Final = 10.0
-"""How long after it was last met a failure of writes keeps a server from being ready."""
+"""How long a failure that was met is taken to last. Then it is looked at again."""
+
+_LOOK_SECONDS: Final = 2.0
+
+# Whether the database takes writes, and its disk has room for another page: its log is given room beforehand, so that
+# a message in that would not show it. Rolled back, so that no standby is waited for.
+_LOOK: Final = """
+    BEGIN;
+    DO $$ BEGIN IF current_setting('transaction_read_only')::bool THEN RAISE read_only_sql_transaction; END IF; END $$;
+    SET LOCAL temp_tablespaces = '';
+    CREATE TEMPORARY TABLE omnirelay_room AS SELECT 1 AS page;
+    ROLLBACK
+"""
+
+_ATTEMPTS: Final = 3
 
 _FACTS: Final = f"""
     SELECT pg_is_in_recovery() AS standby,
@@ -60,7 +74,7 @@ class Database:
         require_postgresql(url)
         self.url = url
         self.fence = fence or Fence()
-        self.barrier = Barrier(self._connect_unsettled, _life)
+        self.barrier = Barrier(self._connect_unsettled, _life, self.is_stale)
         self.program_revision = program_revision
         self._system = ""
         self._idle: WeakSet[Connection] = WeakSet()
@@ -104,11 +118,29 @@ class Database:
         if reason is not Unavailable.UNREACHABLE:
             self._trouble = reason, monotonic()
 
-    def trouble(self) -> Unavailable | None:
-        """What connections or statements have failed for lately, where reading alone would not show it."""
-        if self._trouble is None or monotonic() - self._trouble[1] > TROUBLE_SECONDS:
+    async def trouble(self) -> Unavailable | None:
+        """What connections or statements have failed for, where reading alone would not show it. Once that was not met
+        for a while it is tried anew, on a connection of its own."""
+        if self._trouble is None:
             return None
-        return self._trouble[0]
+        reason, met = self._trouble
+        if monotonic() - met <= TROUBLE_SECONDS:
+            return reason
+        try:
+            await self._look_again()
+        except StoreUnavailable as error:
+            self.note(error.reason)
+            return error.reason
+        self._trouble = None
+        return None
+
+    async def _look_again(self) -> None:
+        connection = await self.connect(command_timeout=_LOOK_SECONDS)
+        try:
+            with translated():
+                await connection.execute(_LOOK)
+        finally:
+            connection.terminate()
 
     def drop_idle(self) -> None:
         """Use none of the pooled connections of now again: the idle ones are closed, the others when they come back."""
@@ -136,7 +168,7 @@ class Database:
         return admitted.generation != self._generation or admitted.life.timeline < newest
 
     async def _connect_settled(self, options: dict[str, Any]) -> Connection:
-        while True:
+        for _ in range(_ATTEMPTS):
             connection = await self._connect_unsettled(**options)
             try:
                 if await self._may_be_told_of(connection):
@@ -145,6 +177,7 @@ class Database:
                 connection.terminate()
                 raise
             connection.terminate()
+        raise StoreUnavailable(f"the database was another server each of {_ATTEMPTS} times that it was asked")
 
     async def _may_be_told_of(self, connection: Connection) -> bool:
         """False for a server that was promoted, or has recovered, since the connection was made."""
@@ -152,6 +185,7 @@ class Database:
         if admitted.life not in self._settled:
             self._settled = {await self.barrier.wait(BARRIER_SECONDS)}
             if admitted.life not in self._settled:
+                self.barrier.drop()  # it may be the one that is connected to what was before
                 return False
         if admitted.head_outdated:
             await connection.execute(ENSURE_EPOCH)

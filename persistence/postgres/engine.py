@@ -29,11 +29,13 @@ POOL_SECONDS: Final = 5.0
 COMMAND_SECONDS: Final = 10.0
 """After so long without an answer a connection is dropped."""
 
-# Less than that, so that a statement that waits inside the server is answered by it, with nothing written.
+# Less than that, so that a statement that waits inside the server is answered by it, with nothing written. It goes for
+# waiting in the queue of writers, while a standby is away, as well: a lock timeout would be taken for a conflict of the
+# moment, and the wait begun anew, eight times.
 POOLED_SETTINGS: Final[Mapping[str, str]] = {
     **SERVER_SETTINGS,
     "statement_timeout": "8s",
-    "lock_timeout": "5s",
+    "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "10s",
 }
 
@@ -92,7 +94,7 @@ def create_engine(
     database: Database,
     *,
     pool_size: int,
-    command_seconds: float = COMMAND_SECONDS,
+    command_seconds: float | None = COMMAND_SECONDS,
     settings: Mapping[str, str] = POOLED_SETTINGS,
     **options: Any,
 ) -> AsyncEngine:

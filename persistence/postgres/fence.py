@@ -103,14 +103,20 @@ class Barrier:
     """Waits until the synchronous standby, where there is one, holds everything that could be read when the wait began.
 
     One commit is under way at a time, on a connection of its own, and all who come meanwhile join the next one: 0.3 ms,
-    or what a round trip to the standby takes. `connect` opens the connection, `life_of` says whose it is.
+    or what a round trip to the standby takes. `connect` opens the connection, `life_of` says whose it is, and
+    `is_stale` whether it is closed or of a server that may not be used any more: another process, or another pool of
+    this one, may have seen a newer timeline since.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], life_of: Callable[[Connection], ServerLife]
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        life_of: Callable[[Connection], ServerLife],
+        is_stale: Callable[[Connection], bool],
     ) -> None:
         self._connect = connect
         self._life_of = life_of
+        self._is_stale = is_stale
         self._connection: Connection | None = None
         self._next: asyncio.Future[ServerLife] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -135,7 +141,8 @@ class Barrier:
             ) from None
 
     def drop(self) -> None:
-        """The connection is of a server that is not to be used any more. Who waits, waits for the next one."""
+        """The connection is of a server that is not to be used any more. A commit that is under way on it is answered
+        with StoreUnavailable: what it stood for may not be there on the next one."""
         if self._connection is not None:
             self._connection.terminate()
 
@@ -164,7 +171,8 @@ class Barrier:
                 _complete(joined, outcome)
 
     async def _ready(self) -> Connection:
-        if self._connection is None or self._connection.is_closed():
+        if self._connection is None or self._is_stale(self._connection):
+            self.drop()
             self._connection = await self._connect()
         return self._connection
 

@@ -30,10 +30,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from persistence.fields import IDENTIFIER_LENGTH, IDENTIFIER_PATTERN, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
+from persistence.fields import IDENTIFIER_LENGTH, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
 from persistence.planning.proposal import ID_LENGTH
 from persistence.policy_problems import MAX_WINDOW_MOVES, MAX_WINDOW_SECONDS
-from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanKind, PlanStatus, ShardStatus
+from persistence.records import (
+    IDENTIFIER_PATTERN,
+    ChangeKind,
+    DiffKind,
+    MoveReason,
+    NodeStatus,
+    PlanKind,
+    PlanStatus,
+    ShardStatus,
+)
 from persistence.refusals import MAX_DOCUMENT
 from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
@@ -138,7 +147,7 @@ class StreamHeadRow(Base):
 
 
 class NamespaceRow(Base):
-    """Configuration, written seldom and locked by every writer against being reconfigured meanwhile."""
+    """Configuration, written seldom. Every commit compares the version that it was decided on."""
 
     __tablename__ = "namespaces"
     __table_args__ = (
@@ -183,7 +192,7 @@ class NamespaceRow(Base):
 class NamespaceHeadRow(Base):
     """What follows from a namespace's shards, written by every change under the stream head.
 
-    Apart from the configuration, so that a writer's shared lock on that never meets another writer's update of this.
+    Apart from the configuration, so that rows that are compared and seldom written are not written by every change.
     The digest is kept as two signed halves because PostgreSQL has an exclusive or for bigint, not for bytea.
     """
 
@@ -320,8 +329,8 @@ class ChangeRow(Base):
         _text("idempotency_key", 255),
         CheckConstraint("octet_length(content_digest) = 32", name="content_digest_length"),
         CheckConstraint("octet_length(hash) = 32", name="hash_length"),
-        # The backstop behind the lock that a unit of work takes. A digest, because key and actor together can be longer
-        # than PostgreSQL lets a row of an index be.
+        # What a commit looks for under the head, and the backstop behind that. A digest, because key and actor together
+        # can be longer than PostgreSQL lets a row of an index be.
         Index("uq_changes_idempotency_digest", "idempotency_digest", unique=True),
         Index(None, "committed_at"),
         Index("ix_changes_actor", func.left(column("actor"), INDEXED_CHARACTERS), "id"),

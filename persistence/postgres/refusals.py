@@ -18,7 +18,7 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import REFUSALS
+from persistence.postgres.models import REFUSALS, SCHEMA_REVISION
 from persistence.postgres.restrictions import (
     at_least,
     below,
@@ -30,16 +30,18 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import REFUSAL, refusal_of
 from persistence.postgres.session_errors import translated
+from persistence.postgres.stream import schema_outdated
 from persistence.queries import RefusalFilter
 from persistence.records import Refusal
 from persistence.refusals import RefusalWrite
 
 _COLUMNS: Final = ", ".join(column.name for column in REFUSAL)
-# As in commit.py: the clock is read once the head is locked, time never goes back, and sha256(...) repeats
-# audit.refusal_hash byte for byte.
+# As in migration 0008: the clock is read once the head is locked, time never goes back, only programs that the schema
+# serves write, and sha256(...) repeats audit.refusal_hash byte for byte.
 _SQL: Final = f"""
 WITH locked AS MATERIALIZED (
-    SELECT id FROM refusal_head WHERE id = 1 FOR UPDATE
+    SELECT r.id FROM refusal_head AS r JOIN stream_head AS s ON s.id = r.id
+    WHERE r.id = 1 AND :program = ANY (s.compatible_revisions) FOR UPDATE OF r
 ), clock AS MATERIALIZED (
     SELECT id, clock_timestamp() AS now FROM locked
 ), head AS (
@@ -64,7 +66,7 @@ FROM head
 RETURNING {_COLUMNS}
 """  # noqa: S608 - the interpolated part is the constant above
 _TYPES: Final[dict[str, Any]] = {
-    **dict.fromkeys(("kind", "actor", "reason", "ticket", "outcome", "request", "details"), String()),
+    **dict.fromkeys(("program", "kind", "actor", "reason", "ticket", "outcome", "request", "details"), String()),
     **dict.fromkeys(("request_digest", "content_digest"), LargeBinary()),
     "namespaces": ARRAY(String()),
     "left_out": BigInteger(),
@@ -83,7 +85,9 @@ class PostgresRefusals:
         self._write = write
 
     async def append(self, refusal: RefusalWrite) -> Refusal:
+        """Raises SchemaOutOfDate if the schema does not serve this program any more; then nothing was written."""
         values = {
+            "program": SCHEMA_REVISION,
             "kind": str(refusal.kind),
             "actor": refusal.actor,
             "reason": refusal.reason,
@@ -98,7 +102,9 @@ class PostgresRefusals:
         }
         with translated():
             async with self._write() as session:
-                row = (await session.execute(_APPEND, values)).one()
+                row = (await session.execute(_APPEND, values)).one_or_none()
+        if row is None:
+            raise schema_outdated()
         return refusal_of(row)
 
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:

@@ -17,7 +17,6 @@ from typing import Final, TypeVar
 import stamina
 from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.pool import NullPool
 
 from persistence.commands import ChangeRequest
 from persistence.errors import FutureCursor, TransientConflict
@@ -38,12 +37,14 @@ from persistence.postgres.baseline import (
     validate,
 )
 from persistence.postgres.commit import Relied, commit
-from persistence.postgres.engine import engine_on
-from persistence.postgres.models import HISTORY
+from persistence.postgres.connecting import SERVER_SETTINGS
+from persistence.postgres.database import Database
+from persistence.postgres.engine import create_engine
+from persistence.postgres.models import HISTORY, SCHEMA_REVISION
 from persistence.postgres.moments import revision_of
 from persistence.postgres.partitions import Partition, attaching, partitions
 from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import ENSURE_EPOCH, read_head
+from persistence.postgres.stream import read_head
 from persistence.records import AsOf, Change, ChangeKind, Compaction
 from persistence.writes import WriteSet
 
@@ -57,6 +58,9 @@ _ATTEMPTS: Final = 40
 _PATIENCE_MS: Final = 100
 _LONGEST_PATIENCE_MS: Final = 1_500  # longer than the second after which autovacuum makes way
 
+# Copying takes as long as it takes.
+_SETTINGS: Final = {**SERVER_SETTINGS, "statement_timeout": "0"}
+
 _SIZE: Final = text(
     "SELECT coalesce(sum(pg_total_relation_size(name::regclass)), 0) FROM unnest(CAST(:names AS text[])) AS name"
 )
@@ -67,7 +71,7 @@ class PostgresRetention:
     """Retention. `progress` is told each step, in a few words."""
 
     def __init__(self, database_url: str, progress: Callable[[str], None] = lambda _: None) -> None:
-        self._url = database_url
+        self._database = Database(database_url, program_revision=SCHEMA_REVISION)
         self._progress = progress
 
     async def foresee(self, before: AsOf) -> Forecast:
@@ -94,7 +98,7 @@ class PostgresRetention:
                 head = await self._catch_up(session, cut.rest, head)
             freed = await _size(session, cut.old) - await _size(session, cut.new)
             self._progress("Putting it in the place of what goes")
-            done = await _committed(session, _write_set(change, compaction), _swap(cut, head.revision))
+            done = await self._committed(session, _write_set(change, compaction), _swap(cut, head.revision))
         return HistoryCompacted(done, compaction, freed)
 
     async def _build(self, session: AsyncSession, cut: Cut, floor: int, head: StreamHead) -> Compaction:
@@ -126,20 +130,26 @@ class PostgresRetention:
                 break
         return copied
 
+    async def _committed(self, session: AsyncSession, write_set: WriteSet, steps: Sequence[str]) -> Change:
+        async def once(lock_timeout: str) -> Change:
+            async with _autocommitting(session) as connection:
+                await connection.exec_driver_sql(f"SET lock_timeout = '{lock_timeout}'")
+                timeline = self._database.newest_timeline
+                return (await commit(connection, write_set, Relied(), timeline=timeline, steps=steps)).change
+
+        return await _patiently(once)
+
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncSession]:
-        """On a connection of its own, which takes with it what it holds when it ends."""
-        # Copying takes as long as it takes.
-        engine = engine_on(self._url, poolclass=NullPool, command_timeout=None)
+        """On a connection of its own, found fit as a server's are. It takes with it what it holds when it ends."""
+        engine = create_engine(self._database, pool_size=1, command_seconds=None, settings=_SETTINGS)
         try:
             with translated():
                 async with engine.connect() as connection, AsyncSession(connection, expire_on_commit=False) as session:
-                    await session.execute(text("SET statement_timeout = 0"))
-                    await session.execute(text(ENSURE_EPOCH))
-                    await session.commit()
                     yield session
         finally:
             await engine.dispose()
+            await self._database.close()
 
 
 async def _alone(session: AsyncSession) -> None:
@@ -182,15 +192,6 @@ async def _briefly(session: AsyncSession, statement: str) -> None:
             )
 
     await _patiently(once)
-
-
-async def _committed(session: AsyncSession, write_set: WriteSet, steps: Sequence[str]) -> Change:
-    async def once(lock_timeout: str) -> Change:
-        async with _autocommitting(session) as connection:
-            await connection.exec_driver_sql(f"SET lock_timeout = '{lock_timeout}'")
-            return (await commit(connection, write_set, Relied(), steps=steps)).change
-
-    return await _patiently(once)
 
 
 async def _patiently(once: Callable[[str], Awaitable[T]]) -> T:

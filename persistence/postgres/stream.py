@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.errors import SchemaOutOfDate
 from persistence.ports import StreamHead, StreamPage
 from persistence.postgres.connecting import connect
-from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
+from persistence.postgres.models import CHANGES, HISTORY, SCHEMA_REVISION, STREAM_HEAD
 from persistence.postgres.moments import require_servable
 from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.session_errors import translated
@@ -204,6 +204,13 @@ def mark_of(change_id: int, chain_hash: bytes) -> ChangeMark:
 
 def head_missing() -> SchemaOutOfDate:
     return SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+
+
+def schema_outdated() -> SchemaOutOfDate:
+    """For a write that found it so when it was made, although its connection had been found fit."""
+    return SchemaOutOfDate(
+        f"the database's schema does not serve programs of revision {SCHEMA_REVISION} any more; update this program"
+    )
 
 
 async def begin_new_epoch(url: str) -> int:

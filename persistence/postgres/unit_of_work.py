@@ -1,7 +1,7 @@
 """One unit of work on PostgreSQL: one connection, one snapshot to decide in, and one call that commits the change.
 
-Nothing is locked and no transaction is open while a decision is made or the call is under way: a process that is frozen
-at any point of it delays no other writer.
+No row is locked, and the transaction that reads is over before the call is made: a process that is frozen at any point
+of it delays no other writer.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class PostgresUnitOfWork:
     async def look(self, asked: Asked) -> Circumstances:
         circumstances, groups = await read_circumstances(self._connection, asked)
         self._groups |= groups
+        self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=circumstances.nodes)))
         return circumstances
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from persistence.commands import Command, CreateShards, DeleteShards, ShardPatch, UpdateShards
+from persistence.errors import CommitUnknown, StoreUnavailable, Unavailable
 from persistence.outcomes import IdempotencyKeyReused, NamespaceConfigured, NotFound, ShardsChanged, VersionConflict
+from persistence.ports import UnitOfWork
+from persistence.write import Writer
 from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, changed, new, patch
 
 KEYED = because("once", idempotency_key="key-1")
@@ -156,3 +161,31 @@ async def test_keys_that_are_alike_for_a_long_way_are_two_keys(mesh: Mesh) -> No
             change=because("once", actor=beginning, idempotency_key=f"{beginning}{number}"),
         )
         assert not outcome.replayed
+
+
+class BeforeTheStandby:
+    """A unit of work that finds what is not known to be on the standby; the rest of the port is the unit's own."""
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        self._unit = unit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._unit, name)
+
+    async def barrier(self) -> None:
+        raise StoreUnavailable("the synchronous standby has confirmed nothing", Unavailable.AWAITING_STANDBY)
+
+
+async def test_an_answer_that_may_yet_be_lost_is_unknown_and_not_nothing(mesh: Mesh) -> None:
+    @asynccontextmanager
+    async def unit_of_work() -> AsyncIterator[UnitOfWork]:
+        async with mesh.store.unit_of_work() as unit:
+            yield BeforeTheStandby(unit)
+
+    await mesh.create(new("s1"), change=KEYED)
+    writer = Writer(unit_of_work)
+    with pytest.raises(CommitUnknown, match="may not be on the standby yet"):
+        await writer.execute(CreateShards([new("s1")], KEYED))
+    with pytest.raises(StoreUnavailable) as another:
+        await writer.execute(CreateShards([new("s2")], KEYED))
+    assert not isinstance(another.value, CommitUnknown), "of this request nothing was written"

@@ -18,8 +18,10 @@ from persistence.commands import (
     UpdateShards,
 )
 from persistence.decisions import asked_by, decide
-from persistence.errors import TransientConflict
+from persistence.errors import InvalidArgument, TransientConflict
+from persistence.node_commands import DrainNode, RegisterNode
 from persistence.outcomes import Committed, PolicyViolation, StaleNamespace, VersionConflict
+from persistence.pins import PinRequest
 from persistence.policy import NamespacePolicy
 from persistence.ports import Store, UnitOfWork
 from persistence.queries import ChangeFilter, ShardFilter
@@ -210,6 +212,16 @@ async def test_a_group_that_was_joined_since_is_looked_at_anew(mesh: Mesh) -> No
     two = new("s2", "a", anti_affinity_group="g")
     await overtaken(mesh, CreateShards([one], CHANGE), CreateShards([two], CHANGE))
     assert isinstance(await mesh.execute(CreateShards([one], CHANGE)), PolicyViolation)
+
+
+async def test_a_pin_to_a_node_that_is_drained_since_is_decided_anew(mesh: Mesh) -> None:
+    for node_id in ("node-a", "node-b"):
+        assert isinstance(await mesh.execute(RegisterNode(node_id, CHANGE)), Committed)
+    shard = await mesh.created("s1", "node-a")
+    pinning = UpdateShards([patch(shard, pin=PinRequest("hot tenant"))], CHANGE)
+    await overtaken(mesh, pinning, DrainNode("node-a", 1, CHANGE))
+    with pytest.raises(InvalidArgument, match="which is DRAINING and may not own shards"):
+        await mesh.execute(pinning)
 
 
 @pytest.mark.parametrize(

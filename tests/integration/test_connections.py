@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
+from persistence.commands import CreateShards
 from persistence.errors import (
     Fenced,
     InvalidArgument,
@@ -23,14 +27,18 @@ from persistence.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from persistence.outcomes import NotFound
 from persistence.postgres.connecting import SERVER_SETTINGS, connect
 from persistence.postgres.database import Database
 from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, create_engine
 from persistence.postgres.fence import Fence
 from persistence.postgres.session_errors import committing, translated
 from persistence.postgres.store import open_store
-from tests.support.mesh import Mesh, new
+from persistence.refusals import refusal_of
+from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.own_postgres import OwnPostgres, own_postgres, within
+
+RAISE_DISK_FULL: Final = "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"
 
 
 def at(*hosts: str, more: str = "") -> str:
@@ -154,6 +162,17 @@ async def test_settings_are_there_and_synchronous_commit_is_never_less_than_on(d
         await database.close()
 
 
+async def test_what_reads_and_commits_rely_on_is_no_default_of_the_database(database_url: str) -> None:
+    """A commit that kept one snapshot would be refused whenever it had waited for another one."""
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    await _execute(database_url, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    database = Database(database_url)
+    connection = await database.connect()
+    assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+    await connection.close()
+    await database.close()
+
+
 async def test_a_server_that_takes_no_more_connections_says_so(tmp_path: Path) -> None:
     crowded = await asyncio.to_thread(OwnPostgres.start, tmp_path / "crowded")
     try:
@@ -166,7 +185,7 @@ async def test_a_server_that_takes_no_more_connections_says_so(tmp_path: Path) -
         database = Database(crowded.url)
         error = await refused(database)
         assert error.reason is Unavailable.TOO_MANY_CONNECTIONS
-        assert database.trouble() is Unavailable.TOO_MANY_CONNECTIONS
+        assert await database.trouble() is Unavailable.TOO_MANY_CONNECTIONS
         for connection in taken:
             await connection.close()
     finally:
@@ -223,6 +242,19 @@ async def test_connections_to_an_older_timeline_are_not_used_again(server: OwnPo
             await store.stream.head()
 
 
+async def test_nothing_is_confirmed_by_an_old_primary_once_another_process_has_seen_the_new_one(
+    server: OwnPostgres,
+) -> None:
+    """The connection of the barrier is in no pool that would look at it."""
+    word = multiprocessing.get_context("spawn").RawValue("Q")
+    database = Database(server.url, fence=Fence(word))
+    life = await database.barrier.wait()
+    Fence(word).admit(life.system, life.timeline + 1)
+    with pytest.raises(Fenced):
+        await database.barrier.wait()
+    await database.close()
+
+
 # Schema
 
 
@@ -254,6 +286,21 @@ async def test_a_schema_that_is_upgraded_under_a_server_is_noticed_where_nothing
 
         with pytest.raises(SchemaOutOfDate):
             await read_for_ever()
+
+
+async def test_a_refusal_is_not_written_to_a_schema_that_does_not_serve_this_program(database_url: str) -> None:
+    """Nor by a connection that is open."""
+    async with open_store(database_url, write_connections=1) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        refused = CreateShards([new("a", namespace="nowhere")], CHANGE)
+        await mesh.execute(refused)
+        await _execute(database_url, "UPDATE stream_head SET compatible_revisions = '{0099}'")
+        with pytest.raises(SchemaOutOfDate):
+            await store.refusals.append(refusal_of(refused, NotFound(namespaces=("nowhere",)), 0))
+    counted = await asyncpg.connect(database_url)
+    assert await counted.fetchval("SELECT count(*) FROM refusals") == 1
+    await counted.close()
 
 
 # What has died
@@ -320,22 +367,47 @@ async def test_a_statement_that_waits_too_long_is_answered_by_the_server(
     await database.close()
 
 
-async def test_a_full_disk_is_told_by_name_and_remembered_for_a_while(
+async def test_a_writer_that_waits_for_others_gives_up_in_its_own_time(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With OVERLOADED after one wait, a tenth as long here as it is, and not after one for each attempt."""
+    shorter = dict(POOLED_SETTINGS)
+    for name in ("statement_timeout", "lock_timeout"):
+        tenths = int(POOLED_SETTINGS[name].removesuffix("s"))
+        shorter[name] = f"{tenths}00ms" if tenths else "0"
+    monkeypatch.setattr("persistence.postgres.store.create_engine", partial(create_engine, settings=shorter))
+    async with open_store(database_url) as store:
+        mesh = Mesh(store)
+        await mesh.configure()
+        holder = await asyncpg.connect(database_url)
+        async with holder.transaction():
+            await holder.execute("SELECT FROM stream_head FOR UPDATE")
+            with within(2), pytest.raises(Overloaded):
+                await mesh.create(new("a"))
+        await holder.close()
+
+
+async def test_a_full_disk_is_told_by_name_and_remembered_while_it_is_full(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(database_url)
     engine = create_engine(database, pool_size=1)
     async with engine.connect() as connection:
         with pytest.raises(StoreUnavailable) as refused, translated():
-            await connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"))
-    assert refused.value.reason is database.trouble() is Unavailable.DISK_FULL
+            await connection.execute(text(RAISE_DISK_FULL))
+    assert refused.value.reason is await database.trouble() is Unavailable.DISK_FULL
     monkeypatch.setattr("persistence.postgres.database.TROUBLE_SECONDS", 0)
-    assert database.trouble() is None
+    with monkeypatch.context() as full:
+        full.setattr("persistence.postgres.database._LOOK", RAISE_DISK_FULL)
+        assert await database.trouble() is Unavailable.DISK_FULL
+    assert await database.trouble() is None
     await engine.dispose()
     await database.close()
 
 
-async def test_a_database_that_takes_no_writes_drops_the_sessions_and_goes_on_reading(database_url: str) -> None:
+async def test_a_database_that_takes_no_writes_drops_the_sessions_and_goes_on_reading(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = database_url.rpartition("/")[2].partition("?")[0]
     async with open_store(database_url) as store:
         mesh = Mesh(store)
@@ -348,12 +420,15 @@ async def test_a_database_that_takes_no_writes_drops_the_sessions_and_goes_on_re
         )
         with pytest.raises(StoreUnavailable) as refused:
             await mesh.create(new("a"))
-        assert refused.value.reason is store.trouble() is Unavailable.READ_ONLY
+        assert refused.value.reason is await store.trouble() is Unavailable.READ_ONLY
+        monkeypatch.setattr("persistence.postgres.database.TROUBLE_SECONDS", 0)
+        assert await store.trouble() is Unavailable.READ_ONLY, "it still is"
         assert (await store.stream.head()).revision == 0
         connection = await asyncpg.connect(database_url, server_settings={"default_transaction_read_only": "off"})
         await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         await connection.close()
         await mesh.create(new("a"))
+        assert await store.trouble() is None
 
 
 async def _end_waiting(url: str) -> int:

@@ -19,6 +19,7 @@ import httpx2
 import pytest
 
 from graph.client import MeshClient, NotReady, OperationRefused, State, TableChange
+from graph.cursors import stream_cursor
 from persistence.node_commands import RegisterNode
 from persistence.pins import PinRequest
 from persistence.postgres.stream import begin_new_epoch
@@ -404,6 +405,20 @@ def test_a_revision_that_does_not_come_is_a_timeout_that_says_where_the_table_is
         until_live(mesh)
         with pytest.raises(TimeoutError, match=r"Revision 9 did not come within 0\.1 seconds: the table is LIVE at"):
             mesh.wait_for(9, 0.1)
+
+
+def test_a_cursor_waits_for_its_own_stream(orders: MeshServer) -> None:
+    with MeshClient(orders.url) as mesh:
+        until_live(mesh)
+        revision = orders.run(move(orders.mesh, "s1", "node-2"))
+        position = orders.run(orders.mesh.store.stream.position_at(revision))
+        mesh.wait_for(stream_cursor(position), SECONDS)
+        assert mesh.owner("orders", "s1") == "node-2"
+        mesh.wait_for(revision, 0)
+        with pytest.raises(TimeoutError, match="it was asked for in stream other"):
+            mesh.wait_for(stream_cursor(position._replace(epoch="other")), 0.1)
+        with pytest.raises(ValueError, match="this is not a cursor"):
+            mesh.wait_for("4", 0.1)
 
 
 def test_a_closed_client_goes_on_answering(orders: MeshServer) -> None:

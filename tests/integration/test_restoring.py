@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -62,6 +62,14 @@ async def dump(told: str, tmp_path: Path) -> Path:
     file = tmp_path / "mesh.dump"
     await postgres_program("pg_dump", "--format=custom", "--file", file, told)
     return file
+
+
+async def one(url: str, statement: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
 
 
 async def position_of(url: str) -> StreamPosition:
@@ -154,12 +162,28 @@ async def test_a_dump_from_a_later_timeline_is_not_fenced_elsewhere(
     told: str, other_database_url: str, tmp_path: Path
 ) -> None:
     """As from a cluster that had been failed over before; the new one is on its first timeline."""
-    connection = await asyncpg.connect(told)
-    await connection.execute("UPDATE stream_head SET timeline = 7")
-    await connection.close()
+    await one(told, "UPDATE stream_head SET timeline = 7")
     file = tmp_path / "mesh.dump"
     await postgres_program("pg_dump", "--format=custom", "--file", file, told)
     await postgres_program("pg_restore", "--exit-on-error", "--dbname", other_database_url, file)
     async with open_store(other_database_url, history_span=SPAN) as store:
         await fill_a_partition(store)
         assert (await PlannedMesh(store).shard("s5")) is not None
+
+
+async def test_nor_is_it_under_a_running_store(told: str, tmp_path: Path) -> None:
+    """Connections that stay open find the other table when they commit."""
+    await one(told, "UPDATE stream_head SET timeline = 7")
+    file = tmp_path / "later.dump"
+    await postgres_program("pg_dump", "--format=custom", "--file", file, told)
+    await one(told, "UPDATE stream_head SET timeline = 1")
+    async with open_store(told, history_span=SPAN) as store:
+        mesh = PlannedMesh(store)
+        kept = await mesh.shard("s5")
+        assert kept is not None
+        kept = await mesh.updated(kept, leader_id="before")
+        before = await position_of(told)
+        await postgres_program("pg_restore", *OVER, "--single-transaction", "--dbname", told, file)
+        await fill_a_partition(store)
+    assert await one(told, "SELECT timeline FROM stream_head") == 1
+    await is_whole(told, before)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from persistence.errors import Compacted, StoreError, TransientConflict
+from persistence.errors import Compacted, SchemaOutOfDate, StoreError, TransientConflict
 from persistence.paging import PageRequest
 from persistence.ports import HistoryCompacted
 from persistence.postgres import retention
@@ -282,6 +282,15 @@ async def test_whoever_comes_second_is_told_that_somebody_compacts(mesh: Mesh, s
     finally:
         await connection.close()
     assert (await mesh.store.stream.head()).floor == 0
+
+
+async def test_a_schema_that_serves_other_programs_is_not_compacted(mesh: Mesh, small: str) -> None:
+    """By the connection already: nothing is built for a swap that would be refused."""
+    await mesh.create(*(new(f"s{number}") for number in range(9)))
+    await one(small, "UPDATE stream_head SET compatible_revisions = '{0099}'")
+    with pytest.raises(SchemaOutOfDate):
+        await PostgresRetention(small).compact(5, WHY)
+    assert await one(small, UNFINISHED) == 0
 
 
 async def test_a_long_reader_costs_the_compaction_its_patience_and_nobody_else(

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from graph import cursors
 from graph.cursors import DiffScope
 from persistence.errors import BadCursor
-from persistence.fields import IDENTIFIER_PATTERN, MAX_COUNTER
-from persistence.records import MARK_BYTES, UNMARKED, ChangeMark, MoveReason, ShardKey, StreamPosition
+from persistence.records import (
+    IDENTIFIER_PATTERN,
+    MARK_BYTES,
+    MAX_COUNTER,
+    UNMARKED,
+    ChangeMark,
+    MoveReason,
+    ShardKey,
+    StreamPosition,
+)
 
 identifiers = st.from_regex(IDENTIFIER_PATTERN, fullmatch=True).filter(str.isascii)
 counters = st.integers(0, MAX_COUNTER)

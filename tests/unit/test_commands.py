@@ -20,9 +20,9 @@ from persistence.commands import (
     validate,
 )
 from persistence.errors import InvalidArgument
-from persistence.fields import MAX_COUNTER, MAX_SHARDS_PER_CHANGE
+from persistence.fields import MAX_SHARDS_PER_CHANGE
 from persistence.read_set import ReadSet
-from persistence.records import ChangeKind, ShardKey, ShardStatus
+from persistence.records import MAX_COUNTER, ChangeKind, ShardKey, ShardStatus
 from strategies.registry import Registry
 
 CHANGE = ChangeRequest("ops", "because")

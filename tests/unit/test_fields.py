@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from persistence.errors import FieldError, InvalidArgument
 from persistence.fields import (
-    MAX_COUNTER,
     MAX_JSON_DEPTH,
     MAX_TEXT,
     Problems,
@@ -25,6 +24,7 @@ from persistence.fields import (
     shown,
     text_problem,
 )
+from persistence.records import MAX_COUNTER
 
 
 def nested(levels: int, innermost: Any = 1) -> Any:

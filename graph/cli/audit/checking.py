@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from persistence.postgres.auditing.checking import Report
 
 _SHOWN = 100
-_LIST_NAMESPACES = "What namespaces there are: omnirelay mesh namespaces list"
+LIST_NAMESPACES = "What namespaces there are: omnirelay mesh namespaces list"
 
 
 @click.command()
@@ -61,7 +61,7 @@ def check(
 
     report = on_database(config, data_dir, database_url, work)
     if not report.knows_namespace:
-        raise Failure(Exit.NOT_FOUND, f"There is no namespace {namespace}.", [_LIST_NAMESPACES])
+        raise Failure(Exit.NOT_FOUND, f"There is no namespace {namespace}.", [LIST_NAMESPACES])
     if as_json:
         print_json(_document(report))
     else:

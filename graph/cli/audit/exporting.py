@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from graph.cli.audit.checking import LIST_NAMESPACES
 from graph.cli.audit.keys import read_key
 from graph.cli.exits import Exit, Failure, PipeClosed
 from graph.cli.moments import Time, TimeParameter
@@ -16,6 +17,7 @@ from graph.cli.output import tell
 from graph.cli.progress import progress_so_far
 from graph.cli.settings_options import database_options
 from graph.cli.text import counted
+from persistence.fields import shown
 
 if TYPE_CHECKING:
     from persistence.auditing.export import Manifest, Write
@@ -65,6 +67,7 @@ def export(
     """
     from persistence.auditing.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - clients need not load it
     from persistence.postgres.auditing.exporting import export as export_log  # noqa: PLC0415 - same
+    from persistence.postgres.auditing.exporting import knows_namespace  # noqa: PLC0415 - same
 
     key = read_key(key_file)
     jsonl = as_json or form == "jsonl"
@@ -74,6 +77,8 @@ def export(
         from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_compatible(url)
+        if namespace is not None and not await knows_namespace(url, namespace):
+            raise Failure(Exit.NOT_FOUND, f"There is no namespace {shown(namespace)}.", [LIST_NAMESPACES])
         with _whole(out) as write, progress_so_far("Exporting") as progress:
             manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), write, progress)
             if jsonl:

@@ -5,8 +5,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from persistence.fields import MAX_COUNTER, weight_problem
-from persistence.records import NodeStatus
+from persistence.fields import weight_problem
+from persistence.records import MAX_COUNTER, NodeStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 

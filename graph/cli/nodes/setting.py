@@ -10,8 +10,7 @@ from graph.cli.nodes.writing import changed_node, print_node
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Json
 from graph.client.address import Address
-from persistence.fields import MAX_COUNTER
-from persistence.records import NodeStatus
+from persistence.records import MAX_COUNTER, NodeStatus
 
 
 @click.command("set")

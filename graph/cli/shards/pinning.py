@@ -7,7 +7,7 @@ from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Json
 from graph.cli.shards.updating import update_shard
 from graph.client.address import Address
-from persistence.fields import MAX_COUNTER
+from persistence.records import MAX_COUNTER
 
 _expected_version = click.option(
     "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."

@@ -8,8 +8,8 @@ from graph.cli.options import change_input, change_options, force_option, server
 from graph.cli.output import Json
 from graph.cli.shards.updating import update_shard
 from graph.client.address import Address
-from persistence.fields import MAX_COUNTER, capacity_problem
-from persistence.records import ShardStatus
+from persistence.fields import capacity_problem
+from persistence.records import MAX_COUNTER, ShardStatus
 
 
 def _capacity(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:

@@ -13,12 +13,22 @@ from persistence.auditing.export import ExportFilter, ExportForm, Manifest, Writ
 from persistence.errors import SchemaOutOfDate
 from persistence.postgres.auditing.reading import AuditReader, reading
 
+_KNOWS: Final = """
+    SELECT EXISTS (SELECT FROM namespaces WHERE name = $1)
+        OR EXISTS (SELECT FROM refusals WHERE namespaces @> ARRAY[$1]::text[])
+"""
 _BEFORE: Final = """
     SELECT id, head_revision, hash FROM changes WHERE committed_at < $1 ORDER BY committed_at DESC, id DESC LIMIT 1
 """
 _REFUSED_BEFORE: Final = """
     SELECT id, hash FROM refusals WHERE refused_at < $1 ORDER BY refused_at DESC, id DESC LIMIT 1
 """
+
+
+async def knows_namespace(url: str, name: str) -> bool:
+    """Whether there is anything to export of it: it was configured, or something was refused that named it."""
+    async with reading(url) as reader:
+        return bool(await reader.connection.fetchval(_KNOWS, name))
 
 
 async def export(

@@ -91,6 +91,15 @@ def test_a_table_has_its_manifest_beside_it(database: str, tmp_path: Path) -> No
     assert len(out.read_text().splitlines()) == 1 + manifest["changes"] + manifest["rows"]
 
 
+def test_an_export_of_a_namespace_that_was_never_named_is_refused(database: str, tmp_path: Path) -> None:
+    out = tmp_path / "audit.jsonl"
+    answer = audit("export", database, "--namespace", "biling", "--out", out)
+    assert (answer.exit, answer.out, list(tmp_path.iterdir())) == (Exit.NOT_FOUND, "", [])
+    assert "There is no namespace 'biling'." in answer.err
+    assert "omnirelay mesh namespaces list" in answer.err
+    assert audit("export", database, "--namespace", "nowhere", "--out", out).exit == Exit.OK, "refusals name it"
+
+
 def test_input_that_cannot_be_used_is_named(database: str, tmp_path: Path) -> None:
     short = tmp_path / "short"
     short.write_text("123")

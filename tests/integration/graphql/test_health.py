@@ -104,7 +104,10 @@ async def test_what_keeps_the_store_from_being_read_is_named(
 async def test_what_only_writes_meet_keeps_a_server_from_being_ready(
     mesh: Mesh, feed: Feed, trouble: Unavailable, reason: str
 ) -> None:
-    store = replace(mesh.store, trouble=lambda: trouble)
+    async def met() -> Unavailable:
+        return trouble
+
+    store = replace(mesh.store, trouble=met)
     async with api_of(create_app(TestServices(store, mesh.writer, feed))) as api:
         response = await api.http.get("/readyz")
     assert (response.status_code, response.json()["reason"]) == (503, reason)

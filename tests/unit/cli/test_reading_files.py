@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from graph.cli.exits import Exit, Failure
 from graph.cli.imports.problems import Problems
 from graph.cli.imports.reading import Format, ShardFile, read_file
-from persistence.fields import IDENTIFIER_PATTERN
-from persistence.records import ShardKey, ShardStatus
+from persistence.records import IDENTIFIER_PATTERN, ShardKey, ShardStatus
 
 HEADER: Final = "namespace,shardId,ownerNodeId"
 ALL: Final = f"{HEADER},leaderId,capacityHint,localityHint,status"
