@@ -11,7 +11,8 @@ import httpx2
 import orjson
 
 PATIENCE_SECONDS: Final = 4.0
-RETRYABLE: Final = frozenset({"UNAVAILABLE", "COMMIT_UNKNOWN", "OVERLOADED", "FENCED", "TRANSIENT_CONFLICT"})
+_UNKNOWN: Final = "COMMIT_UNKNOWN"
+RETRYABLE: Final = frozenset({"UNAVAILABLE", _UNKNOWN, "OVERLOADED", "FENCED", "TRANSIENT_CONFLICT"})
 _PAUSE_SECONDS: Final = 0.1
 
 
@@ -24,13 +25,16 @@ class WrongAnswerError(Exception):
 
 
 class Asker:
-    """`repeated` counts requests that had to be sent again, and whether they had been carried out was not known."""
+    """`repeated` counts requests that had to be sent again. `unknown`: whether the last one had been carried out before
+    it was answered was not known; else every attempt before was answered, and as one that had written nothing.
+    """
 
     def __init__(self, addresses: Sequence[str], randomness: random.Random) -> None:
         self._addresses = addresses
         self._randomness = randomness
         self._http = httpx2.AsyncClient(timeout=PATIENCE_SECONDS)
         self.repeated = 0
+        self.unknown = False
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -38,6 +42,7 @@ class Asker:
     async def ask(self, document: str, **variables: Any) -> Any:
         """The one field of the answer. Raises WrongAnswerError for an error that is not worth another attempt."""
         body = orjson.dumps({"query": document, "variables": variables})
+        self.unknown = False
         while True:
             answer = await self._answer(body)
             if answer is not None:
@@ -53,12 +58,16 @@ class Asker:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 response = await self._http.post(url, content=body, headers={"content-type": "application/json"})
             answer: dict[str, Any] = orjson.loads(response.content)
+        except httpx2.ConnectError:
+            return None
         except (httpx2.HTTPError, TimeoutError, OSError, ValueError):
+            self.unknown = True
             return None
         errors = answer.get("errors")
         if not errors:
             return answer
         code = errors[0].get("extensions", {}).get("code")
         if code in RETRYABLE:
+            self.unknown |= code == _UNKNOWN
             return None
         raise WrongAnswerError(orjson.dumps(errors[0]).decode()[:1_000], code)

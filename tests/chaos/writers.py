@@ -141,6 +141,8 @@ class Writer:
         if answer["__typename"] != "ShardsChanged":
             raise WrongAnswerError(f"{answer['__typename']}: {answer['message']}")
         self._ledger.replayed += answer["replayed"]
+        if answer["replayed"] and not self._asker.unknown:
+            raise WrongAnswerError(f"{key} was carried out before, and each attempt was answered: nothing written")
         epoch = read_stream_cursor(answer["cursor"], "cursor").epoch
         revision, change_id = int(answer["revision"]), int(answer["change"]["id"])
         self._ledger.acknowledged.append(Acknowledged(epoch, self._actor, key, change_id, revision, len(shards)))

@@ -274,10 +274,14 @@ class Cluster:
         return await until(look, seconds, f"another node than {old.name} to be promoted")
 
     async def synchronous_standby(self) -> Node:
-        for node in self.nodes:
-            if await self._status(node, "sync") == httpx2.codes.OK:
-                return node
-        raise ClusterError("no node is a synchronous standby")
+        async def look() -> Node | None:
+            for node in self.nodes:
+                if await self._status(node, "sync") == httpx2.codes.OK:
+                    return node
+            return None
+
+        # Each node says so of itself, from what it read of etcd last, later than the leader says it of all.
+        return await until(look, 30, "a node to be a synchronous standby")
 
     async def healthy(self, seconds: float, *, synchronous: bool = True) -> Node:
         """Returns the leader, once it has two standbys that stream, one of them synchronously."""

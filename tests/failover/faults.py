@@ -23,7 +23,7 @@ class FaultKind(StrEnum):
     KILLED = "postmaster killed, standby promoted"
     FROZEN = "primary frozen, thawed beside the new one"
     SWITCHED = "planned switchover"
-    RETURNED = "primary's node killed, returns"
+    RETURNED = "node killed in the middle of a commit, returns"
     UNREPLICATED = "commit without standby, restart, node killed"
     LOST = "asynchronous standby promoted with loss"
 
@@ -39,7 +39,9 @@ _TWO_PRIMARIES_SECONDS: Final = 4.0
 _UNREPLICATED_SECONDS: Final = 12.0
 _LOSS_SECONDS: Final = 2.0
 _ARRIVAL_SECONDS: Final = 3.0
-_WAITING: Final = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = 'mesh'"
+_WAITING: Final = """
+    SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%FROM commit_change(%'
+"""
 
 
 def schedule(seed: int, rounds: int, kinds: Sequence[FaultKind] = tuple(FaultKind)) -> list[FaultKind]:
@@ -118,8 +120,18 @@ async def _switch_over(cluster: Cluster, primary: Node, _dead: Callable[[], None
 
 
 async def _kill_node(cluster: Cluster, primary: Node, _dead: Callable[[], None]) -> Struck:
-    at = monotonic()
-    await primary.kill()
+    """A commit is under way which the standbys have been sent and have not confirmed. It survives, and its writer is
+    answered with it when it asks again.
+    """
+    receivers = _receivers(cluster, primary)
+    send(receivers, signal.SIGSTOP)
+    try:
+        await until(lambda: _waits_for_standby(primary), 30, "a commit to wait for its standby")
+        at = monotonic()
+        await primary.kill()
+    finally:
+        # Their sockets hold what they were sent: they read that before they find that nothing more comes.
+        send(receivers, signal.SIGCONT)
     promoted, serves_at = await _promoted(cluster, primary)
     return Struck(at, serves_at, promoted, returns=primary.start)
 
@@ -196,14 +208,18 @@ async def _waits_for_standby(primary: Node) -> bool:
 @asynccontextmanager
 async def _receivers_stopped(cluster: Cluster, primary: Node) -> AsyncIterator[None]:
     """No standby receives anything. In the end they are ended before they can read what their sockets hold."""
-    standbys = [node for node in cluster.nodes if node is not primary]
-    pids = [pid for node in standbys if (pid := node.walreceiver_pid) is not None]
+    pids = _receivers(cluster, primary)
     send(pids, signal.SIGSTOP)
     try:
         yield
     finally:
         send(pids, signal.SIGTERM)
         send(pids, signal.SIGCONT)
+
+
+def _receivers(cluster: Cluster, primary: Node) -> list[int]:
+    standbys = [node for node in cluster.nodes if node is not primary]
+    return [pid for node in standbys if (pid := node.walreceiver_pid) is not None]
 
 
 async def _autopsy(dead: Node, promoted: Node) -> Lost:

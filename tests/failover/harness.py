@@ -137,6 +137,7 @@ class Run:
     async def _round(self, number: int, kind: FaultKind) -> None:
         primary = await self._cluster.healthy(_HEALTHY_SECONDS)
         positions: list[Position] = []
+        replayed = self._replayed
         name = f"{number} ({kind})"
         self._watch(f"round {number} of {len(self._plan.kinds)}: {kind}")
         begun = monotonic()
@@ -155,6 +156,9 @@ class Run:
             await struck.returns()
         leader = await self._cluster.healthy(_HEALTHY_SECONDS)
         healthy_at = monotonic()
+        if kind is FaultKind.RETURNED and self._replayed == replayed:
+            sentence = f"round {name}: no request was answered with what was done before, so it shows nothing"
+            self._findings.append(Finding(Flaw.NOTHING_REPLAYED, sentence))
         fork = None
         if struck.lost is not None:
             self._lost.append((struck.lost, kind is FaultKind.LOST))
@@ -166,6 +170,10 @@ class Run:
             self._measured(number, kind, primary, leader, struck, promotion, subscribers_after, healthy_at)
         )
         self._watch(_summary(self._figures[-1], self._plan.subscribers))
+
+    @property
+    def _replayed(self) -> int:
+        return sum(writer.ledger.replayed for writer in self._writers)
 
     def _measured(
         self,

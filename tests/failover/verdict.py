@@ -37,6 +37,7 @@ class Flaw(StrEnum):
     STALE_READ = "stale read"
     BACKWARDS = "backwards"
     NOTHING_LOST = "nothing lost"
+    NOTHING_REPLAYED = "nothing replayed"
     DIED = "server died"
     AUDIT = "audit"
 
