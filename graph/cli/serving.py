@@ -151,3 +151,5 @@ def _log_to_stderr(level: str) -> None:
     for name in ("uvicorn", "alembic"):
         # Their news is ours to tell, see Steps.
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    # What is tried again is logged where that is decided, with its reason.
+    logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
