@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import stamina
 
@@ -38,6 +38,10 @@ from strategies.registry import Registry
 T = TypeVar("T")
 
 
+_RETRY_SECONDS: Final = 8.0
+"""For all attempts together. Each that fails because of another change lets that one through, so a hundred requests
+that rely on one thing, such as the members of a group, need as many rounds as they are."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +57,7 @@ class Writer:
         strategies: Registry | None = None,
         *,
         refusals: Refusals | None = None,
-        attempts: int = 8,
+        attempts: int = 25,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._strategies = strategies or Registry()
@@ -92,7 +96,7 @@ class Writer:
         async for attempt in stamina.retry_context(
             on=TransientConflict,
             attempts=self._attempts,
-            timeout=None,
+            timeout=_RETRY_SECONDS,
             wait_initial=0.005,
             wait_max=0.25,
             wait_jitter=0.02,
