@@ -370,7 +370,15 @@ FUNCTIONS = (COMMIT_CHANGE, BROKEN_GUARD, SAVE_NAMESPACE, SAVE_NODE, SAVE_PLANS)
 NAMES = ("commit_change", "broken_guard", "save_namespace", "save_node", "save_plans")
 
 
+# A copy that no server has been connected to yet is another stream; its identity is about to become its own.
+NEW_EPOCH_OF_A_COPY = f"""
+UPDATE stream_head SET epoch = replace(gen_random_uuid()::text, '-', '')
+WHERE regexp_replace(origin, '/[0-9A-F]{{8}}/', '/') <> {IDENTITY}
+"""  # noqa: S608 - a constant
+
+
 def upgrade() -> None:
+    op.execute(NEW_EPOCH_OF_A_COPY)
     op.drop_column("stream_head", "origin")
     op.execute("ALTER TABLE stream_head ADD COLUMN identity text NOT NULL DEFAULT ''")
     op.execute("ALTER TABLE stream_head ADD COLUMN timeline bigint NOT NULL DEFAULT 1")

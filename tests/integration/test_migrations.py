@@ -229,6 +229,21 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
     assert checked == {"namespaces": 3, "shards": 3, "changes": 7, "shard_history": 3, "rebalance_plans": 2}
 
 
+@pytest.mark.parametrize(("born", "same"), [("7300000000000000000", False), (None, True)], ids=["elsewhere", "here"])
+async def test_a_copy_that_is_upgraded_before_it_is_used_is_another_stream(
+    empty_database_url: str, born: str | None, same: bool
+) -> None:
+    await migrations.upgrade(empty_database_url, "0007")
+    if born is not None:
+        await run(empty_database_url, "UPDATE stream_head SET origin = regexp_replace(origin, '^[0-9]+', $1)", born)
+    # Another timeline is none: whether a failover lost anything is seen from the changes.
+    later = "UPDATE stream_head SET origin = regexp_replace(origin, '/[0-9A-F]{8}/', '/0000000F/')"
+    await run(empty_database_url, later)
+    before = await run(empty_database_url, "SELECT epoch FROM stream_head")
+    await migrations.upgrade(empty_database_url)
+    assert (await run(empty_database_url, "SELECT epoch FROM stream_head") == before) is same
+
+
 async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: str, database_url: str) -> None:
     with pytest.raises(SchemaOutOfDate, match="is empty; run 'omnirelay db upgrade'"):
         await migrations.require_compatible(empty_database_url)
