@@ -24,7 +24,7 @@ BARRIER_SECONDS: Final = 5.0
 
 # Transactional: it has a commit record, which is waited for. A message by itself, pg_current_xact_id() and NOTIFY
 # are not.
-_BARRIER: Final = "SELECT pg_logical_emit_message(true, 'omnirelay', '')"
+BARRIER: Final = "SELECT pg_logical_emit_message(true, 'omnirelay', '')"
 _STILL_ALIVE_SECONDS: Final = 5.0
 
 _log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Barrier:
         return self._connection
 
     async def _commit(self, connection: Connection) -> None:
-        commit = asyncio.ensure_future(connection.execute(_BARRIER))
+        commit = asyncio.ensure_future(connection.execute(BARRIER))
         try:
             while not (await asyncio.wait({commit}, timeout=_STILL_ALIVE_SECONDS))[0]:
                 # Is it the standby that is away, or the primary? The one is waited for, the other never answers.

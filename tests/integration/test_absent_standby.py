@@ -12,10 +12,12 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from persistence.auditing.export import ExportFilter, JsonLines
 from persistence.errors import CommitUnknown, StoreUnavailable, Unavailable
 from persistence.feed import FeedLimits, live_feed
 from persistence.ports import DiffFilter
 from persistence.postgres import driver_errors, session_errors
+from persistence.postgres.auditing.exporting import export
 from persistence.postgres.connecting import Connection, connect
 from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine
@@ -188,6 +190,17 @@ async def test_a_server_that_waits_tells_of_nothing_that_came_before_it(
         batches = feed.follow(await feed.begin(None), DiffFilter())
         assert (await anext(batches)).position.revision == 2
         await batches.aclose()
+
+
+async def test_an_audit_tells_of_nothing_that_the_standby_may_not_have(
+    server: OwnPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persistence.postgres.auditing.reading.BARRIER_SECONDS", 0.3)
+    with pytest.raises(StoreUnavailable) as refused:
+        await export(server.url, ExportFilter(), JsonLines(), lambda _: None)
+    assert refused.value.reason is Unavailable.AWAITING_STANDBY
+    await server.set_standby("")
+    await export(server.url, ExportFilter(), JsonLines(), lambda _: None)
 
 
 async def test_recovery_from_the_crash_of_one_backend_is_another_life(

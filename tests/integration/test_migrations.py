@@ -231,7 +231,7 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
 
 @pytest.mark.parametrize(("born", "same"), [("7300000000000000000", False), (None, True)], ids=["elsewhere", "here"])
 async def test_a_copy_that_is_upgraded_before_it_is_used_is_another_stream(
-    empty_database_url: str, born: str | None, same: bool
+    empty_database_url: str, *, born: str | None, same: bool
 ) -> None:
     await migrations.upgrade(empty_database_url, "0007")
     if born is not None:

@@ -6,6 +6,7 @@ in their order.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,8 +20,10 @@ from persistence.auditing.chain import ChainPlace
 from persistence.auditing.continuity import Key
 from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
 from persistence.auditing.findings import Table
+from persistence.errors import StoreUnavailable, Unavailable
 from persistence.postgres.connecting import connect
 from persistence.postgres.driver_errors import translated
+from persistence.postgres.fence import BARRIER, BARRIER_SECONDS
 
 BLOCK: Final = 5_000
 """Rows read at a time: a few megabytes."""
@@ -195,12 +198,26 @@ async def reading(url: str, snapshot: str | None = None) -> AsyncIterator[AuditR
         try:
             # An export or a verification takes as long as it takes, and idles where the other end does not read.
             await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+            if snapshot is None:
+                await _barrier(connection)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 if snapshot is not None:
                     await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
                 yield AuditReader(connection)
         finally:
             await connection.close()
+
+
+async def _barrier(connection: asyncpg.Connection) -> None:
+    """What an audit tells of must not be lost by the next promotion: its anchor would be taken for that of an altered
+    log. A standby has nothing to wait for. Raises StoreUnavailable."""
+    try:
+        async with asyncio.timeout(BARRIER_SECONDS):
+            await connection.execute(f"{BARRIER} WHERE NOT pg_is_in_recovery()")
+    except TimeoutError:
+        raise StoreUnavailable(
+            f"the synchronous standby has confirmed nothing for {BARRIER_SECONDS:g} s", Unavailable.AWAITING_STANDBY
+        ) from None
 
 
 @contextmanager
