@@ -287,7 +287,9 @@ class ChangeStream(Protocol):
         """Up to `limit` rows after `revision` in order, of one namespace if it is named.
 
         Whoever goes on from rows that were read before gives the `mark` they led to, and drops the page where that is
-        not `known`: it is of another history, however well its revisions follow.
+        not `known`: it is of another history, however well its revisions follow. Neither that nor a head before
+        `revision` is said by a database that others have gone on without. Raises StoreUnavailable where that is not
+        certain.
         """
         ...
 

@@ -130,7 +130,7 @@ class LiveFeed:
     async def wait_for(self, revision: int) -> None:
         if self.position.revision >= revision:
             return
-        head = await self._stream.head()
+        head = (await self._stream.after(revision, 0)).head
         if head.revision < revision:
             raise FutureRevision(revision, head.revision)
         await self._reach(revision)

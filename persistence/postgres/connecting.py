@@ -168,15 +168,17 @@ async def connect(
     settings: Mapping[str, str] = SERVER_SETTINGS,
     admission: Admission | None = None,
     first: Host | None = None,
+    only: Host | None = None,
     **options: Any,
 ) -> Connection:
-    """A connection of its own to the first host that will do, `first` before the others, within 10 seconds.
+    """A connection of its own to the first host that will do, `first` before the others or `only` that one, within 10
+    seconds.
 
     Its settings were read back, and its session is its own. Raises InvalidArgument for the URL, and else StoreErrors:
     what the one host or, if none will do, what all of them said.
     """
     target = _target(require_postgresql(url))
-    hosts = sorted(target.hosts, key=lambda host: host != first)
+    hosts = sorted(target.hosts, key=lambda host: host != first) if only is None else [only]
     passes = ("standby", "any") if target.attributes == "prefer-standby" else (target.attributes,)
     failures: list[tuple[Host, StoreError]] = []
     try:
@@ -192,6 +194,11 @@ async def connect(
     except TimeoutError:
         failures.append((hosts[-1], StoreUnavailable(f"the database gave no answer in {CONNECT_SECONDS:g} s")))
     raise _worst(failures)
+
+
+def hosts_of(url: str) -> Sequence[Host]:
+    """Raises InvalidArgument for the URL."""
+    return _target(require_postgresql(url)).hosts
 
 
 async def _connect_to(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 from weakref import WeakSet
 
-from persistence.errors import SchemaOutOfDate, StoreUnavailable, Unavailable
+from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, Unavailable
 from persistence.postgres.connecting import (
     OWN_SESSION,
     Connection,
     Host,
     connect,
+    hosts_of,
     require_postgresql,
     transaction_pooler,
 )
@@ -78,6 +82,7 @@ class Database:
         self.program_revision = program_revision
         self._system = ""
         self._idle: WeakSet[Connection] = WeakSet()
+        self._busy: WeakSet[Connection] = WeakSet()
         self._generation = 0
         self._last: Host | None = None
         self._settled: set[ServerLife] = set()
@@ -109,6 +114,15 @@ class Database:
         with translated():
             await self._require_own(connection)
             await self._admit(connection)
+
+    async def look_beside(self, connection: Connection) -> None:
+        """Ask the URL's other hosts for a newer timeline of the same system.
+
+        A primary whose standby was promoted without it, because it was cut off or what minds it had died, goes on as if
+        nothing had happened: it answers reads, and leaves commits waiting. Nothing on a connection to it tells.
+        """
+        others = [host for host in hosts_of(self.url) if host != connection.host]
+        await asyncio.gather(*(self._look_at(host) for host in others))
 
     async def close(self) -> None:
         await self.barrier.close()
@@ -151,6 +165,7 @@ class Database:
 
     def returned(self, connection: Connection) -> None:
         """It is back in its pool."""
+        self._busy.discard(connection)
         if self.is_stale(connection):
             connection.terminate()
         else:
@@ -158,6 +173,7 @@ class Database:
 
     def taken(self, connection: Connection) -> None:
         self._idle.discard(connection)
+        self._busy.add(connection)
 
     def is_stale(self, connection: Connection) -> bool:
         """Closed, of a server of an older timeline, or from before idle connections were dropped."""
@@ -205,10 +221,7 @@ class Database:
         if facts["standby"]:
             raise StoreUnavailable("the database is a standby", Unavailable.READ_ONLY)
         system, timeline = facts["system"], facts["timeline"]
-        recorded = facts["recorded_timeline"] if facts["at_home"] else 0
-        if self.fence.admit(system, timeline, recorded):
-            _log.warning("system %s is on the new timeline %d; older connections are dropped", system, timeline)
-            self._drop_older()
+        self._see(facts)
         self._system = system
         if self.program_revision is not None and self.program_revision not in facts["serves"]:
             raise SchemaOutOfDate(
@@ -220,9 +233,30 @@ class Database:
         outdated = not facts["at_home"] or facts["recorded_timeline"] < timeline
         connection.admitted = _Admitted(life, generation, outdated)
 
+    async def _look_at(self, host: Host) -> None:
+        async def look(connection: Connection) -> None:
+            facts = await connection.fetchrow(_FACTS)
+            if facts is not None and not facts["standby"] and facts["system"] == self._system:
+                self._see(facts)
+
+        with suppress(StoreError):
+            (await connect(self.url, admission=look, only=host)).terminate()
+
+    def _see(self, facts: Mapping[str, Any]) -> None:
+        """What a primary said of itself. Raises Fenced."""
+        system, timeline = facts["system"], facts["timeline"]
+        recorded = facts["recorded_timeline"] if facts["at_home"] else 0
+        if self.fence.admit(system, timeline, recorded):
+            _log.warning("system %s is on the new timeline %d; older connections are dropped", system, timeline)
+            self._drop_older()
+
     def _drop_older(self) -> None:
-        for connection in [one for one in self._idle if self.is_stale(one)]:
-            connection.terminate()
+        """Also those in use: what is under way there is answered too late or, if it waits for a standby, never."""
+        newest = self.fence.newest
+        for connection in [*self._idle, *self._busy]:
+            life = _life(connection)
+            if life.timeline < newest(life.system):
+                connection.terminate()
         self.barrier.drop()
 
     @staticmethod

@@ -68,6 +68,9 @@ class PostgresListener:
                 await asyncio.wait([lost], timeout=HEARTBEAT_SECONDS)
                 if lost.done():
                     raise ConnectionError("the listening connection was closed")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
+                        await database.look_beside(connection)
                 # asyncpg sets no TCP keepalive: a peer that vanished is noticed only by asking it something. And what
                 # is asked is what a new connection is: a schema that was upgraded meanwhile shows here first.
                 async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):

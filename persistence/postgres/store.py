@@ -60,7 +60,7 @@ async def open_store(
             placement=PostgresPlacement(factories.read),
             history=PostgresHistory(factories.read),
             changes=PostgresChanges(factories.read),
-            stream=PostgresStream(factories.read),
+            stream=PostgresStream(factories.read, database.barrier.wait),
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
             unit_of_work=partial(unit_of_work, writes, Room(writes, history_span), database),
@@ -85,7 +85,7 @@ async def open_bulk_store(database_url: str, *, fence: Fence | None = None) -> A
             placement=PostgresPlacement(factories.read),
             shards=PostgresShards(factories.read),
             changes=PostgresChanges(factories.read),
-            stream=PostgresStream(factories.read),
+            stream=PostgresStream(factories.read, database.barrier.wait),
             refusals=PostgresRefusals(factories.read, factories.write),
             unit_of_work=write,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     LargeBinary,
+    Row,
     ScalarSelect,
     Select,
     Text,
@@ -125,10 +126,11 @@ _SLICE: Final = 50
 
 
 class PostgresStream:
-    """ChangeStream."""
+    """ChangeStream. `confirm` returns once a commit that it has made is where nothing can lose it."""
 
-    def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
+    def __init__(self, read: async_sessionmaker[AsyncSession], confirm: Callable[[], Awaitable[object]]) -> None:
         self._read = read
+        self._confirm = confirm
 
     async def head(self) -> StreamHead:
         with translated():
@@ -158,13 +160,14 @@ class PostgresStream:
         statement = _SELECT_NEXT
         if namespace is not None:
             statement, values["of_namespace"] = _SELECT_NEXT_OF_NAMESPACE, namespace
-        with translated():
-            async with self._read() as session:
-                rows = (await session.execute(statement, values)).all()
-        if not rows:
-            raise head_missing()
-        *columns, found = rows[0][:_BESIDE]
-        head, known = head_of(columns), mark == NO_CHANGE or found == mark.hash
+        rows = await self._rows(statement, values)
+        head, known = _beginning(rows, mark)
+        if not known or head.revision < revision:
+            # Lost; or this is a primary that was left behind when its standby was promoted, and others have been told
+            # of what it does not have. No commit of such a one is confirmed.
+            await self._confirm()
+            rows = await self._rows(statement, values)
+            head, known = _beginning(rows, mark)
         if rows[0][_BESIDE] is None:
             return StreamPage(head, (), known)
         read = Diffs()
@@ -174,6 +177,21 @@ class PostgresStream:
             # Others may go in between: every server follows every change of ten thousand shards.
             await asyncio.sleep(0)
         return StreamPage(head, read.diffs, known)
+
+    async def _rows(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """At least one. Raises SchemaOutOfDate where there is no stream head."""
+        with translated():
+            async with self._read() as session:
+                rows: Sequence[Row[Any]] = (await session.execute(statement, values)).all()
+        if not rows:
+            raise head_missing()
+        return rows
+
+
+def _beginning(rows: Sequence[Row[Any]], mark: ChangeMark) -> tuple[StreamHead, bool]:
+    """The head, and whether the change that the mark names is there."""
+    *columns, found = rows[0][:_BESIDE]
+    return head_of(columns), mark == NO_CHANGE or found == mark.hash
 
 
 async def read_head(session: AsyncSession) -> StreamHead:

@@ -134,6 +134,13 @@ class Node:
             self._patroni = None
         await until(lambda: gone(pids), 10, f"{self.name} to be dead")
 
+    async def kill_patroni(self) -> None:
+        """PostgreSQL goes on."""
+        send(self._patronis(), signal.SIGKILL)
+        if self._patroni is not None:
+            await self._patroni.wait()
+            self._patroni = None
+
     async def kill_postmaster(self) -> int:
         """Returns its pid."""
         pid = self.postmaster_pid

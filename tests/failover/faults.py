@@ -24,6 +24,7 @@ class FaultKind(StrEnum):
     FROZEN = "primary frozen, thawed beside the new one"
     SWITCHED = "planned switchover"
     RETURNED = "node killed in the middle of a commit, returns"
+    ORPHANED = "Patroni killed, its primary goes on"
     UNREPLICATED = "commit without standby, restart, node killed"
     LOST = "asynchronous standby promoted with loss"
 
@@ -136,6 +137,14 @@ async def _kill_node(cluster: Cluster, primary: Node, _dead: Callable[[], None])
     return Struck(at, serves_at, promoted, returns=primary.start)
 
 
+async def _orphan(cluster: Cluster, primary: Node, _dead: Callable[[], None]) -> Struck:
+    """The old primary lives on, until there is a Patroni again that stops it: connections to it never break."""
+    at = monotonic()
+    await primary.kill_patroni()
+    promoted, serves_at = await _promoted(cluster, primary)
+    return Struck(at, serves_at, promoted, returns=primary.start)
+
+
 async def _leave_unreplicated(cluster: Cluster, primary: Node, _dead: Callable[[], None]) -> Struck:
     """Recovery makes a commit visible that waits for a standby which does not have it. Patroni is frozen once it has
     restarted PostgreSQL: else it takes the standby off, and none is promoted.
@@ -179,6 +188,7 @@ _MEANS: Final[Mapping[FaultKind, Fault]] = {
     FaultKind.FROZEN: _freeze,
     FaultKind.SWITCHED: _switch_over,
     FaultKind.RETURNED: _kill_node,
+    FaultKind.ORPHANED: _orphan,
     FaultKind.UNREPLICATED: _leave_unreplicated,
     FaultKind.LOST: _lose,
 }

@@ -25,7 +25,16 @@ from tests.failover.faults import FaultKind, Struck, strike
 from tests.failover.history import Lost, read_branches
 from tests.failover.installation import ROOT, Installation
 from tests.failover.servers import Server, running_servers
-from tests.failover.verdict import Finding, Flaw, Position, Promotion, Told, judge, mismatches
+from tests.failover.verdict import (
+    LEFT_BEHIND_SECONDS,
+    Finding,
+    Flaw,
+    Position,
+    Promotion,
+    Told,
+    judge,
+    mismatches,
+)
 
 _SERVERS: Final = 2
 _LOOK_SECONDS: Final = 0.1
@@ -164,7 +173,8 @@ class Run:
             self._lost.append((struck.lost, kind is FaultKind.LOST))
             fork = struck.lost.fork if kind is FaultKind.LOST else None
         promoted = struck.promoted is not None
-        promotion = Promotion(name, begun, struck.serves_at, monotonic(), promoted, writes, fork, positions)
+        fresh_at = struck.serves_at + LEFT_BEHIND_SECONDS if kind is FaultKind.ORPHANED else 0.0
+        promotion = Promotion(name, begun, struck.serves_at, monotonic(), promoted, writes, fork, positions, fresh_at)
         self._promotions.append(promotion)
         self._figures.append(
             self._measured(number, kind, primary, leader, struck, promotion, subscribers_after, healthy_at)

@@ -36,7 +36,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.failover.run", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say whether what it needs is installed")
     parser.add_argument("--seed", type=int, default=None, help="of the order and the clients; by default a new one")
-    parser.add_argument("--rounds", type=int, default=20, help="(default: %(default)s); 7 are one of each")
+    parser.add_argument("--rounds", type=int, default=20, help="(default: %(default)s); 8 are one of each")
     parser.add_argument("--writers", type=int, default=4, help="(default: %(default)s)")
     parser.add_argument("--subscribers", type=int, default=20, help="(default: %(default)s)")
     parser.add_argument(

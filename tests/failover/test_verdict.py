@@ -14,7 +14,7 @@ from tests.chaos.records import Acknowledged, Ledger, Listing, Record, Segment
 from tests.chaos.watches import NAMESPACES, Watch
 from tests.failover.faults import FaultKind, schedule
 from tests.failover.history import Branch
-from tests.failover.verdict import Flaw, Position, Promotion, Read, Told, judge, mismatches
+from tests.failover.verdict import LEFT_BEHIND_SECONDS, Flaw, Position, Promotion, Read, Told, judge, mismatches
 
 EVERYTHING = Watch()
 BILLING = Watch(namespace=NAMESPACES[0])
@@ -215,6 +215,13 @@ def test_a_read_that_does_not_know_what_was_acknowledged_before_it_is_stale() ->
     assert "+5.0 s" in finding.sentence
 
 
+def test_a_primary_that_was_left_behind_may_be_read_for_so_long_and_no_longer() -> None:
+    promotion = replace(LOSSLESS, fresh_at=PROMOTED_AT + LEFT_BEHIND_SECONDS)
+    assert flaws(told(reads=[read(4, 107.9, known=5)]), [FINAL], promotion) == []
+    assert flaws(told(reads=[read(4, 108.1, known=5)]), [FINAL], promotion) == [Flaw.STALE_READ]
+    assert flaws(told(reads=[read(5, 101, known=5), read(4, 102, known=5)]), [FINAL], promotion) == [Flaw.BACKWARDS]
+
+
 def test_reads_may_go_back_where_something_was_lost() -> None:
     reads = [read(6, 95, known=6), read(5, 101, known=6), read(6, 131, known=6)]
     assert flaws(told(UP_TO_LOSS, AFTER_RELIST, reads=reads, mismatches=[99]), [LOST, FINAL], lossy(6)) == []
@@ -233,8 +240,8 @@ def test_a_list_must_be_what_some_history_had() -> None:
 
 
 def test_every_fault_comes_once_before_any_comes_again() -> None:
-    order = schedule(7, 20)
+    order, kinds = schedule(7, 20), len(FaultKind)
     assert len(order) == 20
-    assert set(order[:7]) == set(order[7:14]) == set(FaultKind)
+    assert set(order[:kinds]) == set(order[kinds : 2 * kinds]) == set(FaultKind)
     assert order == schedule(7, 20)
     assert schedule(7, 3, [FaultKind.FROZEN]) == [FaultKind.FROZEN] * 3

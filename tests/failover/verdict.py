@@ -18,7 +18,11 @@ from tests.chaos.verdict import segment_findings
 from tests.failover.history import Branch
 
 WRITES_AGAIN_SECONDS: Final = 15.0
-"""After a promotion, the bound that is promoted for each server."""
+"""After a promotion, the bound that is promised for each server."""
+
+
+LEFT_BEHIND_SECONDS: Final = 8.0
+"""Where the old primary answers as if nothing had happened: a heartbeat, and what asking the other hosts may take."""
 
 
 class Flaw(StrEnum):
@@ -78,7 +82,8 @@ class Promotion:
     """One round: what happens from `begun_at` to `over_at` is due to it; at `serves_at` there was a primary again.
 
     `writes_after` is, for each server, how many seconds later it acknowledged a write; None if it did not. `fork` is
-    the last revision that survived, None where nothing was told that did not; `positions` are from then.
+    the last revision that survived, None where nothing was told that did not; `positions` are from then. Where an old
+    primary goes on, reads until `fresh_at` may be of it; else that is never.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Promotion:
     writes_after: Sequence[float | None]
     fork: int | None = None
     positions: Sequence[Position] = ()
+    fresh_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +222,14 @@ def _of_reads(reads: Sequence[Read], promotions: Sequence[Promotion]) -> Iterato
             if newest is not None and read.revision < newest.revision:
                 sentence = f"server {server} answered {what} of revision {read.revision} after {newest.revision}"
                 yield Finding(Flaw.BACKWARDS, sentence + _when(read, promotions))
-            elif read.known is not None and read.revision < read.known:
+            elif read.known is not None and read.revision < read.known and not _of_one_left_behind(read, promotions):
                 sentence = f"server {server} answered {what} of revision {read.revision}; {read.known} was acknowledged"
                 yield Finding(Flaw.STALE_READ, sentence + _when(read, promotions))
             newest = read
+
+
+def _of_one_left_behind(read: Read, promotions: Sequence[Promotion]) -> bool:
+    return any(promotion.begun_at <= read.asked_at < promotion.fresh_at for promotion in promotions)
 
 
 def _when(read: Read, promotions: Sequence[Promotion]) -> str:

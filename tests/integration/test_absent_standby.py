@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import asyncpg
 import pytest
@@ -20,8 +21,10 @@ from persistence.postgres import driver_errors, session_errors
 from persistence.postgres.auditing.exporting import export
 from persistence.postgres.connecting import Connection, connect
 from persistence.postgres.database import Database
-from persistence.postgres.engine import create_engine
+from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.store import open_store
+from persistence.postgres.stream import PostgresStream
+from persistence.records import NO_CHANGE, ChangeMark
 from tests.support.mesh import Mesh, new
 from tests.support.own_postgres import ABSENT, OwnPostgres, own_postgres, within
 
@@ -201,6 +204,28 @@ async def test_an_audit_tells_of_nothing_that_the_standby_may_not_have(
     assert refused.value.reason is Unavailable.AWAITING_STANDBY
     await server.set_standby("")
     await export(server.url, ExportFilter(), JsonLines(), lambda _: None)
+
+
+async def test_what_a_primary_does_not_have_is_not_called_lost_while_its_standby_may_have_gone_on_without_it(
+    shared: OwnPostgres,
+) -> None:
+    """Cut off from all but this server, it knows nothing of a promotion; others have been told of what came then."""
+    elsewhere = ChangeMark(1_000, b"eight of")
+    database = Database(shared.url)
+    reads = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
+    stream = PostgresStream(sessions(reads, reads).read, partial(database.barrier.wait, 0.3))
+    head = await stream.head()
+    await shared.set_standby(ABSENT)
+    for mark in (elsewhere, NO_CHANGE):
+        with pytest.raises(StoreUnavailable) as refused:
+            await stream.after(1_000, 0, mark=mark)
+        assert refused.value.reason is Unavailable.AWAITING_STANDBY
+    known = await stream.after(head.revision, 0, mark=head.newest)
+    assert (known.head, known.known) == (head, True), "what is there needs no proof"
+    await shared.set_standby("")
+    assert not (await stream.after(1_000, 0, mark=elsewhere)).known
+    await reads.dispose()
+    await database.close()
 
 
 async def test_recovery_from_the_crash_of_one_backend_is_another_life(

@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from persistence.commands import CreateShards
 from persistence.errors import (
+    CommitUnknown,
     Fenced,
     InvalidArgument,
     Overloaded,
@@ -28,7 +29,7 @@ from persistence.errors import (
     Unavailable,
 )
 from persistence.outcomes import NotFound
-from persistence.postgres.connecting import SERVER_SETTINGS, connect
+from persistence.postgres.connecting import SERVER_SETTINGS, Connection, connect
 from persistence.postgres.database import Database
 from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, create_engine
 from persistence.postgres.fence import Fence
@@ -230,6 +231,58 @@ async def test_an_old_primary_that_comes_back_is_refused_and_the_new_one_found(
         await alone.close()
     finally:
         await asyncio.to_thread(promoted.stop)
+
+
+async def test_a_primary_that_goes_on_when_another_was_promoted_is_left(
+    server: OwnPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections never break, and it answers reads. What waits there for a standby that follows another is given
+    up at once."""
+    monkeypatch.setattr("persistence.postgres.listener.HEARTBEAT_SECONDS", 0.05)
+    await asyncio.to_thread(server.stop)
+    promoted = await asyncio.to_thread(server.copy_to, tmp_path / "promoted")
+    await asyncio.to_thread(server.restart)
+    try:
+        async with open_store(at(folder_of(server.url), folder_of(promoted.url))) as store:
+            mesh = Mesh(store)
+            await store.stream.head()
+            async with server.without_standby():
+                under_way = asyncio.create_task(mesh.configure("left"))
+                await server.waiting_for_standby()
+                await promoted.promote()
+                with within(5), pytest.raises(CommitUnknown):
+                    await under_way
+                with within(5):
+                    await mesh.configure("left")
+            assert await promoted.sql("SELECT timeline FROM stream_head") == 2
+            assert await promoted.sql("SELECT count(*) FROM namespaces WHERE name = 'left'") == 1
+    finally:
+        await asyncio.to_thread(promoted.stop)
+
+
+async def test_what_another_host_of_the_url_says_of_a_foreign_cluster_is_not_heeded(
+    server: OwnPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persistence.postgres.listener.HEARTBEAT_SECONDS", 0.05)
+    looked = asyncio.Event()
+    look = Database.look_beside
+
+    async def counted(database: Database, connection: Connection) -> None:
+        await look(database, connection)
+        looked.set()
+
+    monkeypatch.setattr(Database, "look_beside", counted)
+    fence = Fence()
+    foreign = await asyncio.to_thread(OwnPostgres.start, tmp_path / "foreign")
+    try:
+        await foreign.promote()
+        async with open_store(at(folder_of(server.url), folder_of(foreign.url)), fence=fence) as store:
+            with within(5):
+                await looked.wait()
+            await store.stream.head()
+            assert fence.newest(await foreign.sql("SELECT system_identifier::text FROM pg_control_system()")) == 0
+    finally:
+        await asyncio.to_thread(foreign.stop)
 
 
 async def test_connections_to_an_older_timeline_are_not_used_again(server: OwnPostgres) -> None:
