@@ -227,6 +227,8 @@ LANGUAGE plpgsql AS $function$
 BEGIN
     IF p_committed_at >= (p_guards ->> 'frozenFrom')::timestamptz THEN
         RETURN 'freezes';
+    ELSIF p_committed_at >= (p_guards ->> 'expiresAt')::timestamptz THEN
+        RETURN 'plans';
     ELSIF p_guards ? 'namespaces' AND EXISTS (
         SELECT FROM jsonb_each_text(p_guards -> 'namespaces') AS g (name, version)
         LEFT JOIN namespaces AS n ON n.name = g.name

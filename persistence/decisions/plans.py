@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeAlias
 
 from persistence.decisions.approval import missing_approval, self_approval
@@ -17,8 +19,8 @@ from persistence.planning.lifecycle import PlanAction
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.waves import wave_moves
 from persistence.read_set import ReadSet
-from persistence.records import NodeStatus, PlanKind, PlanStatus, Rebalance
-from persistence.writes import KeptPlan, PlanWrite, ReadState, WriteSet
+from persistence.records import NodeStatus, PlanKind, PlanStatus, Rebalance, RebalancePlan
+from persistence.writes import Conditions, KeptPlan, PlanWrite, ReadState, WriteSet
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
@@ -83,7 +85,7 @@ def apply_plan(command: ApplyPlan, state: ReadState) -> WriteSet | NotFound | Pl
         shards=shards,
         rebalance=Rebalance(plan.id, len(moves), plan.shard_count, tuple(older.id for older in state.older)),
         plans=(PlanWrite(plan, status, made), *_superseded(state)),
-        conditions=conditions(command.change, state, shards),
+        conditions=replace(conditions(command.change, state, shards), expires_at=_expiry(plan)),
     )
 
 
@@ -103,7 +105,8 @@ def approve_plan(
         return PolicyViolation(broken)
     rebalance = Rebalance(plan.id, 0, plan.shard_count, tuple(older.id for older in state.older))
     plans = (PlanWrite(plan, status, 0), *_superseded(state))
-    return write_set(command, plan.namespaces, rebalance=rebalance, plans=plans)
+    before_expiry = Conditions(expires_at=_expiry(plan))
+    return write_set(command, plan.namespaces, rebalance=rebalance, plans=plans, conditions=before_expiry)
 
 
 def end_plan(command: RejectPlan | StopPlan, state: ReadState) -> WriteSet | NotFound | PlanClosed:
@@ -117,6 +120,11 @@ def end_plan(command: RejectPlan | StopPlan, state: ReadState) -> WriteSet | Not
         return PlanClosed(plan)
     rebalance = Rebalance(plan.id, 0, plan.shard_count)
     return write_set(command, plan.namespaces, rebalance=rebalance, plans=(PlanWrite(plan, status, plan.moves_made),))
+
+
+def _expiry(plan: RebalancePlan) -> datetime | None:
+    """By when it must be begun; null once it has been."""
+    return plan.expires_at if plan.status in lifecycle.EXPIRING else None
 
 
 def _with_moves(held: KeptPlan) -> KeptPlan:

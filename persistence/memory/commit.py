@@ -101,7 +101,9 @@ def _require(conditions: Conditions, tables: Tables, change: Change) -> None:
     since = tables.between(conditions.counted_to, tables.revision)
     moves = Counter(row.namespace for row in since if row.moves)
     fewest = conditions.fewest_shards.items()
+    expires_at = conditions.expires_at
     broken = (
+        ("plans", expires_at is not None and change.committed_at >= expires_at),
         ("freezes", conditions.frozen_from is not None and change.committed_at >= conditions.frozen_from),
         ("number of shards", any(tables.namespaces[name].shard_count < count for name, count in fewest)),
         ("moves", any(moves[name] > left for name, left in conditions.moves_left.items())),

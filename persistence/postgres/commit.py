@@ -251,6 +251,7 @@ def guards(write_set: WriteSet, relied: Relied) -> Mapping[str, Any]:
     conditions = write_set.conditions
     found: dict[str, Any] = {
         "frozenFrom": conditions.frozen_from and conditions.frozen_from.isoformat(),
+        "expiresAt": conditions.expires_at and conditions.expires_at.isoformat(),
         "fewestShards": dict(conditions.fewest_shards),
         "movesLeft": dict(conditions.moves_left),
         "revision": conditions.counted_to,

@@ -230,6 +230,7 @@ async def test_a_pin_to_a_node_that_is_drained_since_is_decided_anew(mesh: Mesh)
         {"frozen_from": datetime(2020, 1, 1, tzinfo=UTC)},
         {"fewest_shards": {BILLING: 2}},
         {"moves_left": {BILLING: -1}},
+        {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)},
     ],
 )
 async def test_what_is_decided_on_what_is_no_longer_so_is_not_committed(mesh: Mesh, broken: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from persistence.commands import ChangeRequest, request_digest
 from persistence.decisions import decide
 from persistence.decisions.plans import reads_of
 from persistence.outcomes import NotFound, PlanClosed, PlanKnown
-from persistence.plan_commands import ApplyPlan, KeepPlan
+from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan
 from persistence.planning.proposal import Move, Proposal
 from persistence.read_set import ReadSet
 from persistence.records import (
@@ -75,7 +75,7 @@ def there(plan: KeptPlan | None) -> ReadState:
     return ReadState({"orders": namespace("orders", shard_count=100)}, shards, nodes=nodes, plan=plan)
 
 
-def written(command: KeepPlan | ApplyPlan, state: ReadState) -> WriteSet:
+def written(command: KeepPlan | ApplyPlan | ApprovePlan, state: ReadState) -> WriteSet:
     decision = decide(command, state, STRATEGIES)
     assert isinstance(decision, WriteSet), decision
     return decision
@@ -93,6 +93,17 @@ def test_a_new_plan_is_kept_as_it_was_proposed() -> None:
 
 def test_a_plan_that_is_kept_already_is_known() -> None:
     assert decide(KeepPlan(PROPOSAL, CHANGE), there(kept()), STRATEGIES) == PlanKnown(kept().plan)
+
+
+@pytest.mark.parametrize("command", [ApplyPlan(PROPOSAL.id, CHANGE), ApprovePlan(PROPOSAL.id, CHANGE)])
+def test_a_plan_is_begun_before_it_expires_and_not_only_decided_on(command: ApplyPlan | ApprovePlan) -> None:
+    assert written(command, there(kept())).conditions.expires_at == NOON + WEEK
+
+
+def test_a_plan_that_was_begun_goes_on_after_its_expiry() -> None:
+    plan = kept()
+    begun = replace(plan, plan=replace(plan.plan, status=PlanStatus.APPLYING, moves_made=1))
+    assert written(ApplyPlan(PROPOSAL.id, CHANGE), there(begun)).conditions.expires_at is None
 
 
 def test_what_was_asked_for_is_the_request_and_not_what_came_of_it() -> None:
