@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Final, Protocol
 from zlib import crc32
 
@@ -60,7 +61,7 @@ class Fence:
     def __init__(self, word: SharedWord | None = None) -> None:
         self._word = word
         self._seen: dict[str, int] = {}
-        self._told: set[tuple[str, int]] = set()
+        self._told_until: dict[tuple[str, int], float] = {}
 
     def newest(self, system: str) -> int:
         """0 for a system that is new."""
@@ -79,7 +80,6 @@ class Fence:
         if timeline < max(newest, recorded):
             raise self._refusal(system, timeline, max(newest, recorded))
         self._seen[system] = timeline
-        self._told.clear()
         if self._word is not None:
             self._word.value = (_mark(system) << 32) | timeline
         return 0 < newest < timeline
@@ -89,10 +89,15 @@ class Fence:
             f"this server of system {system} is on timeline {timeline}, and timeline {newest} has been seen: an old "
             "primary came back. Nothing is read from it or written to it; stop it, and make it a standby of the new one"
         )
-        if (system, timeline) not in self._told:
-            self._told.add((system, timeline))
+        # It is met with each heartbeat while it stays up.
+        if monotonic() >= self._told_until.get((system, timeline), 0.0):
+            self._told_until[system, timeline] = monotonic() + REMINDER_SECONDS
             _log.error("%s", message)
         return Fenced(message)
+
+
+REMINDER_SECONDS: Final = 60.0
+"""After which an old primary that is still there is logged again."""
 
 
 def _mark(system: str) -> int:

@@ -46,7 +46,7 @@ class _Connection(asyncio.Protocol):
             return
         body = bytes(self._buffer[head_end + 4 : head_end + 4 + length])
         del self._buffer[: head_end + 4 + length]
-        if self._answer is not None:
+        if self._answer is not None and not self._answer.done():
             if not head.startswith(b"http/1.1 200"):
                 self._answer.set_exception(RuntimeError(f"{head.splitlines()[0]!r}: {body[:500]!r}"))
             else:
@@ -113,7 +113,12 @@ async def open_loop(
         while idle and not idle[-1].usable:
             idle.pop()
         connection = idle.pop() if idle else await _connect(port)
-        await connection.ask(request(number))
+        try:
+            await connection.ask(request(number))
+        except ConnectionError:
+            # The server closed it, for its silence, just as it was written to.
+            connection = await _connect(port)
+            await connection.ask(request(number))
         latencies.append(perf_counter() - due)
         idle.append(connection)
 

@@ -37,9 +37,11 @@ def test_another_system_has_timelines_of_its_own() -> None:
         fence.admit(SYSTEM, 4)
 
 
-def test_a_refusal_is_logged_once_for_each_time_that_an_old_primary_comes_back(
-    caplog: pytest.LogCaptureFixture,
+def test_an_old_primary_that_came_back_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("persistence.postgres.fence.monotonic", lambda: now)
     fence = Fence()
     fence.admit(SYSTEM, 2)
 
@@ -51,6 +53,9 @@ def test_a_refusal_is_logged_once_for_each_time_that_an_old_primary_comes_back(
         refuse()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     fence.admit(SYSTEM, 2)
+    refuse()
+    assert len(caplog.records) == 1, "it is met with each heartbeat"
+    now += 61
     refuse()
     assert len(caplog.records) == 2
 
