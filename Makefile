@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak poolers chaos failover governance linearizability clients upgrade-check \
-	lint bench plots schema lock vendor-graphiql
+	lint bench way plots schema lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ lint: .venv/installed-dev ## check style, types, layers, and that the locks fit 
 
 bench: .venv/installed-dev ## measure and print the numbers of the documentation (ARGS="--help")
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+way: .venv/installed-dev ## count the files a request passes and its moves between them (ARGS="--case list --verbose")
+	@$(BIN)/python -m tests.benchmarks.way_of_data $(ARGS)
 
 plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew
 	$(BIN)/python -m tests.benchmarks.plots
