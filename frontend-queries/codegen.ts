@@ -3,7 +3,7 @@ import type { CodegenConfig } from "@graphql-codegen/cli";
 
 const config: CodegenConfig = {
   schema: "schema.graphql",
-  documents: "operations/*.graphql",
+  documents: ["fragments/*.graphql", "operations/*.graphql"],
   generates: {
     "generated/operations.ts": {
       plugins: ["typescript-operations", "typed-document-node"],

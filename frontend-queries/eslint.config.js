@@ -1,13 +1,16 @@
-// Every operation against the schema, by the rules that @graphql-eslint recommends and a few more.
+// Every operation and fragment against the schema, by the rules that @graphql-eslint recommends and a few more. What is
+// built of them, documents/*.graphql, is compared by `make lint` and validated by tests.
 import graphqlPlugin from "@graphql-eslint/eslint-plugin";
+
+const sources = ["fragments/*.graphql", "operations/*.graphql"];
 
 export default [
   {
-    files: ["operations/*.graphql"],
+    files: sources,
     languageOptions: {
       parser: graphqlPlugin.parser,
       parserOptions: {
-        graphQLConfig: { schema: "schema.graphql", documents: "operations/*.graphql" },
+        graphQLConfig: { schema: "schema.graphql", documents: sources },
       },
     },
     plugins: { "@graphql-eslint": graphqlPlugin },
@@ -15,7 +18,7 @@ export default [
       ...graphqlPlugin.configs["flat/operations-recommended"].rules,
       "@graphql-eslint/match-document-filename": [
         "error",
-        { query: "PascalCase", mutation: "PascalCase", subscription: "PascalCase" },
+        { fragment: "PascalCase", query: "PascalCase", mutation: "PascalCase", subscription: "PascalCase" },
       ],
       "@graphql-eslint/no-one-place-fragments": "error",
       "@graphql-eslint/unique-operation-name": "error",

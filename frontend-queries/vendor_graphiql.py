@@ -5,7 +5,7 @@ instead of pointing at a CDN. Their versions are decided here and nowhere else; 
 for the tests and for reviewers. GraphiQL 3 is the last major whose package has a file for browsers in it (4 and later
 expect a bundler). That file contains graphql-ws, so subscriptions need nothing else. The explorer is the release made
 for its @graphiql/react 0.28.
-"""  # noqa: INP001 - a script, in a folder that is no package
+"""
 
 import hashlib
 import json

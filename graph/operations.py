@@ -1,4 +1,4 @@
-"""The GraphQL operations this program sends, by name: the files of `frontend-queries/operations`, word for word.
+"""The GraphQL operations this program sends, by name: the files of `frontend-queries/documents`, word for word.
 
 A wheel carries them in the package; a checkout has them beside it.
 """
@@ -34,4 +34,4 @@ def folder() -> Traversable:
     packaged = package / PACKAGED
     if packaged.is_dir():
         return packaged
-    return Path(str(package)).parent / "frontend-queries" / "operations"
+    return Path(str(package)).parent / "frontend-queries" / "documents"

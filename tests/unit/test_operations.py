@@ -17,11 +17,14 @@ from graphql import (
     validate,
 )
 
+import build_documents
 from graph import operations
 from graph.operations import operation, operation_names
 
 ROOT: Final = Path(__file__).parents[2]
-FILES: Final = sorted((ROOT / "frontend-queries" / "operations").iterdir())
+DOCUMENTS: Final = ROOT / "frontend-queries" / "documents"
+FILES: Final = sorted(file for file in DOCUMENTS.iterdir() if file.name != build_documents.MANIFEST)
+FRAGMENTS: Final = sorted((ROOT / "frontend-queries" / "fragments").iterdir())
 README: Final = (ROOT / "frontend-queries" / "README.md").read_text(encoding="utf-8")
 DASHBOARDS: Final = "dashboards"
 CLIENT: Final = "MeshClient"
@@ -57,7 +60,7 @@ def test_an_operation_begins_with_what_it_is_for(file: Path) -> None:
 def test_no_two_fragments_share_a_name() -> None:
     names = [
         node.name.value
-        for file in FILES
+        for file in FRAGMENTS
         for node in document(file).definitions
         if isinstance(node, FragmentDefinitionNode)
     ]
@@ -85,7 +88,7 @@ def test_a_wheel_brings_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_build_puts_the_operations_where_a_wheel_has_them() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'"frontend-queries/operations" = "graph/{operations.PACKAGED}"' in project
+    assert f'"frontend-queries/documents" = "graph/{operations.PACKAGED}"' in project
 
 
 def test_the_command_line_sends_exactly_what_the_readme_says_it_sends() -> None:
