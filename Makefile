@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak poolers chaos failover governance linearizability clients upgrade-check \
-	lint bench way plots schema lock vendor-graphiql
+	lint bench way plots schema documents frontend lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,8 +60,7 @@ governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes
 	$(BIN)/python -m tests.governance.run $(ARGS)
 
 clients: .venv/installed-dev ## have graphql-ws and urql follow, restart, sleep and be refused (needs Node >= 20)
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2> /dev/null && command -v npm > /dev/null || { \
-		echo "make clients needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
+	$(node)
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
 	$(BIN)/pytest -n 0 tests/clients/official_clients.py $(ARGS)
 
@@ -71,11 +70,12 @@ linearizability: .venv/installed-dev ## have 8 clients want the same shards thro
 upgrade-check: .venv/installed-dev ## run the last release beside this program, on a database upgraded under it (ARGS="--release TAG")
 	$(BIN)/python -m tests.upgrades.run $(ARGS)
 
-lint: .venv/installed-dev ## check style, types, layers, and that the locks fit pyproject.toml
+lint: .venv/installed-dev ## check style, types, layers, built documents, and that the locks fit pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python frontend-queries/build_documents.py --check
 	$(PIP) check
 
 bench: .venv/installed-dev ## measure and print the numbers of the documentation (ARGS="--help")
@@ -90,6 +90,16 @@ plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql
 	mv .venv/schema.graphql frontend-queries/schema.graphql
+
+documents: .venv/installed ## build frontend-queries/documents from its operations and fragments
+	$(BIN)/python frontend-queries/build_documents.py
+
+frontend: ## lint operations and fragments, generate TypeScript of them and check it (needs Node >= 20)
+	$(node)
+	@cd frontend-queries && npm ci --no-audit --no-fund --loglevel=error
+	$(call quietly,linting operations and fragments,cd frontend-queries && npm run --silent lint)
+	$(call quietly,generating TypeScript,cd frontend-queries && npm run --silent codegen)
+	$(call quietly,checking TypeScript,cd frontend-queries && npm run --silent typecheck)
 
 # What builds the project is locked too, so that installing it fetches nothing more: build-system.requires, and
 # editables, which hatchling asks for when the installation is an editable one.
@@ -136,6 +146,9 @@ $(BIN)/python:
 	$(call quietly,creating the environment in .venv,$(PYTHON) -m venv --clear .venv)
 
 packages = $(shell grep -c '^[a-z].*==' $(1))
+
+node = @node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2> /dev/null && command -v npm > /dev/null || { \
+	echo "make $@ needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
 
 # One line while it works; all that it said if it fails.
 quietly = @echo "$(1)"; said=$$($(2) 2>&1) || { status=$$?; printf '%s\n' "$$said" >&2; exit $$status; }

@@ -49,10 +49,14 @@ class Source:
 def build(folder: Path) -> dict[str, str]:
     """The files of documents/, name -> text: one for each operation, and the manifest. Raises SourceError."""
     fragments = read(folder / "fragments", FragmentDefinitionNode)
-    documents = {
-        name: operation.text + "".join(f"\n{fragments[used].definition()}" for used in closure(operation, fragments))
-        for name, operation in read(folder / "operations", OperationDefinitionNode).items()
-    }
+    documents = {}
+    unused = set(fragments)
+    for name, operation in read(folder / "operations", OperationDefinitionNode).items():
+        used = closure(operation, fragments)
+        documents[name] = "\n".join((operation.text, *(fragments[fragment].definition() for fragment in used)))
+        unused.difference_update(used)
+    if unused:
+        raise SourceError(f"fragments/{min(unused)}{SUFFIX} is spread by no operation")
     digests = {name: f"sha256:{hashlib.sha256(text.encode()).hexdigest()}" for name, text in documents.items()}
     files = {f"{name}{SUFFIX}": text for name, text in documents.items()}
     return {**files, MANIFEST: json.dumps(digests, indent=2) + "\n"}

@@ -206,7 +206,13 @@ def build(release: str, folder: Path) -> Program:
         if installing.returncode:
             *_, last = installing.stderr.strip().splitlines() or [f"pip ended with {installing.returncode}"]
             raise NotCheckable(f"{release} cannot be installed: {last}")
-    return Program(python, source / "frontend-queries" / "operations", folder)
+    return Program(python, documents(source), folder)
+
+
+def documents(source: Path) -> Path:
+    """Where a checkout has its self-contained documents. Before there were fragments/, operations/ were such."""
+    built = source / "frontend-queries" / "documents"
+    return built if built.is_dir() else source / "frontend-queries" / "operations"
 
 
 def fill(api: Api) -> str:
@@ -381,7 +387,7 @@ def main() -> int:
             console.print(f"building {release}")
             old = build(release, folder)
             (folder / "new").mkdir()
-            new = Program(Path(sys.executable), ROOT / "frontend-queries" / "operations", folder / "new")
+            new = Program(Path(sys.executable), documents(ROOT), folder / "new")
             server = start_embedded_postgres(folder / "postgresql", settings={"fsync": "off"})
             stack.callback(server.stop)
             problems = check(old, new, server.url, console)
