@@ -57,6 +57,11 @@ def test_an_operation_begins_with_what_it_is_for(file: Path) -> None:
     assert file.read_text(encoding="utf-8").startswith("# ")
 
 
+@pytest.mark.parametrize("file", FRAGMENTS, ids=lambda file: file.stem)
+def test_a_fragment_begins_with_what_it_is(file: Path) -> None:
+    assert file.read_text(encoding="utf-8").startswith("# ")
+
+
 def test_no_two_fragments_share_a_name() -> None:
     names = [
         node.name.value
