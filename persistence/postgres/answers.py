@@ -20,11 +20,11 @@ from persistence.outcomes import (
 )
 from persistence.policy import DEFAULT_POLICY
 from persistence.policy_documents import read_policy
-from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
 from persistence.postgres.namespaces import ONE_NAMESPACE
 from persistence.postgres.nodes import ONE_NODE
 from persistence.postgres.plans import ONE_PLAN
 from persistence.postgres.rows import CHANGE, DIFF, diffs_of, namespace_of, node_of, plan_of
+from persistence.postgres.tables.current import CHANGES, HISTORY, STREAM_HEAD
 from persistence.records import (
     Change,
     ChangeKind,

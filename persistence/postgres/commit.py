@@ -32,11 +32,11 @@ from persistence.outcomes import (
 )
 from persistence.policy_documents import write_policy
 from persistence.postgres.driver_errors import first_line
-from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.read_state import GroupMark
 from persistence.postgres.rows import join_halves, split_halves
 from persistence.postgres.session_errors import committing
 from persistence.postgres.stream import mark_of, schema_outdated
+from persistence.postgres.tables.current import SCHEMA_REVISION
 from persistence.read_set import ReadSet
 from persistence.records import (
     Change,

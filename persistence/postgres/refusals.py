@@ -18,7 +18,6 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import REFUSALS, SCHEMA_REVISION
 from persistence.postgres.restrictions import (
     at_least,
     below,
@@ -31,6 +30,7 @@ from persistence.postgres.restrictions import (
 from persistence.postgres.rows import REFUSAL, refusal_of
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import schema_outdated
+from persistence.postgres.tables.current import REFUSALS, SCHEMA_REVISION
 from persistence.queries import RefusalFilter
 from persistence.records import Refusal
 from persistence.refusals import RefusalWrite

@@ -15,7 +15,16 @@ from persistence.checksums import format_digest
 from persistence.images import read_image
 from persistence.planning import lifecycle
 from persistence.policy_documents import read_policy
-from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, NODES, PLANS, REFUSALS, SHARDS
+from persistence.postgres.tables.current import (
+    CHANGES,
+    HISTORY,
+    NAMESPACE_HEADS,
+    NAMESPACES,
+    NODES,
+    PLANS,
+    REFUSALS,
+    SHARDS,
+)
 from persistence.records import (
     Change,
     ChangeKind,
