@@ -24,7 +24,8 @@ from persistence.postgres.namespaces import ONE_NAMESPACE
 from persistence.postgres.nodes import ONE_NODE
 from persistence.postgres.plans import ONE_PLAN
 from persistence.postgres.rows import CHANGE, DIFF, diffs_of, namespace_of, node_of, plan_of
-from persistence.postgres.tables.current import CHANGES, HISTORY, STREAM_HEAD
+from persistence.postgres.tables.current import STREAM_HEAD
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.records import (
     Change,
     ChangeKind,

@@ -33,7 +33,7 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.session_errors import translated
-from persistence.postgres.tables.current import CHANGES
+from persistence.postgres.tables.history import CHANGES
 from persistence.queries import ChangeFilter
 from persistence.records import Change
 

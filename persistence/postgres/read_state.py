@@ -16,15 +16,8 @@ from persistence.postgres.namespaces import SELECT_NAMESPACE
 from persistence.postgres.nodes import SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, kept_proposal
 from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
-from persistence.postgres.tables.current import (
-    NAMESPACES,
-    NODES,
-    PLAN_DOCUMENTS,
-    PLANS,
-    SHARDS,
-    STREAM_HEAD,
-    TOMBSTONES,
-)
+from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
+from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
 from persistence.read_set import ReadSet
 from persistence.records import GroupKey, Namespace, Node, PlanKind, RebalancePlan, Shard, ShardKey, Tombstone
 from persistence.writes import KeptPlan, ReadState, RecentMoves, counted, timed

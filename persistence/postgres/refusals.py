@@ -30,7 +30,8 @@ from persistence.postgres.restrictions import (
 from persistence.postgres.rows import REFUSAL, refusal_of
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import schema_outdated
-from persistence.postgres.tables.current import REFUSALS, SCHEMA_REVISION
+from persistence.postgres.tables.current import SCHEMA_REVISION
+from persistence.postgres.tables.history import REFUSALS
 from persistence.queries import RefusalFilter
 from persistence.records import Refusal
 from persistence.refusals import RefusalWrite

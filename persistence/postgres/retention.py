@@ -44,7 +44,8 @@ from persistence.postgres.moments import revision_of
 from persistence.postgres.partitions import Partition, attaching, partitions
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import read_head
-from persistence.postgres.tables.current import HISTORY, SCHEMA_REVISION
+from persistence.postgres.tables.current import SCHEMA_REVISION
+from persistence.postgres.tables.history import HISTORY
 from persistence.records import AsOf, Change, ChangeKind, Compaction
 from persistence.writes import WriteSet
 

@@ -15,16 +15,9 @@ from persistence.checksums import format_digest
 from persistence.images import read_image
 from persistence.planning import lifecycle
 from persistence.policy_documents import read_policy
-from persistence.postgres.tables.current import (
-    CHANGES,
-    HISTORY,
-    NAMESPACE_HEADS,
-    NAMESPACES,
-    NODES,
-    PLANS,
-    REFUSALS,
-    SHARDS,
-)
+from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES, SHARDS
+from persistence.postgres.tables.history import CHANGES, HISTORY, REFUSALS
+from persistence.postgres.tables.plans import PLANS
 from persistence.records import (
     Change,
     ChangeKind,

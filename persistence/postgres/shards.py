@@ -39,7 +39,8 @@ from persistence.postgres.restrictions import (
 from persistence.postgres.rows import SHARD, shard_of
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import HEAD, head_missing, head_of, mark_after, read_mark
-from persistence.postgres.tables.current import CHANGES, HISTORY, SHARDS, TOMBSTONES
+from persistence.postgres.tables.current import SHARDS, TOMBSTONES
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition
 

@@ -29,7 +29,8 @@ from persistence.postgres.connecting import connect
 from persistence.postgres.moments import require_servable
 from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.session_errors import translated
-from persistence.postgres.tables.current import CHANGES, HISTORY, SCHEMA_REVISION, STREAM_HEAD
+from persistence.postgres.tables.current import SCHEMA_REVISION, STREAM_HEAD
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.records import MARK_BYTES, NO_CHANGE, UNMARKED, ChangeMark, StreamPosition
 
 # Which cluster, database and table this is. A dump restored elsewhere or over the old tables and a cloned database

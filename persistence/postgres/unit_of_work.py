@@ -25,7 +25,7 @@ from persistence.postgres.partitions import Room, is_missing
 from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_circumstances, read_state
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.session_errors import translated
-from persistence.postgres.tables.current import CHANGES, HISTORY
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.read_set import ReadSet
 from persistence.records import Change, ChangeKind, GroupKey, ShardKey
 from persistence.writes import ReadState, WriteSet
