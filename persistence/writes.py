@@ -120,25 +120,15 @@ class ShardWrite:
         """The record after the change; for a deletion the record it took away."""
         if self.kind is DiffKind.DELETED and self.previous is not None:
             return self.previous
-        content = self.content
-        return Shard(
-            self.key.namespace,
-            self.key.shard_id,
-            content.strategy,
-            content.owner_node_id,
-            content.leader_id,
-            content.capacity_hint,
-            content.locality_hint,
-            content.status,
-            content.pinned,
-            content.change_ticket,
+        return Shard.of(
+            self.key,
+            self.content,
             self.version,
             self.owner_epoch,
             self.checksum,
             revision,
             self.previous.created_at if self.previous else committed_at,
             committed_at,
-            content.anti_affinity_group,
         )
 
     def row_digest(self) -> bytes:

@@ -23,8 +23,8 @@ from persistence.commands import (
     UpdateShards,
     request_digest,
 )
-from persistence.decisions import changed_fields, decide
-from persistence.images import image_of
+from persistence.decisions import decide
+from persistence.images import changed_fields, image_of
 from persistence.outcomes import NotFound, StaleNamespace, StaleShard, VersionConflict
 from persistence.policy import DEFAULT_POLICY
 from persistence.policy_documents import write_policy
