@@ -68,6 +68,11 @@ class ReadState:
     recent: RecentMoves = field(default_factory=RecentMoves)
     circumstances: Circumstances = field(default_factory=Circumstances)
 
+    @property
+    def time(self) -> datetime | None:
+        """The database's clock, read once for the decision: with the state, or with the circumstances."""
+        return self.clock or self.circumstances.clock
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:

@@ -111,10 +111,10 @@ async def read_circumstances(
     connection: AsyncConnection, asked: Asked
 ) -> tuple[Circumstances, Mapping[GroupKey, GroupMark]]:
     """And the mark of each group."""
-    now = (await connection.execute(_CLOCK)).scalar_one() if asked.time else None
+    clock = (await connection.execute(_CLOCK)).scalar_one() if asked.clock else None
     rows = await connection.execute(_NODES, {"names": list(asked.node_ids)}) if asked.node_ids else ()
     groups, marks = await _groups(connection, asked.groups) if asked.groups else ({}, {})
-    return Circumstances(now, {row[0]: node_of(row) for row in rows}, groups), marks
+    return Circumstances(clock, {row[0]: node_of(row) for row in rows}, groups), marks
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
