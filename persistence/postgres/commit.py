@@ -31,7 +31,6 @@ from persistence.outcomes import (
     PlanProposed,
     ShardsChanged,
 )
-from persistence.policy_documents import write_policy
 from persistence.postgres.driver_errors import first_line
 from persistence.postgres.read_state import GroupMark
 from persistence.postgres.rows import columns_of, join_halves, split_halves
@@ -215,6 +214,7 @@ PARAMETERS: Final = (
     *((name, sql_type, type_) for name, sql_type, type_, _ in _CHANGE),
     *_BESIDE,
 )
+# In SQL, because the call must be one round trip, and its parameters are named and cast as the function has them.
 _CALL: Final = text(
     "SELECT refused, epoch, revision, change_id, committed_at, hash, counted FROM commit_change("  # noqa: S608 - constants
     + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, sql_type, _ in PARAMETERS)
@@ -317,32 +317,11 @@ def _refusal(guard: str) -> TransientConflict | SchemaOutOfDate | Fenced:
 
 
 def _configured(write: NamespaceWrite) -> str:
-    return json.dumps(
-        {
-            "name": write.name,
-            "strategy": write.strategy,
-            "strategyParameters": dict(write.strategy_parameters),
-            "algorithmVersion": write.algorithm_version,
-            "parametersDigest": write.parameters_digest,
-            "version": write.version,
-            "policy": write_policy(write.policy),
-        }
-    )
+    return json.dumps({"name": write.name, **write.configuration.current})
 
 
 def _node(write: NodeWrite) -> str:
-    return json.dumps(
-        {
-            "nodeId": write.node_id,
-            "region": write.region,
-            "zone": write.zone,
-            "labels": dict(write.labels),
-            "weight": write.weight,
-            "status": write.status,
-            "changeTicket": write.change_ticket,
-            "version": write.version,
-        }
-    )
+    return json.dumps({"nodeId": write.node_id, "changeTicket": write.change_ticket, **write.configuration.current})
 
 
 def answer(write_set: WriteSet, made: Made) -> Committed:

@@ -37,8 +37,9 @@ from persistence.records import Refusal
 from persistence.refusals import RefusalWrite
 
 _COLUMNS: Final = ", ".join(column.name for column in REFUSAL)
-# As in migration 0008: the clock is read once the head is locked, time never goes back, only programs that the schema
-# serves write, and sha256(...) repeats audit.refusal_hash byte for byte.
+# In SQL, because it must be one round trip: the head is never held while an answer is on its way. As in migration 0008
+# the clock is read once the head is locked, time never goes back, only programs that the schema serves write, and
+# sha256(...) repeats audit.refusal_hash byte for byte.
 _SQL: Final = f"""
 WITH locked AS MATERIALIZED (
     SELECT r.id FROM refusal_head AS r JOIN stream_head AS s ON s.id = r.id
