@@ -22,36 +22,24 @@ from sqlalchemy.types import TypeEngine
 from persistence.apart import apart
 from persistence.encoding import encode
 from persistence.errors import Fenced, SchemaOutOfDate, TransientConflict
-from persistence.outcomes import (
-    Committed,
-    NamespaceConfigured,
-    NodeChanged,
-    PlanApplied,
-    PlanChanged,
-    PlanProposed,
-    ShardsChanged,
-)
 from persistence.postgres.driver_errors import first_line
 from persistence.postgres.read_state import GroupMark
-from persistence.postgres.rows import columns_of, join_halves, split_halves
+from persistence.postgres.rows import columns_of, split_halves
 from persistence.postgres.session_errors import committing
 from persistence.postgres.stream import mark_of, schema_outdated
 from persistence.postgres.tables.current import SCHEMA_REVISION, SHARDS
 from persistence.read_set import ReadSet
 from persistence.records import (
     Change,
-    ChangeKind,
     GroupKey,
     Namespace,
     Node,
     NodeStatus,
-    RebalancePlan,
-    Shard,
     ShardContent,
     ShardKey,
     StreamPosition,
 )
-from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ReadState, ShardWrite, WriteSet, proposed
+from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ReadState, ShardWrite, WriteSet
 
 _REFUSED: Final = "OR001"
 """By which the call is undone if it is refused once it has written the document of a plan; the message is the guard."""
@@ -61,8 +49,6 @@ CHANNEL: Final = "omnirelay_shards"
 T = TypeVar("T")
 Parameter: TypeAlias = tuple[str, str, TypeEngine[Any], Callable[[T], Any]]
 """Of `commit_change`: its name without `p_`, its type in SQL and in SQLAlchemy, and its value of what is written."""
-
-PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
 
 
 def idempotency_digest(actor: str, idempotency_key: str) -> bytes:
@@ -322,59 +308,6 @@ def _configured(write: NamespaceWrite) -> str:
 
 def _node(write: NodeWrite) -> str:
     return json.dumps({"nodeId": write.node_id, "changeTicket": write.change_ticket, **write.configuration.current})
-
-
-def answer(write_set: WriteSet, made: Made) -> Committed:
-    """What a caller is told of it."""
-    assigned, change, counted = made
-    if write_set.namespace is not None:
-        return NamespaceConfigured(change, _namespace_after(write_set.namespace, change, counted))
-    if write_set.node is not None:
-        return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
-    if write_set.rebalance is not None:
-        return _plan_answer(write_set, assigned, change)
-    return ShardsChanged(change, _shards_after(write_set.shards, assigned), assigned.position)
-
-
-def _shards_after(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
-    first = assigned.revision - len(writes) + 1
-    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
-
-
-def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str, Any]) -> Namespace:
-    return Namespace(
-        write.name,
-        write.strategy,
-        write.strategy_parameters,
-        write.algorithm_version,
-        write.parameters_digest,
-        write.version,
-        join_halves(counted["digestHigh"], counted["digestLow"]),
-        counted["shardCount"],
-        counted["revision"],
-        write.previous.created_at if write.previous else change.committed_at,
-        change.committed_at,
-        write.policy,
-    )
-
-
-def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> PlanAnswer:
-    plan = _plan_after(write_set, change)
-    if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
-        return PlanProposed(change, plan)
-    if write_set.kind is ChangeKind.APPLY_PLAN:
-        return PlanApplied(change, plan, assigned.position)
-    return PlanChanged(change, plan)
-
-
-def _plan_after(write_set: WriteSet, change: Change) -> RebalancePlan:
-    """The plan that the change is about."""
-    if write_set.proposal is not None:
-        return proposed(write_set.proposal, change, write_set.lifetime)
-    if write_set.plans:
-        return write_set.plans[0].committed(change)
-    assert write_set.known is not None  # noqa: S101 - a change that only holds an idempotency key is of a known plan
-    return write_set.known
 
 
 def _change(write_set: WriteSet, assigned: Assigned) -> Change:

@@ -18,8 +18,8 @@ from persistence.apart import apart
 from persistence.circumstances import Asked, Circumstances
 from persistence.errors import TransientConflict
 from persistence.outcomes import Committed
-from persistence.postgres.answers import answer_of
-from persistence.postgres.commit import Relied, answer, commit, idempotency_digest
+from persistence.postgres.answers import answer, answer_of
+from persistence.postgres.commit import Relied, commit, idempotency_digest
 from persistence.postgres.database import Database
 from persistence.postgres.partitions import Room, is_missing
 from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_circumstances, read_state
