@@ -3,7 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from persistence.postgres.models import Base
+from persistence.postgres.tables import current, history, plans  # noqa: F401 - each adds its tables to the metadata
+from persistence.postgres.tables.columns import Base
 
 connection: Connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True, compare_server_default=True)

@@ -12,7 +12,7 @@ from typing import Final
 import mmh3
 
 from persistence.encoding import encode
-from persistence.records import ShardContent, ShardKey
+from persistence.records import ADDED_FIELDS, ShardContent, ShardKey
 
 EMPTY_DIGEST: Final = "0" * 32
 
@@ -20,7 +20,8 @@ EMPTY_DIGEST: Final = "0" * 32
 def shard_checksum(key: ShardKey, content: ShardContent) -> str:
     """Equal identity and content, equal checksum. Versions, revisions and times do not count.
 
-    A shard without an anti-affinity group has the checksum it had before there were any.
+    A field added since the first version counts only where it is not null: the checksum is then that of a pair, the
+    encoding so far and the field, under the version that the field made (`anti_affinity_group` made v2).
     """
     pin = content.pinned
     encoded = encode(
@@ -38,8 +39,9 @@ def shard_checksum(key: ShardKey, content: ShardContent) -> str:
         pin.until if pin else None,
         content.change_ticket,
     )
-    if content.anti_affinity_group is not None:
-        encoded = encode("omnirelay.shard.v2", encoded, content.anti_affinity_group)
+    for version, name in enumerate(ADDED_FIELDS, 2):
+        if (value := getattr(content, name)) is not None:
+            encoded = encode(f"omnirelay.shard.v{version}", encoded, value)
     return _hash128(encoded)
 
 

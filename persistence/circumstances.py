@@ -14,23 +14,24 @@ from persistence.records import GroupKey, Node
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The time, nodes, and anti-affinity groups. The commit re-checks that the nodes and the members of the groups are
-    as they were read."""
+    """The database's clock, nodes, and anti-affinity groups. The commit re-checks that the nodes and the members of the
+    groups are as they were read."""
 
-    time: bool = False
+    clock: bool = False
     node_ids: Sequence[str] = ()
     groups: Sequence[GroupKey] = ()
 
     def __bool__(self) -> bool:
-        return self.time or bool(self.node_ids) or bool(self.groups)
+        return self.clock or bool(self.node_ids) or bool(self.groups)
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """`now` is the store's clock, null where it was not asked for. `groups` are the shards of each, by id, with their
-    owners. Nodes and groups are of the snapshot that the state is of.
+    """`clock` is null where it was not asked for: a decision has one, which is read with the state where a policy
+    depends on it. `groups` are the shards of each, by id, with their owners. Nodes and groups are of the snapshot that
+    the state is of.
     """
 
-    now: datetime | None = None
+    clock: datetime | None = None
     nodes: Mapping[str, Node] = field(default_factory=dict)
     groups: Mapping[GroupKey, Mapping[str, str]] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from persistence.pins import PinRequest
 from persistence.policy import NamespacePolicy
 from persistence.policy_problems import add_policy_problems
 from persistence.read_set import ReadSet
-from persistence.records import ChangeKind, ShardKey, ShardStatus
+from persistence.records import ChangeKind, ShardKey, ShardStatus, public_name
 from strategies.registry import Registry
 
 
@@ -121,6 +121,9 @@ class ShardPatch:
     @property
     def key(self) -> ShardKey:
         return ShardKey(self.namespace, self.shard_id)
+
+
+_CHANGEABLE: Final = tuple(member.name for member in fields(ShardPatch) if member.default is UNSET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,13 +307,9 @@ def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> Non
     if isinstance(patch.locality_hint, str):
         problems.add(f"{path}localityHint", rules.locality_problem(patch.locality_hint))
     _add_rule_problems(patch, path, problems)
-    changeable = (patch.owner_node_id, patch.leader_id, patch.capacity_hint, patch.locality_hint, patch.status)
-    if all(value is UNSET for value in (*changeable, patch.pin, patch.anti_affinity_group)):
-        problems.add(
-            f"{path}shardId",
-            "has nothing to change: give ownerNodeId, leaderId, capacityHint, localityHint, status, pin or "
-            "antiAffinityGroup",
-        )
+    if all(getattr(patch, name) is UNSET for name in _CHANGEABLE):
+        *most, last = map(public_name, _CHANGEABLE)
+        problems.add(f"{path}shardId", f"has nothing to change: give {', '.join(most)} or {last}")
 
 
 def _add_rule_problems(shard: NewShard | ShardPatch, path: str, problems: Problems) -> None:

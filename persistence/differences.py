@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from persistence.decisions import changed_fields
+from persistence.images import changed_fields
 from persistence.records import Change, DiffKind, MoveReason, Shard, ShardDiff
 
 

@@ -1,4 +1,4 @@
-"""The rules each field obeys, said once. The database repeats them as named constraints (`postgres/models.py`)."""
+"""The rules each field obeys, said once. The database repeats them as named constraints (`postgres/tables`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy may hold. The database repeats the bounds as named constraints (`postgres/models.py`)."""
+"""What a policy may hold. The database repeats the bounds as named constraints (`postgres/tables`)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from persistence.policy import DEFAULT_POLICY, NamespacePolicy
@@ -131,7 +132,11 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class ShardContent:
-    """What a writer decides about a shard; all of it goes into the checksum."""
+    """What a command decides about a shard; all of it goes into the checksum.
+
+    A field added since the first version stands last, here and in Shard, and has the default null. Where it is null,
+    images and checksums have the bytes that they had before there was such a field.
+    """
 
     strategy: str
     owner_node_id: str
@@ -176,17 +181,38 @@ class Shard:
 
     @property
     def content(self) -> ShardContent:
-        return ShardContent(
-            self.strategy,
-            self.owner_node_id,
-            self.leader_id,
-            self.capacity_hint,
-            self.locality_hint,
-            self.status,
-            self.pinned,
-            self.change_ticket,
-            self.anti_affinity_group,
-        )
+        return ShardContent(*content_values(self))
+
+    @classmethod
+    def of(
+        cls,
+        key: ShardKey,
+        content: ShardContent,
+        version: int,
+        owner_epoch: int,
+        checksum: str,
+        revision: int,
+        created_at: datetime,
+        updated_at: datetime,
+    ) -> Shard:
+        values = content_values(content)
+        first, added = values[: -len(ADDED_FIELDS)], values[-len(ADDED_FIELDS) :]
+        counted = (version, owner_epoch, checksum, revision, created_at, updated_at)
+        return cls(*(*key, *first, *counted, *added))
+
+
+CONTENT_FIELDS: Final = tuple(member.name for member in fields(ShardContent))
+ADDED_FIELDS: Final = tuple(member.name for member in fields(ShardContent) if member.default is not MISSING)
+"""Of the content, those added since the first version, oldest first."""
+
+content_values: Final = attrgetter(*CONTENT_FIELDS)
+"""Of a ShardContent or a Shard, in the order of CONTENT_FIELDS."""
+
+
+def public_name(name: str) -> str:
+    """Of a field, as the API and the documents of the store have it: `owner_node_id` is `ownerNodeId`."""
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
 
 
 class Tombstone(NamedTuple):

@@ -68,6 +68,11 @@ class ReadState:
     recent: RecentMoves = field(default_factory=RecentMoves)
     circumstances: Circumstances = field(default_factory=Circumstances)
 
+    @property
+    def time(self) -> datetime | None:
+        """The database's clock, read once for the decision: with the state, or with the circumstances."""
+        return self.clock or self.circumstances.clock
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -120,25 +125,15 @@ class ShardWrite:
         """The record after the change; for a deletion the record it took away."""
         if self.kind is DiffKind.DELETED and self.previous is not None:
             return self.previous
-        content = self.content
-        return Shard(
-            self.key.namespace,
-            self.key.shard_id,
-            content.strategy,
-            content.owner_node_id,
-            content.leader_id,
-            content.capacity_hint,
-            content.locality_hint,
-            content.status,
-            content.pinned,
-            content.change_ticket,
+        return Shard.of(
+            self.key,
+            self.content,
             self.version,
             self.owner_epoch,
             self.checksum,
             revision,
             self.previous.created_at if self.previous else committed_at,
             committed_at,
-            content.anti_affinity_group,
         )
 
     def row_digest(self) -> bytes:

@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from graph.client.document import Json
-from persistence.records import Pin, Shard, ShardStatus
+from persistence.records import ADDED_FIELDS, Pin, Shard, ShardStatus, public_name
 
 _STATUSES: Final = dict(ShardStatus.__members__)
+_ADDED: Final = tuple(map(public_name, ADDED_FIELDS))
 
 
 class Diff(NamedTuple):
@@ -88,14 +89,14 @@ def read_shard(document: Json) -> Shard:
         int(document["revision"]),
         _time(document["createdAt"]),
         _time(document["updatedAt"]),
-        _shared(document.get("antiAffinityGroup")),  # not in files that were kept before there were groups
+        *map(_shared, map(document.get, _ADDED)),  # not in files of before there were such fields
     )
 
 
 def shard_document(shard: Shard) -> Json:
     """The document that reads as this shard."""
     pin = shard.pinned
-    return {
+    document = {
         "namespace": shard.namespace,
         "shardId": shard.shard_id,
         "strategy": shard.strategy,
@@ -112,8 +113,10 @@ def shard_document(shard: Shard) -> Json:
         "revision": str(shard.revision),
         "createdAt": shard.created_at.isoformat(),
         "updatedAt": shard.updated_at.isoformat(),
-        "antiAffinityGroup": shard.anti_affinity_group,
     }
+    for name, member in zip(ADDED_FIELDS, _ADDED, strict=True):
+        document[member] = getattr(shard, name)
+    return document
 
 
 def _shared(text: str | None) -> str | None:

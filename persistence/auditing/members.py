@@ -17,6 +17,7 @@ import orjson
 
 from persistence.auditing.continuity import counts_on
 from persistence.auditing.row_images import expected_columns
+from persistence.images import CONTENT, MEMBERS
 
 REPEATED: Final = ("namespace", "shardId", "ownerNodeId", "version")
 """Members that columns repeat. The columns of a row are those as they stand in an image between the separators
@@ -26,45 +27,18 @@ COLUMNS: Final = len(REPEATED) + 2
 
 _END: Final = b"\0"
 _BETWEEN: Final = b',"'
-_MEMBERS: Final = (
-    "capacityHint",
-    "changeTicket",
-    "checksum",
-    "leaderId",
-    "localityHint",
-    "namespace",
-    "ownerEpoch",
-    "ownerNodeId",
-    "pinned",
-    "shardId",
-    "status",
-    "strategy",
-    "version",
-)
-_COUNT: Final = len(_MEMBERS)
-_EPOCH: Final = _MEMBERS.index("ownerEpoch")
-_OWNER: Final = _MEMBERS.index("ownerNodeId")
-_VERSION: Final = _MEMBERS.index("version")
-_PIN: Final = _MEMBERS.index("pinned")
+_COUNT: Final = len(MEMBERS)
+_EPOCH: Final = MEMBERS.index("ownerEpoch")
+_OWNER: Final = MEMBERS.index("ownerNodeId")
+_VERSION: Final = MEMBERS.index("version")
+_PIN: Final = MEMBERS.index("pinned")
 _STEP: Final = _COUNT + 1
 _ROW_STEP: Final = COLUMNS + 1
 _NO_PIN: Final = b'pinned":null'
-_CHANGEABLE: Final = {
-    name.encode(): _MEMBERS.index(name)
-    for name in (
-        "strategy",
-        "ownerNodeId",
-        "leaderId",
-        "capacityHint",
-        "localityHint",
-        "status",
-        "pinned",
-        "changeTicket",
-    )
-}
+_CHANGEABLE: Final = {name.encode(): MEMBERS.index(name) for name in CONTENT if name in MEMBERS}
 """As `changed_fields` has them, in its order."""
 
-_REPEATED: Final = tuple(map(_MEMBERS.index, REPEATED))
+_REPEATED: Final = tuple(map(MEMBERS.index, REPEATED))
 _repeated = itemgetter(*_REPEATED)
 
 

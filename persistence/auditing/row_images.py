@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from itertools import compress
 from operator import ne
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from persistence.auditing.entries import RowEntry
 from persistence.checksums import shard_checksum
-from persistence.images import read_image
-from persistence.records import ShardContent
-
-
-def _public_name(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.title, rest))
-
-
-_CONTENT: Final = tuple(_public_name(member.name) for member in fields(ShardContent))
+from persistence.images import CONTENT, read_image
 
 
 def parsed_images(row: RowEntry) -> tuple[Any, Any]:
@@ -74,7 +64,7 @@ def _changed(before: Any, after: Any) -> str:
     if before is None or after is None:
         return ""
     # `get`: an image leaves some members out where there is nothing to say.
-    return ",".join(compress(_CONTENT, map(ne, map(before.get, _CONTENT), map(after.get, _CONTENT))))
+    return ",".join(compress(CONTENT, map(ne, map(before.get, CONTENT), map(after.get, CONTENT))))
 
 
 def images_with_wrong_checksums(row: RowEntry) -> tuple[str, ...]:

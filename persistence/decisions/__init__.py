@@ -2,6 +2,5 @@
 
 from persistence.decisions.asking import asked_by
 from persistence.decisions.deciding import Decision, decide
-from persistence.decisions.shards import changed_fields
 
-__all__ = ["Decision", "asked_by", "changed_fields", "decide"]
+__all__ = ["Decision", "asked_by", "decide"]

@@ -13,12 +13,12 @@ from persistence.writes import ReadState
 
 
 def asked_by(command: Command, state: ReadState) -> Asked:
-    """The time, if a pin that ends is made or stands in the way; the nodes that shards are pinned to; and the
-    anti-affinity groups of the shards that are brought to a node or into a group.
+    """The clock, if a pin that ends is made or stands in the way and the state has none yet; the nodes that shards are
+    pinned to; and the anti-affinity groups of the shards that are brought to a node or into a group.
     """
     pinned = list(_pinned_to(command, state))
     return Asked(
-        any(ends(pin) for pin in (*(pin for pin, _ in pinned), *_met(command, state))),
+        state.clock is None and any(ends(pin) for pin in (*(pin for pin, _ in pinned), *_met(command, state))),
         sorted({owner for _, owner in pinned}),
         sorted(set(_joined(command, state))),
     )

@@ -34,7 +34,7 @@ def broken_pins(writes: Iterable[ShardWrite], state: ReadState) -> Iterator[Brok
         before, after = write.previous, write.content
         if before is None or before.owner_node_id == after.owner_node_id or after.pinned is None:
             continue
-        if before.pinned is not None and holds(before.pinned, state.circumstances.now):
+        if before.pinned is not None and holds(before.pinned, state.time):
             yield BrokenRule(
                 PolicyRule.PIN,
                 *write.key,
@@ -45,7 +45,7 @@ def broken_pins(writes: Iterable[ShardWrite], state: ReadState) -> Iterator[Brok
 
 
 def _past(pin: PinRequest, state: ReadState) -> str | None:
-    now = state.circumstances.now
+    now = state.time
     if pin.until is None or now is None or pin.until > now:
         return None
     return f"is {_time(pin)}, which has passed: a pin ends in the future, or has no end"

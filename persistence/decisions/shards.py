@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from persistence.checksums import shard_checksum
@@ -21,11 +21,11 @@ from persistence.decisions.anti_affinity import broken_groups
 from persistence.decisions.pins import broken_pins, check_pins
 from persistence.decisions.policies import conditions, violation
 from persistence.decisions.write_sets import write_set
-from persistence.images import image_of, write_image
+from persistence.images import changed_fields, image_of, write_image
 from persistence.outcomes import BrokenRule, NotFound, PolicyViolation, StaleShard, VersionConflict
 from persistence.pins import PinRequest
 from persistence.planning.proposal import Move
-from persistence.records import DiffKind, MoveReason, Pin, Shard, ShardContent, ShardKey, Tombstone
+from persistence.records import ADDED_FIELDS, DiffKind, MoveReason, Pin, Shard, ShardContent, ShardKey, Tombstone
 from persistence.writes import ReadState, ShardWrite, WriteSet
 
 LISTED: Final = 100
@@ -90,7 +90,7 @@ def _creation(shard: NewShard, state: ReadState, change: ChangeRequest) -> Shard
         shard.status,
         _pin(shard.pin, None, change),
         change.change_ticket,
-        shard.anti_affinity_group,
+        *(getattr(shard, name) for name in ADDED_FIELDS),
     )
     last = state.tombstones.get(shard.key, Tombstone(0, 0))
     return _write(shard.key, DiffKind.CREATED, None, content, last.version + 1, last.owner_epoch + 1)
@@ -109,7 +109,7 @@ def _update(patch: ShardPatch, state: ReadState, change: ChangeRequest) -> Shard
         _patched(patch.status, previous.status),
         _pin(patch.pin, previous.pinned, change),
         change.change_ticket,
-        _patched(patch.anti_affinity_group, previous.anti_affinity_group),
+        *(_patched(getattr(patch, name), getattr(previous, name)) for name in ADDED_FIELDS),
     )
     epoch = previous.owner_epoch + 1 if moved else previous.owner_epoch
     return _write(patch.key, DiffKind.UPDATED, previous, content, previous.version + 1, epoch)
@@ -182,20 +182,3 @@ def _pin(pin: PinRequest | Unset | None, previous: Pin | None, change: ChangeReq
 
 def _patched(value: Any, previous: Any) -> Any:
     return previous if value is UNSET else value
-
-
-def _public_name(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.title() for part in rest)
-
-
-_CONTENT_FIELDS: Final = {member.name: _public_name(member.name) for member in fields(ShardContent)}
-
-
-def changed_fields(previous: ShardContent | None, current: ShardContent | None) -> tuple[str, ...]:
-    """Names (as the API writes them) of the content fields that differ; none where a side is missing."""
-    if previous is None or current is None:
-        return ()
-    return tuple(
-        public for name, public in _CONTENT_FIELDS.items() if getattr(previous, name) != getattr(current, name)
-    )

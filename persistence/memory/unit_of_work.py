@@ -73,7 +73,7 @@ class MemoryUnitOfWork:
     async def look(self, asked: Asked) -> Circumstances:
         nodes = ((node_id, self._tables.uncounted(node_id)) for node_id in asked.node_ids)
         self._looked = Circumstances(
-            self._memory.clock() if asked.time else None,
+            self._memory.clock() if asked.clock else None,
             {node_id: node for node_id, node in nodes if node is not None},
             {group: self._tables.members(group) for group in asked.groups},
         )

@@ -1,10 +1,10 @@
-"""The answer a change was given, told again from what it left: a retry gets it instead of a second change."""
+"""The answer to a change: once it is committed, and again, from what it left, to a retry of its request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,22 +20,83 @@ from persistence.outcomes import (
 )
 from persistence.policy import DEFAULT_POLICY
 from persistence.policy_documents import read_policy
-from persistence.postgres.models import CHANGES, HISTORY, STREAM_HEAD
+from persistence.postgres.commit import Assigned, Made
 from persistence.postgres.namespaces import ONE_NAMESPACE
 from persistence.postgres.nodes import ONE_NODE
 from persistence.postgres.plans import ONE_PLAN
-from persistence.postgres.rows import CHANGE, DIFF, diffs_of, namespace_of, node_of, plan_of
+from persistence.postgres.rows import CHANGE, DIFF, diffs_of, join_halves, namespace_of, node_of, plan_of
+from persistence.postgres.tables.current import STREAM_HEAD
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.records import (
     Change,
     ChangeKind,
     ConfigurationChange,
     DiffKind,
+    Namespace,
     NodeStatus,
     RebalancePlan,
+    Shard,
     StreamPosition,
 )
+from persistence.writes import NamespaceWrite, ShardWrite, WriteSet, proposed
 
 _EPOCH: Final = select(STREAM_HEAD.c.epoch)
+
+
+PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
+
+
+def answer(write_set: WriteSet, made: Made) -> Committed:
+    """Of a change that was just committed."""
+    assigned, change, counted = made
+    if write_set.namespace is not None:
+        return NamespaceConfigured(change, _namespace_after(write_set.namespace, change, counted))
+    if write_set.node is not None:
+        return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
+    if write_set.rebalance is not None:
+        return _plan_answer(write_set, assigned, change)
+    return ShardsChanged(change, _shards_after(write_set.shards, assigned), assigned.position)
+
+
+def _shards_after(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
+    first = assigned.revision - len(writes) + 1
+    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
+
+
+def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str, Any]) -> Namespace:
+    return Namespace(
+        write.name,
+        write.strategy,
+        write.strategy_parameters,
+        write.algorithm_version,
+        write.parameters_digest,
+        write.version,
+        join_halves(counted["digestHigh"], counted["digestLow"]),
+        counted["shardCount"],
+        counted["revision"],
+        write.previous.created_at if write.previous else change.committed_at,
+        change.committed_at,
+        write.policy,
+    )
+
+
+def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> PlanAnswer:
+    plan = _plan_after(write_set, change)
+    if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
+        return PlanProposed(change, plan)
+    if write_set.kind is ChangeKind.APPLY_PLAN:
+        return PlanApplied(change, plan, assigned.position)
+    return PlanChanged(change, plan)
+
+
+def _plan_after(write_set: WriteSet, change: Change) -> RebalancePlan:
+    """The plan that the change is about."""
+    if write_set.proposal is not None:
+        return proposed(write_set.proposal, change, write_set.lifetime)
+    if write_set.plans:
+        return write_set.plans[0].committed(change)
+    assert write_set.known is not None  # noqa: S101 - a change that only holds an idempotency key is of a known plan
+    return write_set.known
 
 
 async def answer_of(connection: AsyncConnection, change: Change, revision: int) -> Committed:

@@ -23,6 +23,7 @@ _LEFT_OVER: Final = text(
 )
 _CHUNK: Final = 1_000
 
+# In SQL, as all of this file: the tables are made here, under names that the declared ones do not have.
 # Every shard there ever was is in one of the two, so a probe for each finds its row, however long history is.
 _NEWEST: Final = """
     FROM (

@@ -19,7 +19,6 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import CHANGES
 from persistence.postgres.restrictions import (
     Restriction,
     at_least,
@@ -34,6 +33,7 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.session_errors import translated
+from persistence.postgres.tables.history import CHANGES
 from persistence.queries import ChangeFilter
 from persistence.records import Change
 

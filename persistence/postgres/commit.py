@@ -11,7 +11,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import ARRAY, BigInteger, DateTime, Double, LargeBinary, String, bindparam, text
 from sqlalchemy.exc import DBAPIError
@@ -21,42 +22,33 @@ from sqlalchemy.types import TypeEngine
 from persistence.apart import apart
 from persistence.encoding import encode
 from persistence.errors import Fenced, SchemaOutOfDate, TransientConflict
-from persistence.outcomes import (
-    Committed,
-    NamespaceConfigured,
-    NodeChanged,
-    PlanApplied,
-    PlanChanged,
-    PlanProposed,
-    ShardsChanged,
-)
-from persistence.policy_documents import write_policy
 from persistence.postgres.driver_errors import first_line
-from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.read_state import GroupMark
-from persistence.postgres.rows import join_halves, split_halves
+from persistence.postgres.rows import columns_of, split_halves
 from persistence.postgres.session_errors import committing
 from persistence.postgres.stream import mark_of, schema_outdated
+from persistence.postgres.tables.current import SCHEMA_REVISION, SHARDS
 from persistence.read_set import ReadSet
 from persistence.records import (
     Change,
-    ChangeKind,
     GroupKey,
     Namespace,
     Node,
     NodeStatus,
-    RebalancePlan,
-    Shard,
+    ShardContent,
+    ShardKey,
     StreamPosition,
 )
-from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ReadState, ShardWrite, WriteSet, proposed
+from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ReadState, ShardWrite, WriteSet
 
 _REFUSED: Final = "OR001"
 """By which the call is undone if it is refused once it has written the document of a plan; the message is the guard."""
 
 CHANNEL: Final = "omnirelay_shards"
 
-PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
+T = TypeVar("T")
+Parameter: TypeAlias = tuple[str, str, TypeEngine[Any], Callable[[T], Any]]
+"""Of `commit_change`: its name without `p_`, its type in SQL and in SQLAlchemy, and its value of what is written."""
 
 
 def idempotency_digest(actor: str, idempotency_key: str) -> bytes:
@@ -129,43 +121,54 @@ _T: Final = String()
 _I: Final = BigInteger()
 _AT: Final = DateTime(timezone=True)
 _BYTES: Final = LargeBinary()
+_TYPES: Final[Mapping[type, tuple[str, TypeEngine[Any]]]] = {
+    str: ("text", _T),
+    int: ("int8", _I),
+    float: ("float8", Double()),
+    datetime: ("timestamptz", _AT),
+}
+"""The types of a parameter for a column of these values."""
 
-# name, SQL type, SQLAlchemy type, value of one shard write
-_WRITES: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[ShardWrite], Any]]]] = (
-    ("kind", "text", _T, lambda write: str(write.kind)),
-    ("namespace", "text", _T, lambda write: write.key.namespace),
-    ("shard_id", "text", _T, lambda write: write.key.shard_id),
-    ("strategy", "text", _T, lambda write: write.content.strategy),
-    ("owner_node_id", "text", _T, lambda write: write.content.owner_node_id),
-    ("leader_id", "text", _T, lambda write: write.content.leader_id),
-    ("capacity_hint", "float8", Double(), lambda write: write.content.capacity_hint),
-    ("locality_hint", "text", _T, lambda write: write.content.locality_hint),
-    ("status", "text", _T, lambda write: str(write.content.status)),
-    ("pinned_by", "text", _T, lambda write: write.content.pinned.by if write.content.pinned else None),
-    ("pinned_reason", "text", _T, lambda write: write.content.pinned.reason if write.content.pinned else None),
-    ("pinned_until", "timestamptz", _AT, lambda write: write.content.pinned.until if write.content.pinned else None),
-    ("change_ticket", "text", _T, lambda write: write.content.change_ticket),
-    ("anti_affinity_group", "text", _T, lambda write: write.content.anti_affinity_group),
-    ("version", "int8", _I, lambda write: write.version),
-    ("owner_epoch", "int8", _I, lambda write: write.owner_epoch),
-    ("checksum", "text", _T, lambda write: write.checksum),
+
+def _content_of(column: str) -> Callable[[ShardWrite], Any]:
+    if column.startswith("pinned_"):
+        member = attrgetter(column.removeprefix("pinned_"))
+        return lambda write: None if write.content.pinned is None else member(write.content.pinned)
+    return attrgetter(f"content.{column}")
+
+
+def _previous_of(column: str) -> Callable[[ShardWrite], Any]:
+    value = attrgetter(column)
+    return lambda write: None if write.previous is None else value(write.previous)
+
+
+def _of_shard(column: str, value: Callable[[ShardWrite], Any], name: str | None = None) -> Parameter[ShardWrite]:
+    return name or column, *_TYPES[SHARDS.c[column].type.python_type], value
+
+
+# A column of the content is added to the table and the record, and to the function by a migration, and not here.
+_WRITES: Final[Sequence[Parameter[ShardWrite]]] = (
+    ("kind", "text", _T, attrgetter("kind")),
+    *(_of_shard(name, attrgetter(f"key.{name}")) for name in ShardKey._fields),
+    *(_of_shard(name, _content_of(name)) for name in columns_of(ShardContent)),
+    *(_of_shard(name, attrgetter(name)) for name in ("version", "owner_epoch", "checksum")),
     # An array of arrays would be flattened; field names have no commas.
     ("changed_fields", "text", _T, lambda write: ",".join(write.changed_fields)),
-    ("previous_owner", "text", _T, lambda write: write.previous.owner_node_id if write.previous else None),
-    ("previous_revision", "int8", _I, lambda write: write.previous.revision if write.previous else None),
-    ("previous_updated_at", "timestamptz", _AT, lambda write: write.previous.updated_at if write.previous else None),
-    ("created_at", "timestamptz", _AT, lambda write: write.previous.created_at if write.previous else None),
-    ("previous", "text", _T, lambda write: write.previous_image),
-    ("current", "text", _T, lambda write: write.current_image),
-    ("move_reason", "text", _T, lambda write: None if write.move_reason is None else str(write.move_reason)),
+    _of_shard("owner_node_id", _previous_of("owner_node_id"), "previous_owner"),
+    _of_shard("revision", _previous_of("revision"), "previous_revision"),
+    _of_shard("updated_at", _previous_of("updated_at"), "previous_updated_at"),
+    _of_shard("created_at", _previous_of("created_at")),
+    ("previous", "text", _T, attrgetter("previous_image")),
+    ("current", "text", _T, attrgetter("current_image")),
+    ("move_reason", "text", _T, attrgetter("move_reason")),
 )
-_DELTAS: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[NamespaceDelta], Any]]]] = (
+_DELTAS: Final[Sequence[Parameter[NamespaceDelta]]] = (
     ("delta_name", "text", _T, lambda delta: delta.namespace),
     ("delta_high", "int8", _I, lambda delta: split_halves(delta.digest)[0]),
     ("delta_low", "int8", _I, lambda delta: split_halves(delta.digest)[1]),
     ("delta_count", "int8", _I, lambda delta: delta.shard_count),
 )
-_CHANGE: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[WriteSet], Any]]]] = (
+_CHANGE: Final[Sequence[Parameter[WriteSet]]] = (
     ("change_kind", "text", _T, lambda write_set: str(write_set.kind)),
     ("actor", "text", _T, lambda write_set: write_set.request.actor),
     ("reason", "text", _T, lambda write_set: write_set.request.reason),
@@ -197,6 +200,7 @@ PARAMETERS: Final = (
     *((name, sql_type, type_) for name, sql_type, type_, _ in _CHANGE),
     *_BESIDE,
 )
+# In SQL, because the call must be one round trip, and its parameters are named and cast as the function has them.
 _CALL: Final = text(
     "SELECT refused, epoch, revision, change_id, committed_at, hash, counted FROM commit_change("  # noqa: S608 - constants
     + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, sql_type, _ in PARAMETERS)
@@ -299,85 +303,11 @@ def _refusal(guard: str) -> TransientConflict | SchemaOutOfDate | Fenced:
 
 
 def _configured(write: NamespaceWrite) -> str:
-    return json.dumps(
-        {
-            "name": write.name,
-            "strategy": write.strategy,
-            "strategyParameters": dict(write.strategy_parameters),
-            "algorithmVersion": write.algorithm_version,
-            "parametersDigest": write.parameters_digest,
-            "version": write.version,
-            "policy": write_policy(write.policy),
-        }
-    )
+    return json.dumps({"name": write.name, **write.configuration.current})
 
 
 def _node(write: NodeWrite) -> str:
-    return json.dumps(
-        {
-            "nodeId": write.node_id,
-            "region": write.region,
-            "zone": write.zone,
-            "labels": dict(write.labels),
-            "weight": write.weight,
-            "status": write.status,
-            "changeTicket": write.change_ticket,
-            "version": write.version,
-        }
-    )
-
-
-def answer(write_set: WriteSet, made: Made) -> Committed:
-    """What a caller is told of it."""
-    assigned, change, counted = made
-    if write_set.namespace is not None:
-        return NamespaceConfigured(change, _namespace_after(write_set.namespace, change, counted))
-    if write_set.node is not None:
-        return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
-    if write_set.rebalance is not None:
-        return _plan_answer(write_set, assigned, change)
-    return ShardsChanged(change, _shards_after(write_set.shards, assigned), assigned.position)
-
-
-def _shards_after(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
-    first = assigned.revision - len(writes) + 1
-    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
-
-
-def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str, Any]) -> Namespace:
-    return Namespace(
-        write.name,
-        write.strategy,
-        write.strategy_parameters,
-        write.algorithm_version,
-        write.parameters_digest,
-        write.version,
-        join_halves(counted["digestHigh"], counted["digestLow"]),
-        counted["shardCount"],
-        counted["revision"],
-        write.previous.created_at if write.previous else change.committed_at,
-        change.committed_at,
-        write.policy,
-    )
-
-
-def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> PlanAnswer:
-    plan = _plan_after(write_set, change)
-    if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
-        return PlanProposed(change, plan)
-    if write_set.kind is ChangeKind.APPLY_PLAN:
-        return PlanApplied(change, plan, assigned.position)
-    return PlanChanged(change, plan)
-
-
-def _plan_after(write_set: WriteSet, change: Change) -> RebalancePlan:
-    """The plan that the change is about."""
-    if write_set.proposal is not None:
-        return proposed(write_set.proposal, change, write_set.lifetime)
-    if write_set.plans:
-        return write_set.plans[0].committed(change)
-    assert write_set.known is not None  # noqa: S101 - a change that only holds an idempotency key is of a known plan
-    return write_set.known
+    return json.dumps({"nodeId": write.node_id, "changeTicket": write.change_ticket, **write.configuration.current})
 
 
 def _change(write_set: WriteSet, assigned: Assigned) -> Change:

@@ -23,7 +23,26 @@ from persistence.postgres.connecting import (
 )
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.fence import BARRIER_SECONDS, Barrier, Fence, ServerLife
-from persistence.postgres.stream import ENSURE_EPOCH, IDENTITY, TIMELINE, head_missing
+
+# In SQL, as all of this file: the driver's connections are looked at before SQLAlchemy has them.
+#
+# Which cluster, database and table this is. A dump restored elsewhere or over the old tables and a cloned database
+# differ from where the stream was born, and revisions issued there may contradict those issued here. A promoted replica
+# does not differ: whether it lost anything is seen from the hash of a change, see docs/decisions/0020.
+IDENTITY: Final = """
+    (SELECT system_identifier FROM pg_control_system())
+    || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+    || '/' || 'stream_head'::regclass::oid
+"""
+TIMELINE: Final = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
+NEW_EPOCH: Final = "replace(gen_random_uuid()::text, '-', '')"
+ENSURE_EPOCH: Final = f"""
+    UPDATE stream_head SET
+        epoch = CASE WHEN identity = {IDENTITY} THEN epoch ELSE {NEW_EPOCH} END,
+        timeline = CASE WHEN identity = {IDENTITY} THEN greatest(timeline, {TIMELINE}) ELSE {TIMELINE} END,
+        identity = {IDENTITY}
+    WHERE identity <> {IDENTITY} OR timeline < {TIMELINE}
+"""  # noqa: S608 - constants only
 
 TROUBLE_SECONDS: Final = 10.0
 """How long a failure that was met is taken to last. Then it is looked at again."""
@@ -268,3 +287,7 @@ class Database:
 def _life(connection: Connection) -> ServerLife:
     life: ServerLife = connection.admitted.life
     return life
+
+
+def head_missing() -> SchemaOutOfDate:
+    return SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")

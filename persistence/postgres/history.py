@@ -14,6 +14,7 @@ from persistence.differences import net_diff
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import Stamped
+from persistence.postgres.database import head_missing
 from persistence.postgres.keyset import (
     STATEMENTS_KEPT,
     AnySelect,
@@ -24,7 +25,6 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.moments import require_servable, revision_of
 from persistence.postgres.restrictions import (
     Restriction,
@@ -39,7 +39,8 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import HEAD, head_missing, head_of, mark_after, read_mark
+from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.queries import HistoryOrder, ShardHistoryFilter
 from persistence.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.errors import Compacted, FutureCursor
 from persistence.ports import StreamHead
-from persistence.postgres.models import CHANGES
+from persistence.postgres.tables.history import CHANGES
 from persistence.records import AsOf
 
 _REVISION_AT: Final = (

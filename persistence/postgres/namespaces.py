@@ -19,9 +19,9 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import NAMESPACE_HEADS, NAMESPACES
 from persistence.postgres.rows import NAMESPACE, namespace_of
 from persistence.postgres.session_errors import translated
+from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES
 from persistence.records import Namespace
 
 SELECT_NAMESPACE: Final = select(*NAMESPACE).join(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)

@@ -19,10 +19,10 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import NODES
 from persistence.postgres.restrictions import conditions, filter_values, one_of, used_fields
 from persistence.postgres.rows import NODE, NODE_UNCOUNTED, node_of
 from persistence.postgres.session_errors import translated
+from persistence.postgres.tables.current import NODES
 from persistence.queries import NodeFilter
 from persistence.records import Node, NodeStatus
 

@@ -29,6 +29,7 @@ _AGAIN_SECONDS: Final = 1.0
 _MADE_ALREADY: Final = ("42P07", "42P17")
 """duplicate_table, and invalid_object_definition for bounds that overlap."""
 
+# In SQL, as all of this file: of PostgreSQL's catalogs and of partitions nothing is declared.
 _BOUNDS: Final = """
     SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'shard_history'::regclass

@@ -11,12 +11,12 @@ from sqlalchemy import ARRAY, BigInteger, String, and_, bindparam, func, or_, se
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.postgres.models import NAMESPACES, NODES, SHARDS
 from persistence.postgres.namespaces import SELECT_NAMESPACE
 from persistence.postgres.nodes import SELECT_UNCOUNTED
 from persistence.postgres.rows import namespace_of, node_of
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import read_head
+from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS
 from persistence.records import NodeStatus
 
 _CHUNK: Final = 20_000

@@ -23,10 +23,11 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import PLAN_DOCUMENTS, PLANS, STREAM_HEAD
 from persistence.postgres.restrictions import conditions, contains_item, filter_values, one_of, used_fields
 from persistence.postgres.rows import APPROVING, CREATING, LATEST, PLAN, PLAN_STATUS, plan_of
 from persistence.postgres.session_errors import translated
+from persistence.postgres.tables.current import STREAM_HEAD
+from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
 from persistence.queries import PlanFilter
 from persistence.records import RebalancePlan
 

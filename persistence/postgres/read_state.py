@@ -6,19 +6,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, String, bindparam, func, select, text
+from sqlalchemy import ARRAY, BigInteger, DateTime, Select, String, TableValuedAlias, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from persistence.apart import apart
 from persistence.circumstances import Asked, Circumstances
 from persistence.planning import lifecycle
-from persistence.postgres.models import NAMESPACES, NODES, PLAN_DOCUMENTS, PLANS, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.namespaces import SELECT_NAMESPACE
 from persistence.postgres.nodes import SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, kept_proposal
 from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
+from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
+from persistence.postgres.tables.history import CHANGES, HISTORY
+from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
 from persistence.read_set import ReadSet
-from persistence.records import GroupKey, Namespace, Node, PlanKind, RebalancePlan, Shard, ShardKey, Tombstone
+from persistence.records import DiffKind, GroupKey, Namespace, Node, PlanKind, RebalancePlan, Shard, ShardKey, Tombstone
 from persistence.writes import KeptPlan, ReadState, RecentMoves, counted, timed
 
 # Two arrays however many shards there are: one statement, prepared once, for any number of them.
@@ -53,38 +55,50 @@ _MEMBERS: Final = select(
     SHARDS.c.namespace, SHARDS.c.anti_affinity_group, SHARDS.c.shard_id, SHARDS.c.owner_node_id, SHARDS.c.revision
 ).join(_GROUPS, (SHARDS.c.namespace == _GROUPS.c.namespace) & (SHARDS.c.anti_affinity_group == _GROUPS.c.name))
 
+
+def _moves_of(bounded: TableValuedAlias) -> Select[Any]:
+    """Of each row of arrays how many moves came after its revision `after`."""
+    bounded = bounded.render_derived()
+    *names, after = bounded.c
+    moves = select(func.count()).where(
+        *(HISTORY.c[name.name] == name for name in names),
+        HISTORY.c.revision > after,
+        HISTORY.c.kind == str(DiffKind.UPDATED),
+        HISTORY.c.owner_node_id != HISTORY.c.previous_owner_node_id,
+    )
+    return select(*names, moves.scalar_subquery()).select_from(bounded)
+
+
 _CLOCK: Final = select(func.clock_timestamp())
 # Not before the newest change: what is counted up to now must include it, whatever the clock does.
 _NOW: Final = select(
     func.greatest(STREAM_HEAD.c.committed_at, func.clock_timestamp()), func.clock_timestamp(), STREAM_HEAD.c.revision
 )
+_WINDOWS: Final = (
+    func.unnest(bindparam("begins", type_=ARRAY(DateTime(timezone=True))))
+    .table_valued("begins", with_ordinality="place", name="windows")
+    .render_derived()
+)
 # A window begins after the newest revision there was at its beginning: changes have times, their rows have revisions.
-_BEGINNINGS: Final = text("""
-SELECT coalesce((
-    SELECT c.head_revision FROM changes AS c WHERE c.committed_at <= w.begins
-    ORDER BY c.committed_at DESC, c.id DESC LIMIT 1
-), 0)
-FROM unnest(CAST(:begins AS timestamptz[])) WITH ORDINALITY AS w (begins, place) ORDER BY w.place
-""").bindparams(bindparam("begins", type_=ARRAY(DateTime(timezone=True))))
-_MOVED: Final = "h.kind = 'UPDATED' AND h.owner_node_id <> h.previous_owner_node_id"
-_OF_NAMESPACES: Final = text(f"""
-SELECT w.namespace, (
-    SELECT count(*) FROM shard_history AS h
-    WHERE h.namespace = w.namespace AND h.revision > w.after AND {_MOVED}
+_BEGINNINGS: Final = (
+    select(
+        func.coalesce(
+            select(CHANGES.c.head_revision)
+            .where(CHANGES.c.committed_at <= _WINDOWS.c.begins)
+            .order_by(CHANGES.c.committed_at.desc(), CHANGES.c.id.desc())
+            .limit(1)
+            .scalar_subquery(),
+            0,
+        )
+    )
+    .select_from(_WINDOWS)
+    .order_by(_WINDOWS.c.place)
 )
-FROM unnest(CAST(:namespaces AS text[]), CAST(:afters AS int8[])) AS w (namespace, after)
-""").bindparams(bindparam("namespaces", type_=ARRAY(String)), bindparam("afters", type_=ARRAY(BigInteger)))  # noqa: S608
-_OF_SHARDS: Final = text(f"""
-SELECT w.namespace, w.shard_id, (
-    SELECT count(*) FROM shard_history AS h
-    WHERE h.namespace = w.namespace AND h.shard_id = w.shard_id AND h.revision > w.after AND {_MOVED}
-)
-FROM unnest(CAST(:namespaces AS text[]), CAST(:shard_ids AS text[]), CAST(:afters AS int8[]))
-    AS w (namespace, shard_id, after)
-""").bindparams(  # noqa: S608 - the interpolated part is the constant above
-    bindparam("namespaces", type_=ARRAY(String)),
-    bindparam("shard_ids", type_=ARRAY(String)),
-    bindparam("afters", type_=ARRAY(BigInteger)),
+_IN: Final = bindparam("namespaces", type_=ARRAY(String))
+_AFTER: Final = bindparam("afters", type_=ARRAY(BigInteger))
+_OF_NAMESPACES: Final = _moves_of(func.unnest(_IN, _AFTER).table_valued("namespace", "after"))
+_OF_SHARDS: Final = _moves_of(
+    func.unnest(_IN, bindparam("shard_ids", type_=ARRAY(String)), _AFTER).table_valued("namespace", "shard_id", "after")
 )
 
 
@@ -110,10 +124,10 @@ async def read_circumstances(
     connection: AsyncConnection, asked: Asked
 ) -> tuple[Circumstances, Mapping[GroupKey, GroupMark]]:
     """And the mark of each group."""
-    now = (await connection.execute(_CLOCK)).scalar_one() if asked.time else None
+    clock = (await connection.execute(_CLOCK)).scalar_one() if asked.clock else None
     rows = await connection.execute(_NODES, {"names": list(asked.node_ids)}) if asked.node_ids else ()
     groups, marks = await _groups(connection, asked.groups) if asked.groups else ({}, {})
-    return Circumstances(now, {row[0]: node_of(row) for row in rows}, groups), marks
+    return Circumstances(clock, {row[0]: node_of(row) for row in rows}, groups), marks
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:

@@ -18,7 +18,6 @@ from persistence.postgres.keyset import (
     page_shape,
     page_values,
 )
-from persistence.postgres.models import REFUSALS, SCHEMA_REVISION
 from persistence.postgres.restrictions import (
     at_least,
     below,
@@ -31,13 +30,16 @@ from persistence.postgres.restrictions import (
 from persistence.postgres.rows import REFUSAL, refusal_of
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import schema_outdated
+from persistence.postgres.tables.current import SCHEMA_REVISION
+from persistence.postgres.tables.history import REFUSALS
 from persistence.queries import RefusalFilter
 from persistence.records import Refusal
 from persistence.refusals import RefusalWrite
 
 _COLUMNS: Final = ", ".join(column.name for column in REFUSAL)
-# As in migration 0008: the clock is read once the head is locked, time never goes back, only programs that the schema
-# serves write, and sha256(...) repeats audit.refusal_hash byte for byte.
+# In SQL, because it must be one round trip: the head is never held while an answer is on its way. As in migration 0008
+# the clock is read once the head is locked, time never goes back, only programs that the schema serves write, and
+# sha256(...) repeats audit.refusal_hash byte for byte.
 _SQL: Final = f"""
 WITH locked AS MATERIALIZED (
     SELECT r.id FROM refusal_head AS r JOIN stream_head AS s ON s.id = r.id

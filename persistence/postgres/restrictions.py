@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import ARRAY, ColumnElement, and_, bindparam, cast, func, literal_column
 from sqlalchemy.dialects.postgresql import array
 
-from persistence.postgres.models import INDEXED_CHARACTERS
+from persistence.postgres.tables.columns import INDEXED_CHARACTERS
 
 Restriction: TypeAlias = Callable[[str], ColumnElement[bool]]
 """Makes the condition from the name of its parameter."""

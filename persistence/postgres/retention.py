@@ -40,11 +40,12 @@ from persistence.postgres.commit import Relied, commit
 from persistence.postgres.connecting import SERVER_SETTINGS
 from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine
-from persistence.postgres.models import HISTORY, SCHEMA_REVISION
 from persistence.postgres.moments import revision_of
 from persistence.postgres.partitions import Partition, attaching, partitions
 from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import read_head
+from persistence.postgres.tables.current import SCHEMA_REVISION
+from persistence.postgres.tables.history import HISTORY
 from persistence.records import AsOf, Change, ChangeKind, Compaction
 from persistence.writes import WriteSet
 

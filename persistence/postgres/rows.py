@@ -6,7 +6,8 @@ bookkeeping out, which costs more than the query.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Integer, Text, and_, case, cast, func, literal, literal_column, select
@@ -15,7 +16,9 @@ from persistence.checksums import format_digest
 from persistence.images import read_image
 from persistence.planning import lifecycle
 from persistence.policy_documents import read_policy
-from persistence.postgres.models import CHANGES, HISTORY, NAMESPACE_HEADS, NAMESPACES, NODES, PLANS, REFUSALS, SHARDS
+from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES, SHARDS
+from persistence.postgres.tables.history import CHANGES, HISTORY, REFUSALS
+from persistence.postgres.tables.plans import PLANS
 from persistence.records import (
     Change,
     ChangeKind,
@@ -35,63 +38,35 @@ from persistence.records import (
 )
 from persistence.writes import read_details
 
-SHARD: Final = (
-    SHARDS.c.namespace,
-    SHARDS.c.shard_id,
-    SHARDS.c.strategy,
-    SHARDS.c.owner_node_id,
-    SHARDS.c.leader_id,
-    SHARDS.c.capacity_hint,
-    SHARDS.c.locality_hint,
-    SHARDS.c.status,
-    SHARDS.c.pinned_by,
-    SHARDS.c.pinned_reason,
-    SHARDS.c.pinned_until,
-    SHARDS.c.change_ticket,
-    SHARDS.c.version,
-    SHARDS.c.owner_epoch,
-    SHARDS.c.checksum,
-    SHARDS.c.revision,
-    SHARDS.c.created_at,
-    SHARDS.c.updated_at,
-    SHARDS.c.anti_affinity_group,
-)
-NAMESPACE: Final = (
-    NAMESPACES.c.name,
-    NAMESPACES.c.strategy,
-    NAMESPACES.c.strategy_parameters,
-    NAMESPACES.c.algorithm_version,
-    NAMESPACES.c.parameters_digest,
-    NAMESPACES.c.version,
-    NAMESPACE_HEADS.c.digest_high,
-    NAMESPACE_HEADS.c.digest_low,
-    NAMESPACE_HEADS.c.shard_count,
-    NAMESPACE_HEADS.c.revision,
-    NAMESPACES.c.created_at,
-    NAMESPACES.c.updated_at,
-    NAMESPACES.c.policy,
+_PIN: Final = tuple(f"pinned_{member.name}" for member in fields(Pin))
+
+
+def columns_of(record: type) -> Iterator[str]:
+    """The columns that keep a record, in the order of its fields: a pin has one for each of its own."""
+    for member in fields(record):
+        yield from _PIN if member.name == "pinned" else (member.name,)
+
+
+SHARD: Final = tuple(SHARDS.c[name] for name in columns_of(Shard))
+_DIGEST: Final = (NAMESPACE_HEADS.c.digest_high, NAMESPACE_HEADS.c.digest_low)
+_COUNTED: Final = {
+    "digest": _DIGEST,
+    "shard_count": (NAMESPACE_HEADS.c.shard_count,),
+    "revision": (NAMESPACE_HEADS.c.revision,),
+}
+NAMESPACE: Final = tuple(
+    column for member in fields(Namespace) for column in _COUNTED.get(member.name) or (NAMESPACES.c[member.name],)
 )
 _OWNED: Final = select(func.count()).where(SHARDS.c.owner_node_id == NODES.c.node_id).correlate(NODES).scalar_subquery()
 
 
 def _node_columns(shard_count: ColumnElement[int]) -> tuple[ColumnElement[Any], ...]:
-    return (
-        NODES.c.node_id,
-        NODES.c.region,
-        NODES.c.zone,
-        NODES.c.labels,
-        NODES.c.weight,
-        NODES.c.status,
-        NODES.c.change_ticket,
-        NODES.c.version,
-        shard_count.label("shard_count"),
-        NODES.c.created_at,
-        NODES.c.updated_at,
-    )
+    names = (member.name for member in fields(Node))
+    return tuple(shard_count.label(name) if name == "shard_count" else NODES.c[name] for name in names)
 
 
 NODE: Final = _node_columns(_OWNED)
-# Counting reads the index of every shard the node owns: not for those who do not show the count.
+# Counting reads the index of every shard that the node owns: left out where the count is not shown.
 NODE_UNCOUNTED: Final = _node_columns(literal_column("0", Integer()))
 CHANGE: Final = (
     CHANGES.c.id,
@@ -108,20 +83,7 @@ CHANGE: Final = (
     CHANGES.c.configuration,
     CHANGES.c.forced,
 )
-REFUSAL: Final = (
-    REFUSALS.c.id,
-    REFUSALS.c.kind,
-    REFUSALS.c.actor,
-    REFUSALS.c.reason,
-    REFUSALS.c.change_ticket,
-    REFUSALS.c.namespaces,
-    REFUSALS.c.outcome,
-    REFUSALS.c.request,
-    REFUSALS.c.details,
-    REFUSALS.c.left_out,
-    REFUSALS.c.refused_at,
-    REFUSALS.c.hash,
-)
+REFUSAL: Final = tuple(REFUSALS.c[member.name] for member in fields(Refusal))
 CREATING: Final = CHANGES.alias("creating")
 APPROVING: Final = CHANGES.alias("approving")
 LATEST: Final = CHANGES.alias("latest")
@@ -167,67 +129,28 @@ DIFF: Final = (
 
 def shard_of(row: Sequence[Any]) -> Shard:
     """From columns in the order of SHARD."""
-    namespace, shard_id, strategy, owner, leader, capacity, locality, status = row[:8]
-    pinned_by, pinned_reason, pinned_until, ticket, version, epoch, checksum, revision, *rest = row[8:]
-    created_at, updated_at, group = rest
-    pin = None if pinned_by is None else Pin(pinned_by, pinned_reason, pinned_until)
-    return Shard(
-        namespace,
-        shard_id,
-        strategy,
-        owner,
-        leader,
-        capacity,
-        locality,
-        ShardStatus(status),
-        pin,
-        ticket,
-        version,
-        epoch,
-        checksum,
-        revision,
-        created_at,
-        updated_at,
-        group,
-    )
+    by, reason, until = row[_PINNED : _PINNED + 3]
+    pin = None if by is None else Pin(by, reason, until)
+    return Shard(*(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :]))
 
 
 def namespace_of(row: Sequence[Any]) -> Namespace:
     """From columns in the order of NAMESPACE."""
-    name, strategy, parameters, algorithm, digest, version, high, low, count, revision, *times, policy = row
-    created_at, updated_at = times
-    return Namespace(
-        name,
-        strategy,
-        parameters,
-        algorithm,
-        digest,
-        version,
-        join_halves(high, low),
-        count,
-        revision,
-        created_at,
-        updated_at,
-        read_policy(policy),
-    )
+    high, low = row[_HALVES : _HALVES + 2]
+    *counted, policy = row[_HALVES + 2 :]
+    return Namespace(*(*row[:_HALVES], join_halves(high, low), *counted, read_policy(policy)))
 
 
 def node_of(row: Sequence[Any]) -> Node:
     """From columns in the order of NODE, or of NODE_UNCOUNTED."""
-    node_id, region, zone, labels, weight, status, ticket, version, shard_count, created_at, updated_at = row
-    return Node(
-        node_id,
-        region,
-        zone,
-        labels,
-        weight,
-        NodeStatus(status),
-        ticket,
-        version,
-        shard_count,
-        created_at,
-        updated_at,
-    )
+    return Node(*(*row[:_NODE_STATUS], NodeStatus(row[_NODE_STATUS]), *row[_NODE_STATUS + 1 :]))
+
+
+# Where in a row those stand that a record has otherwise than the table. Status and pin stand side by side.
+_STATUS: Final = SHARD.index(SHARDS.c.status)
+_PINNED: Final = _STATUS + 1
+_HALVES: Final = NAMESPACE.index(NAMESPACE_HEADS.c.digest_high)
+_NODE_STATUS: Final = NODE.index(NODES.c.status)
 
 
 def plan_of(row: Sequence[Any]) -> RebalancePlan:
@@ -277,21 +200,8 @@ def change_of(row: Sequence[Any]) -> Change:
 
 def refusal_of(row: Sequence[Any]) -> Refusal:
     """From columns in the order of REFUSAL."""
-    id_, kind, actor, reason, ticket, namespaces, outcome, request, details, left_out, refused_at, hash_ = row
-    return Refusal(
-        id_,
-        ChangeKind(kind),
-        actor,
-        reason,
-        ticket,
-        tuple(namespaces),
-        outcome,
-        request,
-        details,
-        left_out,
-        refused_at,
-        hash_.hex(),
-    )
+    id_, kind, actor, reason, ticket, namespaces, *rest, hash_ = row
+    return Refusal(*(id_, ChangeKind(kind), actor, reason, ticket, tuple(namespaces), *rest, hash_.hex()))
 
 
 def diff_of(row: Sequence[Any], change: Change) -> ShardDiff:

@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.images import read_image
 from persistence.paging import Page, PageRequest, page_of
 from persistence.ports import Stamped
+from persistence.postgres.database import head_missing
 from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, beside, page_shape, page_values
-from persistence.postgres.models import CHANGES, HISTORY, SHARDS, TOMBSTONES
 from persistence.postgres.moments import require_servable, revision_of
 from persistence.postgres.restrictions import (
     Restriction,
@@ -39,7 +39,9 @@ from persistence.postgres.restrictions import (
 )
 from persistence.postgres.rows import SHARD, shard_of
 from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import HEAD, head_missing, head_of, mark_after, read_mark
+from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark
+from persistence.postgres.tables.current import SHARDS, TOMBSTONES
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.queries import ShardFilter
 from persistence.records import AsOf, Shard, ShardKey, StreamPosition
 

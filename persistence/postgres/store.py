@@ -13,7 +13,6 @@ from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.fence import Fence
 from persistence.postgres.history import PostgresHistory
 from persistence.postgres.listener import listening
-from persistence.postgres.models import SCHEMA_REVISION
 from persistence.postgres.namespaces import PostgresNamespaces
 from persistence.postgres.nodes import PostgresNodes
 from persistence.postgres.partitions import SPAN, Room
@@ -22,6 +21,7 @@ from persistence.postgres.plans import PostgresPlans
 from persistence.postgres.refusals import PostgresRefusals
 from persistence.postgres.shards import PostgresShards
 from persistence.postgres.stream import PostgresStream
+from persistence.postgres.tables.current import SCHEMA_REVISION
 from persistence.postgres.unit_of_work import unit_of_work
 
 

@@ -17,38 +17,23 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    literal_column,
     select,
-    text,
     true,
+    update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import SchemaOutOfDate
 from persistence.ports import StreamHead, StreamPage
 from persistence.postgres.connecting import connect
-from persistence.postgres.models import CHANGES, HISTORY, SCHEMA_REVISION, STREAM_HEAD
+from persistence.postgres.database import NEW_EPOCH, TIMELINE, head_missing
 from persistence.postgres.moments import require_servable
 from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.session_errors import translated
+from persistence.postgres.tables.current import SCHEMA_REVISION, STREAM_HEAD
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.records import MARK_BYTES, NO_CHANGE, UNMARKED, ChangeMark, StreamPosition
-
-# Which cluster, database and table this is. A dump restored elsewhere or over the old tables and a cloned database
-# differ from where the stream was born, and revisions issued there may contradict those issued here. A promoted replica
-# does not differ: whether it lost anything is seen from the hash of a change, see docs/decisions/0020.
-IDENTITY: Final = """
-    (SELECT system_identifier FROM pg_control_system())
-    || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
-    || '/' || 'stream_head'::regclass::oid
-"""
-TIMELINE: Final = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
-NEW_EPOCH: Final = "replace(gen_random_uuid()::text, '-', '')"
-ENSURE_EPOCH: Final = f"""
-    UPDATE stream_head SET
-        epoch = CASE WHEN identity = {IDENTITY} THEN epoch ELSE {NEW_EPOCH} END,
-        timeline = CASE WHEN identity = {IDENTITY} THEN greatest(timeline, {TIMELINE}) ELSE {TIMELINE} END,
-        identity = {IDENTITY}
-    WHERE identity <> {IDENTITY} OR timeline < {TIMELINE}
-"""  # noqa: S608 - constants only
 
 _CHANGE_BEGINNING: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
 
@@ -80,8 +65,11 @@ CURRENT: Final = (
 )
 HEAD: Final = tuple(CURRENT.c)
 """Columns for `head_of`."""
-_RENEW: Final = text(f"UPDATE stream_head SET epoch = {NEW_EPOCH} WHERE epoch = :epoch")  # noqa: S608 - a constant
-# The copy may be of a server that had seen a later timeline than the one it is run on now.
+_RENEW: Final = (
+    update(STREAM_HEAD).where(STREAM_HEAD.c.epoch == bindparam("ended")).values(epoch=literal_column(NEW_EPOCH))
+)
+# In SQL, for a connection of the driver's own. The copy may be of a server that had seen a later timeline than the one
+# it is run on now.
 _BEGIN_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
 # Seen by every role, unlike what other roles' sessions are doing.
 _CONNECTED: Final = """
@@ -140,7 +128,7 @@ class PostgresStream:
     async def renew(self, epoch: str) -> None:
         with translated():
             async with self._read() as session:
-                await session.execute(_RENEW, {"epoch": epoch})
+                await session.execute(_RENEW, {"ended": epoch})
 
     async def position_at(self, revision: int) -> StreamPosition:
         with translated():
@@ -218,10 +206,6 @@ def read_mark(written: bytes | None, revision: int) -> ChangeMark:
 
 def mark_of(change_id: int, chain_hash: bytes) -> ChangeMark:
     return ChangeMark(change_id, chain_hash[:MARK_BYTES])
-
-
-def head_missing() -> SchemaOutOfDate:
-    return SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
 
 
 def schema_outdated() -> SchemaOutOfDate:

@@ -18,14 +18,14 @@ from persistence.apart import apart
 from persistence.circumstances import Asked, Circumstances
 from persistence.errors import TransientConflict
 from persistence.outcomes import Committed
-from persistence.postgres.answers import answer_of
-from persistence.postgres.commit import Relied, answer, commit, idempotency_digest
+from persistence.postgres.answers import answer, answer_of
+from persistence.postgres.commit import Relied, commit, idempotency_digest
 from persistence.postgres.database import Database
-from persistence.postgres.models import CHANGES, HISTORY
 from persistence.postgres.partitions import Room, is_missing
 from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_circumstances, read_state
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.session_errors import translated
+from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.read_set import ReadSet
 from persistence.records import Change, ChangeKind, GroupKey, ShardKey
 from persistence.writes import ReadState, WriteSet

@@ -26,8 +26,7 @@ from persistence.auditing.export import Csv, ExportFilter, ExportForm, JsonLines
 from persistence.auditing.export_reading import verify_lines
 from persistence.checksums import digest_term, shard_checksum
 from persistence.commands import ChangeRequest, ConfigureNamespace
-from persistence.decisions import changed_fields
-from persistence.images import write_image
+from persistence.images import changed_fields, write_image
 from persistence.postgres.auditing.exporting import export
 from persistence.postgres.auditing.verifying import verify
 from persistence.postgres.engine import engine_on

@@ -28,9 +28,10 @@ from persistence.planning.proposal import document_id
 from persistence.postgres import commit
 from persistence.postgres.connecting import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on
-from persistence.postgres.models import SCHEMA_REVISION, Base
 from persistence.postgres.session_errors import translated
 from persistence.postgres.store import open_store
+from persistence.postgres.tables.columns import Base
+from persistence.postgres.tables.current import SCHEMA_REVISION
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
 from tests.support.planned_mesh import PlannedMesh

@@ -23,10 +23,10 @@ from persistence.commands import (
     UpdateShards,
     request_digest,
 )
-from persistence.decisions import changed_fields, decide
-from persistence.images import image_of
-from persistence.outcomes import NotFound, StaleNamespace, StaleShard, VersionConflict
-from persistence.policy import DEFAULT_POLICY
+from persistence.decisions import asked_by, decide
+from persistence.images import changed_fields, image_of
+from persistence.outcomes import NotFound, PolicyViolation, StaleNamespace, StaleShard, VersionConflict
+from persistence.policy import DEFAULT_POLICY, PolicyRule
 from persistence.policy_documents import write_policy
 from persistence.records import (
     ConfigurationChange,
@@ -330,3 +330,17 @@ def test_fields_are_compared_only_where_both_sides_are_there() -> None:
         "changeTicket",
         "antiAffinityGroup",
     )
+
+
+def test_a_decision_reads_the_clock_once_and_judges_pins_by_that_of_the_policies() -> None:
+    until = NOON + timedelta(hours=1)
+    pinned = shard(pinned=Pin("ops", "audit", until))
+    move = UpdateShards([ShardPatch("billing", "s1", 3, "node-b")], CHANGE)
+    without = ReadState({"billing": namespace()}, {KEY: pinned})
+    assert asked_by(move, without).clock
+    at_noon, later = (replace(without, now=until, clock=clock) for clock in (NOON, until))
+    assert not asked_by(move, at_noon).clock
+    refused = decide(move, at_noon, STRATEGIES)
+    assert isinstance(refused, PolicyViolation)
+    assert [broken.rule for broken in refused.violations] == [PolicyRule.PIN]
+    assert isinstance(decide(move, later, STRATEGIES), WriteSet)

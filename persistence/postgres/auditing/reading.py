@@ -1,7 +1,7 @@
 """The tables of the audit log, row by row in order, in one snapshot, a bounded number at a time.
 
-Straight through the driver: SQLAlchemy's rows would cost more than the hashes. The columns are those of `entries.py`,
-in their order.
+In SQL and straight through the driver: SQLAlchemy's rows would cost more than the hashes. The columns are those of
+`entries.py`, in their order.
 """
 
 from __future__ import annotations
@@ -32,17 +32,11 @@ CHANGED_FIELDS: Final = "left(substr(changed_fields::text, 2), -1)"
 """Their names with commas between. As PostgreSQL writes an array, so that a name with a comma in it, a null or another
 shape, which nobody but a superuser can make, is not taken for two names, or for none."""
 
-_CHANGE: Final = (
-    "id, kind, actor, reason, change_ticket, metadata, configuration, namespaces, head_revision, shard_count, "
-    "committed_at, content_digest, hash, forced"
-)
+_CHANGE: Final = ", ".join(ChangeEntry._fields)
 _CHANGES: Final = f"SELECT {_CHANGE} FROM changes WHERE id > $1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
 _ONE_CHANGE: Final = f"SELECT {_CHANGE} FROM changes WHERE id = $1"  # noqa: S608 - constants
 _LAST_CHANGE: Final = f"SELECT {_CHANGE} FROM changes ORDER BY id DESC LIMIT 1"  # noqa: S608 - constants
-_ROW: Final = (
-    "revision, change_id, kind, previous, previous_revision, previous_updated_at, created_at, current, "
-    f"move_reason, namespace, shard_id, version, {CHANGED_FIELDS}, owner_node_id, previous_owner_node_id"
-)
+_ROW: Final = ", ".join(CHANGED_FIELDS if name == "changed_fields" else name for name in RowEntry._fields)
 _ROWS: Final = f"SELECT {_ROW} FROM shard_history WHERE revision > $1 ORDER BY revision LIMIT {BLOCK}"  # noqa: S608 - constants
 _COMMITTED_AT: Final = "(SELECT c.committed_at FROM changes AS c WHERE c.id = h.change_id)"
 _THESE_ROWS: Final = f"SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h WHERE revision = ANY($1)"  # noqa: S608 - constants
@@ -53,10 +47,8 @@ _NEWEST: Final = f"""
         ORDER BY h.revision DESC LIMIT 1
     ) AS newest
 """  # noqa: S608 - constants
-_REFUSALS: Final = (
-    "SELECT id, kind, actor, reason, change_ticket, namespaces, outcome, request_digest, request, details, left_out, "  # noqa: S608 - constants
-    f"refused_at, content_digest, hash FROM refusals WHERE id > $1 ORDER BY id LIMIT {BLOCK}"
-)
+_REFUSAL: Final = ", ".join(RefusalEntry._fields)
+_REFUSALS: Final = f"SELECT {_REFUSAL} FROM refusals WHERE id > $1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
 _HEADS: Final = """
     SELECT h.change_id, h.revision, h.hash, h.committed_at, h.floor, r.refusal_id, r.hash, r.refused_at, h.epoch
     FROM stream_head AS h CROSS JOIN refusal_head AS r

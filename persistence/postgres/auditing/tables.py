@@ -7,9 +7,11 @@ from; history is what they must follow from. Read in one pass each, with one pro
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import sqlalchemy
 
 from persistence.auditing.continuity import Key, Link
 from persistence.auditing.findings import Findings, Table
@@ -17,7 +19,8 @@ from persistence.checksums import digest_term
 from persistence.images import image_of
 from persistence.planning.proposal import document_id
 from persistence.postgres.auditing.reading import AuditReader
-from persistence.postgres.rows import NAMESPACE, SHARD, namespace_of, node_of, shard_of
+from persistence.postgres.rows import NAMESPACE, NODE, SHARD, namespace_of, node_of, shard_of
+from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS
 from persistence.writes import configuration_of
 
 _NEWEST: Final = """
@@ -29,12 +32,13 @@ _NEWEST: Final = """
 """
 
 
-def _columns(columns: Any, table: str) -> str:
-    return ", ".join(f"{table}.{column.name}" for column in columns)
+def _columns(columns: Sequence[sqlalchemy.ColumnElement[Any]], table: sqlalchemy.Table, alias: str) -> str:
+    """Of a record, with 0 for what is counted and not in the table."""
+    return ", ".join(f"{alias}.{column.name}" if column in table.c.values() else "0" for column in columns)
 
 
 _SHARDS: Final = f"""
-    SELECT newest.revision, newest.current, newest.created_at, newest.committed_at, {_columns(SHARD, "shards")}
+    SELECT newest.revision, newest.current, newest.created_at, newest.committed_at, {_columns(SHARD, SHARDS, "shards")}
     FROM shards {_NEWEST.format(table="shards")}
 """  # noqa: S608 - constants
 _TOMBSTONES: Final = f"""
@@ -44,22 +48,20 @@ _TOMBSTONES: Final = f"""
 """  # noqa: S608 - constants
 _HEADS: Final = "SELECT name, digest_high, digest_low, shard_count, revision FROM namespace_heads"
 _NAMESPACES: Final = f"""
-    SELECT c.configuration::text, c.committed_at, {_columns(NAMESPACE[:6], "n")}, 0, 0, 0, 0,
-        {_columns(NAMESPACE[10:], "n")}
+    SELECT c.configuration::text, c.committed_at, {_columns(NAMESPACE, NAMESPACES, "n")}
     FROM namespaces AS n LEFT JOIN (
         SELECT DISTINCT ON (configuration ->> 'namespace')
             configuration ->> 'namespace' AS name, configuration, committed_at
         FROM changes WHERE kind = 'CONFIGURE_NAMESPACE' ORDER BY configuration ->> 'namespace', id DESC
     ) AS c ON c.name = n.name
 """  # noqa: S608 - constants
-_NODES: Final = """
-    SELECT c.configuration::text, c.committed_at, n.node_id, n.region, n.zone, n.labels, n.weight, n.status,
-        n.change_ticket, n.version, 0, n.created_at, n.updated_at
+_NODES: Final = f"""
+    SELECT c.configuration::text, c.committed_at, {_columns(NODE, NODES, "n")}
     FROM nodes AS n LEFT JOIN LATERAL (
         SELECT configuration, committed_at FROM changes
         WHERE (configuration ->> 'node') = n.node_id ORDER BY id DESC LIMIT 1
     ) AS c ON true
-"""
+"""  # noqa: S608 - constants
 _CONFIGURED: Final = "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
 _REGISTERED: Final = """
     SELECT DISTINCT configuration ->> 'node' FROM changes WHERE (configuration ->> 'node') IS NOT NULL
