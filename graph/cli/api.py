@@ -1,19 +1,23 @@
 """The server that a command asks: what goes wrong there is what the command fails with."""
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from graph.cli.errors import failing
 from graph.cli.output import Json
 from graph.client.address import Address
-from graph.client.requests import Requests
+
+if TYPE_CHECKING:
+    from graph.client.requests import Requests
 
 
 class Api:
     """One server. Used as a context manager: connections stay open from one request to the next."""
 
     def __init__(self, address: Address) -> None:
-        self._requests = Requests(address)
+        from graph.client.requests import Requests  # noqa: PLC0415 - HTTP takes long to load, and --help needs none
+
+        self._requests: Requests = Requests(address)
 
     def __enter__(self) -> Self:
         return self
