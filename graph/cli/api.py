@@ -1,14 +1,11 @@
 """The server that a command asks: what goes wrong there is what the command fails with."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from graph.cli.errors import failing
 from graph.cli.output import Json
 from graph.client.address import Address
-
-if TYPE_CHECKING:
-    from graph.client.requests import Requests
 
 
 class Api:
@@ -17,7 +14,7 @@ class Api:
     def __init__(self, address: Address) -> None:
         from graph.client.requests import Requests  # noqa: PLC0415 - HTTP takes long to load, and --help needs none
 
-        self._requests: Requests = Requests(address)
+        self._requests = Requests(address)
 
     def __enter__(self) -> Self:
         return self
