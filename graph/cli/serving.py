@@ -133,10 +133,16 @@ class _Life:
 
 
 def _load_web() -> None:
-    """Import GraphQL and the web server, half of what a server loads, while PostgreSQL starts beside this process."""
+    """Import GraphQL and the web server, half of what a server loads, while PostgreSQL starts beside this process.
+
+    What imports have made is then taken out of the garbage collector's sight: to find the 0.4 MB of it that are
+    garbage, it would walk through all of it for 0.13 s.
+    """
     try:
         import graph.app  # noqa: PLC0415 - see above
         import graph.cli.web_server  # noqa: F401, PLC0415 - same
+
+        gc.freeze()
     finally:
         gc.enable()
 
