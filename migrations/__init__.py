@@ -1,4 +1,8 @@
-"""Schema migrations: Alembic, run from code, so that a deployment needs no configuration file."""
+"""Schema migrations: Alembic, run from code, so that a deployment needs no configuration file.
+
+Alembic takes 0.3 s to load, so it is imported where something is migrated. Which revision a database is at, and which
+ones this program has, is read without it: each start of a server compares the two.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
@@ -22,8 +22,13 @@ from persistence.postgres.connecting import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on
 from persistence.postgres.session_errors import translated
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 # Any constant, as long as every version of this program uses the same: it names the right to migrate.
 _MIGRATION_LOCK: Final = 0x6F6D6E69
+
+_VERSIONS: Final = Path(__file__).parent / "versions"
 
 IN_RECOVERY: Final = (
     "the database is in recovery, so it is read-only: name the primary, or several hosts with "
@@ -31,8 +36,11 @@ IN_RECOVERY: Final = (
 )
 """Where a database is needed that can be written to."""
 
-_IN_RECOVERY: Final = text("SELECT pg_is_in_recovery()")
-_STORE_IS_THERE: Final = text("SELECT to_regclass('stream_head') IS NOT NULL")
+_FACTS: Final = text(
+    "SELECT pg_is_in_recovery() AS in_recovery, "
+    "to_regclass('alembic_version') IS NOT NULL AS is_versioned, to_regclass('stream_head') IS NOT NULL AS is_store"
+)
+_HEADS: Final = text("SELECT version_num FROM alembic_version ORDER BY version_num")
 # Null where the column is not there yet, which is before 0008.
 _SERVES: Final = text("SELECT to_jsonb(h) -> 'compatible_revisions' FROM stream_head AS h")
 
@@ -96,14 +104,16 @@ async def upgrade(url: str, revision: str = "head") -> SchemaStatus:
         if before.age in {Age.NEWER, Age.BROKEN}:
             _require(before)
             return before
-        await connection.run_sync(_run, command.upgrade, revision)
+        if before.age is Age.SAME and revision == "head":
+            return before
+        await connection.run_sync(_upgrade, revision)
         return await _status(connection)
 
 
 async def downgrade(url: str, revision: str) -> None:
     """Take the schema back to `revision`; `base` removes everything."""
     async with _migrating(url) as connection:
-        await connection.run_sync(_run, command.downgrade, revision)
+        await connection.run_sync(_downgrade, revision)
 
 
 async def current(url: str) -> str | None:
@@ -119,10 +129,10 @@ async def status(url: str) -> SchemaStatus:
 
 def newest() -> str:
     """The revision of this program: of the newest migration in it."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
+    revisions = known()
+    if not revisions:
         raise SchemaOutOfDate("this installation contains no migrations")
-    return head
+    return max(revisions)
 
 
 async def require_compatible(url: str) -> None:
@@ -144,16 +154,16 @@ def _require(status: SchemaStatus) -> None:
 
 
 async def _status(connection: AsyncConnection) -> SchemaStatus:
-    heads = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_heads())
-    is_there = (await connection.execute(_STORE_IS_THERE)).scalar_one()
-    rows = (await connection.execute(_SERVES)).scalars().all() if is_there else None
+    facts = (await connection.execute(_FACTS)).one()
+    heads = (await connection.execute(_HEADS)).scalars().all() if facts.is_versioned else ()
+    rows = (await connection.execute(_SERVES)).scalars().all() if facts.is_store else None
     serves, needed = rows[0] if rows else None, newest()
     return SchemaStatus(
         age=_age(heads, None if rows is None else len(rows), needed),
-        found=", ".join(sorted(heads)) or None,
+        found=", ".join(heads) or None,
         serves=serves or (),
         needed=needed,
-        in_recovery=(await connection.execute(_IN_RECOVERY)).scalar_one(),
+        in_recovery=facts.in_recovery,
     )
 
 
@@ -169,8 +179,9 @@ def _age(heads: Sequence[str], stream_heads: int | None, needed: str) -> Age:
 
 
 def known() -> frozenset[str]:
-    """The revisions of all migrations of this program."""
-    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    """The revisions of all migrations of this program: a migration's file is named `<revision>_<what it does>.py`, and
+    a later revision sorts after an earlier one."""
+    return frozenset(file.name.partition("_")[0] for file in _VERSIONS.glob("[0-9]*_*.py"))
 
 
 @asynccontextmanager
@@ -207,13 +218,27 @@ async def _connection(url: str, **options: Any) -> AsyncIterator[AsyncConnection
         await engine.dispose()
 
 
-def _run(connection: Connection, action: object, revision: str) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
+    from alembic import command  # noqa: PLC0415 - see the module's docstring
+
+    command.upgrade(_config_on(connection), revision)
+
+
+def _downgrade(connection: Connection, revision: str) -> None:
+    from alembic import command  # noqa: PLC0415 - see the module's docstring
+
+    command.downgrade(_config_on(connection), revision)
+
+
+def _config_on(connection: Connection) -> Config:
     config = _config()
     config.attributes["connection"] = connection
-    action(config, revision)  # type: ignore[operator]  # alembic.command functions share no type
+    return config
 
 
 def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - see the module's docstring
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config

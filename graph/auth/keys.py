@@ -1,17 +1,22 @@
 """The keys that tokens are signed with. Each is good for one algorithm, whatever a token says of itself: a public key
 that is taken for a secret is the oldest forgery there is. https://www.rfc-editor.org/rfc/rfc8725#section-3.1
+
+PyJWT, and cryptography under it, is imported with the first key: a server without authentication needs neither.
 """
+
+from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
-
-from jwt import PyJWK, PyJWTError
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from graph.auth.principal import Unauthenticated
 
-Keys: TypeAlias = Sequence[PyJWK]
+if TYPE_CHECKING:
+    from jwt import PyJWK
+
+Keys: TypeAlias = "Sequence[PyJWK]"
 
 HS256: Final = "HS256"
 LEAST_SECRET: Final = 32
@@ -79,6 +84,8 @@ def key_of(keys: Keys, header: Mapping[str, Any]) -> PyJWK:
 
 
 def _public_key(member: Mapping[str, Any]) -> PyJWK | None:
+    from jwt import PyJWTError  # noqa: PLC0415 - see the module's docstring
+
     if member.get("use", "sig") != "sig" or member.get("alg") not in (None, *_PUBLIC_ALGORITHMS):
         return None
     try:
@@ -89,11 +96,15 @@ def _public_key(member: Mapping[str, Any]) -> PyJWK | None:
 
 
 def _key(member: Mapping[str, Any], algorithm: str | None = None) -> PyJWK:
+    from jwt import PyJWK  # noqa: PLC0415 - see the module's docstring
+
     return PyJWK(dict(member), algorithm)
 
 
 def _checked(key: PyJWK) -> PyJWK:
     """Raises KeysUnusable for a key that is too short, or no key at all but something that looks like another kind."""
+    from jwt import PyJWTError  # noqa: PLC0415 - see the module's docstring
+
     try:
         problem = key.Algorithm.check_key_length(key.Algorithm.prepare_key(key.key))
     except PyJWTError as error:

@@ -1,14 +1,13 @@
 """JSON Web Tokens as bearer tokens: RFC 7519 and RFC 6750, with the scopes of RFC 8693 or as lists."""
 
+from __future__ import annotations
+
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-
-import jwt
-from jwt import exceptions
 
 from graph.auth.expiry import EXPIRED
 from graph.auth.keys import Keys, key_of
@@ -76,6 +75,8 @@ class BearerTokens:
         return principal
 
     def _principal(self, token: str) -> Principal:
+        import jwt  # noqa: PLC0415 - loaded already, with the keys
+
         rules = self._rules
         try:
             key = key_of(self._keys, jwt.get_unverified_header(token))
@@ -88,8 +89,11 @@ class BearerTokens:
                 leeway=rules.leeway,
                 options={"require": ["exp", "sub"]},
             )
-        except exceptions.PyJWTError as error:
-            raise Unauthenticated(_what_is_wrong(error), may_pass=isinstance(error, _PASSING)) from None
+        except jwt.MissingRequiredClaimError as error:
+            raise Unauthenticated(f"the token has no `{error.claim}`") from None
+        except jwt.PyJWTError as error:
+            kind = type(error).__name__
+            raise Unauthenticated(_WORDS.get(kind, "the token is malformed"), may_pass=kind in _PASSING) from None
         if problem := text_problem(claims["sub"]):
             raise Unauthenticated(f"the token's subject (sub) cannot be the actor of a change: it {problem}")
         expires_at = min(int(claims["exp"]), _END_OF_TIME) + rules.leeway
@@ -117,18 +121,12 @@ def _scopes(claims: Mapping[str, Any]) -> Iterator[Scope]:
                 yield from (Scope.READ, scope)
 
 
-def _what_is_wrong(error: exceptions.PyJWTError) -> str:
-    """In our own words: a library's may quote the token."""
-    if isinstance(error, exceptions.MissingRequiredClaimError):
-        return f"the token has no `{error.claim}`"
-    return next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "the token is malformed")
-
-
-_PASSING: Final = (exceptions.ExpiredSignatureError, exceptions.ImmatureSignatureError)
+# PyJWT's exceptions, by name; the words are our own, for a library's may quote the token.
+_PASSING: Final = ("ExpiredSignatureError", "ImmatureSignatureError")
 _WORDS: Final = {
-    exceptions.ExpiredSignatureError: EXPIRED,
-    exceptions.ImmatureSignatureError: "the token is not valid yet; are the clocks right?",
-    exceptions.InvalidSignatureError: "the token's signature is wrong",
-    exceptions.InvalidIssuerError: "the token is from another issuer (iss) than this server trusts",
-    exceptions.InvalidAudienceError: "the token is for another audience (aud) than this server",
+    "ExpiredSignatureError": EXPIRED,
+    "ImmatureSignatureError": "the token is not valid yet; are the clocks right?",
+    "InvalidSignatureError": "the token's signature is wrong",
+    "InvalidIssuerError": "the token is from another issuer (iss) than this server trusts",
+    "InvalidAudienceError": "the token is for another audience (aud) than this server",
 }

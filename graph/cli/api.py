@@ -6,13 +6,14 @@ from typing import Self
 from graph.cli.errors import failing
 from graph.cli.output import Json
 from graph.client.address import Address
-from graph.client.requests import Requests
 
 
 class Api:
     """One server. Used as a context manager: connections stay open from one request to the next."""
 
     def __init__(self, address: Address) -> None:
+        from graph.client.requests import Requests  # noqa: PLC0415 - HTTP takes long to load, and --help needs none
+
         self._requests = Requests(address)
 
     def __enter__(self) -> Self:

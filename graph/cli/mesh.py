@@ -2,13 +2,19 @@
 
 import click
 
-from graph.cli.audit import audit
-from graph.cli.namespaces import namespaces
-from graph.cli.nodes import nodes
-from graph.cli.rebalance import rebalance
-from graph.cli.shards import shards
+from graph.cli.lazy_commands import LazyCommands
 
 
-@click.group(commands=[shards, namespaces, nodes, rebalance, audit])
+@click.group(
+    commands=LazyCommands(
+        {
+            "shards": "graph.cli.shards:shards",
+            "namespaces": "graph.cli.namespaces:namespaces",
+            "nodes": "graph.cli.nodes:nodes",
+            "rebalance": "graph.cli.rebalance:rebalance",
+            "audit": "graph.cli.audit:audit",
+        }
+    )
+)
 def mesh() -> None:
     """Ask a running server, or change what it holds. Each command takes --server; `audit` reads the database."""

@@ -7,14 +7,10 @@ from collections.abc import Sequence
 
 import click
 
-from graph.cli.database import db
 from graph.cli.exits import Exit, Failure, PipeClosed
-from graph.cli.mesh import mesh
+from graph.cli.lazy_commands import LazyCommands
 from graph.cli.output import tell
-from graph.cli.schema import schema
-from graph.cli.serve import serve
 from graph.cli.text import shown
-from graph.cli.tokens import token
 
 
 class _Program(click.Group):
@@ -26,7 +22,18 @@ class _Program(click.Group):
             raise PipeClosed from None
 
 
-@click.group(cls=_Program, commands=[serve, db, schema, token, mesh])
+@click.group(
+    cls=_Program,
+    commands=LazyCommands(
+        {
+            "serve": "graph.cli.serve:serve",
+            "db": "graph.cli.database:db",
+            "schema": "graph.cli.schema:schema",
+            "token": "graph.cli.tokens:token",
+            "mesh": "graph.cli.mesh:mesh",
+        }
+    ),
+)
 @click.version_option(package_name="omnirelay-shards")
 def omnirelay() -> None:
     """The shard ownership store: which mesh node owns which shard, since when, by whose decision."""

@@ -62,7 +62,8 @@ def upgrade(url: str, later: Path, revision: str) -> None:
         ours.set_main_option("version_locations", f"{Path(migrations.__file__).parent / 'versions'}:{later}")
         return ours
 
-    with mock.patch.object(migrations, "_config", config):
+    known = migrations.known() | {ADDITIVE, BREAKING}
+    with mock.patch.object(migrations, "_config", config), mock.patch.object(migrations, "known", return_value=known):
         asyncio.run(migrations.upgrade(url, revision))
         assert asyncio.run(migrations.current(url)) == revision
 

@@ -11,7 +11,9 @@ import asyncpg
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
 from sqlalchemy.pool import NullPool
 
 import migrations
@@ -143,7 +145,7 @@ SETTINGS = """
 async def test_a_migration_takes_as_long_as_it_takes_and_waits_for_no_reader(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch, direction: str, revision: str
 ) -> None:
-    await migrations.upgrade(empty_database_url)
+    await migrations.upgrade(empty_database_url, "0002")
     timeouts: list[object] = []
     migrate, connect = getattr(command, direction), asyncpg.connect
 
@@ -308,6 +310,30 @@ async def test_an_upgrade_leaves_a_newer_schema_alone(database_url: str) -> None
 
 def test_a_program_commits_under_the_revision_of_its_newest_migration() -> None:
     assert migrations.newest() == SCHEMA_REVISION
+
+
+def test_the_revisions_of_the_files_names_are_those_that_alembic_finds() -> None:
+    scripts = ScriptDirectory.from_config(migrations._config())  # noqa: SLF001 - it is what Alembic migrates with
+    assert migrations.known() == {script.revision for script in scripts.walk_revisions()}
+    assert migrations.newest() == scripts.get_current_head()
+
+
+async def test_the_revision_of_a_database_is_the_one_that_alembic_reads(empty_database_url: str) -> None:
+    def heads(connection: Connection) -> tuple[str, ...]:
+        return MigrationContext.configure(connection).get_current_heads()
+
+    engine = engine_on(empty_database_url, poolclass=NullPool)
+    for found, prepare in (
+        ((), migrations.upgrade(empty_database_url, "base")),
+        (("0007",), migrations.upgrade(empty_database_url, "0007")),
+        ((migrations.newest(),), migrations.upgrade(empty_database_url)),
+        (("0008", migrations.newest()), run(empty_database_url, "INSERT INTO alembic_version VALUES ('0008')")),
+    ):
+        await prepare
+        async with engine.begin() as connection:
+            assert sorted(await connection.run_sync(heads)) == list(found)
+        assert await migrations.current(empty_database_url) == (", ".join(found) or None)
+    await engine.dispose()
 
 
 async def test_each_migration_says_which_programs_it_serves_and_the_way_back_takes_it_back(

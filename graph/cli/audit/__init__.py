@@ -2,12 +2,18 @@
 
 import click
 
-from graph.cli.audit.checking import check
-from graph.cli.audit.exporting import export
-from graph.cli.audit.verifying import verify
+from graph.cli.lazy_commands import LazyCommands
 
 
-@click.group(commands=[verify, export, check])
+@click.group(
+    commands=LazyCommands(
+        {
+            "verify": "graph.cli.audit.verifying:verify",
+            "export": "graph.cli.audit.exporting:export",
+            "check": "graph.cli.audit.checking:check",
+        }
+    )
+)
 def audit() -> None:
     """Verify the audit log, export it, check it against the rules.
 

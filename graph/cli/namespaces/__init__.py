@@ -2,13 +2,19 @@
 
 import click
 
-from graph.cli.namespaces.applying import apply_namespaces
-from graph.cli.namespaces.listing import list_namespaces
-from graph.cli.namespaces.strategies import list_strategies
+from graph.cli.lazy_commands import LazyCommands
 
 __all__ = ["namespaces"]
 
 
-@click.group(commands=[list_namespaces, apply_namespaces, list_strategies])
+@click.group(
+    commands=LazyCommands(
+        {
+            "list": "graph.cli.namespaces.listing:list_namespaces",
+            "apply": "graph.cli.namespaces.applying:apply_namespaces",
+            "strategies": "graph.cli.namespaces.strategies:list_strategies",
+        }
+    )
+)
 def namespaces() -> None:
     """Families of shards, each with one placement strategy."""

@@ -2,16 +2,22 @@
 
 import click
 
-from graph.cli.nodes.draining import drain_node
-from graph.cli.nodes.getting import get_node
-from graph.cli.nodes.listing import list_nodes
-from graph.cli.nodes.registering import register_node
-from graph.cli.nodes.removing import remove_node
-from graph.cli.nodes.setting import set_node
+from graph.cli.lazy_commands import LazyCommands
 
 __all__ = ["nodes"]
 
 
-@click.group(commands=[list_nodes, get_node, register_node, set_node, drain_node, remove_node])
+@click.group(
+    commands=LazyCommands(
+        {
+            "list": "graph.cli.nodes.listing:list_nodes",
+            "get": "graph.cli.nodes.getting:get_node",
+            "register": "graph.cli.nodes.registering:register_node",
+            "set": "graph.cli.nodes.setting:set_node",
+            "drain": "graph.cli.nodes.draining:drain_node",
+            "remove": "graph.cli.nodes.removing:remove_node",
+        }
+    )
+)
 def nodes() -> None:
     """The mesh nodes that may own shards: where they are, how much they take, whether they are in use."""

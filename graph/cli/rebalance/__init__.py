@@ -2,27 +2,24 @@
 
 import click
 
-from graph.cli.rebalance.applying import apply_plan
-from graph.cli.rebalance.deciding import approve_plan, reject_plan, stop_plan
-from graph.cli.rebalance.listing import list_plans
-from graph.cli.rebalance.planning import plan_rebalance
-from graph.cli.rebalance.rolling_back import rollback_change
-from graph.cli.rebalance.showing import show_plan
+from graph.cli.lazy_commands import LazyCommands
 
 __all__ = ["rebalance"]
 
 
 @click.group(
-    commands=[
-        plan_rebalance,
-        rollback_change,
-        list_plans,
-        show_plan,
-        approve_plan,
-        reject_plan,
-        apply_plan,
-        stop_plan,
-    ]
+    commands=LazyCommands(
+        {
+            "plan": "graph.cli.rebalance.planning:plan_rebalance",
+            "rollback": "graph.cli.rebalance.rolling_back:rollback_change",
+            "list": "graph.cli.rebalance.listing:list_plans",
+            "show": "graph.cli.rebalance.showing:show_plan",
+            "approve": "graph.cli.rebalance.deciding:approve_plan",
+            "reject": "graph.cli.rebalance.deciding:reject_plan",
+            "apply": "graph.cli.rebalance.applying:apply_plan",
+            "stop": "graph.cli.rebalance.deciding:stop_plan",
+        }
+    )
 )
 def rebalance() -> None:
     """Plans that bring shards to where their strategies want them, or back: made, reviewed, approved, applied."""

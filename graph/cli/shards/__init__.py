@@ -2,36 +2,28 @@
 
 import click
 
-from graph.cli.shards.diff import diff_shards
-from graph.cli.shards.explaining import explain_shard
-from graph.cli.shards.exporting import export_shards
-from graph.cli.shards.getting import get_shard
-from graph.cli.shards.history import shard_history
-from graph.cli.shards.importing import import_shards
-from graph.cli.shards.listing import list_shards
-from graph.cli.shards.pinning import pin_shard, unpin_shard
-from graph.cli.shards.setting import set_shard
-from graph.cli.shards.simulating import simulate_rebalance
-from graph.cli.shards.watch import watch_shards
+from graph.cli.lazy_commands import LazyCommands
 
 __all__ = ["shards"]
 
 
 @click.group(
-    commands=[
-        list_shards,
-        get_shard,
-        shard_history,
-        diff_shards,
-        watch_shards,
-        import_shards,
-        export_shards,
-        set_shard,
-        pin_shard,
-        unpin_shard,
-        simulate_rebalance,
-        explain_shard,
-    ]
+    commands=LazyCommands(
+        {
+            "list": "graph.cli.shards.listing:list_shards",
+            "get": "graph.cli.shards.getting:get_shard",
+            "history": "graph.cli.shards.history:shard_history",
+            "diff": "graph.cli.shards.diff:diff_shards",
+            "watch": "graph.cli.shards.watch:watch_shards",
+            "import": "graph.cli.shards.importing:import_shards",
+            "export": "graph.cli.shards.exporting:export_shards",
+            "set": "graph.cli.shards.setting:set_shard",
+            "pin": "graph.cli.shards.pinning:pin_shard",
+            "unpin": "graph.cli.shards.pinning:unpin_shard",
+            "simulate": "graph.cli.shards.simulating:simulate_rebalance",
+            "explain": "graph.cli.shards.explaining:explain_shard",
+        }
+    )
 )
 def shards() -> None:
     """Which mesh node owns which shard: now, in the past, and what changed."""
