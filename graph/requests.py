@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.message import Message
+import email.message
 from http import HTTPStatus
 from typing import Any
 
@@ -111,7 +111,7 @@ async def _read_body(request: Request, max_body_bytes: int) -> Any:
 
 
 def _require_json(content_type: str) -> None:
-    header = Message()
+    header = email.message.Message()
     header["content-type"] = content_type or "none"
     charset = header.get_content_charset("utf-8")
     if header.get_content_type() != JSON or charset not in ("utf-8", "utf8"):

@@ -7,7 +7,7 @@ import strawberry
 
 from graph.context import Info
 from strategies.constraints import CONSTRAINTS
-from strategies.model import Strategy
+from strategies import model
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class ShownParameter:
     constraint: bool
 
 
-def strategies(info: Info) -> Sequence[Strategy]:
+def strategies(info: Info) -> Sequence[model.Strategy]:
     return tuple(info.context.strategies)
 
 
-def parameters(parent: strawberry.Parent[Strategy], info: Info) -> Sequence[ShownParameter]:
+def parameters(parent: strawberry.Parent[model.Strategy], info: Info) -> Sequence[ShownParameter]:
     return [
         ShownParameter(name, parameter.rule, parameter.default, name in CONSTRAINTS)
         for name, parameter in info.context.strategies.parameters(parent.name).items()
