@@ -1,4 +1,4 @@
-"""Fetch the built files of GraphiQL and write them, unmodified, to graph/graphiql_assets/vendor.
+"""Fetch the built files of GraphiQL and write them, unmodified, to graph/http/graphiql_assets/vendor.
 
 `make vendor-graphiql` runs it; it needs npm. Operators' networks are closed, so the server brings these files along
 instead of pointing at a CDN. Their versions are decided here and nowhere else; SOURCES.json records what came of it,
@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-VENDOR = Path(__file__).parent.parent / "graph" / "graphiql_assets" / "vendor"
+VENDOR = Path(__file__).parent.parent / "graph" / "http" / "graphiql_assets" / "vendor"
 
 PACKAGES = {
     "graphiql@3.8.3": ["graphiql.min.js", "graphiql.min.css", "LICENSE"],

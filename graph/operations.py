@@ -11,6 +11,7 @@ from typing import Final
 
 # Not `operations`: a folder of that name would stand where this module does.
 PACKAGED: Final = "operation_documents"
+
 _SUFFIX: Final = ".graphql"
 
 

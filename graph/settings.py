@@ -1,9 +1,9 @@
 """Settings: environment variables `OMNIRELAY_*` over an optional TOML file, parsed once into a frozen object.
 
 docs/operations.md lists them; a test holds that list to this file.
-"""
 
-from __future__ import annotations
+A namespace's policy as a TOML file declares it: `[namespaces.orders.policy]`, in the words of the API.
+"""
 
 import ipaddress
 import tomllib
@@ -11,17 +11,68 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
 
-from graph.policy_declarations import PolicyDeclaration
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy
 from strategies.registry import DEFAULT_STRATEGY
 
 PREFIX: Final = "OMNIRELAY_"
+
 _KEYS: Final = ("auth_secret", "auth_secret_file", "auth_jwks_file")
 
 
 class SettingsError(Exception):
     """The settings cannot be used. The message names each one that is wrong, and where it came from."""
+
+
+_STRICT = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel)
+
+
+class FreezeDeclaration(BaseModel):
+    """`[[namespaces.orders.policy.freezes]]`."""
+
+    model_config = _STRICT
+
+    begins: AwareDatetime
+    ends: AwareDatetime
+    reason: str
+
+
+class PolicyDeclaration(BaseModel):
+    """What is left out has its default."""
+
+    model_config = _STRICT
+
+    ticket_required: bool = DEFAULT_POLICY.ticket_required
+    ticket_pattern: str | None = DEFAULT_POLICY.ticket_pattern
+    approval_required: bool = DEFAULT_POLICY.approval_required
+    move_budget_percent: float = DEFAULT_POLICY.move_budget_percent
+    window_seconds: int = DEFAULT_POLICY.window_seconds
+    window_moves: int | None = DEFAULT_POLICY.window_moves
+    shard_window_moves: int | None = DEFAULT_POLICY.shard_window_moves
+    freezes: list[FreezeDeclaration] = []
+
+    def policy(self) -> NamespacePolicy:
+        return NamespacePolicy(
+            self.ticket_required,
+            self.ticket_pattern,
+            self.approval_required,
+            self.move_budget_percent,
+            self.window_seconds,
+            self.window_moves,
+            self.shard_window_moves,
+            tuple(FreezeWindow(freeze.begins, freeze.ends, freeze.reason) for freeze in self.freezes),
+        )
 
 
 class NamespaceDeclaration(BaseModel):

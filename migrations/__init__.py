@@ -18,9 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from persistence.errors import SchemaOutOfDate, StoreUnavailable, TransientConflict
-from persistence.postgres.connecting import SERVER_SETTINGS
-from persistence.postgres.engine import engine_on
-from persistence.postgres.session_errors import translated
+from persistence.postgres.driver import SERVER_SETTINGS
+from persistence.postgres.engine import engine_on, translated
 
 if TYPE_CHECKING:
     from alembic.config import Config

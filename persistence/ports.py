@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from persistence.circumstances import Asked, Circumstances
-from persistence.commands import ChangeRequest
+from persistence.commands.command import ChangeRequest
+from persistence.commands.read_state import Asked, Circumstances, ReadSet, ReadState
+from persistence.commands.refusals import RefusalWrite
+from persistence.commands.write_set import WriteSet
 from persistence.errors import Unavailable
-from persistence.outcomes import Committed
-from persistence.paging import Page, PageRequest
-from persistence.planning.proposal import Proposal
-from persistence.planning.snapshot import PlacementSnapshot
-from persistence.queries import (
+from persistence.model.outcomes import Committed
+from persistence.model.paging import Page, PageRequest
+from persistence.model.plans import RebalancePlan
+from persistence.model.queries import (
     EVERY_SHARD,
     ChangeFilter,
     HistoryOrder,
@@ -30,8 +31,7 @@ from persistence.queries import (
     ShardFilter,
     ShardHistoryFilter,
 )
-from persistence.read_set import ReadSet
-from persistence.records import (
+from persistence.model.records import (
     NO_CHANGE,
     AsOf,
     Change,
@@ -39,15 +39,14 @@ from persistence.records import (
     Compaction,
     Namespace,
     Node,
-    RebalancePlan,
     Refusal,
     Shard,
     ShardDiff,
     ShardKey,
     StreamPosition,
 )
-from persistence.refusals import RefusalWrite
-from persistence.writes import ReadState, WriteSet
+from persistence.planning.proposal import Proposal
+from persistence.planning.snapshot import PlacementSnapshot
 
 T = TypeVar("T")
 
@@ -396,3 +395,30 @@ class BulkStore:
     stream: ChangeStream
     refusals: Refusals
     unit_of_work: UnitOfWorkFactory
+
+
+class Watcher(Protocol):
+    """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
+    raises is a defect: it is logged, and subscribers hear of those diffs a poll later."""
+
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
+        """These came next, and then a stretch that is to be read with `follow`; they lead to `position`."""
+        ...
+
+    def replaced(self, position: StreamPosition) -> None:
+        """Another stream takes over at `position`; nothing learned from the old one holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Revisions `first` to `last`, which one change made in these namespaces, left in history for whoever wants them.
+    `mark` is that change's.
+
+    Who follows another namespace goes past them at once, however many they are.
+    """
+
+    first: int
+    last: int
+    namespaces: frozenset[str]
+    mark: ChangeMark

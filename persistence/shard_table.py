@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from persistence.checksums import digest_term, format_digest, shard_checksum
-from persistence.records import Shard, ShardDiff
+from persistence.codec.encoding import digest_term, format_digest, shard_checksum
+from persistence.model.records import Shard, ShardDiff
 
 _NONE: Final[Mapping[str, Shard]] = MappingProxyType({})
 

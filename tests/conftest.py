@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 
-from graph.embedded_postgres import start_embedded_postgres
+from graph.embedded_postgres.server import start_embedded_postgres
 from migrations import upgrade
 from tests.support.databases import Databases
 from tests.support.memory_folder import make_memory_folder

@@ -2,23 +2,30 @@
 that is taken for a secret is the oldest forgery there is. https://www.rfc-editor.org/rfc/rfc8725#section-3.1
 
 PyJWT, and cryptography under it, is imported with the first key: a server without authentication needs neither.
+
+Keys from a file, read again whenever it changes: they are rotated without a restart.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from graph.auth.principal import Unauthenticated
+from graph.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from jwt import PyJWK
 
+
 Keys: TypeAlias = "Sequence[PyJWK]"
 
 HS256: Final = "HS256"
+
 LEAST_SECRET: Final = 32
 """Bytes: as long as what HS256 makes of it. https://www.rfc-editor.org/rfc/rfc7518#section-3.2"""
 
@@ -34,6 +41,7 @@ _PUBLIC_ALGORITHMS: Final = (
     "ES512",
     "EdDSA",
 )
+
 _PRIVATE_MEMBERS: Final = ("d", "k")
 
 
@@ -112,3 +120,73 @@ def _checked(key: PyJWK) -> PyJWK:
     if problem:
         raise KeysUnusable(f"holds a key that is too short for {key.algorithm_name}")
     return key
+
+
+_log = logging.getLogger(__name__)
+
+_Stamp = tuple[int, int, int]
+
+
+class KeyFile:
+    """The keys of a file. One that has become unusable is logged, once, and the last good keys stay."""
+
+    def __init__(self, path: Path, read: Callable[[bytes], Keys]) -> None:
+        """`read` makes keys of what the file holds. Raises OSError, and KeysUnusable as it does."""
+        self._path = path
+        self._read = read
+        self._stamp: _Stamp | None = self._stamped()
+        self._keys = read(path.read_bytes())
+
+    def __call__(self) -> Keys:
+        """The same object until the file changes. Looks at the file's time, size and identity: a microsecond or two."""
+        try:
+            # Before what it holds: a change in between is seen the next time.
+            stamp = self._stamped()
+        except OSError as error:
+            self._lost(None, error.strerror)
+            return self._keys
+        if stamp != self._stamp:
+            try:
+                self._keys = self._read(self._path.read_bytes())
+            except (OSError, KeysUnusable) as error:
+                self._lost(stamp, error)
+            else:
+                self._stamp = stamp
+                _log.info("%s has changed: tokens are checked with what it holds now", self._path)
+        return self._keys
+
+    def _lost(self, stamp: _Stamp | None, why: object) -> None:
+        if stamp != self._stamp:
+            self._stamp = stamp
+            _log.error("%s: %s. Tokens are checked with the keys it held before", self._path, why)
+
+    def _stamped(self) -> _Stamp:
+        # Through links, and by the file's identity: secrets of Kubernetes are links that are pointed elsewhere.
+        found = self._path.stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def signing_key(settings: Settings) -> Keys:
+    """The secret that tokens can be signed with here. Raises SettingsError if there is none."""
+    if settings.auth_secret_file is not None:
+        return keys_in_file("auth_secret_file", settings.auth_secret_file, secret_in)()
+    if settings.auth_secret is None:
+        raise SettingsError("auth_secret, auth_secret_file: neither is set, so there is no secret to sign with")
+    try:
+        return secret_key(settings.auth_secret.get_secret_value().encode())
+    except KeysUnusable as error:
+        raise SettingsError(f"auth_secret: {error}") from error
+
+
+def keys_in_file(setting: str, path: Path, read: Callable[[bytes], Keys]) -> KeyFile:
+    try:
+        return KeyFile(path, read)
+    except OSError as error:
+        raise SettingsError(f"{setting}: {path}: {error.strerror}") from error
+    except KeysUnusable as error:
+        raise SettingsError(f"{setting}: {path} {error}") from error
+
+
+def secret_in(content: bytes) -> Keys:
+    """A text editor ends a file with a line break, which is not part of the secret."""
+    return secret_key(content.rstrip(b"\r\n"))

@@ -1,7 +1,11 @@
-"""JSON Web Tokens as bearer tokens: RFC 7519 and RFC 6750, with the scopes of RFC 8693 or as lists."""
+"""JSON Web Tokens as bearer tokens: RFC 7519 and RFC 6750, with the scopes of RFC 8693 or as lists.
 
-from __future__ import annotations
+The moment a token stops being good, for connections that outlive it.
 
+Authentication as the settings have it.
+"""
+
+import asyncio
 import re
 import time
 from collections import OrderedDict
@@ -9,18 +13,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from graph.auth.expiry import EXPIRED
-from graph.auth.keys import Keys, key_of
+from graph.auth.keys import Keys, key_of, keys_in_file, public_keys, secret_in, signing_key
 from graph.auth.principal import ANYONE, Principal, Scope, Unauthenticated
-from persistence.fields import text_problem
+from graph.settings import Settings
+from persistence.model.fields import text_problem
 
 LONGEST_TOKEN: Final = 8_192
 """Characters. Beyond that nothing of it is looked at."""
 
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
+
 _SCOPE_CLAIMS: Final = ("scope", "scp", "scopes")
+
 _END_OF_TIME: Final = 253_402_300_799
 """The last second of the year 9999. A token that is good for longer is good until then."""
+
 _REMEMBERED: Final = 1_024
 
 
@@ -123,6 +130,9 @@ def _scopes(claims: Mapping[str, Any]) -> Iterator[Scope]:
 
 # PyJWT's exceptions, by name; the words are our own, for a library's may quote the token.
 _PASSING: Final = ("ExpiredSignatureError", "ImmatureSignatureError")
+
+EXPIRED: Final = "the token has expired"
+
 _WORDS: Final = {
     "ExpiredSignatureError": EXPIRED,
     "ImmatureSignatureError": "the token is not valid yet; are the clocks right?",
@@ -130,3 +140,35 @@ _WORDS: Final = {
     "InvalidIssuerError": "the token is from another issuer (iss) than this server trusts",
     "InvalidAudienceError": "the token is for another audience (aud) than this server",
 }
+
+SLICE_SECONDS: Final = 10.0
+"""The longest sleep between two looks at the clock, and so the longest that a jump of it goes unnoticed."""
+
+
+async def expired(principal: Principal) -> None:
+    """Returns at that moment; for a principal that is good for ever, not at all.
+
+    Two clocks count, and the first to reach the end decides. By the wall clock that is when the token expires: the
+    event loop's own stands still while the machine sleeps, and knows nothing of a clock that is set forward. By that it
+    is when the time has passed that the token had left at the beginning: a wall clock that is set back gives none away.
+    """
+    if principal.expires_at is None:
+        await asyncio.get_running_loop().create_future()
+        return
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + principal.expires_at - time.time()
+    while (left := min(principal.expires_at - time.time(), latest - loop.time())) > 0:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(min(left, SLICE_SECONDS))
+
+
+def authentication(settings: Settings) -> Authentication:
+    """Raises SettingsError that names the setting whose keys cannot be had."""
+    rules = Rules(settings.auth_issuer, settings.auth_audience, settings.auth_leeway_seconds)
+    if settings.auth_secret is not None:
+        keys = signing_key(settings)
+        return BearerTokens(lambda: keys, rules)
+    if settings.auth_secret_file is not None:
+        return BearerTokens(keys_in_file("auth_secret_file", settings.auth_secret_file, secret_in), rules)
+    if settings.auth_jwks_file is not None:
+        return BearerTokens(keys_in_file("auth_jwks_file", settings.auth_jwks_file, public_keys), rules)
+    return NoAuthentication()

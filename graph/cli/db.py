@@ -1,4 +1,9 @@
-"""`omnirelay db compact`."""
+"""`omnirelay db`.
+
+`omnirelay db compact`.
+"""
+
+from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,19 +11,70 @@ from typing import TYPE_CHECKING
 
 import click
 
-from graph.cli.exits import Exit
-from graph.cli.moments import Revision, RevisionsAgo, Time, TimeParameter, read_moment
-from graph.cli.on_database import on_database
-from graph.cli.options import change_options
+from graph.cli.errors import Exit, Failure
+from graph.cli.offline import on_database
+from graph.cli.options import change_options, database_options
 from graph.cli.output import print_json, tell
-from graph.cli.settings_options import database_options
-from graph.cli.steps import Steps
-from persistence.fields import shown
+from graph.cli.points_in_time import Revision, RevisionsAgo, Time, TimeParameter, read_moment
+from graph.cli.progress import Steps
+from persistence.model.fields import quoted
 
 if TYPE_CHECKING:
-    from persistence.commands import ChangeRequest
+    from migrations import SchemaStatus
+    from persistence.commands.command import ChangeRequest
+    from persistence.model.records import AsOf
     from persistence.ports import Forecast, HistoryCompacted
-    from persistence.records import AsOf
+
+
+@click.group()
+def db() -> None:
+    """The database: its schema, its history, its place in time."""
+
+
+@db.command()
+@database_options
+def upgrade(*, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
+    """Bring the database's schema to what this version of the program needs.
+
+    Safe to run by several at once, and again. A schema that is newer and serves this version is left as it is. `serve`
+    does it by itself for the embedded database only.
+    """
+    import migrations  # noqa: PLC0415 - clients need not load what talks to databases
+
+    status = on_database(config, data_dir, database_url, migrations.upgrade)
+    newer = "" if status.age is migrations.Age.SAME else f", newer than this program ({status.needed}), which it serves"
+    tell(f"The schema is at revision {status.found}{newer}.")
+
+
+@db.command()
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@database_options
+def check(*, as_json: bool, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
+    """Say which schema the database has, and whether this version of the program may serve it. Exit with 1 if not."""
+    import migrations  # noqa: PLC0415 - clients need not load what talks to databases
+
+    status = on_database(config, data_dir, database_url, migrations.status)
+    problem = status.problem or (migrations.IN_RECOVERY if status.in_recovery else None)
+    if as_json:
+        print_json(_document(status, problem))
+    else:
+        click.echo(f"Schema of the database: {status.found or 'none'}")
+        click.echo(f"Programs it serves:     {', '.join(status.serves) or 'none'}")
+        click.echo(f"This program:           {status.needed}")
+    if problem is not None:
+        raise Failure(Exit.NO, f"This program may not serve it: {problem}.")
+    tell("This program may serve it.")
+
+
+def _document(status: SchemaStatus, problem: str | None) -> dict[str, object]:
+    return {
+        "found": status.found,
+        "serves": status.serves,
+        "needed": status.needed,
+        "inRecovery": status.in_recovery,
+        "mayServe": problem is None,
+        "problem": problem,
+    }
 
 
 class _PastParameter(TimeParameter):
@@ -32,7 +88,7 @@ class _PastParameter(TimeParameter):
         if isinstance(moment, RevisionsAgo):
             raise ValueError(f"{text} counts revisions from the newest: give the revision itself")  # noqa: TRY004 - read so
         if isinstance(moment, Time) and moment.at > now:
-            raise ValueError(f"{shown(text)} is yet to come")
+            raise ValueError(f"{quoted(text)} is yet to come")
         return moment
 
 
@@ -65,16 +121,16 @@ def compact(
     moment on are as exact as before. Older positions are refused with COMPACTED. Exit with 1 if there is nothing to
     remove.
     """
-    from persistence.commands import ChangeRequest  # noqa: PLC0415 - clients need not load it
+    from persistence.commands.command import ChangeRequest  # noqa: PLC0415 - clients need not load it
 
     change = ChangeRequest(actor, reason, ticket)
 
-    async def work(url: str) -> "tuple[Forecast, HistoryCompacted | None]":
+    async def work(url: str) -> tuple[Forecast, HistoryCompacted | None]:
         return await _compact(url, _as_of(before), change, dry_run=dry_run)
 
     forecast, done = on_database(config, data_dir, database_url, work)
     if as_json:
-        print_json(_document(forecast, done))
+        print_json(_compaction_document(forecast, done))
     elif done is not None:
         removed, freed = done.compaction.removed_rows, max(done.freed_bytes, 0) / 1e6
         click.echo(f"Revision {forecast.floor} is the oldest now: {removed:,} rows removed, {freed:,.1f} MB freed.")
@@ -84,11 +140,38 @@ def compact(
     return Exit.OK
 
 
+db.add_command(compact)
+
+
+@db.command("new-epoch")
+@database_options
+def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
+    """Make every subscriber list again: run it after putting an older or copied data folder in place.
+
+    Nothing in such a folder differs from a restart, and revisions that were seen would be issued again.
+    """
+    connected = on_database(config, data_dir, database_url, _begin_new_epoch)
+    tell("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
+    if connected:
+        tell(
+            f"Servers hold {connected} connections: what they answered since the folder was put in place may be wrong. "
+            "Their subscribers list again now. Another time, run this before the servers start."
+        )
+
+
+async def _begin_new_epoch(url: str) -> int:
+    import migrations  # noqa: PLC0415 - clients need not load what talks to databases
+    from persistence.postgres.stream import begin_new_epoch  # noqa: PLC0415 - same
+
+    await migrations.require_writable(url)
+    return await begin_new_epoch(url)
+
+
 async def _compact(
-    url: str, before: "AsOf", change: "ChangeRequest", *, dry_run: bool
-) -> "tuple[Forecast, HistoryCompacted | None]":
+    url: str, before: AsOf, change: ChangeRequest, *, dry_run: bool
+) -> tuple[Forecast, HistoryCompacted | None]:
     from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
-    from persistence.postgres.retention import PostgresRetention  # noqa: PLC0415 - same
+    from persistence.postgres.compaction import PostgresRetention  # noqa: PLC0415 - same
 
     change.validate()
     await require_compatible(url)
@@ -104,13 +187,13 @@ async def _compact(
     return forecast, None if dry_run else await retention.compact(forecast.floor, change)
 
 
-def _as_of(before: Revision | Time) -> "AsOf":
-    from persistence.records import AsOf  # noqa: PLC0415 - clients need not load it
+def _as_of(before: Revision | Time) -> AsOf:
+    from persistence.model.records import AsOf  # noqa: PLC0415 - clients need not load it
 
     return AsOf(time=before.at) if isinstance(before, Time) else AsOf(revision=before.number)
 
 
-def _document(forecast: "Forecast", done: "HistoryCompacted | None") -> dict[str, object]:
+def _compaction_document(forecast: Forecast, done: HistoryCompacted | None) -> dict[str, object]:
     """Counters are strings of digits, as everywhere in the API. Null is what a dry run does not know."""
     return {
         "floor": str(forecast.floor),

@@ -1,15 +1,31 @@
-"""What a command fails with when its server does: each error, and each code of the API, has an exit code and advice."""
+"""What a command fails with when its server does: each error, and each code of the API, has an exit code and advice.
+
+What the exit code of every command says, and the failure that carries one.
+
+What a command fails with when the store refuses a change: one way for every member of a mutation's result.
+
+The server that a command asks: what goes wrong there is what the command fails with.
+
+Where the change stream is.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, Final, Self
 
-from graph.cli.exits import Exit, Failure
+from graph.cli.output import made_by
+from graph.client.address import Address
+from graph.client.credentials import TokenUnusable
 from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
-from graph.client.token import TokenUnusable
+from graph.client.records import Json
 
 _ANOTHER_VERSION: Final = "This program and the server are of different versions: update the older one."
+
 LIST_NODES: Final = "What nodes there are: omnirelay mesh nodes list"
+
 _LIST_AGAIN: Final = (
     "Read the table again (omnirelay mesh shards list --json) and go on from the cursor that comes with it."
 )
@@ -17,9 +33,41 @@ _LIST_AGAIN: Final = (
 _A_GOOD_ONE: Final = (
     "Name a file that holds a good one with --token-file or OMNIRELAY_TOKEN_FILE, or put it into OMNIRELAY_TOKEN."
 )
+
 _OTHER_SCOPES: Final = (
     "Whoever issues your tokens can give you one; docs/authorisation.md says which scope allows what."
 )
+
+
+class Exit(IntEnum):
+    """The exit codes there are. docs/cli.md lists them with their meaning; a test compares the two."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "Done."
+    NO = 1, "The answer is no: `diff --exit-code` found a difference, a check failed, a server did not start."
+    INVALID = 2, "Wrong usage or invalid input. Nothing was written by the request that was refused."
+    REFUSED = (
+        3,
+        "Refused: a version conflict, something in the way, a policy, or another request's idempotency key.",
+    )
+    NOT_FOUND = 4, "What the command names is not there."
+    UNAVAILABLE = 5, "The server or the database cannot be reached, or cannot answer just now. Try again."
+    POSITION = (
+        6,
+        "A place in the stream cannot be served: COMPACTED, EPOCH_MISMATCH, FUTURE_CURSOR, FUTURE_REVISION.",
+    )
+    DENIED = 7, "The server wants a token, does not take the one it got, or that does not allow this."
+    INTERNAL = 70, "A defect, here or in the server. Report it."
+    INTERRUPTED = 130, "Interrupted by Ctrl-C. `watch` and `serve` end with 0 then: that is how they are stopped."
+    PIPE_CLOSED = 141, "Whoever read the output stopped reading, as `head` does."
+
 
 _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "UNAUTHENTICATED": (Exit.DENIED, [_A_GOOD_ONE]),
@@ -58,6 +106,18 @@ def failing(if_broken_off: str = "Try again.") -> Iterator[None]:
         raise _failure(error, if_broken_off) from error
 
 
+@dataclass
+class Failure(Exception):
+    """Why a command cannot do what it was asked: what happened, to what, and then what to do about it."""
+
+    exit: Exit
+    message: str
+    advice: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *self.advice])
+
+
 def _failure(error: ClientError, if_broken_off: str) -> Failure:
     match error:
         case OperationRefused():
@@ -94,3 +154,105 @@ def _sentence(error: Mapping[str, Any], code: object) -> str:
         case Exit.DENIED:
             return f"Not allowed: {message}."
     return message
+
+
+class PipeClosed(Exception):
+    """Whoever read the output stopped reading."""
+
+
+_COMMITTED: Final = (
+    *("ShardsChanged", "NamespaceConfigured"),
+    *("NodeChanged", "NodeDrained", "PlanProposed", "PlanApplied", "PlanChanged"),
+)
+
+_EXITS: Final = {"NotFound": Exit.NOT_FOUND, "InvalidInput": Exit.INVALID}
+
+_LISTED: Final = 20
+
+
+def committed(answer: Json, advice: Sequence[str] = ()) -> Json:
+    """The answer, if the change was made. Raises Failure, which ends with `advice`, if it was refused."""
+    if answer["__typename"] not in _COMMITTED:
+        raise refused(answer, advice)
+    return answer
+
+
+def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
+    """A refusal as a failure: the store's sentence, everything that is in the way if there is more, and `advice`."""
+    details = _details(answer)
+    rest = len(details) - _LISTED + answer.get("omitted", 0)
+    more = [f"  and {rest:,} more"] if rest > 0 else []
+    return Failure(
+        _EXITS.get(answer["__typename"], Exit.REFUSED),
+        f"Refused: {answer['message']}.",
+        [*(details[:_LISTED] if len(details) > 1 else ()), *more, *advice],
+    )
+
+
+def _details(answer: Json) -> list[str]:
+    """A line for everything that is wrong, and who is behind it, where the answer knows."""
+    details = [_stale(conflict) for conflict in answer.get("conflicts", ())]
+    if answer["__typename"] == "StalePlan":
+        details += [f"namespace {name} was reconfigured" for name in answer["namespaces"]]
+        details += [f"node {node_id} is not ACTIVE any more" for node_id in answer["nodeIds"]]
+    details += [f"{error['field']} {error['message']}" for error in answer.get("errors", ())]
+    violations = answer.get("violations") or answer.get("preflight", {}).get("blockers", ())
+    details += [_violation(violation) for violation in violations]
+    return [f"  {detail}" for detail in details]
+
+
+def _broken(rule: Json) -> str:
+    name = rule["namespace"] if rule["shardId"] is None else f"{rule['namespace']}/{rule['shardId']}"
+    return f"{rule['rule']} of {name}: {rule['actual']}; allowed: {rule['allowed']}. {rule['remedy']}"
+
+
+def _stale(conflict: Json) -> str:
+    name = f"{conflict['namespace']}/{conflict['shardId']}"
+    change = conflict.get("lastChange")
+    by = f": by {made_by(change)}" if change else ""
+    if conflict["actualVersion"] == "0":
+        return f"{name} is gone{by}"
+    return f"{name} is at version {conflict['actualVersion']}, not {conflict['expectedVersion']}{by}"
+
+
+def _violation(violation: Json) -> str:
+    """One of a plan about a shard names it in its sentence, one about a namespace does not."""
+    if "rule" in violation:
+        return _broken(violation)
+    about = "" if violation["shardId"] else f"{violation['namespace']}: "
+    return f"{about}{violation['message']}"
+
+
+class Api:
+    """One server. Used as a context manager: connections stay open from one request to the next."""
+
+    def __init__(self, address: Address) -> None:
+        from graph.client.http import Requests  # noqa: PLC0415 - HTTP takes long to load, and --help needs none
+
+        self._requests = Requests(address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._requests.__exit__(kind, error, trace)
+
+    def ask(self, name: str, variables: Json | None = None) -> Json:
+        """The data a query answers with. Raises Failure."""
+        return self._send(name, variables or {}, "Try again.")
+
+    def change(self, name: str, given: Json) -> Json:
+        """What a mutation answers, committed or refused: a member of its result's union. Raises Failure."""
+        unknown = "Whether the change was made is not known: look before you try again."
+        (answer,) = self._send(name, {"input": given}, unknown).values()
+        return dict(answer)
+
+    def _send(self, name: str, variables: Json, if_broken_off: str) -> Json:
+        with failing(if_broken_off):
+            return self._requests.ask(name, variables)
+
+
+def newest_revision(api: Api) -> int:
+    return int(api.ask("StreamHead")["head"]["revision"])

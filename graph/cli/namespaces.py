@@ -1,20 +1,245 @@
-"""`omnirelay mesh namespaces`: one module a command."""
+"""`omnirelay mesh namespaces apply`.
+
+`omnirelay mesh namespaces`: one module a command.
+
+`omnirelay mesh namespaces list`.
+
+`omnirelay mesh namespaces strategies`.
+
+Creating and configuring a namespace.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from graph.cli.lazy_commands import LazyCommands
+from graph.cli.errors import Api, Exit, Failure, committed
+from graph.cli.options import change_input, change_options, server_options
+from graph.cli.output import pluralized, print_json, printable, shown_time, tell
+from graph.cli.program import LazyCommands
+from graph.cli.tables import print_table
+from graph.client.address import Address
+from graph.client.pages import rows
+from graph.client.records import Json
+from persistence.codec.json_documents import read_policy, write_policy
+from persistence.model.fields import json_problem
 
-__all__ = ["namespaces"]
+if TYPE_CHECKING:
+    from graph.settings import NamespaceDeclaration
+
+
+@click.command("apply")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@change_options
+@server_options
+def apply_namespaces(
+    *, file: Path, dry_run: bool, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool
+) -> None:
+    """Create or configure the namespaces that a TOML file declares, where they differ from it.
+
+    A namespace that is placed by another version of its strategy's algorithm than the server has differs, too.
+
+    A declaration reads [namespaces.orders], with strategy = "ring" and parameters = {virtualNodes = 160}; the settings
+    file of the server will do. Its policy stands in [namespaces.orders.policy], with the fields of the API, such as
+    moveBudgetPercent; without one, a namespace keeps the policy it has. Namespaces that the file does not name stay as
+    they are, and no shard moves.
+
+    With --json JSON Lines: name, action (created, updated, unchanged) and version of each.
+    """
+    declared = _declarations(file)
+    change = change_input(reason, ticket, actor)
+    with Api(server) as api:
+        existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
+        algorithms = {item["name"]: item["algorithmVersion"] for item in api.ask("ListStrategies")["strategies"]}
+        for name, declaration in declared.items():
+            before, algorithm = existing.get(name), algorithms.get(declaration.strategy)
+            action, version = _apply(api, name, declaration, algorithm, before, None if dry_run else change)
+            if as_json:
+                print_json({"name": name, "action": action, "version": version, "dryRun": dry_run})
+            else:
+                would = "would be " if dry_run and action != "unchanged" else ""
+                click.echo(f"{name}: {would}{action} ({declaration.strategy}, {_parameters(declaration)}).")
+
+
+def _declarations(file: Path) -> dict[str, NamespaceDeclaration]:
+    # Imported here: only this command reads settings, and the library that checks them takes a while to load.
+    from graph.settings import SettingsError, load_settings  # noqa: PLC0415 - see above
+
+    try:
+        declared = load_settings(file, {}).namespaces
+    except SettingsError as error:
+        raise Failure(Exit.INVALID, f"{printable(file)} cannot be applied.", str(error).splitlines()) from error
+    if not declared:
+        raise Failure(
+            Exit.INVALID,
+            f"{printable(file)} declares no namespace.",
+            ['Write for example: [namespaces.orders], and below it: strategy = "ring"'],
+        )
+    problems = [
+        f"namespaces.{name}.parameters: {problem}"
+        for name, declaration in declared.items()
+        if (problem := json_problem(declaration.parameters)) is not None
+    ]
+    if problems:
+        raise Failure(Exit.INVALID, f"{printable(file)} cannot be applied.", problems)
+    return declared
+
+
+def _apply(
+    api: Api,
+    name: str,
+    declaration: NamespaceDeclaration,
+    algorithm: int | None,
+    existing: Json | None,
+    change: Json | None,
+) -> tuple[str, str | None]:
+    """What was done and the version since. Without a change: what would be done, and the version now.
+
+    `algorithm` is the version that the server has: configuring a namespace again is how it gets that.
+    """
+    version = None if existing is None else str(existing["version"])
+    if existing is not None and _is_as_declared(existing, declaration, algorithm):
+        return "unchanged", version
+    if change is not None:
+        after = configure(
+            api, name, declaration.strategy, declaration.parameters, version or "0", change, _policy(declaration)
+        )
+        version = str(after["version"])
+    return "created" if existing is None else "updated", version
+
+
+def _is_as_declared(namespace: Json, declaration: NamespaceDeclaration, algorithm: int | None) -> bool:
+    configured = namespace["strategy"], namespace["strategyParameters"], namespace["algorithmVersion"]
+    if configured != (declaration.strategy, declaration.parameters, algorithm):
+        return False
+    return declaration.policy is None or declaration.policy.policy() == read_policy(namespace["policy"])
+
+
+def _policy(declaration: NamespaceDeclaration) -> Json | None:
+    return None if declaration.policy is None else write_policy(declaration.policy.policy())
+
+
+def _parameters(declaration: NamespaceDeclaration) -> str:
+    given = ", ".join(f"{name} {printable(value)}" for name, value in declaration.parameters.items())
+    return given or "default parameters"
 
 
 @click.group(
     commands=LazyCommands(
         {
-            "list": "graph.cli.namespaces.listing:list_namespaces",
-            "apply": "graph.cli.namespaces.applying:apply_namespaces",
-            "strategies": "graph.cli.namespaces.strategies:list_strategies",
+            "list": "graph.cli.namespaces:list_namespaces",
+            "apply": "graph.cli.namespaces:apply_namespaces",
+            "strategies": "graph.cli.namespaces:list_strategies",
         }
     )
 )
 def namespaces() -> None:
     """Families of shards, each with one placement strategy."""
+
+
+_COLUMNS: Final = ("NAMESPACE", "STRATEGY", "PARAMETERS", "VERSION", "SHARDS", "REVISION", "UPDATED")
+
+
+@click.command("list")
+@server_options
+def list_namespaces(*, server: Address, as_json: bool) -> None:
+    """List all namespaces.
+
+    With --json JSON Lines: a namespace each.
+    """
+    with Api(server) as api:
+        found = list(rows(api, "ListNamespaces", {}))
+    if as_json:
+        for item in found:
+            print_json(item)
+        return
+    if found:
+        print_table(
+            _COLUMNS,
+            [
+                (
+                    item["name"],
+                    item["strategy"],
+                    json.dumps(item["strategyParameters"], sort_keys=True),
+                    item["version"],
+                    item["shardCount"],
+                    item["revision"],
+                    shown_time(item["updatedAt"]),
+                )
+                for item in found
+            ],
+        )
+    tell(f"{pluralized(len(found), 'namespace')}.")
+
+
+_STRATEGIES: Final = ("STRATEGY", "VERSION", "MOVEMENT")
+
+_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
+
+_ANY: Final = "any strategy"
+
+
+@click.command("strategies")
+@server_options
+def list_strategies(*, server: Address, as_json: bool) -> None:
+    """List the strategies that a namespace can have, with the parameters each takes.
+
+    With --json JSON Lines: a strategy each, with its parameters.
+    """
+    with Api(server) as api:
+        found = api.ask("ListStrategies")["strategies"]
+    if as_json:
+        for strategy in found:
+            print_json(strategy)
+        return
+    print_table(_STRATEGIES, [(one["name"], one["algorithmVersion"], one["movement"]) for one in found])
+    click.echo()
+    print_table(_PARAMETERS, list(_strategy_parameters(found)))
+
+
+def _strategy_parameters(strategies: Sequence[Json]) -> Iterator[tuple[object, ...]]:
+    """Each strategy's own, and then once what they all have."""
+    constraints: dict[str, Json] = {}
+    for strategy in strategies:
+        for parameter in strategy["parameters"]:
+            if parameter["constraint"]:
+                constraints[parameter["name"]] = parameter
+            else:
+                yield _cells(parameter, strategy["name"])
+    for parameter in constraints.values():
+        yield _cells(parameter, _ANY)
+
+
+def _cells(parameter: Json, of: str) -> tuple[object, ...]:
+    return parameter["name"], of, json.dumps(parameter["default"]), parameter["rule"]
+
+
+def configure(
+    api: Api,
+    name: str,
+    strategy: str,
+    parameters: Mapping[str, Any],
+    expected_version: str,
+    change: Json,
+    policy: Json | None = None,
+) -> Json:
+    """The namespace afterwards. `expected_version` is "0" for a new one; without a policy it keeps the one it has.
+
+    Raises Failure if it is refused.
+    """
+    given: Json = {
+        "name": name,
+        "strategy": strategy,
+        "strategyParameters": dict(parameters),
+        "expectedVersion": expected_version,
+        "change": change,
+    }
+    if policy is not None:
+        given["policy"] = policy
+    return dict(committed(api.change("ConfigureNamespace", given))["namespace"])

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.settings_options import settings_from
-from graph.cli.steps import Steps
+from graph.cli.errors import Exit, Failure
+from graph.cli.options import settings_from
+from graph.cli.progress import Steps
 
 T = TypeVar("T")
 
@@ -17,8 +17,8 @@ def on_database(
     """What `work` makes of the database's URL. Raises Failure for whatever the store raises."""
     import asyncio  # noqa: PLC0415 - clients need not load what talks to databases
 
-    from graph.composition import open_database  # noqa: PLC0415 - same
-    from graph.embedded_postgres import EmbeddedPostgresError  # noqa: PLC0415 - same
+    from graph.embedded_postgres.server import EmbeddedPostgresError  # noqa: PLC0415 - same
+    from graph.server.composition import open_database  # noqa: PLC0415 - same
     from persistence.errors import (  # noqa: PLC0415 - same
         FutureCursor,
         InvalidArgument,

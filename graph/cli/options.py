@@ -1,24 +1,39 @@
-"""Options that several commands share, with the same words in each."""
+"""Options that several commands share, with the same words in each.
+
+Where a server is, as an option of commands.
+
+Options of the form key=value, one at a time: labels, parameters.
+
+Options that stand for settings, and settings from options, environment and file.
+"""
+
+from __future__ import annotations
 
 import functools
 import getpass
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import click
 
-from graph.cli.address import AddressParameter
-from graph.cli.output import Json
-from graph.client.address import Address, TokenSource
-from graph.client.token import fixed
-from graph.client.token import token_file as token_from
+from graph.cli.errors import Exit, Failure
+from graph.cli.output import printable
+from graph.client.address import Address, TokenSource, read_address
+from graph.client.credentials import fixed
+from graph.client.credentials import token_file as token_from
+from graph.client.records import Json
+
+if TYPE_CHECKING:
+    from graph.settings import Settings
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+
 _TOKEN: Final = "OMNIRELAY_TOKEN"  # noqa: S105 - the name of the variable
 
 
@@ -100,3 +115,75 @@ def _user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name, as containers like to have
         raise click.UsageError("This user has no name: say who is responsible with --actor.") from None
+
+
+class AddressParameter(click.ParamType[Address, object]):
+    name = "url"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        try:
+            return value if isinstance(value, Address) else read_address(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+class KeyValue(NamedTuple):
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}"
+
+
+class KeyValueParameter(click.ParamType[KeyValue, object]):
+    name = "key=value"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> KeyValue:
+        if isinstance(value, KeyValue):
+            return value
+        key, equals, rest = str(value).partition("=")
+        if not key or not equals:
+            self.fail(f"{printable(value)} is not of the form key=value.", param, ctx)
+        return KeyValue(key, rest)
+
+
+def as_map(pairs: Iterable[KeyValue]) -> dict[str, str]:
+    """Raises UsageError for a key that is given two values."""
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise click.UsageError(f"{printable(key)} is given twice: {printable(found[key])} and {printable(value)}.")
+    return found
+
+
+def database_options(command: F) -> F:
+    """--config, --database-url, --data-dir. The environment is read with the settings, so not here."""
+    command = click.option(
+        "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Folder of the embedded PostgreSQL."
+    )(command)
+    command = click.option(
+        "--database-url", metavar="URL", help="A PostgreSQL of yours instead: postgresql://user@host/database."
+    )(command)
+    return config_option(command)
+
+
+def config_option(command: F) -> F:
+    """--config."""
+    return click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="OMNIRELAY_CONFIG",
+        show_envvar=True,
+        help="TOML file with settings.",
+    )(command)
+
+
+def settings_from(config: Path | None, failing_with: Exit, **given: object) -> Settings:
+    """Raises Failure, with the exit code of the command, that names each setting that is wrong and where it was set."""
+    from graph.settings import SettingsError, load_settings  # noqa: PLC0415 - clients need not load what checks settings
+
+    try:
+        return load_settings(config, os.environ, **given)
+    except SettingsError as error:
+        lines = [f"  {line}" for line in str(error).splitlines()]
+        raise Failure(failing_with, "These settings cannot be used:", lines) from error

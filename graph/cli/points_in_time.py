@@ -8,14 +8,17 @@ from typing import Final, TypeAlias
 
 import click
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.output import Json
-from persistence.fields import shown
-from persistence.records import MAX_COUNTER
+from graph.cli.errors import Exit, Failure
+from graph.client.records import Json
+from persistence.model.fields import quoted
+from persistence.model.records import MAX_COUNTER
 
 _REVISION: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+
 _REVISIONS_AGO: Final = re.compile(r"-([1-9][0-9]{0,18})")
+
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -73,11 +76,11 @@ def _read_time(text: str, now: datetime, direction: int, spans: str) -> Time:
         time = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{shown(text)} is not a time: write for example 2026-01-31T09:30:00Z, or 15m, 2h, 3d {spans}"
+            f"{quoted(text)} is not a time: write for example 2026-01-31T09:30:00Z, or 15m, 2h, 3d {spans}"
         ) from None
     if time.tzinfo is None:
         raise ValueError(
-            f"{shown(text)} has no time zone: write {time.isoformat()}Z for UTC, or an offset such as +01:00"
+            f"{quoted(text)} has no time zone: write {time.isoformat()}Z for UTC, or an offset such as +01:00"
         )
     return Time(time)
 

@@ -1,16 +1,22 @@
-"""The program: its commands, and how each of them ends."""
+"""The program: its commands, and how each of them ends.
+
+`omnirelay mesh`: everything that asks a running server, and the audit of what it holds.
+
+A group's commands, each imported when it is used: no command waits for what another one needs.
+"""
 
 import os
 import sys
 import traceback
+from collections import UserDict
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import click
 
-from graph.cli.exits import Exit, Failure, PipeClosed
-from graph.cli.lazy_commands import LazyCommands
-from graph.cli.output import tell
-from graph.cli.text import shown
+from graph.cli.errors import Exit, Failure, PipeClosed
+from graph.cli.output import printable, tell
 
 
 class _Program(click.Group):
@@ -22,15 +28,30 @@ class _Program(click.Group):
             raise PipeClosed from None
 
 
+class LazyCommands(UserDict[str, Any]):
+    """For `commands` of a click group: the name of each command, and `module:variable` where it is defined.
+
+    Names are there at once, in the order given. Looking a command up imports its module.
+    """
+
+    def __getitem__(self, name: str) -> click.Command:
+        """Raises KeyError if the group has no such command."""
+        command = self.data[name]
+        if isinstance(command, str):
+            module, _, variable = command.partition(":")
+            command = self.data[name] = getattr(import_module(module), variable)
+        return command  # type: ignore[no-any-return]
+
+
 @click.group(
     cls=_Program,
     commands=LazyCommands(
         {
             "serve": "graph.cli.serve:serve",
-            "db": "graph.cli.database:db",
+            "db": "graph.cli.db:db",
             "schema": "graph.cli.schema:schema",
-            "token": "graph.cli.tokens:token",
-            "mesh": "graph.cli.mesh:mesh",
+            "token": "graph.cli.token:token",
+            "mesh": "graph.cli.program:mesh",
         }
     ),
 )
@@ -45,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
         result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
         sys.stdout.flush()
     except Failure as failure:
-        tell("\n".join(shown(line) for line in (failure.message, *failure.advice)))
+        tell("\n".join(printable(line) for line in (failure.message, *failure.advice)))
         _let_go_of_output()
         return failure.exit
     except click.ClickException as error:
@@ -69,3 +90,18 @@ def _let_go_of_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(
+    commands=LazyCommands(
+        {
+            "shards": "graph.cli.shards:shards",
+            "namespaces": "graph.cli.namespaces:namespaces",
+            "nodes": "graph.cli.nodes:nodes",
+            "rebalance": "graph.cli.rebalance:rebalance",
+            "audit": "graph.cli.audit:audit",
+        }
+    )
+)
+def mesh() -> None:
+    """Ask a running server, or change what it holds. Each command takes --server; `audit` reads the database."""

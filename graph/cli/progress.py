@@ -1,8 +1,21 @@
-"""Progress on stderr, where somebody is there to see it."""
+"""Progress on stderr, where somebody is there to see it.
 
+What a starting server is doing, one line a step, with the seconds since it began.
+
+Ctrl-C where something must not be broken off halfway.
+"""
+
+import re
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from graph.cli.output import tell
 
 _STEP = 1_000
 """Redrawing takes longer than dealing with one."""
@@ -60,3 +73,38 @@ def waiting(what: str) -> Iterator[None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         progress.add_task(what, total=None)
         yield
+
+
+_COUNT: Final = re.compile(r": \d+ of \d+\b.*")
+
+
+class Steps:
+    """A step that counts what it does (`Loading: 3 of 21`) is still one step, and one line."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._last = ""
+
+    def __call__(self, step: str) -> None:
+        step = _COUNT.sub("", step)
+        if step != self._last:
+            tell(f"[{time.monotonic() - self._began:5.1f} s] {step}")
+            self._last = step
+
+
+@contextmanager
+def stop_after(step: str) -> Iterator[threading.Event]:
+    """Set at the first Ctrl-C inside: whoever is at a step finishes it, and then looks. A second one interrupts."""
+    asked = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        tell(f"Stopping after this {step}. Ctrl-C again stops at once.")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

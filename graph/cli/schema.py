@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from graph.cli.output import tell
 
 _LINES_SHOWN = 20
@@ -24,7 +24,7 @@ def export(*, output: Path | None, check: bool) -> Exit:
     if check and output is None:
         raise click.UsageError("Name the file to check with --output.")
     # Imported here: the schema takes a second to load.
-    from graph.sdl import export_schema  # noqa: PLC0415 - see above
+    from graph.schema.build import export_schema  # noqa: PLC0415 - see above
 
     text = export_schema()
     if output is None:

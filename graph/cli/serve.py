@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from graph.cli.exits import Exit
-from graph.cli.settings_options import database_options, settings_from
+from graph.cli.errors import Exit
+from graph.cli.options import database_options, settings_from
 
 
 @click.command()
@@ -54,6 +54,6 @@ def serve(
     # Imported here: what a server needs takes a second to load. Next to nothing of it is garbage, and looking for some
     # took a sixth of that; `serve_until_stopped` switches the collector on again.
     gc.disable()
-    from graph.cli.serving import serve_until_stopped  # noqa: PLC0415 - see above
+    from graph.server.lifecycle import serve_until_stopped  # noqa: PLC0415 - see above
 
     return serve_until_stopped(settings, config)

@@ -11,16 +11,17 @@ from typing import Final
 
 import click
 
-from graph.cli.text import NOTHING, shown
+from graph.cli.output import NOTHING, printable
 
 _GAP: Final = 2
+
 _NARROWEST: Final = 24
 """Columns of a terminal that the last column needs to be readable."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """`rows` hold what each column's value is; how it is shown is decided here."""
-    cells = [[shown(value) for value in row] for row in rows]
+    cells = [[printable(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         click.echo("\n".join(_aligned([list(columns), *cells])))
         return
@@ -40,7 +41,7 @@ def print_facts(facts: Sequence[tuple[str, object]]) -> None:
 
 
 def fact_lines(facts: Sequence[tuple[str, object]]) -> list[str]:
-    return _aligned([[name, shown(value)] for name, value in facts])
+    return _aligned([[name, printable(value)] for name, value in facts])
 
 
 def _without_empty(columns: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from graph.auth.principal import Scope
-from graph.cli.exits import Exit, Failure
-from graph.cli.settings_options import config_option, settings_from
+from graph.cli.errors import Exit, Failure
+from graph.cli.options import config_option, settings_from
 
 
 @click.group()
@@ -37,9 +37,9 @@ def issue(*, subject: str, scopes: tuple[str, ...], minutes: int, config: Path |
     # Imported here: clients need not load what signs.
     import jwt  # noqa: PLC0415 - see above
 
-    from graph.auth.configured import signing_key  # noqa: PLC0415 - see above
+    from graph.auth.keys import signing_key  # noqa: PLC0415 - see above
     from graph.settings import SettingsError  # noqa: PLC0415 - see above
-    from persistence.fields import text_problem  # noqa: PLC0415 - see above
+    from persistence.model.fields import text_problem  # noqa: PLC0415 - see above
 
     if problem := text_problem(subject):
         raise click.UsageError(f"--subject {problem}.")

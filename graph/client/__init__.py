@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from graph.client.changes import ShardChange, TableChange
+    from graph.client.credentials import token_file
     from graph.client.errors import ClientError, OperationRefused
     from graph.client.mesh_client import MeshClient, NotReady
-    from graph.client.status import Counters, Lag, State
-    from graph.client.token import token_file
+    from graph.client.state import Counters, Lag, State
+    from graph.client.table import ShardChange, TableChange
 
 __all__ = [
     "ClientError",
@@ -28,15 +28,15 @@ __all__ = [
 
 _HOMES: Final = {
     "ClientError": "errors",
-    "Counters": "status",
-    "Lag": "status",
+    "Counters": "state",
+    "Lag": "state",
     "MeshClient": "mesh_client",
     "NotReady": "mesh_client",
     "OperationRefused": "errors",
-    "ShardChange": "changes",
-    "State": "status",
-    "TableChange": "changes",
-    "token_file": "token",
+    "ShardChange": "table",
+    "State": "state",
+    "TableChange": "table",
+    "token_file": "credentials",
 }
 
 

@@ -10,6 +10,7 @@ TokenSource: TypeAlias = Callable[[], str]
 """Gives the token that is good now. Asked for each connection, and again when a server has refused the last one."""
 
 _SOCKETS: Final = {"http": "ws", "https": "wss"}
+
 _PATH: Final = "/graphql"
 
 

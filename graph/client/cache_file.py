@@ -3,28 +3,30 @@
 Lines of JSON: what the table is, then its shards, a slice a line. Writing and reading go slice by slice, because the
 interpreter does nothing else while it encodes or parses one: in one piece 200,000 shards stopped the threads that the
 table is there for, by 0.1 s and by 0.4 s.
+
+A file that is there as a whole or not at all.
 """
 
 import logging
+import os
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import orjson
 
-from graph.client.document import Json
-from graph.client.live_table import LiveTable
-from graph.client.proof import Proof, TableWrong
-from graph.client.records import Claim, Fingerprint, read_shard, shard_document
-from graph.client.selection import Selection
-from graph.client.whole_file import replacing
-from persistence.records import Shard
+from graph.client.records import Claim, Fingerprint, Json, read_shard, shard_document
+from graph.client.table import LiveTable, Selection
+from graph.client.verification import Proof, TableWrong
+from persistence.model.records import Shard
 
 _log = logging.getLogger("graph.client")
 
 _FORMAT: Final = "omnirelay.mesh.v2"
+
 SLICE: Final = 200
 """Shards a line: a millisecond or two, then whoever else wants the interpreter has it."""
 
@@ -121,3 +123,26 @@ def _proven(header: Any, lines: Iterable[bytes], selection: Selection) -> LiveTa
     if not proof.step(0):
         raise TableWrong("shards and fingerprints do not go together")
     return table
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """What is written here replaces the file when the context ends well; else the file stays as it was.
+
+    Whenever this process or the machine stops, the file is the old or the new one. Raises OSError.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """As `replacing`, with content that is at hand. Raises OSError."""
+    with replacing(path) as file:
+        file.write(content)

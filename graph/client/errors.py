@@ -11,6 +11,7 @@ POSITION_LOST: Final = frozenset({"COMPACTED", "EPOCH_MISMATCH", "FUTURE_CURSOR"
 
 A cursor is bad that was written by a server of another version.
 """
+
 _MAY_PASS: Final = frozenset(
     {"UNAVAILABLE", "OVERLOADED", "COMMIT_UNKNOWN", "FENCED", "SCHEMA_OUT_OF_DATE", "STALE_READ", "TRANSIENT_CONFLICT"}
 )

@@ -1,37 +1,44 @@
-"""The thread that keeps a table: reads it, follows the stream, proves it right, and begins again when it has to."""
+"""The thread that keeps a table: reads it, follows the stream, proves it right, and begins again when it has to.
+
+What a client reads by asking: the table, page by page, and what the server says of each namespace.
+"""
 
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from graph.client.address import Address
-from graph.client.board import Board
 from graph.client.cache_file import CacheFile
 from graph.client.errors import POSITION_LOST, ClientError, ConnectionLost, OperationRefused
-from graph.client.following import delay, relist_delay
-from graph.client.live_table import LiveTable, StreamBroken
-from graph.client.proof import Proof, TableWrong
-from graph.client.reading import read_claims, read_table
-from graph.client.records import read_batch
-from graph.client.requests import Requests
-from graph.client.selection import Selection
-from graph.client.status import State
+from graph.client.http import Requests
+from graph.client.pages import Asked, pages, rows
+from graph.client.reconnect import delay, relist_delay
+from graph.client.records import Claim, read_batch, read_claim, read_shard
+from graph.client.state import Board, State
 from graph.client.subscription import Subscription, subscription
+from graph.client.table import LiveTable, Selection, StreamBroken
+from graph.client.verification import Proof, TableWrong
 
 _log = logging.getLogger("graph.client")
 
 _ANSWER_SECONDS: Final = 15.0
+
 _ASK_AGAIN_SECONDS: Final = 0.2
+
 _TICK_SECONDS: Final = 1.0
+
 _SLICE: Final = 200
 """Shards proven in one go: about a millisecond, then whoever else wants the interpreter has it."""
+
 _BREATH_SECONDS: Final = 0.01
+
 _FIRST_SLICE: Final = 5_000
 """The same while nothing is answered yet, so that nobody is in the way."""
+
 _SAVED: Final = object()
 
 
@@ -250,3 +257,22 @@ class Follower:
 
     def _pause(self) -> None:
         self._wait(delay(self._failures, self._spread()))
+
+
+def read_table(server: Asked, selection: Selection) -> Iterator[LiveTable]:
+    """The table as far as it has been read, after each page. Raises ClientError."""
+    table: LiveTable | None = None
+    for namespace in selection.lists:
+        for page in pages(server, "ListShards", {"filter": {"namespace": namespace}}):
+            revision = int(page["revision"])
+            if table is None:
+                table = LiveTable(page["cursor"], revision, selection)
+            table.begin_by(page["cursor"], revision)
+            table.put(map(read_shard, page["nodes"]), revision)
+            yield table
+
+
+def read_claims(server: Asked, selection: Selection) -> list[Claim]:
+    """Raises ClientError."""
+    claims = map(read_claim, rows(server, "ListNamespaces", {}))
+    return [claim for claim in claims if claim.namespace in selection]

@@ -9,15 +9,18 @@ from typing import Final, Self
 import httpx2
 
 from graph.client.address import Address
-from graph.client.document import Json
+from graph.client.credentials import Credentials
 from graph.client.errors import AnswerLost, NotGraphQL, OperationRefused, ServerUnreachable
-from graph.client.token import Credentials
+from graph.client.records import Json
 from graph.operations import operation
 
 # A bulk write or a page of a long history may take its time; finding out that nobody is there may not.
 _READ_SECONDS: Final = 120.0
+
 _CONNECT_SECONDS: Final = 5.0
+
 _ACCEPT: Final = "application/graphql-response+json, application/json;q=0.9"
+
 _GRAPHQL: Final = {"data", "errors"}
 
 

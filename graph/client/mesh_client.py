@@ -8,17 +8,15 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from graph.client.address import read_address
-from graph.client.board import Board
 from graph.client.cache_file import CacheFile
-from graph.client.changes import TableChange
+from graph.client.credentials import fixed
 from graph.client.errors import ClientError
 from graph.client.follower import Follower, Patience
-from graph.client.selection import Selection
-from graph.client.status import Counters, Lag, State
-from graph.client.token import fixed
-from graph.cursors import read_stream_cursor
+from graph.client.state import Board, Counters, Lag, State
+from graph.client.table import Selection, TableChange
+from graph.schema.cursors import read_stream_cursor
 from persistence.errors import BadCursor
-from persistence.records import Shard
+from persistence.model.records import Shard
 
 _STOPPING_SECONDS: Final = 5.0
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from graph.client.document import Json
+from graph.client.records import Json
 
 PAGE: Final = 500
 """Items a page: the most that the API allows."""

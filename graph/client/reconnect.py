@@ -5,11 +5,13 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
 from graph.client.address import Address
-from graph.client.document import Json
 from graph.client.errors import ConnectionLost, ServerUnreachable
+from graph.client.records import Json
 
 _FIRST_SECONDS: Final = 0.25
+
 _LONGEST_SECONDS: Final = 15.0
+
 _LONGEST_RELIST_SECONDS: Final = 60.0
 
 

@@ -1,16 +1,19 @@
-"""The API's documents as records. What many shards have in common is kept once: a node holds them by the million."""
+"""The API's documents as records. What many shards have in common is kept once: a node holds them by the million.
+
+What goes to a server and comes back.
+"""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from graph.client.document import Json
-from persistence.records import ADDED_FIELDS, Pin, Shard, ShardStatus, public_name
+from persistence.model.records import ADDED_FIELDS, Pin, Shard, ShardStatus, public_name
 
 _STATUSES: Final = dict(ShardStatus.__members__)
+
 _ADDED: Final = tuple(map(public_name, ADDED_FIELDS))
 
 
@@ -46,6 +49,9 @@ class Claim(NamedTuple):
     namespace: str
     revision: int
     fingerprint: Fingerprint
+
+
+Json: TypeAlias = dict[str, Any]
 
 
 def read_batch(document: Json) -> Batch:

@@ -1,22 +1,38 @@
-"""What the thread that follows the stream shows to all others: written by that one, read by any without a lock."""
+"""What the thread that follows the stream shows to all others: written by that one, read by any without a lock.
+
+How a client is doing.
+"""
 
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final, TypeAlias
 
-from graph.client.changes import Namespaces, ShardChange, TableChange, difference
 from graph.client.errors import ClientError
-from graph.client.live_table import LiveTable
-from graph.client.status import Counters, State
+from graph.client.table import LiveTable, Namespaces, ShardChange, TableChange, difference
 
 Listener: TypeAlias = Callable[[TableChange], object]
 
 _log = logging.getLogger("graph.client")
+
 _NOTHING: Final[Namespaces] = {}
+
+
+class State(StrEnum):
+    """What may be thought of the answers of a client."""
+
+    LIVE = "LIVE"
+    """Followed to the end of the stream, and proven right when it was read."""
+
+    BEHIND = "BEHIND"
+    """Connected, but catching up, or about to be replaced because it was found wrong or cannot be followed further."""
+
+    AWAY = "AWAY"
+    """No server can be reached. The last good table answers."""
 
 
 class Board:
@@ -100,3 +116,25 @@ class Board:
 def _now() -> float:
     """Seconds that nobody sets, and that go on while the host is asleep: the table grows old meanwhile."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """`seconds` since the table was last known to be the newest there is; infinite if it never was.
+
+    An idle server says so every `bookmark_seconds` of its settings. `revisions`: how far the newest revision heard of
+    is ahead.
+    """
+
+    seconds: float
+    revisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Since the client was made: tables read, connections opened, proofs that succeeded, tables found wrong."""
+
+    tables: int = 0
+    connections: int = 0
+    proofs: int = 0
+    wrong: int = 0

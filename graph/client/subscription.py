@@ -14,16 +14,20 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from graph.client.address import Address
-from graph.client.document import Json
+from graph.client.credentials import Credentials
 from graph.client.errors import ConnectionLost, OperationRefused, ProtocolBroken, ServerUnreachable
-from graph.client.token import Credentials
+from graph.client.records import Json
 from graph.close_codes import CloseCode, is_final
 from graph.operations import operation
 
 _PROTOCOL: Final = Subprotocol("graphql-transport-ws")
+
 _PATIENCE_SECONDS: Final = 10.0
+
 _CLOSING_SECONDS: Final = 1.0
+
 _LARGEST_MESSAGE: Final = 64 * 2**20  # bytes; a batch holds up to 500 diffs with everything their authors wrote
+
 _ID: Final = "1"
 
 

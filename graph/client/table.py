@@ -3,16 +3,19 @@
 It begins as pages that were read one after the other while writers went on writing, and as the place in the stream
 that the oldest of them was read at. The diffs from there on make it whole: from `whole_from`, the revision of the
 newest page, it is the server's table at one revision after each diff (see `persistence/shard_table.py`).
+
+What becomes different in a table, for those who want to hear of it.
+
+Which namespaces a client keeps.
 """
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
 
-from graph.client.changes import ShardChange
 from graph.client.records import Batch, Diff, Fingerprint
-from graph.client.selection import Selection
-from persistence.checksums import digest_term
-from persistence.records import Shard
+from persistence.codec.encoding import digest_term
+from persistence.model.records import Shard
 from persistence.shard_table import ShardTable
 
 _EMPTY: Final = Fingerprint(0, 0)
@@ -20,6 +23,55 @@ _EMPTY: Final = Fingerprint(0, 0)
 
 class StreamBroken(Exception):
     """The stream left something out, or came out of order. Says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """`namespaces` null is for all of them."""
+
+    namespaces: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, namespaces: Iterable[str] | None) -> Self:
+        """What a program asked for. Raises TypeError for one string and for what holds none, ValueError for nothing:
+        a client of no namespace would answer null for every owner, and call itself live."""
+        if namespaces is None:
+            return cls()
+        if isinstance(namespaces, str):
+            raise TypeError(f"namespaces: give a list of names and not one string, for example [{namespaces!r}]")
+        names = list(namespaces)
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"namespaces: {name!r} is not a name")
+        if not names:
+            raise ValueError("namespaces: name at least one, or leave it out to keep them all")
+        return cls(frozenset(names))
+
+    def __contains__(self, namespace: str) -> bool:
+        return self.namespaces is None or namespace in self.namespaces
+
+    @property
+    def asked_for(self) -> str | None:
+        """What the server is asked to send: one namespace, or null for everything.
+
+        Of several namespaces everything is taken and most of it left: one stream has one order.
+        """
+        return next(iter(self.namespaces)) if self.namespaces is not None and len(self.namespaces) == 1 else None
+
+    @property
+    def lists(self) -> list[str | None]:
+        """The lists that make up the table, by namespace; null is for the one of everything."""
+        return [None] if self.namespaces is None else [*sorted(self.namespaces)]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardChange:
+    """One shard as the table had it before and has it now; null is for not at all."""
+
+    namespace: str
+    shard_id: str
+    previous: Shard | None
+    current: Shard | None
 
 
 class LiveTable:
@@ -119,3 +171,33 @@ class LiveTable:
 
 def _term(shard: Shard | None) -> int:
     return 0 if shard is None else digest_term(shard.shard_id, shard.version, shard.checksum)
+
+
+Namespaces: TypeAlias = Mapping[str, Mapping[str, Shard]]
+
+_NONE: Final[Mapping[str, Shard]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """What brought the table to `revision`, in order.
+
+    `replaced`: a new table was read, at first or because the old one could not be followed any further; `shards` is the
+    net difference between the two.
+    """
+
+    revision: int
+    shards: tuple[ShardChange, ...]
+    replaced: bool
+
+
+def difference(before: Namespaces, after: Namespaces) -> Iterator[ShardChange]:
+    """The net difference between two tables, namespace by namespace."""
+    for namespace in sorted(before.keys() | after.keys()):
+        held, holds = before.get(namespace, _NONE), after.get(namespace, _NONE)
+        for shard_id, shard in held.items():
+            if shard_id not in holds:
+                yield ShardChange(namespace, shard_id, shard, None)
+        for shard_id, shard in holds.items():
+            if held.get(shard_id) != shard:
+                yield ShardChange(namespace, shard_id, held.get(shard_id), shard)

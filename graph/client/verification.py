@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from graph.client.live_table import LiveTable
 from graph.client.records import Claim, Fingerprint
-from persistence.checksums import digest_term, format_digest, shard_checksum
-from persistence.records import Shard
+from graph.client.table import LiveTable
+from persistence.codec.encoding import digest_term, format_digest, shard_checksum
+from persistence.model.records import Shard
 
 _ASKS: Final = 5
 

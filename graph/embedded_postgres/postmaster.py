@@ -20,7 +20,9 @@ PORT = 5432
 """Part of the socket's name; no TCP port is opened."""
 
 SOCKET = f".s.PGSQL.{PORT}"
+
 SOCKET_LOCK = f"{SOCKET}.lock"
+
 POLL_SECONDS = 0.02
 
 # An SSLRequest, which is answered with one letter and needs no user; then one may leave without a word.

@@ -34,16 +34,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
-from graph import postmaster, step_down
-from graph.postmaster import PORT, PidFile
+from graph.embedded_postgres import drop_privileges, postmaster
+from graph.embedded_postgres.postmaster import PORT, PidFile
 
 PATIENCE_SECONDS = 60.0
 """How long a start or a stop may take, crash recovery and waiting for another process's start included."""
 
 _RETRY_SECONDS = 0.5
+
 _LONGEST_SOCKET_PATH = 103  # bytes on macOS; Linux takes 107
+
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # drivers read ':' ',' and '%' in a URL's host as something else
+
 _LINES_SHOWN = 20
+
 _LONGEST_LOG = 10_000_000  # bytes
 
 # A group that exists on no system (systemd's list of ids leaves it free) but fits the 65,536 ids of a rootless
@@ -60,6 +64,7 @@ _DEFAULT_SETTINGS = MappingProxyType(
         "log_checkpoints": "off",
     }
 )
+
 _ENVIRONMENT = MappingProxyType({"PATH": os.defpath, "LC_ALL": "C"})  # no PG*, no locale, no library path of ours
 
 # What a server says that could start as soon as the last process of its killed predecessor is gone.
@@ -298,7 +303,16 @@ class _Server:
             return command
         account = [str(self._account.uid), str(self._account.gid)]
         library = self._binaries.parent / "share" / "postgres.bki"  # stands for all files that the programs read
-        return [sys.executable, "-I", step_down.__file__, *account, str(library), *map(str, reach), "--", *command]
+        return [
+            sys.executable,
+            "-I",
+            drop_privileges.__file__,
+            *account,
+            str(library),
+            *map(str, reach),
+            "--",
+            *command,
+        ]
 
 
 def _account_for_root() -> _Account:

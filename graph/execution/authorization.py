@@ -2,6 +2,8 @@
 
 An operation is looked at as a whole, before any of it is executed, whatever it arrived by: ten mutations of which the
 last is not allowed change nothing.
+
+Where operations are held against the scopes they need, on their way through Strawberry.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +19,15 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    get_operation_ast,
 )
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from graph.auth.principal import Forbidden, Principal, Scope
-from graph.codes import Code
-from graph.errors import coded
+from graph.execution.context import Context
+from graph.execution.errors import Code, coded
 
 _SCOPE: Final = "omnirelay.scope"
 
@@ -86,3 +90,20 @@ def _fragment(document: DocumentNode, name: str) -> SelectionSetNode:
         for node in document.definitions
         if isinstance(node, FragmentDefinitionNode) and node.name.value == name
     )
+
+
+class Authorise(SchemaExtension):
+    """To stand after what validates. One per operation, as Strawberry wants it."""
+
+    def __init__(self, requirements: Requirements) -> None:
+        self._requirements = requirements
+
+    def on_validate(self) -> Iterator[None]:
+        execution = self.execution_context
+        document, context = execution.graphql_document, execution.context
+        if document is not None and not execution.pre_execution_errors and isinstance(context, Context):
+            operation = get_operation_ast(document, execution.operation_name)
+            problem = operation and self._requirements.problem(document, operation, context.principal)
+            if problem:
+                execution.pre_execution_errors = [problem]
+        yield

@@ -11,10 +11,10 @@ from typing import Protocol, TypeAlias
 from strawberry.types import Info as StrawberryInfo
 
 from graph.auth.principal import Principal
+from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
-from persistence.rebalancing import Rebalancer
-from persistence.records import StreamPosition
-from persistence.write import Writer
+from persistence.service.executor import Writer
+from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
 

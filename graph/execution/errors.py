@@ -2,11 +2,16 @@
 
 Refusals the API documents are passed on. Anything else is a defect or the weather: it is logged here, once, with the
 request id, and the client gets that id and nothing more. The codes are listed in docs/graphql-api.md.
+
+`extensions.code` of everything this package refuses itself; the store's refusals bring their own.
+
+All of them stand in docs/graphql-api.md, and a test holds that list to this one.
 """
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Final
 
 from graphql import GraphQLError, GraphQLSyntaxError
@@ -14,8 +19,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from graph.auth.principal import Forbidden, Unauthenticated
-from graph.codes import Code
-from graph.refusals import no_namespace, not_found
+from graph.schema.messages import no_namespace, not_found
 from persistence.errors import (
     CommitUnknown,
     Compacted,
@@ -34,11 +38,12 @@ from persistence.errors import (
     TransientConflict,
     Unavailable,
 )
-from persistence.outcomes import NotFound
+from persistence.model.outcomes import NotFound
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.proposal import Violation
 
 _MAX_MESSAGE: Final = 2_000
+
 _log = logging.getLogger(__name__)
 
 
@@ -100,6 +105,7 @@ def _weather(cause: StoreError) -> str | None:
 
 
 _NOTHING: Final = "nothing was written. Try again shortly."
+
 _WHY_UNAVAILABLE: Final = {
     Unavailable.UNREACHABLE: f"The store cannot be reached just now; {_NOTHING}",
     Unavailable.TOO_MANY_CONNECTIONS: f"The database takes no more connections; {_NOTHING}",
@@ -116,6 +122,7 @@ _WHY_UNAVAILABLE: Final = {
         "The database does not give sessions the settings that they need; nothing was written. The log names them."
     ),
 }
+
 _WEATHER: Final = {
     TransientConflict.code: "Too many changes met on the same shards; nothing was written. Try again shortly.",
     Overloaded.code: "The store is busy; nothing was written. Try again after 'retryAfter' seconds.",
@@ -206,3 +213,22 @@ def _violation(violation: Violation) -> Mapping[str, Any]:
     """As the type of that name shows one; in queries that could place nothing it is about a namespace."""
     message = encodable(violation.message)
     return {"code": violation.code, "namespace": violation.namespace, "message": message}
+
+
+class Code(StrEnum):
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    MISDIRECTED = "MISDIRECTED"
+    BAD_REQUEST = "BAD_REQUEST"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    SUBSCRIPTION_TRANSPORT = "SUBSCRIPTION_TRANSPORT"
+    OPERATION_NOT_FOUND = "OPERATION_NOT_FOUND"
+    TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
+    PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    BAD_USER_INPUT = "BAD_USER_INPUT"
+    PLACEMENT_IMPOSSIBLE = "PLACEMENT_IMPOSSIBLE"
+    INTERNAL = "INTERNAL"

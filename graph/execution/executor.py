@@ -6,14 +6,16 @@ without arguments or a resolver of its own, none of that can be seen from outsid
 
 Whatever is not plain, and every list in which something goes wrong, is executed as ever: errors, their paths and where
 null spreads to are graphql-core's alone.
+
+Writing JSON. orjson does nearly all of it, many times faster than the standard library.
 """
 
-from __future__ import annotations
-
+import json
 from collections.abc import Callable, Hashable, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
+import orjson
 from graphql import (
     GraphQLList,
     GraphQLNonNull,
@@ -174,3 +176,14 @@ def _leaf(coerce: Callable[[Any], Any]) -> Complete:
         return coerced
 
     return leaf
+
+
+def encode_json(value: Any) -> bytes:
+    """The value as JSON in UTF-8.
+
+    orjson refuses lone surrogates, which a message may quote from a request; the standard library escapes them.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()

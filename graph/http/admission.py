@@ -16,11 +16,13 @@ from graphql import ArgumentNode, FieldNode, NullValueNode, OperationDefinitionN
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from graph.auth.principal import Principal
-from graph.metrics import Metrics
+from graph.execution.metrics import Metrics
 from persistence.errors import Overloaded
 
 DEFAULT_QUERIES: Final = 6
+
 QUEUE_SECONDS: Final = 10.0
+
 _RETRY_AFTER_SECONDS: Final = 1.0
 
 

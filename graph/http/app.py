@@ -1,27 +1,35 @@
-"""The ASGI application, assembled from services that are open already."""
+"""The ASGI application, assembled from services that are open already.
 
-from collections.abc import Sequence
+Which names this server answers to.
+
+A page from elsewhere that has its own name resolve to this machine would otherwise speak to the API with the browser's
+blessing (DNS rebinding). Probes know a pod by its address alone, and what they are told is no secret.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from http import HTTPStatus
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import Lifespan
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
-from graph.admission import DEFAULT_QUERIES
 from graph.auth.tokens import Authentication, NoAuthentication
-from graph.codes import Code
-from graph.context import Services
-from graph.graphiql import graphiql_routes
-from graph.health import PATHS, Health
-from graph.hosts import AllowedHosts
-from graph.http import MeshGraphQL
-from graph.metrics import Metrics
-from graph.request_ids import RequestIds
-from graph.schema import build_schema
+from graph.execution.context import Services
+from graph.execution.errors import Code, encodable
+from graph.execution.metrics import Metrics
+from graph.http.admission import DEFAULT_QUERIES
+from graph.http.endpoint import MeshGraphQL
+from graph.http.graphiql import graphiql_routes
+from graph.http.health import PATHS, Health
+from graph.http.requests import RequestIds
+from graph.schema.build import build_schema
 
 MAX_BODY_BYTES: Final = 33_554_432
 
@@ -74,3 +82,45 @@ def _in_json(_request: Request, error: Exception) -> Response:
 
 
 _CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
+
+
+class AllowedHosts:
+    """ASGI middleware. `*.example.com` allows every name below it, `*` every name."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], open_paths: Collection[str] = ()) -> None:
+        """`open_paths` are answered whatever host they are asked of, over HTTP."""
+        self._app = app
+        self._any = "*" in hosts
+        self._names = frozenset(host.lower() for host in hosts)
+        self._suffixes = tuple(host[1:].lower() for host in hosts if host.startswith("*."))
+        self._open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if self._any or kind not in ("http", "websocket") or (kind == "http" and scope["path"] in self._open_paths):
+            await self._app(scope, receive, send)
+            return
+        host = Headers(scope=scope).get("host", "")
+        if self._allows(host):
+            await self._app(scope, receive, send)
+        else:
+            await _refusal(host)(scope, receive, send)
+
+    def _allows(self, header: str) -> bool:
+        parts = _HOST.fullmatch(header)
+        if parts is None:
+            return False
+        name = parts[1].lower()
+        return name in self._names or name.endswith(self._suffixes)
+
+
+def _refusal(host: str) -> JSONResponse:
+    # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
+    message = encodable(
+        f"This server does not answer to the host {host!r}. Address it by a name in its setting allowed_hosts "
+        "(OMNIRELAY_ALLOWED_HOSTS), or have this one added there."
+    )
+    body = {"errors": [{"message": message, "extensions": {"code": Code.MISDIRECTED}}]}
+    return JSONResponse(body, HTTPStatus.MISDIRECTED_REQUEST)

@@ -25,30 +25,38 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graph.admission import DEFAULT_QUERIES, AdmissionControl, client_of
 from graph.auth.principal import NOBODY, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
-from graph.codes import Code
-from graph.context import Context, Services
-from graph.delivery.deliveries import Deliveries
-from graph.delivery.operations import LiveOperation, Refused
-from graph.encoding import encode_json
-from graph.errors import encodable, retry_after
-from graph.event_stream import LAST_EVENT_ID, EventStream, one_result
-from graph.graphiql import PAGE_HEADERS, graphiql_page
-from graph.metrics import Metrics
-from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, Accept
-from graph.request_ids import request_id_of
-from graph.requests import BadRequest, read_operation, while_connected
-from graph.schema import MeshSchema
-from graph.websocket import SocketAdapter, TransportHandler
+from graph.execution.context import Context, Services
+from graph.execution.errors import Code, encodable, retry_after
+from graph.execution.executor import encode_json
+from graph.execution.metrics import Metrics
+from graph.http.admission import DEFAULT_QUERIES, AdmissionControl, client_of
+from graph.http.graphiql import PAGE_HEADERS, graphiql_page
+from graph.http.requests import (
+    EVENT_STREAM,
+    GRAPHQL_RESPONSE,
+    HTML,
+    Accept,
+    BadRequest,
+    read_operation,
+    request_id_of,
+    while_connected,
+)
+from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
+from graph.http.websocket import SocketAdapter, TransportHandler
+from graph.schema.build import MeshSchema
+from graph.subscriptions.manager import Deliveries
+from graph.subscriptions.operation import LiveOperation, Refused
 from persistence.errors import Overloaded
 
 _ALLOWED: Final = {
     "GET": frozenset({OperationType.QUERY}),
     "POST": frozenset({OperationType.QUERY, OperationType.MUTATION}),
 }
+
 _CONNECTION_INIT_TIMEOUT: Final = timedelta(seconds=10)
+
 _log = logging.getLogger(__name__)
 
 _PROPOSALS_AT_ONCE: Final = 2

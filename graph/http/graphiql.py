@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 _ASSETS: Final = Path(__file__).parent / "graphiql_assets"
+
 _REFERENCE: Final = re.compile(r'(?<=")graphql/assets/([^"]+)(?=")')
 
 # Scripts only from files of this server. GraphiQL needs the exceptions for styles (its dialogs write <style> elements),

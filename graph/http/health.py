@@ -11,20 +11,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from graph.context import Feed
-from graph.metrics import Metrics
-from persistence.errors import (
-    Fenced,
-    Overloaded,
-    SchemaOutOfDate,
-    StaleRead,
-    StoreError,
-    StoreUnavailable,
-    Unavailable,
-)
+from graph.execution.context import Feed
+from graph.execution.metrics import Metrics
+from persistence.errors import Fenced, Overloaded, SchemaOutOfDate, StaleRead, StoreError, StoreUnavailable, Unavailable
 from persistence.ports import Store, StreamHead
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
+
 _PATIENCE_SECONDS: Final = 2.0
 
 
@@ -80,7 +73,6 @@ class Health:
 
 
 _UNREADABLE: Final = "the store cannot be read"
-
 
 _REASONS: Final[Mapping[str, str]] = {
     Unavailable.UNREACHABLE: _UNREADABLE,

@@ -14,23 +14,26 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graph.auth.expiry import EXPIRED, expired
 from graph.auth.principal import Unauthenticated
-from graph.context import Context
-from graph.cursors import stream_cursor
-from graph.delivery.deliveries import Deliveries, until_first_ends
-from graph.delivery.operations import LiveOperation
-from graph.encoding import encode_json
+from graph.auth.tokens import EXPIRED, expired
+from graph.execution.context import Context
+from graph.execution.executor import encode_json
+from graph.schema.cursors import stream_cursor
+from graph.subscriptions.manager import Deliveries, until_first_ends
+from graph.subscriptions.operation import LiveOperation
 from persistence.ports import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
+
 MEDIA_TYPE: Final = "text/event-stream"
+
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 PATIENCE_SECONDS: Final = 60.0
 """How long a client may take nothing. Then the connection is dropped, and it resumes from its last event id."""
 
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
+
 _RETRY: Final = b"retry: 1000\n\n"
 """Milliseconds until EventSource connects again."""
 

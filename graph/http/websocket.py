@@ -5,6 +5,8 @@ with 4400; what only is a bad operation ends that operation with `error`, and th
 is in `close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `cli/web_server.py`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import logging
@@ -24,23 +26,25 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     SubscribeMessage,
 )
 
-from graph.admission import client_of
-from graph.auth.expiry import EXPIRED, expired
 from graph.auth.principal import Principal, Unauthenticated
+from graph.auth.tokens import EXPIRED, expired
 from graph.close_codes import CloseCode
-from graph.codes import Code
-from graph.context import Context
-from graph.delivery.operations import LiveOperation, Refused
-from graph.encoding import encode_json
-from graph.errors import coded
+from graph.execution.context import Context
+from graph.execution.errors import Code, coded
+from graph.execution.executor import encode_json
+from graph.http.admission import client_of
+from graph.subscriptions.operation import LiveOperation, Refused
 from persistence.errors import Overloaded
 from persistence.ports import DiffBatch
 
 if TYPE_CHECKING:
-    from graph.http import MeshGraphQL
+    from graph.http.endpoint import MeshGraphQL
+
 
 MAX_OPERATIONS: Final = 100
+
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +54,7 @@ class SocketAdapter(ASGIWebSocketAdapter):
     max_message_characters: ClassVar[int]
 
     @classmethod
-    def limited_to(cls, characters: int) -> "type[SocketAdapter]":
+    def limited_to(cls, characters: int) -> type[SocketAdapter]:
         """The adapter for messages of at most so many characters. Strawberry asks for a class, not for an instance."""
         return type(cls.__name__, (cls,), {"max_message_characters": characters})
 
@@ -107,7 +111,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     operations run on it at a time; Strawberry's own limit answers without a code.
     """
 
-    view: "MeshGraphQL"
+    view: MeshGraphQL
     websocket: SocketAdapter
     _expiry: asyncio.Task[None] | None = None
 

@@ -1,25 +1,41 @@
-"""The schema, assembled."""
+"""The schema, assembled.
 
-from collections.abc import AsyncIterable
+Arguments and input fields that default to null in Python, shown without a default.
+
+Left out or null means the same for all of them; `= null` on every line would only be in the reader's way.
+
+The schema as a document, for people and for code generators: frontend-queries/schema.graphql.
+"""
+
+from collections.abc import AsyncIterable, Iterator
 
 import strawberry
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, get_operation_ast
+from graphql import (
+    DocumentNode,
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    Undefined,
+    get_operation_ast,
+)
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from graph.auth.extension import Authorise
-from graph.auth.requirements import Requirements
-from graph.context import Context
-from graph.documents import DocumentCache, ReadDocument
-from graph.errors import publish
-from graph.metrics import Measure, Metrics
-from graph.mutation import Mutation
-from graph.null_defaults import drop_null_defaults
-from graph.query import Query
-from graph.record_executor import RecordExecutor
-from graph.resolvers import stream as of_stream
-from graph.scalars import SCALARS
-from graph.types.stream import ShardDiffBatch
+from graph.execution.authorization import Authorise, Requirements
+from graph.execution.context import Context
+from graph.execution.documents import DocumentCache, ReadDocument
+from graph.execution.errors import publish
+from graph.execution.executor import RecordExecutor
+from graph.execution.metrics import Measure, Metrics
+from graph.schema import stream as of_stream
+from graph.schema.mutation import Mutation
+from graph.schema.query import Query
+from graph.schema.scalars import SCALARS
+from graph.schema.stream import ShardDiffBatch
 
 
 @strawberry.type(description="Following.")
@@ -79,3 +95,23 @@ def build_schema(metrics: Metrics | None = None) -> MeshSchema:
     schema.requirements = Requirements(schema.core)
     drop_null_defaults(schema.core)
     return schema
+
+
+def drop_null_defaults(schema: GraphQLSchema) -> None:
+    for value in _input_values(schema):
+        if value.default_value is None:
+            value.default_value = Undefined
+
+
+def _input_values(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
+    for named in schema.type_map.values():
+        if isinstance(named, GraphQLInputObjectType):
+            yield from named.fields.values()
+        elif isinstance(named, GraphQLObjectType):
+            for field in named.fields.values():
+                yield from field.args.values()
+
+
+def export_schema() -> str:
+    """The schema in SDL, ending in one newline. The same text on every run."""
+    return build_schema().as_str().rstrip() + "\n"

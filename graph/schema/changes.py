@@ -1,12 +1,28 @@
-"""Changes as the API shows them; the record is `persistence.records.Change`."""
+"""Changes as the API shows them; the record is `persistence.records.Change`.
+
+Refused requests as the API shows them; the record is `persistence.records.Refusal`.
+
+The log of committed changes.
+
+The log of what was refused.
+"""
 
 from datetime import datetime
+from typing import Annotated
 
 import strawberry
 
-import graph.enums  # noqa: F401 - registers the enums these types name
-from graph.scalars import JSON, Revision
-from persistence.records import ChangeKind
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.execution.context import Info
+from graph.schema.arguments import check_filter
+from graph.schema.cursors import change_cursor, read_change_cursor, read_refusal_cursor, refusal_cursor
+from graph.schema.namespaces import require_namespaces
+from graph.schema.pagination import After, Before, Connection, First, Last, OrderBy, Paged, Placed, read_page
+from graph.schema.scalars import JSON, Revision
+from persistence.model import queries, records
+from persistence.model.plans import RebalancePlan
+from persistence.model.queries import HistoryOrder
+from persistence.model.records import ChangeKind, Refusal
 
 
 @strawberry.type(description="A namespace's or a node's configuration before and after a change.")
@@ -76,3 +92,174 @@ class Change:
     compaction: ChangeCompaction | None = strawberry.field(
         description="What it left of history; null for every change but a compaction."
     )
+
+
+@strawberry.type(description="A change that was asked for and refused: who asked for what, and why it was not made.")
+class RefusedChange:
+    id: strawberry.ID = strawberry.field(description="Counts the refusals of the store, without gaps, in order.")
+    kind: ChangeKind = strawberry.field(description="What it would have been.")
+    actor: str = strawberry.field(description="Who asked for it.")
+    reason: str = strawberry.field(description="Why, in the words of who asked.")
+    change_ticket: str | None = strawberry.field(description="The ticket it was asked for under.")
+    namespaces: list[str] = strawberry.field(description="The namespaces it named, in order.")
+    outcome: str = strawberry.field(
+        description=(
+            "The answer: the name of a result, as `VersionConflict`, `NotFound` or `PolicyViolation`; `Forbidden` to "
+            "who asked to force what they may not."
+        )
+    )
+    request: JSON = strawberry.field(
+        description="What was asked for, of each list the first ten items; how many characters there were, if too many."
+    )
+    details: JSON = strawberry.field(description="What was answered, bounded in the same way.")
+    left_out: Revision = strawberry.field(
+        description="How many refusals before this one were not kept, because the same server met too many at once."
+    )
+    refused_at: datetime = strawberry.field(description="When it was refused.")
+    hash: str = strawberry.field(description="SHA-256 (hex) over this refusal and the hash of the one before.")
+
+
+@strawberry.input(description="Which changes. All fields must match.")
+class ChangeFilter:
+    namespace: str | None = strawberry.field(default=None, description="That touched this namespace.")
+    actor: str | None = strawberry.field(default=None, description="Made by this actor.")
+    change_ticket: str | None = strawberry.field(default=None, description="Made under this ticket.")
+    kinds: list[ChangeKind] | None = strawberry.field(
+        default=None, description="Of one of these kinds. Null or an empty list does not restrict."
+    )
+    plan_id: strawberry.ID | None = strawberry.field(
+        default=None, description="About this plan: what it was proposed, approved, applied, stopped or rejected by."
+    )
+    since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
+    until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
+
+
+async def changes(
+    info: Info,
+    filter: Annotated[  # noqa: A002 - the argument's name in the schema
+        ChangeFilter | None, strawberry.argument(description="Which changes; all of them by default.")
+    ] = None,
+    order_by: OrderBy = HistoryOrder.REVISION_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[records.Change]:
+    where = change_filter(filter)
+    page = read_page(info, first, after, last, before, read_change_cursor)
+    reader = info.context.store.changes
+    found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
+    if not found.items:
+        await require_namespaces(info, where.namespace)
+    return Connection(found, _cursor_of)
+
+
+async def changes_of_plan(
+    parent: strawberry.Parent[RebalancePlan],
+    info: Info,
+    kinds: Annotated[
+        list[ChangeKind] | None, strawberry.argument(description="Only of these kinds; all of them by default.")
+    ] = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[records.Change]:
+    # What the plan shows of itself is of one moment, and so is what led there.
+    newest = parent.latest.id if parent.newest_change is None else parent.newest_change
+    where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
+    page = read_page(info, first, after, last, before, read_change_cursor)
+    reader = info.context.store.changes
+    return Connection(await reader.page(where, page, newest_first=True), _cursor_of)
+
+
+def _cursor_of(change: records.Change) -> str:
+    return change_cursor(change.id)
+
+
+@strawberry.input(description="Which refusals. All fields must match.")
+class RefusalFilter:
+    namespace: str | None = strawberry.field(default=None, description="Of requests that named this namespace.")
+    actor: str | None = strawberry.field(default=None, description="Of requests by this actor.")
+    change_ticket: str | None = strawberry.field(default=None, description="Of requests under this ticket.")
+    since: datetime | None = strawberry.field(default=None, description="Refused at this moment or later.")
+    until: datetime | None = strawberry.field(default=None, description="Refused before this moment.")
+
+
+async def refusals(
+    info: Info,
+    filter: Annotated[  # noqa: A002 - the argument's name in the schema
+        RefusalFilter | None, strawberry.argument(description="Which refusals; all of them by default.")
+    ] = None,
+    order_by: OrderBy = HistoryOrder.REVISION_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[Refusal]:
+    where = refusal_filter(filter)
+    page = read_page(info, first, after, last, before, read_refusal_cursor)
+    reader = info.context.store.refusals
+    found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
+    if not found.items:
+        # What names a namespace that does not exist is refused, and found here.
+        await require_namespaces(info, where.namespace)
+    return Connection(found, _refusal_cursor_of)
+
+
+def _refusal_cursor_of(refusal: Refusal) -> str:
+    return refusal_cursor(refusal.id)
+
+
+@strawberry.type(description="A change and its place in the list.")
+class ChangeEdge(Placed):
+    node: Change = strawberry.field(description="The change.")
+
+
+@strawberry.type(description="A page of changes, ordered by id.")
+class ChangeConnection(Paged):
+    edges: list[ChangeEdge] = strawberry.field(description="The changes with their cursors.")
+    nodes: list[Change] = strawberry.field(description="The changes alone.")
+
+
+@strawberry.type(description="A refused change and its place in the list.")
+class RefusedChangeEdge(Placed):
+    node: RefusedChange = strawberry.field(description="The refused change.")
+
+
+@strawberry.type(description="A page of refused changes, ordered by id.")
+class RefusedChangeConnection(Paged):
+    edges: list[RefusedChangeEdge] = strawberry.field(description="The refused changes with their cursors.")
+    nodes: list[RefusedChange] = strawberry.field(description="The refused changes alone.")
+
+
+def change_filter(given: ChangeFilter | None) -> queries.ChangeFilter:
+    """Raises InvalidArgument naming `filter.` and the field."""
+    if given is None:
+        return queries.ChangeFilter()
+    where = queries.ChangeFilter(
+        namespace=given.namespace,
+        actor=given.actor,
+        change_ticket=given.change_ticket,
+        kinds=given.kinds or None,
+        plan_id=given.plan_id,
+        since=given.since,
+        until=given.until,
+    )
+    check_filter(where)
+    return where
+
+
+def refusal_filter(given: RefusalFilter | None) -> queries.RefusalFilter:
+    """Raises InvalidArgument naming `filter.` and the field."""
+    if given is None:
+        return queries.RefusalFilter()
+    where = queries.RefusalFilter(
+        namespace=given.namespace,
+        actor=given.actor,
+        change_ticket=given.change_ticket,
+        since=given.since,
+        until=given.until,
+    )
+    check_filter(where)
+    return where

@@ -1,12 +1,27 @@
-"""What mutations answer beside the store's outcomes."""
+"""What mutations answer beside the store's outcomes.
 
+Changes: every mutation is one command for the store's writer, and its outcome is the answer.
+"""
+
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
+import strawberry
+
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.auth.principal import Forbidden, Principal, Scope
+from graph.execution.context import Info
+from graph.schema.scalars import JSON
+from persistence.commands import command, refusals
+from persistence.commands.command import Command
 from persistence.errors import FieldError, InvalidArgument
+from persistence.model.fields import quoted
+from persistence.model.outcomes import Outcome
+from persistence.model.records import Change, Node
 from persistence.planning import planner
-from persistence.planning.preflight import DrainPreflight
 from persistence.planning.proposal import Violation
-from persistence.records import Change, Node
+from persistence.planning.what_if import DrainPreflight
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +61,96 @@ class DrainBlocked:
     """Nothing was written: shards of the node would have to stay."""
 
     preflight: DrainPreflight
+
+
+UNCHANGED = "Leave it out to keep it as it is."
+
+
+@strawberry.input(
+    description="That a change is to be made past move budgets, the thrash guard, freezes, pins and anti-affinity. "
+    "Rules about tickets and approval stay in force."
+)
+class ForceInput:
+    reason: str = strawberry.field(
+        description="Why. Kept with the change for good. Not blank, at most 1,024 characters."
+    )
+
+
+@strawberry.input(description="By whom, why, and under which ticket.")
+class ChangeInput:
+    reason: str = strawberry.field(description="Why. Not blank, at most 1,024 characters.")
+    change_ticket: str | None = strawberry.field(default=None, description="The ticket. At most 1,024 characters.")
+    actor: str | None = strawberry.field(
+        default=None,
+        description=(
+            "Who is responsible. Required while the server has no authentication, at most 1,024 characters; with it, "
+            "it is the subject of the token and may be left out."
+        ),
+    )
+    metadata: JSON | None = strawberry.field(
+        default=None, description="Anything to be kept with the change. At most 1,024 characters when written as JSON."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description=(
+            "Names this request, at most 255 characters: send it again with the same key and it is carried out once, "
+            "with the same answer."
+        ),
+    )
+    force: ForceInput | None = strawberry.field(
+        default=None, description="Given where rules of a policy that can be forced shall not hold for this change."
+    )
+
+    def request(self, principal: Principal) -> command.ChangeRequest:
+        """Raises InvalidArgument without an actor where nobody is authenticated who could be it, and for any but the
+        one who is."""
+        actor = self.actor if principal.subject is None else principal.subject
+        if actor is None:
+            raise InvalidArgument(
+                FieldError("change.actor", "is required: without authentication the request must say who makes it")
+            )
+        if self.actor is not None and self.actor != actor:
+            raise InvalidArgument(
+                FieldError("change.actor", f"must be the token's subject or left out, not {quoted(self.actor)}")
+            )
+        if self.force is not None:
+            principal.require(Scope.ADMIN, "force")
+        return command.ChangeRequest(
+            actor,
+            self.reason,
+            self.change_ticket,
+            self.metadata,
+            self.idempotency_key,
+            None if self.force is None else self.force.reason,
+        )
+
+
+Answer: TypeAlias = Outcome | InvalidInput
+
+WHAT_TO_CHANGE = strawberry.argument(description="What to change, by whom, and why.")
+
+
+class _Request(Protocol):
+    """An input that stands for a command."""
+
+    def command(self, principal: Principal) -> Command: ...
+
+
+async def execute(info: Info, request: _Request) -> Answer:
+    try:
+        return await info.context.writer.execute(request.command(info.context.principal))
+    except InvalidArgument as refused:
+        return InvalidInput.of(refused)
+    except Forbidden as forbidden:
+        await _keep_attempt(info, request, forbidden.scope)
+        raise
+
+
+async def _keep_attempt(info: Info, request: _Request, missing: Scope) -> None:
+    """An auditor wants to know who tried to get past a rule. What is malformed beside that is not kept, as ever."""
+    with suppress(InvalidArgument):
+        attempted = request.command(info.context.principal.supposing(missing))
+        await info.context.writer.keep_forbidden(attempted, refusals.Forbidden(missing))
+
+
+WHAT_TO_DO = strawberry.argument(description="What to do, by whom, and why.")

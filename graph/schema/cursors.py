@@ -17,7 +17,7 @@ from typing import Final, NewType
 import mmh3
 
 from persistence.errors import BadCursor
-from persistence.records import (
+from persistence.model.records import (
     IDENTIFIER_PATTERN,
     MARK_BYTES,
     MAX_COUNTER,
@@ -31,14 +31,23 @@ from persistence.records import (
 Cursor = NewType("Cursor", str)
 
 _CHECK_BYTES: Final = 4
+
 _LONGEST: Final = 1_024
+
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
+
 _COUNTER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+
 _IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
+
 _EPOCH: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
 _HASH: Final = re.compile(f"[0-9a-f]{{{2 * MARK_BYTES}}}")
+
 _REASON: Final = re.compile("|".join(MoveReason))
+
 _TIME: Final = re.compile(r"([0-9T:.-]{1,26}\+00:00)?")
+
 _ANY_NAMESPACE: Final = ""
 
 

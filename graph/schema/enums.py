@@ -6,18 +6,10 @@ from typing import Any
 
 import strawberry
 
-from persistence.policy import PolicyRule
-from persistence.queries import HistoryOrder
-from persistence.records import (
-    ChangeKind,
-    ConflictReason,
-    DiffKind,
-    MoveReason,
-    NodeStatus,
-    PlanKind,
-    PlanStatus,
-    ShardStatus,
-)
+from persistence.model.plans import ConflictReason, PlanKind, PlanStatus
+from persistence.model.policy import PolicyRule
+from persistence.model.queries import HistoryOrder
+from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, ShardStatus
 from strategies.model import Movement
 
 
@@ -45,6 +37,7 @@ _describe(
         ShardStatus.DISABLED: "Taken out of service until an operator says otherwise.",
     },
 )
+
 _describe(
     DiffKind,
     "What happened to one shard.",
@@ -54,6 +47,7 @@ _describe(
         DiffKind.DELETED: "It is gone: `current` is null.",
     },
 )
+
 _describe(
     ChangeKind,
     "What a committed change was for.",
@@ -74,6 +68,7 @@ _describe(
         ChangeKind.COMPACT_HISTORY: "History was compacted: positions before its floor can no longer be served.",
     },
 )
+
 _describe(
     HistoryOrder,
     "In which order history is listed.",
@@ -82,6 +77,7 @@ _describe(
         HistoryOrder.REVISION_DESC: "Newest first.",
     },
 )
+
 _describe(
     NodeStatus,
     "Whether a node may own shards. Plans act on it; nothing moves before a plan is applied.",
@@ -93,6 +89,7 @@ _describe(
         NodeStatus.REMOVED: "It is gone. A node can be removed once it owns no shard, and be registered again.",
     },
 )
+
 _describe(
     MoveReason,
     "Why a rebalance moves a shard, the most urgent first.",
@@ -107,6 +104,7 @@ _describe(
         MoveReason.ROLLBACK: "It is given back what it had before a change.",
     },
 )
+
 _describe(
     PlanStatus,
     "How far a plan has come.",
@@ -121,6 +119,7 @@ _describe(
         PlanStatus.APPLIED: "Its moves were made.",
     },
 )
+
 _describe(
     PlanKind,
     "What a plan is for.",
@@ -129,6 +128,7 @@ _describe(
         PlanKind.ROLLBACK: "To give shards back what they had before changes.",
     },
 )
+
 _describe(
     ConflictReason,
     "Why a rollback leaves a shard as it is.",
@@ -140,6 +140,7 @@ _describe(
         ConflictReason.NODE_UNAVAILABLE: "The node that owned it is not ACTIVE, or not registered.",
     },
 )
+
 _describe(
     PolicyRule,
     "A rule that can refuse a change of shards. A forced change need not keep to those that follow SELF_APPROVAL.",
@@ -156,6 +157,7 @@ _describe(
         PolicyRule.ANTI_AFFINITY: "Shards of a group do not share an owner.",
     },
 )
+
 _describe(
     StayReason,
     "Why a shard stays where it is although its strategy wants it elsewhere.",
@@ -165,6 +167,7 @@ _describe(
         StayReason.ANTI_AFFINITY: "Its anti-affinity group has more shards than there are nodes for them.",
     },
 )
+
 _describe(
     Movement,
     "What a strategy leaves where it is when nodes are added, removed or given another weight.",

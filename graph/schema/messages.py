@@ -1,15 +1,83 @@
-"""What an operator is told when a change of a node or a rebalance is refused; see also `refusals.py`."""
+"""What an operator is told when a change is refused: one sentence that says what, who, when and why.
+
+What an operator is told when a change of a node or a rebalance is refused; see also `refusals.py`.
+
+Parts of the sentences an operator is told: who changed something last, and lists that stay short.
+"""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import strawberry
 
-from graph.outcomes import DrainBlocked, PlacementImpossible
-from graph.scalars import write_date_time
-from graph.sentences import by, listed, more, stale_shards, when_and_why
-from persistence.outcomes import NodeInUse, PlanClosed, StaleNode, StalePlan
+from graph.schema.commands import DrainBlocked, InvalidInput, PlacementImpossible
+from graph.schema.scalars import write_date_time
+from persistence.model.outcomes import (
+    IdempotencyKeyReused,
+    NodeInUse,
+    NotFound,
+    PlanClosed,
+    PolicyViolation,
+    StaleNamespace,
+    StaleNode,
+    StalePlan,
+    StaleShard,
+    VersionConflict,
+)
+from persistence.model.plans import PlanStatus
+from persistence.model.records import Change, ChangeKind, ShardKey
 from persistence.planning.proposal import Violation
-from persistence.records import PlanStatus
+
+
+def invalid_input(parent: strawberry.Parent[InvalidInput]) -> str:
+    first = parent.errors[0]
+    return f"{first.field} {first.message}" + more(len(parent.errors) - 1)
+
+
+def version_conflict(parent: strawberry.Parent[VersionConflict]) -> str:
+    return stale_shards(parent.stale)
+
+
+def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
+    name, expected = parent.name, parent.expected
+    if parent.current is None:
+        return f"namespace {name} does not exist, so it is not at version {expected}; to create it expect 0"
+    if expected == 0:
+        return f"namespace {name} exists already, at version {parent.actual}{by(parent.last_change)}"
+    return f"namespace {name} is at version {parent.actual}, not {expected}{by(parent.last_change)}"
+
+
+def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
+    first = parent.violations[0]
+    name = first.namespace if first.shard_id is None else shard_name(ShardKey(first.namespace, first.shard_id))
+    rest = more(len(parent.violations) - 1 + parent.omitted)
+    return f"{first.rule} of {name}: {first.actual}; allowed: {first.allowed}. {first.remedy.removesuffix('.')}{rest}"
+
+
+def not_found(parent: strawberry.Parent[NotFound]) -> str:
+    if parent.namespaces:
+        return no_namespace(parent.namespaces)
+    if parent.nodes:
+        return f"there is no node {listed(parent.nodes)}; registerNode registers one"
+    if parent.plans:
+        return f"there is no plan {listed(parent.plans)}; planRebalance makes one"
+    if parent.changes:
+        return f"there is no change {listed(parent.changes)}, neither of this id nor under this ticket"
+    return f"there is no shard {listed([shard_name(key) for key in parent.shards])}"
+
+
+def no_namespace(names: Sequence[str], nearest: str | None = None) -> str:
+    """`nearest` is the name that may have been meant."""
+    advice = "configureNamespace creates one" if nearest is None else f"did you mean {nearest}?"
+    return f"there is no namespace {listed(names)}; {advice}"
+
+
+def key_reused(parent: strawberry.Parent[IdempotencyKeyReused]) -> str:
+    change = parent.change
+    return (
+        f"idempotency key {parent.key} belongs to another request, which became change {change.id} by {change.actor} "
+        f"at {write_date_time(change.committed_at)}; use a new key for a new request"
+    )
 
 
 def stale_node(parent: strawberry.Parent[StaleNode]) -> str:
@@ -75,3 +143,62 @@ def _violations(violations: Sequence[Violation]) -> str:
     first = violations[0]
     name = f"{first.namespace}: " if first.shard_id is None else ""
     return f"{name}{first.message}" + more(len(violations) - 1)
+
+
+_LISTED: Final = 3
+
+
+def by(change: Change | None) -> str:
+    """For example `: alice changed it at 2026-01-31T09:30:00Z (CHG-42: drain node-1)`."""
+    return "" if change is None else f": {change.actor} {_DID[change.kind]} {when_and_why(change)}"
+
+
+def when_and_why(change: Change) -> str:
+    """For example `at 2026-01-31T09:30:00Z (CHG-42: drain node-1)`."""
+    ticket = f"{change.change_ticket}: " if change.change_ticket else ""
+    return f"at {write_date_time(change.committed_at)} ({ticket}{change.reason})"
+
+
+_DID: Final = {
+    ChangeKind.CREATE_SHARDS: "created it",
+    ChangeKind.UPDATE_SHARDS: "changed it",
+    ChangeKind.DELETE_SHARDS: "deleted it",
+    ChangeKind.CONFIGURE_NAMESPACE: "configured it",
+    ChangeKind.REGISTER_NODE: "registered it",
+    ChangeKind.UPDATE_NODE: "changed it",
+    ChangeKind.DRAIN_NODE: "drained it",
+    ChangeKind.PLAN_REBALANCE: "planned it",
+    ChangeKind.APPLY_PLAN: "moved it by a plan",
+    ChangeKind.APPROVE_PLAN: "approved it",
+    ChangeKind.REJECT_PLAN: "rejected it",
+    ChangeKind.STOP_PLAN: "stopped it",
+    ChangeKind.ROLLBACK_CHANGE: "planned to roll it back",
+    ChangeKind.COMPACT_HISTORY: "compacted it",
+}
+
+
+def stale_shards(stale: Sequence[StaleShard]) -> str:
+    """The first of them, and how many more there are."""
+    return _stale_shard(stale[0]) + more(len(stale) - 1)
+
+
+def _stale_shard(stale: StaleShard) -> str:
+    name = f"shard {shard_name(stale.key)}"
+    if stale.current is None:
+        return f"{name} is gone, so it is not at version {stale.expected}{by(stale.last_change)}"
+    at = f"exists already, at version {stale.actual}"
+    if stale.expected > 0:
+        at = f"is at version {stale.actual}, not {stale.expected}"
+    return f"{name} {at}{by(stale.last_change)}; {stale.current.owner_node_id} owns it now"
+
+
+def shard_name(key: ShardKey) -> str:
+    return f"{key.namespace}/{key.shard_id}"
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + more(len(names) - _LISTED)
+
+
+def more(count: int) -> str:
+    return f" (and {count:,} more)" if count > 0 else ""

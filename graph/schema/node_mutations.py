@@ -1,49 +1,35 @@
-"""Inputs about nodes: which to list, and what to change about one."""
+"""Inputs about nodes: which to list, and what to change about one.
 
-from typing import Any
+What mutations of nodes answer.
+"""
+
+from typing import Annotated, Any, TypeAlias
 
 import strawberry
 
-import graph.enums  # noqa: F401 - registers the enums these types name
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
-from graph.inputs.values import given, json_object
-from graph.inputs.writing import ChangeInput
-from graph.scalars import JSON, Revision
-from persistence import node_commands, queries
-from persistence.fields import Problems
-from persistence.records import NodeStatus
-from strategies.parameters import MAX_WEIGHT
+from graph.execution.context import Info
+from graph.schema import messages as sentences
+from graph.schema.arguments import given, json_object
+from graph.schema.changes import Change
+from graph.schema.commands import WHAT_TO_CHANGE, Answer, ChangeInput, execute
+from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE, Node
+from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
+from graph.schema.scalars import JSON, Revision
+from persistence.commands import nodes as node_commands
+from persistence.model import outcomes
+from persistence.model.records import NodeStatus
 
-NODE_ID = "The node's id. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
-REGION = "The region it is in, as locality hints name it."
-ZONE = "The zone it is in, as locality hints name it."
-LABELS = 'A JSON object of strings that selectors can match, such as {"disk": "ssd"}.'
-WEIGHT = f"How much it takes, relative to other nodes: a whole number from 1 to {MAX_WEIGHT:,}."
-_EXPECTED = "The version you have seen. If the node is at another one, nothing is written and the answer says so."
+EXPECTED_NODE_VERSION = (
+    "The version you have seen. If the node is at another one, nothing is written and the answer says so."
+)
+
 _UNCHANGED = "Leave it out to keep it as it is."
+
 _CLEARS = "Leave it out to keep it as it is; null clears it."
-_CHANGE = "By whom, why, and under which ticket."
-_NO_RESTRICTION = "Null or an empty list does not restrict. At most 1,000 values."
 
-
-@strawberry.input(description="Which nodes. All fields must match; within a list, any value.")
-class NodeFilter:
-    statuses: list[NodeStatus] | None = strawberry.field(
-        default=None, description="In one of these states. Null or an empty list: all nodes but the removed ones."
-    )
-    regions: list[str] | None = strawberry.field(default=None, description=f"In one of these. {_NO_RESTRICTION}")
-    zones: list[str] | None = strawberry.field(default=None, description=f"In one of these. {_NO_RESTRICTION}")
-
-
-def node_filter(asked: NodeFilter | None) -> queries.NodeFilter:
-    """Raises InvalidArgument naming `filter.` and the field."""
-    if asked is None:
-        return queries.NodeFilter()
-    where = queries.NodeFilter(asked.statuses or None, asked.regions or None, asked.zones or None)
-    problems = Problems()
-    where.add_problems(problems)
-    problems.raise_if_any()
-    return where
+WHO_AND_WHY = "By whom, why, and under which ticket."
 
 
 @strawberry.input(description="A node to be registered: one that is not there, or was removed.")
@@ -56,7 +42,7 @@ class RegisterNodeInput:
     status: NodeStatus | None = strawberry.field(
         default=NodeStatus.ACTIVE, description="Whether it may own shards from now on."
     )
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=WHO_AND_WHY)
 
     def command(self, principal: Principal) -> node_commands.RegisterNode:
         return node_commands.RegisterNode(
@@ -73,7 +59,7 @@ class RegisterNodeInput:
 @strawberry.input(description="The fields of one node to change, if it still is at the version expected.")
 class UpdateNodeInput:
     node_id: str = strawberry.field(description=NODE_ID)
-    expected_version: Revision = strawberry.field(description=_EXPECTED)
+    expected_version: Revision = strawberry.field(description=EXPECTED_NODE_VERSION)
     region: str | None = strawberry.field(default=strawberry.UNSET, description=f"{REGION} {_CLEARS}")
     zone: str | None = strawberry.field(default=strawberry.UNSET, description=f"{ZONE} {_CLEARS}")
     labels: JSON | None = strawberry.field(
@@ -84,7 +70,7 @@ class UpdateNodeInput:
         default=strawberry.UNSET,
         description=f"Whether it may own shards. REMOVED is refused while it owns any. {_UNCHANGED}",
     )
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=WHO_AND_WHY)
 
     def command(self, principal: Principal) -> node_commands.UpdateNode:
         return node_commands.UpdateNode(
@@ -99,19 +85,6 @@ class UpdateNodeInput:
         )
 
 
-@strawberry.input(description="A node to be drained, if it still is at the version expected.")
-class DrainNodeInput:
-    node_id: str = strawberry.field(description=NODE_ID)
-    expected_version: Revision = strawberry.field(description=_EXPECTED)
-    accept_blockers: bool | None = strawberry.field(
-        default=False, description="Whether to drain it although some of its shards would have to stay."
-    )
-    change: ChangeInput = strawberry.field(description=_CHANGE)
-
-    def command(self, principal: Principal) -> node_commands.DrainNode:
-        return node_commands.DrainNode(self.node_id, self.expected_version, self.change.request(principal))
-
-
 def labels_of(field: str, value: object) -> Any:
     """Raises InvalidArgument naming `field` for anything but an object; what is in it, the store checks."""
     return json_object(field, value, '{"disk": "ssd"}')
@@ -120,3 +93,50 @@ def labels_of(field: str, value: object) -> Any:
 def _labels_given(value: object) -> Any:
     """Left out and null are for the command to judge."""
     return given(value) if value is strawberry.UNSET or value is None else labels_of("labels", value)
+
+
+@strawberry.type(description="Committed.")
+class NodeChanged:
+    is_type_of = staticmethod(describes(outcomes.NodeChanged))
+
+    change: Change = strawberry.field(description="The change it was committed as.")
+    node: Node = strawberry.field(description="The node after the change.")
+    replayed: bool = strawberry.field(description=REPLAYED)
+
+
+@strawberry.type(description="The node is not at the version expected. Nothing was written.")
+class NodeVersionConflict(Refusal):
+    is_type_of = staticmethod(describes(outcomes.StaleNode))
+
+    message = strawberry.field(resolver=sentences.stale_node, description="What is stale, in a sentence.")
+    node_id: str = strawberry.field(description="The node.")
+    expected: Revision = strawberry.field(
+        name="expectedVersion", description="The version the request expected; 0 for a node to be registered."
+    )
+    actual: Revision = strawberry.field(
+        name="actualVersion", description="The version it is at; 0 if it is not registered."
+    )
+    current: Node | None = strawberry.field(description="The node as it is; null if it is not registered.")
+    last_change: Change | None = strawberry.field(description="Who changed it last, and why.")
+
+
+@strawberry.type(description="The node owns shards, so it cannot be removed. Nothing was written.")
+class NodeInUse(Refusal):
+    is_type_of = staticmethod(describes(outcomes.NodeInUse))
+
+    message = strawberry.field(resolver=sentences.node_in_use, description="What is in the way, in a sentence.")
+    node: Node = strawberry.field(description="The node as it is.")
+
+
+NodeMutationResult: TypeAlias = Annotated[
+    NodeChanged | NodeVersionConflict | NodeInUse | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("NodeMutationResult", description="What became of a request to register or change a node."),
+]
+
+
+async def register_node(info: Info, input: Annotated[RegisterNodeInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)
+
+
+async def update_node(info: Info, input: Annotated[UpdateNodeInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)

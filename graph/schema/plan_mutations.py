@@ -1,19 +1,149 @@
-"""What mutations that make and apply plans answer."""
+"""Inputs that decide on a plan that is kept: approve it, apply it, and keep it from being applied.
+
+Inputs about rebalancing: plans to list and to make, and meshes to suppose.
+
+What mutations that make and apply plans answer.
+
+Mutations that look at more than they change before they write: making a plan, and draining a node.
+"""
 
 from typing import Annotated, TypeAlias
 
 import strawberry
 
-from graph import outcomes as own
-from graph import rebalancing_refusals as sentences
-from graph.resolvers import positions
-from graph.types.changes import Change
-from graph.types.moves import Violation
-from graph.types.plans import RebalancePlan
-from graph.types.policies import PolicyViolation
-from graph.types.refusals import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
-from graph.types.results import StaleShard
-from persistence import outcomes
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.auth.principal import Principal
+from graph.execution.context import Info
+from graph.schema import commands, results
+from graph.schema import commands as own
+from graph.schema import messages as sentences
+from graph.schema.arguments import change_id
+from graph.schema.changes import Change
+from graph.schema.commands import WHAT_TO_CHANGE, WHAT_TO_DO, Answer, ChangeInput, execute
+from graph.schema.plans import RebalancePlan
+from graph.schema.proposals import Violation
+from graph.schema.results import (
+    REPLAYED,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotFound,
+    PolicyViolation,
+    Refusal,
+    describes,
+)
+from graph.schema.scalars import Revision
+from graph.schema.shard_mutations import StaleShard
+from persistence.commands import plans as plan_commands
+from persistence.errors import InvalidArgument
+from persistence.model import outcomes
+from persistence.model.outcomes import Outcome
+from persistence.planning import planner
+from persistence.planning.planner import MAX_MOVES
+from persistence.service.rebalancer import PlanRequest
+
+_PLAN_ID = "The plan's id."
+
+_CHANGE = "By whom, why, and under which ticket."
+
+
+@strawberry.input(description="A plan to be applied, or the next wave of it.")
+class ApplyPlanInput:
+    plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
+    max_moves: int | None = strawberry.field(
+        default=None,
+        description=(
+            f"Make a wave: the next moves of the plan, at most this many (1 to {MAX_MOVES:,}), and no more in any "
+            "namespace than its move budget. By default all that are left, in one change."
+        ),
+    )
+    resume: bool = strawberry.field(default=False, description="Go on with a plan that was stopped.")
+    change: ChangeInput = strawberry.field(description=_CHANGE)
+
+    def command(self, principal: Principal) -> plan_commands.ApplyPlan:
+        return plan_commands.ApplyPlan(self.plan_id, self.change.request(principal), self.max_moves, self.resume)
+
+
+@strawberry.input(description="A plan to be approved, as whoever asks has reviewed it.")
+class ApprovePlanInput:
+    plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
+    change: ChangeInput = strawberry.field(description=_CHANGE)
+
+    def command(self, principal: Principal) -> plan_commands.ApprovePlan:
+        return plan_commands.ApprovePlan(self.plan_id, self.change.request(principal))
+
+
+@strawberry.input(description="A plan that nobody shall apply, or go on with.")
+class RejectPlanInput:
+    plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
+    change: ChangeInput = strawberry.field(description=_CHANGE)
+
+    def command(self, principal: Principal) -> plan_commands.RejectPlan:
+        return plan_commands.RejectPlan(self.plan_id, self.change.request(principal))
+
+
+@strawberry.input(description="A plan that is being applied, to be stopped between two waves.")
+class StopPlanInput:
+    plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
+    change: ChangeInput = strawberry.field(description=_CHANGE)
+
+    def command(self, principal: Principal) -> plan_commands.StopPlan:
+        return plan_commands.StopPlan(self.plan_id, self.change.request(principal))
+
+
+PLANNED_NAMESPACES = "Only these, at most 1,000; all of them by default."
+
+MOST_MOVES = f"At most this many moves, the most urgent first: 1 to {MAX_MOVES:,}, which is the default."
+
+_EXPIRES = (
+    f"For how long it may be begun: {plan_commands.MIN_LIFETIME} to {plan_commands.MAX_LIFETIME:,} seconds; "
+    f"{plan_commands.DEFAULT_LIFETIME:,} by default, which is a week."
+)
+
+AS_IT_IS = "By default as it is."
+
+
+@strawberry.input(description="What to plan for.")
+class PlanRebalanceInput:
+    namespaces: list[str] | None = strawberry.field(default=None, description=PLANNED_NAMESPACES)
+    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES)
+    expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
+    change: ChangeInput = strawberry.field(description=_CHANGE)
+
+    def request(self) -> PlanRequest:
+        return plan_request(self.namespaces, self.max_moves, self.expires_in_seconds)
+
+
+@strawberry.input(description="What to roll back: exactly one of the first three.")
+class RollbackChangeInput:
+    change_id: strawberry.ID | None = strawberry.field(
+        default=None, description="What this change did to shards; that of a rollback or of a wave, too."
+    )
+    change_ticket: str | None = strawberry.field(
+        default=None, description="What all changes under this ticket did to shards."
+    )
+    since_revision: Revision | None = strawberry.field(
+        default=None, description="Everything that was done to shards after this revision."
+    )
+    namespace: str | None = strawberry.field(default=None, description="Only what was done to shards of this one.")
+    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES)
+    expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
+    change: ChangeInput = strawberry.field(description=_CHANGE)
+
+    def target(self) -> plan_commands.RollbackTarget:
+        """Raises InvalidArgument for an id that is none."""
+        wanted = None if self.change_id is None else change_id("changeId", self.change_id)
+        return plan_commands.RollbackTarget(wanted, self.change_ticket, self.since_revision, self.namespace)
+
+    def request(self) -> PlanRequest:
+        return plan_request(None, self.max_moves, self.expires_in_seconds)
+
+
+def plan_request(namespaces: list[str] | None, max_moves: int | None, lifetime: int | None = None) -> PlanRequest:
+    return PlanRequest(
+        namespaces,
+        MAX_MOVES if max_moves is None else max_moves,
+        plan_commands.DEFAULT_LIFETIME if lifetime is None else lifetime,
+    )
 
 
 @strawberry.type(description="There is a plan, to be reviewed and applied.")
@@ -45,14 +175,14 @@ class PlanApplied:
     change: Change = strawberry.field(description="The change it was committed as.")
     plan: RebalancePlan = strawberry.field(description="The plan after that.")
     cursor = strawberry.field(
-        resolver=positions.cursor,
+        resolver=results.cursor,
         description=(
             "The place in the change stream right after this change: read with `atLeastCursor` and you see your own "
             "write."
         ),
     )
     revision = strawberry.field(
-        resolver=positions.revision,
+        resolver=results.revision,
         description="The revision of the last shard moved, for `atLeast`.",
     )
     replayed: bool = strawberry.field(description=REPLAYED)
@@ -94,19 +224,65 @@ PlanRebalanceResult: TypeAlias = Annotated[
     PlanProposed | PlacementImpossible | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("PlanRebalanceResult", description="What became of a request to plan a rebalance."),
 ]
+
 RollbackChangeResult: TypeAlias = Annotated[
     PlanProposed | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("RollbackChangeResult", description="What became of a request to plan a rollback."),
 ]
+
 ApprovePlanResult: TypeAlias = Annotated[
     PlanChanged | StalePlan | PlanClosed | PolicyViolation | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("ApprovePlanResult", description="What became of a request to approve a plan."),
 ]
+
 EndPlanResult: TypeAlias = Annotated[
     PlanChanged | PlanClosed | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("EndPlanResult", description="What became of a request to reject or to stop a plan."),
 ]
+
 ApplyPlanResult: TypeAlias = Annotated[
     PlanApplied | StalePlan | PlanClosed | PolicyViolation | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("ApplyPlanResult", description="What became of a request to apply a plan."),
 ]
+
+Planned: TypeAlias = Outcome | commands.PlacementImpossible | commands.InvalidInput
+
+
+async def plan_rebalance(
+    info: Info,
+    input: Annotated[PlanRebalanceInput, WHAT_TO_DO],  # noqa: A002 - by schema
+) -> Planned:
+    try:
+        return await info.context.rebalancer.plan(input.request(), input.change.request(info.context.principal))
+    except InvalidArgument as refused:
+        return commands.InvalidInput.of(refused)
+    except planner.PlacementImpossible as impossible:
+        return commands.PlacementImpossible.of(impossible)
+
+
+async def rollback_change(
+    info: Info,
+    input: Annotated[RollbackChangeInput, WHAT_TO_DO],  # noqa: A002 - by schema
+) -> Outcome | commands.InvalidInput:
+    try:
+        return await info.context.rebalancer.roll_back(
+            input.target(), input.request(), input.change.request(info.context.principal)
+        )
+    except InvalidArgument as refused:
+        return commands.InvalidInput.of(refused)
+
+
+async def apply_plan(info: Info, input: Annotated[ApplyPlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)
+
+
+async def approve_plan(info: Info, input: Annotated[ApprovePlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)
+
+
+async def reject_plan(info: Info, input: Annotated[RejectPlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)
+
+
+async def stop_plan(info: Info, input: Annotated[StopPlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)

@@ -1,20 +1,26 @@
 """Plans, by id and as a list, and plans of a mesh that is only supposed."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Final
 
 import strawberry
 from strawberry.types.nodes import SelectedField, Selection
 
-from graph.connections import Connection
-from graph.context import Info
-from graph.cursors import plan_cursor, read_plan_cursor
-from graph.inputs.rebalancing import RebalancePlanFilter, SimulateRebalanceInput, plan_filter
-from graph.resolvers.arguments import After, Before, First, Last, invalid, read_page
-from graph.resolvers.namespaces import missing, require_namespaces
-from persistence.outcomes import NotFound
-from persistence.planning.proposal import Proposal, plan_id_problem
-from persistence.records import RebalancePlan
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.execution.context import Info
+from graph.schema import changes as of_plan_changes
+from graph.schema import proposals
+from graph.schema.arguments import invalid
+from graph.schema.changes import Change, ChangeConnection
+from graph.schema.cursors import plan_cursor, read_plan_cursor
+from graph.schema.namespaces import require_namespaces
+from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
+from graph.schema.proposals import RebalanceProposal
+from graph.schema.scalars import Revision
+from persistence.model import plans, queries
+from persistence.model.fields import Problems, plan_id_problem
+from persistence.model.plans import PlanKind, PlanStatus
 
 PLANS_WITH_PROPOSALS: Final = 20
 """In a page. Each may be a megabyte."""
@@ -23,10 +29,21 @@ PLANS_WITH_PROPOSALS: Final = 20
 async def rebalance_plan(
     info: Info,
     id: Annotated[strawberry.ID, strawberry.argument(description="The plan's id.")],  # noqa: A002 - by schema
-) -> RebalancePlan | None:
+) -> plans.RebalancePlan | None:
     if problem := plan_id_problem(id):
         raise invalid("id", problem)
     return await info.context.store.plans.get(id)
+
+
+@strawberry.input(description="Which plans. All fields must match.")
+class RebalancePlanFilter:
+    namespace: str | None = strawberry.field(default=None, description="That cover this namespace.")
+    statuses: list[PlanStatus] | None = strawberry.field(
+        default=None, description="In one of these states. Null or an empty list does not restrict."
+    )
+    kinds: list[PlanKind] | None = strawberry.field(
+        default=None, description="Made for one of these. Null or an empty list does not restrict."
+    )
 
 
 async def rebalance_plans(
@@ -38,7 +55,7 @@ async def rebalance_plans(
     after: After = None,
     last: Last = None,
     before: Before = None,
-) -> Connection[RebalancePlan]:
+) -> Connection[plans.RebalancePlan]:
     where = plan_filter(filter)
     page = read_page(info, first, after, last, before, read_plan_cursor)
     if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
@@ -51,18 +68,6 @@ async def rebalance_plans(
     return Connection(found, _cursor_of)
 
 
-async def simulate_rebalance(
-    info: Info,
-    input: Annotated[  # noqa: A002 - by schema
-        SimulateRebalanceInput, strawberry.argument(description="What to suppose, and what to plan for.")
-    ],
-) -> Proposal:
-    found = await info.context.rebalancer.simulate(input.request(), input.what_if())
-    if isinstance(found, NotFound):
-        raise await missing(info, found)
-    return found
-
-
 def _selects_proposals(selections: Iterable[Selection]) -> bool:
     return any(
         (isinstance(selection, SelectedField) and selection.name == "proposal")
@@ -71,5 +76,59 @@ def _selects_proposals(selections: Iterable[Selection]) -> bool:
     )
 
 
-def _cursor_of(plan: RebalancePlan) -> str:
+def _cursor_of(plan: plans.RebalancePlan) -> str:
     return plan_cursor(plan.created.id)
+
+
+@strawberry.type(description="Moves that can be reviewed, approved and applied. Its content never changes.")
+class RebalancePlan:
+    id: strawberry.ID = strawberry.field(description="32 hex digits: the beginning of the SHA-256 of its document.")
+    kind: PlanKind = strawberry.field(description="What it is for.")
+    status: PlanStatus = strawberry.field(description="How far it has come.")
+    base_revision: Revision = strawberry.field(description="The newest revision of the planned namespaces.")
+    namespaces: list[str] = strawberry.field(description="The namespaces it was planned for, by name.")
+    move_count: int = strawberry.field(description="How many shards it moves.")
+    shard_count: int = strawberry.field(description="How many shards there were in those namespaces.")
+    moved_percent = strawberry.field(
+        resolver=proposals.moved_percent, description="`moveCount` as a percentage of `shardCount`."
+    )
+    moves_made: int = strawberry.field(description="How many of its moves were made: the first ones, in their order.")
+    expires_at: datetime = strawberry.field(description="From when on it cannot be begun any more.")
+    created: Change = strawberry.field(description="Who proposed it (last, if more than once), when and why.")
+    approved: Change | None = strawberry.field(description="Who approved it; null if nobody has since.")
+    latest: Change = strawberry.field(
+        description="The change that brought it where it is. If it is SUPERSEDED, that decided for the newer plan."
+    )
+    applied: Change | None = strawberry.field(description="Who made the last of its moves; null if nobody has.")
+    changes = strawberry.field(
+        resolver=of_plan_changes.changes_of_plan,
+        graphql_type=ChangeConnection,
+        description="Everything that was done with it, the newest first; its waves are those of kind APPLY_PLAN.",
+    )
+    proposal = strawberry.field(
+        resolver=proposals.proposal,
+        graphql_type=RebalanceProposal,
+        description="What it says to do. Read only when selected: it may hold ten thousand moves.",
+    )
+
+
+@strawberry.type(description="A plan and its place in the list.")
+class RebalancePlanEdge(Placed):
+    node: RebalancePlan = strawberry.field(description="The plan.")
+
+
+@strawberry.type(description="A page of plans, the newest first.")
+class RebalancePlanConnection(Paged):
+    edges: list[RebalancePlanEdge] = strawberry.field(description="The plans with their cursors.")
+    nodes: list[RebalancePlan] = strawberry.field(description="The plans alone.")
+
+
+def plan_filter(asked: RebalancePlanFilter | None) -> queries.PlanFilter:
+    """Raises InvalidArgument naming `filter.` and the field."""
+    if asked is None:
+        return queries.PlanFilter()
+    where = queries.PlanFilter(asked.namespace, asked.statuses or None, asked.kinds or None)
+    problems = Problems()
+    where.add_problems(problems)
+    problems.raise_if_any()
+    return where

@@ -1,18 +1,22 @@
-"""Plans as the API shows them; records: `persistence.records.RebalancePlan`, `persistence.planning.proposal`."""
+"""Plans as the API shows them; records: `persistence.records.RebalancePlan`, `persistence.planning.proposal`.
 
-from datetime import datetime
+Moves and what is wrong with a placement, as the API shows them; records: `persistence.planning.proposal`.
+
+Fields of plans and of what they propose that are not simply there.
+"""
 
 import strawberry
 
-import graph.enums  # noqa: F401 - registers the enums these types name
-from graph.resolvers import changes as of_plan_changes
-from graph.resolvers import proposals
-from graph.scalars import Revision
-from graph.types.changes import Change
-from graph.types.connections import ChangeConnection
-from graph.types.moves import MoveConnection, Violation
-from graph.types.paging import Paged, Placed
-from persistence.records import ConflictReason, PlanKind, PlanStatus
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.execution.context import Info
+from graph.schema.cursors import move_cursor, read_move_cursor
+from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, connection_over, read_page
+from graph.schema.scalars import Revision
+from persistence.model.plans import ConflictReason, RebalancePlan
+from persistence.model.records import MoveReason, Rebalance, ShardStatus
+from persistence.planning import proposal as proposal_records
+from persistence.planning.proposal import Proposal, urgency
+from persistence.planning.what_if import DrainPreflight
 
 
 @strawberry.type(description="A namespace as a plan found it.")
@@ -62,6 +66,68 @@ class ProposedRollback:
     omitted_conflicts: int = strawberry.field(description="How many more there are than listed.")
 
 
+@strawberry.type(description="What a shard is given back beside its owner.")
+class RestoredFields:
+    leader_id: str | None = strawberry.field(description="The replica that leads it.")
+    capacity_hint: float = strawberry.field(description="How much of a node it takes.")
+    locality_hint: str | None = strawberry.field(description="Where it would rather be.")
+    status: ShardStatus = strawberry.field(description="What its owner may do with it.")
+
+
+@strawberry.type(description="One shard to be moved from one node to another; of a rollback, also to be restored.")
+class Move:
+    namespace: str = strawberry.field(description="The namespace of the shard.")
+    shard_id: str = strawberry.field(description="The shard's id.")
+    version: Revision = strawberry.field(description="The version the shard is moved at, and at no other.")
+    from_node_id: str = strawberry.field(description="The node that owns it.")
+    to_node_id: str = strawberry.field(description="The node that shall own it.")
+    reason: MoveReason = strawberry.field(description="Why.")
+    restore: RestoredFields | None = strawberry.field(
+        description="What else a rollback gives back; null if it is the owner alone. Then the owner may also stay."
+    )
+
+
+@strawberry.type(description="A move and its place in the list.")
+class MoveEdge(Placed):
+    node: Move = strawberry.field(description="The move.")
+
+
+@strawberry.type(description="A page of moves, the most urgent first, then by namespace and shard id.")
+class MoveConnection(Paged):
+    edges: list[MoveEdge] = strawberry.field(description="The moves with their cursors.")
+    nodes: list[Move] = strawberry.field(description="The moves alone.")
+
+
+@strawberry.type(description="Something that moving shards cannot put right.")
+class Violation:
+    code: str = strawberry.field(
+        description=(
+            "`NO_PLACEMENT`: the namespace cannot be placed and is left alone. `PINNED_TO_UNAVAILABLE`: a shard is "
+            "pinned to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound."
+        )
+    )
+    namespace: str = strawberry.field(description="The namespace.")
+    shard_id: str | None = strawberry.field(description="The shard; null if it is about the whole namespace.")
+    node_id: str | None = strawberry.field(description="The node; null if it is about no single one.")
+    message: str = strawberry.field(description="What is wrong, in a sentence for the operator.")
+
+
+def moves(
+    parent: strawberry.Parent[Proposal | DrainPreflight],
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[proposal_records.Move]:
+    page = read_page(info, first, after, last, before, _read_place)
+    return connection_over(parent.moves, _place, _cursor_of, page)
+
+
+def move_count(parent: strawberry.Parent[Proposal | DrainPreflight]) -> int:
+    return len(parent.moves)
+
+
 @strawberry.type(description="Which shards to move, and what that was computed from. Equal inputs give an equal one.")
 class RebalanceProposal:
     id: strawberry.ID = strawberry.field(
@@ -69,7 +135,7 @@ class RebalanceProposal:
     )
     base_revision: Revision = strawberry.field(description="The newest revision of the planned namespaces.")
     inputs_digest: str = strawberry.field(description="SHA-256 (hex) of everything it was computed from.")
-    move_count = strawberry.field(resolver=proposals.move_count, description="How many shards it moves.")
+    move_count = strawberry.field(resolver=move_count, description="How many shards it moves.")
     remaining_moves: int = strawberry.field(description="How many moves were left for a later plan by `maxMoves`.")
     shard_count: int = strawberry.field(description="How many shards there are in the planned namespaces.")
     moved_percent: float = strawberry.field(description="`moveCount` as a percentage of `shardCount`.")
@@ -78,51 +144,31 @@ class RebalanceProposal:
     violations: list[Violation] = strawberry.field(description="What the moves do not put right.")
     rollback: ProposedRollback | None = strawberry.field(description="What it takes back; null for a rebalance.")
     moves = strawberry.field(
-        resolver=proposals.moves, graphql_type=MoveConnection, description="The moves, the most urgent first."
+        resolver=moves, graphql_type=MoveConnection, description="The moves, the most urgent first."
     )
     document: str = strawberry.field(
         description="All of it as canonical JSON, byte for byte what `id` is the digest of: to be kept and reviewed."
     )
 
 
-@strawberry.type(description="Moves that can be reviewed, approved and applied. Its content never changes.")
-class RebalancePlan:
-    id: strawberry.ID = strawberry.field(description="32 hex digits: the beginning of the SHA-256 of its document.")
-    kind: PlanKind = strawberry.field(description="What it is for.")
-    status: PlanStatus = strawberry.field(description="How far it has come.")
-    base_revision: Revision = strawberry.field(description="The newest revision of the planned namespaces.")
-    namespaces: list[str] = strawberry.field(description="The namespaces it was planned for, by name.")
-    move_count: int = strawberry.field(description="How many shards it moves.")
-    shard_count: int = strawberry.field(description="How many shards there were in those namespaces.")
-    moved_percent = strawberry.field(
-        resolver=proposals.moved_percent, description="`moveCount` as a percentage of `shardCount`."
-    )
-    moves_made: int = strawberry.field(description="How many of its moves were made: the first ones, in their order.")
-    expires_at: datetime = strawberry.field(description="From when on it cannot be begun any more.")
-    created: Change = strawberry.field(description="Who proposed it (last, if more than once), when and why.")
-    approved: Change | None = strawberry.field(description="Who approved it; null if nobody has since.")
-    latest: Change = strawberry.field(
-        description="The change that brought it where it is. If it is SUPERSEDED, that decided for the newer plan."
-    )
-    applied: Change | None = strawberry.field(description="Who made the last of its moves; null if nobody has.")
-    changes = strawberry.field(
-        resolver=of_plan_changes.changes_of_plan,
-        graphql_type=ChangeConnection,
-        description="Everything that was done with it, the newest first; its waves are those of kind APPLY_PLAN.",
-    )
-    proposal = strawberry.field(
-        resolver=proposals.proposal,
-        graphql_type=RebalanceProposal,
-        description="What it says to do. Read only when selected: it may hold ten thousand moves.",
-    )
+async def proposal(parent: strawberry.Parent[RebalancePlan], info: Info) -> Proposal | None:
+    async with info.context.reading_proposals:
+        return await info.context.store.plans.proposal(parent.id)
 
 
-@strawberry.type(description="A plan and its place in the list.")
-class RebalancePlanEdge(Placed):
-    node: RebalancePlan = strawberry.field(description="The plan.")
+def moved_percent(parent: strawberry.Parent[RebalancePlan]) -> float:
+    return Rebalance(parent.id, parent.move_count, parent.shard_count).diff_percent
 
 
-@strawberry.type(description="A page of plans, the newest first.")
-class RebalancePlanConnection(Paged):
-    edges: list[RebalancePlanEdge] = strawberry.field(description="The plans with their cursors.")
-    nodes: list[RebalancePlan] = strawberry.field(description="The plans alone.")
+def _place(move: proposal_records.Move) -> tuple[int, str, str]:
+    """What lists of moves are ordered by."""
+    return urgency(move.reason), move.namespace, move.shard_id
+
+
+def _read_place(cursor: str, field: str) -> tuple[int, str, str]:
+    reason, key = read_move_cursor(cursor, field)
+    return urgency(reason), *key
+
+
+def _cursor_of(move: proposal_records.Move) -> str:
+    return move_cursor(move.reason, move.key)

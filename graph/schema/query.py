@@ -2,33 +2,28 @@
 
 import strawberry
 
-from graph.resolvers import changes as of_changes
-from graph.resolvers import explanations as of_explanations
-from graph.resolvers import history as of_history
-from graph.resolvers import namespaces as of_namespaces
-from graph.resolvers import nodes as of_nodes
-from graph.resolvers import plans as of_plans
-from graph.resolvers import refused_changes as of_refused_changes
-from graph.resolvers import shards as of_shards
-from graph.resolvers import strategies as of_strategies
-from graph.resolvers import stream as of_stream
-from graph.types.connections import (
-    ChangeConnection,
-    NamespaceConnection,
-    NodeConnection,
-    RefusedChangeConnection,
-    ShardConnection,
-    ShardDiffConnection,
-    ShardHistoryConnection,
-)
-from graph.types.explanations import PlacementExplanation
-from graph.types.namespaces import Namespace
-from graph.types.nodes import Node
-from graph.types.plans import RebalancePlan, RebalancePlanConnection, RebalanceProposal
-from graph.types.preflights import DrainPreflight
-from graph.types.shards import Shard
-from graph.types.strategies import Strategy
-from graph.types.stream import StreamHead
+from graph.schema import changes as of_changes
+from graph.schema import changes as of_refused_changes
+from graph.schema import drains as of_drains
+from graph.schema import history as of_history
+from graph.schema import namespaces as of_namespaces
+from graph.schema import namespaces as of_strategies
+from graph.schema import nodes as of_nodes
+from graph.schema import plans as of_plans
+from graph.schema import shards as of_shards
+from graph.schema import simulations as of_explanations
+from graph.schema import simulations as of_simulations
+from graph.schema import stream as of_stream
+from graph.schema.changes import ChangeConnection, RefusedChangeConnection
+from graph.schema.drains import DrainPreflight
+from graph.schema.history import ShardDiffConnection, ShardHistoryConnection
+from graph.schema.namespaces import Namespace, NamespaceConnection, Strategy
+from graph.schema.nodes import Node, NodeConnection
+from graph.schema.plans import RebalancePlan, RebalancePlanConnection
+from graph.schema.proposals import RebalanceProposal
+from graph.schema.shards import Shard, ShardConnection
+from graph.schema.simulations import PlacementExplanation
+from graph.schema.stream import StreamHead
 
 
 @strawberry.type(description="Reading. Nothing here changes anything.")
@@ -80,7 +75,7 @@ class Query:
     )
     nodes = strawberry.field(resolver=of_nodes.nodes, graphql_type=NodeConnection, description="Nodes, ordered by id.")
     drain_preflight = strawberry.field(
-        resolver=of_nodes.drain_preflight,
+        resolver=of_drains.drain_preflight,
         graphql_type=DrainPreflight | None,
         description="What draining a node would do, and what stands in the way; null if it is not registered.",
     )
@@ -98,7 +93,7 @@ class Query:
         description="Plans, the newest first.",
     )
     simulate_rebalance = strawberry.field(
-        resolver=of_plans.simulate_rebalance,
+        resolver=of_simulations.simulate_rebalance,
         graphql_type=RebalanceProposal,
         description=(
             "What a plan would hold if nodes or configurations were others; without any of that, what one made now "

@@ -1,16 +1,23 @@
-"""The refusals that many mutations share, and what members of unions have in common."""
+"""The refusals that many mutations share, and what members of unions have in common.
+
+Where in the change stream an outcome stands.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import strawberry
 
-import graph.enums  # noqa: F401 - registers the enums these types name
-from graph import outcomes as own
-from graph import refusals
-from graph.types.changes import Change
-from graph.types.shards import ShardKey
-from persistence import outcomes
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.schema import commands as own
+from graph.schema import messages
+from graph.schema.changes import Change
+from graph.schema.cursors import Cursor, stream_cursor
+from graph.schema.scalars import Revision
+from graph.schema.shards import ShardKey
+from persistence.model import outcomes
+from persistence.model.outcomes import PlanApplied, ShardsChanged
+from persistence.model.policy import PolicyRule
 
 REPLAYED = "True if an earlier request with the same idempotency key made the change; this one wrote nothing."
 
@@ -33,7 +40,7 @@ class Refusal:
 class NotFound(Refusal):
     is_type_of = staticmethod(describes(outcomes.NotFound))
 
-    message = strawberry.field(resolver=refusals.not_found, description="What is missing, in a sentence.")
+    message = strawberry.field(resolver=messages.not_found, description="What is missing, in a sentence.")
     namespaces: list[str] = strawberry.field(description="The namespaces that do not exist.")
     shards: list[ShardKey] = strawberry.field(description="The shards that do not exist.")
     nodes: list[str] = strawberry.field(description="The nodes that are not registered.")
@@ -45,7 +52,7 @@ class NotFound(Refusal):
 class IdempotencyKeyReused(Refusal):
     is_type_of = staticmethod(describes(outcomes.IdempotencyKeyReused))
 
-    message = strawberry.field(resolver=refusals.key_reused, description="Whose key it is, in a sentence.")
+    message = strawberry.field(resolver=messages.key_reused, description="Whose key it is, in a sentence.")
     key: str = strawberry.field(description="The key.")
     change: Change = strawberry.field(description="The change that the earlier request made.")
 
@@ -60,5 +67,32 @@ class FieldError:
 class InvalidInput(Refusal):
     is_type_of = staticmethod(describes(own.InvalidInput))
 
-    message = strawberry.field(resolver=refusals.invalid_input, description="What is wrong, in a sentence.")
+    message = strawberry.field(resolver=messages.invalid_input, description="What is wrong, in a sentence.")
     errors: list[FieldError] = strawberry.field(description="Everything that is wrong, at most 100 entries.")
+
+
+def cursor(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Cursor:
+    return stream_cursor(parent.position)
+
+
+def revision(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Revision:
+    return Revision(parent.position.revision)
+
+
+@strawberry.type(description="A rule of a namespace's policy that the request would break.")
+class BrokenRule:
+    rule: PolicyRule = strawberry.field(description="The rule.")
+    namespace: str = strawberry.field(description="The namespace whose policy it is in.")
+    shard_id: str | None = strawberry.field(description="The shard it is about; null if it is about the whole change.")
+    actual: str = strawberry.field(description="What the request comes to, such as `61 of 500 shards, 12.2 %`.")
+    allowed: str = strawberry.field(description="What the policy allows, such as `50, 10 %`.")
+    remedy: str = strawberry.field(description="How to go on, in a sentence.")
+
+
+@strawberry.type(description="The request would break rules of a namespace's policy. Nothing was written.")
+class PolicyViolation(Refusal):
+    is_type_of = staticmethod(describes(outcomes.PolicyViolation))
+
+    message = strawberry.field(resolver=messages.policy_violation, description="Which rule, in a sentence.")
+    violations: list[BrokenRule] = strawberry.field(description="The rules it would break, at most 100 entries.")
+    omitted: int = strawberry.field(description="How many more there are than listed.")

@@ -12,18 +12,18 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
-from graph.cursors import Cursor
-from persistence.fields import shown
-from persistence.records import MAX_COUNTER
+from graph.schema.cursors import Cursor
+from persistence.model.fields import quoted
+from persistence.model.records import MAX_COUNTER
 
 Revision = NewType("Revision", int)
 """A counter of 63 bits: a revision, a version, an owner epoch."""
-
 """An opaque place in the change stream, see `cursors.py`."""
 
 JSON = NewType("JSON", object)
 
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -66,7 +66,7 @@ def read_cursor(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    return shown(value if isinstance(value, str) else repr(value)[:80])
+    return quoted(value if isinstance(value, str) else repr(value)[:80])
 
 
 def _as_it_is(value: Any) -> Any:

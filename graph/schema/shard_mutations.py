@@ -1,84 +1,58 @@
-"""Inputs of mutations, and the command each one stands for. What a command may hold, it checks itself."""
+"""Inputs of mutations, and the command each one stands for. What a command may hold, it checks itself.
+
+The input that pins a shard.
+
+What mutations of shards and namespaces answer: the store's outcomes, one type each.
+"""
+
+from datetime import datetime
+from typing import Annotated, TypeAlias
 
 import strawberry
 
-import graph.enums  # noqa: F401 - registers the enums these types name
-from graph.auth.principal import Principal, Scope
-from graph.inputs.bulk import in_bulk
-from graph.inputs.pins import PinInput
-from graph.inputs.policies import NamespacePolicyInput
-from graph.inputs.values import given, json_object
-from graph.scalars import JSON, Revision
-from persistence import commands
-from persistence.errors import FieldError, InvalidArgument
-from persistence.fields import shown
-from persistence.records import ShardStatus
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.auth.principal import Principal
+from graph.execution.context import Info
+from graph.schema import messages, results
+from graph.schema.arguments import given, in_bulk
+from graph.schema.changes import Change
+from graph.schema.commands import UNCHANGED, WHAT_TO_CHANGE, Answer, ChangeInput, execute
+from graph.schema.results import (
+    REPLAYED,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotFound,
+    PolicyViolation,
+    Refusal,
+    describes,
+)
+from graph.schema.scalars import Revision
+from graph.schema.shards import Shard
+from persistence.commands import shards as shard_commands
+from persistence.commands.shards import PinRequest
+from persistence.model import outcomes
+from persistence.model.records import ShardStatus
 
 _NAMESPACE = "The namespace of the shard."
+
 _SHARD_ID = "The shard's id within the namespace. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
+
 _EXPECTED = "The version you have seen. If the shard is at another one, nothing is written and the answer says so."
-_UNCHANGED = "Leave it out to keep it as it is."
+
 _GROUP = "The group it is in: shards of one group of a namespace are on different nodes."
+
 _CLEARS = "Leave it out to keep it as it is; null clears it."
 
 
-@strawberry.input(
-    description="That a change is to be made past move budgets, the thrash guard, freezes, pins and anti-affinity. "
-    "Rules about tickets and approval stay in force."
-)
-class ForceInput:
-    reason: str = strawberry.field(
-        description="Why. Kept with the change for good. Not blank, at most 1,024 characters."
-    )
-
-
-@strawberry.input(description="By whom, why, and under which ticket.")
-class ChangeInput:
+@strawberry.input(description="A pin to be made, by the actor of the change: the shard stays where it is.")
+class PinInput:
     reason: str = strawberry.field(description="Why. Not blank, at most 1,024 characters.")
-    change_ticket: str | None = strawberry.field(default=None, description="The ticket. At most 1,024 characters.")
-    actor: str | None = strawberry.field(
-        default=None,
-        description=(
-            "Who is responsible. Required while the server has no authentication, at most 1,024 characters; with it, "
-            "it is the subject of the token and may be left out."
-        ),
-    )
-    metadata: JSON | None = strawberry.field(
-        default=None, description="Anything to be kept with the change. At most 1,024 characters when written as JSON."
-    )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description=(
-            "Names this request, at most 255 characters: send it again with the same key and it is carried out once, "
-            "with the same answer."
-        ),
-    )
-    force: ForceInput | None = strawberry.field(
-        default=None, description="Given where rules of a policy that can be forced shall not hold for this change."
+    until: datetime | None = strawberry.field(
+        default=None, description="When the pin ends, in the future; null for no end."
     )
 
-    def request(self, principal: Principal) -> commands.ChangeRequest:
-        """Raises InvalidArgument without an actor where nobody is authenticated who could be it, and for any but the
-        one who is."""
-        actor = self.actor if principal.subject is None else principal.subject
-        if actor is None:
-            raise InvalidArgument(
-                FieldError("change.actor", "is required: without authentication the request must say who makes it")
-            )
-        if self.actor is not None and self.actor != actor:
-            raise InvalidArgument(
-                FieldError("change.actor", f"must be the token's subject or left out, not {shown(self.actor)}")
-            )
-        if self.force is not None:
-            principal.require(Scope.ADMIN, "force")
-        return commands.ChangeRequest(
-            actor,
-            self.reason,
-            self.change_ticket,
-            self.metadata,
-            self.idempotency_key,
-            None if self.force is None else self.force.reason,
-        )
+    def request(self) -> PinRequest:
+        return PinRequest(self.reason, self.until)
 
 
 @in_bulk
@@ -98,8 +72,8 @@ class NewShardInput:
     pin: PinInput | None = strawberry.field(default=None, description="Pins it to its owner.")
     anti_affinity_group: str | None = strawberry.field(default=None, description=_GROUP)
 
-    def new_shard(self) -> commands.NewShard:
-        return commands.NewShard(
+    def new_shard(self) -> shard_commands.NewShard:
+        return shard_commands.NewShard(
             self.namespace,
             self.shard_id,
             self.owner_node_id,
@@ -117,8 +91,8 @@ class CreateShardsInput:
     shards: list[NewShardInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self, principal: Principal) -> commands.CreateShards:
-        return commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request(principal))
+    def command(self, principal: Principal) -> shard_commands.CreateShards:
+        return shard_commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request(principal))
 
 
 @in_bulk
@@ -128,21 +102,21 @@ class ShardPatchInput:
     shard_id: str = strawberry.field(description=_SHARD_ID)
     expected_version: Revision = strawberry.field(description=_EXPECTED)
     owner_node_id: str | None = strawberry.field(
-        default=strawberry.UNSET, description=f"The mesh node that shall own it. {_UNCHANGED}"
+        default=strawberry.UNSET, description=f"The mesh node that shall own it. {UNCHANGED}"
     )
     leader_id: str | None = strawberry.field(
         default=strawberry.UNSET, description=f"The replica that shall lead it. {_CLEARS}"
     )
     capacity_hint: float | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"How much of a node it takes, relative to other shards. Finite, 0 or more. {_UNCHANGED}",
+        description=f"How much of a node it takes, relative to other shards. Finite, 0 or more. {UNCHANGED}",
     )
     locality_hint: str | None = strawberry.field(
         default=strawberry.UNSET,
         description=f"Where it would rather be: `region`, `region/zone`, `zone:x` or `region:x`. {_CLEARS}",
     )
     status: ShardStatus | None = strawberry.field(
-        default=strawberry.UNSET, description=f"What the owner may do with it. {_UNCHANGED}"
+        default=strawberry.UNSET, description=f"What the owner may do with it. {UNCHANGED}"
     )
     pin: PinInput | None = strawberry.field(
         default=strawberry.UNSET,
@@ -153,8 +127,8 @@ class ShardPatchInput:
     )
     anti_affinity_group: str | None = strawberry.field(default=strawberry.UNSET, description=f"{_GROUP} {_CLEARS}")
 
-    def patch(self) -> commands.ShardPatch:
-        return commands.ShardPatch(
+    def patch(self) -> shard_commands.ShardPatch:
+        return shard_commands.ShardPatch(
             self.namespace,
             self.shard_id,
             self.expected_version,
@@ -172,8 +146,8 @@ class ShardPatchInput:
 class UpdateShardInput(ShardPatchInput):
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self, principal: Principal) -> commands.UpdateShards:
-        return commands.UpdateShards([self.patch()], self.change.request(principal), single=True)
+    def command(self, principal: Principal) -> shard_commands.UpdateShards:
+        return shard_commands.UpdateShards([self.patch()], self.change.request(principal), single=True)
 
 
 @strawberry.input(description="Shards to be changed, all of them or none.")
@@ -181,8 +155,8 @@ class UpdateShardsInput:
     shards: list[ShardPatchInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self, principal: Principal) -> commands.UpdateShards:
-        return commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request(principal))
+    def command(self, principal: Principal) -> shard_commands.UpdateShards:
+        return shard_commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request(principal))
 
 
 @in_bulk
@@ -192,8 +166,8 @@ class ShardVersionInput:
     shard_id: str = strawberry.field(description=_SHARD_ID)
     expected_version: Revision = strawberry.field(description=_EXPECTED)
 
-    def expectation(self) -> commands.ShardExpectation:
-        return commands.ShardExpectation(self.namespace, self.shard_id, self.expected_version)
+    def expectation(self) -> shard_commands.ShardExpectation:
+        return shard_commands.ShardExpectation(self.namespace, self.shard_id, self.expected_version)
 
 
 @strawberry.input(description="Shards to be deleted, all of them or none.")
@@ -201,34 +175,81 @@ class DeleteShardsInput:
     shards: list[ShardVersionInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
     change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
 
-    def command(self, principal: Principal) -> commands.DeleteShards:
-        return commands.DeleteShards([shard.expectation() for shard in self.shards], self.change.request(principal))
-
-
-@strawberry.input(description="A namespace to be created, or to be given another strategy, parameters or policy.")
-class ConfigureNamespaceInput:
-    name: str = strawberry.field(
-        description="Its name. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
-    )
-    strategy: str = strawberry.field(description="The placement strategy: the name of one of `strategies`.")
-    strategy_parameters: JSON | None = strawberry.field(
-        default=None,
-        description="A JSON object with the strategy's parameters; what is left out has its default.",
-    )
-    policy: NamespacePolicyInput | None = strawberry.field(
-        default=strawberry.UNSET, description=f"What changes of its shards must keep to. {_UNCHANGED}"
-    )
-    expected_version: Revision | None = strawberry.field(
-        default=None, description="The version you have seen; null or 0 if the namespace must be new."
-    )
-    change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
-
-    def command(self, principal: Principal) -> commands.ConfigureNamespace:
-        return commands.ConfigureNamespace(
-            self.name,
-            self.strategy,
-            json_object("strategyParameters", self.strategy_parameters, '{"virtualNodes": 160}'),
-            self.expected_version or 0,
-            self.change.request(principal),
-            self.policy.policy() if self.policy else given(self.policy),
+    def command(self, principal: Principal) -> shard_commands.DeleteShards:
+        return shard_commands.DeleteShards(
+            [shard.expectation() for shard in self.shards], self.change.request(principal)
         )
+
+
+def _stale_namespace(parent: strawberry.Parent[outcomes.StaleShard]) -> str:
+    return parent.key.namespace
+
+
+def _stale_shard_id(parent: strawberry.Parent[outcomes.StaleShard]) -> str:
+    return parent.key.shard_id
+
+
+@strawberry.type(description="Committed.")
+class ShardsChanged:
+    is_type_of = staticmethod(describes(outcomes.ShardsChanged))
+
+    change: Change = strawberry.field(description="The change it was committed as.")
+    shards: list[Shard] = strawberry.field(
+        description="The shards after the change (before it, for a deletion), in the order asked for."
+    )
+    cursor = strawberry.field(
+        resolver=results.cursor,
+        description=(
+            "The place in the change stream right after this change: read with `atLeastCursor` and you see your own "
+            "write."
+        ),
+    )
+    revision = strawberry.field(
+        resolver=results.revision,
+        description="The revision of the last shard changed, for `atLeast`.",
+    )
+    replayed: bool = strawberry.field(description=REPLAYED)
+
+
+@strawberry.type(description="A shard that was not at the version expected.")
+class StaleShard:
+    namespace = strawberry.field(resolver=_stale_namespace, description="The namespace of the shard.")
+    shard_id = strawberry.field(resolver=_stale_shard_id, description="The shard's id.")
+    expected: Revision = strawberry.field(
+        name="expectedVersion", description="The version the request expected; 0 for a shard to be created."
+    )
+    actual: Revision = strawberry.field(name="actualVersion", description="The version it is at; 0 if it is not there.")
+    current: Shard | None = strawberry.field(description="The shard as it is; null if it is not there.")
+    last_change: Change | None = strawberry.field(description="Who changed it last, and why.")
+
+
+@strawberry.type(description="At least one shard is not at the version expected. Nothing was written.")
+class VersionConflict(Refusal):
+    is_type_of = staticmethod(describes(outcomes.VersionConflict))
+
+    message = strawberry.field(resolver=messages.version_conflict, description="What is stale, in a sentence.")
+    stale: list[StaleShard] = strawberry.field(
+        name="conflicts", description="Every shard that is stale, in the order asked for."
+    )
+
+
+ShardMutationResult: TypeAlias = Annotated[
+    ShardsChanged | VersionConflict | PolicyViolation | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("ShardMutationResult", description="What became of a request to change shards."),
+]
+
+
+async def create_shards(info: Info, input: Annotated[CreateShardsInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)
+
+
+async def update_shard(info: Info, input: Annotated[UpdateShardInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)
+
+
+async def update_shards(info: Info, input: Annotated[UpdateShardsInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)
+
+
+async def delete_shards(info: Info, input: Annotated[DeleteShardsInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+    return await execute(info, input)

@@ -1,12 +1,28 @@
-"""Why a shard is where it is, as the API shows it; records: `persistence.planning.explanation`."""
+"""Why a shard is where it is, as the API shows it; records: `persistence.planning.explanation`.
+
+Why a shard is where it is.
+"""
+
+from typing import Annotated
 
 import strawberry
 
-import graph.enums  # noqa: F401 - registers the enums these types name
-from graph.resolvers import explanations
-from graph.types.moves import Move, Violation
-from graph.types.namespaces import Namespace
-from persistence.records import NodeStatus
+import graph.schema.enums  # noqa: F401 - registers the enums these types name
+from graph.execution.context import Info
+from graph.schema.arguments import NamespaceName, check_identifiers, json_object
+from graph.schema.enums import StayReason
+from graph.schema.namespaces import Namespace, missing
+from graph.schema.node_mutations import labels_of
+from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE
+from graph.schema.plan_mutations import AS_IT_IS, MOST_MOVES, PLANNED_NAMESPACES, plan_request
+from graph.schema.proposals import Move, Violation
+from graph.schema.scalars import JSON
+from persistence.model.outcomes import NotFound
+from persistence.model.records import NodeStatus, ShardKey
+from persistence.planning.explanation import Explanation
+from persistence.planning.proposal import Proposal
+from persistence.planning.what_if import MAX_SUPPOSED, SupposedNode, WhatIf
+from persistence.service.rebalancer import PlanRequest
 
 
 @strawberry.type(description="One node, for one shard.")
@@ -22,11 +38,23 @@ class PlacementCandidate:
     obstacle: str | None = strawberry.field(description="Why it may not own the shard; null if it may.")
 
 
+def stays(parent: strawberry.Parent[Explanation]) -> StayReason | None:
+    return None if parent.stays is None else StayReason(parent.stays)
+
+
+def owner_node_id(parent: strawberry.Parent[Explanation]) -> str:
+    return parent.shard.owner_node_id
+
+
+def shard_id(parent: strawberry.Parent[Explanation]) -> str:
+    return parent.shard.shard_id
+
+
 @strawberry.type(description="Why a shard is where it is, told from what the planner itself computes.")
 class PlacementExplanation:
     namespace: Namespace = strawberry.field(description="The namespace, whose strategy decides.")
-    shard_id = strawberry.field(resolver=explanations.shard_id, description="The shard's id.")
-    owner_node_id = strawberry.field(resolver=explanations.owner_node_id, description="The node that owns it.")
+    shard_id = strawberry.field(resolver=shard_id, description="The shard's id.")
+    owner_node_id = strawberry.field(resolver=owner_node_id, description="The node that owns it.")
     target_node_id: str | None = strawberry.field(
         description="The node its strategy wants it on; null if the namespace cannot be placed."
     )
@@ -34,7 +62,7 @@ class PlacementExplanation:
         description="What a plan made now would do with it; null if it would leave it where it is."
     )
     stays = strawberry.field(
-        resolver=explanations.stays,
+        resolver=stays,
         description="Why it stays although its strategy wants it elsewhere; null if nothing keeps it.",
     )
     summary: str = strawberry.field(description="All of this in a sentence or two.")
@@ -45,3 +73,70 @@ class PlacementExplanation:
         description="Where its copies belong, the owner first; empty if the namespace cannot be placed."
     )
     violations: list[Violation] = strawberry.field(description="What is wrong with its placement.")
+
+
+async def explain_shard(
+    info: Info,
+    namespace: NamespaceName,
+    shard_id: Annotated[str, strawberry.argument(description="The shard's id within the namespace.")],
+) -> Explanation:
+    check_identifiers(namespace=namespace, shardId=shard_id)
+    found = await info.context.rebalancer.explain(ShardKey(namespace, shard_id))
+    if isinstance(found, NotFound):
+        raise await missing(info, found)
+    return found
+
+
+@strawberry.input(description="A node as it might be. What is left out or null is as it is.")
+class SupposedNodeInput:
+    node_id: str = strawberry.field(description=f"{NODE_ID} One that is not registered is supposed to be there.")
+    region: str | None = strawberry.field(default=None, description=f"{REGION} {AS_IT_IS}")
+    zone: str | None = strawberry.field(default=None, description=f"{ZONE} {AS_IT_IS}")
+    labels: JSON | None = strawberry.field(
+        default=None, description=f"{LABELS} In place of all that it has. {AS_IT_IS}"
+    )
+    weight: int | None = strawberry.field(default=None, description=f"{WEIGHT} {AS_IT_IS}")
+    status: NodeStatus | None = strawberry.field(
+        default=None, description=f"REMOVED supposes that it is not there. {AS_IT_IS}"
+    )
+
+    def supposed(self, path: str) -> SupposedNode:
+        labels = None if self.labels is None else labels_of(f"{path}labels", self.labels)
+        return SupposedNode(self.node_id, self.region, self.zone, labels, self.weight, self.status)
+
+
+@strawberry.input(description="A mesh to suppose, and what to plan for in it.")
+class SimulateRebalanceInput:
+    namespaces: list[str] | None = strawberry.field(default=None, description=PLANNED_NAMESPACES)
+    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES)
+    nodes: list[SupposedNodeInput] | None = strawberry.field(
+        default=None,
+        description=f"Nodes to suppose beside those there are, or in their place. At most {MAX_SUPPOSED:,}.",
+    )
+    strategy: str | None = strawberry.field(
+        default=None, description="The strategy to suppose for every namespace: the name of one of `strategies`."
+    )
+    strategy_parameters: JSON | None = strawberry.field(
+        default=None, description="A JSON object with that strategy's parameters; what is left out has its default."
+    )
+
+    def request(self) -> PlanRequest:
+        return plan_request(self.namespaces, self.max_moves)
+
+    def what_if(self) -> WhatIf:
+        """Raises InvalidArgument for what should be an object and is none; everything else is the store's to check."""
+        parameters = json_object("strategyParameters", self.strategy_parameters, '{"virtualNodes": 160}')
+        supposed = tuple(node.supposed(f"nodes[{index}].") for index, node in enumerate(self.nodes or ()))
+        return WhatIf(supposed, self.strategy, parameters)
+
+
+async def simulate_rebalance(
+    info: Info,
+    input: Annotated[  # noqa: A002 - by schema
+        SimulateRebalanceInput, strawberry.argument(description="What to suppose, and what to plan for.")
+    ],
+) -> Proposal:
+    found = await info.context.rebalancer.simulate(input.request(), input.what_if())
+    if isinstance(found, NotFound):
+        raise await missing(info, found)
+    return found

@@ -12,24 +12,27 @@ from time import monotonic
 from typing import Final
 
 import migrations
-from graph.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
-from graph.plug_ins import discover
+from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
+from graph.server.plugins import discover
+from graph.server.worker_pool import DividingWriter, WorkshopRebalancer, open_workshop
 from graph.settings import Settings
-from graph.workshop import DividingWriter, WorkshopRebalancer, open_workshop
 from persistence.errors import StoreUnavailable
-from persistence.feed import FeedLimits, LiveFeed, live_feed
+from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.ring import FeedLimits
 from persistence.ports import Store
-from persistence.postgres.connecting import connect
+from persistence.postgres.driver import connect
 from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
-from persistence.rebalancing import Rebalancer
-from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following, noting
-from persistence.write import Writer
+from persistence.replica.adapters import ReplicaShards, noting
+from persistence.replica.replica import Replica, ReplicaLimits, following
+from persistence.service.executor import Writer
+from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
 Progress = Callable[[str], None]
 
 _FIRST_PAUSE: Final = 0.5
+
 _LONGEST_PAUSE: Final = 5.0
 
 _log = logging.getLogger(__name__)

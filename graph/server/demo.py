@@ -2,32 +2,41 @@
 
 It ends with a node that nobody has given a shard to yet: planRebalance is what comes next. Each command expects the
 versions that the ones before it leave behind, so the story is the same every time.
+
+The demo mesh at its beginning: nodes, namespaces, and every shard but one where its strategy wants it.
+
+region      nodes
+eu-west     node-eu-1, node-eu-2; later node-eu-3
+us-east     node-us-1, node-us-2
+ap-south    node-ap-1, node-ap-2
+
+Loading the demo mesh, once: a load that was cut short goes on where it stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from graph.demo.mesh import NAMESPACES, NEWCOMER, NODES, POLICY
-from persistence.commands import (
-    ChangeRequest,
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    NewShard,
-    ShardExpectation,
-    ShardPatch,
-    UpdateShards,
-)
-from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
-from persistence.records import NodeStatus, ShardKey, ShardStatus
-from strategies.model import Node
+from persistence.commands.command import ChangeRequest, Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.nodes import DrainNode, RegisterNode, UpdateNode
+from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
+from persistence.model.outcomes import Committed
+from persistence.model.paging import PageRequest
+from persistence.model.policy import NamespacePolicy
+from persistence.model.queries import ChangeFilter
+from persistence.model.records import NodeStatus, ShardKey, ShardStatus
+from persistence.ports import Store
+from persistence.service.executor import Writer
+from strategies.model import Node, Shard
+from strategies.registry import Registry
 
 DRAINED: Final = "node-us-2"
+
 NEIGHBOUR: Final = "node-us-1"
+
 BUSY: Final = "node-eu-1"
 
 
@@ -131,3 +140,68 @@ def _registered(node: Node, change: ChangeRequest) -> RegisterNode:
 
 def _change(actor: str, reason: str, ticket: str) -> ChangeRequest:
     return ChangeRequest(actor, reason, ticket)
+
+
+SHARDS_EACH: Final = 512
+
+NAMESPACES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "orders": ("ring", {"virtualNodes": 256}),
+    "sessions": ("rendezvous", {}),
+    "telemetry": ("locality", {"mode": "prefer"}),
+}
+
+POLICY: Final = NamespacePolicy(move_budget_percent=25)
+"""Enough to vacate a node in one change: each has some 17 % of the shards."""
+
+BY_HAND: Final = {"orders-007": "node-us-1"}
+"""Near its customer, and not where its strategy wants it: explainShard says so, and a plan would take it back."""
+
+_REGIONS: Final = {"eu": "eu-west", "us": "us-east", "ap": "ap-south"}
+
+
+def _node(place: str, number: int) -> Node:
+    region = _REGIONS[place]
+    return Node(f"node-{place}-{number}", 1, region, f"{region}-{number}", {"disk": "ssd"})
+
+
+NODES: Final = tuple(_node(place, number) for place in _REGIONS for number in (1, 2))
+
+NEWCOMER: Final = _node("eu", 3)
+
+
+def demo_shards() -> Sequence[NewShard]:
+    """The ownership table the story begins with."""
+    return [shard for name in NAMESPACES for shard in _placed(name)]
+
+
+def _placed(namespace: str) -> Iterator[NewShard]:
+    """A namespace's shards, each with its best node as owner and the best of the others as leader."""
+    placer = Registry().placer(*NAMESPACES[namespace], NODES)
+    regions = tuple(_REGIONS.values())
+    for number in range(SHARDS_EACH):
+        hint = regions[number % len(regions)] if namespace == "telemetry" else None
+        shard = Shard(f"{namespace}-{number:03}", locality_hint=hint)
+        ranked = placer.rank(namespace, shard)
+        owner = BY_HAND.get(shard.shard_id, ranked[0])
+        leader = next(node_id for node_id in ranked if node_id != owner)
+        yield NewShard(namespace, shard.shard_id, owner, leader, locality_hint=hint)
+
+
+async def load_demo(store: Store, writer: Writer, progress: Callable[[str], None]) -> bool:
+    """Tell the demo mesh's story to an empty store, or what of it is missing. False if the store is somebody's own.
+
+    Every command carries an idempotency key, so what was told before is answered and not done again.
+    """
+    oldest = await store.changes.page(ChangeFilter(), PageRequest(1), newest_first=False)
+    if oldest.items and oldest.items[0].actor != "demo":
+        return False
+    commands = list(story(demo_shards()))
+    for number, command in enumerate(commands, 1):
+        progress(f"Loading the demo mesh: {number} of {len(commands)} changes")
+        keyed = replace(command, change=replace(command.change, idempotency_key=f"demo-2-{number}"))  # type: ignore[type-var]  # every command is a dataclass
+        outcome = await writer.execute(keyed)
+        if not isinstance(outcome, Committed):
+            # Somebody changed the demo between a load that was cut short and this one; theirs is left as it is.
+            progress(f"The demo mesh was changed meanwhile; it stays as it is ({type(outcome).__name__})")
+            return True
+    return True

@@ -1,9 +1,17 @@
-"""A server's life: address, database, schema, store, feed, demo, web server; and all of it backwards."""
+"""A server's life: address, database, schema, store, feed, demo, web server; and all of it backwards.
+
+The address a server listens on, taken before anything else is started.
+"""
+
+from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,20 +20,20 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from graph.auth.configured import authentication
-from graph.cli.exits import Exit, Failure
-from graph.cli.listening import bound_socket, url_of
-from graph.cli.steps import Steps
-from graph.composition import open_runtime
-from graph.demo import load_demo
-from graph.embedded_postgres import EmbeddedPostgresError
-from graph.plug_ins import PlugInError
-from graph.reconciling import reconciling
+from graph.auth.tokens import authentication
+from graph.cli.errors import Exit, Failure
+from graph.cli.progress import Steps
+from graph.embedded_postgres.server import EmbeddedPostgresError
+from graph.server.composition import open_runtime
+from graph.server.demo import load_demo
+from graph.server.namespace_sync import reconciling
+from graph.server.plugins import PlugInError
 from graph.settings import Settings, SettingsError
 from persistence.errors import StoreError
 
 if TYPE_CHECKING:
-    from graph.cli.web_server import WebServer
+    from graph.server.web_server import WebServer
+
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -98,8 +106,8 @@ class _Life:
                 following = reconciling(self._config, runtime.store.namespaces, runtime.writer, runtime.strategies)
                 await stack.enter_async_context(following)
             await web
-            from graph.app import create_app  # noqa: PLC0415 - see _load_web
-            from graph.cli.web_server import WebServer  # noqa: PLC0415 - same
+            from graph.http.app import create_app  # noqa: PLC0415 - see _load_web
+            from graph.server.web_server import WebServer  # noqa: PLC0415 - same
 
             app = create_app(
                 runtime,
@@ -139,8 +147,8 @@ def _load_web() -> None:
     garbage, it would walk through all of it for 0.13 s.
     """
     try:
-        import graph.app  # noqa: PLC0415 - see above
-        import graph.cli.web_server  # noqa: F401, PLC0415 - same
+        import graph.http.app  # noqa: PLC0415 - see above
+        import graph.server.web_server  # noqa: F401, PLC0415 - same
 
         gc.freeze()
     finally:
@@ -178,3 +186,35 @@ def _log_to_stderr(level: str) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
     # What is tried again is logged where that is decided, with its reason.
     logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Bound, not listening yet: whoever connects before we are ready is refused, not left waiting. Raises Failure."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> Failure:
+    if error.errno == errno.EADDRINUSE:
+        return Failure(
+            Exit.NO,
+            f"Port {port} of {host} is taken by another program.",
+            ["Stop that one, or choose another with --port (0 takes any that is free)."],
+        )
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    return Failure(Exit.NO, f"Cannot listen on port {port} of {host}: {why}.", ["Choose others: --host, --port."])

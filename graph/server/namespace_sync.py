@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Final
 
 from graph.settings import NamespaceDeclaration, SettingsError, load_settings
-from persistence.commands import UNSET, ChangeRequest, ConfigureNamespace
+from persistence.commands.command import UNSET, ChangeRequest
+from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUnavailable, TransientConflict
-from persistence.outcomes import NamespaceConfigured
+from persistence.model.outcomes import NamespaceConfigured
+from persistence.model.records import Namespace
 from persistence.ports import NamespaceReader
-from persistence.records import Namespace
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from strategies.registry import Registry
 
 ACTOR: Final = "settings-file"
+
 SECONDS_BETWEEN_LOOKS: Final = 1.0
 
 _log = logging.getLogger(__name__)

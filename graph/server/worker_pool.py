@@ -23,24 +23,24 @@ from operator import attrgetter
 from threading import Thread, Timer
 from typing import Any, Final, ParamSpec, TypeVar
 
-from graph.plug_ins import discover
-from persistence.commands import ChangeRequest, Command
+from graph.server.plugins import discover
+from persistence.commands.command import ChangeRequest, Command
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.errors import CommitUnknown, Overloaded, StoreUnavailable
-from persistence.outcomes import NotFound, Outcome
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RollbackTarget
+from persistence.model.outcomes import NotFound, Outcome
+from persistence.model.records import ShardKey
 from persistence.planning.explanation import Explanation
-from persistence.planning.preflight import DrainPreflight
 from persistence.planning.proposal import Move, Proposal
-from persistence.planning.what_if import WhatIf
+from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
 from persistence.postgres.fence import Fence, SharedWord
 from persistence.postgres.store import open_bulk_store
-from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import ShardKey
-from persistence.write import Writer
+from persistence.service.executor import Writer
+from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
 
 P = ParamSpec("P")
+
 T = TypeVar("T")
 
 PATIENCE: Final = 5.0
@@ -55,6 +55,7 @@ _NICE: Final = 5
 
 # Thousands of these come back. Member by member, as a dataclass is pickled, they would take twice as long and more.
 _members_of: Final = attrgetter(*(member.name for member in fields(Move)))
+
 copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
 
 
@@ -229,8 +230,6 @@ class WorkshopRebalancer(Rebalancer):
 
 
 # From here on everything runs in the workshop's processes.
-
-
 class _Bench:
     """What one of the processes holds open for all its jobs. It ends with the process."""
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final, NamedTuple, Protocol
 
-from graph.delivery.operations import CohortKey, LiveOperation
-from graph.metrics import Metrics
+from graph.execution.metrics import Metrics
+from graph.subscriptions.operation import CohortKey, LiveOperation
+from persistence.model.records import StreamPosition
 from persistence.ports import DiffBatch
-from persistence.records import StreamPosition
 
 _IN_ONE_GO: Final = 250_000
 """Characters: a millisecond or two, in which this process answers nobody."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from graphql import OperationType
 
-from graph.context import Context
-from graph.delivery.cohorts import Cohorts
-from graph.delivery.operations import LiveOperation, Refused, open_operation
-from graph.delivery.subscribers import Deliver, Subscriber
-from graph.metrics import Metrics
-from graph.schema import MeshSchema
+from graph.execution.context import Context
+from graph.execution.metrics import Metrics
+from graph.schema.build import MeshSchema
+from graph.subscriptions.groups import Cohorts
+from graph.subscriptions.operation import LiveOperation, Refused, open_operation
+from graph.subscriptions.subscriber import Deliver, Subscriber
 
 
 class Deliveries:

@@ -28,11 +28,10 @@ from graphql import (
 )
 
 from graph.auth.principal import Principal, Scope
-from graph.context import Context
-from graph.delivery.stream import DiffStream, shown
-from graph.encoding import encode_json
-from graph.record_executor import RecordExecutor
-from graph.schema import MeshSchema
+from graph.execution.context import Context
+from graph.execution.executor import RecordExecutor, encode_json
+from graph.schema.build import MeshSchema
+from graph.schema.stream import DiffStream, shown
 from persistence.ports import DiffBatch
 
 

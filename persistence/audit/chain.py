@@ -3,6 +3,8 @@
 A passive state machine: a driver asks `begin` how far a change's rows reach, and gives them to `end`. After a change
 that does not fit it goes on from the hash that is stored, so that one edit is one finding, and a second one is found
 as well. Where a change cannot be told from its neighbour as the one that was edited, the next link tells.
+
+Following the chain of refusals, as `chain.py` follows that of changes.
 """
 
 from __future__ import annotations
@@ -12,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from persistence import audit
-from persistence.auditing.continuity import Continuity
-from persistence.auditing.entries import ChangeEntry, RowEntry
-from persistence.auditing.findings import Findings, Table, span
-from persistence.auditing.row_images import images_with_wrong_checksums, parsed_images, wrong_columns
-from persistence.records import DiffKind
+from persistence.audit.continuity import Continuity
+from persistence.audit.entries import ChangeEntry, Findings, RefusalEntry, RowEntry, Table, span
+from persistence.audit.row_images import images_with_wrong_checksums, parsed_images, wrong_columns
+from persistence.codec import hash_chain
+from persistence.model.records import DiffKind
 
 _SUSPECTS: Final = 20
 """Rows of one broken change that are named, where some can be."""
@@ -33,7 +34,7 @@ class ChainPlace(NamedTuple):
     hash: bytes
 
 
-BEGINNING: Final = ChainPlace(0, 0, audit.GENESIS)
+BEGINNING: Final = ChainPlace(0, 0, hash_chain.GENESIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class ChainVerifier:
         if self.floor and rows and rows[0].revision <= self.floor:
             pairs = zip(rows, digests, strict=True)
             self.kept_rows += [
-                audit.kept_row(row.revision, row.change_id, digest)
+                hash_chain.kept_row(row.revision, row.change_id, digest)
                 for row, digest in pairs
                 if row.revision <= self.floor
             ]
@@ -293,3 +294,66 @@ def _gaps(revisions: Sequence[int], first: int, last: int) -> Iterator[tuple[int
 
 def _do(columns: Sequence[str]) -> str:
     return "does" if len(columns) == 1 else "do"
+
+
+@dataclass
+class RefusalVerifier:
+    """Verified up to `refusal_id`, whose hash is `hash`."""
+
+    refusal_id: int = 0
+    hash: bytes = hash_chain.GENESIS
+    findings: Findings = field(default_factory=Findings)
+    refusals: int = 0
+    _doubtful: tuple[int, bytes] | None = None
+
+    def add(self, refusal: RefusalEntry, *, omitted: bool = False) -> None:
+        """`omitted`: only what its hash covers is there."""
+        expected = self.refusal_id + 1
+        intact = omitted or refusal.content() == refusal.content_digest
+        if refusal.id != expected:
+            missing = span(expected, refusal.id - 1)
+            self.findings.add(Table.REFUSALS, missing, f"not there, though refusal {refusal.id} is", "id")
+            self._doubtful = None
+        else:
+            self._follow(refusal, intact=intact)
+        if not intact and not self._named_already(refusal):
+            problem = "what it says is not what its digest covers: this row was edited"
+            columns = ("kind", "actor", "reason", "change_ticket", "namespaces", "outcome", "request_digest")
+            self.findings.add(Table.REFUSALS, refusal.id, problem, *columns, "request", "details", "left_out")
+        self.refusal_id, self.hash = refusal.id, refusal.hash
+        self.refusals += 1
+
+    def finish(self, head_hash: bytes | None = None) -> None:
+        """`head_hash`, which the head has, tells which is right of the last refusal and its hash."""
+        if self._doubtful is not None:
+            self._resolve(expected_is_right=self._doubtful[1] == head_hash)
+
+    def _named_already(self, refusal: RefusalEntry) -> bool:
+        listed = self.findings.listed
+        return bool(listed) and (listed[-1].table, listed[-1].key) == (Table.REFUSALS, str(refusal.id))
+
+    def _follow(self, refusal: RefusalEntry, *, intact: bool) -> None:
+        if self._doubtful is not None:
+            self._resolve(expected_is_right=refusal.link(self._doubtful[1]) == refusal.hash)
+        if refusal.link(self.hash) == refusal.hash:
+            return
+        mended = refusal if intact else refusal._replace(content_digest=refusal.content())
+        if mended.link(self.hash) == refusal.hash:
+            self.findings.add(Table.REFUSALS, refusal.id, "content_digest edited", "content_digest")
+            return
+        self._doubtful = (refusal.id, mended.link(self.hash))
+
+    def _resolve(self, *, expected_is_right: bool) -> None:
+        if self._doubtful is None:
+            return
+        (refusal_id, expected), self._doubtful = self._doubtful, None
+        if expected_is_right:
+            self.findings.add(Table.REFUSALS, refusal_id, "hash edited: the next refusal follows without", "hash")
+            self.hash = expected
+            return
+        problem = (
+            f"refusal {refusal_id} does not follow from the one before: its refused_at, its content with the digest, "
+            "or its hash was edited, or the one before was written anew"
+        )
+        key = span(max(1, refusal_id - 1), refusal_id)
+        self.findings.add(Table.REFUSALS, key, problem, "refused_at", "content_digest", "hash")

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from persistence import audit
-from persistence.auditing.chain import BEGINNING, ChainPlace
+from persistence.audit.chain import BEGINNING, ChainPlace
+from persistence.codec import hash_chain
 
 FORMAT: Final = "omnirelay.audit.anchor.v1"
+
 _TEXT: Final = re.compile(r"(\d{1,19}):(\d{1,19}):([0-9a-f]{64})/(\d{1,19}):([0-9a-f]{64})")
 
 
@@ -20,7 +21,7 @@ class Anchor:
 
     change: ChainPlace = BEGINNING
     refusal_id: int = 0
-    refusal_hash: bytes = audit.GENESIS
+    refusal_hash: bytes = hash_chain.GENESIS
 
     def __str__(self) -> str:
         """One word: change id, revision, hash; refusal id, hash."""

@@ -14,18 +14,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from persistence.auditing.continuity import Continuity
-from persistence.auditing.entries import ChangeEntry, RowEntry
-from persistence.auditing.row_images import parsed_images
-from persistence.planning.waves import move_budget
-from persistence.policy import NamespacePolicy, PolicyRule
-from persistence.policy_documents import read_policy
-from persistence.policy_problems import MAX_WINDOW_SECONDS
-from persistence.records import DiffKind, MoveReason
-from persistence.ticket_patterns import matches
+from persistence.audit.continuity import Continuity
+from persistence.audit.entries import ChangeEntry, RowEntry
+from persistence.audit.row_images import parsed_images
+from persistence.codec.json_documents import read_policy
+from persistence.model.policy import NamespacePolicy, PolicyRule
+from persistence.model.policy_rules import MAX_WINDOW_SECONDS, matches
+from persistence.model.records import DiffKind, MoveReason
+from persistence.planning.lifecycle import move_budget
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
+
 _ROUND_IT: Final = "Find out who let it through: the store refuses this."
+
 _TWO_HOLDERS: Final = "Move the shard, so that its owner has a fencing token of its own; find out what wrote the row."
 
 

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import mmh3
 
-from persistence.auditing.entries import RowEntry
-from persistence.encoding import encode, microseconds
-from persistence.records import DiffKind
+from persistence.audit.entries import RowEntry
+from persistence.codec.encoding import encode, microseconds
+from persistence.model.records import DiffKind
 
 Key: TypeAlias = tuple[str, str]
 
@@ -32,12 +32,10 @@ _SAID: Final = {
     DiffKind.DELETED.value: "deleted as",
 }
 
-
 image_digest: Final[Callable[[bytes], bytes]] = mmh3.mmh3_x64_128_digest
 """Of 128 bits, to compare what one row left with what the next one begins with; the audit chain covers both."""
 
 _numbers: Final = struct.Struct(">qqq").pack
-
 
 Link: TypeAlias = tuple[int, bytes]
 """The revision of a row, and the state of its shard before or after it: equal states are equal bytes. A plain tuple,

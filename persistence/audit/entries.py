@@ -1,15 +1,19 @@
 """What the audit chains cover, row by row, as it is stored: the input of verification, export and checks.
 
 JSON stays the text it is kept as, because the hashes cover those bytes.
+
+What verification found, and where.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Final, NamedTuple
 
-from persistence import audit
+from persistence.codec import hash_chain
 
 
 class ChangeEntry(NamedTuple):
@@ -32,13 +36,13 @@ class ChangeEntry(NamedTuple):
 
     def content(self, rows: Iterable[bytes]) -> bytes:
         """The content digest that follows from the change and the digests of all its rows."""
-        return audit.content_digest(
+        return hash_chain.content_digest(
             self.kind, self.actor, self.reason, self.change_ticket, self.metadata, self.configuration, rows, self.forced
         )
 
     def link(self, previous: bytes) -> bytes:
         """The hash that follows from what is stored and the hash before it."""
-        return audit.chain_hash(
+        return hash_chain.chain_hash(
             previous, self.id, self.head_revision, self.shard_count, self.committed_at, self.content_digest
         )
 
@@ -64,7 +68,7 @@ class RowEntry(NamedTuple):
     previous_owner_node_id: str | None
 
     def digest(self) -> bytes:
-        return audit.row_digest(
+        return hash_chain.row_digest(
             self.kind,
             self.previous,
             self.previous_revision,
@@ -94,7 +98,7 @@ class RefusalEntry(NamedTuple):
     hash: bytes
 
     def content(self) -> bytes:
-        return audit.refusal_digest(
+        return hash_chain.refusal_digest(
             self.kind,
             self.actor,
             self.reason,
@@ -108,4 +112,62 @@ class RefusalEntry(NamedTuple):
         )
 
     def link(self, previous: bytes) -> bytes:
-        return audit.refusal_hash(previous, self.id, self.refused_at, self.content_digest)
+        return hash_chain.refusal_hash(previous, self.id, self.refused_at, self.content_digest)
+
+
+MAX_FINDINGS: Final = 1_000
+"""That are listed; all are counted."""
+
+
+class Table(StrEnum):
+    """Where something is wrong: the tables by their names in the database, or the anchor somebody kept."""
+
+    CHANGES = "changes"
+    HISTORY = "shard_history"
+    HEAD = "stream_head"
+    SHARDS = "shards"
+    TOMBSTONES = "shard_tombstones"
+    NAMESPACES = "namespaces"
+    NAMESPACE_HEADS = "namespace_heads"
+    NODES = "nodes"
+    PLANS = "rebalance_plans"
+    REFUSALS = "refusals"
+    REFUSAL_HEAD = "refusal_head"
+    ANCHOR = "anchor"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`key` names the row: a change's or refusal's id, a revision, a range of them (`7..9`), or a name.
+
+    `columns` are those that cannot be right, where that can be told; `problem` is a sentence.
+    """
+
+    table: Table
+    key: str
+    problem: str
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.key}: {self.problem}"
+
+
+@dataclass
+class Findings:
+    """Collects them, in bounds."""
+
+    listed: list[Finding] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, table: Table, key: object, problem: str, *columns: str) -> None:
+        self.extend([Finding(table, str(key), problem, columns)], 1)
+
+    def extend(self, findings: list[Finding], count: int) -> None:
+        self.count += count
+        self.listed += findings[: max(0, MAX_FINDINGS - len(self.listed))]
+
+
+def span(first: int, last: int) -> str:
+    """`7`, `7..9`."""
+    return str(first) if first == last else f"{first}..{last}"

@@ -18,10 +18,11 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry
 
 FORMAT: Final = "omnirelay.audit.export.v1"
+
 CSV_COLUMNS: Final = (
     "entry",
     "id",

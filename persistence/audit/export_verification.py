@@ -12,15 +12,13 @@ from typing import Any, Final
 
 import orjson
 
-from persistence import audit
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.chain import ChainVerifier
-from persistence.auditing.continuity import Continuity
-from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
-from persistence.auditing.export import FORMAT, signature
-from persistence.auditing.findings import Findings, Table, span
-from persistence.auditing.refusal_chain import RefusalVerifier
-from persistence.records import ChangeKind
+from persistence.audit.chain import ChainVerifier, RefusalVerifier
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.continuity import Continuity
+from persistence.audit.entries import ChangeEntry, Findings, RefusalEntry, RowEntry, Table, span
+from persistence.audit.export import FORMAT, signature
+from persistence.codec import hash_chain
+from persistence.model.records import ChangeKind
 
 _COMPACTING: Final = ChangeKind.COMPACT_HISTORY.value
 
@@ -152,7 +150,7 @@ class _FileVerifier:
         if self._floor != compaction["floor"]:
             problem = f"says {self._floor}, the last compaction {compaction['floor']}"
             self.verdict.findings.add(Table.FILE, "floor", problem, "floor")
-        elif self._floor and audit.kept_digest(self._chain.kept_rows).hex() != compaction["keptDigest"]:
+        elif self._floor and hash_chain.kept_digest(self._chain.kept_rows).hex() != compaction["keptDigest"]:
             problem = f"rows are not those that the compaction kept (change {change_id})"
             self.verdict.findings.add(Table.HISTORY, span(1, self._floor), problem, "previous", "current")
 

@@ -1,4 +1,6 @@
-"""Rows of history against their own images, which are parsed only where they have to be.
+"""A row of history against its own images: what its columns repeat, and the checksums inside.
+
+Rows of history against their own images, which are parsed only where they have to be.
 
 Images are canonical JSON (`images.py`): members sorted by name, no spaces, every quote inside a string escaped. So `,"`
 stands between two members and nowhere else; and in an image without a pin and without a group each has its place. Many
@@ -9,15 +11,85 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import starmap
+from itertools import compress, starmap
 from operator import itemgetter, ne
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from persistence.auditing.continuity import counts_on
-from persistence.auditing.row_images import expected_columns
-from persistence.images import CONTENT, MEMBERS
+from persistence.audit.continuity import counts_on
+from persistence.audit.entries import RowEntry
+from persistence.codec.encoding import shard_checksum
+from persistence.codec.images import CONTENT, MEMBERS, read_image
+
+
+def parsed_images(row: RowEntry) -> tuple[Any, Any]:
+    """Before and after, null where there is none; both null where one of them is not JSON."""
+    try:
+        before = None if row.previous is None else orjson.loads(row.previous)
+        return before, None if row.current is None else orjson.loads(row.current)
+    except orjson.JSONDecodeError:
+        return None, None
+
+
+def wrong_columns(row: RowEntry, before: Any, after: Any) -> tuple[str, ...]:
+    """The columns that say something else than the images. The audit chain covers the images, not these columns."""
+    try:
+        return () if _agrees(row, before, after) else tuple(_wrong(row, before, after))
+    except (KeyError, TypeError):
+        return ("previous", "current")
+
+
+def _agrees(row: RowEntry, before: Any, after: Any) -> bool:
+    """All of it at once, because this is asked of every row there is."""
+    image = after or before
+    return (
+        row.namespace == image["namespace"]
+        and row.shard_id == image["shardId"]
+        and row.version == (after["version"] if after else before["version"] + 1)
+        and row.owner_node_id == (after["ownerNodeId"] if after else None)
+        and row.previous_owner_node_id == (before["ownerNodeId"] if before else None)
+        and row.changed_fields == _changed(before, after)
+    )
+
+
+def _wrong(row: RowEntry, before: Any, after: Any) -> list[str]:
+    return [name for name, value in expected_columns(before, after).items() if getattr(row, name) != value]
+
+
+def expected_columns(before: Any, after: Any) -> dict[str, Any]:
+    """What the columns must be for these two images, one of which may be null."""
+    image = after or before
+    return {
+        "namespace": image["namespace"],
+        "shard_id": image["shardId"],
+        "version": after["version"] if after else before["version"] + 1,
+        "owner_node_id": after["ownerNodeId"] if after else None,
+        "previous_owner_node_id": before["ownerNodeId"] if before else None,
+        "changed_fields": _changed(before, after),
+    }
+
+
+def _changed(before: Any, after: Any) -> str:
+    if before is None or after is None:
+        return ""
+    # `get`: an image leaves some members out where there is nothing to say.
+    return ",".join(compress(CONTENT, map(ne, map(before.get, CONTENT), map(after.get, CONTENT))))
+
+
+def images_with_wrong_checksums(row: RowEntry) -> tuple[str, ...]:
+    """Which images do not have the checksum of their own content. For rows that are suspected: it takes a while."""
+    images = (("previous", row.previous), ("current", row.current))
+    return tuple(name for name, image in images if image is not None and not _is_intact(image, row))
+
+
+def _is_intact(image: str, row: RowEntry) -> bool:
+    try:
+        shard = read_image(image, row.revision, row.created_at, row.created_at)
+        return shard_checksum(shard.key, shard.content) == shard.checksum
+    except (ValueError, KeyError, TypeError):
+        return False
+
 
 REPEATED: Final = ("namespace", "shardId", "ownerNodeId", "version")
 """Members that columns repeat. The columns of a row are those as they stand in an image between the separators
@@ -26,19 +98,30 @@ REPEATED: Final = ("namespace", "shardId", "ownerNodeId", "version")
 COLUMNS: Final = len(REPEATED) + 2
 
 _END: Final = b"\0"
+
 _BETWEEN: Final = b',"'
+
 _COUNT: Final = len(MEMBERS)
+
 _EPOCH: Final = MEMBERS.index("ownerEpoch")
+
 _OWNER: Final = MEMBERS.index("ownerNodeId")
+
 _VERSION: Final = MEMBERS.index("version")
+
 _PIN: Final = MEMBERS.index("pinned")
+
 _STEP: Final = _COUNT + 1
+
 _ROW_STEP: Final = COLUMNS + 1
+
 _NO_PIN: Final = b'pinned":null'
+
 _CHANGEABLE: Final = {name.encode(): MEMBERS.index(name) for name in CONTENT if name in MEMBERS}
 """As `changed_fields` has them, in its order."""
 
 _REPEATED: Final = tuple(map(MEMBERS.index, REPEATED))
+
 _repeated = itemgetter(*_REPEATED)
 
 
@@ -66,7 +149,7 @@ def all_agree(columns: Sequence[bytes], previous: Sequence[bytes | None], curren
             and _count_on(differs, before, after)
         )
     rows = (columns[place : place + COLUMNS] for place in range(0, len(columns), _ROW_STEP))
-    return all(starmap(_agrees, zip(rows, previous, current, strict=True)))
+    return all(starmap(_members_agree, zip(rows, previous, current, strict=True)))
 
 
 def _members(images: Sequence[bytes | None]) -> list[bytes] | None:
@@ -86,7 +169,7 @@ def _changes(differs: bytes) -> list[bytes]:
     return [_changed_fields(differs[place : place + _COUNT]) for place in range(0, len(differs), _STEP)]
 
 
-def _agrees(columns: Sequence[bytes], previous: bytes | None, current: bytes | None) -> bool:
+def _members_agree(columns: Sequence[bytes], previous: bytes | None, current: bytes | None) -> bool:
     if previous is None or current is None:
         return _agrees_parsed(columns, previous, current)
     before, after = previous.split(_BETWEEN), current.split(_BETWEEN)
@@ -122,6 +205,7 @@ class _Following(dict[bytes, bytes]):
 
 
 _COUNTERS_REMEMBERED: Final = 10_000
+
 _following: Final = _Following()
 
 

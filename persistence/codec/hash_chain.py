@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from persistence.encoding import encode
+from persistence.codec.encoding import encode
 
 GENESIS: Final = bytes(32)
+
 _HASH_LENGTH: Final = encode(GENESIS).removesuffix(GENESIS)
+
 ROW: Final = "omnirelay.row.v1"
 """What the encoding of a row of history begins with."""
 

@@ -2,6 +2,8 @@
 
 A document holds the record without its revision and times; those stand in history's own columns. It is stored
 as text (PostgreSQL `json`, not `jsonb`), because the audit hash is taken over these very bytes.
+
+The net difference of one shard between two states, the same for every backend.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ from typing import Any, Final
 
 import orjson
 
-from persistence.records import (
+from persistence.model.records import (
     ADDED_FIELDS,
     CONTENT_FIELDS,
+    Change,
+    DiffKind,
+    MoveReason,
     Pin,
     Shard,
     ShardContent,
+    ShardDiff,
     ShardKey,
     ShardStatus,
     content_values,
@@ -30,7 +36,9 @@ CONTENT: Final = tuple(map(public_name, CONTENT_FIELDS))
 """Members of the content, in its order."""
 
 _ADDED: Final = tuple(map(public_name, ADDED_FIELDS))
+
 _BESIDE: Final = {"revision", "created_at", "updated_at"}
+
 MEMBERS: Final = tuple(
     sorted(public_name(one.name) for one in fields(Shard) if one.name not in {*_BESIDE, *ADDED_FIELDS})
 )
@@ -106,3 +114,25 @@ def _pin(document: dict[str, Any] | None) -> Pin | None:
         return None
     until = document["until"]
     return Pin(document["by"], document["reason"], datetime.fromisoformat(until) if until else None)
+
+
+def net_diff(
+    revision: int, previous: Shard | None, current: Shard | None, change: Change, move_reason: MoveReason | None
+) -> ShardDiff:
+    """`revision`, `change` and `move_reason` are those of the last row between the two states; one of them is there."""
+    shard = current or previous
+    if shard is None:
+        raise ValueError("a shard that is at neither end has no difference")
+    kind = DiffKind.UPDATED if previous and current else DiffKind.CREATED if current else DiffKind.DELETED
+    return ShardDiff(
+        revision,
+        kind,
+        shard.namespace,
+        shard.shard_id,
+        shard.version,
+        changed_fields(previous.content if previous else None, current.content if current else None),
+        previous,
+        current,
+        change,
+        move_reason,
+    )

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from persistence.policy import FreezeWindow, NamespacePolicy
+from persistence.model.fields import canonical_json
+from persistence.model.policy import FreezeWindow, NamespacePolicy
+from persistence.model.records import Compaction, ConfigurationChange, Rebalance
 
 
 def write_policy(policy: NamespacePolicy) -> dict[str, Any]:
@@ -50,3 +52,49 @@ def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
 
 def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def details_json(
+    configuration: ConfigurationChange | None, rebalance: Rebalance | None, compaction: Compaction | None = None
+) -> str | None:
+    """A configuration change, a plan or a compaction, as a row of `changes` keeps it; a change has at most one."""
+    if compaction is not None:
+        return canonical_json(
+            {
+                "floor": compaction.floor,
+                "previousFloor": compaction.previous_floor,
+                "removedRows": compaction.removed_rows,
+                "keptRows": compaction.kept_rows,
+                "keptDigest": compaction.kept_digest,
+            }
+        )
+    if rebalance is not None:
+        plan: dict[str, Any] = {
+            "plan": rebalance.plan_id,
+            "moved": rebalance.moved,
+            "shardCount": rebalance.shard_count,
+        }
+        # Left out where there are none: so are the changes of before there was such a thing.
+        return canonical_json(plan | ({"supersedes": list(rebalance.supersedes)} if rebalance.supersedes else {}))
+    if configuration is None:
+        return None
+    subject = (
+        {"namespace": configuration.namespace} if configuration.node_id is None else {"node": configuration.node_id}
+    )
+    return canonical_json({**subject, "previous": configuration.previous, "current": configuration.current})
+
+
+def read_details(
+    details: Mapping[str, Any] | None,
+) -> tuple[ConfigurationChange | None, Rebalance | None, Compaction | None]:
+    """What `details_json` wrote, parsed."""
+    if details is None:
+        return None, None, None
+    if "plan" in details:
+        supersedes = tuple(details.get("supersedes", ()))
+        return None, Rebalance(details["plan"], details["moved"], details["shardCount"], supersedes), None
+    if "floor" in details:
+        rows = details["removedRows"], details["keptRows"], details["keptDigest"]
+        return None, None, Compaction(details["floor"], details["previousFloor"], *rows)
+    change = ConfigurationChange(details.get("namespace"), details.get("node"), details["previous"], details["current"])
+    return change, None, None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from persistence import fields as rules
-from persistence.commands import UNSET, ChangeRequest, Unset
-from persistence.fields import Problems
-from persistence.read_set import ReadSet
-from persistence.records import ChangeKind, NodeStatus
+from persistence.commands.command import UNSET, ChangeRequest, Unset
+from persistence.commands.read_state import ReadSet
+from persistence.model import fields as rules
+from persistence.model.fields import Problems
+from persistence.model.records import ChangeKind, NodeStatus
 
 
 @dataclass(frozen=True, slots=True)

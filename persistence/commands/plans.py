@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from persistence import fields as rules
-from persistence.commands import ChangeRequest
-from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems
-from persistence.planning.proposal import Proposal, plan_id_problem
-from persistence.read_set import ReadSet
-from persistence.records import ChangeKind
+from persistence.commands.command import ChangeRequest
+from persistence.commands.read_state import ReadSet
+from persistence.model import fields as rules
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE, Problems, plan_id_problem
+from persistence.model.records import ChangeKind
+from persistence.planning.proposal import Proposal
 
 DEFAULT_LIFETIME: Final = 7 * 24 * 3600
 """Seconds in which a plan may be begun."""
+
 MAX_LIFETIME: Final = 90 * 24 * 3600
+
 MIN_LIFETIME: Final = 60
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from persistence import audit
-from persistence.commands import UNSET, Command, request_digest
-from persistence.fields import canonical_json
-from persistence.records import Change, ChangeKind, Namespace, Node, RebalancePlan, Shard, ShardKey
+from persistence.codec import hash_chain
+from persistence.commands.command import UNSET, Command, request_digest
+from persistence.model.fields import canonical_json
+from persistence.model.plans import RebalancePlan
+from persistence.model.records import Change, ChangeKind, Namespace, Node, Shard, ShardKey
 
 MAX_DOCUMENT: Final = 4_096
 """Of what is kept of a request or an answer, written as JSON, in characters."""
@@ -26,6 +27,7 @@ SHOWN_ITEMS: Final = 10
 """Of each list in them."""
 
 BURST: Final = 200
+
 EACH_SECOND: Final = 1.0
 
 
@@ -53,7 +55,7 @@ class RefusalWrite:
 
     @property
     def content_digest(self) -> bytes:
-        return audit.refusal_digest(
+        return hash_chain.refusal_digest(
             self.kind,
             self.actor,
             self.reason,

@@ -1,89 +1,34 @@
-"""What a caller asks the store to change. Each checks itself: `validate` names every field to mend."""
+"""What a caller asks the store to change. Each checks itself: `validate` names every field to mend.
+
+Pins: a decision that a shard stays where it is, by whom, why and until when.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, is_dataclass
-from datetime import UTC, datetime
-from enum import Enum
-from types import MappingProxyType
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Final
 
-from persistence import fields as rules
-from persistence.fields import MAX_SHARDS_PER_CHANGE, Problems, canonical_json
-from persistence.pins import PinRequest
-from persistence.policy import NamespacePolicy
-from persistence.policy_problems import add_policy_problems
-from persistence.read_set import ReadSet
-from persistence.records import ChangeKind, ShardKey, ShardStatus, public_name
-from strategies.registry import Registry
-
-
-class Unset(Enum):
-    """A patch leaves this field as it is; null is a value and clears it."""
-
-    UNSET = "UNSET"
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-
-NOT_NULL: Final = "must not be null; leave it out to keep it as it is"
-NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_when_null": False})
-"""For a field that came later: requests without it keep the digest they had, and so do their retries."""
+from persistence.commands.command import NOT_DIGESTED_WHEN_NULL, NOT_NULL, UNSET, ChangeRequest, Unset
+from persistence.commands.read_state import ReadSet
+from persistence.model import fields as rules
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE, Problems
+from persistence.model.records import ChangeKind, Pin, ShardKey, ShardStatus, public_name
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeRequest:
-    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer.
+class PinRequest:
+    """A pin to be. It is the actor's of the change that makes it; `until` null is for good."""
 
-    `forced` is why the rules of a policy that can be forced shall not hold for it.
-    """
-
-    actor: str
     reason: str
-    change_ticket: str | None = None
-    metadata: Any = None
-    idempotency_key: str | None = None
-    forced: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
+    until: datetime | None = None
 
-    def validate(self) -> None:
-        """For a change that no command makes. Raises InvalidArgument naming every field that breaks a rule."""
-        problems = Problems()
-        self.add_problems(problems)
-        problems.raise_if_any()
+    def add_problems(self, problems: Problems, path: str) -> None:
+        problems.add(f"{path}pin.reason", rules.text_problem(self.reason))
 
-    def add_problems(self, problems: Problems) -> None:
-        problems.add("change.actor", rules.text_problem(self.actor))
-        problems.add("change.reason", rules.text_problem(self.reason))
-        if self.change_ticket is not None:
-            problems.add("change.changeTicket", rules.text_problem(self.change_ticket))
-        if self.metadata is not None:
-            problems.add("change.metadata", rules.json_problem(self.metadata))
-        if self.idempotency_key is not None:
-            problems.add("change.idempotencyKey", rules.text_problem(self.idempotency_key, limit=255))
-        if self.forced is not None:
-            problems.add("change.force.reason", rules.text_problem(self.forced))
-
-
-class Command(Protocol):
-    """One unit of work to be."""
-
-    @property
-    def change(self) -> ChangeRequest: ...
-
-    @property
-    def kind(self) -> ChangeKind: ...
-
-    @property
-    def reads(self) -> ReadSet:
-        """What must not change before it is committed."""
-        ...
-
-    def add_problems(self, problems: Problems) -> None: ...
+    def by(self, actor: str) -> Pin:
+        return Pin(actor, self.reason, self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,75 +166,6 @@ class DeleteShards(_Shards):
             problems.add(f"{self.path(index)}expectedVersion", rules.counter_problem(shard.expected_version))
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigureNamespace:
-    """Create the namespace (`expected_version` 0) or change its strategy, parameters and policy.
-
-    Without a policy it keeps the one it has, and a new one has the default.
-    """
-
-    name: str
-    strategy: str
-    strategy_parameters: Mapping[str, Any]
-    expected_version: int
-    change: ChangeRequest
-    policy: NamespacePolicy | Unset | None = UNSET
-    kind = ChangeKind.CONFIGURE_NAMESPACE
-
-    @property
-    def reads(self) -> ReadSet:
-        return ReadSet(namespaces=(self.name,), configure=True)
-
-    def add_problems(self, problems: Problems) -> None:
-        problems.add("name", rules.identifier_problem(self.name))
-        problems.add("expectedVersion", rules.counter_problem(self.expected_version))
-        problems.add("strategyParameters", rules.json_problem(self.strategy_parameters, limit=rules.MAX_PARAMETERS))
-        if self.policy is None:
-            problems.add("policy", NOT_NULL)
-        elif self.policy is not UNSET:
-            add_policy_problems(problems, self.policy)
-
-    def add_strategy_problems(self, problems: Problems, strategies: Registry) -> None:
-        """What is wrong with strategy and parameters, given the strategies there are. Parameters are JSON by now."""
-        unknown = strategies.problem(self.strategy)
-        problems.add("strategy", unknown)
-        if unknown is None:
-            for name, message in strategies.parameter_problems(self.strategy, self.strategy_parameters):
-                problems.add(f"strategyParameters.{name}", message)
-
-
-def validate(command: Command, strategies: Registry) -> None:
-    """Raises InvalidArgument naming every field that breaks a rule."""
-    problems = Problems()
-    command.change.add_problems(problems)
-    command.add_problems(problems)
-    if isinstance(command, ConfigureNamespace) and not any(error.field == "strategyParameters" for error in problems):
-        command.add_strategy_problems(problems, strategies)
-    problems.raise_if_any()
-
-
-def request_digest(command: Command) -> bytes:
-    """SHA-256 of everything the caller asked for: tells a retry from another request under the same idempotency key."""
-    return hashlib.sha256(canonical_json({"kind": command.kind, "request": _plain(command)}).encode()).digest()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (str, int, float)) or value is None:
-        return value
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if is_dataclass(value):
-        members = ((member, getattr(value, member.name)) for member in fields(value) if member.compare)
-        return {member.name: _plain(given) for member, given in members if _is_digested(member, given)}
-    if isinstance(value, Mapping):
-        return {name: _plain(member) for name, member in value.items()}
-    return [_plain(member) for member in value]
-
-
-def _is_digested(member: Field[Any], given: object) -> bool:
-    return given is not UNSET and (given is not None or member.metadata != NOT_DIGESTED_WHEN_NULL)
-
-
 def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> None:
     problems.add(f"{path}expectedVersion", rules.counter_problem(patch.expected_version))
     if patch.owner_node_id is None:
@@ -318,3 +194,13 @@ def _add_rule_problems(shard: NewShard | ShardPatch, path: str, problems: Proble
         shard.pin.add_problems(problems, path)
     if isinstance(shard.anti_affinity_group, str):
         problems.add(f"{path}antiAffinityGroup", rules.identifier_problem(shard.anti_affinity_group))
+
+
+def holds(pin: Pin | None, now: datetime | None) -> bool:
+    """Whether the shard must stay where it is. `now` may be null for a pin without an end."""
+    return pin is not None and (pin.until is None or (now is not None and pin.until > now))
+
+
+def ends(pin: Pin | PinRequest | None) -> bool:
+    """Whether it depends on the time if the pin holds."""
+    return pin is not None and pin.until is not None

@@ -1,21 +1,24 @@
-"""What a unit of work has read, and what it will write: values that the rules and the backends share."""
+"""What a unit of work has read, and what it will write: values that the rules and the backends share.
+
+What a decision writes, put together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from persistence import audit
-from persistence.circumstances import Circumstances
-from persistence.commands import ChangeRequest
-from persistence.fields import canonical_json
-from persistence.planning.proposal import Proposal
-from persistence.policy import NamespacePolicy
-from persistence.policy_documents import write_policy
-from persistence.read_set import ReadSet
-from persistence.records import (
+from persistence.codec import hash_chain
+from persistence.codec.encoding import digest_term
+from persistence.codec.json_documents import details_json, write_policy
+from persistence.commands.command import ChangeRequest, Command, request_digest
+from persistence.commands.read_state import ReadSet
+from persistence.model.fields import canonical_json
+from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.policy import NamespacePolicy
+from persistence.model.records import (
     Change,
     ChangeKind,
     Compaction,
@@ -25,53 +28,12 @@ from persistence.records import (
     Namespace,
     Node,
     NodeStatus,
-    PlanStatus,
     Rebalance,
-    RebalancePlan,
     Shard,
     ShardContent,
     ShardKey,
-    Tombstone,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RecentMoves:
-    """How often shards changed owner in the windows that end at `now`: of namespaces whose policy bounds that, and of
-    the shards that were read of those whose policy bounds it for each shard. `revision` is the newest that was counted.
-    """
-
-    namespaces: Mapping[str, int] = field(default_factory=dict)
-    shards: Mapping[ShardKey, int] = field(default_factory=dict)
-    revision: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadState:
-    """What is there of a read set, as of one snapshot.
-
-    `older` are the plans that `ReadSet.older_than` asks for. Plans have the status they had at that time. `nodes` has
-    removed ones too. Where they are not read to be configured, their shards are not counted, and `shard_count` is 0.
-    `now` is the time of a change that is committed now, no earlier than any change before, and `clock` the database's,
-    behind `now` for a while after having been set back: read where a policy asks for the time, and then `recent` are
-    the moves it asks for. `circumstances` are known only where they were asked for.
-    """
-
-    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
-    shards: Mapping[ShardKey, Shard] = field(default_factory=dict)
-    tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
-    nodes: Mapping[str, Node] = field(default_factory=dict)
-    plan: KeptPlan | None = None
-    older: tuple[RebalancePlan, ...] = ()
-    now: datetime | None = None
-    clock: datetime | None = None
-    recent: RecentMoves = field(default_factory=RecentMoves)
-    circumstances: Circumstances = field(default_factory=Circumstances)
-
-    @property
-    def time(self) -> datetime | None:
-        """The database's clock, read once for the decision: with the state, or with the circumstances."""
-        return self.clock or self.circumstances.clock
+from persistence.planning.proposal import Proposal
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +52,6 @@ class Conditions:
     moves_left: Mapping[str, int] = field(default_factory=dict)
     counted_to: int = 0
     expires_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeptPlan:
-    """A plan with what it proposes."""
-
-    plan: RebalancePlan
-    proposal: Proposal
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +92,7 @@ class ShardWrite:
 
     def row_digest(self) -> bytes:
         before = self.previous
-        return audit.row_digest(
+        return hash_chain.row_digest(
             self.kind,
             self.previous_image,
             before.revision if before else None,
@@ -281,7 +235,7 @@ class WriteSet:
 
     def digest(self) -> bytes:
         """The audit digest of what this change says and does."""
-        return audit.content_digest(
+        return hash_chain.content_digest(
             self.kind,
             self.request.actor,
             self.request.reason,
@@ -322,52 +276,6 @@ def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> Rebala
     )
 
 
-def details_json(
-    configuration: ConfigurationChange | None, rebalance: Rebalance | None, compaction: Compaction | None = None
-) -> str | None:
-    """A configuration change, a plan or a compaction, as a row of `changes` keeps it; a change has at most one."""
-    if compaction is not None:
-        return canonical_json(
-            {
-                "floor": compaction.floor,
-                "previousFloor": compaction.previous_floor,
-                "removedRows": compaction.removed_rows,
-                "keptRows": compaction.kept_rows,
-                "keptDigest": compaction.kept_digest,
-            }
-        )
-    if rebalance is not None:
-        plan: dict[str, Any] = {
-            "plan": rebalance.plan_id,
-            "moved": rebalance.moved,
-            "shardCount": rebalance.shard_count,
-        }
-        # Left out where there are none: so are the changes of before there was such a thing.
-        return canonical_json(plan | ({"supersedes": list(rebalance.supersedes)} if rebalance.supersedes else {}))
-    if configuration is None:
-        return None
-    subject = (
-        {"namespace": configuration.namespace} if configuration.node_id is None else {"node": configuration.node_id}
-    )
-    return canonical_json({**subject, "previous": configuration.previous, "current": configuration.current})
-
-
-def read_details(
-    details: Mapping[str, Any] | None,
-) -> tuple[ConfigurationChange | None, Rebalance | None, Compaction | None]:
-    """What `details_json` wrote, parsed."""
-    if details is None:
-        return None, None, None
-    if "plan" in details:
-        supersedes = tuple(details.get("supersedes", ()))
-        return None, Rebalance(details["plan"], details["moved"], details["shardCount"], supersedes), None
-    if "floor" in details:
-        rows = details["removedRows"], details["keptRows"], details["keptDigest"]
-        return None, None, Compaction(details["floor"], details["previousFloor"], *rows)
-    change = ConfigurationChange(details.get("namespace"), details.get("node"), details["previous"], details["current"])
-    return change, None, None
-
-
 def _namespace_configuration(namespace: Namespace | NamespaceWrite) -> Mapping[str, Any]:
     return {
         "strategy": namespace.strategy,
@@ -393,3 +301,54 @@ def _node_configuration(node: Node | NodeWrite) -> Mapping[str, Any]:
 def configuration_of(member: Namespace | Node) -> Mapping[str, Any]:
     """What a change keeps of its configuration."""
     return _namespace_configuration(member) if isinstance(member, Namespace) else _node_configuration(member)
+
+
+def write_set(
+    command: Command,
+    namespaces: Sequence[str],
+    *,
+    shards: tuple[ShardWrite, ...] = (),
+    namespace: NamespaceWrite | None = None,
+    node: NodeWrite | None = None,
+    proposal: Proposal | None = None,
+    rebalance: Rebalance | None = None,
+    lifetime: timedelta = timedelta(),
+    plans: tuple[PlanWrite, ...] = (),
+    known: RebalancePlan | None = None,
+    conditions: Conditions | None = None,
+) -> WriteSet:
+    """Everything `command` writes, with the digests that can be taken before the stream head is."""
+    request = command.change
+    written = WriteSet(
+        command.kind,
+        request,
+        request_digest(command) if request.idempotency_key is not None else None,
+        tuple(namespaces),
+        shards,
+        tuple(_deltas(shards)),
+        namespace,
+        node,
+        proposal,
+        rebalance,
+        lifetime,
+        plans,
+        known,
+        conditions=conditions or Conditions(),
+    )
+    return replace(written, content_digest=written.digest())
+
+
+def _deltas(writes: Iterable[ShardWrite]) -> Iterator[NamespaceDelta]:
+    digests: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for write in writes:
+        name, shard_id = write.key
+        term = 0
+        if write.previous is not None:
+            term ^= digest_term(shard_id, write.previous.version, write.previous.checksum)
+        if write.kind is not DiffKind.DELETED:
+            term ^= digest_term(shard_id, write.version, write.checksum)
+        digests[name] = digests.get(name, 0) ^ term
+        counts[name] = counts.get(name, 0) + (write.kind is DiffKind.CREATED) - (write.kind is DiffKind.DELETED)
+    for name in sorted(digests):
+        yield NamespaceDelta(name, digests[name], counts[name])

@@ -3,6 +3,8 @@
 A task is woken by commit signals and by a slow poll, and reads what is new from history: a lost signal costs a poll
 interval, never a diff. Subscribers pull at their own pace. One that falls behind the ring reads pages of history until
 it has caught up: it costs its socket, a cursor and one page, and delays nobody.
+
+What each filter wants of a stretch of the stream: worked out once, however many subscribers share the filter.
 """
 
 from __future__ import annotations
@@ -10,26 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Protocol, TypeAlias
+from typing import Final, TypeAlias
 
-from persistence.errors import (
-    Compacted,
-    EpochMismatch,
-    FutureCursor,
-    FutureRevision,
-    StaleRead,
-    StoreError,
-)
-from persistence.feed.limits import DEFAULT_LIMITS, FeedLimits
-from persistence.feed.matching import Matching
+from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
-from persistence.feed.place import Place
-from persistence.feed.ring import Stretch
+from persistence.feed.ring import DEFAULT_LIMITS, FeedLimits
+from persistence.feed.subscriber import Place
 from persistence.feed.tailer import Advanced, Lost, Replaced, Tailer
-from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead
-from persistence.records import ShardDiff, StreamPosition
+from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead, Watcher
 
 _log = logging.getLogger(__name__)
 
@@ -40,19 +34,6 @@ def boot_time() -> float:
     """Seconds that nobody sets, and that go on while this process, or the machine, is asleep: time.monotonic stops with
     the machine."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-class Watcher(Protocol):
-    """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
-    raises is a defect: it is logged, and subscribers hear of those diffs a poll later."""
-
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
-        """These came next, and then a stretch that is to be read with `follow`; they lead to `position`."""
-        ...
-
-    def replaced(self, position: StreamPosition) -> None:
-        """Another stream takes over at `position`; nothing learned from the old one holds."""
-        ...
 
 
 class LiveFeed:
@@ -295,3 +276,29 @@ def _require_known(position: StreamPosition, head: StreamHead, *, known: bool) -
         raise EpochMismatch(position.epoch, head.epoch)
     if position.revision > head.revision:
         raise FutureCursor(position.revision, head.revision)
+
+
+_REMEMBERED: Final = 256
+"""Stretches. Subscribers who keep up ask for the newest one only, each filter once."""
+
+_EVERYTHING: Final = DiffFilter()
+
+
+class Matching:
+    """For diffs of one stream; made anew when that is replaced."""
+
+    def __init__(self) -> None:
+        self._wanted: OrderedDict[tuple[DiffFilter, int, int, ChangeMark], Sequence[ShardDiff]] = OrderedDict()
+
+    def wanted(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
+        """Those of a gapless stretch that the filter matches, in order."""
+        if not diffs or where == _EVERYTHING:
+            return diffs
+        # Revisions alone do not tell a stretch from one that took its place in a failover.
+        key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.mark)
+        wanted = self._wanted.get(key)
+        if wanted is None:
+            wanted = self._wanted[key] = [diff for diff in diffs if where.matches(diff)]
+            if len(self._wanted) > _REMEMBERED:
+                self._wanted.popitem(last=False)
+        return wanted

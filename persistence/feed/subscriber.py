@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from persistence.feed.limits import FeedLimits
+from persistence.feed.ring import FeedLimits
+from persistence.model.records import ShardDiff, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import ShardDiff, StreamPosition
 
 
 class Place:

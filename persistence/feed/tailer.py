@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from persistence.feed.limits import FeedLimits
-from persistence.feed.ring import Ring, Stretch
-from persistence.ports import StreamHead, StreamPage
-from persistence.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.feed.ring import FeedLimits, Ring
+from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.ports import StreamHead, StreamPage, Stretch
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,29 @@
-"""What a command asks to be told, given what was read for it."""
+"""What a command asks to be told, given what was read for it.
+
+Which rule a command goes by.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
-from persistence.circumstances import Asked
-from persistence.commands import Command, CreateShards, NewShard, ShardPatch, Unset, UpdateShards
-from persistence.pins import PinRequest, ends
-from persistence.plan_commands import ApplyPlan
-from persistence.records import GroupKey, Pin
-from persistence.writes import ReadState
+from persistence.commands.command import Command, Unset
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.nodes import DrainNode, RegisterNode, UpdateNode
+from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
+from persistence.commands.read_state import Asked, ReadState
+from persistence.commands.shards import CreateShards, DeleteShards, PinRequest, ShardPatch, UpdateShards, ends
+from persistence.commands.write_set import WriteSet
+from persistence.handlers.namespaces import configure_namespace
+from persistence.handlers.nodes import drain_node, register_node, update_node
+from persistence.handlers.plans import apply_plan, approve_plan, end_plan, keep_plan
+from persistence.handlers.rules.pins import owner_after
+from persistence.handlers.shards import change_shards
+from persistence.model.fields import Problems
+from persistence.model.outcomes import Refused
+from persistence.model.records import GroupKey, Pin
+from strategies.registry import Registry
 
 
 def asked_by(command: Command, state: ReadState) -> Asked:
@@ -70,9 +84,42 @@ def _joined_by(patch: ShardPatch, state: ReadState) -> str | None:
     return after if after != before or owner_after(patch, state) != current.owner_node_id else None
 
 
-def owner_after(shard: NewShard | ShardPatch, state: ReadState) -> str | None:
-    """Null for a patch of a shard that is not there."""
-    if isinstance(shard.owner_node_id, str):
-        return shard.owner_node_id
-    current = state.shards.get(shard.key)
-    return None if current is None else current.owner_node_id
+Decision: TypeAlias = WriteSet | Refused
+
+
+def decide(command: Command, state: ReadState, strategies: Registry) -> Decision:  # noqa: PLR0911 - one for each rule
+    """What `command` writes given `state`, or why it may not. The command has been validated.
+
+    Refusals do not say yet who changed last what is stale: the writer asks for that.
+    """
+    match command:
+        case CreateShards() | UpdateShards() | DeleteShards():
+            return change_shards(command, state)
+        case ConfigureNamespace():
+            return configure_namespace(command, state, strategies)
+        case RegisterNode():
+            return register_node(command, state)
+        case UpdateNode():
+            return update_node(command, state)
+        case DrainNode():
+            return drain_node(command, state)
+        case KeepPlan() | KeepRollback():
+            return keep_plan(command, state)
+        case ApprovePlan():
+            return approve_plan(command, state)
+        case RejectPlan() | StopPlan():
+            return end_plan(command, state)
+        case ApplyPlan():
+            return apply_plan(command, state)
+        case _:
+            raise TypeError(f"no rule for {type(command).__name__}")
+
+
+def validate(command: Command, strategies: Registry) -> None:
+    """Raises InvalidArgument naming every field that breaks a rule."""
+    problems = Problems()
+    command.change.add_problems(problems)
+    command.add_problems(problems)
+    if isinstance(command, ConfigureNamespace) and not any(error.field == "strategyParameters" for error in problems):
+        command.add_strategy_problems(problems, strategies)
+    problems.raise_if_any()

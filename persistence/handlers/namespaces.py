@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from persistence.commands import ConfigureNamespace
-from persistence.decisions.write_sets import write_set
-from persistence.outcomes import StaleNamespace
-from persistence.policy import DEFAULT_POLICY, NamespacePolicy
-from persistence.writes import NamespaceWrite, ReadState, WriteSet
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.read_state import ReadState
+from persistence.commands.write_set import NamespaceWrite, WriteSet, write_set
+from persistence.model.outcomes import StaleNamespace
+from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy
 from strategies.registry import Registry
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from persistence.commands import UNSET
-from persistence.decisions.write_sets import write_set
-from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
-from persistence.outcomes import NodeInUse, NotFound, StaleNode
-from persistence.records import Node, NodeStatus
-from persistence.writes import NodeWrite, ReadState, WriteSet
+from persistence.commands.command import UNSET
+from persistence.commands.nodes import DrainNode, RegisterNode, UpdateNode
+from persistence.commands.read_state import ReadState
+from persistence.commands.write_set import NodeWrite, WriteSet, write_set
+from persistence.model.outcomes import NodeInUse, NotFound, StaleNode
+from persistence.model.records import Node, NodeStatus
 
 
 def register_node(command: RegisterNode, state: ReadState) -> WriteSet | StaleNode:

@@ -7,20 +7,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias
 
-from persistence.decisions.approval import missing_approval, self_approval
-from persistence.decisions.policies import conditions, violation
-from persistence.decisions.shards import misplaced, move_shard
-from persistence.decisions.write_sets import write_set
+from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
+from persistence.commands.read_state import KeptPlan, ReadSet, ReadState
+from persistence.commands.write_set import Conditions, PlanWrite, WriteSet, write_set
 from persistence.errors import FieldError, InvalidArgument
-from persistence.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
-from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
+from persistence.handlers.rules.approval import missing_approval, self_approval
+from persistence.handlers.rules.policies import conditions, violation
+from persistence.handlers.shards import misplaced, move_shard
+from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
+from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
+from persistence.model.records import NodeStatus, Rebalance
 from persistence.planning import lifecycle
-from persistence.planning.lifecycle import PlanAction
+from persistence.planning.lifecycle import PlanAction, wave_moves
 from persistence.planning.proposal import Move, Proposal
-from persistence.planning.waves import wave_moves
-from persistence.read_set import ReadSet
-from persistence.records import NodeStatus, PlanKind, PlanStatus, Rebalance, RebalancePlan
-from persistence.writes import Conditions, KeptPlan, PlanWrite, ReadState, WriteSet
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 

@@ -6,27 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from persistence.checksums import shard_checksum
-from persistence.commands import (
-    UNSET,
-    ChangeRequest,
-    CreateShards,
-    DeleteShards,
-    NewShard,
-    ShardPatch,
-    Unset,
-    UpdateShards,
-)
-from persistence.decisions.anti_affinity import broken_groups
-from persistence.decisions.pins import broken_pins, check_pins
-from persistence.decisions.policies import conditions, violation
-from persistence.decisions.write_sets import write_set
-from persistence.images import changed_fields, image_of, write_image
-from persistence.outcomes import BrokenRule, NotFound, PolicyViolation, StaleShard, VersionConflict
-from persistence.pins import PinRequest
+from persistence.codec.encoding import shard_checksum
+from persistence.codec.images import changed_fields, image_of, write_image
+from persistence.commands.command import UNSET, ChangeRequest, Unset
+from persistence.commands.read_state import ReadState
+from persistence.commands.shards import CreateShards, DeleteShards, NewShard, PinRequest, ShardPatch, UpdateShards
+from persistence.commands.write_set import ShardWrite, WriteSet, write_set
+from persistence.handlers.rules.anti_affinity import broken_groups
+from persistence.handlers.rules.pins import broken_pins, check_pins
+from persistence.handlers.rules.policies import conditions, violation
+from persistence.model.outcomes import BrokenRule, NotFound, PolicyViolation, StaleShard, VersionConflict
+from persistence.model.records import ADDED_FIELDS, DiffKind, MoveReason, Pin, Shard, ShardContent, ShardKey, Tombstone
 from persistence.planning.proposal import Move
-from persistence.records import ADDED_FIELDS, DiffKind, MoveReason, Pin, Shard, ShardContent, ShardKey, Tombstone
-from persistence.writes import ReadState, ShardWrite, WriteSet
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""

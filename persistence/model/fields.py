@@ -8,26 +8,38 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from persistence.errors import FieldError, InvalidArgument
-from persistence.records import IDENTIFIER_PATTERN, MAX_COUNTER
+from persistence.model.records import IDENTIFIER_PATTERN, MAX_COUNTER
 from strategies.parameters import MAX_WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+
 IDENTIFIER_LENGTH: Final = 128
+
 PLACE_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
 LOCALITY_PATTERN: Final = rf"(region:|zone:)?{PLACE_PATTERN}|{PLACE_PATTERN}/{PLACE_PATTERN}"
+
 MAX_TEXT: Final = 1_024
+
 MAX_SHARDS_PER_CHANGE: Final = 10_000
+
 MAX_JSON_DEPTH: Final = 32
+
 MAX_LABELS: Final = 64
+
 MAX_PARAMETERS: Final = 16_384
 """Of a strategy's parameters, written as JSON, in characters."""
 
 _identifier = re.compile(IDENTIFIER_PATTERN)
+
 _locality = re.compile(LOCALITY_PATTERN)
+
 _place = re.compile(PLACE_PATTERN)
+
 _label_key = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
+
 _label_value = re.compile(r"[A-Za-z0-9._-]{0,128}")
 
 
@@ -64,14 +76,15 @@ def identifier_problem(value: str) -> str | None:
     if len(value) > 128:  # noqa: PLR2004 - the bound is in IDENTIFIER_PATTERN
         return f"is {len(value):,} characters long; at most 128 are allowed"
     return (
-        f"{shown(value)} is not an identifier: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
+        f"{quoted(value)} is not an identifier: "
+        "letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
     )
 
 
 def locality_problem(value: str) -> str | None:
     if _locality.fullmatch(value):
         return None
-    return f"{shown(value)} is not a locality: write 'region', 'region/zone', 'zone:x' or 'region:x'"
+    return f"{quoted(value)} is not a locality: write 'region', 'region/zone', 'zone:x' or 'region:x'"
 
 
 def text_problem(value: str, *, limit: int = MAX_TEXT) -> str | None:
@@ -104,7 +117,7 @@ def place_problem(value: str) -> str | None:
     if _place.fullmatch(value):
         return None
     rule = "at most 128 letters, digits, '.', '_' and '-', beginning with a letter or digit"
-    return f"{shown(value)} is not a place: {rule}"
+    return f"{quoted(value)} is not a place: {rule}"
 
 
 def add_label_problems(problems: Problems, labels: Mapping[str, Any], path: str = "labels") -> None:
@@ -114,7 +127,7 @@ def add_label_problems(problems: Problems, labels: Mapping[str, Any], path: str 
     for key, value in labels.items():
         if not _label_key.fullmatch(key):
             rule = "at most 128 letters, digits, '.', '_', '/' and '-', with a letter or digit at both ends"
-            problems.add(path, f"{shown(key)} is not a key: {rule}")
+            problems.add(path, f"{quoted(key)} is not a key: {rule}")
         elif not isinstance(value, str) or not _label_value.fullmatch(value):
             problems.add(f"{path}.{key}", "must be at most 128 letters, digits, '.', '_' and '-'")
 
@@ -135,7 +148,7 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def shown(value: str) -> str:
+def quoted(value: str) -> str:
     """A value as it may stand in a message: bounded, quoted, and always encodable."""
     text = value if len(value) <= 40 else value[:37] + "..."  # noqa: PLR2004 - what fits a line of a log
     return ascii(text)
@@ -175,3 +188,12 @@ def _json_value_problem(value: Any, depth: int) -> str | None:  # noqa: PLR0911 
     if depth == 0:
         return f"is nested more than {MAX_JSON_DEPTH} levels deep"
     return next((problem for member in members if (problem := _json_value_problem(member, depth - 1))), None)
+
+
+ID_LENGTH: Final = 32
+
+_ID: Final = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
+
+
+def plan_id_problem(value: str) -> str | None:
+    return None if _ID.fullmatch(value) else f"must be the id of a plan: {ID_LENGTH} hex digits"

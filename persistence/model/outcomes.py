@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from persistence.policy import PolicyRule
-from persistence.records import Change, Namespace, Node, RebalancePlan, Shard, ShardKey, StreamPosition
+from persistence.model.plans import RebalancePlan
+from persistence.model.policy import PolicyRule
+from persistence.model.records import Change, Namespace, Node, Shard, ShardKey, StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class IdempotencyKeyReused:
 
 
 Committed: TypeAlias = ShardsChanged | NamespaceConfigured | NodeChanged | PlanProposed | PlanApplied | PlanChanged
+
 Refused: TypeAlias = (
     VersionConflict
     | StaleNamespace
@@ -195,4 +197,5 @@ Refused: TypeAlias = (
     | PolicyViolation
     | NotFound
 )
+
 Outcome: TypeAlias = Committed | Refused | IdempotencyKeyReused

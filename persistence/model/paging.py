@@ -12,9 +12,11 @@ from typing import Final, Generic, TypeVar
 from persistence.errors import FieldError, InvalidArgument
 
 DEFAULT_PAGE: Final = 50
+
 MAX_PAGE: Final = 500
 
 K = TypeVar("K")
+
 T = TypeVar("T")
 
 

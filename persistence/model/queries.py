@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from persistence import fields as rules
-from persistence.fields import Problems
-from persistence.planning.proposal import plan_id_problem
-from persistence.records import ChangeKind, DiffKind, MoveReason, NodeStatus, PlanKind, PlanStatus, Shard, ShardStatus
+from persistence.model import fields as rules
+from persistence.model.fields import Problems, plan_id_problem
+from persistence.model.plans import PlanKind, PlanStatus
+from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardStatus
 
 MAX_FILTER_VALUES = 1_000
 

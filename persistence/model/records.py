@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from persistence.policy import DEFAULT_POLICY, NamespacePolicy
+from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+
 MAX_COUNTER: Final = 2**63 - 1
 
 
@@ -89,36 +90,6 @@ class MoveReason(StrEnum):
     STRATEGY_CHANGED = "STRATEGY_CHANGED"
     PLACEMENT_CHANGED = "PLACEMENT_CHANGED"
     ROLLBACK = "ROLLBACK"
-
-
-class PlanStatus(StrEnum):
-    """How far a plan has come; `planning/lifecycle.py` says what leads from one to the next."""
-
-    PROPOSED = "PROPOSED"
-    APPROVED = "APPROVED"
-    REJECTED = "REJECTED"
-    EXPIRED = "EXPIRED"
-    SUPERSEDED = "SUPERSEDED"
-    APPLYING = "APPLYING"
-    STOPPED = "STOPPED"
-    APPLIED = "APPLIED"
-
-
-class PlanKind(StrEnum):
-    """What a plan's moves are for."""
-
-    REBALANCE = "REBALANCE"
-    ROLLBACK = "ROLLBACK"
-
-
-class ConflictReason(StrEnum):
-    """Why a rollback leaves a shard as it is."""
-
-    CHANGED_SINCE = "CHANGED_SINCE"
-    CREATED = "CREATED"
-    DELETED = "DELETED"
-    PINNED = "PINNED"
-    NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +173,7 @@ class Shard:
 
 
 CONTENT_FIELDS: Final = tuple(member.name for member in fields(ShardContent))
+
 ADDED_FIELDS: Final = tuple(member.name for member in fields(ShardContent) if member.default is not MISSING)
 """Of the content, those added since the first version, oldest first."""
 
@@ -285,6 +257,49 @@ UNMARKED: Final = ChangeMark(0, b"")
 
 
 @dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a compaction left of history. `floor` is the oldest position served since, `previous_floor` the one before.
+
+    Of the rows up to the floor the newest of each shard was kept (`kept_rows`), and `removed_rows` are gone.
+    `kept_digest` (SHA-256, hex) covers the kept ones (`audit.kept_digest`): what is left of a change whose other rows
+    are gone no longer adds up to the change's own digest.
+    """
+
+    floor: int
+    previous_floor: int
+    removed_rows: int
+    kept_rows: int
+    kept_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChange:
+    """A namespace's or a node's configuration (one of the two) before (null when it was new) and after a change."""
+
+    namespace: str | None
+    node_id: str | None
+    previous: Mapping[str, Any] | None
+    current: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """A plan in a change: how many shards it moves, out of how many there were in its namespaces.
+
+    Of an APPLY_PLAN `moved` are the moves that this change made. `supersedes` are the older plans it closed.
+    """
+
+    plan_id: str
+    moved: int
+    shard_count: int
+    supersedes: tuple[str, ...] = ()
+
+    @property
+    def diff_percent(self) -> float:
+        return 100 * self.moved / self.shard_count if self.shard_count else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One committed transaction.
 
@@ -337,79 +352,6 @@ class Refusal:
     left_out: int
     refused_at: datetime
     hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigurationChange:
-    """A namespace's or a node's configuration (one of the two) before (null when it was new) and after a change."""
-
-    namespace: str | None
-    node_id: str | None
-    previous: Mapping[str, Any] | None
-    current: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Rebalance:
-    """A plan in a change: how many shards it moves, out of how many there were in its namespaces.
-
-    Of an APPLY_PLAN `moved` are the moves that this change made. `supersedes` are the older plans it closed.
-    """
-
-    plan_id: str
-    moved: int
-    shard_count: int
-    supersedes: tuple[str, ...] = ()
-
-    @property
-    def diff_percent(self) -> float:
-        return 100 * self.moved / self.shard_count if self.shard_count else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """What a compaction left of history. `floor` is the oldest position served since, `previous_floor` the one before.
-
-    Of the rows up to the floor the newest of each shard was kept (`kept_rows`), and `removed_rows` are gone.
-    `kept_digest` (SHA-256, hex) covers the kept ones (`audit.kept_digest`): what is left of a change whose other rows
-    are gone no longer adds up to the change's own digest.
-    """
-
-    floor: int
-    previous_floor: int
-    removed_rows: int
-    kept_rows: int
-    kept_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class RebalancePlan:
-    """A plan without its moves.
-
-    `created` is the change that proposed it (again, if it had been closed), `approved` the one that approved it since,
-    `latest` the one that brought it where it is. `moves_made` of its moves, the first ones, were made.
-    From `expires_at` on it cannot be begun any more. `newest_change` is the id of the store's newest when this was
-    read: what it shows is what was done with it up to there. Null from a write, whose own change is the newest.
-    """
-
-    id: str
-    status: PlanStatus
-    base_revision: int
-    namespaces: tuple[str, ...]
-    move_count: int
-    shard_count: int
-    created: Change
-    expires_at: datetime
-    latest: Change
-    approved: Change | None = None
-    moves_made: int = 0
-    kind: PlanKind = PlanKind.REBALANCE
-    newest_change: int | None = field(default=None, compare=False)
-
-    @property
-    def applied(self) -> Change | None:
-        """The change that made its last moves."""
-        return self.latest if self.status is PlanStatus.APPLIED else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from persistence.model.records import GroupKey, ShardKey
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
-from persistence.records import GroupKey, ShardKey
 from strategies import model
 from strategies.placing import Placer
 

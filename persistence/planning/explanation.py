@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.namespaces import NamespacePlacement, place_namespace, stays, strategy_shard
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.records import MoveReason, Namespace, Node, NodeStatus
 from strategies.registry import Registry
 
 
@@ -134,6 +134,7 @@ _STAYS: Mapping[str, str] = {
     "CORDONED": "{owner} is cordoned",
     "ANTI_AFFINITY": "no node is left for its group",
 }
+
 _BECAUSE: Mapping[MoveReason, str] = {
     MoveReason.OWNER_REMOVED: "{owner} is not registered",
     MoveReason.OWNER_DOWN: "{owner} is DOWN",

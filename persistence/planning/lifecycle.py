@@ -3,17 +3,24 @@ the two together.
 
 A plan is open until it is applied, rejected, superseded or expired. A closed one that had made no move can be proposed
 again: the same mesh gives the same plan.
+
+How much of a plan one change makes: the next moves in the plan's order, within every namespace's budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
+from fractions import Fraction
+from math import ceil
 from typing import Final
 
-from persistence.records import PlanStatus, RebalancePlan
+from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy
+from persistence.planning.proposal import Move
 
 
 class PlanAction(StrEnum):
@@ -29,8 +36,11 @@ class PlanAction(StrEnum):
 
 
 _S = PlanStatus
+
 _A = PlanAction
+
 _ENDS: Final = {_A.REJECT: _S.REJECTED, _A.SUPERSEDE: _S.SUPERSEDED}
+
 _REOPENS: Final = {_A.PROPOSE: _S.PROPOSED}
 
 TRANSITIONS: Final[Mapping[PlanStatus, Mapping[PlanAction, PlanStatus]]] = {
@@ -46,6 +56,7 @@ TRANSITIONS: Final[Mapping[PlanStatus, Mapping[PlanAction, PlanStatus]]] = {
 """What is not in it is refused. The last move makes APPLYING APPLIED, whichever wave makes it."""
 
 OPEN: Final = tuple(status for status, actions in TRANSITIONS.items() if _A.SUPERSEDE in actions)
+
 EXPIRING: Final = (_S.PROPOSED, _S.APPROVED)
 """Statuses that end by themselves. A plan that was begun does not expire: every move it has left is still checked."""
 
@@ -61,3 +72,32 @@ def as_of(plan: RebalancePlan, now: datetime) -> RebalancePlan:
     if plan.status in EXPIRING and plan.expires_at <= now:
         return replace(plan, status=PlanStatus.EXPIRED)
     return plan
+
+
+def wave_moves(
+    left: Sequence[Move],
+    shard_counts: Mapping[str, int],
+    policies: Mapping[str, NamespacePolicy],
+    max_moves: int | None,
+) -> Sequence[Move]:
+    """The next wave of the moves that are `left`: at most `max_moves`, and up to the first that breaks a budget.
+
+    Without `max_moves` it is all of them, in one go: whether that is too much is for the rules of the write path to
+    say. The order is kept, whatever the budgets, so that progress is one number and urgent moves come first.
+    """
+    if max_moves is None:
+        return left
+    made: Counter[str] = Counter()
+    for place, move in enumerate(left[:max_moves]):
+        if move.from_node_id == move.to_node_id:
+            continue
+        made[move.namespace] += 1
+        policy = policies.get(move.namespace, DEFAULT_POLICY)
+        if made[move.namespace] > move_budget(shard_counts.get(move.namespace, 0), policy):
+            return left[:place]
+    return left[:max_moves]
+
+
+def move_budget(shard_count: int, policy: NamespacePolicy) -> int:
+    """How many shards of a namespace one change may move: the share, rounded up, and one at least."""
+    return max(1, ceil(shard_count * Fraction(str(policy.move_budget_percent)) / 100))

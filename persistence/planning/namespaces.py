@@ -9,10 +9,10 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.anti_affinity import Apart, keep_apart
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
-from persistence.records import MoveReason, Namespace, Node, NodeStatus
 from strategies import model
 from strategies.checking import PlacementFailed
 from strategies.model import Infeasible
@@ -25,6 +25,7 @@ _VACATED: Final = {
     NodeStatus.DOWN: MoveReason.OWNER_DOWN,
     NodeStatus.DRAINING: MoveReason.OWNER_DRAINING,
 }
+
 _BOUNDS: Final = frozenset({"maxLoadPercent", "maxShardsPerNode"})
 
 Held: TypeAlias = Mapping[str, Sequence[float]]

@@ -7,7 +7,6 @@ plan, byte for byte, and a plan that was written to a file can be told from one 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -15,11 +14,12 @@ from typing import Any, Final
 
 import orjson
 
-from persistence.records import ConflictReason, MoveReason, PlanKind, ShardKey, ShardStatus
+from persistence.model.fields import ID_LENGTH
+from persistence.model.plans import ConflictReason, PlanKind
+from persistence.model.records import MoveReason, ShardKey, ShardStatus
 
-ID_LENGTH: Final = 32
-_ID: Final = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
+
 _LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback"})
 """Members that only the documents of rollbacks have."""
 
@@ -178,10 +178,6 @@ NOTHING: Final = Proposal(0, "", (), (), 0, (), ())
 def document_id(document: str) -> str:
     """32 hex digits: what a plan is called."""
     return hashlib.sha256(document.encode()).hexdigest()[:ID_LENGTH]
-
-
-def plan_id_problem(value: str) -> str | None:
-    return None if _ID.fullmatch(value) else f"must be the id of a plan: {ID_LENGTH} hex digits"
 
 
 def read_proposal(document: str) -> Proposal:

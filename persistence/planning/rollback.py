@@ -11,20 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from persistence.planning.loads import node_loads, planned_namespaces, planned_nodes
+from persistence.model.plans import ConflictReason
+from persistence.model.records import Change, DiffKind, MoveReason, Node, NodeStatus, Shard, ShardDiff, ShardKey
+from persistence.planning.planner import node_loads, planned_namespaces, planned_nodes
 from persistence.planning.proposal import Conflict, Move, Proposal, Restored, Rollback, inputs_digest
 from persistence.planning.snapshot import PlacementSnapshot, snapshot_inputs
-from persistence.records import (
-    Change,
-    ConflictReason,
-    DiffKind,
-    MoveReason,
-    Node,
-    NodeStatus,
-    Shard,
-    ShardDiff,
-    ShardKey,
-)
 
 MAX_CONFLICTS: Final = 10_000
 """Listed in one plan."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from persistence.records import Namespace, Node, StreamPosition
+from persistence.model.records import Namespace, Node, StreamPosition
 
 
 class PlacedShard(NamedTuple):

@@ -19,17 +19,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from persistence.apart import apart
-from persistence.encoding import encode
+from persistence.codec.encoding import encode
+from persistence.commands.read_state import ReadSet, ReadState
+from persistence.commands.write_set import NamespaceDelta, NamespaceWrite, NodeWrite, ShardWrite, WriteSet
 from persistence.errors import Fenced, SchemaOutOfDate, TransientConflict
-from persistence.postgres.driver_errors import first_line
-from persistence.postgres.read_state import GroupMark
-from persistence.postgres.rows import columns_of, split_halves
-from persistence.postgres.session_errors import committing
-from persistence.postgres.stream import mark_of, schema_outdated
-from persistence.postgres.tables.current import SCHEMA_REVISION, SHARDS
-from persistence.read_set import ReadSet
-from persistence.records import (
+from persistence.model.records import (
     Change,
     GroupKey,
     Namespace,
@@ -39,7 +33,13 @@ from persistence.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.writes import NamespaceDelta, NamespaceWrite, NodeWrite, ReadState, ShardWrite, WriteSet
+from persistence.offload import apart
+from persistence.postgres.driver_errors import first_line
+from persistence.postgres.engine import committing
+from persistence.postgres.read_state import GroupMark
+from persistence.postgres.rows import columns_of, split_halves
+from persistence.postgres.stream import mark_of, schema_outdated
+from persistence.postgres.tables.current import SCHEMA_REVISION, SHARDS
 
 _REFUSED: Final = "OR001"
 """By which the call is undone if it is refused once it has written the document of a plan; the message is the guard."""
@@ -47,6 +47,7 @@ _REFUSED: Final = "OR001"
 CHANNEL: Final = "omnirelay_shards"
 
 T = TypeVar("T")
+
 Parameter: TypeAlias = tuple[str, str, TypeEngine[Any], Callable[[T], Any]]
 """Of `commit_change`: its name without `p_`, its type in SQL and in SQLAlchemy, and its value of what is written."""
 
@@ -118,9 +119,13 @@ def _plans(write_set: WriteSet) -> str | None:
 
 
 _T: Final = String()
+
 _I: Final = BigInteger()
+
 _AT: Final = DateTime(timezone=True)
+
 _BYTES: Final = LargeBinary()
+
 _TYPES: Final[Mapping[type, tuple[str, TypeEngine[Any]]]] = {
     str: ("text", _T),
     int: ("int8", _I),
@@ -162,12 +167,14 @@ _WRITES: Final[Sequence[Parameter[ShardWrite]]] = (
     ("current", "text", _T, attrgetter("current_image")),
     ("move_reason", "text", _T, attrgetter("move_reason")),
 )
+
 _DELTAS: Final[Sequence[Parameter[NamespaceDelta]]] = (
     ("delta_name", "text", _T, lambda delta: delta.namespace),
     ("delta_high", "int8", _I, lambda delta: split_halves(delta.digest)[0]),
     ("delta_low", "int8", _I, lambda delta: split_halves(delta.digest)[1]),
     ("delta_count", "int8", _I, lambda delta: delta.shard_count),
 )
+
 _CHANGE: Final[Sequence[Parameter[WriteSet]]] = (
     ("change_kind", "text", _T, lambda write_set: str(write_set.kind)),
     ("actor", "text", _T, lambda write_set: write_set.request.actor),
@@ -189,17 +196,20 @@ _CHANGE: Final[Sequence[Parameter[WriteSet]]] = (
     ("plans", "jsonb", _T, _plans),
     ("floor", "int8", _I, lambda write_set: write_set.compaction and write_set.compaction.floor),
 )
+
 _BESIDE: Final[Sequence[tuple[str, str, TypeEngine[Any]]]] = (
     ("program", "text", _T),
     ("timeline", "int8", _I),
     ("guards", "jsonb", _T),
     ("steps", "text[]", ARRAY(_T)),
 )
+
 PARAMETERS: Final = (
     *((name, f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in (*_WRITES, *_DELTAS)),
     *((name, sql_type, type_) for name, sql_type, type_, _ in _CHANGE),
     *_BESIDE,
 )
+
 # In SQL, because the call must be one round trip, and its parameters are named and cast as the function has them.
 _CALL: Final = text(
     "SELECT refused, epoch, revision, change_id, committed_at, hash, counted FROM commit_change("  # noqa: S608 - constants

@@ -12,7 +12,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, Unavailable
-from persistence.postgres.connecting import (
+from persistence.postgres.driver import (
     OWN_SESSION,
     Connection,
     Host,
@@ -34,8 +34,11 @@ IDENTITY: Final = """
     || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
     || '/' || 'stream_head'::regclass::oid
 """
+
 TIMELINE: Final = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
+
 NEW_EPOCH: Final = "replace(gen_random_uuid()::text, '-', '')"
+
 ENSURE_EPOCH: Final = f"""
     UPDATE stream_head SET
         epoch = CASE WHEN identity = {IDENTITY} THEN epoch ELSE {NEW_EPOCH} END,

@@ -18,14 +18,7 @@ from typing import Any, Final
 import asyncpg
 from asyncpg import connect_utils
 
-from persistence.errors import (
-    Fenced,
-    FieldError,
-    InvalidArgument,
-    StoreError,
-    StoreUnavailable,
-    Unavailable,
-)
+from persistence.errors import Fenced, FieldError, InvalidArgument, StoreError, StoreUnavailable, Unavailable
 from persistence.postgres.driver_errors import first_line, translation, unreachable
 
 SERVER_SETTINGS: Final = {
@@ -50,6 +43,7 @@ HOST_SECONDS: Final = 3.0
 """For one of several hosts. `connect_timeout` in the URL says otherwise, as it does to libpq."""
 
 _CONNECT_TIMEOUT: Final = "connect_timeout="  # libpq's; the driver would send it to the server
+
 _PROBE_SECONDS: Final = 1.0
 
 # The startup packet names the application and nothing else: PgBouncer refuses a parameter that it does not know, or
@@ -65,10 +59,13 @@ _SET: Final = """
     UNION ALL SELECT 'client_connection_check_interval', set_config('client_connection_check_interval', '1s', false)
     WHERE version() ~ 'linux'
 """
+
 _READ_BACK: Final = """
     SELECT name, current_setting(name, true) AS value, pg_backend_pid() AS pid FROM unnest($1::text[]) AS asked (name)
 """
+
 _TOKEN: Final = "omnirelay.session"  # noqa: S105 - the name of a setting
+
 OWN_SESSION: Final = f"SELECT current_setting('{_TOKEN}', true)"
 """Gives the `token` of a connection whose session is its own."""
 

@@ -28,9 +28,13 @@ _TRANSIENT: Final = frozenset(
         "23505",  # unique_violation: two creations of one thing met; the second sees the first when it runs again
     }
 )
+
 _CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or somebody cancelled it
+
 _UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
+
 READ_ONLY: Final = "25006"  # read_only_sql_transaction
+
 _REASONS: Final = {
     READ_ONLY: (Unavailable.READ_ONLY, "the database takes no writes just now"),
     "53100": (Unavailable.DISK_FULL, "the database's disk is full"),
@@ -39,6 +43,7 @@ _REASONS: Final = {
     "26000": (Unavailable.TRANSACTION_POOLER, "a pooler in transaction mode stands in between"),
     "42P05": (Unavailable.TRANSACTION_POOLER, "a pooler in transaction mode stands in between"),
 }
+
 # Connection, resources, intervention, system; a transaction that idled too long; a database that is not there, as for a
 # moment while a restored one takes its name.
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25P03", "3D000")

@@ -1,18 +1,25 @@
-"""Engines: one pool for reads (each statement its own snapshot), one for units of work."""
+"""Engines: one pool for reads (each statement its own snapshot), one for units of work.
+
+Errors of SQLAlchemy, and of the driver below it, translated once into the store's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from persistence.errors import StoreUnavailable
-from persistence.postgres.connecting import (
+from persistence.errors import Overloaded, StoreError, StoreUnavailable
+from persistence.postgres import driver_errors
+from persistence.postgres.database import Database
+from persistence.postgres.driver import (
     OWN_SESSION,
     SERVER_SETTINGS,
     Connection,
@@ -20,8 +27,14 @@ from persistence.postgres.connecting import (
     require_postgresql,
     transaction_pooler,
 )
-from persistence.postgres.database import Database
-from persistence.postgres.driver_errors import READ_ONLY, translation
+from persistence.postgres.driver_errors import (
+    READ_ONLY,
+    first_line,
+    is_unanswered,
+    translation,
+    unanswered,
+    unreachable,
+)
 
 POOL_SECONDS: Final = 5.0
 """How long a request waits for a connection while all are busy."""
@@ -162,3 +175,38 @@ def sessions(read_engine: AsyncEngine, write_engine: AsyncEngine) -> Sessions:
         read=async_sessionmaker(read_engine, class_=ReadSession, expire_on_commit=False, autoflush=False),
         write=async_sessionmaker(write_engine, expire_on_commit=False, autoflush=False),
     )
+
+
+_GIVEN_UP: Final = "This connection is closed"  # of a pool: three connections in a row were not to be used
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Run database work; whatever goes wrong below leaves as a StoreError."""
+    try:
+        with driver_errors.translated():
+            yield
+    except DBAPIError as error:
+        raise translation(error.orig) from error
+    except PoolTimeoutError as error:
+        raise Overloaded(f"all connections to the database are busy: {first_line(error)}") from error
+    except InvalidRequestError as error:
+        if _GIVEN_UP in str(error):
+            raise unreachable(error) from error
+        raise StoreError(f"the database layer failed: {first_line(error)}") from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"the database layer failed: {first_line(error)}") from error
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """`driver_errors.committing`, for a call by a session or a connection of SQLAlchemy's."""
+    try:
+        with driver_errors.committing():
+            yield
+    except DBAPIError as error:
+        # What the driver raised says more than the class that it was mapped to.
+        cause = getattr(error.orig, "__cause__", None) or error
+        if is_unanswered(cause):
+            raise unanswered(cause) from error
+        raise

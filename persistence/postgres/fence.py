@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from zlib import crc32
 
 from persistence.errors import Fenced, StoreError, StoreUnavailable, Unavailable
-from persistence.postgres.connecting import Connection
+from persistence.postgres.driver import Connection
 from persistence.postgres.driver_errors import translated
 
 BARRIER_SECONDS: Final = 5.0
@@ -26,6 +26,7 @@ BARRIER_SECONDS: Final = 5.0
 # Transactional: it has a commit record, which is waited for. A message by itself, pg_current_xact_id() and NOTIFY
 # are not.
 BARRIER: Final = "SELECT pg_logical_emit_message(true, 'omnirelay', '')"
+
 _STILL_ALIVE_SECONDS: Final = 5.0
 
 _log = logging.getLogger(__name__)

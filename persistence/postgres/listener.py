@@ -21,7 +21,9 @@ from persistence.postgres.commit import CHANNEL
 from persistence.postgres.database import Database
 
 HEARTBEAT_SECONDS: Final = 5.0
+
 HEARTBEAT_TIMEOUT_SECONDS: Final = 3.0
+
 RECONNECT_MAX_SECONDS: Final = 2.0
 
 _log = logging.getLogger(__name__)

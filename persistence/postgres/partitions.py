@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from persistence.errors import TransientConflict
-from persistence.postgres.session_errors import translated
+from persistence.postgres.engine import translated
 
 Connection: TypeAlias = AsyncConnection | AsyncSession
 
@@ -25,7 +25,9 @@ SPAN: Final = 1_000_000
 
 # Any constant, as long as every version of this program uses the same: it names the right to append a partition.
 _APPENDING: Final = 0x6F6D6E70
+
 _AGAIN_SECONDS: Final = 1.0
+
 _MADE_ALREADY: Final = ("42P07", "42P17")
 """duplicate_table, and invalid_object_definition for bounds that overlap."""
 
@@ -34,11 +36,14 @@ _BOUNDS: Final = """
     SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'shard_history'::regclass
 """
+
 _NUMBERS: Final = r"""
     (regexp_match(p.bounds, 'FROM \(''(\d+)''\)'))[1]::bigint AS first,
     (regexp_match(p.bounds, 'TO \(''(\d+)''\)'))[1]::bigint AS after_last
 """
+
 _PARTITIONS: Final = text(f"SELECT p.relname, {_NUMBERS} FROM ({_BOUNDS}) AS p ORDER BY after_last")  # noqa: S608 - constants
+
 _ROOM: Final = text(
     f"SELECT h.revision, (SELECT coalesce(max(n.after_last), 0) FROM (SELECT {_NUMBERS} FROM ({_BOUNDS}) AS p) AS n)"  # noqa: S608 - same
     " FROM stream_head AS h"

@@ -9,19 +9,18 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ARRAY, BigInteger, DateTime, Select, String, TableValuedAlias, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from persistence.apart import apart
-from persistence.circumstances import Asked, Circumstances
+from persistence.commands.read_state import Asked, Circumstances, KeptPlan, ReadSet, ReadState, RecentMoves
+from persistence.commands.write_set import counted, timed
+from persistence.model.plans import PlanKind, RebalancePlan
+from persistence.model.records import DiffKind, GroupKey, Namespace, Node, Shard, ShardKey, Tombstone
+from persistence.offload import apart
 from persistence.planning import lifecycle
-from persistence.postgres.namespaces import SELECT_NAMESPACE
-from persistence.postgres.nodes import SELECT_NODE, SELECT_UNCOUNTED
-from persistence.postgres.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, kept_proposal
+from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_NODE, SELECT_UNCOUNTED
+from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, kept_proposal
 from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
-from persistence.read_set import ReadSet
-from persistence.records import DiffKind, GroupKey, Namespace, Node, PlanKind, RebalancePlan, Shard, ShardKey, Tombstone
-from persistence.writes import KeptPlan, ReadState, RecentMoves, counted, timed
 
 # Two arrays however many shards there are: one statement, prepared once, for any number of them.
 KEYS: Final = (
@@ -29,28 +28,38 @@ KEYS: Final = (
     .table_valued("namespace", "shard_id", name="keys")
     .render_derived()
 )
+
 _NAMES: Final[Any] = func.any(bindparam("names", type_=ARRAY(String)))
+
 _NAMESPACES: Final = SELECT_NAMESPACE.where(NAMESPACES.c.name == _NAMES)
+
 _NODES: Final = SELECT_UNCOUNTED.where(NODES.c.node_id == _NAMES)
+
 _COUNTED_NODES: Final = SELECT_NODE.where(NODES.c.node_id == _NAMES)
+
 _OLDER: Final = SELECT_PLAN.where(
     PLANS.c.change_id < bindparam("older_than", type_=BigInteger),
     PLANS.c.kind == str(PlanKind.REBALANCE),
     PLANS.c.namespaces.overlap(bindparam("names", type_=PLANS.c.namespaces.type)),
     PLAN_STATUS.in_([str(status) for status in lifecycle.OPEN]),
 ).order_by(PLANS.c.change_id.desc())
+
 _PLAN: Final = ONE_PLAN.add_columns(DOCUMENT).join(PLAN_DOCUMENTS, PLAN_DOCUMENTS.c.id == PLANS.c.id)
+
 _SHARDS: Final = select(*SHARD).join(
     KEYS, (SHARDS.c.namespace == KEYS.c.namespace) & (SHARDS.c.shard_id == KEYS.c.shard_id)
 )
+
 _TOMBSTONES: Final = select(
     TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch
 ).join(KEYS, (TOMBSTONES.c.namespace == KEYS.c.namespace) & (TOMBSTONES.c.shard_id == KEYS.c.shard_id))
+
 _GROUPS: Final = (
     func.unnest(bindparam("namespaces", type_=ARRAY(String)), bindparam("names", type_=ARRAY(String)))
     .table_valued("namespace", "name", name="groups")
     .render_derived()
 )
+
 _MEMBERS: Final = select(
     SHARDS.c.namespace, SHARDS.c.anti_affinity_group, SHARDS.c.shard_id, SHARDS.c.owner_node_id, SHARDS.c.revision
 ).join(_GROUPS, (SHARDS.c.namespace == _GROUPS.c.namespace) & (SHARDS.c.anti_affinity_group == _GROUPS.c.name))
@@ -70,15 +79,18 @@ def _moves_of(bounded: TableValuedAlias) -> Select[Any]:
 
 
 _CLOCK: Final = select(func.clock_timestamp())
+
 # Not before the newest change: what is counted up to now must include it, whatever the clock does.
 _NOW: Final = select(
     func.greatest(STREAM_HEAD.c.committed_at, func.clock_timestamp()), func.clock_timestamp(), STREAM_HEAD.c.revision
 )
+
 _WINDOWS: Final = (
     func.unnest(bindparam("begins", type_=ARRAY(DateTime(timezone=True))))
     .table_valued("begins", with_ordinality="place", name="windows")
     .render_derived()
 )
+
 # A window begins after the newest revision there was at its beginning: changes have times, their rows have revisions.
 _BEGINNINGS: Final = (
     select(
@@ -94,9 +106,13 @@ _BEGINNINGS: Final = (
     .select_from(_WINDOWS)
     .order_by(_WINDOWS.c.place)
 )
+
 _IN: Final = bindparam("namespaces", type_=ARRAY(String))
+
 _AFTER: Final = bindparam("afters", type_=ARRAY(BigInteger))
+
 _OF_NAMESPACES: Final = _moves_of(func.unnest(_IN, _AFTER).table_valued("namespace", "after"))
+
 _OF_SHARDS: Final = _moves_of(
     func.unnest(_IN, bindparam("shard_ids", type_=ARRAY(String)), _AFTER).table_valued("namespace", "shard_id", "after")
 )

@@ -12,14 +12,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Integer, Text, and_, case, cast, func, literal, literal_column, select
 
-from persistence.checksums import format_digest
-from persistence.images import read_image
-from persistence.planning import lifecycle
-from persistence.policy_documents import read_policy
-from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES, SHARDS
-from persistence.postgres.tables.history import CHANGES, HISTORY, REFUSALS
-from persistence.postgres.tables.plans import PLANS
-from persistence.records import (
+from persistence.codec.encoding import format_digest
+from persistence.codec.images import read_image
+from persistence.codec.json_documents import read_details, read_policy
+from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
+from persistence.model.records import (
     Change,
     ChangeKind,
     DiffKind,
@@ -28,15 +25,15 @@ from persistence.records import (
     Node,
     NodeStatus,
     Pin,
-    PlanKind,
-    PlanStatus,
-    RebalancePlan,
     Refusal,
     Shard,
     ShardDiff,
     ShardStatus,
 )
-from persistence.writes import read_details
+from persistence.planning import lifecycle
+from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES, SHARDS
+from persistence.postgres.tables.history import CHANGES, HISTORY, REFUSALS
+from persistence.postgres.tables.plans import PLANS
 
 _PIN: Final = tuple(f"pinned_{member.name}" for member in fields(Pin))
 
@@ -48,15 +45,19 @@ def columns_of(record: type) -> Iterator[str]:
 
 
 SHARD: Final = tuple(SHARDS.c[name] for name in columns_of(Shard))
+
 _DIGEST: Final = (NAMESPACE_HEADS.c.digest_high, NAMESPACE_HEADS.c.digest_low)
+
 _COUNTED: Final = {
     "digest": _DIGEST,
     "shard_count": (NAMESPACE_HEADS.c.shard_count,),
     "revision": (NAMESPACE_HEADS.c.revision,),
 }
+
 NAMESPACE: Final = tuple(
     column for member in fields(Namespace) for column in _COUNTED.get(member.name) or (NAMESPACES.c[member.name],)
 )
+
 _OWNED: Final = select(func.count()).where(SHARDS.c.owner_node_id == NODES.c.node_id).correlate(NODES).scalar_subquery()
 
 
@@ -66,8 +67,10 @@ def _node_columns(shard_count: ColumnElement[int]) -> tuple[ColumnElement[Any], 
 
 
 NODE: Final = _node_columns(_OWNED)
+
 # Counting reads the index of every shard that the node owns: left out where the count is not shown.
 NODE_UNCOUNTED: Final = _node_columns(literal_column("0", Integer()))
+
 CHANGE: Final = (
     CHANGES.c.id,
     CHANGES.c.kind,
@@ -83,10 +86,15 @@ CHANGE: Final = (
     CHANGES.c.configuration,
     CHANGES.c.forced,
 )
+
 REFUSAL: Final = tuple(REFUSALS.c[member.name] for member in fields(Refusal))
+
 CREATING: Final = CHANGES.alias("creating")
+
 APPROVING: Final = CHANGES.alias("approving")
+
 LATEST: Final = CHANGES.alias("latest")
+
 PLAN_STATUS: Final = case(
     (
         and_(PLANS.c.status.in_(lifecycle.EXPIRING), PLANS.c.expires_at <= func.statement_timestamp()),
@@ -96,6 +104,7 @@ PLAN_STATUS: Final = case(
 )
 """The status that a plan has by the database's clock when the statement begins: expiring is nobody's change. One time
 for all of a statement, or a list of the plans that are open could show one that has expired."""
+
 PLAN: Final = (
     PLANS.c.id,
     PLAN_STATUS.label("status"),
@@ -110,6 +119,7 @@ PLAN: Final = (
     *(LATEST.c[column.name] for column in CHANGE),
     *(APPROVING.c[column.name] for column in CHANGE),
 )
+
 # As text: the image is parsed once, by us, and its bytes are what the audit hash covers.
 DIFF: Final = (
     HISTORY.c.revision,
@@ -148,8 +158,11 @@ def node_of(row: Sequence[Any]) -> Node:
 
 # Where in a row those stand that a record has otherwise than the table. Status and pin stand side by side.
 _STATUS: Final = SHARD.index(SHARDS.c.status)
+
 _PINNED: Final = _STATUS + 1
+
 _HALVES: Final = NAMESPACE.index(NAMESPACE_HEADS.c.digest_high)
+
 _NODE_STATUS: Final = NODE.index(NODES.c.status)
 
 

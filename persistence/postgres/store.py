@@ -7,19 +7,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from persistence.ports import BulkStore, Store
-from persistence.postgres.changes import PostgresChanges
 from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.fence import Fence
-from persistence.postgres.history import PostgresHistory
 from persistence.postgres.listener import listening
-from persistence.postgres.namespaces import PostgresNamespaces
-from persistence.postgres.nodes import PostgresNodes
 from persistence.postgres.partitions import SPAN, Room
-from persistence.postgres.placement import PostgresPlacement
-from persistence.postgres.plans import PostgresPlans
-from persistence.postgres.refusals import PostgresRefusals
-from persistence.postgres.shards import PostgresShards
+from persistence.postgres.readers.changes import PostgresChanges
+from persistence.postgres.readers.history import PostgresHistory
+from persistence.postgres.readers.nodes import PostgresNamespaces, PostgresNodes
+from persistence.postgres.readers.placement import PostgresPlacement
+from persistence.postgres.readers.plans import PostgresPlans
+from persistence.postgres.readers.refusals import PostgresRefusals
+from persistence.postgres.readers.shards import PostgresShards
 from persistence.postgres.stream import PostgresStream
 from persistence.postgres.tables.current import SCHEMA_REVISION
 from persistence.postgres.unit_of_work import unit_of_work

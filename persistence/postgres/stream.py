@@ -1,4 +1,7 @@
-"""The stream head and history read as a stream."""
+"""The stream head and history read as a stream.
+
+From a moment of the past to the revision the store had then.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.errors import SchemaOutOfDate
+from persistence.errors import Compacted, FutureCursor, SchemaOutOfDate
+from persistence.model.records import MARK_BYTES, NO_CHANGE, UNMARKED, AsOf, ChangeMark, StreamPosition
 from persistence.ports import StreamHead, StreamPage
-from persistence.postgres.connecting import connect
 from persistence.postgres.database import NEW_EPOCH, TIMELINE, head_missing
-from persistence.postgres.moments import require_servable
+from persistence.postgres.driver import connect
+from persistence.postgres.engine import translated
 from persistence.postgres.rows import CHANGE, DIFF, Diffs
-from persistence.postgres.session_errors import translated
 from persistence.postgres.tables.current import SCHEMA_REVISION, STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
-from persistence.records import MARK_BYTES, NO_CHANGE, UNMARKED, ChangeMark, StreamPosition
 
 _CHANGE_BEGINNING: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
 
@@ -63,21 +65,28 @@ CURRENT: Final = (
     .cte("head")
     .prefix_with("MATERIALIZED", dialect="postgresql")
 )
+
 HEAD: Final = tuple(CURRENT.c)
 """Columns for `head_of`."""
+
 _RENEW: Final = (
     update(STREAM_HEAD).where(STREAM_HEAD.c.epoch == bindparam("ended")).values(epoch=literal_column(NEW_EPOCH))
 )
+
 # In SQL, for a connection of the driver's own. The copy may be of a server that had seen a later timeline than the one
 # it is run on now.
 _BEGIN_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
+
 # Seen by every role, unlike what other roles' sessions are doing.
 _CONNECTED: Final = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'omnirelay%'
 """
+
 _SELECT_HEAD: Final = select(*HEAD)
+
 _SELECT_POSITION: Final = select(*HEAD, mark_after(bindparam("revision", type_=BigInteger)))
+
 _AFTER: Final = bindparam("after_revision", type_=BigInteger)
 
 
@@ -104,6 +113,7 @@ def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
 
 
 _SELECT_NEXT: Final = _select_next()
+
 _SELECT_NEXT_OF_NAMESPACE: Final = _select_next(HISTORY.c.namespace == bindparam("of_namespace", type_=Text))
 
 _BESIDE: Final = len(HEAD) + 1
@@ -228,3 +238,29 @@ async def begin_new_epoch(url: str) -> int:
             return int(await connection.fetchval(_CONNECTED))
         finally:
             await connection.close()
+
+
+_REVISION_AT: Final = (
+    select(CHANGES.c.head_revision)
+    .where(CHANGES.c.committed_at <= bindparam("moment", type_=CHANGES.c.committed_at.type))
+    .order_by(CHANGES.c.committed_at.desc(), CHANGES.c.id.desc())
+    .limit(1)
+)
+
+
+async def revision_of(session: AsyncSession, as_of: AsOf) -> int:
+    """The newest revision at that moment. Whether it can be served is known to whoever reads the head with the rows."""
+    if as_of.revision is not None:
+        return as_of.revision
+    return (await session.execute(_REVISION_AT, {"moment": as_of.time})).scalar_one_or_none() or 0
+
+
+def require_servable(revision: int, head: StreamHead) -> None:
+    """Raises FutureCursor beyond the head and Compacted below the floor.
+
+    Rows and head must come from one snapshot: history may be compacted between two statements.
+    """
+    if revision > head.revision:
+        raise FutureCursor(revision, head.revision)
+    if revision < head.floor:
+        raise Compacted(revision, head.floor)

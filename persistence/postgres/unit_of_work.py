@@ -2,37 +2,64 @@
 
 No row is locked, and the transaction that reads is over before the call is made: a process that is frozen at any point
 of it delays no other writer.
+
+The answer to a change: once it is committed, and again, from what it left, to a retry of its request.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Text, bindparam, literal_column, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from persistence.apart import apart
-from persistence.circumstances import Asked, Circumstances
+from persistence.codec.json_documents import read_policy
+from persistence.commands.read_state import Asked, Circumstances, ReadSet, ReadState
+from persistence.commands.write_set import NamespaceWrite, ShardWrite, WriteSet, proposed
 from persistence.errors import TransientConflict
-from persistence.outcomes import Committed
-from persistence.postgres.answers import answer, answer_of
-from persistence.postgres.commit import Relied, commit, idempotency_digest
+from persistence.model.outcomes import (
+    Committed,
+    NamespaceConfigured,
+    NodeChanged,
+    PlanApplied,
+    PlanChanged,
+    PlanProposed,
+    ShardsChanged,
+)
+from persistence.model.plans import RebalancePlan
+from persistence.model.policy import DEFAULT_POLICY
+from persistence.model.records import (
+    Change,
+    ChangeKind,
+    ConfigurationChange,
+    DiffKind,
+    GroupKey,
+    Namespace,
+    NodeStatus,
+    Shard,
+    ShardKey,
+    StreamPosition,
+)
+from persistence.offload import apart
+from persistence.postgres.commit import Assigned, Made, Relied, commit, idempotency_digest
 from persistence.postgres.database import Database
+from persistence.postgres.engine import translated
 from persistence.postgres.partitions import Room, is_missing
 from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_circumstances, read_state
-from persistence.postgres.rows import CHANGE, change_of
-from persistence.postgres.session_errors import translated
+from persistence.postgres.readers.nodes import ONE_NAMESPACE, ONE_NODE
+from persistence.postgres.readers.plans import ONE_PLAN
+from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of, join_halves, namespace_of, node_of, plan_of
+from persistence.postgres.tables.current import STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
-from persistence.read_set import ReadSet
-from persistence.records import Change, ChangeKind, GroupKey, ShardKey
-from persistence.writes import ReadState, WriteSet
 
 _EARLIER: Final = select(CHANGES.c.request_digest, CHANGES.c.head_revision, *CHANGE).where(
     CHANGES.c.idempotency_digest == bindparam("key")
 )
+
 _LAST_CHANGES: Final = select(KEYS.c.namespace, KEYS.c.shard_id, *CHANGE).join_from(
     KEYS,
     CHANGES,
@@ -43,6 +70,7 @@ _LAST_CHANGES: Final = select(KEYS.c.namespace, KEYS.c.shard_id, *CHANGE).join_f
     .limit(1)
     .scalar_subquery(),
 )
+
 # The member's name is part of the statement: as a parameter it would not match the expression that is indexed.
 _LAST_NODE_CHANGE: Final = (
     select(*CHANGE)
@@ -50,7 +78,9 @@ _LAST_NODE_CHANGE: Final = (
     .order_by(CHANGES.c.id.desc())
     .limit(1)
 )
+
 _READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
 _CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
 
 
@@ -144,3 +174,147 @@ async def unit_of_work(engine: AsyncEngine, room: Room, database: Database) -> A
                     # A connection that died in the pool: everything is read again, on another.
                     raise TransientConflict("the connection was lost before anything was sent") from error
                 raise
+
+
+_EPOCH: Final = select(STREAM_HEAD.c.epoch)
+
+PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
+
+
+def answer(write_set: WriteSet, made: Made) -> Committed:
+    """Of a change that was just committed."""
+    assigned, change, counted = made
+    if write_set.namespace is not None:
+        return NamespaceConfigured(change, _namespace_after(write_set.namespace, change, counted))
+    if write_set.node is not None:
+        return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
+    if write_set.rebalance is not None:
+        return _plan_answer(write_set, assigned, change)
+    return ShardsChanged(change, _shards_after(write_set.shards, assigned), assigned.position)
+
+
+def _shards_after(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
+    first = assigned.revision - len(writes) + 1
+    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
+
+
+def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str, Any]) -> Namespace:
+    return Namespace(
+        write.name,
+        write.strategy,
+        write.strategy_parameters,
+        write.algorithm_version,
+        write.parameters_digest,
+        write.version,
+        join_halves(counted["digestHigh"], counted["digestLow"]),
+        counted["shardCount"],
+        counted["revision"],
+        write.previous.created_at if write.previous else change.committed_at,
+        change.committed_at,
+        write.policy,
+    )
+
+
+def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> PlanAnswer:
+    plan = _plan_after(write_set, change)
+    if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
+        return PlanProposed(change, plan)
+    if write_set.kind is ChangeKind.APPLY_PLAN:
+        return PlanApplied(change, plan, assigned.position)
+    return PlanChanged(change, plan)
+
+
+def _plan_after(write_set: WriteSet, change: Change) -> RebalancePlan:
+    """The plan that the change is about."""
+    if write_set.proposal is not None:
+        return proposed(write_set.proposal, change, write_set.lifetime)
+    if write_set.plans:
+        return write_set.plans[0].committed(change)
+    assert write_set.known is not None  # noqa: S101 - a change that only holds an idempotency key is of a known plan
+    return write_set.known
+
+
+async def answer_of(connection: AsyncConnection, change: Change, revision: int) -> Committed:
+    """`revision` is the newest after the change. What the store follows up by itself (digests, counts) is as of now.
+
+    So is a plan: what became of it since is what a retry needs to know.
+    """
+    match change.kind:
+        case ChangeKind.CONFIGURE_NAMESPACE:
+            return await _configured(connection, change)
+        case ChangeKind.REGISTER_NODE | ChangeKind.UPDATE_NODE | ChangeKind.DRAIN_NODE:
+            return await _node(connection, change)
+        case ChangeKind.PLAN_REBALANCE | ChangeKind.ROLLBACK_CHANGE:
+            return PlanProposed(change, await _plan(connection, change))
+        case ChangeKind.APPROVE_PLAN | ChangeKind.REJECT_PLAN | ChangeKind.STOP_PLAN:
+            return PlanChanged(change, await _plan(connection, change))
+        case ChangeKind.APPLY_PLAN:
+            return PlanApplied(change, await _plan(connection, change), await _position(connection, change, revision))
+        case _:
+            return await _shards(connection, change, revision)
+
+
+async def _shards(connection: AsyncConnection, change: Change, revision: int) -> ShardsChanged:
+    statement = (
+        select(*DIFF, *CHANGE)
+        .join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+        .where(HISTORY.c.revision.between(change.first_revision, change.last_revision))
+        .order_by(HISTORY.c.revision)
+    )
+    diffs = diffs_of((await connection.execute(statement)).all())
+    shards = (diff.previous if diff.kind is DiffKind.DELETED else diff.current for diff in diffs)
+    answered = tuple(shard for shard in shards if shard is not None)
+    return ShardsChanged(change, answered, await _position(connection, change, revision))
+
+
+async def _configured(connection: AsyncConnection, change: Change) -> NamespaceConfigured:
+    configuration = _configuration(change)
+    namespace = namespace_of((await connection.execute(ONE_NAMESPACE, {"name": configuration.namespace})).one())
+    made: Mapping[str, Any] = configuration.current
+    return NamespaceConfigured(
+        change,
+        replace(
+            namespace,
+            strategy=made["strategy"],
+            strategy_parameters=made["strategyParameters"],
+            algorithm_version=made["algorithmVersion"],
+            parameters_digest=made["parametersDigest"],
+            version=made["version"],
+            updated_at=change.committed_at,
+            policy=read_policy(made["policy"]) if "policy" in made else DEFAULT_POLICY,
+        ),
+    )
+
+
+async def _node(connection: AsyncConnection, change: Change) -> NodeChanged:
+    configuration = _configuration(change)
+    node = node_of((await connection.execute(ONE_NODE, {"node_id": configuration.node_id})).one())
+    made: Mapping[str, Any] = configuration.current
+    return NodeChanged(
+        change,
+        replace(
+            node,
+            region=made["region"],
+            zone=made["zone"],
+            labels=made["labels"],
+            weight=made["weight"],
+            status=NodeStatus(made["status"]),
+            change_ticket=change.change_ticket,
+            version=made["version"],
+            updated_at=change.committed_at,
+        ),
+    )
+
+
+async def _plan(connection: AsyncConnection, change: Change) -> RebalancePlan:
+    assert change.rebalance is not None  # noqa: S101 - the kind says so, and the type cannot
+    return plan_of((await connection.execute(ONE_PLAN, {"plan_id": change.rebalance.plan_id})).one())
+
+
+async def _position(connection: AsyncConnection, change: Change, revision: int) -> StreamPosition:
+    return StreamPosition((await connection.execute(_EPOCH)).scalar_one(), revision, change.mark)
+
+
+def _configuration(change: Change) -> ConfigurationChange:
+    assert change.configuration is not None  # noqa: S101 - the kind says so, and the type cannot
+    return change.configuration

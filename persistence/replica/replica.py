@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from persistence.errors import EpochMismatch, StoreError
-from persistence.feed import Stretch, Watcher
-from persistence.outcomes import Outcome, PlanApplied, ShardsChanged
-from persistence.paging import PageRequest
-from persistence.ports import DiffBatch, DiffFilter, ShardReader
-from persistence.queries import EVERY_SHARD
-from persistence.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
-from persistence.replica.backlog import Backlog
-from persistence.replica.expectations import Expectations
+from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
+from persistence.model.paging import PageRequest
+from persistence.model.queries import EVERY_SHARD
+from persistence.model.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
+from persistence.ports import DiffBatch, DiffFilter, ShardReader, Stretch, Watcher
+from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
 _PAGE: Final = 200

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from persistence.paging import Page, PageRequest, page_of
-from persistence.queries import EVERY_SHARD, ShardFilter
-from persistence.records import Shard, ShardKey
+from persistence.model.paging import Page, PageRequest, page_of
+from persistence.model.queries import EVERY_SHARD, ShardFilter
+from persistence.model.records import Shard, ShardKey
 from persistence.shard_table import ShardTable
 
 EXAMINED_AT_MOST: Final = 2_000

@@ -9,12 +9,15 @@ from typing import Final, TypeVar
 
 import stamina
 
-from persistence.apart import apart
-from persistence.commands import Command, request_digest, validate
-from persistence.decisions import asked_by, decide
-from persistence.decisions.plans import reads_of
+from persistence.commands.command import Command, request_digest
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
+from persistence.commands.read_state import ReadState
+from persistence.commands.refusals import Allowance, Forbidden, refusal_of
+from persistence.commands.write_set import WriteSet
 from persistence.errors import CommitUnknown, StoreError, StoreUnavailable, TransientConflict
-from persistence.outcomes import (
+from persistence.handlers.dispatch import asked_by, decide, validate
+from persistence.handlers.plans import reads_of
+from persistence.model.outcomes import (
     Committed,
     IdempotencyKeyReused,
     NotFound,
@@ -29,14 +32,11 @@ from persistence.outcomes import (
     StaleShard,
     VersionConflict,
 )
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
+from persistence.offload import apart
 from persistence.ports import Refusals, UnitOfWork, UnitOfWorkFactory
-from persistence.refusals import Allowance, Forbidden, refusal_of
-from persistence.writes import ReadState, WriteSet
 from strategies.registry import Registry
 
 T = TypeVar("T")
-
 
 _RETRY_SECONDS: Final = 8.0
 """For all attempts together. Each that fails because of another change lets that one through, so a hundred requests

@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from persistence import fields as rules
-from persistence.commands import ChangeRequest
-from persistence.fields import Problems
-from persistence.outcomes import NotFound, Outcome
-from persistence.plan_commands import DEFAULT_LIFETIME, KeepPlan, KeepRollback, RollbackTarget
+from persistence.commands.command import ChangeRequest
+from persistence.commands.plans import DEFAULT_LIFETIME, KeepPlan, KeepRollback, RollbackTarget
+from persistence.model import fields as rules
+from persistence.model.fields import Problems
+from persistence.model.outcomes import NotFound, Outcome
+from persistence.model.queries import add_identifiers_problems
+from persistence.model.records import ShardKey
 from persistence.planning.explanation import Explanation, explain
 from persistence.planning.planner import MAX_MOVES, propose
-from persistence.planning.preflight import DrainPreflight, preflight
 from persistence.planning.proposal import NOTHING, Proposal
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.planning.what_if import WhatIf, suppose
-from persistence.queries import add_identifiers_problems
-from persistence.records import ShardKey
-from persistence.rolling_back import Past, propose_rollback, written
-from persistence.write import Writer
+from persistence.planning.what_if import DrainPreflight, WhatIf, preflight, suppose
+from persistence.service.executor import Writer
+from persistence.service.rollback import Past, propose_rollback, written
 from strategies.registry import Registry
 
 AT_ONCE: Final = 2

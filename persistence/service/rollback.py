@@ -9,18 +9,19 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final, Protocol
 
+from persistence.commands.plans import RollbackTarget
 from persistence.errors import Compacted, FieldError, FutureCursor, InvalidArgument
-from persistence.outcomes import NotFound
-from persistence.paging import PageRequest
-from persistence.plan_commands import RollbackTarget
+from persistence.model.outcomes import NotFound
+from persistence.model.paging import PageRequest
+from persistence.model.queries import MAX_FILTER_VALUES, ChangeFilter, ShardFilter
+from persistence.model.records import Change, Shard, ShardDiff, ShardKey
 from persistence.planning.proposal import Proposal, Rollback
 from persistence.planning.rollback import take_back
 from persistence.ports import ChangeReader, ChangeStream, PlacementReader, ShardReader, UnitOfWorkFactory
-from persistence.queries import MAX_FILTER_VALUES, ChangeFilter, ShardFilter
-from persistence.records import Change, Shard, ShardDiff, ShardKey
 
 MAX_ROWS: Final = 100_000
 """Rows of history that one rollback is worked out from."""
+
 _PAGE: Final = 1_000
 
 

@@ -20,21 +20,22 @@ from typing import Any, Final
 import asyncpg
 
 import migrations
-from graph.embedded_postgres import start_embedded_postgres
-from persistence import audit
-from persistence.auditing.export import Csv, ExportFilter, ExportForm, JsonLines, line
-from persistence.auditing.export_reading import verify_lines
-from persistence.checksums import digest_term, shard_checksum
-from persistence.commands import ChangeRequest, ConfigureNamespace
-from persistence.images import changed_fields, write_image
-from persistence.postgres.auditing.exporting import export
-from persistence.postgres.auditing.verifying import verify
+from graph.embedded_postgres.server import start_embedded_postgres
+from persistence.audit.export import Csv, ExportFilter, ExportForm, JsonLines, line
+from persistence.audit.export_verification import verify_lines
+from persistence.codec import hash_chain as audit
+from persistence.codec.encoding import digest_term, shard_checksum
+from persistence.codec.images import changed_fields, write_image
+from persistence.commands.command import ChangeRequest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.model.records import DiffKind, ShardContent, ShardKey, ShardStatus
+from persistence.postgres.audit.export import export
+from persistence.postgres.audit.verify import verify
 from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
 from persistence.postgres.rows import split_halves
 from persistence.postgres.store import open_store
-from persistence.records import DiffKind, ShardContent, ShardKey, ShardStatus
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.benchmarks.report import Report, say
 
 NAMESPACES: Final = 100

@@ -18,11 +18,13 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 import migrations
-from graph.embedded_postgres import start_embedded_postgres
+from graph.embedded_postgres.server import start_embedded_postgres
 from graph.operations import operation
-from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
+from persistence.commands.command import ChangeRequest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.benchmarks import fanout_writing as writing
 from tests.benchmarks.fanout_audience import Audience, Group, Heard, audience
 from tests.benchmarks.fanout_servers import Server, bare_broadcast, omnirelay

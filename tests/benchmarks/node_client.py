@@ -21,10 +21,12 @@ from typing import Final
 
 import migrations
 from graph.client import MeshClient, State
-from graph.embedded_postgres import start_embedded_postgres
-from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
+from graph.embedded_postgres.server import start_embedded_postgres
+from persistence.commands.command import ChangeRequest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.timing import Times, duration, measured, one_core, size, timed
 from tests.support.mesh import ANY_MOVES

@@ -10,10 +10,12 @@ from statistics import median
 from time import perf_counter
 from typing import Any, Final
 
-from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
-from persistence.node_commands import RegisterNode
+from persistence.commands.command import ChangeRequest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.nodes import RegisterNode
+from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.benchmarks.load import Figures, open_loop
 from tests.support.mesh import ANY_MOVES
 

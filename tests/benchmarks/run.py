@@ -23,11 +23,13 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 import migrations
-from graph.embedded_postgres import start_embedded_postgres
-from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard, ShardPatch, UpdateShards
-from persistence.outcomes import ShardsChanged
+from graph.embedded_postgres.server import start_embedded_postgres
+from persistence.commands.command import ChangeRequest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, NewShard, ShardPatch, UpdateShards
+from persistence.model.outcomes import ShardsChanged
 from persistence.postgres.store import open_store
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.benchmarks import fanout, limits, node_client, placement, rebalance, time_travel
 from tests.benchmarks.load import closed_loop, open_loop, post
 from tests.benchmarks.report import Report, say

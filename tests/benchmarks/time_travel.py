@@ -14,15 +14,17 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.commands import ChangeRequest, ConfigureNamespace, CreateShards, NewShard
-from persistence.paging import PageRequest
+from persistence.commands.command import ChangeRequest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, NewShard
+from persistence.model.paging import PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, ShardKey
 from persistence.ports import Store
 from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
 from persistence.postgres.store import open_store
-from persistence.queries import ShardFilter
-from persistence.records import AsOf, ShardKey
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.benchmarks.report import Report, say
 
 NAMESPACES: Final = 20

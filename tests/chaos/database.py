@@ -15,8 +15,8 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy import make_url
 
-from graph.embedded_postgres import EmbeddedPostgres, start_embedded_postgres
-from graph.postmaster import SOCKET
+from graph.embedded_postgres.postmaster import SOCKET
+from graph.embedded_postgres.server import EmbeddedPostgres, start_embedded_postgres
 from migrations import upgrade
 
 _SETTINGS: Final = {"max_connections": "300"}

@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from graph.cli import main
-from persistence.feed import LiveFeed
+from persistence.feed.live import LiveFeed
+from persistence.model.records import NO_CHANGE, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import NO_CHANGE, StreamPosition
 
 Batches: TypeAlias = AsyncGenerator[DiffBatch, None]
 Follow: TypeAlias = Callable[[LiveFeed, StreamPosition, DiffFilter], Batches]

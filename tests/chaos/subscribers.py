@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from time import monotonic, time
 from typing import Any, Final
 
-from graph.cursors import read_stream_cursor
-from persistence.records import StreamPosition
+from graph.schema.cursors import read_stream_cursor
+from persistence.model.records import StreamPosition
 from tests.chaos.progress import Arrival, Progress
 from tests.chaos.records import Listing, Record, Segment
 from tests.chaos.requests import RETRYABLE, Asker, WrongAnswerError

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import httpx2
 import pytest
 
-from graph.cursors import stream_cursor
-from persistence.records import NO_CHANGE, StreamPosition
+from graph.schema.cursors import stream_cursor
+from persistence.model.records import NO_CHANGE, StreamPosition
 from tests.chaos.progress import Progress
 from tests.chaos.records import Ledger
 from tests.chaos.requests import WrongAnswerError

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from graph.embedded_postgres import start_embedded_postgres
+from graph.embedded_postgres.server import start_embedded_postgres
 from tests.chaos.database import Postgres
 from tests.chaos.harness import Outcome, Plan, run
 from tests.chaos.mutant import Mutation, program

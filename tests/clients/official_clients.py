@@ -17,14 +17,14 @@ from typing import Any, Final
 
 import pytest
 
-from graph import http
-from graph.app import create_app
 from graph.auth.principal import Scope
 from graph.auth.tokens import Authentication
-from graph.cli.web_server import WebSocketProtocol
 from graph.close_codes import CloseCode
-from persistence.feed import live_feed
-from persistence.memory import memory_store
+from graph.http import endpoint as http
+from graph.http.app import create_app
+from graph.server.web_server import WebSocketProtocol
+from persistence.feed.live import live_feed
+from tests.reference.store import memory_store
 from tests.support.graphql_api import TestServices
 from tests.support.mesh import Mesh, new
 from tests.support.mesh_server import MeshServer

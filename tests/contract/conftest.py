@@ -12,13 +12,16 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
-from persistence.feed import live_feed
-from persistence.memory import Memory, MemoryRetention, store_on
+from persistence.feed.live import live_feed
+from persistence.model.records import Pin, ShardKey
 from persistence.ports import HistoryCompacted, Retention, Store
-from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
-from persistence.records import Pin, ShardKey
-from persistence.replica import ReplicaShards, following, noting
+from persistence.replica.adapters import ReplicaShards, noting
+from persistence.replica.replica import following
+from tests.reference.retention import MemoryRetention
+from tests.reference.store import store_on
+from tests.reference.tables import Memory
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.replicas import UpToDate

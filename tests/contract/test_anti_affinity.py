@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from persistence.checksums import shard_checksum
-from persistence.commands import CreateShards, UpdateShards
-from persistence.outcomes import BrokenRule, PolicyViolation, ShardsChanged
-from persistence.policy import PolicyRule
-from persistence.records import AsOf, Shard
+from persistence.codec.encoding import shard_checksum
+from persistence.commands.shards import CreateShards, UpdateShards
+from persistence.model.outcomes import BrokenRule, PolicyViolation, ShardsChanged
+from persistence.model.policy import PolicyRule
+from persistence.model.records import AsOf, Shard
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, CHANGE, SEARCH, because, new, patch, refused
 from tests.support.model import first_broken_link

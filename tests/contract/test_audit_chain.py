@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from persistence.records import Change, DiffKind, MoveReason, Rebalance, Shard, ShardDiff, ShardStatus
+from persistence.model.records import Change, DiffKind, MoveReason, Rebalance, Shard, ShardDiff, ShardStatus
 from tests.support.mesh import SEARCH, because, new, patch
 from tests.support.model import first_broken_link
 from tests.support.planned_mesh import PlannedMesh

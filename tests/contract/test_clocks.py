@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from persistence.commands import UpdateShards
-from persistence.outcomes import Outcome, PolicyViolation
-from persistence.pins import PinRequest
-from persistence.policy import FreezeWindow, NamespacePolicy, PolicyRule
-from persistence.records import AsOf, PlanStatus, Shard
+from persistence.commands.shards import PinRequest, UpdateShards
+from persistence.model.outcomes import Outcome, PolicyViolation
+from persistence.model.plans import PlanStatus
+from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.records import AsOf, Shard
 from tests.contract.conftest import Backend
 from tests.support.mesh import CHANGE, Mesh, because, new, patch
 from tests.support.planned_mesh import PlannedMesh

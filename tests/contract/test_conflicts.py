@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from persistence.commands import Command, ConfigureNamespace, CreateShards, DeleteShards, ShardPatch, UpdateShards
-from persistence.outcomes import (
+from persistence.commands.command import Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, DeleteShards, ShardPatch, UpdateShards
+from persistence.model.outcomes import (
     NamespaceConfigured,
     NotFound,
     ShardsChanged,
@@ -15,8 +17,8 @@ from persistence.outcomes import (
     StaleShard,
     VersionConflict,
 )
-from persistence.records import ShardKey
-from persistence.write import Writer
+from persistence.model.records import ShardKey
+from persistence.service.executor import Writer
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
 

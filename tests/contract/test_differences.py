@@ -7,8 +7,8 @@ from operator import attrgetter
 import pytest
 
 from persistence.errors import Compacted, FutureCursor
-from persistence.paging import Page, PageRequest
-from persistence.records import AsOf, DiffKind, ShardDiff, ShardKey
+from persistence.model.paging import Page, PageRequest
+from persistence.model.records import AsOf, DiffKind, ShardDiff, ShardKey
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, everything, everything_backwards, new, patch
 

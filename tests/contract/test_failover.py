@@ -9,12 +9,13 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from persistence.errors import EpochMismatch, StoreError
-from persistence.feed import FeedLimits, LiveFeed, live_feed
-from persistence.paging import Page, PageRequest
+from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter, Stamped, Store
-from persistence.queries import ShardFilter
-from persistence.records import Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.replica import Replica, following
+from persistence.replica.replica import Replica, following
 from tests.contract.conftest import Backend, FailOver
 from tests.support.mesh import SEARCH, Mesh, new
 

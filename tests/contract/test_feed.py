@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead
-from persistence.feed import FeedLimits, LiveFeed, live_feed
-from persistence.paging import PageRequest
+from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.model.paging import PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import NO_CHANGE, UNMARKED, AsOf, DiffKind, Shard, ShardKey, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter, Store
-from persistence.queries import ShardFilter
-from persistence.records import NO_CHANGE, UNMARKED, AsOf, DiffKind, Shard, ShardKey, StreamPosition
 from tests.contract.conftest import Backend
 from tests.support.mesh import SEARCH, Mesh, because, new
 

@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from persistence.paging import Page, PageRequest
-from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
-from persistence.records import AsOf, Change, ChangeKind, DiffKind, ShardDiff
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.model.records import AsOf, Change, ChangeKind, DiffKind, ShardDiff
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, because, everything, everything_backwards, new, patch
 
 ASCENDING, DESCENDING = HistoryOrder.REVISION_ASC, HistoryOrder.REVISION_DESC

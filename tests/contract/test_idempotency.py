@@ -10,11 +10,18 @@ from typing import Any, Final
 
 import pytest
 
-from persistence.commands import Command, CreateShards, DeleteShards, ShardPatch, UpdateShards
+from persistence.commands.command import Command
+from persistence.commands.shards import CreateShards, DeleteShards, ShardPatch, UpdateShards
 from persistence.errors import CommitUnknown, StoreUnavailable, Unavailable
-from persistence.outcomes import IdempotencyKeyReused, NamespaceConfigured, NotFound, ShardsChanged, VersionConflict
+from persistence.model.outcomes import (
+    IdempotencyKeyReused,
+    NamespaceConfigured,
+    NotFound,
+    ShardsChanged,
+    VersionConflict,
+)
 from persistence.ports import UnitOfWork
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, changed, new, patch
 
 KEYED = because("once", idempotency_key="key-1")

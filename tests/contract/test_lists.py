@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from persistence.paging import Page, PageRequest
-from persistence.queries import ShardFilter
-from persistence.records import AsOf, Shard, ShardKey, ShardStatus
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, Shard, ShardKey, ShardStatus
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, because, everything, everything_backwards, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
 

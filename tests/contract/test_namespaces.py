@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from operator import attrgetter
 
-from persistence.checksums import EMPTY_DIGEST
-from persistence.commands import ConfigureNamespace
-from persistence.outcomes import NamespaceConfigured
-from persistence.policy_documents import write_policy
-from persistence.records import ChangeKind, ConfigurationChange, Namespace
+from persistence.codec.encoding import EMPTY_DIGEST
+from persistence.codec.json_documents import write_policy
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.model.outcomes import NamespaceConfigured
+from persistence.model.records import ChangeKind, ConfigurationChange, Namespace
 from strategies.registry import Registry
 from tests.support.mesh import (
     ANY_MOVES,

@@ -10,14 +10,14 @@ from typing import Final
 
 import pytest
 
-from persistence.commands import Command
+from persistence.commands.command import Command
+from persistence.commands.nodes import DrainNode, RegisterNode, UpdateNode
+from persistence.commands.read_state import ReadSet
 from persistence.errors import InvalidArgument
-from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
-from persistence.outcomes import NodeChanged, NodeInUse, NotFound, Outcome, StaleNode
-from persistence.paging import Page, PageRequest
-from persistence.queries import NodeFilter
-from persistence.read_set import ReadSet
-from persistence.records import ChangeKind, ConfigurationChange, Node, NodeStatus
+from persistence.model.outcomes import NodeChanged, NodeInUse, NotFound, Outcome, StaleNode
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import NodeFilter
+from persistence.model.records import ChangeKind, ConfigurationChange, Node, NodeStatus
 from tests.support.mesh import CHANGE, COUNTED, because, everything, everything_backwards, new, patch
 from tests.support.planned_mesh import PlannedMesh, node_changed
 

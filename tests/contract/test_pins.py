@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from persistence.checksums import shard_checksum
-from persistence.commands import CreateShards, UpdateShards
+from persistence.codec.encoding import shard_checksum
+from persistence.commands.shards import CreateShards, PinRequest, UpdateShards
 from persistence.errors import InvalidArgument
-from persistence.outcomes import BrokenRule, ShardsChanged
-from persistence.pins import PinRequest
-from persistence.policy import PolicyRule
-from persistence.records import NodeStatus, Pin, Shard
+from persistence.model.outcomes import BrokenRule, ShardsChanged
+from persistence.model.policy import PolicyRule
+from persistence.model.records import NodeStatus, Pin, Shard
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, CHANGE, because, new, patch, refused
 from tests.support.model import first_broken_link

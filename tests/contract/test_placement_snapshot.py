@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from persistence.model.records import NodeStatus, Pin, Shard, ShardDiff, ShardKey
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.records import NodeStatus, Pin, Shard, ShardDiff, ShardKey
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, SEARCH, new, patch
 from tests.support.model import replay
@@ -20,7 +20,7 @@ from tests.support.planned_mesh import PlannedMesh
 @pytest.fixture(params=[3, 20_000], ids=["many statements", "one statement"], autouse=True)
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many shards PostgreSQL is asked for at once."""
-    monkeypatch.setattr("persistence.postgres.placement._CHUNK", request.param)
+    monkeypatch.setattr("persistence.postgres.readers.placement._CHUNK", request.param)
 
 
 def placed(shards: Iterator[Shard] | Sequence[Shard]) -> dict[str, list[PlacedShard]]:

@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from persistence.commands import ChangeRequest
+from persistence.commands.command import ChangeRequest
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
 from persistence.errors import InvalidArgument
-from persistence.outcomes import (
+from persistence.model.outcomes import (
     IdempotencyKeyReused,
     NotFound,
     PlanApplied,
@@ -21,11 +22,11 @@ from persistence.outcomes import (
     PolicyViolation,
     StalePlan,
 )
-from persistence.paging import PageRequest
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
-from persistence.policy import NamespacePolicy, PolicyRule
-from persistence.queries import ChangeFilter, PlanFilter
-from persistence.records import Change, ChangeKind, NodeStatus, PlanKind, PlanStatus, Rebalance, RebalancePlan
+from persistence.model.paging import PageRequest
+from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
+from persistence.model.policy import NamespacePolicy, PolicyRule
+from persistence.model.queries import ChangeFilter, PlanFilter
+from persistence.model.records import Change, ChangeKind, NodeStatus, Rebalance
 from tests.contract.conftest import Backend
 from tests.support.mesh import ANY_MOVES, CHANGE, COUNTED, SEARCH, because, new
 from tests.support.planned_mesh import PlannedMesh

@@ -12,13 +12,15 @@ from typing import Final
 
 import pytest
 
-from persistence.commands import Command, UpdateShards
-from persistence.decisions import decide
-from persistence.decisions.plans import reads_of
+from persistence.commands.command import Command
+from persistence.commands.nodes import UpdateNode
+from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan, RejectPlan
+from persistence.commands.shards import UpdateShards
+from persistence.commands.write_set import WriteSet
 from persistence.errors import InvalidArgument, TransientConflict
-from persistence.memory import memory_store
-from persistence.node_commands import UpdateNode
-from persistence.outcomes import (
+from persistence.handlers.dispatch import decide
+from persistence.handlers.plans import reads_of
+from persistence.model.outcomes import (
     Committed,
     IdempotencyKeyReused,
     NodeInUse,
@@ -31,24 +33,15 @@ from persistence.outcomes import (
     StaleShard,
     VersionConflict,
 )
-from persistence.paging import Page, PageRequest
-from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan, RejectPlan
+from persistence.model.paging import Page, PageRequest
+from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
+from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Rebalance, Shard
 from persistence.planning.proposal import PlannedNode, Proposal
 from persistence.planning.what_if import WhatIf
-from persistence.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
-from persistence.rebalancing import PlanRequest
-from persistence.records import (
-    ChangeKind,
-    DiffKind,
-    MoveReason,
-    NodeStatus,
-    PlanStatus,
-    Rebalance,
-    RebalancePlan,
-    Shard,
-)
-from persistence.writes import WriteSet
+from persistence.service.rebalancer import PlanRequest
 from strategies.registry import Registry
+from tests.reference.store import memory_store
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, everything_backwards, new, patch
 from tests.support.planned_mesh import PlannedMesh
 

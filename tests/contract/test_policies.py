@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from persistence.commands import Command, ConfigureNamespace, CreateShards, DeleteShards, UpdateShards
+from persistence.codec.json_documents import write_policy
+from persistence.commands.command import Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.errors import InvalidArgument
-from persistence.outcomes import BrokenRule, NamespaceConfigured, PlanApplied, PolicyViolation
-from persistence.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
-from persistence.policy_documents import write_policy
+from persistence.model.outcomes import BrokenRule, NamespaceConfigured, PlanApplied, PolicyViolation
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
 from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.model import verified_links
 from tests.support.planned_mesh import PlannedMesh

@@ -8,17 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from persistence import audit
-from persistence.commands import ChangeRequest, CreateShards, UpdateShards, request_digest
+from persistence.codec import hash_chain as audit
+from persistence.commands.command import ChangeRequest, request_digest
+from persistence.commands.refusals import BURST, MAX_DOCUMENT, Allowance, RefusalWrite
+from persistence.commands.shards import CreateShards, UpdateShards
 from persistence.errors import InvalidArgument, StoreUnavailable
-from persistence.fields import canonical_json
-from persistence.outcomes import IdempotencyKeyReused, NotFound, VersionConflict
-from persistence.paging import Page, PageRequest
+from persistence.model.fields import canonical_json
+from persistence.model.outcomes import IdempotencyKeyReused, NotFound, VersionConflict
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import RefusalFilter
+from persistence.model.records import ChangeKind, Refusal
 from persistence.ports import Refusals
-from persistence.queries import RefusalFilter
-from persistence.records import ChangeKind, Refusal
-from persistence.refusals import BURST, MAX_DOCUMENT, Allowance, RefusalWrite
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, new, patch
 from tests.support.planned_mesh import PlannedMesh
 

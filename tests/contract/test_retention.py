@@ -9,14 +9,14 @@ from datetime import timedelta
 
 import pytest
 
-from persistence import audit
-from persistence.commands import CreateShards, DeleteShards, UpdateShards
+from persistence.codec import hash_chain as audit
+from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.errors import Compacted, FutureCursor, InvalidArgument
-from persistence.outcomes import ShardsChanged, VersionConflict
-from persistence.paging import Page, PageRequest
+from persistence.model.outcomes import ShardsChanged, VersionConflict
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import EVERY_SHARD, HistoryOrder, ShardHistoryFilter
+from persistence.model.records import AsOf, ChangeKind, DiffKind, ShardDiff, ShardKey
 from persistence.ports import Forecast
-from persistence.queries import EVERY_SHARD, HistoryOrder, ShardHistoryFilter
-from persistence.records import AsOf, ChangeKind, DiffKind, ShardDiff, ShardKey
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, as_it_is, because, everything, new, patch
 from tests.support.model import row_digest, verified_links

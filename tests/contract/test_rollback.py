@@ -7,22 +7,13 @@ from typing import Any
 
 import pytest
 
+from persistence.commands.plans import RollbackTarget
 from persistence.errors import Compacted, FutureCursor, InvalidArgument
-from persistence.outcomes import IdempotencyKeyReused, NotFound, StalePlan
-from persistence.plan_commands import RollbackTarget
+from persistence.model.outcomes import IdempotencyKeyReused, NotFound, StalePlan
+from persistence.model.plans import ConflictReason, PlanKind
+from persistence.model.records import ChangeKind, MoveReason, NodeStatus, Pin, Rebalance, Shard, ShardStatus
 from persistence.planning.proposal import Conflict, Move, Restored, Rollback
-from persistence.rebalancing import PlanRequest
-from persistence.records import (
-    ChangeKind,
-    ConflictReason,
-    MoveReason,
-    NodeStatus,
-    Pin,
-    PlanKind,
-    Rebalance,
-    Shard,
-    ShardStatus,
-)
+from persistence.service.rebalancer import PlanRequest
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, CHANGE, SEARCH, because, new, patch
 from tests.support.planned_mesh import PlannedMesh

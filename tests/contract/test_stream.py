@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from persistence.read_set import ReadSet
-from persistence.records import ShardDiff
+from persistence.commands.read_state import ReadSet
+from persistence.model.records import ShardDiff
 from tests.support.mesh import Mesh, new, patch
 from tests.support.model import replay
 

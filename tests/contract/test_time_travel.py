@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from persistence.errors import Compacted, FutureCursor
-from persistence.paging import PageRequest
-from persistence.queries import ShardFilter
-from persistence.records import AsOf, ShardKey
+from persistence.model.paging import PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, ShardKey
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, new, patch
 from tests.support.model import replay

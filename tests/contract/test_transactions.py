@@ -9,24 +9,18 @@ from typing import Any
 
 import pytest
 
-from persistence.commands import (
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    ShardExpectation,
-    UpdateShards,
-)
-from persistence.decisions import asked_by, decide
+from persistence.commands.command import Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.nodes import DrainNode, RegisterNode
+from persistence.commands.read_state import ReadSet
+from persistence.commands.shards import CreateShards, DeleteShards, PinRequest, ShardExpectation, UpdateShards
+from persistence.commands.write_set import Conditions, WriteSet
 from persistence.errors import InvalidArgument, TransientConflict
-from persistence.node_commands import DrainNode, RegisterNode
-from persistence.outcomes import Committed, PolicyViolation, StaleNamespace, VersionConflict
-from persistence.pins import PinRequest
-from persistence.policy import NamespacePolicy
+from persistence.handlers.dispatch import asked_by, decide
+from persistence.model.outcomes import Committed, PolicyViolation, StaleNamespace, VersionConflict
+from persistence.model.policy import NamespacePolicy
+from persistence.model.queries import ChangeFilter, ShardFilter
 from persistence.ports import Store, UnitOfWork
-from persistence.queries import ChangeFilter, ShardFilter
-from persistence.read_set import ReadSet
-from persistence.writes import Conditions, WriteSet
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO

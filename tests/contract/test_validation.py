@@ -6,15 +6,9 @@ from typing import Final
 
 import pytest
 
-from persistence.commands import (
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    ShardExpectation,
-    ShardPatch,
-    UpdateShards,
-)
+from persistence.commands.command import Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, DeleteShards, ShardExpectation, ShardPatch, UpdateShards
 from persistence.errors import InvalidArgument
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, because, new
 

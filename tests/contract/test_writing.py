@@ -6,9 +6,9 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from persistence.checksums import shard_checksum
-from persistence.commands import NewShard
-from persistence.records import Change, ChangeKind, DiffKind, Shard, ShardStatus
+from persistence.codec.encoding import shard_checksum
+from persistence.commands.shards import NewShard
+from persistence.model.records import Change, ChangeKind, DiffKind, Shard, ShardStatus
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
 

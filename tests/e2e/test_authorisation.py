@@ -18,13 +18,13 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from graph.auth.principal import Scope
-from graph.cli.exits import Exit
-from graph.cursors import stream_cursor
-from graph.schema import build_schema
-from persistence.node_commands import RegisterNode
-from persistence.outcomes import PlanProposed
-from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import NO_CHANGE, StreamPosition
+from graph.cli.errors import Exit
+from graph.schema.build import build_schema
+from graph.schema.cursors import stream_cursor
+from persistence.commands.nodes import RegisterNode
+from persistence.model.outcomes import PlanProposed
+from persistence.model.records import NO_CHANGE, StreamPosition
+from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, because, new

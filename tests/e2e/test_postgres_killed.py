@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from graph.embedded_postgres import EmbeddedPostgres, start_embedded_postgres
+from graph.embedded_postgres.server import EmbeddedPostgres, start_embedded_postgres
 from migrations import upgrade
-from persistence.commands import UpdateShards
+from persistence.commands.shards import UpdateShards
 from persistence.errors import StoreUnavailable
-from persistence.feed import FeedLimits, LiveFeed, live_feed
-from persistence.outcomes import ShardsChanged, VersionConflict
+from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.model.outcomes import ShardsChanged, VersionConflict
+from persistence.model.records import Shard, StreamPosition
 from persistence.ports import DiffFilter
 from persistence.postgres.store import open_store
-from persistence.records import Shard, StreamPosition
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay

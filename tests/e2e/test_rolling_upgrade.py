@@ -15,7 +15,7 @@ import pytest
 from alembic.config import Config
 
 import migrations
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from graph.operations import operation
 from tests.support.command_line import omnirelay
 from tests.support.real_server import RealServer, real_server

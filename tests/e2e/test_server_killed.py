@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from graph.postmaster import read_pid_file
+from graph.embedded_postgres.postmaster import read_pid_file
 from tests.support.command_line import Running, omnirelay, started
 
 

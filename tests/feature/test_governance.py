@@ -22,10 +22,10 @@ import asyncpg
 import pytest
 
 from graph.auth.principal import Scope
-from graph.cli.exits import Exit
-from persistence.policy import FreezeWindow, NamespacePolicy
-from persistence.policy_documents import write_policy
-from persistence.records import ChangeKind
+from graph.cli.errors import Exit
+from persistence.codec.json_documents import write_policy
+from persistence.model.policy import FreezeWindow, NamespacePolicy
+from persistence.model.records import ChangeKind
 from strategies.model import Node, Shard, Shards
 from strategies.registry import Registry
 from tests.support.command_line import ROOT, Answer, omnirelay

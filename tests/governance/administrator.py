@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from persistence.commands import ConfigureNamespace
+from persistence.commands.namespaces import ConfigureNamespace
 from tests.governance.deeds import Deed
 from tests.governance.intents import Intent
 from tests.governance.policies import random_freezes

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from persistence.outcomes import PolicyViolation, StalePlan, VersionConflict
-from persistence.policy import PolicyRule
+from persistence.model.outcomes import PolicyViolation, StalePlan, VersionConflict
+from persistence.model.policy import PolicyRule
 from tests.governance.deeds import Deed
 from tests.governance.tally import Tally
 

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Any, Final
 from unittest.mock import patch
 
+from persistence.commands.write_set import Conditions, WriteSet
 from persistence.postgres import commit
 from persistence.postgres.commit import Relied
-from persistence.writes import Conditions, WriteSet
 
 
 class Mutation(StrEnum):
@@ -47,14 +47,14 @@ def _without(guard: str) -> Callable[[WriteSet, Relied], Mapping[str, Any]]:
 
 _REPLACED: Final[Mapping[Mutation, Mapping[str, Any]]] = {
     Mutation.CONDITIONS_DROPPED: {
-        "persistence.decisions.shards.conditions": _no_conditions,
-        "persistence.decisions.plans.conditions": _no_conditions,
+        "persistence.handlers.shards.conditions": _no_conditions,
+        "persistence.handlers.plans.conditions": _no_conditions,
     },
     Mutation.MOVES_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("movesLeft")},
     Mutation.GROUPS_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("groups")},
-    Mutation.APPROVAL_NOT_ASKED: {"persistence.decisions.plans.missing_approval": _nothing},
-    Mutation.OWN_APPROVAL_TAKEN: {"persistence.decisions.plans.self_approval": _nothing},
-    Mutation.PINS_NOT_LOOKED_AT: {"persistence.decisions.shards.broken_pins": _nothing},
+    Mutation.APPROVAL_NOT_ASKED: {"persistence.handlers.plans.missing_approval": _nothing},
+    Mutation.OWN_APPROVAL_TAKEN: {"persistence.handlers.plans.self_approval": _nothing},
+    Mutation.PINS_NOT_LOOKED_AT: {"persistence.handlers.shards.broken_pins": _nothing},
 }
 
 

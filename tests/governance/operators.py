@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from persistence.commands import ChangeRequest, Command, CreateShards, DeleteShards, ShardPatch, UpdateShards
+from persistence.commands.command import ChangeRequest, Command
+from persistence.commands.nodes import UpdateNode
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, RollbackTarget, StopPlan
+from persistence.commands.shards import CreateShards, DeleteShards, PinRequest, ShardPatch, UpdateShards
 from persistence.errors import InvalidArgument, TransientConflict
-from persistence.node_commands import UpdateNode
-from persistence.outcomes import Outcome
-from persistence.paging import PageRequest
-from persistence.pins import PinRequest
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, RollbackTarget, StopPlan
+from persistence.model.outcomes import Outcome
+from persistence.model.paging import PageRequest
+from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.queries import ChangeFilter, PlanFilter, ShardFilter
+from persistence.model.records import ChangeKind, NodeStatus, Shard, ShardKey, ShardStatus
 from persistence.planning.lifecycle import OPEN
 from persistence.planning.planner import PlacementImpossible
-from persistence.queries import ChangeFilter, PlanFilter, ShardFilter
-from persistence.rebalancing import PlanRequest
-from persistence.records import ChangeKind, NodeStatus, PlanStatus, RebalancePlan, Shard, ShardKey, ShardStatus
+from persistence.service.rebalancer import PlanRequest
 from tests.governance.deeds import Deed
 from tests.governance.intents import Intent
 from tests.governance.scenario import NODES, Scenario

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from persistence.policy import FreezeWindow, NamespacePolicy
+from persistence.model.policy import FreezeWindow, NamespacePolicy
 
 
 def random_policy(random: Random) -> NamespacePolicy:

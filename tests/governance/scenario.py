@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from persistence.commands import NewShard
-from persistence.fields import MAX_SHARDS_PER_CHANGE
-from persistence.policy import NamespacePolicy
+from persistence.commands.shards import NewShard
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE
+from persistence.model.policy import NamespacePolicy
 from tests.governance.deeds import Deed
 from tests.governance.policies import random_policy
 from tests.support.mesh import because

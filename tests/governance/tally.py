@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from persistence.outcomes import Committed, Outcome, PlanApplied, PolicyViolation
-from persistence.policy import PolicyRule
-from persistence.records import PlanKind
+from persistence.model.outcomes import Committed, Outcome, PlanApplied, PolicyViolation
+from persistence.model.plans import PlanKind
+from persistence.model.policy import PolicyRule
 from tests.governance.deeds import Deed
 
 NOTHING_THERE = "nothing there"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from persistence.policy import PolicyRule
+from persistence.model.policy import PolicyRule
 from tests.governance.harness import run
 from tests.governance.intents import administrator_intent, operator_intent
 from tests.governance.scenario import Scenario

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from persistence.memory import memory_store
-from persistence.records import Change, ChangeKind, Rebalance, ShardDiff, ShardKey
+from persistence.model.records import Change, ChangeKind, Rebalance, ShardDiff, ShardKey
+from tests.reference.store import memory_store
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.recount import broken_promises

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from persistence.policy import NamespacePolicy
+from persistence.model.policy import NamespacePolicy
 from tests.governance.deeds import Deed
 from tests.governance.harness import open_meshes, work
 from tests.governance.mutants import Mutation, mutated

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from persistence.auditing.compliance import OwnerRule
-from persistence.postgres.auditing.checking import CheckFilter, check
-from persistence.postgres.auditing.verifying import verify
+from persistence.audit.compliance import OwnerRule
+from persistence.postgres.audit.check import CheckFilter, check
+from persistence.postgres.audit.verify import verify
 from strategies.registry import Registry
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.recount import broken_promises

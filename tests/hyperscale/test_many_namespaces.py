@@ -14,9 +14,10 @@ from typing import Final
 
 import pytest
 
-from persistence.commands import UpdateShards
-from persistence.node_commands import DrainNode, RegisterNode, UpdateNode
-from persistence.outcomes import (
+from persistence.commands.nodes import DrainNode, RegisterNode, UpdateNode
+from persistence.commands.plans import ApplyPlan
+from persistence.commands.shards import UpdateShards
+from persistence.model.outcomes import (
     NodeChanged,
     Outcome,
     PlanApplied,
@@ -26,12 +27,11 @@ from persistence.outcomes import (
     StalePlan,
     VersionConflict,
 )
-from persistence.plan_commands import ApplyPlan
+from persistence.model.records import ChangeKind, NodeStatus, Shard, ShardDiff, ShardKey
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import ChangeKind, NodeStatus, Shard, ShardDiff, ShardKey
-from persistence.write import Writer
+from persistence.service.executor import Writer
+from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies import model
 from strategies.registry import Registry
 from tests.support.length import rounds

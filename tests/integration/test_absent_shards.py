@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from persistence.commands import Command, CreateShards, DeleteShards, UpdateShards
-from persistence.outcomes import Outcome, ShardsChanged, VersionConflict
-from persistence.postgres.auditing.verifying import verify
+from persistence.commands.command import Command
+from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
+from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
+from persistence.model.records import DiffKind, ShardKey
+from persistence.postgres.audit.verify import verify
 from persistence.postgres.store import open_store
-from persistence.records import DiffKind, ShardKey
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.support.audited_mesh import shown
 from tests.support.length import rounds
 from tests.support.mesh import CHANGE, Mesh, as_it_is, because, changed, new, patch

@@ -13,18 +13,20 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from persistence.auditing.export import ExportFilter, JsonLines
+from persistence.audit.export import ExportFilter, JsonLines
 from persistence.errors import CommitUnknown, StoreUnavailable, Unavailable
-from persistence.feed import FeedLimits, live_feed
+from persistence.feed.live import live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.model.records import NO_CHANGE, ChangeMark
 from persistence.ports import DiffFilter
-from persistence.postgres import driver_errors, session_errors
-from persistence.postgres.auditing.exporting import export
-from persistence.postgres.connecting import Connection, connect
+from persistence.postgres import driver_errors
+from persistence.postgres import engine as session_errors
+from persistence.postgres.audit.export import export
 from persistence.postgres.database import Database
+from persistence.postgres.driver import Connection, connect
 from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.store import open_store
 from persistence.postgres.stream import PostgresStream
-from persistence.records import NO_CHANGE, ChangeMark
 from tests.support.mesh import Mesh, new
 from tests.support.own_postgres import ABSENT, OwnPostgres, own_postgres, within
 
@@ -198,7 +200,7 @@ async def test_a_server_that_waits_tells_of_nothing_that_came_before_it(
 async def test_an_audit_tells_of_nothing_that_the_standby_may_not_have(
     server: OwnPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.postgres.auditing.reading.BARRIER_SECONDS", 0.3)
+    monkeypatch.setattr("persistence.postgres.audit.reader.BARRIER_SECONDS", 0.3)
     with pytest.raises(StoreUnavailable) as refused:
         await export(server.url, ExportFilter(), JsonLines(), lambda _: None)
     assert refused.value.reason is Unavailable.AWAITING_STANDBY

@@ -10,11 +10,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from persistence.commands import ConfigureNamespace
-from persistence.outcomes import NamespaceConfigured
-from persistence.policy import NamespacePolicy
-from persistence.policy_documents import write_policy
-from persistence.postgres.auditing.checking import CheckFilter, Report, check
+from persistence.codec.json_documents import write_policy
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.model.outcomes import NamespaceConfigured
+from persistence.model.policy import NamespacePolicy
+from persistence.postgres.audit.check import CheckFilter, Report, check
 from persistence.postgres.store import open_store
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, because, patch

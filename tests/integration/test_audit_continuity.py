@@ -16,17 +16,17 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.chain import ChainPlace
-from persistence.auditing.compliance import ComplianceChecker
-from persistence.auditing.export import ExportFilter, JsonLines, line
-from persistence.auditing.export_reading import verify_lines
-from persistence.auditing.findings import Finding
-from persistence.postgres.auditing import segments
-from persistence.postgres.auditing.exporting import export_on
-from persistence.postgres.auditing.reading import AuditReader
-from persistence.postgres.auditing.verifying import verify, verify_on
-from persistence.postgres.retention import PostgresRetention
+from persistence.audit.chain import ChainPlace
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.compliance import ComplianceChecker
+from persistence.audit.entries import Finding
+from persistence.audit.export import ExportFilter, JsonLines, line
+from persistence.audit.export_verification import verify_lines
+from persistence.postgres.audit import segments
+from persistence.postgres.audit.export import export_on
+from persistence.postgres.audit.reader import AuditReader
+from persistence.postgres.audit.verify import verify, verify_on
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import shown
 from tests.support.forged_history import Story, forge, forged

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import pytest
 
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.export import CSV_COLUMNS, Csv, ExportFilter, JsonLines, line
-from persistence.auditing.export_reading import NotAnExport, verify_lines
-from persistence.postgres.auditing.exporting import export
-from persistence.postgres.auditing.verifying import verify
-from persistence.postgres.retention import PostgresRetention
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.export import CSV_COLUMNS, Csv, ExportFilter, JsonLines, line
+from persistence.audit.export_verification import NotAnExport, verify_lines
+from persistence.postgres.audit.export import export
+from persistence.postgres.audit.verify import verify
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
 from tests.support.mesh import SEARCH, because

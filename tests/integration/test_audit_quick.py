@@ -6,13 +6,11 @@ import dataclasses
 
 import pytest
 
-from persistence.auditing.chain import BEGINNING, ChainPlace
-from persistence.pins import PinRequest
-from persistence.postgres.auditing.quick import sound
-from persistence.postgres.auditing.reading import reading
-from persistence.postgres.auditing.segment_verdicts import verify_with_care
-from persistence.postgres.auditing.segments import Segment, cut
-from persistence.postgres.retention import PostgresRetention
+from persistence.audit.chain import BEGINNING, ChainPlace
+from persistence.commands.shards import PinRequest
+from persistence.postgres.audit.reader import reading
+from persistence.postgres.audit.segments import Segment, cut, sound, verify_with_care
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
 from tests.support.mesh import because, new
@@ -35,7 +33,7 @@ async def told_url(database_url: str) -> str:
 
 @pytest.mark.parametrize("rows", [1, 7, 50_000])
 async def test_the_verdicts_are_the_same(told_url: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("persistence.postgres.auditing.segments.SEGMENT_ROWS", rows)
+    monkeypatch.setattr("persistence.postgres.audit.segments.SEGMENT_ROWS", rows)
     async with reading(told_url) as reader:
         heads = await reader.heads()
         assert heads is not None

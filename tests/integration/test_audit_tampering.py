@@ -13,13 +13,13 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.findings import Finding
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.entries import Finding
 from persistence.errors import StoreUnavailable
-from persistence.postgres.auditing import segments
-from persistence.postgres.auditing.reading import reading
-from persistence.postgres.auditing.verifying import Apart, verify, verify_on
-from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.audit import segments
+from persistence.postgres.audit.reader import reading
+from persistence.postgres.audit.verify import Apart, verify, verify_on
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import covers, shown, tell, verified
 from tests.support.mesh import because

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from persistence.commands import UpdateShards
-from persistence.outcomes import VersionConflict
+from persistence.commands.shards import UpdateShards
+from persistence.model.outcomes import VersionConflict
+from persistence.model.records import ShardStatus
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.records import ShardStatus
 from tests.support.mesh import CHANGE, Mesh, because, new, patch
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.statements import statements

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from persistence.checksums import shard_checksum
-from persistence.commands import UpdateShards
-from persistence.feed import FeedLimits, LiveFeed, live_feed
-from persistence.outcomes import ShardsChanged, StaleShard, VersionConflict
+from persistence.codec.encoding import shard_checksum
+from persistence.commands.shards import UpdateShards
+from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.model.outcomes import ShardsChanged, StaleShard, VersionConflict
+from persistence.model.records import Shard, StreamPosition
 from persistence.ports import DiffFilter, Store
 from persistence.postgres.store import open_store
-from persistence.records import Shard, StreamPosition
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay

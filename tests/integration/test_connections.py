@@ -18,7 +18,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from persistence.commands import CreateShards
+from persistence.commands.refusals import refusal_of
+from persistence.commands.shards import CreateShards
 from persistence.errors import (
     CommitUnknown,
     Fenced,
@@ -28,14 +29,12 @@ from persistence.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from persistence.outcomes import NotFound
-from persistence.postgres.connecting import SERVER_SETTINGS, Connection, connect
+from persistence.model.outcomes import NotFound
 from persistence.postgres.database import Database
-from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, create_engine
+from persistence.postgres.driver import SERVER_SETTINGS, Connection, connect
+from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, committing, create_engine, translated
 from persistence.postgres.fence import Fence
-from persistence.postgres.session_errors import committing, translated
 from persistence.postgres.store import open_store
-from persistence.refusals import refusal_of
 from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.own_postgres import OwnPostgres, own_postgres, within
 

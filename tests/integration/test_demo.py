@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-from graph.demo import load_demo
-from graph.demo.mesh import demo_shards
-from persistence.commands import ChangeRequest
-from persistence.memory import memory_store
-from persistence.outcomes import PlanApplied, PlanProposed
-from persistence.plan_commands import ApplyPlan
+from graph.server.demo import demo_shards, load_demo
+from persistence.commands.command import ChangeRequest
+from persistence.commands.plans import ApplyPlan
+from persistence.model.outcomes import PlanApplied, PlanProposed
+from persistence.model.queries import NodeFilter
+from persistence.model.records import ChangeKind, MoveReason, ShardKey
 from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Proposal
 from persistence.planning.what_if import WhatIf
 from persistence.postgres.store import open_store
-from persistence.queries import NodeFilter
-from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import ChangeKind, MoveReason, ShardKey
-from persistence.write import Writer
+from persistence.service.executor import Writer
+from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
+from tests.reference.store import memory_store
 from tests.support.mesh import COUNTED, Mesh
 from tests.support.model import digest_of, replay
 

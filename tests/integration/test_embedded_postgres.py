@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from graph import embedded_postgres
-from graph.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
-from graph.postmaster import PidFile, read_pid_file
+from graph.embedded_postgres import server as embedded_postgres
+from graph.embedded_postgres.postmaster import PidFile, read_pid_file
+from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 
 DEADLINE_SECONDS = 30.0
 
@@ -155,7 +155,7 @@ def test_two_starts_at_once_get_the_same_server(tmp_path: Path) -> None:
 
 def test_the_server_survives_kill_9_of_the_process_that_started_it(data_dir: Path) -> None:
     program = (
-        "import pathlib, sys, time; from graph.embedded_postgres import start_embedded_postgres as start;"
+        "import pathlib, sys, time; from graph.embedded_postgres.server import start_embedded_postgres as start;"
         "server = start(pathlib.Path(sys.argv[1])); print(server.postmaster_pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program, data_dir], stdout=subprocess.PIPE, text=True) as starter:  # noqa: S603 - our own interpreter and code

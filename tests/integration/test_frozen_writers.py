@@ -11,20 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from persistence.commands import (
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    ShardExpectation,
-    UpdateShards,
-)
-from persistence.node_commands import UpdateNode
-from persistence.plan_commands import ApplyPlan
-from persistence.policy import NamespacePolicy
+from persistence.commands.command import Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.nodes import UpdateNode
+from persistence.commands.plans import ApplyPlan
+from persistence.commands.shards import CreateShards, DeleteShards, ShardExpectation, UpdateShards
+from persistence.model.policy import NamespacePolicy
+from persistence.model.records import NodeStatus, Shard
 from persistence.postgres.store import open_store
-from persistence.records import NodeStatus, Shard
-from persistence.write import Writer
+from persistence.service.executor import Writer
 from tests.support.mesh import BILLING, CHANGE, as_it_is, because, new, patch
 from tests.support.planned_mesh import PlannedMesh
 

@@ -10,18 +10,19 @@ import asyncpg
 import pytest
 from sqlalchemy.pool import NullPool
 
-from persistence.commands import UpdateShards
-from persistence.decisions import decide
+from persistence.commands.shards import UpdateShards
+from persistence.commands.write_set import WriteSet
 from persistence.errors import EpochMismatch
-from persistence.feed import FeedLimits, live_feed
-from persistence.outcomes import VersionConflict
+from persistence.feed.live import live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.handlers.dispatch import decide
+from persistence.model.outcomes import VersionConflict
 from persistence.ports import DiffBatch, DiffFilter
 from persistence.postgres.commit import Relied, commit
 from persistence.postgres.database import Database
 from persistence.postgres.engine import engine_on
 from persistence.postgres.listener import listening
 from persistence.postgres.store import open_store
-from persistence.writes import WriteSet
 from strategies.registry import Registry
 from tests.support.mesh import CHANGE, Mesh, new, patch
 

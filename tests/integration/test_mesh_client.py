@@ -19,11 +19,11 @@ import httpx2
 import pytest
 
 from graph.client import MeshClient, NotReady, OperationRefused, State, TableChange
-from graph.cursors import stream_cursor
-from persistence.node_commands import RegisterNode
-from persistence.pins import PinRequest
+from graph.schema.cursors import stream_cursor
+from persistence.commands.nodes import RegisterNode
+from persistence.commands.shards import PinRequest
+from persistence.model.records import Shard, ShardKey
 from persistence.postgres.stream import begin_new_epoch
-from persistence.records import Shard, ShardKey
 from tests.support.command_line import started
 from tests.support.mesh import CHANGE, Mesh, new, patch
 from tests.support.mesh_server import MeshServer

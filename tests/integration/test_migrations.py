@@ -25,12 +25,11 @@ from persistence.errors import (
     StoreError,
     TransientConflict,
 )
-from persistence.feed import live_feed
+from persistence.feed.live import live_feed
 from persistence.planning.proposal import document_id
 from persistence.postgres import commit
-from persistence.postgres.connecting import SERVER_SETTINGS
-from persistence.postgres.engine import engine_on
-from persistence.postgres.session_errors import translated
+from persistence.postgres.driver import SERVER_SETTINGS
+from persistence.postgres.engine import engine_on, translated
 from persistence.postgres.store import open_store
 from persistence.postgres.tables.columns import Base
 from persistence.postgres.tables.current import SCHEMA_REVISION

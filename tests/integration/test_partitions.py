@@ -11,8 +11,8 @@ import pytest
 import migrations
 from persistence.errors import StoreError
 from persistence.postgres import partitions as partitioning
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.partitions import Partition
-from persistence.postgres.retention import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import first_broken_link

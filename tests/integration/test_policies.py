@@ -15,8 +15,10 @@ import asyncpg
 import pytest
 
 import migrations
-from persistence.commands import Command, ConfigureNamespace, CreateShards, DeleteShards, UpdateShards
-from persistence.outcomes import (
+from persistence.commands.command import Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
+from persistence.model.outcomes import (
     NamespaceConfigured,
     NotFound,
     PolicyViolation,
@@ -24,7 +26,7 @@ from persistence.outcomes import (
     StaleNamespace,
     VersionConflict,
 )
-from persistence.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.postgres.store import open_store
 from tests.support.length import rounds
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from graph.auth.principal import Scope
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from graph.client import MeshClient, OperationRefused, State, token_file
 from graph.client.address import read_address
-from graph.client.document import Json
 from graph.client.errors import ConnectionLost
-from graph.client.following import follow
-from graph.client.requests import Requests
+from graph.client.http import Requests
+from graph.client.reconnect import follow
+from graph.client.records import Json
 from graph.client.subscription import subscribe
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, new

@@ -11,12 +11,12 @@ import pytest
 
 import migrations
 from persistence.errors import EpochMismatch
-from persistence.feed import live_feed
+from persistence.feed.live import live_feed
+from persistence.model.records import StreamPosition
 from persistence.ports import Store
-from persistence.postgres.auditing.verifying import verify
-from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.audit.verify import verify
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
-from persistence.records import StreamPosition
 from tests.support.audited_mesh import tell
 from tests.support.catalog import catalog_of
 from tests.support.databases import Databases

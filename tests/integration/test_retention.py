@@ -11,13 +11,13 @@ import asyncpg
 import pytest
 
 from persistence.errors import Compacted, SchemaOutOfDate, StoreError, TransientConflict
-from persistence.paging import PageRequest
+from persistence.model.paging import PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, ShardDiff
 from persistence.ports import HistoryCompacted
-from persistence.postgres import retention
-from persistence.postgres.retention import PostgresRetention
+from persistence.postgres import compaction as retention
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
-from persistence.queries import ShardFilter
-from persistence.records import AsOf, ShardDiff
 from tests.support.mesh import COUNTED, Mesh, because, new, patch
 from tests.support.model import replay, verified_links
 from tests.support.partitions import partitions_of, repartition

@@ -21,8 +21,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from schemathesis.graphql import nodes
 
-from graph.app import create_app
-from graph.cursors import (
+from graph.http.app import create_app
+from graph.schema.cursors import (
     change_cursor,
     history_cursor,
     move_cursor,
@@ -32,13 +32,14 @@ from graph.cursors import (
     shard_cursor,
     stream_cursor,
 )
-from persistence.feed import FeedLimits, live_feed
-from persistence.memory import memory_store
-from persistence.node_commands import RegisterNode
-from persistence.outcomes import PlanProposed
-from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import NO_CHANGE, MoveReason, ShardKey, StreamPosition
+from persistence.commands.nodes import RegisterNode
+from persistence.feed.live import live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.model.outcomes import PlanProposed
+from persistence.model.records import NO_CHANGE, MoveReason, ShardKey, StreamPosition
+from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
+from tests.reference.store import memory_store
 from tests.support.graphql_api import TestServices
 from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.serving import serving

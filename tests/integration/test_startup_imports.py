@@ -54,16 +54,16 @@ def test_help_loads_nothing_that_talks_to_a_server_or_is_one(command: str) -> No
 
 def test_a_command_is_loaded_without_the_others_of_its_group() -> None:
     loaded = loaded_after("from graph.cli.program import run; assert run(['mesh', 'shards', 'get', '--help']) == 0")
-    assert "graph.cli.shards.getting" in loaded
+    assert "graph.cli.shards.get" in loaded
     assert {name for name in loaded if name.startswith("graph.cli.shards.")} <= {
-        "graph.cli.shards.facts",
-        "graph.cli.shards.getting",
+        "graph.cli.shards.shared",
+        "graph.cli.shards.get",
     }
     assert not any(name.startswith(("graph.cli.nodes", "graph.cli.rebalance")) for name in loaded)
 
 
 def test_a_server_without_authentication_loads_no_cryptography() -> None:
-    loaded = loaded_after("import graph.app, graph.cli.serving, graph.cli.web_server")
+    loaded = loaded_after("import graph.http.app, graph.server.lifecycle, graph.server.web_server")
     assert "strawberry" in loaded
     assert loaded & {"alembic", "cryptography", "jwt", "rich"} == set()
 
@@ -71,7 +71,7 @@ def test_a_server_without_authentication_loads_no_cryptography() -> None:
 def test_a_server_on_a_schema_that_is_up_to_date_loads_no_alembic(database_url: str) -> None:
     serve = ["serve", "--port", "0", "--database-url", database_url]
     loaded = loaded_after(f"from graph.cli.program import run; assert run({serve}) == 0", stopped=True)
-    assert {"graph.app", "migrations"} <= loaded
+    assert {"graph.http.app", "migrations"} <= loaded
     assert "alembic" not in loaded
 
 

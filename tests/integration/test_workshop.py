@@ -15,15 +15,15 @@ from typing import IO, Any
 
 import pytest
 
-from graph.workshop import DividingWriter, Workshop, WorkshopRebalancer, open_workshop
+from graph.server.worker_pool import DividingWriter, Workshop, WorkshopRebalancer, open_workshop
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.errors import CommitUnknown, FieldError, FutureCursor, InvalidArgument, Overloaded, StoreUnavailable
-from persistence.outcomes import NotFound, Outcome, PlanApplied, PlanChanged, PlanClosed, PlanProposed
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RollbackTarget
+from persistence.model.outcomes import NotFound, Outcome, PlanApplied, PlanChanged, PlanClosed, PlanProposed
+from persistence.model.records import ShardKey
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.what_if import WhatIf
 from persistence.postgres.store import open_store
-from persistence.rebalancing import PlanRequest
-from persistence.records import ShardKey
+from persistence.service.rebalancer import PlanRequest
 from strategies.registry import Registry
 from tests.support.command_line import ROOT
 from tests.support.mesh import BILLING, CHANGE, because
@@ -121,13 +121,13 @@ async def test_a_process_that_is_killed_at_work_costs_what_it_was_doing_and_no_m
 async def test_what_a_killed_process_may_have_committed_is_unknown(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graph.workshop._COMMITTING", frozenset({signal.raise_signal}))
+    monkeypatch.setattr("graph.server.worker_pool._COMMITTING", frozenset({signal.raise_signal}))
     with pytest.raises(CommitUnknown, match="whether the change was made is unknown"):
         await workshop.do(signal.raise_signal, signal.SIGKILL)
 
 
 async def test_no_more_jobs_wait_than_can_be_done_soon(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graph.workshop.WAITING_PER_PROCESS", 1)
+    monkeypatch.setattr("graph.server.worker_pool.WAITING_PER_PROCESS", 1)
     async with open_workshop(database_url, 1) as workshop:
         jobs = [asyncio.create_task(workshop.do(os.getpid)) for _ in range(3)]
         with pytest.raises(Overloaded, match="have all they can do"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from persistence.postgres.auditing.verifying import verify
+from persistence.postgres.audit.verify import verify
 from tests.chaos.database import MeshDatabase, Postgres
 from tests.chaos.servers import PROGRAM, Server, running_servers
 from tests.linearizability.clients import NAMESPACE, Client, prepare

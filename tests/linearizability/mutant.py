@@ -11,14 +11,15 @@ from itertools import count
 from typing import Final
 
 from graph.cli import main
-from persistence.commands import UNSET, Command, UpdateShards
+from persistence.commands.command import UNSET, Command
+from persistence.commands.shards import UpdateShards
 from persistence.errors import TransientConflict
-from persistence.feed import Stretch
-from persistence.outcomes import Outcome, ShardsChanged, VersionConflict
-from persistence.ports import Stamped
-from persistence.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.replica import Replica, ReplicaShards
-from persistence.write import Writer
+from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
+from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
+from persistence.ports import Stamped, Stretch
+from persistence.replica.adapters import ReplicaShards
+from persistence.replica.replica import Replica
+from persistence.service.executor import Writer
 
 _LATE_SECONDS: Final = 0.4
 

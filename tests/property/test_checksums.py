@@ -11,8 +11,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.checksums import digest_term, shard_checksum
-from persistence.records import Pin, ShardContent, ShardKey, ShardStatus
+from persistence.codec.encoding import digest_term, shard_checksum
+from persistence.model.records import Pin, ShardContent, ShardKey, ShardStatus
 
 # Few and short, so that equal values and values that merely look alike meet often.
 TEXTS = st.text("aé0", min_size=0, max_size=2)

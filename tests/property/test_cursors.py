@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph import cursors
-from graph.cursors import DiffScope
+from graph.schema import cursors
+from graph.schema.cursors import DiffScope
 from persistence.errors import BadCursor
-from persistence.records import (
+from persistence.model.records import (
     IDENTIFIER_PATTERN,
     MARK_BYTES,
     MAX_COUNTER,

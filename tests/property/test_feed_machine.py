@@ -25,14 +25,13 @@ from hypothesis.stateful import (
 )
 
 from persistence.feed import tailer
-from persistence.feed.limits import FeedLimits
-from persistence.feed.matching import Matching
-from persistence.feed.place import Place
-from persistence.feed.ring import Ring, Stretch
+from persistence.feed.live import Matching
+from persistence.feed.ring import FeedLimits, Ring
+from persistence.feed.subscriber import Place
 from persistence.feed.tailer import Lost, Received, Replaced, Tailer
-from persistence.ports import DiffBatch, DiffFilter, StreamHead, StreamPage
-from persistence.queries import ShardFilter
-from persistence.records import NO_CHANGE, ChangeMark, ShardDiff, StreamPosition
+from persistence.model.queries import ShardFilter
+from persistence.model.records import NO_CHANGE, ChangeMark, ShardDiff, StreamPosition
+from persistence.ports import DiffBatch, DiffFilter, StreamHead, StreamPage, Stretch
 from tests.support.rows import rows_of_one_change
 
 _LIMITS: Final = FeedLimits(ring=6, page=4, bookmark_seconds=10.0)

@@ -20,12 +20,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from persistence.memory import memory_store
-from persistence.outcomes import PlanApplied, PlanChanged, PlanClosed, StalePlan
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
+from persistence.model.outcomes import PlanApplied, PlanChanged, PlanClosed, StalePlan
+from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.records import ChangeKind, Rebalance, ShardKey
 from persistence.planning import lifecycle
 from persistence.planning.lifecycle import PlanAction, after
-from persistence.records import ChangeKind, PlanStatus, Rebalance, RebalancePlan, ShardKey
+from tests.reference.store import memory_store
 from tests.support.mesh import CHANGE, patch
 from tests.support.model import first_broken_link, replay
 from tests.support.planned_mesh import PlannedMesh

@@ -21,21 +21,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from persistence.commands import (
-    UNSET,
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    NewShard,
-    ShardExpectation,
-    ShardPatch,
-    UpdateShards,
-)
+from persistence.commands.command import UNSET, Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.nodes import RegisterNode, UpdateNode
+from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
 from persistence.errors import InvalidArgument
-from persistence.memory import memory_store
-from persistence.node_commands import RegisterNode, UpdateNode
-from persistence.outcomes import (
+from persistence.model.outcomes import (
     NamespaceConfigured,
     NodeChanged,
     NodeInUse,
@@ -49,13 +40,15 @@ from persistence.outcomes import (
     StalePlan,
     VersionConflict,
 )
+from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.queries import NodeFilter
+from persistence.model.records import AsOf, NodeStatus, ShardKey, ShardStatus
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.proposal import Proposal
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.queries import NodeFilter
-from persistence.rebalancing import PlanRequest
-from persistence.records import AsOf, NodeStatus, PlanStatus, RebalancePlan, ShardKey, ShardStatus
+from persistence.service.rebalancer import PlanRequest
+from tests.reference.store import memory_store
 from tests.support.databases import Databases
 from tests.support.length import rounds
 from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH

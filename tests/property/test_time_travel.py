@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistence.commands import NewShard
+from persistence.commands.shards import NewShard
 from persistence.errors import Compacted
-from persistence.memory import Memory, MemoryRetention, store_on
+from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey
 from persistence.ports import Retention
-from persistence.postgres.retention import PostgresRetention
+from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
-from persistence.records import AsOf, Shard, ShardDiff, ShardKey
+from tests.reference.retention import MemoryRetention
+from tests.reference.store import store_on
+from tests.reference.tables import Memory
 from tests.support.databases import Databases
 from tests.support.length import rounds
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, patch

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from persistence import audit
-from persistence.checksums import EMPTY_DIGEST, format_digest
+from persistence.codec import hash_chain
+from persistence.codec.encoding import EMPTY_DIGEST, format_digest
+from persistence.commands.read_state import KeptPlan
+from persistence.commands.write_set import Conditions, NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet, proposed
 from persistence.errors import TransientConflict
-from persistence.memory.tables import Tables
-from persistence.outcomes import (
+from persistence.model.outcomes import (
     Committed,
     NamespaceConfigured,
     NodeChanged,
@@ -21,7 +22,7 @@ from persistence.outcomes import (
     PlanProposed,
     ShardsChanged,
 )
-from persistence.records import (
+from persistence.model.records import (
     Change,
     ChangeKind,
     DiffKind,
@@ -32,7 +33,7 @@ from persistence.records import (
     ShardKey,
     Tombstone,
 )
-from persistence.writes import Conditions, KeptPlan, NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet, proposed
+from tests.reference.tables import Tables
 
 
 def committed(tables: Tables, write_set: WriteSet, now: datetime) -> tuple[Tables, Committed]:
@@ -66,8 +67,8 @@ def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
     committed_at = max(now, last.committed_at if last else now, write_set.conditions.decided_at or now)
     shard_count = len(write_set.shards)
     head = tables.head.revision + shard_count
-    link = audit.chain_hash(
-        bytes.fromhex(last.hash) if last else audit.GENESIS,
+    link = hash_chain.chain_hash(
+        bytes.fromhex(last.hash) if last else hash_chain.GENESIS,
         change_id,
         head,
         shard_count,

@@ -1,20 +1,21 @@
-"""The readers: each takes the tables once and answers from them."""
+"""The readers: each takes the tables once and answers from them.
+
+Pages of rows that are all at hand.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
+from typing import TypeVar
 
-from persistence.differences import net_diff
-from persistence.memory.paging import page_by
-from persistence.memory.tables import Memory, Tables
-from persistence.paging import Page, PageRequest
-from persistence.ports import Stamped, StreamHead, StreamPage
-from persistence.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
-from persistence.records import (
+from persistence.codec.images import net_diff
+from persistence.model.paging import Page, PageRequest, page_of
+from persistence.model.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.model.records import (
     NO_CHANGE,
     AsOf,
     Change,
@@ -25,6 +26,8 @@ from persistence.records import (
     ShardKey,
     StreamPosition,
 )
+from persistence.ports import Stamped, StreamHead, StreamPage
+from tests.reference.tables import Memory, Tables
 
 
 class MemoryShards:
@@ -159,3 +162,17 @@ def _in_changes(where: ChangeFilter, change: Change) -> bool:
         and (where.since is None or change.committed_at >= where.since)
         and (where.until is None or change.committed_at < where.until)
     )
+
+
+K = TypeVar("K", ShardKey, str, int)
+
+T = TypeVar("T")
+
+
+def page_by(key: Callable[[T], K], rows: Iterable[T], request: PageRequest[K], *, descending: bool = False) -> Page[T]:
+    """The rows between the cursors, in the order of `key`, cut to the page that was asked for."""
+    rows = list(rows)
+    lower, upper = (request.before, request.after) if descending else (request.after, request.before)
+    inside = [row for row in rows if (lower is None or lower < key(row)) and (upper is None or key(row) < upper)]
+    inside.sort(key=key, reverse=descending != request.backward)
+    return page_of(inside[: request.limit + 1], request, total=len(rows) if request.counted else None)

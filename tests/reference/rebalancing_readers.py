@@ -6,14 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from persistence.memory.paging import page_by
-from persistence.memory.tables import Memory, Tables
-from persistence.paging import Page, PageRequest
+from persistence.model.paging import Page, PageRequest
+from persistence.model.plans import RebalancePlan
+from persistence.model.queries import NodeFilter, PlanFilter
+from persistence.model.records import Node, NodeStatus, Shard
 from persistence.planning import lifecycle
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.queries import NodeFilter, PlanFilter
-from persistence.records import Node, NodeStatus, RebalancePlan, Shard
+from tests.reference.readers import page_by
+from tests.reference.tables import Memory, Tables
 
 
 class MemoryNodes:

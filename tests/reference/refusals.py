@@ -6,13 +6,13 @@ import json
 from dataclasses import replace
 from operator import attrgetter
 
-from persistence import audit
-from persistence.memory.paging import page_by
-from persistence.memory.tables import Memory
-from persistence.paging import Page, PageRequest
-from persistence.queries import RefusalFilter
-from persistence.records import Refusal
-from persistence.refusals import RefusalWrite
+from persistence.codec import hash_chain
+from persistence.commands.refusals import RefusalWrite
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import RefusalFilter
+from persistence.model.records import Refusal
+from tests.reference.readers import page_by
+from tests.reference.tables import Memory
 
 
 class MemoryRefusals:
@@ -27,8 +27,8 @@ class MemoryRefusals:
         last = tables.refusals[-1] if tables.refusals else None
         refused_at = self._memory.clock() if last is None else max(self._memory.clock(), last.refused_at)
         number = len(tables.refusals) + 1
-        link = audit.refusal_hash(
-            bytes.fromhex(last.hash) if last else audit.GENESIS, number, refused_at, refusal.content_digest
+        link = hash_chain.refusal_hash(
+            bytes.fromhex(last.hash) if last else hash_chain.GENESIS, number, refused_at, refusal.content_digest
         )
         kept = Refusal(
             number,

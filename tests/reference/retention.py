@@ -7,16 +7,16 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TypeVar
 
-from persistence import audit
-from persistence.commands import ChangeRequest
+from persistence.codec import hash_chain
+from persistence.codec.images import image_of
+from persistence.commands.command import ChangeRequest
+from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor
-from persistence.images import image_of
-from persistence.memory.commit import committed
-from persistence.memory.tables import Memory, Tables
-from persistence.outcomes import Committed, ShardsChanged
+from persistence.model.outcomes import Committed, ShardsChanged
+from persistence.model.records import AsOf, ChangeKind, Compaction, ShardDiff
 from persistence.ports import Forecast, HistoryCompacted
-from persistence.records import AsOf, ChangeKind, Compaction, ShardDiff
-from persistence.writes import WriteSet
+from tests.reference.commit import committed
+from tests.reference.tables import Memory, Tables
 
 K = TypeVar("K")
 
@@ -44,7 +44,7 @@ class MemoryRetention:
             return None
         kept = _newest(tables, floor)
         removed = len(tables.between(0, floor)) - len(kept)
-        digest = audit.kept_digest(map(_kept_row, kept)).hex()
+        digest = hash_chain.kept_digest(map(_kept_row, kept)).hex()
         compaction = Compaction(floor, tables.floor, removed, len(kept), digest)
         write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
         write_set = replace(write_set, content_digest=write_set.digest())
@@ -87,7 +87,7 @@ def _retold(answer: Committed, revisions: Collection[int]) -> Committed:
 
 def _kept_row(row: ShardDiff) -> bytes:
     before, after = row.previous, row.current
-    digest = audit.row_digest(
+    digest = hash_chain.row_digest(
         row.kind,
         image_of(before) if before else None,
         before.revision if before else None,
@@ -96,4 +96,4 @@ def _kept_row(row: ShardDiff) -> bytes:
         image_of(after) if after else None,
         row.move_reason,
     )
-    return audit.kept_row(row.revision, row.change.id, digest)
+    return hash_chain.kept_row(row.revision, row.change.id, digest)

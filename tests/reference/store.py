@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from persistence.memory.readers import MemoryChanges, MemoryHistory, MemoryNamespaces, MemoryShards, MemoryStream
-from persistence.memory.rebalancing_readers import MemoryNodes, MemoryPlacement, MemoryPlans
-from persistence.memory.refusals import MemoryRefusals
-from persistence.memory.tables import Clock, Memory, utc_now
-from persistence.memory.unit_of_work import MemoryUnitsOfWork
 from persistence.ports import Store
+from tests.reference.readers import MemoryChanges, MemoryHistory, MemoryNamespaces, MemoryShards, MemoryStream
+from tests.reference.rebalancing_readers import MemoryNodes, MemoryPlacement, MemoryPlans
+from tests.reference.refusals import MemoryRefusals
+from tests.reference.tables import Clock, Memory, utc_now
+from tests.reference.unit_of_work import MemoryUnitsOfWork
 
 
 def memory_store(*, clock: Clock = utc_now, epoch: str | None = None) -> Store:

@@ -15,11 +15,10 @@ from operator import attrgetter
 from typing import TypeAlias
 from uuid import uuid4
 
+from persistence.commands.read_state import KeptPlan
 from persistence.errors import Compacted, FutureCursor
-from persistence.outcomes import Committed
-from persistence.planning import lifecycle
-from persistence.ports import StreamHead
-from persistence.records import (
+from persistence.model.outcomes import Committed
+from persistence.model.records import (
     NO_CHANGE,
     AsOf,
     Change,
@@ -34,10 +33,13 @@ from persistence.records import (
     StreamPosition,
     Tombstone,
 )
-from persistence.writes import KeptPlan
+from persistence.planning import lifecycle
+from persistence.ports import StreamHead
 
 Clock: TypeAlias = Callable[[], datetime]
+
 Actor: TypeAlias = str
+
 IdempotencyKey: TypeAlias = str
 
 

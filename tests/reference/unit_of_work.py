@@ -1,21 +1,25 @@
-"""Decided on the tables as they were, committed on the tables as they are if what was read is still so."""
+"""Decided on the tables as they were, committed on the tables as they are if what was read is still so.
+
+What the policies of namespaces ask of the clock and of history.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from persistence.circumstances import Asked, Circumstances
+from persistence.commands.read_state import Asked, Circumstances, KeptPlan, ReadSet, ReadState, RecentMoves
+from persistence.commands.write_set import WriteSet, counted, timed
 from persistence.errors import TransientConflict
-from persistence.memory.commit import committed
-from persistence.memory.policy_facts import policy_facts
-from persistence.memory.tables import Memory, Tables
-from persistence.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
+from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
+from persistence.model.plans import PlanKind, RebalancePlan
+from persistence.model.records import Change, Namespace, Node, NodeStatus, ShardKey
 from persistence.planning import lifecycle
-from persistence.read_set import ReadSet
-from persistence.records import Change, Namespace, Node, NodeStatus, PlanKind, RebalancePlan, ShardKey
-from persistence.writes import KeptPlan, ReadState, WriteSet
+from tests.reference.commit import committed
+from tests.reference.tables import Clock, Memory, Tables
 
 
 class MemoryUnitOfWork:
@@ -157,3 +161,23 @@ class MemoryUnitsOfWork:
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[MemoryUnitOfWork]:
         yield MemoryUnitOfWork(self._memory)
+
+
+def policy_facts(
+    tables: Tables, namespaces: Iterable[Namespace], reads: ReadSet, clock: Clock
+) -> tuple[datetime | None, datetime | None, RecentMoves]:
+    """`now`, `clock` and `recent` of the state that is read."""
+    asking = timed(namespaces, reads)
+    if not asking:
+        return None, None, RecentMoves()
+    time = clock()
+    now = max(time, tables.changes[-1].committed_at)
+    moves: Counter[str] = Counter()
+    of_shards: Counter[ShardKey] = Counter()
+    for namespace in counted(asking, reads):
+        begins = time - timedelta(seconds=namespace.policy.window_seconds)
+        moved = [row for row in tables.history if row.namespace == namespace.name and row.moves]
+        within = [row.key for row in moved if row.change.committed_at > begins]
+        moves[namespace.name] = len(within)
+        of_shards.update(within)
+    return now, time, RecentMoves(moves, of_shards, tables.revision)

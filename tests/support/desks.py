@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 import httpx2
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from graph.operations import operation
+from persistence.codec.json_documents import write_policy
+from persistence.model.policy import NamespacePolicy
+from persistence.model.records import ChangeKind
 from persistence.planning.proposal import document_id
-from persistence.policy import NamespacePolicy
-from persistence.policy_documents import write_policy
-from persistence.records import ChangeKind
 from tests.support.command_line import omnirelay, started
 
 NAMESPACE: Final = "orders"

@@ -14,12 +14,12 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from persistence import audit
-from persistence.auditing.entries import ChangeEntry, RowEntry
-from persistence.auditing.row_images import expected_columns, parsed_images
-from persistence.checksums import digest_term
-from persistence.images import read_image
-from persistence.postgres.auditing.reading import AuditReader
+from persistence.audit.entries import ChangeEntry, RowEntry
+from persistence.audit.row_images import expected_columns, parsed_images
+from persistence.codec import hash_chain as audit
+from persistence.codec.encoding import digest_term
+from persistence.codec.images import read_image
+from persistence.postgres.audit.reader import AuditReader
 from persistence.postgres.rows import split_halves
 
 _UPDATE: Final = """

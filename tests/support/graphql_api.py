@@ -13,10 +13,10 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.context import Feed
+from graph.execution.context import Feed
 from persistence.ports import Store
-from persistence.rebalancing import Rebalancer
-from persistence.write import Writer
+from persistence.service.executor import Writer
+from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
 ON_EVERY_STORE = pytest.mark.parametrize("backend_url", ["memory", "postgres"], indirect=True)

@@ -7,24 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
-from persistence.commands import (
-    ChangeRequest,
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    NewShard,
-    ShardExpectation,
-    ShardPatch,
-    UpdateShards,
-)
-from persistence.outcomes import NamespaceConfigured, Outcome, PolicyViolation, ShardsChanged
-from persistence.paging import Page, PageRequest
-from persistence.policy import NamespacePolicy
+from persistence.commands.command import ChangeRequest, Command
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
+from persistence.model.outcomes import NamespaceConfigured, Outcome, PolicyViolation, ShardsChanged
+from persistence.model.paging import Page, PageRequest
+from persistence.model.policy import NamespacePolicy
+from persistence.model.queries import ChangeFilter, ShardFilter
+from persistence.model.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey
 from persistence.ports import Store
-from persistence.queries import ChangeFilter, ShardFilter
-from persistence.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey
-from persistence.write import Writer
+from persistence.service.executor import Writer
 
 T = TypeVar("T")
 K = TypeVar("K")

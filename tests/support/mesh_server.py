@@ -8,13 +8,15 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
-from graph.app import create_app
 from graph.auth.tokens import Authentication
-from graph.cli.listening import bound_socket
-from graph.cli.web_server import WebServer
+from graph.http.app import create_app
+from graph.server.lifecycle import bound_socket
+from graph.server.web_server import WebServer
 from graph.settings import load_settings
-from persistence.feed import FeedLimits, live_feed
-from persistence.memory import Memory, store_on
+from persistence.feed.live import live_feed
+from persistence.feed.ring import FeedLimits
+from tests.reference.store import store_on
+from tests.reference.tables import Memory
 from tests.support.graphql_api import TestServices
 from tests.support.mesh import Mesh
 

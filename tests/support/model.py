@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import xor
 
-from persistence import audit
-from persistence.checksums import digest_term, format_digest
-from persistence.fields import canonical_json
-from persistence.images import image_of
-from persistence.records import Change, Shard, ShardDiff, ShardKey
-from persistence.writes import details_json
+from persistence.codec import hash_chain as audit
+from persistence.codec.encoding import digest_term, format_digest
+from persistence.codec.images import image_of
+from persistence.codec.json_documents import details_json
+from persistence.model.fields import canonical_json
+from persistence.model.records import Change, Shard, ShardDiff, ShardKey
 
 
 def replay(history: Iterable[ShardDiff], table: Mapping[ShardKey, Shard] | None = None) -> dict[ShardKey, Shard]:

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 import asyncpg
 
-from graph.embedded_postgres import EmbeddedPostgres, start_embedded_postgres
+from graph.embedded_postgres.server import EmbeddedPostgres, start_embedded_postgres
 from migrations import upgrade
 
 _SETTINGS: Final = {"fsync": "off", "full_page_writes": "off"}

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from persistence.commands import ChangeRequest
-from persistence.node_commands import RegisterNode, UpdateNode
-from persistence.outcomes import NodeChanged, Outcome, PlanApplied, PlanChanged, PlanProposed
-from persistence.paging import Page, PageRequest
-from persistence.plan_commands import ApplyPlan, ApprovePlan, RejectPlan, RollbackTarget, StopPlan
+from persistence.commands.command import ChangeRequest
+from persistence.commands.nodes import RegisterNode, UpdateNode
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, RollbackTarget, StopPlan
+from persistence.model.outcomes import NodeChanged, Outcome, PlanApplied, PlanChanged, PlanProposed
+from persistence.model.paging import Page, PageRequest
+from persistence.model.plans import RebalancePlan
+from persistence.model.queries import NodeFilter, PlanFilter
+from persistence.model.records import Node, Shard
 from persistence.planning.planner import MAX_MOVES
 from persistence.planning.proposal import Proposal
-from persistence.queries import NodeFilter, PlanFilter
-from persistence.rebalancing import PlanRequest, Rebalancer
-from persistence.records import Node, RebalancePlan, Shard
+from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, Mesh, everything, new
 

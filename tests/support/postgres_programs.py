@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from graph.embedded_postgres import find_binaries
+from graph.embedded_postgres.server import find_binaries
 
 _NOTHING_TO_SAY: Final = b""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from persistence.model.records import MoveReason
 from persistence.planning.proposal import Move, NodeLoad, PlannedNamespace, Proposal, Violation
-from persistence.records import MoveReason
 
 
 def move(number: int, reason: MoveReason = MoveReason.OWNER_DRAINING, namespace: str = "orders") -> Move:

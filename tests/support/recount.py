@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from persistence.records import Change, ShardDiff, ShardKey
+from persistence.model.records import Change, ShardDiff, ShardKey
 from tests.support.recount_places import PlaceAuditor
 from tests.support.recount_plans import PlanAuditor
 

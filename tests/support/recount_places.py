@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from persistence.records import Change, GroupKey, Shard, ShardDiff
+from persistence.model.records import Change, GroupKey, Shard, ShardDiff
 
 
 class PlaceAuditor:

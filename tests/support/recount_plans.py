@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from persistence.records import Change, ChangeKind, Rebalance, ShardDiff, ShardKey
+from persistence.model.records import Change, ChangeKind, Rebalance, ShardDiff, ShardKey
 
 
 @dataclass

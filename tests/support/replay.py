@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from persistence.records import Change, Shard, ShardDiff, ShardKey
+from persistence.model.records import Change, Shard, ShardDiff, ShardKey
 
 
 def contradictions(

@@ -7,12 +7,13 @@ from typing import Final
 
 import pytest
 
-from persistence.feed import LiveFeed
-from persistence.paging import Page, PageRequest
+from persistence.feed.live import LiveFeed
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, Shard, ShardKey
 from persistence.ports import ChangeStream, Stamped
-from persistence.queries import ShardFilter
-from persistence.records import AsOf, Shard, ShardKey
-from persistence.replica import Replica, ReplicaShards
+from persistence.replica.adapters import ReplicaShards
+from persistence.replica.replica import Replica
 
 ON_A_REPLICA_TOO: Final = pytest.mark.parametrize("backend_name", ["memory", "postgres", "replica"], indirect=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from persistence.records import (
+from persistence.model.records import (
     NO_CHANGE,
     Change,
     ChangeKind,

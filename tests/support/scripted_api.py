@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from graph.cli.api import Api
-from graph.cli.exits import Failure
-from graph.cli.output import Json
+from graph.cli.errors import Api, Failure
+from graph.client.records import Json
 
 
 class Script:

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from graph.delivery.cohorts import Cohorts
-from graph.delivery.operations import CohortKey
-from graph.delivery.subscribers import Subscriber
+from graph.subscriptions.groups import Cohorts
+from graph.subscriptions.operation import CohortKey
+from graph.subscriptions.subscriber import Subscriber
+from persistence.model.records import ShardDiff, StreamPosition
 from persistence.ports import DiffBatch
-from persistence.records import ShardDiff, StreamPosition
 from tests.support.rows import history_row, position
 
 EPOCH = "epoch"

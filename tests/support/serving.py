@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.applications import Starlette
 
-from graph.cli.web_server import WebSocketProtocol
+from graph.server.web_server import WebSocketProtocol
 
 
 @asynccontextmanager

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from persistence.outcomes import Committed
+from persistence.commands.write_set import WriteSet
+from persistence.model.outcomes import Committed
 from persistence.ports import UnitOfWork, UnitOfWorkFactory
-from persistence.writes import WriteSet
 
 Hold = Callable[[WriteSet], Awaitable[None]]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from persistence.checksums import EMPTY_DIGEST
+from persistence.codec.encoding import EMPTY_DIGEST
+from persistence.model.records import ChangeMark, Namespace, Node, NodeStatus, StreamPosition
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.records import ChangeMark, Namespace, Node, NodeStatus, StreamPosition
 from strategies.registry import Registry
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)

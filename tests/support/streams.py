@@ -11,8 +11,8 @@ from operator import xor
 from typing import Final
 
 from graph.client.records import Batch, Claim, Diff, Fingerprint
-from persistence.checksums import digest_term, shard_checksum
-from persistence.records import Shard, ShardKey, ShardStatus
+from persistence.codec.encoding import digest_term, shard_checksum
+from persistence.model.records import Shard, ShardKey, ShardStatus
 
 _LONG_AGO: Final = datetime(2026, 1, 31, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from graph.workshop import open_workshop
+from graph.server.worker_pool import open_workshop
 
 
 async def main(database_url: str) -> None:

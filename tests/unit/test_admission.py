@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from graphql import get_operation_ast, parse
 
-from graph.admission import AdmissionQueue, Bounds, Workload, workload_of
-from graph.metrics import Metrics
+from graph.execution.metrics import Metrics
+from graph.http.admission import AdmissionQueue, Bounds, Workload, workload_of
 from graph.operations import operation
 from persistence.errors import Overloaded
 

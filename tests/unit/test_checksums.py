@@ -12,9 +12,8 @@ from typing import Any, Final
 import mmh3
 import pytest
 
-from persistence.checksums import EMPTY_DIGEST, digest_term, format_digest, shard_checksum
-from persistence.encoding import Field, encode
-from persistence.records import Pin, ShardContent, ShardKey, ShardStatus
+from persistence.codec.encoding import EMPTY_DIGEST, Field, digest_term, encode, format_digest, shard_checksum
+from persistence.model.records import Pin, ShardContent, ShardKey, ShardStatus
 
 GOLDEN: Final = json.loads((Path(__file__).parent.parent / "golden" / "checksums.json").read_text("utf-8"))
 

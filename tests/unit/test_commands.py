@@ -6,23 +6,14 @@ from typing import Any
 
 import pytest
 
-from persistence.commands import (
-    ChangeRequest,
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    NewShard,
-    ShardExpectation,
-    ShardPatch,
-    UpdateShards,
-    request_digest,
-    validate,
-)
+from persistence.commands.command import ChangeRequest, Command, request_digest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.read_state import ReadSet
+from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
 from persistence.errors import InvalidArgument
-from persistence.fields import MAX_SHARDS_PER_CHANGE
-from persistence.read_set import ReadSet
-from persistence.records import MAX_COUNTER, ChangeKind, ShardKey, ShardStatus
+from persistence.handlers.dispatch import validate
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE
+from persistence.model.records import MAX_COUNTER, ChangeKind, ShardKey, ShardStatus
 from strategies.registry import Registry
 
 CHANGE = ChangeRequest("ops", "because")

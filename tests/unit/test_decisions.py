@@ -8,27 +8,19 @@ from typing import Any
 
 import pytest
 
-from persistence.audit import content_digest, row_digest
-from persistence.checksums import EMPTY_DIGEST, digest_term, shard_checksum
-from persistence.commands import (
-    UNSET,
-    ChangeRequest,
-    Command,
-    ConfigureNamespace,
-    CreateShards,
-    DeleteShards,
-    NewShard,
-    ShardExpectation,
-    ShardPatch,
-    UpdateShards,
-    request_digest,
-)
-from persistence.decisions import asked_by, decide
-from persistence.images import changed_fields, image_of
-from persistence.outcomes import NotFound, PolicyViolation, StaleNamespace, StaleShard, VersionConflict
-from persistence.policy import DEFAULT_POLICY, PolicyRule
-from persistence.policy_documents import write_policy
-from persistence.records import (
+from persistence.codec.encoding import EMPTY_DIGEST, digest_term, shard_checksum
+from persistence.codec.hash_chain import content_digest, row_digest
+from persistence.codec.images import changed_fields, image_of
+from persistence.codec.json_documents import details_json, write_policy
+from persistence.commands.command import UNSET, ChangeRequest, Command, request_digest
+from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.read_state import ReadState
+from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
+from persistence.commands.write_set import NamespaceDelta, ShardWrite, WriteSet
+from persistence.handlers.dispatch import asked_by, decide
+from persistence.model.outcomes import NotFound, PolicyViolation, StaleNamespace, StaleShard, VersionConflict
+from persistence.model.policy import DEFAULT_POLICY, PolicyRule
+from persistence.model.records import (
     ConfigurationChange,
     DiffKind,
     Namespace,
@@ -39,7 +31,6 @@ from persistence.records import (
     ShardStatus,
     Tombstone,
 )
-from persistence.writes import NamespaceDelta, ReadState, ShardWrite, WriteSet, details_json
 from strategies.registry import Registry
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

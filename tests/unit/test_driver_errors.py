@@ -16,7 +16,7 @@ from persistence.errors import (
     TransientConflict,
     Unavailable,
 )
-from persistence.postgres.connecting import NothingSent, WaitForStandbyCancelled
+from persistence.postgres.driver import NothingSent, WaitForStandbyCancelled
 from persistence.postgres.driver_errors import committing, translated
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.encoding import Field, encode, microseconds
+from persistence.codec.encoding import Field, encode, microseconds
 
 FIELDS = {
     "text": st.text(max_size=6),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persistence.errors import FieldError, InvalidArgument
-from persistence.fields import (
+from persistence.model.fields import (
     MAX_JSON_DEPTH,
     MAX_TEXT,
     Problems,
@@ -20,11 +20,11 @@ from persistence.fields import (
     identifier_problem,
     json_problem,
     locality_problem,
+    quoted,
     search_problem,
-    shown,
     text_problem,
 )
-from persistence.records import MAX_COUNTER
+from persistence.model.records import MAX_COUNTER
 
 
 def nested(levels: int, innermost: Any = 1) -> Any:
@@ -149,7 +149,7 @@ def test_json_is_written_in_one_way() -> None:
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 def test_a_value_in_a_message_is_bounded_and_can_be_written_anywhere(value: str) -> None:
-    text = shown(value)
+    text = quoted(value)
     assert text.isascii()
     assert text.isprintable()
     assert len(text) <= 40 * len(r"\U0001f69a") + 2

@@ -10,10 +10,10 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-import graph.graphiql
-from graph.graphiql import PAGE_HEADERS, graphiql_page, graphiql_routes
+import graph.http.graphiql
+from graph.http.graphiql import PAGE_HEADERS, graphiql_page, graphiql_routes
 
-ASSETS = Path(graph.graphiql.__file__).parent / "graphiql_assets"
+ASSETS = Path(graph.http.graphiql.__file__).parent / "graphiql_assets"
 VENDOR = ASSETS / "vendor"
 EXAMPLES = sorted((ASSETS / "examples").glob("*.graphql"))
 
@@ -76,6 +76,6 @@ def test_the_page_carries_the_examples() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_valid_in_the_schema(example: Path) -> None:
-    exported = ASSETS.parent.parent / "frontend-queries" / "schema.graphql"
+    exported = ASSETS.parents[2] / "frontend-queries" / "schema.graphql"
     schema = graphql.build_schema(exported.read_text())
     assert graphql.validate(schema, graphql.parse(example.read_text())) == []

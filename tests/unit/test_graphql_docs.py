@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from graph import limits, websocket
 from graph.close_codes import CloseCode
-from graph.codes import Code
-from graph.metrics import Metrics
-from persistence import errors, fields, paging, queries
+from graph.execution import documents as limits
+from graph.execution.errors import Code
+from graph.execution.metrics import Metrics
+from graph.http import websocket
+from persistence import errors
+from persistence.model import fields, paging, queries
 from persistence.planning import planner, what_if
 
 PAGE = (Path(__file__).parents[2] / "docs" / "graphql-api.md").read_text()

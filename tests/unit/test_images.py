@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.checksums import shard_checksum
-from persistence.images import image_of, read_image, write_image
-from persistence.records import Pin, Shard, ShardContent, ShardKey, ShardStatus
+from persistence.codec.encoding import shard_checksum
+from persistence.codec.images import image_of, read_image, write_image
+from persistence.model.records import Pin, Shard, ShardContent, ShardKey, ShardStatus
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEXTS = st.text(max_size=20)

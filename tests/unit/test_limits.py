@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from graphql import GraphQLSyntaxError, get_introspection_query, parse
 
-from graph import limits
-from graph.documents import DocumentCache
-from graph.limits import MAX_ALIASES, MAX_DEPTH, limit_problems
+from graph.execution import documents as limits
+from graph.execution.documents import MAX_ALIASES, MAX_DEPTH, DocumentCache, limit_problems
 
 
 def problems(text: str) -> list[str]:

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistence.auditing.continuity import counts_on
-from persistence.auditing.entries import RowEntry
-from persistence.auditing.members import COLUMNS, all_agree, taken_apart
-from persistence.auditing.row_images import expected_columns, parsed_images, wrong_columns
-from persistence.images import write_image
-from persistence.records import Pin, ShardContent, ShardKey, ShardStatus
+from persistence.audit.continuity import counts_on
+from persistence.audit.entries import RowEntry
+from persistence.audit.row_images import COLUMNS, all_agree, expected_columns, parsed_images, taken_apart, wrong_columns
+from persistence.codec.images import write_image
+from persistence.model.records import Pin, ShardContent, ShardKey, ShardStatus
 
 SEPARATOR: Final = b"\x1f"
 MOMENT: Final = datetime(2026, 11, 23, tzinfo=UTC)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from persistence.memory import memory_store
-from persistence.records import AsOf
+from persistence.model.records import AsOf
+from tests.reference.store import memory_store
 from tests.support.mesh import Mesh, because, new
 from tests.support.model import first_broken_link
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, Accept
+from graph.http.requests import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, Accept
 
 
 @pytest.mark.parametrize(

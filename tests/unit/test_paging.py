@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from persistence.errors import FieldError, InvalidArgument
-from persistence.paging import DEFAULT_PAGE, MAX_PAGE, Page, PageRequest, page_of, page_request
+from persistence.model.paging import DEFAULT_PAGE, MAX_PAGE, Page, PageRequest, page_of, page_request
 
 
 def test_nothing_asked_for_means_the_first_fifty() -> None:

@@ -8,30 +8,30 @@ from typing import Any, Final
 
 import pytest
 
-from persistence.checksums import digest_term, shard_checksum
-from persistence.commands import ChangeRequest, request_digest
-from persistence.decisions import decide
-from persistence.decisions.plans import reads_of
-from persistence.outcomes import NotFound, PlanClosed, PlanKnown
-from persistence.plan_commands import ApplyPlan, ApprovePlan, KeepPlan
-from persistence.planning.proposal import Move, Proposal
-from persistence.read_set import ReadSet
-from persistence.records import (
+from persistence.codec.encoding import digest_term, shard_checksum
+from persistence.codec.json_documents import read_details
+from persistence.commands.command import ChangeRequest, request_digest
+from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan
+from persistence.commands.read_state import KeptPlan, ReadSet, ReadState
+from persistence.commands.write_set import NamespaceDelta, WriteSet, proposed
+from persistence.handlers.dispatch import decide
+from persistence.handlers.plans import reads_of
+from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown
+from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.records import (
     Change,
     ChangeKind,
     DiffKind,
     MoveReason,
     NodeStatus,
     Pin,
-    PlanStatus,
     Rebalance,
-    RebalancePlan,
     Shard,
     ShardContent,
     ShardKey,
     ShardStatus,
 )
-from persistence.writes import KeptPlan, NamespaceDelta, ReadState, WriteSet, proposed, read_details
+from persistence.planning.proposal import Move, Proposal
 from tests.support.proposals import proposal
 from tests.support.snapshots import STRATEGIES, namespace, node
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
-from graph.plug_ins import PlugInError, discover
+from graph.server.plugins import PlugInError, discover
 
 Install: TypeAlias = Callable[..., None]
 

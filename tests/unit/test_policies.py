@@ -13,19 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.checksums import shard_checksum
-from persistence.commands import ChangeRequest, CreateShards, NewShard, ShardPatch, UpdateShards, request_digest
-from persistence.decisions import decide
-from persistence.decisions.policies import fewest_shards
-from persistence.fields import Problems
-from persistence.outcomes import PolicyViolation
-from persistence.planning.waves import move_budget
-from persistence.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
-from persistence.policy_documents import read_policy, write_policy
-from persistence.policy_problems import add_policy_problems
-from persistence.records import Shard, ShardContent, ShardKey, ShardStatus
-from persistence.ticket_patterns import matches, pattern_problem
-from persistence.writes import Conditions, ReadState, RecentMoves, WriteSet
+from persistence.codec.encoding import shard_checksum
+from persistence.codec.json_documents import read_policy, write_policy
+from persistence.commands.command import ChangeRequest, request_digest
+from persistence.commands.read_state import ReadState, RecentMoves
+from persistence.commands.shards import CreateShards, NewShard, ShardPatch, UpdateShards
+from persistence.commands.write_set import Conditions, WriteSet
+from persistence.handlers.dispatch import decide
+from persistence.handlers.rules.policies import fewest_shards
+from persistence.model.fields import Problems
+from persistence.model.outcomes import PolicyViolation
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.policy_rules import add_policy_problems, matches, pattern_problem
+from persistence.model.records import Shard, ShardContent, ShardKey, ShardStatus
+from persistence.planning.lifecycle import move_budget
 from tests.support.snapshots import STRATEGIES, namespace
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

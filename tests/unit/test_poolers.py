@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from persistence.errors import StoreUnavailable, Unavailable
-from persistence.postgres import connecting
-from persistence.postgres.connecting import Host
+from persistence.postgres import driver as connecting
+from persistence.postgres.driver import Host
 
 
 @dataclass

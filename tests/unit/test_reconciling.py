@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from graph.reconciling import ACTOR, Reconciler, reconciling
-from persistence.commands import Command, ConfigureNamespace
+from graph.server.namespace_sync import ACTOR, Reconciler, reconciling
+from persistence.commands.command import Command
+from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, TransientConflict
-from persistence.memory import memory_store
-from persistence.outcomes import Outcome
-from persistence.policy import NamespacePolicy
-from persistence.records import Namespace
-from persistence.write import Writer
+from persistence.model.outcomes import Outcome
+from persistence.model.policy import NamespacePolicy
+from persistence.model.records import Namespace
+from persistence.service.executor import Writer
 from strategies.registry import Registry
+from tests.reference.store import memory_store
 from tests.support.fake_strategies import Mixed
 from tests.support.mesh import Mesh
 

@@ -15,7 +15,7 @@ from graphql.execution.collect_fields import FieldDetails
 from graphql.execution.executor import Executor
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graph.record_executor import RecordExecutor
+from graph.execution.executor import RecordExecutor
 
 
 @strawberry.enum

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.feed.ring import Ring, Stretch
+from persistence.feed.ring import Ring
+from persistence.ports import Stretch
 from tests.support.rows import history_row, mark_at
 
 LONG = mark_at(10)

@@ -8,11 +8,11 @@ from typing import Final
 
 import pytest
 
-from persistence.auditing.entries import RowEntry
-from persistence.auditing.row_images import parsed_images, wrong_columns
-from persistence.checksums import shard_checksum
-from persistence.images import write_image
-from persistence.records import ShardContent, ShardKey, ShardStatus
+from persistence.audit.entries import RowEntry
+from persistence.audit.row_images import parsed_images, wrong_columns
+from persistence.codec.encoding import shard_checksum
+from persistence.codec.images import write_image
+from persistence.model.records import ShardContent, ShardKey, ShardStatus
 
 KEY: Final = ShardKey("orders", "s1")
 CONTENT: Final = ShardContent("ring", "node-a", None, 1.0, None, ShardStatus.ACTIVE, None, None)

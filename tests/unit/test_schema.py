@@ -9,15 +9,17 @@ import pytest
 from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType
 from strawberry.types.base import StrawberryObjectDefinition
 
-from graph import connections
-from graph import outcomes as own
-from graph.delivery.stream import Batch
-from graph.resolvers import strategies as of_strategies
-from graph.resolvers import stream
-from graph.schema import build_schema
-from graph.sdl import export_schema
-from persistence import errors, outcomes, policy, records
-from persistence.planning import explanation, preflight, proposal
+from graph.schema import commands as own
+from graph.schema import namespaces as of_strategies
+from graph.schema import pagination as connections
+from graph.schema import stream
+from graph.schema.build import build_schema, export_schema
+from graph.schema.stream import Batch
+from persistence import errors
+from persistence.model import outcomes, plans, policy, records
+from persistence.planning import explanation
+from persistence.planning import proposal as proposal_records
+from persistence.planning import what_if as preflight
 from strategies import model
 
 EXPORTED = Path(__file__).parents[2] / "frontend-queries" / "schema.graphql"
@@ -66,14 +68,14 @@ BEHIND: dict[str, type] = {
     "NodeInUse": outcomes.NodeInUse,
     "DrainBlocked": own.DrainBlocked,
     "DrainPreflight": preflight.DrainPreflight,
-    "Move": proposal.Move,
+    "Move": proposal_records.Move,
     "MoveConnection": connections.Connection,
     "MoveEdge": connections.Edge,
-    "Violation": proposal.Violation,
-    "PlannedNamespace": proposal.PlannedNamespace,
-    "NodeLoad": proposal.NodeLoad,
-    "RebalanceProposal": proposal.Proposal,
-    "RebalancePlan": records.RebalancePlan,
+    "Violation": proposal_records.Violation,
+    "PlannedNamespace": proposal_records.PlannedNamespace,
+    "NodeLoad": proposal_records.NodeLoad,
+    "RebalanceProposal": proposal_records.Proposal,
+    "RebalancePlan": plans.RebalancePlan,
     "RebalancePlanConnection": connections.Connection,
     "RebalancePlanEdge": connections.Edge,
     "PlanProposed": outcomes.PlanProposed,
@@ -82,9 +84,9 @@ BEHIND: dict[str, type] = {
     "StalePlan": outcomes.StalePlan,
     "PlanClosed": outcomes.PlanClosed,
     "PlanChanged": outcomes.PlanChanged,
-    "RestoredFields": proposal.Restored,
-    "ProposedRollback": proposal.Rollback,
-    "RollbackConflict": proposal.Conflict,
+    "RestoredFields": proposal_records.Restored,
+    "ProposedRollback": proposal_records.Rollback,
+    "RollbackConflict": proposal_records.Conflict,
     "PlacementExplanation": explanation.Explanation,
     "PlacementCandidate": explanation.Candidate,
     "Strategy": model.Strategy,

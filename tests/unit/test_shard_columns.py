@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import pytest
 
-from persistence.checksums import shard_checksum
-from persistence.images import MEMBERS, changed_fields, write_image
+from persistence.codec.encoding import shard_checksum
+from persistence.codec.images import MEMBERS, changed_fields, write_image
+from persistence.model.records import ADDED_FIELDS, Shard, ShardContent, ShardKey, ShardStatus, public_name
 from persistence.postgres.commit import PARAMETERS
 from persistence.postgres.rows import SHARD, columns_of
 from persistence.postgres.tables.current import SHARDS
-from persistence.records import ADDED_FIELDS, Shard, ShardContent, ShardKey, ShardStatus, public_name
 
 KEY: Final = ShardKey("billing", "s1")
 BARE: Final = ShardContent("ring", "node-a", None, 1.0, None, ShardStatus.ACTIVE, None, None)

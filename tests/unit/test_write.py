@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from persistence.commands import CreateShards
+from persistence.commands.shards import CreateShards
 from persistence.errors import TransientConflict
-from persistence.memory import Memory, store_on
-from persistence.outcomes import ShardsChanged
+from persistence.model.outcomes import ShardsChanged
 from persistence.ports import UnitOfWork
-from persistence.write import Writer
+from persistence.service.executor import Writer
+from tests.reference.store import store_on
+from tests.reference.tables import Memory
 from tests.support.mesh import CHANGE, Mesh, new
 
 OTHERS = 10

@@ -31,7 +31,7 @@ import httpx2
 from rich.console import Console
 
 import migrations
-from graph.embedded_postgres import start_embedded_postgres
+from graph.embedded_postgres.server import start_embedded_postgres
 from persistence.errors import StoreError
 
 LAST_RELEASE: Final = "d881040"

@@ -2,15 +2,15 @@
 
 import click
 
-from graph.cli.lazy_commands import LazyCommands
+from graph.cli.program import LazyCommands
 
 
 @click.group(
     commands=LazyCommands(
         {
-            "verify": "graph.cli.audit.verifying:verify",
-            "export": "graph.cli.audit.exporting:export",
-            "check": "graph.cli.audit.checking:check",
+            "verify": "graph.cli.audit.verify:verify",
+            "export": "graph.cli.audit.export:export",
+            "check": "graph.cli.audit.check:check",
         }
     )
 )

@@ -1,25 +1,28 @@
 """`omnirelay mesh audit check`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.moments import Time, TimeParameter
-from graph.cli.on_database import on_database
-from graph.cli.output import print_json, tell
+from graph.cli.errors import Exit, Failure
+from graph.cli.offline import on_database
+from graph.cli.options import database_options
+from graph.cli.output import pluralized, print_json, tell
+from graph.cli.points_in_time import Time, TimeParameter
 from graph.cli.progress import progress_so_far
-from graph.cli.settings_options import database_options
 from graph.cli.tables import print_table
-from graph.cli.text import counted
 
 if TYPE_CHECKING:
-    from persistence.auditing.compliance import Offence
-    from persistence.postgres.auditing.checking import Report
+    from persistence.audit.compliance import Offence
+    from persistence.postgres.audit.check import Report
+
 
 _SHOWN = 100
+
 LIST_NAMESPACES = "What namespaces there are: omnirelay mesh namespaces list"
 
 
@@ -45,14 +48,14 @@ def check(
     freezes; and each shard where its strategy has it, unless a pin or a person decided otherwise. What was forced is
     listed apart. Exit with 1 if a rule was broken. --json writes one document.
     """
-    from graph.plug_ins import discover  # noqa: PLC0415 - clients need not load it
-    from persistence.postgres.auditing.checking import CheckFilter  # noqa: PLC0415 - same
-    from persistence.postgres.auditing.checking import check as check_log  # noqa: PLC0415 - same
+    from graph.server.plugins import discover  # noqa: PLC0415 - clients need not load it
+    from persistence.postgres.audit.check import CheckFilter  # noqa: PLC0415 - same
+    from persistence.postgres.audit.check import check as check_log  # noqa: PLC0415 - same
     from strategies.registry import Registry  # noqa: PLC0415 - same
 
     where = CheckFilter(namespace, since.at if since else None, until.at if until else None)
 
-    async def work(url: str) -> "Report":
+    async def work(url: str) -> Report:
         from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_compatible(url)
@@ -69,7 +72,7 @@ def check(
     return Exit.NO if report.offences else Exit.OK
 
 
-def _document(report: "Report") -> dict[str, Any]:
+def _document(report: Report) -> dict[str, Any]:
     return {
         "compliant": not report.offences,
         "changes": str(report.changes),
@@ -81,7 +84,7 @@ def _document(report: "Report") -> dict[str, Any]:
     }
 
 
-def _offence(offence: "Offence") -> dict[str, Any]:
+def _offence(offence: Offence) -> dict[str, Any]:
     return {
         "rule": offence.rule,
         "subject": offence.subject,
@@ -95,29 +98,29 @@ def _offence(offence: "Offence") -> dict[str, Any]:
     }
 
 
-def _show(report: "Report") -> None:
+def _show(report: Report) -> None:
     if report.offences:
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
         print_table(columns, [(*_facts(one), one.remedy) for one in report.offences[:_SHOWN]])
         _tell_more(report.offences)
     if report.forced:
-        tell(f"{counted(len(report.forced), 'rule')} forced, with a reason on record:")
+        tell(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
         print_table(columns, [(*_facts(one), one.forced) for one in report.forced[:_SHOWN]])
         _tell_more(report.forced)
     if report.floor:
         tell(f"Rows up to revision {report.floor} were compacted: of the moves before only the tickets were checked.")
     if report.overridden:
-        tell(f"{counted(report.overridden, 'shard')} not where the strategy says, because a person decided so.")
-    broken = counted(len(report.offences), "rule") + " broken." if report.offences else "no rule broken."
-    tell(f"Checked {counted(report.changes, 'change')} and {counted(report.shards, 'shard')}: {broken}")
+        tell(f"{pluralized(report.overridden, 'shard')} not where the strategy says, because a person decided so.")
+    broken = pluralized(len(report.offences), "rule") + " broken." if report.offences else "no rule broken."
+    tell(f"Checked {pluralized(report.changes, 'change')} and {pluralized(report.shards, 'shard')}: {broken}")
 
 
-def _facts(offence: "Offence") -> tuple[object, ...]:
+def _facts(offence: Offence) -> tuple[object, ...]:
     at = offence.at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
     return offence.rule, offence.change_id, at, offence.actor, offence.subject, offence.actual, offence.allowed
 
 
-def _tell_more(offences: "Sequence[Offence]") -> None:
+def _tell_more(offences: Sequence[Offence]) -> None:
     if len(offences) > _SHOWN:
         tell(f"... and {len(offences) - _SHOWN:,} more; --json has them all.")

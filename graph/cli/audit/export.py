@@ -1,26 +1,30 @@
-"""`omnirelay mesh audit export`."""
+"""`omnirelay mesh audit export`.
+
+The key that signs manifests of exports.
+"""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from graph.cli.audit.checking import LIST_NAMESPACES
-from graph.cli.audit.keys import read_key
-from graph.cli.exits import Exit, Failure, PipeClosed
-from graph.cli.moments import Time, TimeParameter
-from graph.cli.on_database import on_database
-from graph.cli.output import tell
+from graph.cli.audit.check import LIST_NAMESPACES
+from graph.cli.errors import Exit, Failure, PipeClosed
+from graph.cli.offline import on_database
+from graph.cli.options import database_options
+from graph.cli.output import pluralized, tell
+from graph.cli.points_in_time import Time, TimeParameter
 from graph.cli.progress import progress_so_far
-from graph.cli.settings_options import database_options
-from graph.cli.text import counted
-from persistence.fields import shown
+from persistence.model.fields import quoted
 
 if TYPE_CHECKING:
-    from persistence.auditing.export import Manifest, Write
+    from persistence.audit.export import Manifest, Write
+
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -65,20 +69,20 @@ def export(
     docs/verify_audit.py verify the file without the store. The manifest of a CSV goes to a file beside it, or to the
     standard error. --json is short for --format jsonl.
     """
-    from persistence.auditing.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - clients need not load it
-    from persistence.postgres.auditing.exporting import export as export_log  # noqa: PLC0415 - same
-    from persistence.postgres.auditing.exporting import knows_namespace  # noqa: PLC0415 - same
+    from persistence.audit.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - clients need not load it
+    from persistence.postgres.audit.export import export as export_log  # noqa: PLC0415 - same
+    from persistence.postgres.audit.export import knows_namespace  # noqa: PLC0415 - same
 
     key = read_key(key_file)
     jsonl = as_json or form == "jsonl"
     where = ExportFilter(namespace, actor, ticket, since.at if since else None, until.at if until else None)
 
-    async def work(url: str) -> "Manifest":
+    async def work(url: str) -> Manifest:
         from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_compatible(url)
         if namespace is not None and not await knows_namespace(url, namespace):
-            raise Failure(Exit.NOT_FOUND, f"There is no namespace {shown(namespace)}.", [LIST_NAMESPACES])
+            raise Failure(Exit.NOT_FOUND, f"There is no namespace {quoted(namespace)}.", [LIST_NAMESPACES])
         with _whole(out) as write, progress_so_far("Exporting") as progress:
             manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), write, progress)
             if jsonl:
@@ -92,8 +96,8 @@ def export(
     elif not jsonl:
         tell(line(manifest.document(key)).decode().rstrip())
     tell(
-        f"Exported {counted(manifest.changes, 'change')}, {counted(manifest.rows, 'row')}, "
-        f"{counted(manifest.refusals, 'refusal')}. Anchor: {manifest.end}"
+        f"Exported {pluralized(manifest.changes, 'change')}, {pluralized(manifest.rows, 'row')}, "
+        f"{pluralized(manifest.refusals, 'refusal')}. Anchor: {manifest.end}"
     )
 
 
@@ -102,7 +106,7 @@ class _NotWrittenError(Exception):
 
 
 @contextmanager
-def _whole(path: Path | None) -> Iterator["Write"]:
+def _whole(path: Path | None) -> Iterator[Write]:
     """The file gets its name once it is complete: half an export must not pass for one. Raises Failure."""
     partial = None if path is None else path.with_name(path.name + ".part")
     try:
@@ -122,7 +126,7 @@ def _whole(path: Path | None) -> Iterator["Write"]:
         raise
 
 
-def _writing_to(file: IO[bytes]) -> "Write":
+def _writing_to(file: IO[bytes]) -> Write:
     def write(data: bytes) -> None:
         try:
             file.write(data)
@@ -130,3 +134,20 @@ def _writing_to(file: IO[bytes]) -> "Write":
             raise _NotWrittenError from error
 
     return write
+
+
+SHORTEST: Final = 16
+"""Bytes."""
+
+
+def read_key(path: Path | None) -> bytes | None:
+    """What stands in the file, without white space around it. Raises Failure."""
+    if path is None:
+        return None
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise Failure(Exit.INVALID, f"The key cannot be read: {error}.") from error
+    if len(key) < SHORTEST:
+        raise Failure(Exit.INVALID, f"{path} holds {len(key)} bytes: a key has {SHORTEST} or more.")
+    return key

@@ -1,26 +1,29 @@
 """`omnirelay mesh audit verify`."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.audit.keys import read_key
-from graph.cli.exits import Exit, Failure
-from graph.cli.on_database import on_database
-from graph.cli.output import print_json, tell
+from graph.cli.audit.export import read_key
+from graph.cli.errors import Exit, Failure
+from graph.cli.offline import on_database
+from graph.cli.options import database_options
+from graph.cli.output import pluralized, print_json, tell
 from graph.cli.progress import progress_so_far
-from graph.cli.settings_options import database_options
 from graph.cli.tables import print_table
-from graph.cli.text import counted
 
 if TYPE_CHECKING:
-    from persistence.auditing.anchors import Anchor
-    from persistence.auditing.export_reading import FileVerdict
-    from persistence.postgres.auditing.verifying import Verdict
+    from persistence.audit.checkpoints import Anchor
+    from persistence.audit.export_verification import FileVerdict
+    from persistence.postgres.audit.verify import Verdict
+
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
 _SHOWN = 50
 
 
@@ -86,8 +89,8 @@ def verify(
     return Exit.OK
 
 
-def _verify_file(path: Path, key: bytes | None, anchor: "Anchor | None") -> "FileVerdict":
-    from persistence.auditing.export_reading import NotAnExport, verify_lines  # noqa: PLC0415 - clients need not load it
+def _verify_file(path: Path, key: bytes | None, anchor: Anchor | None) -> FileVerdict:
+    from persistence.audit.export_verification import NotAnExport, verify_lines  # noqa: PLC0415 - clients need not load it
 
     try:
         with path.open("rb") as lines:
@@ -99,16 +102,16 @@ def _verify_file(path: Path, key: bytes | None, anchor: "Anchor | None") -> "Fil
 
 
 def _verify_database(
-    since: "Anchor | None",
-    anchor: "Anchor | None",
+    since: Anchor | None,
+    anchor: Anchor | None,
     processes: int | None,
     config: Path | None,
     data_dir: Path | None,
     database_url: str | None,
-) -> "Verdict":
-    from persistence.postgres.auditing.verifying import verify as verify_log  # noqa: PLC0415 - clients need not load it
+) -> Verdict:
+    from persistence.postgres.audit.verify import verify as verify_log  # noqa: PLC0415 - clients need not load it
 
-    async def work(url: str) -> "Verdict":
+    async def work(url: str) -> Verdict:
         from migrations import require_compatible  # noqa: PLC0415 - same
 
         await require_compatible(url)
@@ -118,8 +121,8 @@ def _verify_database(
     return on_database(config, data_dir, database_url, work)
 
 
-def _read_checkpoint(path: Path | None) -> "Anchor | None":
-    from persistence.auditing.anchors import Anchor  # noqa: PLC0415 - clients need not load it
+def _read_checkpoint(path: Path | None) -> Anchor | None:
+    from persistence.audit.checkpoints import Anchor  # noqa: PLC0415 - clients need not load it
 
     if path is None:
         return None
@@ -129,8 +132,8 @@ def _read_checkpoint(path: Path | None) -> "Anchor | None":
         raise Failure(Exit.INVALID, f"The checkpoint {path} cannot be used: it {error}.") from error
 
 
-def _read_anchor(text: str | None) -> "Anchor | None":
-    from persistence.auditing.anchors import Anchor  # noqa: PLC0415 - clients need not load it
+def _read_anchor(text: str | None) -> Anchor | None:
+    from persistence.audit.checkpoints import Anchor  # noqa: PLC0415 - clients need not load it
 
     try:
         return None if text is None else Anchor.read(text)
@@ -138,7 +141,7 @@ def _read_anchor(text: str | None) -> "Anchor | None":
         raise Failure(Exit.INVALID, f"--anchor {error}.") from error
 
 
-def _document(verdict: "FileVerdict | Verdict", end: "Anchor") -> dict[str, Any]:
+def _document(verdict: FileVerdict | Verdict, end: Anchor) -> dict[str, Any]:
     """Counters are strings of digits, as everywhere in the API."""
     return {
         "intact": not verdict.findings.count,
@@ -154,17 +157,16 @@ def _document(verdict: "FileVerdict | Verdict", end: "Anchor") -> dict[str, Any]
     }
 
 
-def _show(verdict: "FileVerdict | Verdict", end: "Anchor") -> None:
+def _show(verdict: FileVerdict | Verdict, end: Anchor) -> None:
     findings = verdict.findings
     if findings.count:
         print_table(
             ["TABLE", "ROW", "PROBLEM"], [(one.table, one.key, one.problem) for one in findings.listed[:_SHOWN]]
         )
         more = findings.count - min(len(findings.listed), _SHOWN)
-        tell(f"{counted(findings.count, 'thing')} wrong" + (f", {more:,} of them not listed." if more else "."))
-    read = (
-        f"{counted(verdict.changes, 'change')}, {counted(verdict.rows, 'row')}, {counted(verdict.refusals, 'refusal')}"
-    )
+        tell(f"{pluralized(findings.count, 'thing')} wrong" + (f", {more:,} of them not listed." if more else "."))
+    counts = (("change", verdict.changes), ("row", verdict.rows), ("refusal", verdict.refusals))
+    read = ", ".join(pluralized(count, noun) for noun, count in counts)
     tell(f"Verified {read}." if not findings.count else f"Read {read}.")
     if not findings.count:
         click.echo(f"Anchor: {end}")

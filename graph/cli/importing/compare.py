@@ -1,11 +1,17 @@
-"""What must be sent to bring the store to a file."""
+"""What must be sent to bring the store to a file.
 
-from collections.abc import Iterable, Mapping
+The shards there are, of those a file names.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graph.cli.imports.rows import Row
-from graph.cli.output import Json
-from persistence.records import ShardKey
+from graph.cli.errors import Api
+from graph.cli.importing.parse import Row
+from graph.client.pages import PAGE, rows
+from graph.client.records import Json
+from persistence.model.records import ShardKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +42,32 @@ def compare(rows: Iterable[Row], existing: Mapping[ShardKey, Json]) -> Differenc
         else:
             equal += 1
     return Difference(creations, updates, equal)
+
+
+def read_existing(
+    api: Api, keys: Iterable[ShardKey], counts: Mapping[str, int], advance: Callable[[int], None]
+) -> dict[ShardKey, Json]:
+    """`counts`: how many shards each namespace holds, of those that exist: others are still to be created.
+
+    Not one snapshot: each version is expected when it is written.
+    """
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for namespace, shard_id in keys:
+        if namespace in counts:
+            wanted[namespace].append(shard_id)
+    found = {}
+    for namespace, shard_ids in wanted.items():
+        for where in _filters(namespace, shard_ids, counts[namespace]):
+            for shard in rows(api, "ExportShards", {"filter": where}):
+                found[ShardKey(shard["namespace"], shard["shardId"])] = shard
+                advance(1)
+    return found
+
+
+def _filters(namespace: str, shard_ids: Sequence[str], count: int) -> Iterator[Json]:
+    """The whole namespace, or only what is named, whichever is less to read."""
+    if count <= len(shard_ids):
+        yield {"namespace": namespace}
+        return
+    for start in range(0, len(shard_ids), PAGE):
+        yield {"namespace": namespace, "shardIds": shard_ids[start : start + PAGE]}

@@ -1,20 +1,126 @@
-"""One line of a file: the shard it names, and the fields it gives."""
+"""Comma-separated values, as RFC 4180 has them, line by line.
 
-from collections.abc import Callable, Mapping
+No field of a shard can hold a line break, so a line is a row: a quote that is never closed is a mistake in its own
+line and hides none of the lines after it.
+
+Reading a file of shards as a whole: all of its rows, or all that is wrong with it.
+
+JSON Lines: an object a line, its members named like the columns.
+
+One line of a file: the shard it names, and the fields it gives.
+
+What is wrong with a file, line by line.
+"""
+
+import csv
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
-from graph.cli.imports.problems import Problems
-from graph.cli.output import Json
-from persistence.fields import capacity_problem, identifier_problem, locality_problem, shown
-from persistence.records import ShardKey, ShardStatus
+from graph.cli.errors import Exit, Failure
+from graph.cli.output import listed, pluralized, printable
+from graph.client.records import Json
+from persistence.model.fields import capacity_problem, identifier_problem, locality_problem, quoted
+from persistence.model.records import ShardKey, ShardStatus
 
-COLUMNS: Final = (
-    *("namespace", "shardId", "ownerNodeId", "leaderId", "capacityHint", "localityHint", "status"),
-    "antiAffinityGroup",
-)
-CLEARABLE: Final = ("leaderId", "localityHint", "antiAffinityGroup")
-"""Columns that may say that there is none."""
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
+
+
+class Problems:
+    """Counts everything, keeps the first twenty: whoever made one mistake a line needs to see it once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._kept: list[str] = []
+
+    def add(self, line: int, column: str | None, message: str) -> None:
+        self.count += 1
+        if len(self._kept) < _SHOWN:
+            where = f"line {line:,}" if column is None else f"line {line:,}, {column}"
+            self._kept.append(f"{where}: {message}")
+
+    @property
+    def lines(self) -> Sequence[str]:
+        rest = self.count - len(self._kept)
+        return [*self._kept, f"and {rest:,} more"] if rest > 0 else self._kept
+
+    def raise_if_any(self, file: str) -> None:
+        """Raises Failure with everything kept."""
+        if self.count:
+            message = f"{printable(file)} cannot be imported, nothing was written: {pluralized(self.count, 'problem')}."
+            raise Failure(Exit.INVALID, message, [f"  {line}" for line in self.lines])
+
+
+def csv_values(
+    lines: Iterable[tuple[int, str]], namespace: str | None, problems: Problems
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """(line, column -> value) of every row that can be taken apart. `namespace` makes that column dispensable."""
+    header: list[str] | None = None
+    for number, line in lines:
+        fields = _fields(number, line, problems)
+        if fields is None:
+            if header is None:
+                return
+        elif header is None:
+            header = fields
+            if not _is_header(number, header, namespace, problems):
+                return
+        elif len(fields) != len(header):
+            problems.add(number, None, f"has {len(fields)} fields, the header has {len(header)}")
+        else:
+            yield number, dict(_values(header, fields))
+
+
+def _fields(number: int, line: str, problems: Problems) -> list[str] | None:
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        what = "a quote is never closed" if str(error) == "unexpected end of data" else str(error)
+        problems.add(number, None, f"is broken: {what}")
+        return None
+
+
+def _is_header(number: int, header: list[str], namespace: str | None, problems: Problems) -> bool:
+    """Whether the columns are those of shards; otherwise says which are not, and which are missing."""
+    before = problems.count
+    if not set(header) & set(COLUMNS):
+        example = ",".join(COLUMNS)
+        problems.add(number, None, f"is not a header, fields separated by commas, such as {example}")
+        return False
+    for column in header:
+        if column not in COLUMNS:
+            nearest = difflib.get_close_matches(column, COLUMNS, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else f": there are {', '.join(COLUMNS)}"
+            problems.add(number, None, f"there is no column {quoted(column)}{hint}")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        problems.add(number, None, f"names a column twice: {listed(twice)}")
+    for column in ("namespace", "shardId", "ownerNodeId"):
+        if column not in header and not (column == "namespace" and namespace):
+            hint = ", unless --namespace says it" if column == "namespace" else ""
+            problems.add(number, None, f"the column {column} is missing{hint}")
+    return problems.count == before
+
+
+def _values(header: list[str], fields: list[str]) -> Iterator[tuple[str, object]]:
+    """Numbers as such. An empty field is null where there can be none, and says nothing where there is a default."""
+    for column, text in zip(header, fields, strict=True):
+        if column in CLEARABLE:
+            yield column, text or None
+        elif column == "capacityHint":
+            if text:
+                yield column, float(text) if _NUMBER.fullmatch(text) else text
+        elif text or column != "status":
+            yield column, text
+
+
+Format: TypeAlias = Literal["csv", "jsonl"]
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +131,102 @@ class Row:
     line: int
     key: ShardKey
     fields: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """`digest` is SHA-256 (hex) over its bytes."""
+
+    rows: list[Row]
+    digest: str
+
+
+def read_file(data: Iterable[bytes], form: Format, namespace: str | None, problems: Problems) -> ShardFile:
+    """`data` gives the file line by line. Rows are in its order, no two of one shard."""
+    lines = _Lines(data, problems)
+    values = csv_values(lines, namespace, problems) if form == "csv" else json_values(lines, problems)
+    rows: dict[ShardKey, Row] = {}
+    for line, given in values:
+        row = read_row(line, given, namespace, problems)
+        if row is not None and row is not (first := rows.setdefault(row.key, row)):
+            problems.add(line, "shardId", f"names {'/'.join(row.key)} again, after line {first.line:,}")
+    if lines.empty:
+        problems.add(1, None, "there is nothing in it")
+    return ShardFile(list(rows.values()), lines.digest)
+
+
+class _Lines:
+    """The lines that are not blank, decoded, with their numbers. What is not UTF-8 is reported and left out."""
+
+    def __init__(self, data: Iterable[bytes], problems: Problems) -> None:
+        self._data = data
+        self._problems = problems
+        self._hash = hashlib.sha256()
+        self.empty = True
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        for number, line in enumerate(self._data, start=1):
+            self._hash.update(line)
+            text = self._decoded(number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line)
+            if text.strip():
+                yield number, text
+
+    def _decoded(self, number: int, line: bytes) -> str:
+        """Without the end of the line. Nothing if it cannot be read."""
+        self.empty = self.empty and not line.strip()
+        try:
+            return line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            self._problems.add(number, None, f"is not UTF-8: byte {error.start + 1} is {line[error.start]:#04x}")
+            return ""
+
+
+def json_values(lines: Iterable[tuple[int, str]], problems: Problems) -> Iterator[tuple[int, dict[str, object]]]:
+    """(line, column -> value) of every line that is an object with members we know."""
+    for number, line in lines:
+        try:
+            document = json.loads(line, object_pairs_hook=_members, parse_constant=_refuse)
+        except json.JSONDecodeError as error:
+            problems.add(number, None, f"is not JSON: {error.msg} at character {error.colno}")
+        except (ValueError, RecursionError) as error:
+            problems.add(number, None, str(error) if isinstance(error, ValueError) else "is nested too deeply")
+        else:
+            if _is_row(number, document, problems):
+                yield number, document
+
+
+def _is_row(number: int, document: object, problems: Problems) -> bool:
+    if not isinstance(document, dict):
+        problems.add(number, None, "must be an object, in braces")
+        return False
+    unknown = [name for name in document if name not in COLUMNS]
+    for name in unknown:
+        problems.add(number, None, f"there is no member {quoted(name)}: there are {', '.join(COLUMNS)}")
+    return not unknown
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("names a member twice")
+    return members
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON: numbers must be finite")
+
+
+COLUMNS: Final = (
+    *("namespace", "shardId", "ownerNodeId", "leaderId", "capacityHint", "localityHint", "status"),
+    "antiAffinityGroup",
+)
+
+CLEARABLE: Final = ("leaderId", "localityHint", "antiAffinityGroup")
+"""Columns that may say that there is none."""
 
 
 def read_row(line: int, values: Mapping[str, object], namespace: str | None, problems: Problems) -> Row | None:
@@ -51,10 +253,10 @@ def _problem(column: str, value: object) -> str | None:
         return None if column in CLEARABLE else "is missing"
     if column == "capacityHint":
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"must be a number, not {shown(str(value))}"
+            return f"must be a number, not {quoted(str(value))}"
         return _number_problem(value)
     if not isinstance(value, str):
-        return f"must be a string, not {shown(str(value))}"
+        return f"must be a string, not {quoted(str(value))}"
     return _TEXT_RULES.get(column, identifier_problem)(value)
 
 
@@ -66,7 +268,7 @@ def _number_problem(value: float) -> str | None:
 
 
 def _status_problem(value: str) -> str | None:
-    return None if value in set(ShardStatus) else f"{shown(value)} is no status: {', '.join(ShardStatus)}"
+    return None if value in set(ShardStatus) else f"{quoted(value)} is no status: {', '.join(ShardStatus)}"
 
 
 _TEXT_RULES: Final[Mapping[str, Callable[[str], str | None]]] = {
@@ -77,3 +279,6 @@ _TEXT_RULES: Final[Mapping[str, Callable[[str], str | None]]] = {
 
 def _as_stored(value: object) -> object:
     return float(value) if isinstance(value, int) else value
+
+
+_SHOWN: Final = 20

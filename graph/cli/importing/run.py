@@ -1,18 +1,20 @@
-"""An import, from the first comparison to the last batch."""
+"""An import, from the first comparison to the last batch.
 
-from collections.abc import Mapping
+Sending a difference in batches, each all or nothing, each named so that sending it twice does it once.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from graph.cli.api import Api
-from graph.cli.exits import Exit, Failure
-from graph.cli.imports.comparison import Difference, compare
-from graph.cli.imports.existing import read_existing
-from graph.cli.imports.reading import ShardFile
-from graph.cli.imports.sending import CREATE, batches, send
-from graph.cli.output import Json, tell
+from graph.cli.errors import Api, Exit, Failure, committed, newest_revision
+from graph.cli.importing.compare import Difference, compare, read_existing
+from graph.cli.importing.parse import ShardFile
+from graph.cli.output import listed, pluralized, tell
 from graph.cli.progress import progress_bar
-from graph.cli.stream_head import newest_revision
-from graph.cli.text import counted, listed
+from graph.client.records import Json
 
 
 @dataclass(slots=True)
@@ -75,7 +77,50 @@ class Import:
 def _so_far(done: Done, why: Exit) -> list[str]:
     written = done.created + done.updated
     changes = f" ({'change' if len(done.changes) == 1 else 'changes'} {listed(done.changes)})" if done.changes else ""
-    state = f"Written before that: {counted(written, 'shard')}{changes}."
+    state = f"Written before that: {pluralized(written, 'shard')}{changes}."
     if why is Exit.INVALID:
         return [state]
     return [state, "Run the same command again to go on: it compares anew and sends only what still differs."]
+
+
+CREATE: Final = "CreateShards"
+
+UPDATE: Final = "UpdateShards"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    operation: str
+    shards: list[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """`replayed`: it was made by an earlier run of this import, so it was not made now."""
+
+    change: str
+    shards: int
+    replayed: bool
+
+
+def batches(difference: Difference, size: int) -> Iterator[Batch]:
+    for operation, shards in ((CREATE, difference.creations), (UPDATE, difference.updates)):
+        for start in range(0, len(shards), size):
+            yield Batch(operation, shards[start : start + size])
+
+
+def send(api: Api, batch: Batch, change: Json, digest: str, round_: str) -> Sent:
+    """Raises Failure if the batch is refused. `digest` is the file's; see `idempotency_key`."""
+    key = idempotency_key(batch, change, digest, round_)
+    answer = api.change(batch.operation, {"shards": batch.shards, "change": change | {"idempotencyKey": key}})
+    done = committed(answer)
+    return Sent(done["change"]["id"], len(batch.shards), done["replayed"])
+
+
+def idempotency_key(batch: Batch, change: Json, digest: str, round_: str) -> str:
+    """The same for the same batch of the same file with the same words, so that a killed import can be run again.
+
+    `round_` tells repetitions that are meant from those that are not: what an earlier run made may have been undone.
+    """
+    content = json.dumps([digest, round_, batch.operation, batch.shards, change], sort_keys=True)
+    return f"import-{hashlib.sha256(content.encode()).hexdigest()}"

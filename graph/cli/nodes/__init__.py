@@ -2,7 +2,7 @@
 
 import click
 
-from graph.cli.lazy_commands import LazyCommands
+from graph.cli.program import LazyCommands
 
 __all__ = ["nodes"]
 
@@ -10,12 +10,12 @@ __all__ = ["nodes"]
 @click.group(
     commands=LazyCommands(
         {
-            "list": "graph.cli.nodes.listing:list_nodes",
-            "get": "graph.cli.nodes.getting:get_node",
-            "register": "graph.cli.nodes.registering:register_node",
-            "set": "graph.cli.nodes.setting:set_node",
-            "drain": "graph.cli.nodes.draining:drain_node",
-            "remove": "graph.cli.nodes.removing:remove_node",
+            "list": "graph.cli.nodes.list:list_nodes",
+            "get": "graph.cli.nodes.get:get_node",
+            "register": "graph.cli.nodes.register:register_node",
+            "set": "graph.cli.nodes.set:set_node",
+            "drain": "graph.cli.nodes.drain:drain_node",
+            "remove": "graph.cli.nodes.remove:remove_node",
         }
     )
 )

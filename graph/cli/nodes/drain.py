@@ -1,22 +1,36 @@
-"""`omnirelay mesh nodes drain`."""
+"""`omnirelay mesh nodes drain`.
+
+What draining a node would do: its shards by where they would go, and those that would have to stay.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import click
 
-from graph.cli.again import command_again, command_next
-from graph.cli.api import Api
-from graph.cli.exits import Exit, Failure
-from graph.cli.nodes.facts import node_facts
-from graph.cli.nodes.options import version_option
-from graph.cli.nodes.preflight import Preflight, ask_preflight, complete_preflight, first_page, print_preflight
-from graph.cli.nodes.reading import version_of
-from graph.cli.nodes.writing import changed_node
+from graph.cli.errors import Api, Exit, Failure
+from graph.cli.nodes.shared import changed_node, no_such_node, node_facts, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json, print_json, tell
-from graph.cli.plans.options import all_option
+from graph.cli.output import pluralized, print_json, printable, tell
+from graph.cli.plans import (
+    LISTED,
+    all_option,
+    move_document,
+    print_moves,
+    print_violations,
+    proposal_of,
+    read_move,
+    read_violation,
+)
 from graph.cli.progress import waiting
-from graph.cli.tables import print_facts
-from graph.cli.text import shown
+from graph.cli.suggestions import command_again, command_next
+from graph.cli.tables import print_facts, print_table
 from graph.client.address import Address
+from graph.client.records import Json
+from persistence.model.records import NodeStatus
+from persistence.planning.proposal import Move
 
 
 @click.command("drain")
@@ -65,8 +79,24 @@ def drain_node(
             preflight, unread = _all_that_can_be_read(api, done["preflight"])
     _report(preflight, done, everything=everything, as_json=as_json)
     if unread is not None:
-        tell(f"{shown(node)} is DRAINING. Not all of what would move could be read: {shown(unread.message)}")
+        tell(f"{printable(node)} is DRAINING. Not all of what would move could be read: {printable(unread.message)}")
     return Exit.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """`answer` as the API has it, a page of moves in it; `moves` are all that fit into one plan, if known."""
+
+    answer: Json
+    moves: Sequence[Move]
+
+    @property
+    def blockers(self) -> Sequence[Json]:
+        return list(self.answer["blockers"])
+
+    @property
+    def document(self) -> Json:
+        return {**self.answer, "moves": [move_document(move) for move in self.moves]}
 
 
 def _all_that_can_be_read(api: Api, answer: Json) -> tuple[Preflight, Failure | None]:
@@ -100,3 +130,55 @@ def _report(preflight: Preflight, done: Json | None, *, everything: bool, as_jso
     if preflight.moves:
         tell("Nothing has moved yet. To have its shards moved away, and then apply the plan:")
         tell(f"  {command_next('omnirelay mesh rebalance plan')}")
+
+
+_SUMMARY: Final = ("TO", "NAMESPACE", "SHARDS")
+
+
+def ask_preflight(api: Api, node_id: str) -> Preflight:
+    """Raises Failure for an unknown node."""
+    answer = api.ask("DrainPreflight", {"nodeId": node_id})["drainPreflight"]
+    if answer is None:
+        raise no_such_node(node_id)
+    return complete_preflight(api, answer)
+
+
+def first_page(answer: Json) -> Preflight:
+    """With the moves that came with it."""
+    return Preflight(answer, [read_move(move) for move in answer["moves"]["nodes"]])
+
+
+def complete_preflight(api: Api, answer: Json) -> Preflight:
+    """With the moves beyond its page. They are those of the plan that would be made if the node were DRAINING."""
+    if not answer["moves"]["pageInfo"]["hasNextPage"]:
+        return first_page(answer)
+    node_id = answer["nodeId"]
+    given = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}]}
+    proposal = proposal_of(api.ask("SimulateRebalance", {"input": given})["simulateRebalance"]["document"])
+    return Preflight(answer, [move for move in proposal.moves if move.from_node_id == node_id])
+
+
+def print_preflight(preflight: Preflight, *, everything: bool) -> None:
+    """Every move if they are few, or if everything is asked for; else how many go where."""
+    moves = preflight.moves
+    if moves and (everything or len(moves) <= LISTED):
+        print_moves(moves, everything=True)
+        click.echo()
+    elif moves:
+        counts = Counter((move.to_node_id, move.namespace) for move in moves)
+        print_table(_SUMMARY, [(*place, count) for place, count in sorted(counts.items())])
+        click.echo()
+    if preflight.blockers:
+        print_violations([read_violation(one) for one in preflight.blockers], everything=everything)
+        click.echo()
+    click.echo(_sentence(preflight.answer))
+
+
+def _sentence(answer: Json) -> str:
+    count, rest, blockers = answer["moveCount"], answer["remainingMoves"], len(answer["blockers"])
+    owned = f"{answer['nodeId']} owns {pluralized(answer['shardCount'], 'shard')}"
+    if not answer["shardCount"]:
+        return f"{owned}."
+    later = f", {rest:,} of them by a later plan" if rest else ""
+    blocked = f"; {pluralized(blockers, 'problem')} in the way" if blockers else ""
+    return f"{owned}: {count + rest:,} to be moved away{later}{blocked}."

@@ -2,9 +2,8 @@
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.nodes.facts import node_facts
-from graph.cli.nodes.reading import read_node
+from graph.cli.errors import Api
+from graph.cli.nodes.shared import node_facts, read_node
 from graph.cli.options import server_options
 from graph.cli.output import print_json
 from graph.cli.tables import print_facts

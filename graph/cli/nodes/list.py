@@ -4,15 +4,15 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.nodes.facts import shown_labels
+from graph.cli.errors import Api
+from graph.cli.nodes.shared import shown_labels
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json, tell
+from graph.cli.output import pluralized, print_json, shown_time, tell
 from graph.cli.tables import print_table
-from graph.cli.text import counted, shown_time
 from graph.client.address import Address
 from graph.client.pages import rows
-from persistence.records import NodeStatus
+from graph.client.records import Json
+from persistence.model.records import NodeStatus
 
 _COLUMNS: Final = (
     *("NODE", "STATUS", "REGION", "ZONE", "WEIGHT", "SHARDS", "VERSION", "UPDATED", "TICKET"),
@@ -51,7 +51,7 @@ def list_nodes(
         return
     if found:
         print_table(_COLUMNS, [_cells(node) for node in found])
-    tell(f"{counted(len(found), 'node')}.")
+    tell(f"{pluralized(len(found), 'node')}.")
 
 
 def _cells(node: Json) -> tuple[object, ...]:

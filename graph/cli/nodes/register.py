@@ -2,17 +2,13 @@
 
 import click
 
-from graph.cli.again import command_next
-from graph.cli.api import Api
-from graph.cli.exits import Failure
-from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
-from graph.cli.nodes.options import place_options, use_options
-from graph.cli.nodes.writing import now_is, print_node
-from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json
-from graph.cli.refusals import committed, refused
+from graph.cli.errors import Api, Failure, committed, refused
+from graph.cli.nodes.shared import now_is, place_options, print_node, use_options
+from graph.cli.options import KeyValue, KeyValueParameter, as_map, change_input, change_options, server_options
+from graph.cli.suggestions import command_next
 from graph.client.address import Address
-from persistence.records import NodeStatus
+from graph.client.records import Json
+from persistence.model.records import NodeStatus
 
 
 @click.command("register")

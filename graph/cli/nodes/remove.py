@@ -2,15 +2,13 @@
 
 import click
 
-from graph.cli.again import command_next
-from graph.cli.api import Api
-from graph.cli.nodes.options import version_option
-from graph.cli.nodes.reading import version_of
-from graph.cli.nodes.writing import changed_node, print_node
+from graph.cli.errors import Api
+from graph.cli.nodes.shared import changed_node, print_node, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json
+from graph.cli.suggestions import command_next
 from graph.client.address import Address
-from persistence.records import NodeStatus
+from graph.client.records import Json
+from persistence.model.records import NodeStatus
 
 
 @click.command("remove")

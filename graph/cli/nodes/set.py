@@ -2,15 +2,12 @@
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
-from graph.cli.nodes.options import place_options, use_options
-from graph.cli.nodes.reading import read_node
-from graph.cli.nodes.writing import changed_node, print_node
-from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json
+from graph.cli.errors import Api
+from graph.cli.nodes.shared import changed_node, place_options, print_node, read_node, use_options
+from graph.cli.options import KeyValue, KeyValueParameter, as_map, change_input, change_options, server_options
 from graph.client.address import Address
-from persistence.records import MAX_COUNTER, NodeStatus
+from graph.client.records import Json
+from persistence.model.records import MAX_COUNTER, NodeStatus
 
 
 @click.command("set")

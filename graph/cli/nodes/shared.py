@@ -1,12 +1,24 @@
-"""What is said of a node, in the same words wherever it is."""
+"""What is said of a node, in the same words wherever it is.
 
-from collections.abc import Callable
+One node, line by line.
+
+One node as it is.
+
+Changing a node: what is done with every answer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
 
-from persistence.fields import weight_problem
-from persistence.records import MAX_COUNTER, NodeStatus
+from graph.cli.errors import LIST_NODES, Api, Exit, Failure, committed, refused
+from graph.cli.output import NOTHING, made_by, print_json, printable, shown_time
+from graph.cli.suggestions import command_again
+from graph.cli.tables import fact_lines, print_facts
+from graph.client.records import Json
+from persistence.model.fields import weight_problem
+from persistence.model.records import MAX_COUNTER, NodeStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,3 +67,68 @@ def _weight(_context: click.Context, _parameter: click.Parameter, value: int | N
     if problem is not None:
         raise click.BadParameter(f"It {problem}.")
     return value
+
+
+def node_facts(node: Json, change: Json | None = None) -> list[tuple[str, object]]:
+    """`change` is the one that left the node as it is, where that is known."""
+    facts: list[tuple[str, object]] = [
+        ("node", node["nodeId"]),
+        ("status", node["status"]),
+        ("region", node["region"]),
+        ("zone", node["zone"]),
+        ("labels", shown_labels(node["labels"])),
+        ("weight", node["weight"]),
+        ("shards", node["shardCount"]),
+        ("version", node["version"]),
+        ("ticket", node["changeTicket"]),
+        ("created", shown_time(node["createdAt"])),
+        ("updated", shown_time(node["updatedAt"])),
+    ]
+    return facts if change is None else [*facts, ("changed by", made_by(change))]
+
+
+def shown_labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or NOTHING
+
+
+def read_node(api: Api, node_id: str) -> Json:
+    """A removed one too, with that status. Raises Failure if there never was one."""
+    found = api.ask("NodeDetails", {"nodeId": node_id})["node"]
+    if found is None:
+        raise no_such_node(node_id)
+    return dict(found)
+
+
+def version_of(api: Api, node_id: str, expected: int | None) -> str:
+    """The version to expect: the one that was given, or the one it is at."""
+    return str(read_node(api, node_id)["version"] if expected is None else expected)
+
+
+def no_such_node(node_id: str) -> Failure:
+    return Failure(Exit.NOT_FOUND, f"There is no node {printable(node_id)}.", [LIST_NODES])
+
+
+def changed_node(answer: Json, advice: Sequence[str] = ()) -> Json:
+    """The answer, if the change was made. Raises Failure; a conflict shows the node as it is, and how to go on."""
+    if answer["__typename"] == "NodeVersionConflict" and answer["current"] is not None:
+        raise _conflict(answer)
+    return committed(answer, advice)
+
+
+def now_is(node: Json, change: Json | None) -> list[str]:
+    """Advice that begins with the node as it is."""
+    return ["It is now:", *(f"  {line}" for line in fact_lines(node_facts(node, change)))]
+
+
+def print_node(done: Json, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"node": done["node"], "change": done["change"]})
+    else:
+        print_facts(node_facts(done["node"], done["change"]))
+
+
+def _conflict(answer: Json) -> Failure:
+    now = answer["current"]
+    again = command_again(expected_version=now["version"])
+    advice = [*now_is(now, answer["lastChange"]), "If your change still is the right one:", f"  {again}"]
+    return refused(answer, advice)

@@ -2,7 +2,7 @@
 
 import click
 
-from graph.cli.lazy_commands import LazyCommands
+from graph.cli.program import LazyCommands
 
 __all__ = ["rebalance"]
 
@@ -10,14 +10,14 @@ __all__ = ["rebalance"]
 @click.group(
     commands=LazyCommands(
         {
-            "plan": "graph.cli.rebalance.planning:plan_rebalance",
-            "rollback": "graph.cli.rebalance.rolling_back:rollback_change",
-            "list": "graph.cli.rebalance.listing:list_plans",
-            "show": "graph.cli.rebalance.showing:show_plan",
-            "approve": "graph.cli.rebalance.deciding:approve_plan",
-            "reject": "graph.cli.rebalance.deciding:reject_plan",
-            "apply": "graph.cli.rebalance.applying:apply_plan",
-            "stop": "graph.cli.rebalance.deciding:stop_plan",
+            "plan": "graph.cli.rebalance.plan:plan_rebalance",
+            "rollback": "graph.cli.rebalance.rollback:rollback_change",
+            "list": "graph.cli.rebalance.list:list_plans",
+            "show": "graph.cli.rebalance.show:show_plan",
+            "approve": "graph.cli.rebalance.approve_reject_stop:approve_plan",
+            "reject": "graph.cli.rebalance.approve_reject_stop:reject_plan",
+            "apply": "graph.cli.rebalance.apply:apply_plan",
+            "stop": "graph.cli.rebalance.approve_reject_stop:stop_plan",
         }
     )
 )

@@ -1,24 +1,25 @@
-"""`omnirelay mesh rebalance apply`."""
+"""`omnirelay mesh rebalance apply`.
 
-from collections.abc import Sequence
+A plan applied wave by wave: each one a change of its own, with a pause in which it can be stopped.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import click
 
-from graph.cli.again import command_again, command_next
-from graph.cli.api import Api
+from graph.cli.errors import Api, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import Json, print_json
-from graph.cli.plans.document import named_plan
-from graph.cli.plans.reading import read_plan
-from graph.cli.progress import waiting
-from graph.cli.rebalance.waves import waves
-from graph.cli.refusals import committed
-from graph.cli.text import counted, shown_percent
+from graph.cli.output import pluralized, print_json, shown_percent
+from graph.cli.plans import named_plan, read_plan
+from graph.cli.progress import progress_bar, stop_after, waiting
+from graph.cli.suggestions import command_again, command_next
 from graph.client.address import Address
-from persistence.fields import MAX_SHARDS_PER_CHANGE
+from graph.client.records import Json
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
 _FEW: Final = 10
+
 _WAVE: Final = 1_000
 
 
@@ -71,7 +72,7 @@ def apply_plan(
             return committed(answer, _how_to_go_on(answer))
 
         if wave_size is None:
-            with waiting(f"Applying {counted(found['moveCount'] - found['movesMade'], 'move')}"):
+            with waiting(f"Applying {pluralized(found['moveCount'] - found['movesMade'], 'move')}"):
                 done = made(resume)
             _report(done["plan"], done, as_json=as_json)
             return
@@ -86,7 +87,7 @@ def _how_to_go_on(answer: Json) -> Sequence[str]:
     match answer["__typename"]:
         case "StalePlan":
             plan = answer["plan"]
-            made = f"{plan['movesMade']:,} of {counted(plan['moveCount'], 'move')} were made before"
+            made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')} were made before"
             now = f"{made}, and no more now." if plan["movesMade"] else "Nothing was moved."
             again = command_next("omnirelay mesh rebalance plan", *_namespaces(plan))
             return [f"{now} Plan again, and apply what comes out:", f"  {again}"]
@@ -130,10 +131,34 @@ def _report(plan: Json, done: Json | None, *, as_json: bool) -> None:
         return
     where = f"revision {done['revision']}, change {done['change']['id']}"
     if plan["status"] != "APPLIED":
-        made = f"{plan['movesMade']:,} of {counted(plan['moveCount'], 'move')}"
+        made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')}"
         click.echo(f"Plan {plan['id']}: {made} made, {where}.")
         return
     click.echo(
-        f"Plan {plan['id']} is applied: {plan['moveCount']:,} of {counted(plan['shardCount'], 'shard')} moved "
+        f"Plan {plan['id']} is applied: {plan['moveCount']:,} of {pluralized(plan['shardCount'], 'shard')} moved "
         f"({shown_percent(plan['movedPercent'])}), {where}."
     )
+
+
+def waves(plan: Json, wave: Callable[[bool], Json], pause: float, *, resume: bool) -> Iterator[Json]:
+    """What each wave came to, until the plan is applied. `wave` makes one; it is told whether to resume.
+
+    Only the first may resume: if somebody stops the plan meanwhile, that holds. Raises Failure at Ctrl-C, which never
+    breaks a wave off, and whatever `wave` raises.
+    """
+    with progress_bar("Moving shards", plan["moveCount"]) as advance, stop_after("wave") as asked:
+        advance(plan["movesMade"])
+        while plan["status"] != "APPLIED":
+            done = wave(resume)
+            resume = False
+            advance(done["plan"]["movesMade"] - plan["movesMade"])
+            plan = done["plan"]
+            yield done
+            if plan["status"] != "APPLIED" and asked.wait(pause):
+                raise _stopped(plan)
+
+
+def _stopped(plan: Json) -> Failure:
+    made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')}"
+    advice = ["To go on:", f"  {command_again(resume=False)}"]
+    return Failure(Exit.INTERRUPTED, f"Stopped between waves: {made} of plan {plan['id']} were made.", advice)

@@ -2,14 +2,13 @@
 
 import click
 
-from graph.cli.again import command_next
-from graph.cli.api import Api
+from graph.cli.errors import Api, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json, print_json, tell
-from graph.cli.plans.document import named_plan
-from graph.cli.refusals import committed
-from graph.cli.text import counted
+from graph.cli.output import pluralized, print_json, tell
+from graph.cli.plans import named_plan
+from graph.cli.suggestions import command_next
 from graph.client.address import Address
+from graph.client.records import Json
 
 
 @click.command("approve")
@@ -77,5 +76,5 @@ def _report(done: Json, what: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"plan": plan, "change": done["change"]})
         return
-    made = f"{plan['movesMade']:,} of {counted(plan['moveCount'], 'move')} made"
+    made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')} made"
     click.echo(f"Plan {plan['id']} {what}: {made}, change {done['change']['id']}.")

@@ -4,14 +4,14 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
+from graph.cli.errors import Api
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json, tell
+from graph.cli.output import listed, pluralized, print_json, shown_percent, shown_time, tell
 from graph.cli.tables import print_table
-from graph.cli.text import counted, listed, shown_percent, shown_time
 from graph.client.address import Address
 from graph.client.pages import rows
-from persistence.records import PlanStatus
+from graph.client.records import Json
+from persistence.model.plans import PlanStatus
 
 _COLUMNS: Final = (
     *("PLAN", "STATUS", "MADE", "NAMESPACES", "MOVES", "DONE", "SHARDS", "MOVED %", "REVISION"),
@@ -45,7 +45,7 @@ def list_plans(
         return
     if found:
         print_table(_COLUMNS, [_cells(plan) for plan in found])
-    tell(f"{counted(len(found), 'plan')}.")
+    tell(f"{pluralized(len(found), 'plan')}.")
 
 
 def _cells(plan: Json) -> tuple[object, ...]:

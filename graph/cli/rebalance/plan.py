@@ -2,17 +2,14 @@
 
 import click
 
-from graph.cli.again import command_next
-from graph.cli.api import Api
-from graph.cli.changes import made_by
-from graph.cli.errors import LIST_NODES
+from graph.cli.errors import LIST_NODES, Api, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json, tell
-from graph.cli.plans.options import all_option, planning_input, planning_options
-from graph.cli.plans.proposal import print_proposal, proposal_of, summary
+from graph.cli.output import made_by, tell
+from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
-from graph.cli.refusals import committed
+from graph.cli.suggestions import command_next
 from graph.client.address import Address
+from graph.client.records import Json
 
 
 @click.command("plan")

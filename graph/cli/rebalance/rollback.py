@@ -2,16 +2,14 @@
 
 import click
 
-from graph.cli.again import command_next
-from graph.cli.api import Api
+from graph.cli.errors import Api, committed
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import tell
-from graph.cli.plans.options import all_option
-from graph.cli.plans.proposal import print_proposal, proposal_of, summary
+from graph.cli.plans import all_option, print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
-from graph.cli.refusals import committed
+from graph.cli.suggestions import command_next
 from graph.client.address import Address
-from persistence.fields import MAX_SHARDS_PER_CHANGE
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
 
 @click.command("rollback")

@@ -2,17 +2,13 @@
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.changes import made_by
+from graph.cli.errors import Api
 from graph.cli.options import server_options
-from graph.cli.output import Json
-from graph.cli.plans.document import named_plan
-from graph.cli.plans.options import all_option
-from graph.cli.plans.proposal import print_proposal, proposal_of, summary
-from graph.cli.plans.reading import read_plan
+from graph.cli.output import listed, made_by, shown_time
+from graph.cli.plans import all_option, named_plan, print_proposal, proposal_of, read_plan, summary
 from graph.cli.tables import print_facts
-from graph.cli.text import listed, shown_time
 from graph.client.address import Address
+from graph.client.records import Json
 
 
 @click.command("show")

@@ -2,7 +2,7 @@
 
 import click
 
-from graph.cli.lazy_commands import LazyCommands
+from graph.cli.program import LazyCommands
 
 __all__ = ["shards"]
 
@@ -10,18 +10,18 @@ __all__ = ["shards"]
 @click.group(
     commands=LazyCommands(
         {
-            "list": "graph.cli.shards.listing:list_shards",
-            "get": "graph.cli.shards.getting:get_shard",
+            "list": "graph.cli.shards.list:list_shards",
+            "get": "graph.cli.shards.get:get_shard",
             "history": "graph.cli.shards.history:shard_history",
             "diff": "graph.cli.shards.diff:diff_shards",
             "watch": "graph.cli.shards.watch:watch_shards",
-            "import": "graph.cli.shards.importing:import_shards",
-            "export": "graph.cli.shards.exporting:export_shards",
-            "set": "graph.cli.shards.setting:set_shard",
-            "pin": "graph.cli.shards.pinning:pin_shard",
-            "unpin": "graph.cli.shards.pinning:unpin_shard",
-            "simulate": "graph.cli.shards.simulating:simulate_rebalance",
-            "explain": "graph.cli.shards.explaining:explain_shard",
+            "import": "graph.cli.shards.import_:import_shards",
+            "export": "graph.cli.shards.export:export_shards",
+            "set": "graph.cli.shards.set:set_shard",
+            "pin": "graph.cli.shards.pin:pin_shard",
+            "unpin": "graph.cli.shards.pin:unpin_shard",
+            "simulate": "graph.cli.shards.simulate:simulate_rebalance",
+            "explain": "graph.cli.shards.explain:explain_shard",
         }
     )
 )

@@ -6,18 +6,15 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.changes import moved_percent
-from graph.cli.differences import is_move, other_changes, owner_change, shard_name
-from graph.cli.exits import Exit
-from graph.cli.moments import Moment, MomentParameter, as_of
+from graph.cli.errors import Api, Exit, newest_revision
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json
-from graph.cli.stream_head import newest_revision
+from graph.cli.output import moved_percent, print_json, shown_percent
+from graph.cli.points_in_time import Moment, MomentParameter, as_of
+from graph.cli.shards.shared import is_move, other_changes, owner_change, shard_name
 from graph.cli.tables import print_table
-from graph.cli.text import shown_percent
 from graph.client.address import Address
 from graph.client.pages import pages
+from graph.client.records import Json
 
 _COLUMNS: Final = (
     *("SHARD", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES", "REVISION", "DIFF %"),

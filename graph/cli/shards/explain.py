@@ -5,16 +5,14 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
+from graph.cli.errors import Api
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json
-from graph.cli.plans.options import all_option
-from graph.cli.plans.rows import first, print_rest
-from graph.cli.plans.violations import print_violations, read_violation
+from graph.cli.output import NOTHING, print_json, printable
+from graph.cli.plans import all_option, first, print_rest, print_violations, read_violation
 from graph.cli.progress import waiting
 from graph.cli.tables import print_facts, print_table
-from graph.cli.text import NOTHING, shown
 from graph.client.address import Address
+from graph.client.records import Json
 
 _COLUMNS: Final = ("RANK", "NODE", "STATUS", "WEIGHT", "REGION", "ZONE", "OBSTACLE")
 
@@ -34,7 +32,7 @@ def explain_shard(*, namespace: str, shard: str, everything: bool, server: Addre
     if as_json:
         print_json(found)
         return
-    click.echo(f"{shown(found['summary'])}\n")
+    click.echo(f"{printable(found['summary'])}\n")
     print_facts(_facts(found))
     if found["violations"]:
         click.echo()

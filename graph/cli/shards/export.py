@@ -4,15 +4,14 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.imports.rows import COLUMNS
-from graph.cli.moments import Moment, MomentParameter, as_of
+from graph.cli.errors import Api, newest_revision
+from graph.cli.importing.parse import COLUMNS
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json, tell
-from graph.cli.stream_head import newest_revision
-from graph.cli.text import counted
+from graph.cli.output import pluralized, print_json, tell
+from graph.cli.points_in_time import Moment, MomentParameter, as_of
 from graph.client.address import Address
 from graph.client.pages import pages
+from graph.client.records import Json
 
 _COMMA: Final = ","
 
@@ -50,7 +49,7 @@ def export_shards(*, namespace: str | None, moment: Moment | None, form: str, se
                 print_json(row) if jsonl else click.echo(_line(row))
             count += len(page["nodes"])
             revision = page["revision"]
-    tell(f"{counted(count, 'shard')} at revision {revision}.")
+    tell(f"{pluralized(count, 'shard')} at revision {revision}.")
 
 
 def _line(row: Json) -> str:

@@ -2,17 +2,15 @@
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.differences import shard_name
-from graph.cli.exits import Exit, Failure
-from graph.cli.moments import Moment, MomentParameter, as_of
+from graph.cli.errors import Api, Exit, Failure, newest_revision
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json
-from graph.cli.shards.facts import shard_facts
-from graph.cli.stream_head import newest_revision
+from graph.cli.output import print_json
+from graph.cli.points_in_time import Moment, MomentParameter, as_of
+from graph.cli.shards.shared import shard_facts, shard_name
 from graph.cli.tables import print_facts
 from graph.client.address import Address
 from graph.client.pages import rows
+from graph.client.records import Json
 
 
 @click.command("get")

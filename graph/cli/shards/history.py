@@ -4,17 +4,16 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.changes import moved_percent
-from graph.cli.differences import other_changes, owner_change, shard_name
-from graph.cli.moments import Time, TimeParameter
+from graph.cli.errors import Api
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json, tell
+from graph.cli.output import moved_percent, print_json, shown_time, tell
+from graph.cli.points_in_time import Time, TimeParameter
+from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.cli.tables import print_table
-from graph.cli.text import shown_time
 from graph.client.address import Address
 from graph.client.pages import pages
-from persistence.records import MoveReason
+from graph.client.records import Json
+from persistence.model.records import MoveReason
 
 _COLUMNS: Final = (
     *("TIME", "REVISION", "SHARD", "VERSION", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES"),

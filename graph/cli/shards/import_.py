@@ -5,19 +5,17 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.exits import Exit, Failure
-from graph.cli.imports.comparison import Difference
-from graph.cli.imports.problems import Problems
-from graph.cli.imports.reading import Format, ShardFile, read_file
-from graph.cli.imports.running import Done, Import, difference_to
-from graph.cli.namespaces.writing import configure
+from graph.cli.errors import Api, Exit, Failure
+from graph.cli.importing.compare import Difference
+from graph.cli.importing.parse import Format, Problems, ShardFile, read_file
+from graph.cli.importing.run import Done, Import, difference_to
+from graph.cli.namespaces import configure
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import Json, print_json, tell
-from graph.cli.text import counted, listed
+from graph.cli.output import listed, pluralized, print_json, tell
 from graph.client.address import Address
 from graph.client.pages import rows
-from persistence.fields import MAX_SHARDS_PER_CHANGE
+from graph.client.records import Json
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
 _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
@@ -128,8 +126,8 @@ def _report(name: str, file: ShardFile, difference: Difference, done: Done | Non
         )
         return
     would = "would be " if done is None else ""
-    made = f", in {counted(len(done.changes), 'change')}" if done and done.changes else ""
+    made = f", in {pluralized(len(done.changes), 'change')}" if done and done.changes else ""
     click.echo(
-        f"{counted(len(file.rows), 'row')} of {name}: {created:,} {would}created, {updated:,} {would}updated, "
+        f"{pluralized(len(file.rows), 'row')} of {name}: {created:,} {would}created, {updated:,} {would}updated, "
         f"{equal:,} equal already{made}."
     )

@@ -4,16 +4,15 @@ from typing import Final
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.moments import Moment, MomentParameter, as_of
+from graph.cli.errors import Api, newest_revision
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json, tell
-from graph.cli.stream_head import newest_revision
+from graph.cli.output import pluralized, print_json, shown_time, tell
+from graph.cli.points_in_time import Moment, MomentParameter, as_of
 from graph.cli.tables import print_table
-from graph.cli.text import counted, shown_time
 from graph.client.address import Address
 from graph.client.pages import pages
-from persistence.records import ShardStatus
+from graph.client.records import Json
+from persistence.model.records import ShardStatus
 
 _COLUMNS: Final = (
     *("NAMESPACE", "SHARD", "OWNER", "EPOCH", "LEADER", "STATUS", "CAPACITY", "LOCALITY"),
@@ -63,7 +62,7 @@ def list_shards(
         return
     if shards:
         print_table(_COLUMNS, [_cells(shard) for shard in shards])
-    tell(f"{counted(len(shards), 'shard')} at revision {found[0]['revision']}.")
+    tell(f"{pluralized(len(shards), 'shard')} at revision {found[0]['revision']}.")
     if found[-1]["pageInfo"]["hasNextPage"]:
         tell("There are more: raise --limit or leave it out.")
 

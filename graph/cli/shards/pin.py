@@ -2,12 +2,12 @@
 
 import click
 
-from graph.cli.moments import DeadlineParameter, Time
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Json
-from graph.cli.shards.updating import update_shard
+from graph.cli.points_in_time import DeadlineParameter, Time
+from graph.cli.shards.shared import update_shard
 from graph.client.address import Address
-from persistence.records import MAX_COUNTER
+from graph.client.records import Json
+from persistence.model.records import MAX_COUNTER
 
 _expected_version = click.option(
     "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."

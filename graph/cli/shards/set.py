@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import click
 
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import Json
-from graph.cli.shards.updating import update_shard
+from graph.cli.shards.shared import update_shard
 from graph.client.address import Address
-from persistence.fields import capacity_problem
-from persistence.records import MAX_COUNTER, ShardStatus
+from graph.client.records import Json
+from persistence.model.fields import capacity_problem
+from persistence.model.records import MAX_COUNTER, ShardStatus
 
 
 def _capacity(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:

@@ -1,8 +1,19 @@
-"""One shard, line by line: what `get` and `set` show."""
+"""One shard, line by line: what `get` and `set` show.
 
-from graph.cli.differences import shard_name
-from graph.cli.output import Json
-from graph.cli.text import NOTHING, counted, shown, shown_percent, shown_time
+One shard changed, and shown as it is then: what `set`, `pin` and `unpin` come to.
+
+One shard before and after, in a few words: what a row of history, of a diff and of `watch` says.
+"""
+
+import json
+from typing import Final
+
+from graph.cli.errors import Api, Failure, committed, refused
+from graph.cli.output import NOTHING, arrow, pluralized, print_json, printable, shown_percent, shown_time
+from graph.cli.suggestions import command_again
+from graph.cli.tables import fact_lines, print_facts
+from graph.client.address import Address
+from graph.client.records import Json
 
 
 def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
@@ -34,11 +45,71 @@ def _rebalance(rebalance: Json | None) -> str:
     if rebalance is None:
         return NOTHING
     percent = shown_percent(rebalance["diffPercent"])
-    return f"plan {rebalance['planId']}, which moved {percent} of {counted(rebalance['shardCount'], 'shard')}"
+    return f"plan {rebalance['planId']}, which moved {percent} of {pluralized(rebalance['shardCount'], 'shard')}"
 
 
 def _pin(pin: Json | None) -> str:
     if pin is None:
         return NOTHING
     until = f", until {shown_time(pin['until'])}" if pin["until"] else ""
-    return f"by {shown(pin['by'])}: {shown(pin['reason'])}{until}"
+    return f"by {printable(pin['by'])}: {printable(pin['reason'])}{until}"
+
+
+def update_shard(patch: Json, change: Json, server: Address, *, as_json: bool) -> None:
+    """Raises Failure if it is refused; for a stale version, with the command that would go through."""
+    with Api(server) as api:
+        answer = api.change("UpdateShard", patch | {"change": change})
+    if answer["__typename"] == "VersionConflict":
+        raise _conflict(answer)
+    done = committed(answer)
+    (record,) = done["shards"]
+    if as_json:
+        print_json({"shard": record, "change": done["change"], "revision": done["revision"]})
+    else:
+        print_facts(shard_facts(record, done["change"]))
+
+
+def _conflict(answer: Json) -> Failure:
+    (stale,) = answer["conflicts"]
+    now, change = stale["current"], stale["lastChange"]
+    if now is None or change is None:
+        return refused(answer)
+    facts = [f"  {line}" for line in fact_lines(shard_facts(now, change))]
+    again = command_again(expected_version=now["version"])
+    advice = ["It is now:", *facts, "If your change still is the right one:", f"  {again}"]
+    return refused(answer, advice)
+
+
+_OWNER: Final = "ownerNodeId"
+
+_TOLD_OTHERWISE: Final = (_OWNER, "changeTicket")
+
+
+def shard_name(row: Json) -> str:
+    return f"{row['namespace']}/{row['shardId']}"
+
+
+def owner_change(diff: Json) -> str:
+    """`node-1 -> node-2`, or the one owner it had before and after. Absent is `-`."""
+    return arrow(*((diff[side] or {}).get(_OWNER) for side in ("previous", "current")))
+
+
+def other_changes(diff: Json) -> str:
+    """Fields that changed beside owner and ticket, with both values; nothing for a creation or a deletion."""
+    if diff["previous"] is None or diff["current"] is None:
+        return NOTHING
+    fields = [field for field in diff["changedFields"] if field not in _TOLD_OTHERWISE]
+    return (
+        ", ".join(f"{field} {_value(diff, 'previous', field)} -> {_value(diff, 'current', field)}" for field in fields)
+        or NOTHING
+    )
+
+
+def is_move(diff: Json) -> bool:
+    """Whether a shard that was there before and after has another owner now."""
+    return diff["kind"] == "UPDATED" and _OWNER in diff["changedFields"]
+
+
+def _value(diff: Json, side: str, field: str) -> str:
+    value = diff[side].get(field)
+    return json.dumps(value) if isinstance(value, dict) else printable(value)

@@ -1,20 +1,44 @@
-"""`omnirelay mesh shards simulate`."""
+"""`omnirelay mesh shards simulate`.
+
+A node as it might be, as it is typed: node-7,weight=2,zone=b,label.disk=ssd.
+"""
 
 import json
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
 
 import click
 
-from graph.cli.api import Api
-from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
-from graph.cli.options import server_options
-from graph.cli.output import Json
-from graph.cli.plans.options import all_option, planning_input, planning_options
-from graph.cli.plans.proposal import print_proposal, proposal_of, summary
+from graph.cli.errors import Api
+from graph.cli.options import KeyValue, KeyValueParameter, as_map, server_options
+from graph.cli.output import printable
+from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
-from graph.cli.shards.supposed import SupposedNode, SupposedNodeParameter
 from graph.client.address import Address
-from persistence.records import NodeStatus
+from graph.client.records import Json
+from persistence.model.fields import weight_problem
+from persistence.model.records import NodeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SupposedNode:
+    """`text` as it was typed; `given` is GraphQL's `SupposedNodeInput`."""
+
+    text: str
+    given: Json
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class SupposedNodeParameter(click.ParamType[SupposedNode, object]):
+    name = "node"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> SupposedNode:
+        try:
+            return value if isinstance(value, SupposedNode) else read_supposed_node(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 @click.command("simulate")
@@ -83,3 +107,44 @@ def _nodes(supposed: tuple[SupposedNode, ...], without: tuple[str, ...]) -> list
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+_LABEL: Final = "label."
+
+_EXAMPLE: Final = "write for example node-7,weight=2,zone=b,label.disk=ssd"
+
+
+def read_supposed_node(text: str) -> SupposedNode:
+    """Raises ValueError with a sentence."""
+    node_id, *members = text.split(",")
+    if not node_id or "=" in node_id:
+        raise ValueError(f"{printable(text)} does not begin with the id of a node: {_EXAMPLE}")
+    values: Json = {}
+    for member in members:
+        name, equals, value = member.partition("=")
+        if not equals:
+            raise ValueError(f"{printable(member)} is not of the form name=value: {_EXAMPLE}")
+        if name in values:
+            raise ValueError(f"{printable(name)} is given twice")
+        values[name] = _value(name, value)
+    fields = {name: value for name, value in values.items() if not name.startswith(_LABEL)}
+    labels = {name.removeprefix(_LABEL): value for name, value in values.items() if name.startswith(_LABEL)}
+    return SupposedNode(text, {"nodeId": node_id, **fields} | ({"labels": labels} if labels else {}))
+
+
+def _value(name: str, value: str) -> object:
+    match name:
+        case "region" | "zone":
+            return value
+        case "weight":
+            weight = int(value) if value.isdecimal() else value
+            if problem := weight_problem(weight):
+                raise ValueError(f"weight {problem}")
+            return weight
+        case "status":
+            if value.upper() not in set(NodeStatus):
+                raise ValueError(f"{printable(value)} is no status: {', '.join(NodeStatus)}")
+            return value.upper()
+    if name.startswith(_LABEL):
+        return value
+    raise ValueError(f"{printable(name)} is nothing a node has: weight, region, zone, status, label.KEY")

@@ -1,23 +1,26 @@
-"""`omnirelay mesh shards watch`."""
+"""`omnirelay mesh shards watch`.
 
+The place a `watch` has got to, kept in a file so that the next one goes on from there.
+"""
+
+import json
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from graph.cli.changes import moved_percent
-from graph.cli.cursor_file import Place, read_place, write_place
-from graph.cli.differences import other_changes, owner_change, shard_name
-from graph.cli.errors import failing
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit, Failure, failing
 from graph.cli.options import server_options
-from graph.cli.output import Json, print_json, tell
-from graph.cli.text import NOTHING, shown, shown_time
+from graph.cli.output import NOTHING, moved_percent, print_json, printable, shown_time, tell
+from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
+from graph.client.cache_file import replace_file
+from graph.client.records import Json
 
 
 @click.command("watch")
@@ -48,7 +51,7 @@ def watch_shards(
     With --json JSON Lines: a change of a shard each, with the cursor to resume from.
     """
     # Imported here: no other command needs sockets, and their library takes a while to load.
-    from graph.client.following import follow  # noqa: PLC0415 - see above
+    from graph.client.reconnect import follow  # noqa: PLC0415 - see above
     from graph.client.subscription import subscribe  # noqa: PLC0415 - see above
 
     start = (read_place(cursor_file) if cursor_file else None) or Place(after)
@@ -62,6 +65,18 @@ def watch_shards(
         watch = Watch(start, cursor_file, print_json if as_json else _print_line)
         watch.run(batches, limit)
     return Exit.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`cursor` is where to resume. Changes up to and including `revision` were dealt with already.
+
+    A cursor stands for a whole batch of changes; whoever stops in the middle of one resumes before it and leaves out
+    what `revision` says.
+    """
+
+    cursor: str | None = None
+    revision: int = 0
 
 
 class Watch:
@@ -117,7 +132,7 @@ def steps(batches: Iterable[Json], place: Place) -> Iterator[tuple[Json | None, 
 def _print_line(diff: Json) -> None:
     change = diff["change"]
     others = other_changes(diff)
-    ticket = f"[{shown(change['changeTicket'])}]" if change["changeTicket"] else ""
+    ticket = f"[{printable(change['changeTicket'])}]" if change["changeTicket"] else ""
     words = [
         shown_time(change["committedAt"]),
         f"revision {diff['revision']}",
@@ -125,9 +140,9 @@ def _print_line(diff: Json) -> None:
         owner_change(diff),
         f"({diff['moveReason']}, {moved_percent(change)})" if diff["moveReason"] else "",
         "" if others == NOTHING else f"({others})",
-        shown(change["actor"]),
+        printable(change["actor"]),
         ticket,
-        shown(change["reason"]),
+        printable(change["reason"]),
     ]
     click.echo("  ".join(word for word in words if word))
 
@@ -135,3 +150,32 @@ def _print_line(diff: Json) -> None:
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Whoever stops us politely gets the same as with Ctrl-C."""
     raise KeyboardInterrupt
+
+
+def read_place(path: Path) -> Place | None:
+    """None if there is no file yet. Raises Failure for anything but a file that `write_place` wrote."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        cursor, revision = document["cursor"], document["revision"]
+        if isinstance(cursor, str) and isinstance(revision, int):
+            return Place(cursor, revision)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Failure(Exit.INVALID, f"The cursor file {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise Failure(
+        Exit.INVALID,
+        f"{path} is not a cursor file of watch.",
+        ["Name another file, or remove this one to begin with what happens from now on."],
+    )
+
+
+def write_place(path: Path, place: Place) -> None:
+    """Replaces the file as a whole: whenever this process or the machine stops, the file is the old or the new one."""
+    document = json.dumps({"cursor": place.cursor, "revision": place.revision})
+    try:
+        replace_file(path, f"{document}\n".encode())
+    except OSError as error:
+        raise Failure(Exit.INVALID, f"The cursor file {path} cannot be written: {error.strerror}.") from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from persistence.outcomes import BrokenRule
-from persistence.policy import PolicyRule
-from persistence.records import DiffKind, GroupKey, ShardContent, ShardKey
-from persistence.writes import ReadState, ShardWrite
+from persistence.commands.read_state import ReadState
+from persistence.commands.write_set import ShardWrite
+from persistence.model.outcomes import BrokenRule
+from persistence.model.policy import PolicyRule
+from persistence.model.records import DiffKind, GroupKey, ShardContent, ShardKey
 
 
 def broken_groups(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:

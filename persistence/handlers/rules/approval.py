@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from persistence.outcomes import BrokenRule
-from persistence.policy import PolicyRule
-from persistence.records import Namespace, RebalancePlan
+from persistence.model.outcomes import BrokenRule
+from persistence.model.plans import RebalancePlan
+from persistence.model.policy import PolicyRule
+from persistence.model.records import Namespace
 
 
 def self_approval(plan: RebalancePlan, approver: str, namespaces: Mapping[str, Namespace]) -> Iterator[BrokenRule]:

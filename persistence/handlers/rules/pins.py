@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from persistence.commands import CreateShards, NewShard, ShardPatch, UpdateShards
-from persistence.decisions.asking import owner_after
-from persistence.fields import Problems
-from persistence.outcomes import BrokenRule
-from persistence.pins import PinRequest, holds
-from persistence.policy import PolicyRule
-from persistence.records import NodeStatus, Pin
-from persistence.writes import ReadState, ShardWrite
+from persistence.commands.read_state import ReadState
+from persistence.commands.shards import CreateShards, NewShard, PinRequest, ShardPatch, UpdateShards, holds
+from persistence.commands.write_set import ShardWrite
+from persistence.model.fields import Problems
+from persistence.model.outcomes import BrokenRule
+from persistence.model.policy import PolicyRule
+from persistence.model.records import NodeStatus, Pin
 
 _VACATED = (NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED)
 
@@ -66,3 +65,11 @@ def _kept(owner: str, pin: Pin) -> str:
 
 def _time(pin: Pin | PinRequest) -> str:
     return pin.until.isoformat().replace("+00:00", "Z") if pin.until else ""
+
+
+def owner_after(shard: NewShard | ShardPatch, state: ReadState) -> str | None:
+    """Null for a patch of a shard that is not there."""
+    if isinstance(shard.owner_node_id, str):
+        return shard.owner_node_id
+    current = state.shards.get(shard.key)
+    return None if current is None else current.owner_node_id

@@ -14,14 +14,15 @@ from fractions import Fraction
 from math import floor
 from typing import Final
 
-from persistence.commands import ChangeRequest
-from persistence.fields import shown
-from persistence.outcomes import BrokenRule, PolicyViolation
-from persistence.planning.waves import move_budget
-from persistence.policy import FreezeWindow, NamespacePolicy, PolicyRule
-from persistence.records import Namespace
-from persistence.ticket_patterns import matches
-from persistence.writes import Conditions, ReadState, ShardWrite
+from persistence.commands.command import ChangeRequest
+from persistence.commands.read_state import ReadState
+from persistence.commands.write_set import Conditions, ShardWrite
+from persistence.model.fields import quoted
+from persistence.model.outcomes import BrokenRule, PolicyViolation
+from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.policy_rules import matches
+from persistence.model.records import Namespace
+from persistence.planning.lifecycle import move_budget
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""
@@ -83,7 +84,7 @@ def _ticket(ticket: str | None, namespace: Namespace) -> Iterator[BrokenRule]:
             yield BrokenRule(PolicyRule.TICKET_REQUIRED, namespace.name, None, "no ticket", form, remedy)
     elif policy.ticket_pattern is not None and not matches(policy.ticket_pattern, ticket):
         remedy = "Name a ticket of that form."
-        yield BrokenRule(PolicyRule.TICKET_PATTERN, namespace.name, None, f"ticket {shown(ticket)}", form, remedy)
+        yield BrokenRule(PolicyRule.TICKET_PATTERN, namespace.name, None, f"ticket {quoted(ticket)}", form, remedy)
 
 
 def _frozen(state: ReadState, namespace: Namespace) -> Iterator[BrokenRule]:

@@ -1,48 +1,68 @@
-"""Rows of history as PostgreSQL sends them, for whoever only wants to know whether they fit."""
+"""Rows of history as PostgreSQL sends them, for whoever only wants to know whether they fit.
+
+What PostgreSQL sends for a binary COPY, taken as it comes.
+
+https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-BINARY-FORMAT. A row is the number of its fields, and of
+each field a length and as many bytes: but for that number it is what `encoding.py` writes, so the digest of fields that
+stand together is that of a slice of what came, and nothing is decoded. Times are sent as microseconds since 2000; to be
+selected with SINCE_1970 after them.
+
+Changes as PostgreSQL sends them, for whoever only wants to know whether they fit.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from operator import lt
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import asyncpg
 import orjson
 
-from persistence import audit
-from persistence.auditing.continuity import Link, image_digest, state_deleted, state_there
-from persistence.auditing.members import COLUMNS, REPEATED, all_agree, taken_apart
-from persistence.encoding import encode
-from persistence.postgres.auditing.reading import CHANGED_FIELDS
-from persistence.postgres.auditing.wire import LENGTH_SIZE, NONE, NULL, SINCE_1970, copied, length_at
+from persistence.audit.continuity import Link, image_digest, state_deleted, state_there
+from persistence.audit.row_images import COLUMNS, REPEATED, all_agree, taken_apart
+from persistence.codec import hash_chain
+from persistence.codec.encoding import encode
+from persistence.postgres.audit.reader import CHANGED_FIELDS
 
-_COPIED: Final = f"""
+SINCE_1970: Final = "+ interval '262968 hours'"
+
+_COPIED_ROWS: Final = f"""
     SELECT revision, change_id, created_at {SINCE_1970},
         concat_ws(E'\\x1f', 'namespace":"' || namespace || '"', 'shardId":"' || shard_id || '"',
             'ownerNodeId":' || coalesce('"' || owner_node_id || '"', 'null'), 'version":' || version || '}}',
             'ownerNodeId":' || coalesce('"' || previous_owner_node_id || '"', 'null'),
             {CHANGED_FIELDS}),
-        '{audit.ROW}'::text, kind, previous, previous_revision, previous_updated_at {SINCE_1970},
+        '{hash_chain.ROW}'::text, kind, previous, previous_revision, previous_updated_at {SINCE_1970},
         CASE WHEN previous IS NOT NULL THEN created_at {SINCE_1970} END, current, move_reason
     FROM shard_history WHERE revision >= %d AND revision <= %d ORDER BY revision
 """  # noqa: S608 - constants and integers
+
 _BETWEEN: Final = b"\x1f"
+
 _INTEGER: Final = 8
+
 _KIND: Final = 7
 """Letters in CREATED, UPDATED and DELETED."""
 
 _STEP: Final = COLUMNS + 1
+
 _VERSION_AT: Final = REPEATED.index("version")
+
 _BEFORE_VERSION: Final = len('version":')
 
-_begin = struct.Struct(">6xq4xq4xqi")
-_middle = struct.Struct(f">{len(encode(audit.ROW))}xi{_KIND}xi")
+_row_begin = struct.Struct(">6xq4xq4xqi")
+
+_middle = struct.Struct(f">{len(encode(hash_chain.ROW))}xi{_KIND}xi")
+
 _history = struct.Struct(">iqiqi8xi")
+
 _no_history = struct.Struct(">iiii")
 
 Key: TypeAlias = tuple[bytes, bytes]
@@ -179,7 +199,7 @@ async def copied_rows(
     `lowest` is where to begin to look, for rows that should not be there. The last may be any number beyond the end.
     """
     rows = WireRows(first, WireShards(first))
-    query = _COPIED % (first if lowest is None else lowest, last)
+    query = _COPIED_ROWS % (first if lowest is None else lowest, last)
     return rows if await copied(connection, query, partial(_add_to, rows)) else None
 
 
@@ -191,11 +211,11 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
     after: list[bytes | None] = []
     numbers = Numbers()
     while place < end:
-        revision, change_id, created_at, length = _begin.unpack_from(data, place)
+        revision, change_id, created_at, length = _row_begin.unpack_from(data, place)
         if revision != expected:
             return False
         expected += 1
-        place += _begin.size
+        place += _row_begin.size
         start = place + length
         columns.append(data[place:start])
         seven, length = _middle.unpack_from(data, start)
@@ -220,7 +240,7 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
         covered = data[start:place]
         if data[place : place + LENGTH_SIZE] != NULL:
             (length,) = length_at(data, place)
-            covered = audit.moved_row(covered, data[place + LENGTH_SIZE : place + LENGTH_SIZE + length])
+            covered = hash_chain.moved_row(covered, data[place + LENGTH_SIZE : place + LENGTH_SIZE + length])
             place += length
         place += LENGTH_SIZE
         before.append(previous)
@@ -236,3 +256,133 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
     pieces = taken_apart(columns, _BETWEEN, COLUMNS)
     rows.namespaces.extend(pieces[::_STEP])
     return all_agree(pieces, before, after) and rows.shards.follow(pieces, before, after, numbers)
+
+
+NONE: Final = -1
+"""The length of a field that is null."""
+
+NULL: Final = b"\xff\xff\xff\xff"
+"""A field that is null."""
+
+length_at = struct.Struct(">i").unpack_from
+
+LENGTH_SIZE: Final = 4
+
+_HEADER_SIZE: Final = 19
+"""Bytes before the first row: a signature, flags, and no extension."""
+
+_END_SIZE: Final = 2
+"""Bytes after the last row, fewer than any row has."""
+
+
+async def copied(connection: asyncpg.Connection, query: str, take: Callable[[bytes, int, int], bool]) -> bool:
+    """Whether all rows are what they should be: `take` is given bytes, and where in them some whole rows begin, and
+    before which place the last of them does. After it has once said no, it is not asked again. That something cannot be
+    unpacked means no as well: a field is null that may not be, and the rest was read as what it is not.
+    """
+    sound = True
+    place = _HEADER_SIZE
+
+    async def output(data: bytes | bytearray) -> None:
+        # PostgreSQL sends on while these are looked at.
+        nonlocal sound, place
+        try:
+            sound = sound and take(bytes(data), place, len(data) - _END_SIZE)
+        except (struct.error, ValueError, KeyError, TypeError):
+            sound = False
+        place = 0
+
+    await connection.copy_from_query(query, output=output, format="binary")
+    return sound
+
+
+_COPIED_CHANGES: Final = f"""
+    SELECT id, head_revision, shard_count::bigint, committed_at {SINCE_1970}, content_digest, hash, namespaces::text,
+        '{hash_chain.CHANGE}'::text, kind, actor, reason, change_ticket, metadata, configuration, forced
+    FROM changes WHERE id > %d AND id <= %d ORDER BY id
+"""  # noqa: S608 - constants and integers
+
+_TEXTS: Final = 6
+"""Fields after the name of the encoding, up to and including the configuration."""
+
+_DIGEST: Final = 32
+
+_LENGTHS: Final = (_INTEGER, _INTEGER, _INTEGER, _INTEGER, _DIGEST, _DIGEST)
+
+_change_begin = struct.Struct(">h iq iq iq iq i32s i32s i".replace(" ", ""))
+
+_FIELDS_SIZE: Final = 2
+
+_PLACE_SIZE: Final = _change_begin.size - _FIELDS_SIZE - 2 * LENGTH_SIZE - _DIGEST
+
+_NAME_SIZE: Final = len(encode(hash_chain.CHANGE))
+
+# As PostgreSQL writes an array of names that need no quotes.
+_names = re.compile(rb"\{([A-Za-z0-9._:,-]*)\}")
+
+
+class WireChange(NamedTuple):
+    """`committed_at` in microseconds since 1970. `place` and `said` are what the hash and what the content digest
+    cover, in bytes, beside the hash before and the digests of rows."""
+
+    id: int
+    head_revision: int
+    shard_count: int
+    committed_at: int
+    content_digest: bytes
+    hash: bytes
+    namespaces: Sequence[str]
+    configuration: bytes | None
+    place: bytes
+    said: bytes
+
+
+async def copied_changes(
+    connection: asyncpg.Connection, after: int, last: int, follows: Callable[[WireChange], bool]
+) -> bool:
+    """Whether every change after one and up to another is what it should be, and `follows`."""
+
+    def take(data: bytes, place: int, end: int) -> bool:
+        while place < end:
+            change, place = _change_at(data, place)
+            if not follows(change):
+                return False
+        return True
+
+    return await copied(connection, _COPIED_CHANGES % (after, last), take)
+
+
+def _change_at(data: bytes, place: int) -> tuple[WireChange, int]:
+    """And where the next one begins. Raises ValueError or struct.error if it is no change as the store writes them."""
+    _, *fields, length = _change_begin.unpack_from(data, place)
+    if tuple(fields[::2]) != _LENGTHS:
+        raise ValueError("a number or a digest has another length")
+    chained = data[place + _FIELDS_SIZE : place + _FIELDS_SIZE + _PLACE_SIZE]
+    place += _change_begin.size
+    namespaces = _names_in(data[place : place + length])
+    place += length
+    start = place
+    place += _NAME_SIZE
+    for _ in range(_TEXTS):
+        (length,) = length_at(data, place)
+        place += LENGTH_SIZE if length == NONE else LENGTH_SIZE + length
+    said, configuration = data[start:place], None if length == NONE else data[place - length : place]
+    (length,) = length_at(data, place)
+    place += LENGTH_SIZE
+    if length != NONE:
+        said = hash_chain.forced_change(said, data[place : place + length])
+        place += length
+    change_id, revision, count, committed_at, digest, link = fields[1::2]
+    return WireChange(
+        change_id, revision, count, committed_at, digest, link, namespaces, configuration, chained, said
+    ), place
+
+
+@lru_cache(maxsize=4_096)
+def _names_in(array: bytes) -> tuple[str, ...]:
+    """Raises ValueError for names that need quotes, which names of namespaces seldom do, and for nulls."""
+    found = _names.fullmatch(array)
+    names = tuple(found[1].decode().split(",")) if found is not None and found[1] else ()
+    if found is None or "NULL" in names:
+        raise ValueError("needs quotes")
+    return names

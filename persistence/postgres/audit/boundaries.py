@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from persistence.auditing.continuity import ABSENT, Continuity, Key, Link
-from persistence.auditing.entries import RowEntry
-from persistence.auditing.findings import Findings, Table
-from persistence.auditing.row_images import parsed_images
-from persistence.postgres.auditing.reading import AuditReader
-from persistence.postgres.auditing.segments import SegmentVerdict
+from persistence.audit.continuity import ABSENT, Continuity, Key, Link
+from persistence.audit.entries import Findings, RowEntry, Table
+from persistence.audit.row_images import parsed_images
+from persistence.postgres.audit.reader import AuditReader
+from persistence.postgres.audit.segments import SegmentVerdict
 
 _BATCH: Final = 2_000
 """Shards looked up at a time."""

@@ -8,14 +8,14 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from persistence.auditing.compliance import ComplianceChecker, Offence, OwnerRule
+from persistence.audit.compliance import ComplianceChecker, Offence, OwnerRule
 from persistence.errors import SchemaOutOfDate
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.postgres.auditing.reading import reading
+from persistence.postgres.audit.reader import reading
 from persistence.postgres.engine import engine_on
-from persistence.postgres.placement import PostgresPlacement
+from persistence.postgres.readers.placement import PostgresPlacement
 from strategies.registry import Registry
 
 

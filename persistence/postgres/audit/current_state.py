@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import sqlalchemy
 
-from persistence.auditing.continuity import Key, Link
-from persistence.auditing.findings import Findings, Table
-from persistence.checksums import digest_term
-from persistence.images import image_of
+from persistence.audit.continuity import Key, Link
+from persistence.audit.entries import Findings, Table
+from persistence.codec.encoding import digest_term
+from persistence.codec.images import image_of
+from persistence.commands.write_set import configuration_of
 from persistence.planning.proposal import document_id
-from persistence.postgres.auditing.reading import AuditReader
+from persistence.postgres.audit.reader import AuditReader
 from persistence.postgres.rows import NAMESPACE, NODE, SHARD, namespace_of, node_of, shard_of
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS
-from persistence.writes import configuration_of
 
 _NEWEST: Final = """
     LEFT JOIN LATERAL (
@@ -41,12 +41,15 @@ _SHARDS: Final = f"""
     SELECT newest.revision, newest.current, newest.created_at, newest.committed_at, {_columns(SHARD, SHARDS, "shards")}
     FROM shards {_NEWEST.format(table="shards")}
 """  # noqa: S608 - constants
+
 _TOMBSTONES: Final = f"""
     SELECT t.namespace, t.shard_id, t.version, t.owner_epoch, newest.revision, newest.kind, newest.version,
         newest.previous
     FROM shard_tombstones AS t {_NEWEST.format(table="t")}
 """  # noqa: S608 - constants
+
 _HEADS: Final = "SELECT name, digest_high, digest_low, shard_count, revision FROM namespace_heads"
+
 _NAMESPACES: Final = f"""
     SELECT c.configuration::text, c.committed_at, {_columns(NAMESPACE, NAMESPACES, "n")}
     FROM namespaces AS n LEFT JOIN (
@@ -55,6 +58,7 @@ _NAMESPACES: Final = f"""
         FROM changes WHERE kind = 'CONFIGURE_NAMESPACE' ORDER BY configuration ->> 'namespace', id DESC
     ) AS c ON c.name = n.name
 """  # noqa: S608 - constants
+
 _NODES: Final = f"""
     SELECT c.configuration::text, c.committed_at, {_columns(NODE, NODES, "n")}
     FROM nodes AS n LEFT JOIN LATERAL (
@@ -62,10 +66,13 @@ _NODES: Final = f"""
         WHERE (configuration ->> 'node') = n.node_id ORDER BY id DESC LIMIT 1
     ) AS c ON true
 """  # noqa: S608 - constants
+
 _CONFIGURED: Final = "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
+
 _REGISTERED: Final = """
     SELECT DISTINCT configuration ->> 'node' FROM changes WHERE (configuration ->> 'node') IS NOT NULL
 """
+
 _PLANS: Final = """
     SELECT p.id, d.document::text, made.kind, made.configuration ->> 'plan', p.change_id,
         p.moves_made, coalesce(waves.moved, 0),
@@ -79,12 +86,14 @@ _PLANS: Final = """
         FROM changes WHERE kind = 'APPLY_PLAN' GROUP BY 1
     ) AS waves ON waves.id = p.id
 """
+
 _PLANNED: Final = """
     SELECT c.id, c.namespaces,
         (SELECT array_agg(planned ->> 'name') FROM json_array_elements(d.document -> 'namespaces') AS planned)
     FROM changes AS c LEFT JOIN rebalance_plan_documents AS d ON d.id = (c.configuration ->> 'plan')
     WHERE (c.configuration ->> 'plan') IS NOT NULL
 """
+
 _MASK: Final = 2**64 - 1
 
 

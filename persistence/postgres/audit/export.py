@@ -6,20 +6,22 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Final
 
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.chain import BEGINNING, ChainPlace
-from persistence.auditing.entries import ChangeEntry
-from persistence.auditing.export import ExportFilter, ExportForm, Manifest, Write
+from persistence.audit.chain import BEGINNING, ChainPlace
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.entries import ChangeEntry
+from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
 from persistence.errors import SchemaOutOfDate
-from persistence.postgres.auditing.reading import AuditReader, reading
+from persistence.postgres.audit.reader import AuditReader, reading
 
 _KNOWS: Final = """
     SELECT EXISTS (SELECT FROM namespaces WHERE name = $1)
         OR EXISTS (SELECT FROM refusals WHERE namespaces @> ARRAY[$1]::text[])
 """
+
 _BEFORE: Final = """
     SELECT id, head_revision, hash FROM changes WHERE committed_at < $1 ORDER BY committed_at DESC, id DESC LIMIT 1
 """
+
 _REFUSED_BEFORE: Final = """
     SELECT id, hash FROM refusals WHERE refused_at < $1 ORDER BY refused_at DESC, id DESC LIMIT 1
 """

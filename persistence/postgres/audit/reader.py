@@ -15,13 +15,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.chain import ChainPlace
-from persistence.auditing.continuity import Key
-from persistence.auditing.entries import ChangeEntry, RefusalEntry, RowEntry
-from persistence.auditing.findings import Table
+from persistence.audit.chain import ChainPlace
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.continuity import Key
+from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry, Table
 from persistence.errors import StoreUnavailable, Unavailable
-from persistence.postgres.connecting import connect
+from persistence.postgres.driver import connect
 from persistence.postgres.driver_errors import translated
 from persistence.postgres.fence import BARRIER, BARRIER_SECONDS
 
@@ -33,13 +32,21 @@ CHANGED_FIELDS: Final = "left(substr(changed_fields::text, 2), -1)"
 shape, which nobody but a superuser can make, is not taken for two names, or for none."""
 
 _CHANGE: Final = ", ".join(ChangeEntry._fields)
+
 _CHANGES: Final = f"SELECT {_CHANGE} FROM changes WHERE id > $1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
+
 _ONE_CHANGE: Final = f"SELECT {_CHANGE} FROM changes WHERE id = $1"  # noqa: S608 - constants
+
 _LAST_CHANGE: Final = f"SELECT {_CHANGE} FROM changes ORDER BY id DESC LIMIT 1"  # noqa: S608 - constants
+
 _ROW: Final = ", ".join(CHANGED_FIELDS if name == "changed_fields" else name for name in RowEntry._fields)
+
 _ROWS: Final = f"SELECT {_ROW} FROM shard_history WHERE revision > $1 ORDER BY revision LIMIT {BLOCK}"  # noqa: S608 - constants
+
 _COMMITTED_AT: Final = "(SELECT c.committed_at FROM changes AS c WHERE c.id = h.change_id)"
+
 _THESE_ROWS: Final = f"SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h WHERE revision = ANY($1)"  # noqa: S608 - constants
+
 _NEWEST: Final = f"""
     SELECT newest.* FROM unnest($1::text[], $2::text[]) AS key (namespace, shard_id) CROSS JOIN LATERAL (
         SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h
@@ -47,16 +54,22 @@ _NEWEST: Final = f"""
         ORDER BY h.revision DESC LIMIT 1
     ) AS newest
 """  # noqa: S608 - constants
+
 _REFUSAL: Final = ", ".join(RefusalEntry._fields)
+
 _REFUSALS: Final = f"SELECT {_REFUSAL} FROM refusals WHERE id > $1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
+
 _HEADS: Final = """
     SELECT h.change_id, h.revision, h.hash, h.committed_at, h.floor, r.refusal_id, r.hash, r.refused_at, h.epoch
     FROM stream_head AS h CROSS JOIN refusal_head AS r
 """
+
 _LAST_COMPACTION: Final = """
     SELECT id, configuration::text FROM changes WHERE kind = 'COMPACT_HISTORY' ORDER BY id DESC LIMIT 1
 """
+
 _BELOW_ONE: Final = f"SELECT id FROM %s WHERE id < 1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
+
 _BEFORE_THE_FIRST: Final = -(2**63)
 
 

@@ -1,4 +1,8 @@
-"""Is a segment of the chain all right? Answered quickly, and without a word about what is not.
+"""The chain in segments that processes verify at the same time: each begins with the hash the one before ends with.
+
+Verifying one segment: quickly, and where that is not enough with care.
+
+Is a segment of the chain all right? Answered quickly, and without a word about what is not.
 
 Nearly every segment of nearly every log is. Yes is final: looked at row by row, nothing would be found in it. Anything
 else means that somebody has to look with care, who can say what is wrong and where (`chain.py`).
@@ -6,21 +10,125 @@ else means that somebody has to look with care, who can say what is wrong and wh
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from persistence import audit
-from persistence.auditing.chain import ChainPlace, names_what_it_touched
-from persistence.auditing.findings import Findings
-from persistence.postgres.auditing.reading import AuditReader
-from persistence.postgres.auditing.segments import Segment, SegmentVerdict
-from persistence.postgres.auditing.wire_changes import WireChange, copied_changes
-from persistence.postgres.auditing.wire_rows import WireRows, copied_rows
+from persistence.audit.chain import ChainPlace, ChainVerifier, names_what_it_touched
+from persistence.audit.continuity import Continuity, Key, Link
+from persistence.audit.entries import ChangeEntry, Findings
+from persistence.codec import hash_chain
+from persistence.postgres.audit.binary_copy import WireChange, WireRows, copied_changes, copied_rows
+from persistence.postgres.audit.reader import AuditReader, reading
+
+SEGMENT_ROWS: Final = 50_000
+
+_CHANGE_AT: Final = "SELECT change_id FROM shard_history WHERE revision >= $1 ORDER BY revision LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The changes after `start`, up to and including that of `last`; null: up to whatever is the last, and every row
+    left."""
+
+    start: ChainPlace
+    last: ChainPlace | None
+    floor: int
+    head_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentVerdict:
+    """What a process found. `claims` are what the first row of each shard says was there before the segment, `links`
+    what the newest one left; `gaps` where rows are missing. `kept` are the rows up to the floor, as the digest of a
+    compaction covers them."""
+
+    end: ChainPlace
+    findings: Findings
+    changes: int
+    rows: int
+    claims: dict[Key, Link]
+    links: dict[Key, Link]
+    gaps: list[tuple[int, int]]
+    namespaces: dict[str, int]
+    kept: list[bytes]
+
+
+async def cut(reader: AuditReader, start: ChainPlace, head: ChainPlace, floor: int) -> Sequence[Segment]:
+    """Segments of about `SEGMENT_ROWS`. Rows up to the floor are few, and stay together."""
+    places = [start]
+    for revision in range(max(start.revision, floor) + SEGMENT_ROWS, head.revision, SEGMENT_ROWS):
+        change_id = await reader.connection.fetchval(_CHANGE_AT, revision)
+        if change_id is None or not places[-1].change_id < change_id - 1 < head.change_id:
+            continue
+        place = await _place_of(reader, change_id - 1)
+        # Tables that were tampered with may say anything here: then the segment before is the longer one.
+        if place is not None and places[-1].revision < place.revision <= revision and place.revision >= floor:
+            places.append(place)
+    ends = [*places[1:], None]
+    return [Segment(place, last, floor, head.hash) for place, last in zip(places, ends, strict=True)]
+
+
+async def _place_of(reader: AuditReader, change_id: int) -> ChainPlace | None:
+    """Where a segment begins. Where the stored hash does not follow, the next change tells whether it is to be used."""
+    before, change, after = [await reader.change(number) for number in (change_id - 1, change_id, change_id + 1)]
+    if change is None:
+        return None
+    link = change.hash
+    if before is not None and after is not None:
+        expected = change.link(before.hash)
+        if expected != link and after.link(expected) == after.hash:
+            link = expected
+    return ChainPlace(change_id, change.head_revision, link)
+
+
+async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdict:
+    return await sound(reader, segment) or await verify_with_care(reader, segment)
+
+
+async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerdict:
+    continuity = Continuity(segment.floor)
+    verifier = ChainVerifier(segment.start, segment.floor, continuity=continuity)
+    rows = reader.rows(segment.start.revision if segment.start.change_id else None)
+    changes = reader.changes(segment.start.change_id)
+    change = await anext(changes, None)
+    while change is not None and (segment.last is None or change.id <= segment.last.change_id):
+        following: ChangeEntry | None = await anext(changes, None)
+        verifier.end(change, await rows.up_to(verifier.begin(change, following)))
+        change = following
+    left = await rows.up_to(2**63 - 1) if segment.last is None else []
+    verifier.finish(left, change, segment.head_hash)
+    return SegmentVerdict(
+        verifier.place,
+        verifier.findings,
+        verifier.changes,
+        verifier.rows,
+        continuity.claims,
+        continuity.links(),
+        continuity.gaps,
+        verifier.namespaces,
+        verifier.kept_rows,
+    )
+
+
+def verify_apart(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
+    """In a process of its own."""
+
+    async def work() -> SegmentVerdict:
+        async with reading(url, snapshot) as reader:
+            return await verify_segment(reader, segment)
+
+    return asyncio.run(work())
+
 
 _LOWEST: Final = -(2**63) + 1
+
 _HIGHEST: Final = 2**63 - 1
+
 _BEFORE_NAMESPACE: Final = len('namespace":"')
+
 _BEFORE_SHARD: Final = len('shardId":"')
 
 
@@ -75,8 +183,8 @@ class _Changes:
             and rows.changes[own].count(change.id) == len(digests)
             and set(rows.created[own]) <= {None, change.committed_at}
             and names_what_it_touched(change.namespaces, change.configuration, touched, whole=True)
-            and audit.digest_of_change(change.said, digests) == change.content_digest
-            and audit.hash_of_place(place.hash, change.place) == change.hash
+            and hash_chain.digest_of_change(change.said, digests) == change.content_digest
+            and hash_chain.hash_of_place(place.hash, change.place) == change.hash
         )
         if right:
             self.place = ChainPlace(change.id, change.head_revision, change.hash)

@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
-from persistence import audit
-from persistence.auditing.anchors import Anchor
-from persistence.auditing.chain import ChainPlace
-from persistence.auditing.findings import Findings, Table, span
-from persistence.auditing.refusal_chain import RefusalVerifier
-from persistence.postgres.auditing.boundaries import Boundaries
-from persistence.postgres.auditing.reading import AuditReader, Heads, reading
-from persistence.postgres.auditing.segment_verdicts import verify_apart, verify_segment
-from persistence.postgres.auditing.segments import Segment, SegmentVerdict, cut
-from persistence.postgres.auditing.tables import Present, verify_tables
+from persistence.audit.chain import ChainPlace, RefusalVerifier
+from persistence.audit.checkpoints import Anchor
+from persistence.audit.entries import Findings, Table, span
+from persistence.codec import hash_chain
+from persistence.postgres.audit.boundaries import Boundaries
+from persistence.postgres.audit.current_state import Present, verify_tables
+from persistence.postgres.audit.reader import AuditReader, Heads, reading
+from persistence.postgres.audit.segments import Segment, SegmentVerdict, cut, verify_apart, verify_segment
 
 Progress: TypeAlias = Callable[[int, int], None]
+
 Step: TypeAlias = Callable[[], Awaitable[None]]
 
 MAX_PROCESSES: Final = 8
+
 WORTH_PROCESSES: Final = 3
 """From so many segments on starting processes takes less time than it saves."""
 
@@ -145,7 +145,7 @@ async def _verify_floor(reader: AuditReader, heads: Heads, findings: Findings) -
 
 
 def _verify_kept(floor: _Floor, kept: Sequence[bytes], findings: Findings) -> None:
-    if audit.kept_digest(kept).hex() != floor.kept_digest:
+    if hash_chain.kept_digest(kept).hex() != floor.kept_digest:
         problem = f"rows are not those that the compaction kept (change {floor.change_id})"
         findings.add(Table.HISTORY, span(1, floor.revision), problem, "previous", "current")
 

@@ -9,33 +9,31 @@ from typing import Final
 from sqlalchemy import BigInteger, Text, bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.paging import Page, PageRequest
-from persistence.postgres.keyset import (
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ChangeFilter
+from persistence.model.records import Change
+from persistence.postgres.engine import translated
+from persistence.postgres.readers.keyset import (
     STATEMENTS_KEPT,
     AnySelect,
     PageShape,
-    counted_keyset,
-    page_from,
-    page_shape,
-    page_values,
-)
-from persistence.postgres.restrictions import (
     Restriction,
     at_least,
     at_most,
     below,
     conditions,
     contains_item,
+    counted_keyset,
     equals_text,
     filter_values,
     one_of,
+    page_from,
+    page_shape,
+    page_values,
     used_fields,
 )
 from persistence.postgres.rows import CHANGE, change_of
-from persistence.postgres.session_errors import translated
 from persistence.postgres.tables.history import CHANGES
-from persistence.queries import ChangeFilter
-from persistence.records import Change
 
 
 class PostgresChanges:
@@ -65,8 +63,10 @@ _CONTENT_DIGESTS: Final = (
     .order_by(CHANGES.c.id)
     .limit(bindparam("page_limit", type_=BigInteger))
 )
+
 # The member's name is part of the statement: as a parameter it would not match the expression that is indexed.
 PLAN_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'plan'"))
+
 _RESTRICTIONS: Final[Mapping[str, Restriction]] = {
     "namespace": contains_item(CHANGES.c.namespaces),
     "actor": equals_text(CHANGES.c.actor),

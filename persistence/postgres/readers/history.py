@@ -10,39 +10,35 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Subquery, Text, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.differences import net_diff
-from persistence.images import read_image
-from persistence.paging import Page, PageRequest, page_of
+from persistence.codec.images import net_diff, read_image
+from persistence.model.paging import Page, PageRequest, page_of
+from persistence.model.queries import HistoryOrder, ShardHistoryFilter
+from persistence.model.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
-from persistence.postgres.keyset import (
+from persistence.postgres.engine import translated
+from persistence.postgres.readers.keyset import (
     STATEMENTS_KEPT,
     AnySelect,
     PageShape,
-    beside,
-    counted_keyset,
-    page_from,
-    page_shape,
-    page_values,
-)
-from persistence.postgres.moments import require_servable, revision_of
-from persistence.postgres.restrictions import (
     Restriction,
     at_least,
     below,
+    beside,
     conditions,
+    counted_keyset,
     equals,
     equals_text,
     filter_values,
     one_of,
+    page_from,
+    page_shape,
+    page_values,
     used_fields,
 )
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
-from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark
+from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, require_servable, revision_of
 from persistence.postgres.tables.history import CHANGES, HISTORY
-from persistence.queries import HistoryOrder, ShardHistoryFilter
-from persistence.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 
 
 class PostgresHistory:
@@ -83,6 +79,7 @@ class PostgresHistory:
 
 
 _HEAD: Final = len(HEAD)
+
 _RESTRICTIONS: Final[Mapping[str, Restriction]] = {
     "namespace": equals(HISTORY.c.namespace),
     "shard_id": equals(HISTORY.c.shard_id),
@@ -97,6 +94,7 @@ _RESTRICTIONS: Final[Mapping[str, Restriction]] = {
     "since": at_least(CHANGES.c.committed_at),
     "until": below(CHANGES.c.committed_at),
 }
+
 _JOINED: Final = HISTORY.join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
 
 
@@ -127,7 +125,9 @@ def _between(namespace: str | None, start: int, end: int) -> dict[str, Any]:
 
 
 _FIRST: Final = HISTORY.alias("first_row")
+
 _LAST: Final = HISTORY.alias("last_row")
+
 # Created and deleted in between: at neither end, so no difference.
 _AT_AN_END: Final = or_(_FIRST.c.kind != DiffKind.CREATED, _LAST.c.kind != DiffKind.DELETED)
 

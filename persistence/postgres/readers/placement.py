@@ -10,25 +10,28 @@ from typing import Any, Final, cast
 from sqlalchemy import ARRAY, BigInteger, String, and_, bindparam, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from persistence.model.records import NodeStatus
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.postgres.namespaces import SELECT_NAMESPACE
-from persistence.postgres.nodes import SELECT_UNCOUNTED
+from persistence.postgres.engine import translated
+from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_UNCOUNTED
 from persistence.postgres.rows import namespace_of, node_of
-from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import read_head
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS
-from persistence.records import NodeStatus
 
 _CHUNK: Final = 20_000
 """Shards a statement: as many as are taken in within some 20 milliseconds, in which this process does nothing else."""
 
 _NAMESPACES: Final = SELECT_NAMESPACE.order_by(NAMESPACES.c.name)
+
 _NAMED: Final = _NAMESPACES.where(NAMESPACES.c.name == func.any(bindparam("names", type_=ARRAY(String))))
+
 _NODES: Final = SELECT_UNCOUNTED.where(NODES.c.status != NodeStatus.REMOVED).order_by(NODES.c.node_id)
+
 _PINNED: Final = and_(
     SHARDS.c.pinned_by.is_not(None),
     or_(SHARDS.c.pinned_until.is_(None), SHARDS.c.pinned_until > func.transaction_timestamp()),
 )
+
 _CHUNK_OF_SHARDS: Final = (
     select(
         SHARDS.c.namespace,
@@ -49,6 +52,7 @@ _CHUNK_OF_SHARDS: Final = (
     .limit(bindparam("chunk", type_=BigInteger))
     .subquery()
 )
+
 # In columns: an array of twenty thousand is read in one go, that many rows one by one. A subquery that is ordered and
 # nothing but aggregated reaches the aggregates in its order:
 # https://www.postgresql.org/docs/current/functions-aggregate.html

@@ -12,24 +12,28 @@ from sqlalchemy import Text, bindparam, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import PlanCorrupt
-from persistence.paging import Page, PageRequest
+from persistence.model.paging import Page, PageRequest
+from persistence.model.plans import RebalancePlan
+from persistence.model.queries import PlanFilter
 from persistence.planning.proposal import Proposal, document_id, read_proposal
-from persistence.postgres.keyset import (
+from persistence.postgres.engine import translated
+from persistence.postgres.readers.keyset import (
     STATEMENTS_KEPT,
     AnySelect,
     PageShape,
+    conditions,
+    contains_item,
     counted_keyset,
+    filter_values,
+    one_of,
     page_from,
     page_shape,
     page_values,
+    used_fields,
 )
-from persistence.postgres.restrictions import conditions, contains_item, filter_values, one_of, used_fields
 from persistence.postgres.rows import APPROVING, CREATING, LATEST, PLAN, PLAN_STATUS, plan_of
-from persistence.postgres.session_errors import translated
 from persistence.postgres.tables.current import STREAM_HEAD
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
-from persistence.queries import PlanFilter
-from persistence.records import RebalancePlan
 
 SELECT_PLAN: Final = (
     select(*PLAN)
@@ -40,12 +44,18 @@ SELECT_PLAN: Final = (
 """Columns in the order of PLAN."""
 
 THIS_PLAN: Final = PLANS.c.id == bindparam("plan_id")
+
 ONE_PLAN: Final = SELECT_PLAN.where(THIS_PLAN)
+
 # As text: it is parsed once, by us.
 DOCUMENT: Final = cast(PLAN_DOCUMENTS.c.document, Text)
+
 _DOCUMENT: Final = select(DOCUMENT).where(PLAN_DOCUMENTS.c.id == bindparam("plan_id"))
+
 _LONG: Final = 100_000
+
 _NEWEST_CHANGE: Final = select(STREAM_HEAD.c.change_id.label("newest_change")).scalar_subquery()
+
 _READ_PLAN: Final = ONE_PLAN.add_columns(_NEWEST_CHANGE)
 
 

@@ -8,35 +8,34 @@ from typing import Any, Final
 from sqlalchemy import ARRAY, BigInteger, LargeBinary, String, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.paging import Page, PageRequest
-from persistence.postgres.keyset import (
+from persistence.commands.refusals import RefusalWrite
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import RefusalFilter
+from persistence.model.records import Refusal
+from persistence.postgres.engine import translated
+from persistence.postgres.readers.keyset import (
     STATEMENTS_KEPT,
     AnySelect,
     PageShape,
-    counted_keyset,
-    page_from,
-    page_shape,
-    page_values,
-)
-from persistence.postgres.restrictions import (
     at_least,
     below,
     conditions,
     contains_item,
+    counted_keyset,
     equals_text,
     filter_values,
+    page_from,
+    page_shape,
+    page_values,
     used_fields,
 )
 from persistence.postgres.rows import REFUSAL, refusal_of
-from persistence.postgres.session_errors import translated
 from persistence.postgres.stream import schema_outdated
 from persistence.postgres.tables.current import SCHEMA_REVISION
 from persistence.postgres.tables.history import REFUSALS
-from persistence.queries import RefusalFilter
-from persistence.records import Refusal
-from persistence.refusals import RefusalWrite
 
 _COLUMNS: Final = ", ".join(column.name for column in REFUSAL)
+
 # In SQL, because it must be one round trip: the head is never held while an answer is on its way. As in migration 0008
 # the clock is read once the head is locked, time never goes back, only programs that the schema serves write, and
 # sha256(...) repeats audit.refusal_hash byte for byte.
@@ -67,12 +66,14 @@ SELECT head.refusal_id, :kind, :actor, :reason, :ticket, CAST(:namespaces AS tex
 FROM head
 RETURNING {_COLUMNS}
 """  # noqa: S608 - the interpolated part is the constant above
+
 _TYPES: Final[dict[str, Any]] = {
     **dict.fromkeys(("program", "kind", "actor", "reason", "ticket", "outcome", "request", "details"), String()),
     **dict.fromkeys(("request_digest", "content_digest"), LargeBinary()),
     "namespaces": ARRAY(String()),
     "left_out": BigInteger(),
 }
+
 _APPEND: Final = (
     text(_SQL).bindparams(*(bindparam(name, type_=type_) for name, type_ in _TYPES.items())).columns(*REFUSAL)
 )

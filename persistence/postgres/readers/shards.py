@@ -22,28 +22,32 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.images import read_image
-from persistence.paging import Page, PageRequest, page_of
+from persistence.codec.images import read_image
+from persistence.model.paging import Page, PageRequest, page_of
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, Shard, ShardKey, StreamPosition
 from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
-from persistence.postgres.keyset import STATEMENTS_KEPT, AnySelect, PageShape, beside, page_shape, page_values
-from persistence.postgres.moments import require_servable, revision_of
-from persistence.postgres.restrictions import (
+from persistence.postgres.engine import translated
+from persistence.postgres.readers.keyset import (
+    STATEMENTS_KEPT,
+    AnySelect,
+    PageShape,
     Restriction,
+    beside,
     conditions,
     contains_text,
     equals,
     filter_values,
     one_of,
+    page_shape,
+    page_values,
     used_fields,
 )
 from persistence.postgres.rows import SHARD, shard_of
-from persistence.postgres.session_errors import translated
-from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark
+from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, require_servable, revision_of
 from persistence.postgres.tables.current import SHARDS, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY
-from persistence.queries import ShardFilter
-from persistence.records import AsOf, Shard, ShardKey, StreamPosition
 
 
 class PostgresShards:
@@ -77,6 +81,7 @@ class PostgresShards:
 
 
 _HEAD: Final = len(HEAD)
+
 _AS_OF: Final = bindparam("as_of", type_=BigInteger)
 
 

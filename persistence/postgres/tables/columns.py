@@ -14,8 +14,8 @@ from typing import Annotated, Final, cast
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Table, Text
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-from persistence.fields import IDENTIFIER_LENGTH, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
-from persistence.records import IDENTIFIER_PATTERN
+from persistence.model.fields import IDENTIFIER_LENGTH, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
+from persistence.model.records import IDENTIFIER_PATTERN
 
 NAMING_CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -8,7 +8,8 @@ from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, LargeBinary, 
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.policy_problems import MAX_WINDOW_MOVES, MAX_WINDOW_SECONDS
+from persistence.model.policy_rules import MAX_PATTERN, MAX_WINDOW_MOVES, MAX_WINDOW_SECONDS
+from persistence.model.records import NodeStatus, ShardStatus
 from persistence.postgres.tables.columns import (
     Base,
     Counter,
@@ -21,8 +22,6 @@ from persistence.postgres.tables.columns import (
     place_check,
     table_of,
 )
-from persistence.records import NodeStatus, ShardStatus
-from persistence.ticket_patterns import MAX_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
 SCHEMA_REVISION: Final = "0009"

@@ -8,7 +8,9 @@ from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, Sm
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.fields import IDENTIFIER_LENGTH
+from persistence.commands.refusals import MAX_DOCUMENT
+from persistence.model.fields import IDENTIFIER_LENGTH
+from persistence.model.records import ChangeKind, DiffKind, MoveReason
 from persistence.postgres.tables.columns import (
     INDEXED_CHARACTERS,
     Base,
@@ -19,8 +21,6 @@ from persistence.postgres.tables.columns import (
     length_check,
     table_of,
 )
-from persistence.records import ChangeKind, DiffKind, MoveReason
-from persistence.refusals import MAX_DOCUMENT
 
 
 class ChangeRow(Base):

@@ -8,9 +8,9 @@ from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.planning.proposal import ID_LENGTH
+from persistence.model.fields import ID_LENGTH
+from persistence.model.plans import PlanKind, PlanStatus
 from persistence.postgres.tables.columns import Base, Counter, Identifier, Moment, enum_check, quoted_list, table_of
-from persistence.records import PlanKind, PlanStatus
 
 KEPT_STATUSES: Final = tuple(status for status in PlanStatus if status is not PlanStatus.EXPIRED)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from persistence.node_commands import RegisterNode
-from persistence.outcomes import NodeChanged
+from persistence.commands.nodes import RegisterNode
+from persistence.model.outcomes import NodeChanged
 from tests.support.mesh import Mesh, because, new
 from tests.support.mesh_server import MeshServer
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
 from tests.support.command_line import ROOT, Answer, omnirelay

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from graph.cli.exits import Exit
-from persistence.memory import MemoryRetention
+from graph.cli.errors import Exit
+from persistence.model.records import ChangeKind
 from persistence.postgres.store import open_store
-from persistence.records import ChangeKind
+from tests.reference.retention import MemoryRetention
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.mesh_server import MeshServer

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 import migrations
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from tests.support.command_line import Answer, omnirelay
 from tests.support.real_server import real_server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh_server import MeshServer
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from graph.cli import api as api_module
-from graph.cli.exits import Exit
-from persistence.commands import Command
-from persistence.outcomes import Outcome
-from persistence.records import Shard
-from persistence.write import Writer
+from graph.cli import errors as api_module
+from graph.cli.errors import Exit
+from persistence.commands.command import Command
+from persistence.model.outcomes import Outcome
+from persistence.model.records import Shard
+from persistence.service.executor import Writer
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import new, patch
 from tests.support.mesh_server import MeshServer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh_server import MeshServer
 

@@ -16,9 +16,10 @@ import click
 import pytest
 
 from graph.cli.program import omnirelay
-from graph.embedded_postgres import find_binaries, start_embedded_postgres
+from graph.embedded_postgres.server import find_binaries, start_embedded_postgres
 from persistence import errors
-from persistence.postgres import connecting, engine, fence
+from persistence.postgres import driver as connecting
+from persistence.postgres import engine, fence
 from persistence.postgres.store import open_store
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new

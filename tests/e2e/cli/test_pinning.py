@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from graph.cli.exits import Exit
-from persistence.node_commands import RegisterNode
+from graph.cli.errors import Exit
+from persistence.commands.nodes import RegisterNode
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import CHANGE
 from tests.support.mesh_server import MeshServer

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from graph.cli.exits import Exit
-from persistence.records import ChangeKind
+from graph.cli.errors import Exit
+from persistence.model.records import ChangeKind
 from tests.support.command_line import Answer, omnirelay, started
 from tests.support.mesh import because, patch
 from tests.support.mesh_server import MeshServer

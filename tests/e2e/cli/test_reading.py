@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.mesh_server import MeshServer

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from graph.cli.exits import Exit
-from persistence.records import Change
+from graph.cli.errors import Exit
+from persistence.model.records import Change
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import because, patch
 from tests.support.mesh_server import MeshServer

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from graph.auth.principal import Scope
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from tests.support.command_line import Running, omnirelay, started
 from tests.support.tokens import SECRET, token
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from tests.support.command_line import omnirelay, started
 from tests.support.mesh import Mesh, because, patch
 from tests.support.mesh_server import MeshServer

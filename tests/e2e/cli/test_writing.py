@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from graph.cli.exits import Exit
-from persistence.policy import NamespacePolicy
-from persistence.records import Shard
+from graph.cli.errors import Exit
+from persistence.model.policy import NamespacePolicy
+from persistence.model.records import Shard
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh_server import MeshServer
 

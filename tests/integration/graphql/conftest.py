@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.applications import Starlette
 
-from graph.app import create_app
-from graph.context import Feed
-from persistence.feed import FeedLimits, live_feed
-from persistence.memory import memory_store
+from graph.execution.context import Feed
+from graph.http.app import create_app
+from persistence.feed.live import live_feed
+from persistence.feed.ring import FeedLimits
 from persistence.ports import Store
 from persistence.postgres.store import open_store
+from tests.reference.store import memory_store
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.mesh import Mesh
 

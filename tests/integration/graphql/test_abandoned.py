@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.app import create_app
-from graph.context import Feed
+from graph.execution.context import Feed
+from graph.http.app import create_app
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.graphql_socket import graphql_socket
 from tests.support.mesh import BILLING, Mesh, new
@@ -191,7 +191,7 @@ async def test_lookups_and_subscriptions_do_not_wait_behind_queries(
 async def test_too_much_is_refused_with_when_to_come_back(
     mesh: Mesh, feed: Feed, reading: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graph.admission.QUEUE_SECONDS", 0.05)
+    monkeypatch.setattr("graph.http.admission.QUEUE_SECONDS", 0.05)
     app = create_app(TestServices(mesh.store, mesh.writer, feed), queries_at_once=1)
     async with serving(app) as address, graphql_socket(address) as socket, api_of(app) as api:
         async with asked(address, NAMES):

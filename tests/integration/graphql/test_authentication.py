@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
-from graph.app import create_app
-from graph.auth.key_file import KeyFile
-from graph.auth.keys import public_keys
+from graph.auth.keys import KeyFile, public_keys
 from graph.auth.principal import Principal, Scope
 from graph.auth.tokens import Authentication, BearerTokens, Rules
-from graph.context import Context, Feed
-from graph.delivery.operations import CohortKey, LiveOperation, open_operation
-from graph.schema import build_schema
-from persistence.paging import PageRequest
-from persistence.queries import RefusalFilter
-from persistence.records import ChangeKind
+from graph.execution.context import Context, Feed
+from graph.http.app import create_app
+from graph.schema.build import build_schema
+from graph.subscriptions.operation import CohortKey, LiveOperation, open_operation
+from persistence.model.paging import PageRequest
+from persistence.model.queries import RefusalFilter
+from persistence.model.records import ChangeKind
 from tests.support.event_stream import event_stream
 from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_of
 from tests.support.graphql_socket import graphql_socket, raw_socket

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graph.cursors import (
+from graph.schema.cursors import (
     DiffScope,
     change_cursor,
     diff_cursor,
@@ -16,7 +16,7 @@ from graph.cursors import (
     shard_cursor,
     stream_cursor,
 )
-from persistence.records import ChangeMark, ShardKey, StreamPosition
+from persistence.model.records import ChangeMark, ShardKey, StreamPosition
 from tests.support.graphql_api import Api
 from tests.support.graphql_documents import (
     BY_ALICE,

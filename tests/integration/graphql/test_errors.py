@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from graph.app import create_app
-from graph.context import Feed
+from graph.execution.context import Feed
+from graph.http.app import create_app
 from persistence.errors import (
     CommitUnknown,
     Compacted,
@@ -133,7 +133,7 @@ async def test_what_fails_beside_graphql_is_masked_too(
     def fail(*_: Any) -> NoReturn:
         raise ZeroDivisionError(DETAIL)
 
-    monkeypatch.setattr("graph.http.read_operation", fail)
+    monkeypatch.setattr("graph.http.endpoint.read_operation", fail)
     async with api_of(create_app(TestServices(mesh.store, mesh.writer, feed))) as api:
         response = await api.post(QUERY, None, **{"x-request-id": "find-me"})
     assert response.status_code == 500

@@ -15,11 +15,11 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph import event_stream as transport
-from graph.app import create_app
-from graph.context import Feed
-from graph.cursors import stream_cursor
-from persistence.records import UNMARKED, ChangeMark
+from graph.execution.context import Feed
+from graph.http import sse as transport
+from graph.http.app import create_app
+from graph.schema.cursors import stream_cursor
+from persistence.model.records import UNMARKED, ChangeMark
 from tests.support.event_stream import event_stream
 from tests.support.graphql_api import TestServices
 from tests.support.graphql_documents import FOLLOW

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.cursors import stream_cursor
-from persistence.records import UNMARKED, ChangeMark
+from graph.schema.cursors import stream_cursor
+from persistence.model.records import UNMARKED, ChangeMark
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import FOLLOW
 from tests.support.graphql_socket import Socket, graphql_socket

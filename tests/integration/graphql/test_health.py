@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from graph.app import create_app
-from graph.context import Feed
+from graph.execution.context import Feed
+from graph.http.app import create_app
 from persistence.errors import (
     Fenced,
     Overloaded,
@@ -20,7 +20,7 @@ from persistence.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from persistence.records import ChangeMark, StreamPosition
+from persistence.model.records import ChangeMark, StreamPosition
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.mesh import Mesh
 
@@ -116,7 +116,7 @@ async def test_what_only_writes_meet_keeps_a_server_from_being_ready(
 async def test_a_store_that_does_not_answer_is_not_waited_for(
     api: Api, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graph.health._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("graph.http.health._PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(type(mesh.store.stream), "head", _silent)
     assert (await api.http.get("/readyz")).json()["reason"] == "the store cannot be read"
 

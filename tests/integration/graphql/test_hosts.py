@@ -10,12 +10,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from graph.app import create_app
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
+from graph.http.app import create_app
 from graph.settings import load_settings
-from persistence.feed import live_feed
-from persistence.memory import memory_store
-from persistence.write import Writer
+from persistence.feed.live import live_feed
+from persistence.service.executor import Writer
+from tests.reference.store import memory_store
 from tests.support.command_line import omnirelay
 from tests.support.graphql_api import TestServices
 from tests.support.mesh_server import MeshServer

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from graph.app import create_app
-from graph.context import Feed
+from graph.execution.context import Feed
+from graph.http.app import create_app
 from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_of
 from tests.support.mesh import Mesh
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 from starlette.applications import Starlette
 
-from persistence.commands import CreateShards
-from persistence.node_commands import RegisterNode
-from persistence.outcomes import NotFound
+from persistence.commands.nodes import RegisterNode
+from persistence.commands.shards import CreateShards
+from persistence.model.outcomes import NotFound
 from persistence.ports import Store
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import FOLLOW, shard_query

@@ -11,7 +11,7 @@ from typing import Final
 import httpx2
 import pytest
 
-from graph.negotiation import EVENT_STREAM, GRAPHQL_RESPONSE, JSON
+from graph.http.requests import EVENT_STREAM, GRAPHQL_RESPONSE, JSON
 from tests.support.graphql_api import Api
 from tests.support.mesh import BILLING, Mesh
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from persistence.records import Shard
+from persistence.model.records import Shard
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, CHANGES
 from tests.support.mesh import Mesh, new

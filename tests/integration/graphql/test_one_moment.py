@@ -11,15 +11,16 @@ from typing import Any, Final
 
 import pytest
 
-from graph.app import create_app
-from graph.context import Feed
-from persistence.commands import CreateShards
-from persistence.feed import live_feed
-from persistence.outcomes import VersionConflict
+from graph.execution.context import Feed
+from graph.http.app import create_app
+from persistence.commands.shards import CreateShards
+from persistence.feed.live import live_feed
+from persistence.model.outcomes import VersionConflict
+from persistence.model.records import AsOf, NodeStatus
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.records import AsOf, NodeStatus
-from persistence.replica import ReplicaShards, following, noting
+from persistence.replica.adapters import ReplicaShards, noting
+from persistence.replica.replica import following
 from tests.support.graphql_api import ON_EVERY_STORE, Api, TestServices, api_of
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new
 from tests.support.model import replay

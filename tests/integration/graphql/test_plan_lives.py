@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from persistence.memory import Memory
-from persistence.policy import NamespacePolicy
+from persistence.model.policy import NamespacePolicy
 from persistence.ports import Store
+from tests.reference.tables import Memory
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.mesh import BILLING, Mesh, new, patch
 from tests.support.rebalancing_api import applied, ask, change, marked, planned, registered

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from graph.operations import operation
-from graph.scalars import write_date_time
-from persistence.policy import NamespacePolicy
+from graph.schema.scalars import write_date_time
+from persistence.model.policy import NamespacePolicy
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, CONFIGURE, one_shard
 from tests.support.mesh import Mesh, new

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from persistence.records import ShardKey
+from persistence.model.records import ShardKey
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, CONFIGURE, HISTORY, UPDATE, one_shard
 from tests.support.mesh import Mesh, new, patch

@@ -18,10 +18,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from graph.app import create_app
-from graph.context import Feed
+from graph.execution.context import Feed
+from graph.http.app import create_app
+from persistence.model.records import NO_CHANGE, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import NO_CHANGE, StreamPosition
 from tests.support.graphql_api import Api, TestServices
 from tests.support.graphql_socket import Socket, graphql_socket, raw_socket
 from tests.support.mesh import Mesh, because, new

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from graph.auth import expiry
-from graph.auth.expiry import SLICE_SECONDS, expired
+from graph.auth import tokens as expiry
 from graph.auth.principal import Principal
+from graph.auth.tokens import SLICE_SECONDS, expired
 
 HOUR = 3_600.0
 START = 1_700_000_000.0

@@ -14,11 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from graph.auth.configured import authentication
-from graph.auth.key_file import KeyFile
-from graph.auth.keys import KeysUnusable, key_of, public_keys, secret_key
+from graph.auth.keys import KeyFile, KeysUnusable, key_of, public_keys, secret_key
 from graph.auth.principal import Unauthenticated
-from graph.auth.tokens import NoAuthentication
+from graph.auth.tokens import NoAuthentication, authentication
 from graph.settings import SettingsError, load_settings
 from tests.support.tokens import SECRET, bearer, key_set, private_key, public_member
 

@@ -7,8 +7,8 @@ import strawberry
 from graphql import OperationType, get_operation_ast, parse
 
 from graph.auth.principal import ANYONE, NOBODY, Principal, Scope
-from graph.auth.requirements import Requirements, needs
-from graph.schema import build_schema
+from graph.execution.authorization import Requirements, needs
+from graph.schema.build import build_schema
 
 
 def anything() -> str:

@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.auth.expiry import expired
 from graph.auth.keys import Keys, public_keys, secret_key
 from graph.auth.principal import NOBODY, Forbidden, Principal, Scope, Unauthenticated
-from graph.auth.tokens import BearerTokens, Rules
+from graph.auth.tokens import BearerTokens, Rules, expired
 from tests.support.tokens import (
     OTHER_SECRET,
     SECRET,

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import click
 import pytest
 
-from graph.cli.again import command_again, command_next
-from graph.cli.key_values import KeyValueParameter
-from graph.cli.options import change_options, server_options
+from graph.cli.options import KeyValueParameter, change_options, server_options
+from graph.cli.suggestions import command_again, command_next
 
 Told = Callable[..., str]
 

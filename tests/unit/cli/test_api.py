@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from graph.cli.api import Api
-from graph.cli.exits import Exit, Failure
+from graph.cli.errors import Api, Exit, Failure
 from graph.client.address import Address, read_address
 from graph.operations import operation
 

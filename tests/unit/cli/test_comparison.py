@@ -7,10 +7,10 @@ from typing import Any, Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.cli.imports.comparison import Difference, compare
-from graph.cli.imports.rows import Row
-from graph.cli.imports.sending import CREATE, UPDATE, Batch, batches, idempotency_key
-from persistence.records import ShardKey
+from graph.cli.importing.compare import Difference, compare
+from graph.cli.importing.parse import Row
+from graph.cli.importing.run import CREATE, UPDATE, Batch, batches, idempotency_key
+from persistence.model.records import ShardKey
 
 CHANGE: Final = {"reason": "why", "changeTicket": None, "actor": "ops"}
 

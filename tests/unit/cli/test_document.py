@@ -10,7 +10,7 @@ from typing import Final
 import click
 import pytest
 
-from graph.cli.exits import Exit
+from graph.cli.errors import Exit
 from graph.cli.program import omnirelay
 
 DOCUMENT: Final = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from graph.cli import program
-from graph.cli.errors import failing, failure_of
-from graph.cli.exits import Exit, Failure
-from graph.cli.refusals import committed
+from graph.cli.errors import Exit, Failure, committed, failing, failure_of
 from graph.cli.schema import schema
 from graph.client.address import read_address
 from graph.client.errors import (

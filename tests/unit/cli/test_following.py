@@ -9,13 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from graph.cli.cursor_file import Place, read_place, write_place
-from graph.cli.errors import failing
-from graph.cli.exits import Exit, Failure
-from graph.cli.shards.watch import Watch, steps
+from graph.cli.errors import Exit, Failure, failing
+from graph.cli.shards.watch import Place, Watch, read_place, steps, write_place
 from graph.client.address import read_address
 from graph.client.errors import ConnectionLost
-from graph.client.following import delay, follow
+from graph.client.reconnect import delay, follow
 
 ADDRESS: Final = read_address("http://127.0.0.1:8080")
 Json = dict[str, Any]

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.moments import Revision, RevisionsAgo, Time, as_of, read_moment, read_time
+from graph.cli.errors import Exit, Failure
+from graph.cli.points_in_time import Revision, RevisionsAgo, Time, as_of, read_moment, read_time
 
 NOW: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.output import Json
+from graph.cli.errors import Exit, Failure
+from graph.client.records import Json
 from tests.support.command_line import omnirelay
 from tests.support.proposals import move, proposal
 from tests.support.scripted_api import Script

@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.plans.document import NamedPlan, named_plan, no_such_plan
+from graph.cli.errors import Exit, Failure
+from graph.cli.plans import NamedPlan, named_plan, no_such_plan
 from tests.support.proposals import move, proposal
 
 PLAN: Final = proposal(move(1), move(2))

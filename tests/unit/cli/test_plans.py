@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.plans.loads import bar, print_loads
-from graph.cli.plans.moves import move_document, print_moves, read_move, reasons
-from graph.cli.plans.proposal import print_proposal, proposal_of, summary
+from graph.cli.errors import Exit, Failure
+from graph.cli.plans import (
+    bar,
+    move_document,
+    print_loads,
+    print_moves,
+    print_proposal,
+    proposal_of,
+    read_move,
+    reasons,
+    summary,
+)
+from persistence.model.records import MoveReason
 from persistence.planning.proposal import NodeLoad
-from persistence.records import MoveReason
 from tests.support.proposals import PINNED, UNPLACED, move, proposal
 
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.cli.exits import Exit, Failure
-from graph.cli.imports.problems import Problems
-from graph.cli.imports.reading import Format, ShardFile, read_file
-from persistence.records import IDENTIFIER_PATTERN, ShardKey, ShardStatus
+from graph.cli.errors import Exit, Failure
+from graph.cli.importing.parse import Format, Problems, ShardFile, read_file
+from persistence.model.records import IDENTIFIER_PATTERN, ShardKey, ShardStatus
 
 HEADER: Final = "namespace,shardId,ownerNodeId"
 ALL: Final = f"{HEADER},leaderId,capacityHint,localityHint,status"

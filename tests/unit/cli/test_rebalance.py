@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from graph.cli.exits import Exit
-from graph.cli.output import Json
+from graph.cli.errors import Exit
+from graph.client.records import Json
 from persistence.planning.proposal import Proposal
 from tests.support.command_line import omnirelay
 from tests.support.proposals import move, proposal

@@ -8,10 +8,10 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from graph.cli.differences import other_changes, owner_change
-from graph.cli.output import Json
+from graph.cli.output import listed, pluralized, printable, shown_time
+from graph.cli.shards.shared import other_changes, owner_change
 from graph.cli.tables import print_facts, print_table
-from graph.cli.text import counted, listed, shown, shown_time
+from graph.client.records import Json
 
 LONG = "x" * 128
 
@@ -77,7 +77,7 @@ def test_control_characters_are_spelt_out(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_values_are_shown_as_they_are_written() -> None:
-    assert [shown(value) for value in (None, 1.0, 0.1, 1e300, "é", 7)] == ["-", "1", "0.1", "1e+300", "é", "7"]
+    assert [printable(value) for value in (None, 1.0, 0.1, 1e300, "é", 7)] == ["-", "1", "0.1", "1e+300", "é", "7"]
 
 
 def test_times_are_shown_to_the_second_in_utc() -> None:
@@ -88,7 +88,7 @@ def test_times_are_shown_to_the_second_in_utc() -> None:
 def test_lists_are_short_and_say_how_long_they_are() -> None:
     assert listed(["a", "b", "c"]) == "a, b, c"
     assert listed(["a", "b", "c", "d", "e"]) == "a, b, c (and 2 more)"
-    assert (counted(1, "shard"), counted(2_000, "shard")) == ("1 shard", "2,000 shards")
+    assert (pluralized(1, "shard"), pluralized(2_000, "shard")) == ("1 shard", "2,000 shards")
 
 
 def test_a_move_shows_both_owners_and_other_changes_both_values() -> None:

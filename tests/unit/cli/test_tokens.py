@@ -8,9 +8,9 @@ from typing import Any
 import click
 import pytest
 
-from graph.auth.configured import authentication
 from graph.auth.principal import Scope
-from graph.cli.exits import Exit
+from graph.auth.tokens import authentication
+from graph.cli.errors import Exit
 from graph.cli.options import change_options, server_options
 from graph.client.address import Address
 from graph.settings import load_settings

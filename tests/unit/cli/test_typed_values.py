@@ -7,9 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from graph.cli.key_values import KeyValue, KeyValueParameter, as_map
-from graph.cli.shards.simulating import parameter_value
-from graph.cli.shards.supposed import SupposedNodeParameter, read_supposed_node
+from graph.cli.options import KeyValue, KeyValueParameter, as_map
+from graph.cli.shards.simulate import SupposedNodeParameter, parameter_value, read_supposed_node
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from graph.client.board import Board
-from graph.client.status import State
+from graph.client.state import Board, State
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="needs a clock that goes on while the host is asleep")

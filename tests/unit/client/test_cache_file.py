@@ -11,8 +11,7 @@ import orjson
 import pytest
 
 from graph.client.cache_file import SLICE, CacheFile
-from graph.client.live_table import LiveTable
-from graph.client.selection import Selection
+from graph.client.table import LiveTable, Selection
 from tests.support.streams import Stream
 
 EVERYTHING = Selection()

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.client.live_table import LiveTable, StreamBroken
 from graph.client.records import Batch
-from graph.client.selection import Selection
-from persistence.records import Shard, ShardKey
+from graph.client.table import LiveTable, Selection, StreamBroken
+from persistence.model.records import Shard, ShardKey
 from tests.support.streams import Stream
 
 EVERYTHING = Selection()

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from graph.client.live_table import LiveTable
-from graph.client.proof import Proof, TableWrong
 from graph.client.records import Claim, Fingerprint
-from graph.client.selection import Selection
+from graph.client.table import LiveTable, Selection
+from graph.client.verification import Proof, TableWrong
 from tests.support.streams import Stream, a_shard
 
 ALL = 1_000

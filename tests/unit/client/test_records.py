@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from graph.client.changes import difference
 from graph.client.records import read_batch, read_claim, read_shard, shard_document
-from graph.client.selection import Selection
-from persistence.records import Pin, ShardStatus
+from graph.client.table import Selection, difference
+from persistence.model.records import Pin, ShardStatus
 from tests.support.streams import a_shard
 
 

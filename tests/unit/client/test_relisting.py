@@ -10,13 +10,12 @@ from typing import Any, Final
 import pytest
 
 from graph.client.address import read_address
-from graph.client.board import Board
 from graph.client.errors import OperationRefused
 from graph.client.follower import Follower, Patience
-from graph.client.following import relist_delay
-from graph.client.live_table import LiveTable, StreamBroken
-from graph.client.proof import TableWrong
-from graph.client.selection import Selection
+from graph.client.reconnect import relist_delay
+from graph.client.state import Board
+from graph.client.table import LiveTable, Selection, StreamBroken
+from graph.client.verification import TableWrong
 
 CLIENTS: Final = 40
 NOBODY: Final = read_address("http://127.0.0.1:1")

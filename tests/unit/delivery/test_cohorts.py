@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.delivery import cohorts as cohorts_module
-from graph.delivery.cohorts import LARGEST, Cohorts
-from graph.delivery.eager import start
-from graph.delivery.subscribers import Subscriber
-from graph.metrics import Metrics
+from graph.execution.metrics import Metrics
+from graph.subscriptions import groups as cohorts_module
+from graph.subscriptions.groups import LARGEST, Cohorts
+from graph.subscriptions.subscriber import Subscriber, start
 from persistence.errors import StoreUnavailable
 from tests.support.scripted_delivery import Client, ScriptedFeed, at, operation, subscribed
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from graph.delivery.eager import start
+from graph.subscriptions.subscriber import start
 
 
 class Log:

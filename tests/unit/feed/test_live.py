@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 
 from persistence.errors import EpochMismatch, FutureRevision
-from persistence.feed import FeedLimits, LiveFeed, live_feed
+from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.ring import FeedLimits
+from persistence.model.queries import ShardFilter
+from persistence.model.records import NO_CHANGE, UNMARKED, ChangeMark, ShardDiff, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter, StreamHead, StreamPage
-from persistence.queries import ShardFilter
-from persistence.records import NO_CHANGE, UNMARKED, ChangeMark, ShardDiff, StreamPosition
 from tests.support.rows import HISTORY, history_row, position, rows_of_one_change
 
 LIMITS = FeedLimits(ring=1_000, page=10, bookmark_seconds=3_600.0, poll_seconds=60.0)

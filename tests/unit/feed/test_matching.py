@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from persistence.feed.matching import Matching
+from persistence.feed.live import Matching
+from persistence.model.queries import ShardFilter
+from persistence.model.records import ShardDiff
 from persistence.ports import DiffFilter
-from persistence.queries import ShardFilter
-from persistence.records import ShardDiff
 from tests.support.rows import history_row
 
 BILLING = DiffFilter(namespace="billing")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from persistence.feed.limits import FeedLimits
-from persistence.feed.place import Place
+from persistence.feed.ring import FeedLimits
+from persistence.feed.subscriber import Place
+from persistence.model.records import ShardDiff
 from persistence.ports import DiffBatch, DiffFilter
-from persistence.records import ShardDiff
 from tests.support.rows import history_row, position
 
 LIMITS = FeedLimits(page=10, bookmark_seconds=5.0)

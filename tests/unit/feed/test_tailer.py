@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from persistence.feed.limits import FeedLimits
-from persistence.feed.ring import Stretch
+from persistence.feed.ring import FeedLimits
 from persistence.feed.tailer import Advanced, Lost, Received, Replaced, Tailer
-from persistence.ports import StreamHead, StreamPage
-from persistence.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.ports import StreamHead, StreamPage, Stretch
 from tests.support.rows import history_row, mark_at, position, rows_of_one_change
 
 

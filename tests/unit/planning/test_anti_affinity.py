@@ -7,11 +7,11 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persistence.model.records import NodeStatus
 from persistence.planning.explanation import explain
 from persistence.planning.planner import propose
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.records import NodeStatus
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, snapshot
 
 OWNERS = [f"node-{number}" for number in range(5)]

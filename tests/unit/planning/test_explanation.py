@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from persistence.model.records import MoveReason, NodeStatus
 from persistence.planning.explanation import Explanation, explain
 from persistence.planning.planner import propose
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.records import MoveReason, NodeStatus
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
 
 

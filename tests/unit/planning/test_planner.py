@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from persistence.model.records import MoveReason, NodeStatus
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import NodeLoad, PlannedNamespace, PlannedNode, Proposal
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.records import MoveReason, NodeStatus
 from strategies.model import Node, Shard
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
 

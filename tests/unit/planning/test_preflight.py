@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from persistence.planning import preflight as module
-from persistence.planning.preflight import preflight
-from persistence.records import MoveReason, NodeStatus
+from persistence.model.records import MoveReason, NodeStatus
+from persistence.planning import what_if as module
+from persistence.planning.what_if import preflight
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
 
 

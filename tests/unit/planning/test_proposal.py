@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from persistence.fields import canonical_json
-from persistence.planning.proposal import PlannedNode, document_id, plan_id_problem, read_proposal, urgency
-from persistence.records import MoveReason
+from persistence.model.fields import canonical_json, plan_id_problem
+from persistence.model.records import MoveReason
+from persistence.planning.proposal import PlannedNode, document_id, read_proposal, urgency
 from tests.support.proposals import PINNED, UNPLACED, move, proposal
 
 EVERYTHING = replace(

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persistence.model.policy import NamespacePolicy
+from persistence.model.records import MoveReason
+from persistence.planning.lifecycle import move_budget, wave_moves
 from persistence.planning.proposal import Move
-from persistence.planning.waves import move_budget, wave_moves
-from persistence.policy import NamespacePolicy
-from persistence.records import MoveReason
 
 NAMESPACES: Final = ("billing", "orders", "search")
 MOVES = st.lists(

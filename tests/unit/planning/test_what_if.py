@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from persistence.fields import Problems
+from persistence.model.fields import Problems
+from persistence.model.records import MoveReason, NodeStatus
 from persistence.planning.planner import propose
 from persistence.planning.what_if import SupposedNode, WhatIf, suppose
-from persistence.records import MoveReason, NodeStatus
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shards, snapshot
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from persistence.records import ShardKey
-from persistence.replica.expectations import Expectations
+from persistence.model.records import ShardKey
+from persistence.replica.pending import Expectations
 
 A, B = ShardKey("billing", "a"), ShardKey("billing", "b")
 ELSEWHERE = ShardKey("search", "a")

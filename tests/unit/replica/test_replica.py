@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from persistence.errors import StoreUnavailable
-from persistence.feed import Stretch, Watcher
-from persistence.outcomes import Committed, PlanApplied, ShardsChanged
-from persistence.paging import Page, PageRequest
-from persistence.ports import DiffBatch, DiffFilter, Stamped
-from persistence.queries import ShardFilter
-from persistence.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.replica import Replica, ReplicaLimits, ReplicaShards, following, noting
+from persistence.model.outcomes import Committed, PlanApplied, ShardsChanged
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
+from persistence.ports import DiffBatch, DiffFilter, Stamped, Stretch, Watcher
+from persistence.replica.adapters import ReplicaShards, noting
+from persistence.replica.replica import Replica, ReplicaLimits, following
 from persistence.replica.sorted_table import SortedTable
 from tests.support.rows import HISTORY, history_row, position
 from tests.support.streams import a_shard

@@ -7,11 +7,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.memory.paging import page_by
-from persistence.paging import PageRequest
-from persistence.queries import ShardFilter
-from persistence.records import Shard, ShardKey, ShardStatus
+from persistence.model.paging import PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import Shard, ShardKey, ShardStatus
 from persistence.replica.sorted_table import COMPARED_AT_MOST, EXAMINED_AT_MOST, SortedTable
+from tests.reference.readers import page_by
 from tests.support.rows import history_row
 from tests.support.streams import a_shard
 

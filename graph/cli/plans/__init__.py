@@ -1,1 +1,0 @@
-"""What a rebalance would do, as people read it: for plans, simulations and drains alike."""

@@ -1,5 +1,0 @@
-"""What goes to a server and comes back."""
-
-from typing import Any, TypeAlias
-
-Json: TypeAlias = dict[str, Any]

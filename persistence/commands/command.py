@@ -1,0 +1,105 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from persistence.commands.read_state import ReadSet
+from persistence.model import fields as rules
+from persistence.model.fields import Problems, canonical_json
+from persistence.model.records import ChangeKind
+
+
+class Unset(Enum):
+    """A patch leaves this field as it is; null is a value and clears it."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+NOT_NULL: Final = "must not be null; leave it out to keep it as it is"
+
+NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_when_null": False})
+"""For a field that came later: requests without it keep the digest they had, and so do their retries."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer.
+
+    `forced` is why the rules of a policy that can be forced shall not hold for it.
+    """
+
+    actor: str
+    reason: str
+    change_ticket: str | None = None
+    metadata: Any = None
+    idempotency_key: str | None = None
+    forced: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
+
+    def validate(self) -> None:
+        """For a change that no command makes. Raises InvalidArgument naming every field that breaks a rule."""
+        problems = Problems()
+        self.add_problems(problems)
+        problems.raise_if_any()
+
+    def add_problems(self, problems: Problems) -> None:
+        problems.add("change.actor", rules.text_problem(self.actor))
+        problems.add("change.reason", rules.text_problem(self.reason))
+        if self.change_ticket is not None:
+            problems.add("change.changeTicket", rules.text_problem(self.change_ticket))
+        if self.metadata is not None:
+            problems.add("change.metadata", rules.json_problem(self.metadata))
+        if self.idempotency_key is not None:
+            problems.add("change.idempotencyKey", rules.text_problem(self.idempotency_key, limit=255))
+        if self.forced is not None:
+            problems.add("change.force.reason", rules.text_problem(self.forced))
+
+
+class Command(Protocol):
+    """One unit of work to be."""
+
+    @property
+    def change(self) -> ChangeRequest: ...
+
+    @property
+    def kind(self) -> ChangeKind: ...
+
+    @property
+    def reads(self) -> ReadSet:
+        """What must not change before it is committed."""
+        ...
+
+    def add_problems(self, problems: Problems) -> None: ...
+
+
+def request_digest(command: Command) -> bytes:
+    """SHA-256 of everything the caller asked for: tells a retry from another request under the same idempotency key."""
+    return hashlib.sha256(canonical_json({"kind": command.kind, "request": _plain(command)}).encode()).digest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if is_dataclass(value):
+        members = ((member, getattr(value, member.name)) for member in fields(value) if member.compare)
+        return {member.name: _plain(given) for member, given in members if _is_digested(member, given)}
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    return [_plain(member) for member in value]
+
+
+def _is_digested(member: Field[Any], given: object) -> bool:
+    return given is not UNSET and (given is not None or member.metadata != NOT_DIGESTED_WHEN_NULL)
