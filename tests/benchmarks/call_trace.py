@@ -76,8 +76,9 @@ def _is_importing(frame: FrameType) -> bool:
     """Whether the frame or one of its callers is a `<module>`; the program's own, `__main__`, is under all of them."""
     caller: FrameType | None = frame
     while caller is not None:
-        # What a test runner executes by itself has a name too, but is no module that can be imported.
-        if caller.f_code.co_name == "<module>" and caller.f_globals.get("__name__") in sys.modules.keys() - {"__main__"}:
+        # What a test runner executes without a module has a name, too.
+        name = caller.f_globals.get("__name__")
+        if caller.f_code.co_name == "<module>" and name != "__main__" and name in sys.modules:
             return True
         caller = caller.f_back
     return False
