@@ -12,7 +12,7 @@ WORTH_A_THREAD: Final = 200
 """Shards. From here on most work on them takes longer than handing it to a thread."""
 
 
-async def apart(shards: int, work: Callable[..., T], *arguments: object) -> T:
+async def offload(shards: int, work: Callable[..., T], *arguments: object) -> T:
     """The work, in a thread if it is on many shards: a bulk change must not hold up the event loop, and with it every
     lookup and every subscriber."""
     if shards < WORTH_A_THREAD:

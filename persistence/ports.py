@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from persistence.commands.command import ChangeRequest
-from persistence.commands.read_state import Asked, Circumstances, ReadSet, ReadState
+from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
 from persistence.commands.refusals import RefusalWrite
 from persistence.commands.write_set import WriteSet
 from persistence.errors import Unavailable
@@ -73,7 +73,7 @@ class UnitOfWork(Protocol):
         """The state of these. May be called again, for what is known only then."""
         ...
 
-    async def look(self, asked: Asked) -> Circumstances:
+    async def look(self, asked: InputsRequired) -> DecisionInputs:
         """What a decision asks for beside what was read."""
         ...
 
@@ -362,7 +362,7 @@ class DiffFeed(Protocol):
         ...
 
 
-async def _no_trouble() -> None:
+async def _always_available() -> None:
     """A store without a database has none."""
 
 
@@ -381,7 +381,7 @@ class Store:
     signal: CommitSignal
     refusals: Refusals
     unit_of_work: UnitOfWorkFactory
-    trouble: Callable[[], Awaitable[Unavailable | None]] = _no_trouble
+    trouble: Callable[[], Awaitable[Unavailable | None]] = _always_available
     """What requests have failed for, and still would, where reading the head need not show it."""
 
 
@@ -401,7 +401,7 @@ class Watcher(Protocol):
     """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
     raises is a defect: it is logged, and subscribers hear of those diffs a poll later."""
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
         """These came next, and then a stretch that is to be read with `follow`; they lead to `position`."""
         ...
 
@@ -411,7 +411,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class OmittedRange:
     """Revisions `first` to `last`, which one change made in these namespaces, left in history for whoever wants them.
     `mark` is that change's.
 

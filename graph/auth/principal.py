@@ -54,8 +54,8 @@ class Principal:
             raise Forbidden(scope, what)
 
 
-ANYONE: Final = Principal(None, frozenset(Scope))
+UNRESTRICTED: Final = Principal(None, frozenset(Scope))
 """Whoever asks a server without authentication."""
 
-NOBODY: Final = Principal(None, frozenset())
+ANONYMOUS: Final = Principal(None, frozenset())
 """Whoever has not said yet who they are."""

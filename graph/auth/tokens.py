@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from graph.auth.keys import Keys, key_of, keys_in_file, public_keys, secret_in, signing_key
-from graph.auth.principal import ANYONE, Principal, Scope, Unauthenticated
+from graph.auth.principal import UNRESTRICTED, Principal, Scope, Unauthenticated
 from graph.settings import Settings
 from persistence.model.fields import text_problem
 
@@ -41,7 +41,7 @@ class NoAuthentication:
     """Everybody may do everything, and says who they are. What they show is not looked at."""
 
     def caller(self, authorization: object) -> Principal:  # noqa: ARG002 - see above
-        return ANYONE
+        return UNRESTRICTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ SLICE_SECONDS: Final = 10.0
 """The longest sleep between two looks at the clock, and so the longest that a jump of it goes unnoticed."""
 
 
-async def expired(principal: Principal) -> None:
+async def wait_until_expired(principal: Principal) -> None:
     """Returns at that moment; for a principal that is good for ever, not at all.
 
     Two clocks count, and the first to reach the end decides. By the wall clock that is when the token expires: the

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from graph.cli.errors import Exit, Failure
-from graph.cli.offline import on_database
+from graph.cli.offline import run_on_database
 from graph.cli.options import change_options, database_options
-from graph.cli.output import print_json, tell
-from graph.cli.points_in_time import Revision, RevisionsAgo, Time, TimeParameter, read_moment
-from graph.cli.progress import Steps
+from graph.cli.output import print_json, print_status
+from graph.cli.points_in_time import Revision, RevisionsAgo, Time, TimeParameter, read_point_in_time
+from graph.cli.progress import StepLog
 from persistence.model.fields import quoted
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def upgrade(*, config: Path | None, data_dir: Path | None, database_url: str | N
     """
     import migrations  # noqa: PLC0415 - clients need not load what talks to databases
 
-    status = on_database(config, data_dir, database_url, migrations.upgrade)
+    status = run_on_database(config, data_dir, database_url, migrations.upgrade)
     newer = "" if status.age is migrations.Age.SAME else f", newer than this program ({status.needed}), which it serves"
-    tell(f"The schema is at revision {status.found}{newer}.")
+    print_status(f"The schema is at revision {status.found}{newer}.")
 
 
 @db.command()
@@ -53,7 +53,7 @@ def check(*, as_json: bool, config: Path | None, data_dir: Path | None, database
     """Say which schema the database has, and whether this version of the program may serve it. Exit with 1 if not."""
     import migrations  # noqa: PLC0415 - clients need not load what talks to databases
 
-    status = on_database(config, data_dir, database_url, migrations.status)
+    status = run_on_database(config, data_dir, database_url, migrations.status)
     problem = status.problem or (migrations.IN_RECOVERY if status.in_recovery else None)
     if as_json:
         print_json(_document(status, problem))
@@ -63,7 +63,7 @@ def check(*, as_json: bool, config: Path | None, data_dir: Path | None, database
         click.echo(f"This program:           {status.needed}")
     if problem is not None:
         raise Failure(Exit.NO, f"This program may not serve it: {problem}.")
-    tell("This program may serve it.")
+    print_status("This program may serve it.")
 
 
 def _document(status: SchemaStatus, problem: str | None) -> dict[str, object]:
@@ -84,7 +84,7 @@ class _PastParameter(TimeParameter):
 
     def read(self, text: str) -> Revision | Time:
         now = datetime.now(UTC)
-        moment = read_moment(text, now)
+        moment = read_point_in_time(text, now)
         if isinstance(moment, RevisionsAgo):
             raise ValueError(f"{text} counts revisions from the newest: give the revision itself")  # noqa: TRY004 - read so
         if isinstance(moment, Time) and moment.at > now:
@@ -128,14 +128,16 @@ def compact(
     async def work(url: str) -> tuple[Forecast, HistoryCompacted | None]:
         return await _compact(url, _as_of(before), change, dry_run=dry_run)
 
-    forecast, done = on_database(config, data_dir, database_url, work)
+    forecast, done = run_on_database(config, data_dir, database_url, work)
     if as_json:
         print_json(_compaction_document(forecast, done))
     elif done is not None:
         removed, freed = done.compaction.removed_rows, max(done.freed_bytes, 0) / 1e6
         click.echo(f"Revision {forecast.floor} is the oldest now: {removed:,} rows removed, {freed:,.1f} MB freed.")
     if forecast.floor <= forecast.previous_floor:
-        tell(f"Nothing to do: revision {forecast.previous_floor} is the oldest there is, and none of it is older.")
+        print_status(
+            f"Nothing to do: revision {forecast.previous_floor} is the oldest there is, and none of it is older."
+        )
         return Exit.NO
     return Exit.OK
 
@@ -150,10 +152,10 @@ def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str |
 
     Nothing in such a folder differs from a restart, and revisions that were seen would be issued again.
     """
-    connected = on_database(config, data_dir, database_url, _begin_new_epoch)
-    tell("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
+    connected = run_on_database(config, data_dir, database_url, _begin_new_epoch)
+    print_status("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
     if connected:
-        tell(
+        print_status(
             f"Servers hold {connected} connections: what they answered since the folder was put in place may be wrong. "
             "Their subscribers list again now. Another time, run this before the servers start."
         )
@@ -175,12 +177,12 @@ async def _compact(
 
     change.validate()
     await require_compatible(url)
-    retention = PostgresRetention(url, Steps())
+    retention = PostgresRetention(url, StepLog())
     forecast = await retention.foresee(before)
     if forecast.floor <= forecast.previous_floor:
         return forecast, None
     would = "would be removed" if dry_run else "are removed"
-    tell(
+    print_status(
         f"Compacting to revision {forecast.floor}: {forecast.removed_rows:,} rows {would}, {forecast.kept_rows:,} stay "
         "as the newest of their shards."
     )

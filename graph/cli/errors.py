@@ -143,10 +143,10 @@ def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:
     code = (first.get("extensions") or {}).get("code")
     exit_code, advice = _MEANINGS.get(str(code), (Exit.INTERNAL, ()))
     more = [str(error.get("message")) for error in rest]
-    return Failure(exit_code, _sentence(first, code), [*more, *advice])
+    return Failure(exit_code, _refusal_message(first, code), [*more, *advice])
 
 
-def _sentence(error: Mapping[str, Any], code: object) -> str:
+def _refusal_message(error: Mapping[str, Any], code: object) -> str:
     message = str(error.get("message") or "The server failed without saying why.")
     match _MEANINGS.get(str(code), (None,))[0]:
         case Exit.POSITION:
@@ -223,7 +223,7 @@ def _violation(violation: Json) -> str:
     return f"{about}{violation['message']}"
 
 
-class Api:
+class ApiClient:
     """One server. Used as a context manager: connections stay open from one request to the next."""
 
     def __init__(self, address: Address) -> None:
@@ -254,5 +254,5 @@ class Api:
             return self._requests.ask(name, variables)
 
 
-def newest_revision(api: Api) -> int:
+def newest_revision(api: ApiClient) -> int:
     return int(api.ask("StreamHead")["head"]["revision"])

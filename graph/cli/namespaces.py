@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from graph.cli.errors import Api, Exit, Failure, committed
+from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_json, printable, shown_time, tell
+from graph.cli.output import pluralized, print_json, print_status, printable, shown_time
 from graph.cli.program import LazyCommands
 from graph.cli.tables import print_table
 from graph.client.address import Address
@@ -54,7 +54,7 @@ def apply_namespaces(
     """
     declared = _declarations(file)
     change = change_input(reason, ticket, actor)
-    with Api(server) as api:
+    with ApiClient(server) as api:
         existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
         algorithms = {item["name"]: item["algorithmVersion"] for item in api.ask("ListStrategies")["strategies"]}
         for name, declaration in declared.items():
@@ -92,7 +92,7 @@ def _declarations(file: Path) -> dict[str, NamespaceDeclaration]:
 
 
 def _apply(
-    api: Api,
+    api: ApiClient,
     name: str,
     declaration: NamespaceDeclaration,
     algorithm: int | None,
@@ -153,7 +153,7 @@ def list_namespaces(*, server: Address, as_json: bool) -> None:
 
     With --json JSON Lines: a namespace each.
     """
-    with Api(server) as api:
+    with ApiClient(server) as api:
         found = list(rows(api, "ListNamespaces", {}))
     if as_json:
         for item in found:
@@ -175,7 +175,7 @@ def list_namespaces(*, server: Address, as_json: bool) -> None:
                 for item in found
             ],
         )
-    tell(f"{pluralized(len(found), 'namespace')}.")
+    print_status(f"{pluralized(len(found), 'namespace')}.")
 
 
 _STRATEGIES: Final = ("STRATEGY", "VERSION", "MOVEMENT")
@@ -192,7 +192,7 @@ def list_strategies(*, server: Address, as_json: bool) -> None:
 
     With --json JSON Lines: a strategy each, with its parameters.
     """
-    with Api(server) as api:
+    with ApiClient(server) as api:
         found = api.ask("ListStrategies")["strategies"]
     if as_json:
         for strategy in found:
@@ -221,7 +221,7 @@ def _cells(parameter: Json, of: str) -> tuple[object, ...]:
 
 
 def configure(
-    api: Api,
+    api: ApiClient,
     name: str,
     strategy: str,
     parameters: Mapping[str, Any],

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from graph.cli.errors import Exit, Failure
 from graph.cli.options import settings_from
-from graph.cli.progress import Steps
+from graph.cli.progress import StepLog
 
 T = TypeVar("T")
 
 
-def on_database(
+def run_on_database(
     config: Path | None, data_dir: Path | None, database_url: str | None, work: Callable[[str], Awaitable[T]]
 ) -> T:
     """What `work` makes of the database's URL. Raises Failure for whatever the store raises."""
@@ -30,7 +30,7 @@ def on_database(
     settings = settings_from(config, Exit.INVALID, data_dir=data_dir, database_url=database_url)
 
     async def run() -> T:
-        async with open_database(settings, Steps()) as url:
+        async with open_database(settings, StepLog()) as url:
             return await work(url)
 
     try:

@@ -22,7 +22,7 @@ import click
 from graph.cli.errors import Exit, Failure
 from graph.cli.output import printable
 from graph.client.address import Address, TokenSource, read_address
-from graph.client.credentials import fixed
+from graph.client.credentials import fixed_token
 from graph.client.credentials import token_file as token_from
 from graph.client.records import Json
 
@@ -73,7 +73,7 @@ def _token(file: Path | None) -> TokenSource | None:
     which every process of the machine may read."""
     if file is not None:
         return token_from(file)
-    return fixed(token) if (token := os.environ.get(_TOKEN)) else None
+    return fixed_token(token) if (token := os.environ.get(_TOKEN)) else None
 
 
 def change_options(command: F) -> F:

@@ -19,7 +19,7 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
-def tell(message: str) -> None:
+def print_status(message: str) -> None:
     click.echo(message, err=True)
 
 

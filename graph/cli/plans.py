@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from graph.cli.errors import Api, Exit, Failure
+from graph.cli.errors import ApiClient, Exit, Failure
 from graph.cli.output import arrow, pluralized, printable, shown_percent
 from graph.cli.tables import print_table
 from graph.client.records import Json
@@ -270,7 +270,7 @@ def planning_input(namespace: tuple[str, ...], max_moves: int | None) -> Json:
     return {"namespaces": list(namespace) or None, "maxMoves": max_moves}
 
 
-def read_plan(api: Api, plan: NamedPlan) -> Json:
+def read_plan(api: ApiClient, plan: NamedPlan) -> Json:
     """With its proposal. Raises Failure if there is none."""
     found = api.ask("RebalancePlan", {"id": plan.id})["rebalancePlan"]
     if found is None:

@@ -42,10 +42,10 @@ class Time:
         return self.at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-Moment: TypeAlias = Revision | RevisionsAgo | Time
+PointInTime: TypeAlias = Revision | RevisionsAgo | Time
 
 
-def as_of(moment: Moment, head: Callable[[], int]) -> Json:
+def as_of(moment: PointInTime, head: Callable[[], int]) -> Json:
     """The moment as GraphQL's `AsOf`. `head` is asked for the newest revision, if that is needed."""
     match moment:
         case Revision(number):
@@ -85,7 +85,7 @@ def _read_time(text: str, now: datetime, direction: int, spans: str) -> Time:
     return Time(time)
 
 
-def read_moment(text: str, now: datetime) -> Moment:
+def read_point_in_time(text: str, now: datetime) -> PointInTime:
     """Raises ValueError with a sentence."""
     if _REVISION.fullmatch(text):
         if int(text) > MAX_COUNTER:
@@ -117,8 +117,8 @@ class DeadlineParameter(TimeParameter):
         return read_deadline(text, datetime.now(UTC))
 
 
-class MomentParameter(TimeParameter):
+class AsOfParameter(TimeParameter):
     name = "moment"
 
     def read(self, text: str) -> object:
-        return read_moment(text, datetime.now(UTC))
+        return read_point_in_time(text, datetime.now(UTC))

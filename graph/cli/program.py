@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from graph.cli.errors import Exit, Failure, PipeClosed
-from graph.cli.output import printable, tell
+from graph.cli.output import print_status, printable
 
 
 class _Program(click.Group):
@@ -66,20 +66,20 @@ def run(arguments: Sequence[str]) -> int:
         result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
         sys.stdout.flush()
     except Failure as failure:
-        tell("\n".join(printable(line) for line in (failure.message, *failure.advice)))
+        print_status("\n".join(printable(line) for line in (failure.message, *failure.advice)))
         _let_go_of_output()
         return failure.exit
     except click.ClickException as error:
         error.show()
         return Exit.INVALID
     except click.Abort:
-        tell("Interrupted.")
+        print_status("Interrupted.")
         return Exit.INTERRUPTED
     except (PipeClosed, BrokenPipeError):
         _let_go_of_output()
         return Exit.PIPE_CLOSED
     except Exception:  # noqa: BLE001 - the last line: whatever it is, 1 would be taken for an answer
-        tell(traceback.format_exc() + "This is a defect of omnirelay; please report it with the lines above.")
+        print_status(traceback.format_exc() + "This is a defect of omnirelay; please report it with the lines above.")
         return Exit.INTERNAL
     return result if isinstance(result, int) else Exit.OK
 

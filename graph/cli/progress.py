@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from graph.cli.output import tell
+from graph.cli.output import print_status
 
 _STEP = 1_000
 """Redrawing takes longer than dealing with one."""
@@ -78,7 +78,7 @@ def waiting(what: str) -> Iterator[None]:
 _COUNT: Final = re.compile(r": \d+ of \d+\b.*")
 
 
-class Steps:
+class StepLog:
     """A step that counts what it does (`Loading: 3 of 21`) is still one step, and one line."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Steps:
     def __call__(self, step: str) -> None:
         step = _COUNT.sub("", step)
         if step != self._last:
-            tell(f"[{time.monotonic() - self._began:5.1f} s] {step}")
+            print_status(f"[{time.monotonic() - self._began:5.1f} s] {step}")
             self._last = step
 
 
@@ -101,7 +101,7 @@ def stop_after(step: str) -> Iterator[threading.Event]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        tell(f"Stopping after this {step}. Ctrl-C again stops at once.")
+        print_status(f"Stopping after this {step}. Ctrl-C again stops at once.")
 
     before = signal.signal(signal.SIGINT, stop)
     try:

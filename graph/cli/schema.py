@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from graph.cli.errors import Exit
-from graph.cli.output import tell
+from graph.cli.output import print_status
 
 _LINES_SHOWN = 20
 
@@ -33,19 +33,19 @@ def export(*, output: Path | None, check: bool) -> Exit:
         return _checked(output, text)
     else:
         output.write_text(text, encoding="utf-8")
-        tell(f"Wrote {output}.")
+        print_status(f"Wrote {output}.")
     return Exit.OK
 
 
 def _checked(file: Path, text: str) -> Exit:
     there = file.read_text(encoding="utf-8") if file.exists() else ""
     if there == text:
-        tell(f"{file} is up to date.")
+        print_status(f"{file} is up to date.")
         return Exit.OK
     changes = list(
         difflib.unified_diff(there.splitlines(), text.splitlines(), str(file), "the schema", n=1, lineterm="")
     )
     rest = len(changes) - _LINES_SHOWN
-    tell("\n".join(changes[:_LINES_SHOWN] + ([f"... and {rest:,} lines more"] if rest > 0 else [])))
-    tell(f"{file} is out of date. Write it with: omnirelay schema export --output {file}")
+    print_status("\n".join(changes[:_LINES_SHOWN] + ([f"... and {rest:,} lines more"] if rest > 0 else [])))
+    print_status(f"{file} is out of date. Write it with: omnirelay schema export --output {file}")
     return Exit.NO

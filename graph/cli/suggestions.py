@@ -9,7 +9,7 @@ from click.core import ParameterSource
 _TAKEN_OVER: Final = ("reason", "ticket", "actor", "server", "token_file")
 
 
-def command_again(**changed: object) -> str:
+def suggest_retry(**changed: object) -> str:
     """The command under way, ready for a shell, with some of its values changed or added; null leaves one out."""
     context = click.get_current_context()
     words = context.command_path.split()
@@ -20,7 +20,7 @@ def command_again(**changed: object) -> str:
     return shlex.join(words)
 
 
-def command_next(path: str, *words: str) -> str:
+def suggest_next(path: str, *words: str) -> str:
     """Another command, ready for a shell, with the reason, ticket, actor and server that this one was given."""
     context = click.get_current_context()
     for parameter in context.command.params:

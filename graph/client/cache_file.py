@@ -20,7 +20,7 @@ import orjson
 
 from graph.client.records import Claim, Fingerprint, Json, read_shard, shard_document
 from graph.client.table import LiveTable, Selection
-from graph.client.verification import Proof, TableWrong
+from graph.client.verification import TableVerification, TableWrong
 from persistence.model.records import Shard
 
 _log = logging.getLogger("graph.client")
@@ -47,7 +47,7 @@ class CacheFile:
                 if header["format"] != _FORMAT or header["selection"] != self._names():
                     _log.warning("%s holds another kind of table, or other namespaces: it is not used", self._path)
                     return None
-                return _proven(header, file, self._selection)
+                return _verified(header, file, self._selection)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, TableWrong) as error:
@@ -100,7 +100,7 @@ def _lines(shards: Iterable[Shard]) -> Iterator[list[Json]]:
         yield part
 
 
-def _proven(header: Any, lines: Iterable[bytes], selection: Selection) -> LiveTable:
+def _verified(header: Any, lines: Iterable[bytes], selection: Selection) -> LiveTable:
     """Raises TableWrong, and what wrong types raise."""
     position = int(header["position"])
     table = LiveTable(header["cursor"], position, selection)
@@ -112,7 +112,7 @@ def _proven(header: Any, lines: Iterable[bytes], selection: Selection) -> LiveTa
         time.sleep(0)
     if len(table.shards) != header["shards"]:
         raise TableWrong(f"it holds {len(table.shards):,} shards of {header['shards']:,}")
-    proof = Proof(table)
+    proof = TableVerification(table)
     proof.hear(
         Claim(name, position, Fingerprint(int(digest, 16), shards))
         for name, (digest, shards) in header["fingerprints"].items()

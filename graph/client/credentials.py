@@ -14,7 +14,7 @@ class TokenUnusable(ClientError):
     """There is no token where one should be. Says where; shows nothing of it."""
 
 
-def fixed(token: str) -> TokenSource:
+def fixed_token(token: str) -> TokenSource:
     """Always this one."""
     return lambda: token
 

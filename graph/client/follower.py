@@ -15,13 +15,13 @@ from graph.client.address import Address
 from graph.client.cache_file import CacheFile
 from graph.client.errors import POSITION_LOST, ClientError, ConnectionLost, OperationRefused
 from graph.client.http import Requests
-from graph.client.pages import Asked, pages, rows
+from graph.client.pages import Requested, pages, rows
 from graph.client.reconnect import delay, relist_delay
 from graph.client.records import Claim, read_batch, read_claim, read_shard
-from graph.client.state import Board, State
+from graph.client.state import ClientState, State
 from graph.client.subscription import Subscription, subscription
 from graph.client.table import LiveTable, Selection, StreamBroken
-from graph.client.verification import Proof, TableWrong
+from graph.client.verification import TableVerification, TableWrong
 
 _log = logging.getLogger("graph.client")
 
@@ -43,7 +43,7 @@ _SAVED: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """`verify`: seconds from one proof to the next. `silence`: seconds without a message until a server is given up.
     `relist`: up to so many before a table that cannot be followed any further is read anew."""
 
@@ -59,8 +59,8 @@ class Follower:
         self,
         servers: Sequence[Address],
         selection: Selection,
-        patience: Patience,
-        board: Board,
+        patience: Timeouts,
+        board: ClientState,
         cache: CacheFile | None,
         *,
         wait: Callable[[float], object] | None = None,
@@ -79,7 +79,7 @@ class Follower:
         self._failures = 0
         self._table: LiveTable | None = None
         self._stream: Subscription | None = None
-        self._proof: Proof | None = None
+        self._proof: TableVerification | None = None
         self._proof_due = 0.0
         self._ask_at = 0.0
         self._caught_up = False
@@ -205,7 +205,7 @@ class Follower:
         if self._proof is None:
             if now < self._proof_due:
                 return False
-            self._proof, self._ask_at = Proof(table), now
+            self._proof, self._ask_at = TableVerification(table), now
         if self._proof.wants_claims and now >= self._ask_at:
             self._proof.hear(read_claims(requests, self._selection))
             self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
@@ -259,7 +259,7 @@ class Follower:
         self._wait(delay(self._failures, self._spread()))
 
 
-def read_table(server: Asked, selection: Selection) -> Iterator[LiveTable]:
+def read_table(server: Requested, selection: Selection) -> Iterator[LiveTable]:
     """The table as far as it has been read, after each page. Raises ClientError."""
     table: LiveTable | None = None
     for namespace in selection.lists:
@@ -272,7 +272,7 @@ def read_table(server: Asked, selection: Selection) -> Iterator[LiveTable]:
             yield table
 
 
-def read_claims(server: Asked, selection: Selection) -> list[Claim]:
+def read_claims(server: Requested, selection: Selection) -> list[Claim]:
     """Raises ClientError."""
     claims = map(read_claim, rows(server, "ListNamespaces", {}))
     return [claim for claim in claims if claim.namespace in selection]

@@ -36,7 +36,7 @@ class Requests:
             timeout=httpx2.Timeout(patience, connect=min(patience, _CONNECT_SECONDS)),
             headers={"accept": _ACCEPT},
             trust_env=address.through_proxy,
-            verify=True if address.graphql.startswith("https:") else _trusting_nobody(),
+            verify=True if address.graphql.startswith("https:") else _ignoring_proxies(),
         )
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ class Requests:
         return dict(body["data"])
 
 
-def _trusting_nobody() -> ssl.SSLContext:
+def _ignoring_proxies() -> ssl.SSLContext:
     """For addresses without TLS. The certificates of all the authorities of the world take 50 ms to read, which is most
     of what a short command takes."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

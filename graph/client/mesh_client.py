@@ -9,10 +9,10 @@ from typing import Final, Self
 
 from graph.client.address import read_address
 from graph.client.cache_file import CacheFile
-from graph.client.credentials import fixed
+from graph.client.credentials import fixed_token
 from graph.client.errors import ClientError
-from graph.client.follower import Follower, Patience
-from graph.client.state import Board, Counters, Lag, State
+from graph.client.follower import Follower, Timeouts
+from graph.client.state import ClientState, Counters, Lag, State
 from graph.client.table import Selection, TableChange
 from graph.schema.cursors import read_stream_cursor
 from persistence.errors import BadCursor
@@ -73,14 +73,14 @@ class MeshClient:
         if relist_seconds < 0:
             raise ValueError(f"relist_seconds: must be 0 or more, not {relist_seconds:g}")
         self._start_seconds = start_seconds
-        self._board = Board()
+        self._board = ClientState()
         selection = Selection.of(namespaces)
-        source = fixed(token) if isinstance(token, str) else token
+        source = fixed_token(token) if isinstance(token, str) else token
         self._servers = [replace(read_address(url), token=source) for url in urls]
         self._follower = Follower(
             self._servers,
             selection,
-            Patience(verify_seconds, silence_seconds, relist_seconds),
+            Timeouts(verify_seconds, silence_seconds, relist_seconds),
             self._board,
             None if cache is None else CacheFile(cache, selection),
         )

@@ -9,13 +9,15 @@ PAGE: Final = 500
 """Items a page: the most that the API allows."""
 
 
-class Asked(Protocol):
+class Requested(Protocol):
     """Whoever answers queries: a server, in one way of failing or another."""
 
     def ask(self, name: str, variables: Json) -> Json: ...
 
 
-def pages(api: Asked, name: str, variables: Json, limit: int | None = None, *, pinned: bool = False) -> Iterator[Json]:
+def pages(
+    api: Requested, name: str, variables: Json, limit: int | None = None, *, pinned: bool = False
+) -> Iterator[Json]:
     """The connections that operation `name` answers with, read as they are wanted, together at most `limit` items.
 
     `pinned`: all exact at the revision of the first, however much changes meanwhile; for operations with `$asOf`.
@@ -34,7 +36,7 @@ def pages(api: Asked, name: str, variables: Json, limit: int | None = None, *, p
             variables = variables | {"asOf": {"revision": page["revision"]}}
 
 
-def rows(api: Asked, name: str, variables: Json, limit: int | None = None) -> Iterator[Json]:
+def rows(api: Requested, name: str, variables: Json, limit: int | None = None) -> Iterator[Json]:
     """The items, one after the other."""
     for page in pages(api, name, variables, limit):
         yield from page["nodes"]

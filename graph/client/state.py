@@ -35,7 +35,7 @@ class State(StrEnum):
     """No server can be reached. The last good table answers."""
 
 
-class Board:
+class ClientState:
     """`namespaces` is what lookups read: replaced as a whole when the table is."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from graph.operations import operation
 
 _PROTOCOL: Final = Subprotocol("graphql-transport-ws")
 
-_PATIENCE_SECONDS: Final = 10.0
+_TIMEOUT_SECONDS: Final = 10.0
 
 _CLOSING_SECONDS: Final = 1.0
 
@@ -40,9 +40,9 @@ class Subscription:
     def start(self, name: str, variables: Json, authorization: str | None) -> None:
         shown = {} if authorization is None else {"payload": {"authorization": authorization}}
         _send(self._socket, {"type": "connection_init", **shown})
-        greeting = _receive(self._socket, _PATIENCE_SECONDS, introduced=False)
+        greeting = _receive(self._socket, _TIMEOUT_SECONDS, introduced=False)
         if greeting is None:
-            raise ConnectionLost(f"no answer within {_PATIENCE_SECONDS:g} seconds")
+            raise ConnectionLost(f"no answer within {_TIMEOUT_SECONDS:g} seconds")
         if greeting.get("type") != "connection_ack":
             raise ProtocolBroken(f"The server greeted with {greeting.get('type')!r}, not with connection_ack.")
         payload = {"query": operation(name), "operationName": name, "variables": variables}
@@ -103,7 +103,7 @@ def _connected(address: Address) -> Iterator[ClientConnection]:
             subprotocols=[_PROTOCOL],
             compression=None,
             proxy=True if address.through_proxy else None,
-            open_timeout=_PATIENCE_SECONDS,
+            open_timeout=_TIMEOUT_SECONDS,
             close_timeout=_CLOSING_SECONDS,
             max_size=_LARGEST_MESSAGE,
         )

@@ -17,7 +17,7 @@ from graph.client.table import LiveTable
 from persistence.codec.encoding import digest_term, format_digest, shard_checksum
 from persistence.model.records import Shard
 
-_ASKS: Final = 5
+_ATTEMPTS: Final = 5
 
 
 class TableWrong(Exception):
@@ -35,7 +35,7 @@ class _Audit:
     digest: int = 0
 
 
-class Proof:
+class TableVerification:
     """Of one table that is whole."""
 
     def __init__(self, table: LiveTable) -> None:
@@ -68,7 +68,7 @@ class Proof:
             self._unproven |= self._claims.keys()
         self._asks += 1
         self._compare()
-        if self.wants_claims and self._asks == _ASKS:
+        if self.wants_claims and self._asks == _ATTEMPTS:
             names = ", ".join(sorted(self._unproven - self._claims.keys()))
             raise TableWrong(f"the server says nothing of {names} that the table could be held against")
 

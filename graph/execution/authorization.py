@@ -92,7 +92,7 @@ def _fragment(document: DocumentNode, name: str) -> SelectionSetNode:
     )
 
 
-class Authorise(SchemaExtension):
+class Authorize(SchemaExtension):
     """To stand after what validates. One per operation, as Strawberry wants it."""
 
     def __init__(self, requirements: Requirements) -> None:

@@ -13,7 +13,7 @@ from strawberry.types import Info as StrawberryInfo
 from graph.auth.principal import Principal
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
@@ -32,7 +32,7 @@ class Services(Protocol):
     def store(self) -> Store: ...
 
     @property
-    def writer(self) -> Writer: ...
+    def writer(self) -> CommandExecutor: ...
 
     @property
     def feed(self) -> Feed: ...
@@ -51,7 +51,7 @@ class Context:
     that a client of an event stream has seen, whatever its document says."""
 
     store: Store
-    writer: Writer
+    writer: CommandExecutor
     feed: DiffFeed
     strategies: Registry
     rebalancer: Rebalancer

@@ -47,7 +47,7 @@ _MAX_MESSAGE: Final = 2_000
 _log = logging.getLogger(__name__)
 
 
-class Missing(Exception):
+class NotFoundError(Exception):
     """A query names something that is not there, and its answer cannot be null."""
 
     def __init__(self, outcome: NotFound, nearest_namespace: str | None = None) -> None:
@@ -84,24 +84,24 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
     code = _public_code(cause, error)
     if code is not None:
         return coded(error, code, **_numbers(cause))
-    if isinstance(cause, StoreError) and (told := _weather(cause)) is not None:
+    if isinstance(cause, StoreError) and (told := _unavailability(cause)) is not None:
         _log.warning("request %s: %s: %s", request_id, cause.code, cause)
         code, message = cause.code, told
     else:
         _log.error("request %s failed", request_id, exc_info=cause)
         code, message = Code.INTERNAL, f"Internal error; report request id {request_id}."
     reworded = GraphQLError(message, error.nodes, error.source, error.positions, error.path)
-    return coded(reworded, code, requestId=request_id, **_weather_numbers(cause))
+    return coded(reworded, code, requestId=request_id, **_unavailability_numbers(cause))
 
 
-def _weather(cause: StoreError) -> str | None:
+def _unavailability(cause: StoreError) -> str | None:
     """A sentence for what passes, or is for the operator of the server to mend. Its own may name hosts and users, which
     the log gets. Null for what is none of this."""
     match cause:
         case StoreUnavailable() if cause.code == StoreUnavailable.code:
             return _WHY_UNAVAILABLE[cause.reason]
         case _:
-            return _WEATHER.get(cause.code)
+            return _UNAVAILABILITY.get(cause.code)
 
 
 _NOTHING: Final = "nothing was written. Try again shortly."
@@ -123,7 +123,7 @@ _WHY_UNAVAILABLE: Final = {
     ),
 }
 
-_WEATHER: Final = {
+_UNAVAILABILITY: Final = {
     TransientConflict.code: "Too many changes met on the same shards; nothing was written. Try again shortly.",
     Overloaded.code: "The store is busy; nothing was written. Try again after 'retryAfter' seconds.",
     CommitUnknown.code: (
@@ -145,7 +145,7 @@ def retry_after(errors: Sequence[GraphQLError] | None) -> dict[str, str] | None:
     return {"retry-after": str(math.ceil(max(busy)))} if busy else None
 
 
-def _weather_numbers(cause: BaseException) -> Mapping[str, Any]:
+def _unavailability_numbers(cause: BaseException) -> Mapping[str, Any]:
     match cause:
         case Overloaded():
             return {"retryAfter": cause.retry_after}
@@ -159,7 +159,7 @@ def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # no
     match cause:
         case InvalidArgument() | PositionUnavailable() | StaleRead() | PlanCorrupt():
             return cause.code
-        case Missing():
+        case NotFoundError():
             return Code.NOT_FOUND
         case Unauthenticated():
             return Code.UNAUTHENTICATED

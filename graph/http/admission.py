@@ -185,7 +185,7 @@ def workload_of(operation: OperationDefinitionNode | None, variables: Mapping[st
     simple = all(
         isinstance(selection, FieldNode)
         and selection.name.value in _FROM_MEMORY
-        and not any(_says_when(argument, variables) for argument in selection.arguments or ())
+        and not any(_names_position(argument, variables) for argument in selection.arguments or ())
         for selection in operation.selection_set.selections
     )
     return Workload.LOOKUP if simple else Workload.QUERY
@@ -194,7 +194,7 @@ def workload_of(operation: OperationDefinitionNode | None, variables: Mapping[st
 _FROM_MEMORY: Final = frozenset({"shard", "shards", "__typename"})
 
 
-def _says_when(argument: ArgumentNode, variables: Mapping[str, Any]) -> bool:
+def _names_position(argument: ArgumentNode, variables: Mapping[str, Any]) -> bool:
     if argument.name.value != "asOf" or isinstance(argument.value, NullValueNode):
         return False
     value = argument.value

@@ -25,7 +25,7 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graph.auth.principal import NOBODY, Principal, Unauthenticated
+from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context, Services
 from graph.execution.errors import Code, encodable, retry_after
@@ -46,8 +46,8 @@ from graph.http.requests import (
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.websocket import SocketAdapter, TransportHandler
 from graph.schema.build import MeshSchema
-from graph.subscriptions.manager import Deliveries
-from graph.subscriptions.operation import LiveOperation, Refused
+from graph.subscriptions.manager import SubscriptionManager
+from graph.subscriptions.operation import Refused, SubscriptionOperation
 from persistence.errors import Overloaded
 
 _ALLOWED: Final = {
@@ -91,7 +91,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self._services = services
         self._authentication = authentication
         self._metrics = metrics
-        self.deliveries = Deliveries(schema, metrics)
+        self.deliveries = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
         self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
@@ -115,7 +115,7 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         # Of a socket, whose caller is nobody until it has been introduced.
-        return Context.of(self._services, self._reading_proposals, NOBODY, request_id_of(request))
+        return Context.of(self._services, self._reading_proposals, ANONYMOUS, request_id_of(request))
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
@@ -193,7 +193,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         opened = await self.deliveries.open(
             operation.query or "", operation.variables, operation.operation_name, context
         )
-        if isinstance(opened, LiveOperation):
+        if isinstance(opened, SubscriptionOperation):
             return EventStream(self.deliveries, opened, context)
         if isinstance(opened, Refused):
             return one_result({"data": None, "errors": [error.formatted for error in opened.errors]})

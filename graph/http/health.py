@@ -18,7 +18,7 @@ from persistence.ports import Store, StreamHead
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
 
-_PATIENCE_SECONDS: Final = 2.0
+_TIMEOUT_SECONDS: Final = 2.0
 
 
 class Health:
@@ -44,7 +44,7 @@ class Health:
         try:
             head = await self._head()
             await self._feed.wait_for(head.revision)
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 trouble = await self._store.trouble()
         except StaleRead:
             return _unavailable("the feed has not caught up")
@@ -68,7 +68,7 @@ class Health:
         return Response(self._metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _head(self) -> StreamHead:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await self._store.stream.head()
 
 

@@ -15,12 +15,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from graph.auth.principal import Unauthenticated
-from graph.auth.tokens import EXPIRED, expired
+from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.execution.context import Context
 from graph.execution.executor import encode_json
 from graph.schema.cursors import stream_cursor
-from graph.subscriptions.manager import Deliveries, until_first_ends
-from graph.subscriptions.operation import LiveOperation
+from graph.subscriptions.manager import SubscriptionManager, until_first_ends
+from graph.subscriptions.operation import SubscriptionOperation
 from persistence.ports import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
@@ -29,7 +29,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
-PATIENCE_SECONDS: Final = 60.0
+HEARTBEAT_TIMEOUT_SECONDS: Final = 60.0
 """How long a client may take nothing. Then the connection is dropped, and it resumes from its last event id."""
 
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -45,7 +45,7 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, deliveries: Deliveries, operation: LiveOperation, context: Context) -> None:
+    def __init__(self, deliveries: SubscriptionManager, operation: SubscriptionOperation, context: Context) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._deliveries = deliveries
@@ -67,19 +67,23 @@ class EventStream(Response):
                 pass
 
         async def token_expires() -> None:
-            await expired(self._context.principal)
+            await wait_until_expired(self._context.principal)
             raise Unauthenticated(EXPIRED)
 
         await write(_RETRY)
         try:
             await until_first_ends(
-                asyncio.create_task(self._deliveries.deliver(self._operation, deliver, patience=PATIENCE_SECONDS)),
+                asyncio.create_task(
+                    self._deliveries.deliver(self._operation, deliver, patience=HEARTBEAT_TIMEOUT_SECONDS)
+                ),
                 asyncio.create_task(left()),
                 asyncio.create_task(token_expires()),
                 asyncio.create_task(self._deliveries.drained()),
             )
         except TimeoutError:
-            _log.info("request %s: the client took nothing for %g s", self._context.request_id, PATIENCE_SECONDS)
+            _log.info(
+                "request %s: the client took nothing for %g s", self._context.request_id, HEARTBEAT_TIMEOUT_SECONDS
+            )
             return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone

@@ -27,13 +27,13 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 
 from graph.auth.principal import Principal, Unauthenticated
-from graph.auth.tokens import EXPIRED, expired
+from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.executor import encode_json
 from graph.http.admission import client_of
-from graph.subscriptions.operation import LiveOperation, Refused
+from graph.subscriptions.operation import Refused, SubscriptionOperation
 from persistence.errors import Overloaded
 from persistence.ports import DiffBatch
 
@@ -151,7 +151,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 await task
 
     async def _close_when_expired(self, principal: Principal) -> None:
-        await expired(principal)
+        await wait_until_expired(principal)
         with suppress(WebSocketDisconnected):
             await self._refuse(Unauthenticated(EXPIRED, may_pass=True))
 
@@ -183,7 +183,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             opened = await self.view.deliveries.open(
                 operation.query, operation.variables, operation.operation_name, self.context
             )
-            if isinstance(opened, LiveOperation):
+            if isinstance(opened, SubscriptionOperation):
                 await self._follow(operation, opened)
                 return
             if isinstance(opened, Refused):
@@ -208,7 +208,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         finally:
             self._begun.discard(operation)
 
-    async def _follow(self, operation: Operation[Context, None], opened: LiveOperation) -> None:
+    async def _follow(self, operation: Operation[Context, None], opened: SubscriptionOperation) -> None:
         head = f'{{"id":{encode_json(operation.id).decode()},"type":"next","payload":'
 
         async def send(payload: str, _batch: DiffBatch | None = None) -> None:

@@ -81,10 +81,10 @@ async def reached(feed: DiffFeed, at_least: int | None, at_least_cursor: str | N
         await feed.wait_for_position(read_stream_cursor(at_least_cursor, "atLeastCursor"))
 
 
-def check_identifiers(**given: str | None) -> None:
+def check_identifiers(**set_or_unset: str | None) -> None:
     """Raises InvalidArgument naming each argument (spelt as in the schema) that cannot be an identifier."""
     problems = Problems()
-    for name, value in given.items():
+    for name, value in set_or_unset.items():
         if value is not None:
             problems.add(name, identifier_problem(value))
     problems.raise_if_any()
@@ -94,7 +94,7 @@ def invalid(field: str, message: str) -> InvalidArgument:
     return InvalidArgument(FieldError(field, message))
 
 
-def given(value: Any) -> Any:
+def set_or_unset(value: Any) -> Any:
     """What was left out of the request is left alone by the store; null is a value."""
     return command.UNSET if value is strawberry.UNSET else value
 
@@ -132,10 +132,10 @@ def in_bulk(input_type: T) -> T:
                 names[name] = field.python_name
                 if has_object_definition(_bare(kind)):
                     inputs[name] = kind
-        given = {names[name]: each for name, each in value.items()}
+        set_or_unset = {names[name]: each for name, each in value.items()}
         for name in inputs.keys() & value.keys():
-            given[names[name]] = context.convert(value[name], inputs[name], name)
-        return type_(**given)
+            set_or_unset[names[name]] = context.convert(value[name], inputs[name], name)
+        return type_(**set_or_unset)
 
     definition.from_input = build
     return input_type

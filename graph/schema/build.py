@@ -25,7 +25,7 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from graph.execution.authorization import Authorise, Requirements
+from graph.execution.authorization import Authorize, Requirements
 from graph.execution.context import Context
 from graph.execution.documents import DocumentCache, ReadDocument
 from graph.execution.errors import publish
@@ -84,7 +84,7 @@ def build_schema(metrics: Metrics | None = None) -> MeshSchema:
     """The schema, with a cache of its documents. Operations are counted where there is something to count into."""
     schema: MeshSchema
     documents = DocumentCache()
-    extensions = [ReadDocument.through(documents), lambda: Authorise(schema.requirements)]
+    extensions = [ReadDocument.through(documents), lambda: Authorize(schema.requirements)]
     if metrics is not None:
         extensions.append(Measure.into(metrics))
     config = StrawberryConfig(scalar_map=SCALARS)

@@ -127,7 +127,7 @@ class ChangeInput:
 
 Answer: TypeAlias = Outcome | InvalidInput
 
-WHAT_TO_CHANGE = strawberry.argument(description="What to change, by whom, and why.")
+INPUT_TO_CHANGE = strawberry.argument(description="What to change, by whom, and why.")
 
 
 class _Request(Protocol):
@@ -153,4 +153,4 @@ async def _keep_attempt(info: Info, request: _Request, missing: Scope) -> None:
         await info.context.writer.keep_forbidden(attempted, refusals.Forbidden(missing))
 
 
-WHAT_TO_DO = strawberry.argument(description="What to do, by whom, and why.")
+INPUT_TO_PLAN = strawberry.argument(description="What to do, by whom, and why.")

@@ -12,7 +12,7 @@ from graph.schema import commands, proposals
 from graph.schema import commands as own
 from graph.schema import messages as sentences
 from graph.schema.changes import Change
-from graph.schema.commands import WHAT_TO_DO, ChangeInput
+from graph.schema.commands import INPUT_TO_PLAN, ChangeInput
 from graph.schema.node_mutations import EXPECTED_NODE_VERSION, WHO_AND_WHY, NodeVersionConflict
 from graph.schema.nodes import NODE_ID, Node, NodeIdArgument
 from graph.schema.proposals import MoveConnection, Violation
@@ -85,7 +85,7 @@ class DrainNodeInput:
 Drained: TypeAlias = Outcome | commands.NodeDrained | commands.DrainBlocked | commands.InvalidInput
 
 
-async def drain_node(info: Info, input: Annotated[DrainNodeInput, WHAT_TO_DO]) -> Drained:  # noqa: A002 - by schema
+async def drain_node(info: Info, input: Annotated[DrainNodeInput, INPUT_TO_PLAN]) -> Drained:  # noqa: A002 - by schema
     try:
         return await _drain(info, input)
     except InvalidArgument as refused:

@@ -117,7 +117,7 @@ async def shard_diff(
     before: Before = None,
 ) -> StampedConnection[records.ShardDiff]:
     check_identifiers(namespace=namespace)
-    asked = AskedDiff(namespace, start, start_time, end, end_time)
+    asked = RequestedDiff(namespace, start, start_time, end, end_time)
     asked.check()
     scopes: dict[str, DiffScope] = {}
     page = read_page(info, first, after, last, before, partial(_read_place, scopes))
@@ -158,7 +158,7 @@ class ShardDiff:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedDiff:
+class RequestedDiff:
     """One end is a revision or a time; the end it leads to may be neither, which is the newest revision."""
 
     namespace: str | None

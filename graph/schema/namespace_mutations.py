@@ -9,9 +9,9 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
 from graph.execution.context import Info
 from graph.schema import messages, namespaces
-from graph.schema.arguments import given, json_object
+from graph.schema.arguments import json_object, set_or_unset
 from graph.schema.changes import Change
-from graph.schema.commands import UNCHANGED, WHAT_TO_CHANGE, Answer, ChangeInput, execute
+from graph.schema.commands import INPUT_TO_CHANGE, UNCHANGED, Answer, ChangeInput, execute
 from graph.schema.namespaces import Namespace
 from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, Refusal, describes
 from graph.schema.scalars import JSON, Revision
@@ -78,7 +78,7 @@ class ConfigureNamespaceInput:
             json_object("strategyParameters", self.strategy_parameters, '{"virtualNodes": 160}'),
             self.expected_version or 0,
             self.change.request(principal),
-            self.policy.policy() if self.policy else given(self.policy),
+            self.policy.policy() if self.policy else set_or_unset(self.policy),
         )
 
 
@@ -115,6 +115,6 @@ ConfigureNamespaceResult: TypeAlias = Annotated[
 
 async def configure_namespace(
     info: Info,
-    input: Annotated[ConfigureNamespaceInput, WHAT_TO_CHANGE],  # noqa: A002 - by schema
+    input: Annotated[ConfigureNamespaceInput, INPUT_TO_CHANGE],  # noqa: A002 - by schema
 ) -> Answer:
     return await execute(info, input)

@@ -19,7 +19,7 @@ import strawberry
 
 import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.execution.errors import Missing
+from graph.execution.errors import NotFoundError
 from graph.schema.arguments import check_identifiers
 from graph.schema.cursors import namespace_cursor, read_namespace_cursor
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
@@ -47,7 +47,7 @@ async def namespaces(
 
 
 async def require_namespaces(info: Info, *names: str | None) -> None:
-    """Raises Missing for the first of these that there is not; null names none.
+    """Raises NotFoundError for the first of these that there is not; null names none.
 
     A list asks only where it is empty: what it holds is of a namespace that exists, and none is ever deleted.
     """
@@ -56,14 +56,14 @@ async def require_namespaces(info: Info, *names: str | None) -> None:
             raise await missing(info, NotFound(namespaces=(name,)))
 
 
-async def missing(info: Info, outcome: NotFound) -> Missing:
+async def missing(info: Info, outcome: NotFound) -> NotFoundError:
     """To be raised. With the namespace that may have been meant, if it is about one."""
     nearest: Sequence[str] = ()
     if outcome.namespaces:
         name = outcome.namespaces[0]
         names = await info.context.store.namespaces.around(name, _LOOKED_AT)
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
-    return Missing(outcome, next(iter(nearest), None))
+    return NotFoundError(outcome, next(iter(nearest), None))
 
 
 _LOOKED_AT: Final = 50

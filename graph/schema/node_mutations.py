@@ -11,9 +11,9 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
 from graph.execution.context import Info
 from graph.schema import messages as sentences
-from graph.schema.arguments import given, json_object
+from graph.schema.arguments import json_object, set_or_unset
 from graph.schema.changes import Change
-from graph.schema.commands import WHAT_TO_CHANGE, Answer, ChangeInput, execute
+from graph.schema.commands import INPUT_TO_CHANGE, Answer, ChangeInput, execute
 from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE, Node
 from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
 from graph.schema.scalars import JSON, Revision
@@ -77,11 +77,11 @@ class UpdateNodeInput:
             self.node_id,
             self.expected_version,
             self.change.request(principal),
-            given(self.region),
-            given(self.zone),
+            set_or_unset(self.region),
+            set_or_unset(self.zone),
             _labels_given(self.labels),
-            given(self.weight),
-            given(self.status),
+            set_or_unset(self.weight),
+            set_or_unset(self.status),
         )
 
 
@@ -92,7 +92,7 @@ def labels_of(field: str, value: object) -> Any:
 
 def _labels_given(value: object) -> Any:
     """Left out and null are for the command to judge."""
-    return given(value) if value is strawberry.UNSET or value is None else labels_of("labels", value)
+    return set_or_unset(value) if value is strawberry.UNSET or value is None else labels_of("labels", value)
 
 
 @strawberry.type(description="Committed.")
@@ -134,9 +134,9 @@ NodeMutationResult: TypeAlias = Annotated[
 ]
 
 
-async def register_node(info: Info, input: Annotated[RegisterNodeInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def register_node(info: Info, input: Annotated[RegisterNodeInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)
 
 
-async def update_node(info: Info, input: Annotated[UpdateNodeInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def update_node(info: Info, input: Annotated[UpdateNodeInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)

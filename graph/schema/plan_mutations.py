@@ -19,7 +19,7 @@ from graph.schema import commands as own
 from graph.schema import messages as sentences
 from graph.schema.arguments import change_id
 from graph.schema.changes import Change
-from graph.schema.commands import WHAT_TO_CHANGE, WHAT_TO_DO, Answer, ChangeInput, execute
+from graph.schema.commands import INPUT_TO_CHANGE, INPUT_TO_PLAN, Answer, ChangeInput, execute
 from graph.schema.plans import RebalancePlan
 from graph.schema.proposals import Violation
 from graph.schema.results import (
@@ -250,7 +250,7 @@ Planned: TypeAlias = Outcome | commands.PlacementImpossible | commands.InvalidIn
 
 async def plan_rebalance(
     info: Info,
-    input: Annotated[PlanRebalanceInput, WHAT_TO_DO],  # noqa: A002 - by schema
+    input: Annotated[PlanRebalanceInput, INPUT_TO_PLAN],  # noqa: A002 - by schema
 ) -> Planned:
     try:
         return await info.context.rebalancer.plan(input.request(), input.change.request(info.context.principal))
@@ -262,7 +262,7 @@ async def plan_rebalance(
 
 async def rollback_change(
     info: Info,
-    input: Annotated[RollbackChangeInput, WHAT_TO_DO],  # noqa: A002 - by schema
+    input: Annotated[RollbackChangeInput, INPUT_TO_PLAN],  # noqa: A002 - by schema
 ) -> Outcome | commands.InvalidInput:
     try:
         return await info.context.rebalancer.roll_back(
@@ -272,17 +272,17 @@ async def rollback_change(
         return commands.InvalidInput.of(refused)
 
 
-async def apply_plan(info: Info, input: Annotated[ApplyPlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def apply_plan(info: Info, input: Annotated[ApplyPlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)
 
 
-async def approve_plan(info: Info, input: Annotated[ApprovePlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def approve_plan(info: Info, input: Annotated[ApprovePlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)
 
 
-async def reject_plan(info: Info, input: Annotated[RejectPlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def reject_plan(info: Info, input: Annotated[RejectPlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)
 
 
-async def stop_plan(info: Info, input: Annotated[StopPlanInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def stop_plan(info: Info, input: Annotated[StopPlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)

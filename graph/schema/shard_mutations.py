@@ -14,9 +14,9 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
 from graph.execution.context import Info
 from graph.schema import messages, results
-from graph.schema.arguments import given, in_bulk
+from graph.schema.arguments import in_bulk, set_or_unset
 from graph.schema.changes import Change
-from graph.schema.commands import UNCHANGED, WHAT_TO_CHANGE, Answer, ChangeInput, execute
+from graph.schema.commands import INPUT_TO_CHANGE, UNCHANGED, Answer, ChangeInput, execute
 from graph.schema.results import (
     REPLAYED,
     IdempotencyKeyReused,
@@ -132,13 +132,13 @@ class ShardPatchInput:
             self.namespace,
             self.shard_id,
             self.expected_version,
-            given(self.owner_node_id),
-            given(self.leader_id),
-            given(self.capacity_hint),
-            given(self.locality_hint),
-            given(self.status),
-            self.pin.request() if isinstance(self.pin, PinInput) else given(self.pin),
-            given(self.anti_affinity_group),
+            set_or_unset(self.owner_node_id),
+            set_or_unset(self.leader_id),
+            set_or_unset(self.capacity_hint),
+            set_or_unset(self.locality_hint),
+            set_or_unset(self.status),
+            self.pin.request() if isinstance(self.pin, PinInput) else set_or_unset(self.pin),
+            set_or_unset(self.anti_affinity_group),
         )
 
 
@@ -239,17 +239,17 @@ ShardMutationResult: TypeAlias = Annotated[
 ]
 
 
-async def create_shards(info: Info, input: Annotated[CreateShardsInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def create_shards(info: Info, input: Annotated[CreateShardsInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)
 
 
-async def update_shard(info: Info, input: Annotated[UpdateShardInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def update_shard(info: Info, input: Annotated[UpdateShardInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)
 
 
-async def update_shards(info: Info, input: Annotated[UpdateShardsInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def update_shards(info: Info, input: Annotated[UpdateShardsInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)
 
 
-async def delete_shards(info: Info, input: Annotated[DeleteShardsInput, WHAT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
+async def delete_shards(info: Info, input: Annotated[DeleteShardsInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
     return await execute(info, input)

@@ -118,8 +118,8 @@ class DiffStream:
     async def _batches(self) -> AsyncGenerator[Batch, None]:
         async with aclosing(self.follow(self.begin)) as batches:
             async for batch in batches:
-                yield shown(batch)
+                yield as_batch(batch)
 
 
-def shown(batch: DiffBatch) -> Batch:
+def as_batch(batch: DiffBatch) -> Batch:
     return Batch(stream_cursor(batch.position), batch.position.revision, batch.diffs, batch.caught_up)

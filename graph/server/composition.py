@@ -14,7 +14,7 @@ from typing import Final
 import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 from graph.server.plugins import discover
-from graph.server.worker_pool import DividingWriter, WorkshopRebalancer, open_workshop
+from graph.server.worker_pool import PooledRebalancer, PooledWriter, open_worker_pool
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
 from persistence.feed.live import LiveFeed, live_feed
@@ -25,7 +25,7 @@ from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
 from persistence.replica.adapters import ReplicaShards, noting
 from persistence.replica.replica import Replica, ReplicaLimits, following
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
@@ -43,7 +43,7 @@ class Runtime:
     """Everything a server process holds open."""
 
     store: Store
-    writer: Writer
+    writer: CommandExecutor
     feed: LiveFeed
     strategies: Registry
     rebalancer: Rebalancer
@@ -60,7 +60,7 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
         return
     progress(f"Starting PostgreSQL in {settings.data_dir}")
     server = await asyncio.to_thread(start_embedded_postgres, settings.data_dir)
-    watching = asyncio.create_task(_kept_up(server), name="omnirelay-embedded-postgres")
+    watching = asyncio.create_task(_supervise(server), name="omnirelay-embedded-postgres")
     try:
         yield server.url
     finally:
@@ -103,11 +103,11 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
         )
         store = _served_from(replica, store)
-        writer, rebalancer = Writer(store.unit_of_work, strategies, refusals=store.refusals), None
+        writer, rebalancer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals), None
         if settings.plan_processes:
-            workshop = await stack.enter_async_context(open_workshop(url, settings.plan_processes, seen=seen))
-            writer = DividingWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
-            rebalancer = WorkshopRebalancer(workshop)
+            workshop = await stack.enter_async_context(open_worker_pool(url, settings.plan_processes, seen=seen))
+            writer = PooledWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
+            rebalancer = PooledRebalancer(workshop)
         yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store, writer, strategies))
 
 
@@ -130,7 +130,7 @@ async def _wait_for_database(url: str, seconds: float, progress: Progress) -> No
             return
 
 
-async def _kept_up(server: EmbeddedPostgres) -> None:
+async def _supervise(server: EmbeddedPostgres) -> None:
     """Restart the embedded PostgreSQL whenever it is gone, until cancelled."""
     pause = _FIRST_PAUSE
     while True:

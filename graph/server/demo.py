@@ -29,7 +29,7 @@ from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter
 from persistence.model.records import NodeStatus, ShardKey, ShardStatus
 from persistence.ports import Store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from strategies.model import Node, Shard
 from strategies.registry import Registry
 
@@ -187,7 +187,7 @@ def _placed(namespace: str) -> Iterator[NewShard]:
         yield NewShard(namespace, shard.shard_id, owner, leader, locality_hint=hint)
 
 
-async def load_demo(store: Store, writer: Writer, progress: Callable[[str], None]) -> bool:
+async def load_demo(store: Store, writer: CommandExecutor, progress: Callable[[str], None]) -> bool:
     """Tell the demo mesh's story to an empty store, or what of it is missing. False if the store is somebody's own.
 
     Every command carries an idempotency key, so what was told before is answered and not done again.

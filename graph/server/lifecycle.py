@@ -22,11 +22,11 @@ import click
 
 from graph.auth.tokens import authentication
 from graph.cli.errors import Exit, Failure
-from graph.cli.progress import Steps
+from graph.cli.progress import StepLog
 from graph.embedded_postgres.server import EmbeddedPostgresError
 from graph.server.composition import open_runtime
 from graph.server.demo import load_demo
-from graph.server.namespace_sync import reconciling
+from graph.server.namespace_sync import syncing_namespaces
 from graph.server.plugins import PlugInError
 from graph.settings import Settings, SettingsError
 from persistence.errors import StoreError
@@ -54,18 +54,18 @@ def serve_until_stopped(settings: Settings, config: Path | None) -> Exit:
     _log_to_stderr(settings.log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_Life(settings, config).run())
+            return runner.run(_Lifecycle(settings, config).run())
     finally:
         gc.enable()
 
 
-class _Life:
+class _Lifecycle:
     """One run of a server, and what a signal means at each point of it."""
 
     def __init__(self, settings: Settings, config: Path | None) -> None:
         self._settings = settings
         self._config = config
-        self._steps = Steps()
+        self._steps = StepLog()
         self._server: WebServer | None = None
         self._starting_postgres = False
         self._asked_to_stop = False
@@ -103,7 +103,9 @@ class _Life:
             if settings.loads_demo:
                 await load_demo(runtime.store, runtime.writer, self._steps)
             if self._config is not None:
-                following = reconciling(self._config, runtime.store.namespaces, runtime.writer, runtime.strategies)
+                following = syncing_namespaces(
+                    self._config, runtime.store.namespaces, runtime.writer, runtime.strategies
+                )
                 await stack.enter_async_context(following)
             await web
             from graph.http.app import create_app  # noqa: PLC0415 - see _load_web
@@ -182,7 +184,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn", "alembic"):
-        # Their news is ours to tell, see Steps.
+        # Their news is ours to tell, see StepLog.
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
     # What is tried again is logged where that is decided, with its reason.
     logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)

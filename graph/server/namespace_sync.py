@@ -21,7 +21,7 @@ from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUna
 from persistence.model.outcomes import NamespaceConfigured
 from persistence.model.records import Namespace
 from persistence.ports import NamespaceReader
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from strategies.registry import Registry
 
 ACTOR: Final = "settings-file"
@@ -31,10 +31,10 @@ SECONDS_BETWEEN_LOOKS: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Reconciler:
+class NamespaceSync:
     """Brings the store to what one file declares. What the file does not name is left alone."""
 
-    def __init__(self, file: Path, namespaces: NamespaceReader, writer: Writer, strategies: Registry) -> None:
+    def __init__(self, file: Path, namespaces: NamespaceReader, writer: CommandExecutor, strategies: Registry) -> None:
         self._file = file
         self._namespaces = namespaces
         self._writer = writer
@@ -110,16 +110,16 @@ class Reconciler:
 
 
 @asynccontextmanager
-async def reconciling(
+async def syncing_namespaces(
     file: Path,
     namespaces: NamespaceReader,
-    writer: Writer,
+    writer: CommandExecutor,
     strategies: Registry,
     *,
     seconds: float = SECONDS_BETWEEN_LOOKS,
 ) -> AsyncIterator[None]:
     """Once before it is entered, then every `seconds` until it is left."""
-    reconciler = Reconciler(file, namespaces, writer, strategies)
+    reconciler = NamespaceSync(file, namespaces, writer, strategies)
     await reconciler.look()
     task = asyncio.create_task(_keep_looking(reconciler, seconds), name="omnirelay-reconciling")
     try:
@@ -130,7 +130,7 @@ async def reconciling(
             await task
 
 
-async def _keep_looking(reconciler: Reconciler, seconds: float) -> None:
+async def _keep_looking(reconciler: NamespaceSync, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:

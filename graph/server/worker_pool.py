@@ -35,7 +35,7 @@ from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
 from persistence.postgres.fence import Fence, SharedWord
 from persistence.postgres.store import open_bulk_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
 
@@ -43,7 +43,7 @@ P = ParamSpec("P")
 
 T = TypeVar("T")
 
-PATIENCE: Final = 5.0
+TIMEOUT_SECONDS: Final = 5.0
 """Seconds that a stopping server waits for what is under way in them."""
 
 SECONDS_UNTIL_WARM: Final = 3.0
@@ -59,7 +59,7 @@ _members_of: Final = attrgetter(*(member.name for member in fields(Move)))
 copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
 
 
-class Workshop:
+class WorkerPool:
     """The processes. What they are given and give back is pickled.
 
     `seen` is the word of the fence that they share with the server.
@@ -70,13 +70,13 @@ class Workshop:
         database_url: str,
         processes: int,
         *,
-        patience: float = PATIENCE,
+        patience: float = TIMEOUT_SECONDS,
         seen: SharedWord | None = None,
     ) -> None:
         self._processes = processes
         self._patience = patience
         self._opening = (database_url, seen)
-        self._crew = _Crew(processes, self._opening)
+        self._crew = _Workers(processes, self._opening)
         self._under_way = 0
 
     async def do(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -117,16 +117,16 @@ class Workshop:
         """Waits a moment for what is under way, then ends it: whoever asked for it is gone."""
         await asyncio.to_thread(self._crew.dismiss, self._patience)
 
-    def _replace(self, broken: _Crew) -> None:
+    def _replace(self, broken: _Workers) -> None:
         """Once for all the jobs that were broken off together. What was left of its processes has been ended."""
         if self._crew is broken:
-            self._crew = _Crew(self._processes, self._opening)
+            self._crew = _Workers(self._processes, self._opening)
 
 
 _Opening = tuple[str, SharedWord | None]
 
 
-class _Crew:
+class _Workers:
     """One pool of processes, and what ends them: they all watch a pipe for its other end to be closed. That happens
     when this process ends, however it ends, for a server that was killed leaves nobody to tell them to stop."""
 
@@ -160,12 +160,12 @@ class _Crew:
 
 
 @asynccontextmanager
-async def open_workshop(
+async def open_worker_pool(
     database_url: str, processes: int, *, seen: SharedWord | None = None
-) -> AsyncIterator[Workshop]:
+) -> AsyncIterator[WorkerPool]:
     """The processes are started a moment later, so that the first plan finds them: they take a second or two to load
     what they need, which the server's own start should not have to share the machine with."""
-    workshop = Workshop(database_url, processes, seen=seen)
+    workshop = WorkerPool(database_url, processes, seen=seen)
     warming = asyncio.create_task(_warm_up(workshop, processes), name="omnirelay-workshop")
     try:
         yield workshop
@@ -175,13 +175,13 @@ async def open_workshop(
         await asyncio.gather(warming, return_exceptions=True)
 
 
-async def _warm_up(workshop: Workshop, processes: int) -> None:
+async def _warm_up(workshop: WorkerPool, processes: int) -> None:
     await asyncio.sleep(SECONDS_UNTIL_WARM)
     # Asked for at once, so that each goes to a process of its own: starting one under load is felt by every lookup.
     await asyncio.gather(*(workshop.do(ready) for _ in range(processes)))
 
 
-class DividingWriter(Writer):
+class PooledWriter(CommandExecutor):
     """Applies and approves plans in the workshop; every other change is made here.
 
     `note` is told what the workshop committed.
@@ -192,7 +192,7 @@ class DividingWriter(Writer):
         unit_of_work: UnitOfWorkFactory,
         refusals: Refusals,
         strategies: Registry,
-        workshop: Workshop,
+        workshop: WorkerPool,
         note: Callable[[Outcome], None],
     ) -> None:
         super().__init__(unit_of_work, strategies, refusals=refusals)
@@ -207,10 +207,10 @@ class DividingWriter(Writer):
         return outcome
 
 
-class WorkshopRebalancer(Rebalancer):
+class PooledRebalancer(Rebalancer):
     """All of it in the workshop."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: WorkerPool) -> None:
         self._workshop = workshop
 
     async def simulate(self, request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
@@ -230,7 +230,7 @@ class WorkshopRebalancer(Rebalancer):
 
 
 # From here on everything runs in the workshop's processes.
-class _Bench:
+class _WorkerState:
     """What one of the processes holds open for all its jobs. It ends with the process."""
 
     def __init__(self, database_url: str, seen: SharedWord | None) -> None:
@@ -238,14 +238,14 @@ class _Bench:
         strategies = Registry(discover())
         opening = open_bulk_store(database_url, fence=Fence(seen))
         store: BulkStore = self.run(AsyncExitStack().enter_async_context(opening))
-        self.writer = Writer(store.unit_of_work, strategies, refusals=store.refusals)
+        self.writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals)
         self.rebalancer = Rebalancer(store, self.writer, strategies)
 
     def run(self, job: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(job)
 
 
-_benches: Final[list[_Bench]] = []
+_worker_states: Final[list[_WorkerState]] = []
 
 
 def _open(database_url: str, seen: SharedWord | None, watched: Connection) -> None:
@@ -253,7 +253,7 @@ def _open(database_url: str, seen: SharedWord | None, watched: Connection) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
     Thread(target=_end_with, args=(watched,), daemon=True).start()
-    _benches.append(_Bench(database_url, seen))
+    _worker_states.append(_WorkerState(database_url, seen))
 
 
 def _end_with(watched: Connection) -> None:
@@ -267,32 +267,32 @@ def ready() -> None:
 
 
 def decide_on_plan(command: ApplyPlan | ApprovePlan) -> Outcome:
-    (bench,) = _benches
+    (bench,) = _worker_states
     return bench.run(bench.writer.execute(command))
 
 
 def plan(request: PlanRequest, change: ChangeRequest) -> Outcome:
-    (bench,) = _benches
+    (bench,) = _worker_states
     return bench.run(bench.rebalancer.plan(request, change))
 
 
 def roll_back(target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
-    (bench,) = _benches
+    (bench,) = _worker_states
     return bench.run(bench.rebalancer.roll_back(target, request, change))
 
 
 def simulate(request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
-    (bench,) = _benches
+    (bench,) = _worker_states
     return bench.run(bench.rebalancer.simulate(request, what_if))
 
 
 def explain(key: ShardKey) -> Explanation | NotFound:
-    (bench,) = _benches
+    (bench,) = _worker_states
     return bench.run(bench.rebalancer.explain(key))
 
 
 def preflight(node_id: str) -> DrainPreflight | NotFound:
-    (bench,) = _benches
+    (bench,) = _worker_states
     return bench.run(bench.rebalancer.preflight(node_id))
 
 

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple, Protocol
 
 from graph.execution.metrics import Metrics
-from graph.subscriptions.operation import CohortKey, LiveOperation
+from graph.subscriptions.operation import SharingKey, SubscriptionOperation
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffBatch
 
@@ -31,7 +31,7 @@ of a megabyte, as most do, are never stuck at one that is larger. One diff that 
 _REMEMBERED: Final = 32
 """Batches of a process: who drops out of a cohort, or comes back after a deploy, often asks for the same again."""
 
-_MessagesKey = tuple[CohortKey, StreamPosition, int, int, bool]
+_MessagesKey = tuple[SharingKey, StreamPosition, int, int, bool]
 
 
 class Message(NamedTuple):
@@ -53,18 +53,18 @@ class Member(Protocol):
         ...
 
 
-class Cohorts:
+class SubscriberGroups:
     """All cohorts of a process, and what they have executed lately."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._cohorts: dict[CohortKey, Cohort] = {}
+        self._cohorts: dict[SharingKey, SubscriberGroup] = {}
         self._messages: OrderedDict[_MessagesKey, Sequence[Message]] = OrderedDict()
         self._metrics = metrics
         self.turn = asyncio.Lock()
         """Held while something is made and sent for one who is behind: when hundreds are, they get one message a round
         of the event loop between them, and whoever keeps up is not delayed."""
 
-    async def messages(self, operation: LiveOperation, batch: DiffBatch) -> Sequence[Message]:
+    async def messages(self, operation: SubscriptionOperation, batch: DiffBatch) -> Sequence[Message]:
         """What the batch comes to, executed once for all of a cohort who are sent just these diffs: one message, or
         several, each with the position it leads to, where it would be too large."""
         first = batch.diffs[0].revision if batch.diffs else 0
@@ -76,7 +76,7 @@ class Cohorts:
                 self._messages.popitem(last=False)
         return messages
 
-    async def _executed(self, operation: LiveOperation, batch: DiffBatch) -> list[Message]:
+    async def _executed(self, operation: SubscriptionOperation, batch: DiffBatch) -> list[Message]:
         """How large a diff is depends on what is asked of it, so a batch is executed to know; a part of one again."""
         payload = await operation.payload(batch)
         self._metrics.executions.inc()
@@ -93,22 +93,22 @@ class Cohorts:
         """So many batches have gone out."""
         self._metrics.batches.inc(count)
 
-    def may_join(self, operation: LiveOperation, position: StreamPosition) -> bool:
+    def may_join(self, operation: SubscriptionOperation, position: StreamPosition) -> bool:
         """Whether nothing between that position and the cohort's would be missed."""
         cohort = self._cohorts.get(operation.key)
         if cohort is None:
             return True
         return position.epoch == cohort.position.epoch and position.revision >= cohort.position.revision
 
-    def join(self, operation: LiveOperation, member: Member) -> None:
+    def join(self, operation: SubscriptionOperation, member: Member) -> None:
         """The member must be where it may join."""
         cohort = self._cohorts.get(operation.key)
         if cohort is None:
-            cohort = self._cohorts[operation.key] = Cohort(self, operation, member.position)
+            cohort = self._cohorts[operation.key] = SubscriberGroup(self, operation, member.position)
             cohort.start()
         cohort.members[member] = None
 
-    def leave(self, operation: LiveOperation, member: Member) -> None:
+    def leave(self, operation: SubscriptionOperation, member: Member) -> None:
         """A cohort without members ends. Leaving twice is leaving."""
         cohort = self._cohorts.get(operation.key)
         if cohort is None:
@@ -118,14 +118,14 @@ class Cohorts:
             cohort.stop()
             self.ended(cohort)
 
-    def ended(self, cohort: Cohort) -> None:
+    def ended(self, cohort: SubscriberGroup) -> None:
         """Nobody may join it any more."""
         if self._cohorts.get(cohort.key) is cohort:
             del self._cohorts[cohort.key]
 
 
-class Cohort:
-    def __init__(self, cohorts: Cohorts, operation: LiveOperation, position: StreamPosition) -> None:
+class SubscriberGroup:
+    def __init__(self, cohorts: SubscriberGroups, operation: SubscriptionOperation, position: StreamPosition) -> None:
         self._cohorts = cohorts
         self._operation = operation
         self._task: asyncio.Task[None] | None = None
@@ -133,7 +133,7 @@ class Cohort:
         self.members: dict[Member, None] = {}
 
     @property
-    def key(self) -> CohortKey:
+    def key(self) -> SharingKey:
         return self._operation.key
 
     def start(self) -> None:

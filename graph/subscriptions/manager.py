@@ -12,28 +12,28 @@ from graphql import OperationType
 from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema
-from graph.subscriptions.groups import Cohorts
-from graph.subscriptions.operation import LiveOperation, Refused, open_operation
+from graph.subscriptions.groups import SubscriberGroups
+from graph.subscriptions.operation import Refused, SubscriptionOperation, open_operation
 from graph.subscriptions.subscriber import Deliver, Subscriber
 
 
-class Deliveries:
+class SubscriptionManager:
     def __init__(self, schema: MeshSchema, metrics: Metrics) -> None:
         self._schema = schema
         self._metrics = metrics
-        self._cohorts = Cohorts(metrics)
+        self._cohorts = SubscriberGroups(metrics)
         self._draining = asyncio.Event()
 
     async def open(
         self, query: str, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
-    ) -> LiveOperation | Refused | None:
+    ) -> SubscriptionOperation | Refused | None:
         """Null for what is not a subscription to the stream."""
         opened = await open_operation(self._schema, query, variables, operation_name, context)
         if isinstance(opened, Refused):
             self._metrics.ended(OperationType.SUBSCRIPTION.value, "errors", 0.0)
         return opened
 
-    async def deliver(self, operation: LiveOperation, send: Deliver, *, patience: float | None = None) -> None:
+    async def deliver(self, operation: SubscriptionOperation, send: Deliver, *, patience: float | None = None) -> None:
         """Sends batches until cancelled. Raises what ends the stream, what sending raises, and TimeoutError when the
         client has taken nothing for `patience` seconds."""
         with self._metrics.subscription():

@@ -31,12 +31,12 @@ from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
 from graph.execution.executor import RecordExecutor, encode_json
 from graph.schema.build import MeshSchema
-from graph.schema.stream import DiffStream, shown
+from graph.schema.stream import DiffStream, as_batch
 from persistence.ports import DiffBatch
 
 
 @dataclass(frozen=True, slots=True)
-class CohortKey:
+class SharingKey:
     query: str
     operation_name: str | None
     variables: bytes
@@ -51,10 +51,10 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveOperation:
+class SubscriptionOperation:
     """A subscription that was accepted."""
 
-    key: CohortKey
+    key: SharingKey
     stream: DiffStream
     _schema: MeshSchema
     _executor: Executor[Any]
@@ -62,7 +62,7 @@ class LiveOperation:
 
     async def payload(self, batch: DiffBatch) -> str:
         """The result for one batch, as JSON."""
-        result = execute_subscription_event(self._executor.build_per_event_executor(shown(batch)))
+        result = execute_subscription_event(self._executor.build_per_event_executor(as_batch(batch)))
         if not isinstance(result, ExecutionResult):
             result = await result
         return self._encoded(result)
@@ -87,7 +87,7 @@ async def open_operation(
     variables: Mapping[str, Any] | None,
     operation_name: str | None,
     context: Context,
-) -> LiveOperation | Refused | None:
+) -> SubscriptionOperation | Refused | None:
     """Null for anything that is not a subscription to the stream, valid and with all it needs to be read: the ordinary
     way of executing operations deals with those, and says what is wrong with them."""
     document = schema.valid_document(query)
@@ -116,8 +116,8 @@ async def open_operation(
     if not isinstance(found, DiffStream):
         return None
     shared = _without_cursor(variables or {}, operation, document)
-    key = CohortKey(query, operation_name, encode_json(dict(sorted(shared.items()))), scopes)
-    return LiveOperation(key, found, schema, executor, context)
+    key = SharingKey(query, operation_name, encode_json(dict(sorted(shared.items()))), scopes)
+    return SubscriptionOperation(key, found, schema, executor, context)
 
 
 def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -> Refused:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
-from graph.subscriptions.groups import Cohorts, Message
-from graph.subscriptions.operation import LiveOperation
+from graph.subscriptions.groups import Message, SubscriberGroups
+from graph.subscriptions.operation import SubscriptionOperation
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffBatch
 
@@ -26,7 +26,9 @@ Deliver: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
 class Subscriber:
     """A Member of its cohort, at times. `position` is where everything up to it has been sent."""
 
-    def __init__(self, cohorts: Cohorts, operation: LiveOperation, deliver: Deliver, patience: float | None) -> None:
+    def __init__(
+        self, cohorts: SubscriberGroups, operation: SubscriptionOperation, deliver: Deliver, patience: float | None
+    ) -> None:
         self._cohorts = cohorts
         self._operation = operation
         self._deliver = deliver

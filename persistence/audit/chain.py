@@ -26,7 +26,7 @@ _SUSPECTS: Final = 20
 _CREATED: Final = DiffKind.CREATED.value
 
 
-class ChainPlace(NamedTuple):
+class ChainPosition(NamedTuple):
     """A change that was verified: everything up to it is as it was written."""
 
     change_id: int
@@ -34,7 +34,7 @@ class ChainPlace(NamedTuple):
     hash: bytes
 
 
-BEGINNING: Final = ChainPlace(0, 0, hash_chain.GENESIS)
+BEGINNING: Final = ChainPosition(0, 0, hash_chain.GENESIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ChainVerifier:
     `namespaces` are the head revision of each one's last change of shards.
     """
 
-    place: ChainPlace = BEGINNING
+    place: ChainPosition = BEGINNING
     floor: int = 0
     findings: Findings = field(default_factory=Findings)
     continuity: Continuity = field(default_factory=Continuity)
@@ -90,7 +90,7 @@ class ChainVerifier:
         self._follow(change, self._head, self._head - self.place.revision, None, ())
         if self._head > self.place.revision:
             self.continuity.omit(self._head)
-        self.place = ChainPlace(change.id, self._head, change.hash)
+        self.place = ChainPosition(change.id, self._head, change.hash)
         self._linked = True
 
     def end(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> None:
@@ -106,7 +106,7 @@ class ChainVerifier:
             self._look_at(change, row)
         self._look_at_namespaces(change, own, whole=whole)
         self.rows += len(own)
-        self.place = ChainPlace(change.id, high, change.hash)
+        self.place = ChainPosition(change.id, high, change.hash)
         self._linked = True
 
     def finish(
@@ -153,7 +153,7 @@ class ChainVerifier:
         if self.floor and rows and rows[0].revision <= self.floor:
             pairs = zip(rows, digests, strict=True)
             self.kept_rows += [
-                hash_chain.kept_row(row.revision, row.change_id, digest)
+                hash_chain.compacted_row(row.revision, row.change_id, digest)
                 for row, digest in pairs
                 if row.revision <= self.floor
             ]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from persistence.audit.chain import BEGINNING, ChainPlace
+from persistence.audit.chain import BEGINNING, ChainPosition
 from persistence.codec import hash_chain
 
 FORMAT: Final = "omnirelay.audit.anchor.v1"
@@ -16,10 +16,10 @@ _TEXT: Final = re.compile(r"(\d{1,19}):(\d{1,19}):([0-9a-f]{64})/(\d{1,19}):([0-
 
 
 @dataclass(frozen=True, slots=True)
-class Anchor:
+class Checkpoint:
     """The newest change and the newest refusal at a time, with the hashes that cover everything before them."""
 
-    change: ChainPlace = BEGINNING
+    change: ChainPosition = BEGINNING
     refusal_id: int = 0
     refusal_hash: bytes = hash_chain.GENESIS
 
@@ -36,7 +36,7 @@ class Anchor:
         if found is None:
             raise ValueError("is not an anchor: write it as `mesh audit verify` printed it")
         change_id, revision, link, refusal_id, refusal_link = found.groups()
-        place = ChainPlace(int(change_id), int(revision), bytes.fromhex(link))
+        place = ChainPosition(int(change_id), int(revision), bytes.fromhex(link))
         return cls(place, int(refusal_id), bytes.fromhex(refusal_link))
 
     def document(self) -> dict[str, str]:
@@ -56,7 +56,7 @@ class Anchor:
         try:
             document: Any = json.loads(text)
             problem = None if document["format"] == FORMAT else f"its format is not {FORMAT}"
-            place = ChainPlace(int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"]))
+            place = ChainPosition(int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"]))
             anchor = cls(place, int(document["refusalId"]), bytes.fromhex(document["refusalHash"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError("is not a checkpoint that `mesh audit verify` wrote") from error

@@ -38,7 +38,7 @@ class OwnerRule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Offence:
+class RuleBreach:
     """A rule that a change broke, or that a shard's owner breaks now.
 
     `subject` is a namespace or `namespace/shard`. `forced` is the reason it was allowed for; null if it was not.
@@ -92,7 +92,7 @@ class ComplianceChecker:
     def __post_init__(self) -> None:
         self._continuity = Continuity(self.floor, judges_first=True)
 
-    def add(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[Offence]:
+    def add(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         """The rules it broke. To be taken to the end before the next change is added."""
         self.changes += 1
         details = None if change.configuration is None else json.loads(change.configuration)
@@ -107,7 +107,7 @@ class ComplianceChecker:
             yield from self._of_approval(change, details)
             self._learn(change, details)
 
-    def _of_tickets(self, change: ChangeEntry) -> Iterator[Offence]:
+    def _of_tickets(self, change: ChangeEntry) -> Iterator[RuleBreach]:
         for name, policy in self._in_force(change.namespaces):
             pattern, ticket = policy.ticket_pattern, change.change_ticket
             if ticket is None and policy.ticket_required:
@@ -117,7 +117,7 @@ class ComplianceChecker:
                 remedy = "Find the ticket that was meant."
                 yield _offence(change, PolicyRule.TICKET_PATTERN, name, f"ticket {ticket}", pattern, remedy)
 
-    def _of_moves(self, change: ChangeEntry, moved: Counter[str]) -> Iterator[Offence]:
+    def _of_moves(self, change: ChangeEntry, moved: Counter[str]) -> Iterator[RuleBreach]:
         for name, policy in self._in_force(change.namespaces):
             for freeze in policy.freezes:
                 if freeze.begins <= change.committed_at < freeze.ends:
@@ -133,7 +133,7 @@ class ComplianceChecker:
                 actual = f"{total:,} moves in {policy.window_seconds:,} seconds"
                 yield _forcible(change, PolicyRule.WINDOW_BUDGET, name, actual, f"{most:,}")
 
-    def _of_shards(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[Offence]:
+    def _of_shards(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:
             policy = self._policies.get(row.namespace)
             if policy is None or policy.shard_window_moves is None or not _moves(row):
@@ -145,14 +145,14 @@ class ComplianceChecker:
                 subject = f"{row.namespace}/{row.shard_id}"
                 yield _forcible(change, PolicyRule.SHARD_THRASH, subject, actual, f"{policy.shard_window_moves:,}")
 
-    def _of_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[Offence]:
+    def _of_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:
             broken = self._continuity.add(row, *parsed_images(row), change.committed_at)
             if broken is not None:
                 subject = "/".join(broken.key)
                 yield _offence(change, OwnerRule.CONTINUITY, subject, broken.actual, broken.expected, _TWO_HOLDERS)
 
-    def _of_approval(self, change: ChangeEntry, details: dict[str, Any]) -> Iterator[Offence]:
+    def _of_approval(self, change: ChangeEntry, details: dict[str, Any]) -> Iterator[RuleBreach]:
         if change.kind != "APPLY_PLAN":
             return
         story = self._plans.get(details["plan"], _PlanStory(change.namespaces))
@@ -229,12 +229,12 @@ def _added(row: RowEntry, *, kept: bool) -> int:
 
 def _offence(
     change: ChangeEntry, rule: PolicyRule | OwnerRule, subject: str, actual: str, allowed: str, remedy: str
-) -> Offence:
-    return Offence(rule, subject, change.id, change.committed_at, change.actor, actual, allowed, remedy)
+) -> RuleBreach:
+    return RuleBreach(rule, subject, change.id, change.committed_at, change.actor, actual, allowed, remedy)
 
 
-def _forcible(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, allowed: str) -> Offence:
-    return Offence(
+def _forcible(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, allowed: str) -> RuleBreach:
+    return RuleBreach(
         rule, subject, change.id, change.committed_at, change.actor, actual, allowed, _ROUND_IT, change.forced
     )
 

@@ -26,7 +26,7 @@ Key: TypeAlias = tuple[str, str]
 ABSENT: Final = b""
 """The state of a shard that never was."""
 
-_SAID: Final = {
+_REPORTED: Final = {
     DiffKind.CREATED.value: "created as",
     DiffKind.UPDATED.value: "updated to",
     DiffKind.DELETED.value: "deleted as",
@@ -52,7 +52,7 @@ def state_deleted(version: int, owner_epoch: int) -> bytes:
     return encode(version, owner_epoch) if version or owner_epoch else ABSENT
 
 
-def counts_on(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+def continues_from(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether an update leaves the counters as it must. Raises KeyError or TypeError for what is no image."""
     moved = before["ownerNodeId"] != after["ownerNodeId"]
     version, owner_epoch = after["version"], after["ownerEpoch"]
@@ -151,7 +151,11 @@ class Continuity:
                 self.claims[key] = (row.revision, _claimed(row, counters))
             elif found := self._unlike(row, key, counters, before, last):
                 return found
-            return None if not before or not after or counts_on(before, after) else _miscounted(row, key, before, after)
+            return (
+                None
+                if not before or not after or continues_from(before, after)
+                else _miscounted(row, key, before, after)
+            )
         except (KeyError, TypeError, struct.error):
             self.miss(row.revision, row.revision)
             key = (row.namespace, row.shard_id)
@@ -164,7 +168,7 @@ class Continuity:
         if self._may_be_hidden(row, key[0], counters, last):
             return None
         told = "nothing of it was there before" if last is None else str(last)
-        actual = f"{_SAID.get(row.kind, row.kind)} {counters}"
+        actual = f"{_REPORTED.get(row.kind, row.kind)} {counters}"
         if last is not None and last.image is not None:
             if before is not None:
                 return _unlike_what_was_left(row, key, actual, before, last)

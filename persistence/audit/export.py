@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry
 
 FORMAT: Final = "omnirelay.audit.export.v1"
@@ -79,7 +79,7 @@ class ExportFilter:
 class ExportForm(Protocol):
     """Writes entries in one format."""
 
-    def header(self, epoch: str, floor: int, start: Anchor, where: ExportFilter) -> bytes: ...
+    def header(self, epoch: str, floor: int, start: Checkpoint, where: ExportFilter) -> bytes: ...
     def change(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> bytes: ...
     def omitted_change(self, change: ChangeEntry) -> bytes: ...
     def refusal(self, refusal: RefusalEntry) -> bytes: ...
@@ -89,7 +89,7 @@ class ExportForm(Protocol):
 class JsonLines:
     """Can be verified, by `mesh audit verify --file` and by docs/verify_audit.py."""
 
-    def header(self, epoch: str, floor: int, start: Anchor, where: ExportFilter) -> bytes:
+    def header(self, epoch: str, floor: int, start: Checkpoint, where: ExportFilter) -> bytes:
         stream = {"epoch": epoch, "floor": floor, "start": str(start)}
         return line({"type": "header", "format": FORMAT, **stream, "filter": where.document()})
 
@@ -137,7 +137,7 @@ class JsonLines:
 class Csv:
     """A line for each change, row and refusal, for spreadsheets. It shows less than the hashes cover."""
 
-    def header(self, epoch: str, floor: int, start: Anchor, where: ExportFilter) -> bytes:  # noqa: ARG002 - same shape
+    def header(self, epoch: str, floor: int, start: Checkpoint, where: ExportFilter) -> bytes:  # noqa: ARG002 - same shape
         return _csv([CSV_COLUMNS])
 
     def change(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> bytes:
@@ -172,7 +172,7 @@ class Csv:
 class Manifest:
     """What was exported, and where the chains ended. `content_sha256` is of every byte before the manifest."""
 
-    end: Anchor
+    end: Checkpoint
     changes: int = 0
     rows: int = 0
     refusals: int = 0

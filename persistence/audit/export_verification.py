@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from persistence.audit.chain import ChainVerifier, RefusalVerifier
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.continuity import Continuity
 from persistence.audit.entries import ChangeEntry, Findings, RefusalEntry, RowEntry, Table, span
 from persistence.audit.export import FORMAT, signature
@@ -27,7 +27,7 @@ _COMPACTING: Final = ChangeKind.COMPACT_HISTORY.value
 class FileVerdict:
     """What was found in an export. `end` is where its chains end."""
 
-    end: Anchor = field(default_factory=Anchor)
+    end: Checkpoint = field(default_factory=Checkpoint)
     findings: Findings = field(default_factory=Findings)
     changes: int = 0
     rows: int = 0
@@ -38,7 +38,7 @@ class NotAnExport(Exception):
     """The file is none, or not in JSON Lines: there is nothing to verify."""
 
 
-def verify_lines(lines: Iterable[bytes], key: bytes | None = None, anchor: Anchor | None = None) -> FileVerdict:
+def verify_lines(lines: Iterable[bytes], key: bytes | None = None, anchor: Checkpoint | None = None) -> FileVerdict:
     """Raises NotAnExport. With `key` the manifest must be signed by it; `anchor` must be in the chains."""
     verifier: _FileVerifier | None = None
     for number, line in enumerate(lines, 1):
@@ -61,10 +61,10 @@ def verify_lines(lines: Iterable[bytes], key: bytes | None = None, anchor: Ancho
 class _FileVerifier:
     """Fed with the documents of the lines in order."""
 
-    def __init__(self, header: dict[str, Any], anchor: Anchor | None) -> None:
+    def __init__(self, header: dict[str, Any], anchor: Checkpoint | None) -> None:
         if header["type"] != "header" or header["format"] != FORMAT:
             raise ValueError(header["type"])
-        start = Anchor.read(header["start"])
+        start = Checkpoint.read(header["start"])
         self.verdict = FileVerdict(start)
         self.digest = hashlib.sha256()
         self._anchor = anchor
@@ -107,7 +107,7 @@ class _FileVerifier:
         self._chain.finish(self._rows)
         self._refusals.finish()
         verdict, place = self.verdict, self._chain.place
-        verdict.end = Anchor(place, self._refusals.refusal_id, self._refusals.hash)
+        verdict.end = Checkpoint(place, self._refusals.refusal_id, self._refusals.hash)
         verdict.changes, verdict.rows, verdict.refusals = self._chain.changes, self._chain.rows, self._refusals.refusals
         self._verify_floor()
         if self._manifest is None:
@@ -150,7 +150,7 @@ class _FileVerifier:
         if self._floor != compaction["floor"]:
             problem = f"says {self._floor}, the last compaction {compaction['floor']}"
             self.verdict.findings.add(Table.FILE, "floor", problem, "floor")
-        elif self._floor and hash_chain.kept_digest(self._chain.kept_rows).hex() != compaction["keptDigest"]:
+        elif self._floor and hash_chain.compacted_digest(self._chain.kept_rows).hex() != compaction["keptDigest"]:
             problem = f"rows are not those that the compaction kept (change {change_id})"
             self.verdict.findings.add(Table.HISTORY, span(1, self._floor), problem, "previous", "current")
 

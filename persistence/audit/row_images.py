@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import orjson
 
-from persistence.audit.continuity import counts_on
+from persistence.audit.continuity import continues_from
 from persistence.audit.entries import RowEntry
 from persistence.codec.encoding import shard_checksum
 from persistence.codec.images import CONTENT, MEMBERS, read_image
@@ -181,7 +181,7 @@ def _members_agree(columns: Sequence[bytes], previous: bytes | None, current: by
 
 
 def _count_on(differs: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
-    """`counts_on` for the members of some images. Of each member a 1 in `differs` if it is another than before."""
+    """`continues_from` for the members of some images. Of each member a 1 in `differs` if it is another than before."""
     epochs = before[_EPOCH::_STEP]
     moved = zip(differs[_OWNER::_STEP], epochs, map(_following.__getitem__, epochs), strict=True)
     return after[_VERSION::_STEP] == list(map(_following.__getitem__, before[_VERSION::_STEP])) and after[
@@ -227,7 +227,7 @@ def _agrees_parsed(columns: Sequence[bytes], previous: bytes | None, current: by
         "previous_owner_node_id": previous_owner,
         "version": version,
     }
-    return said == expected_columns(before, after) and (not before or not after or counts_on(before, after))
+    return said == expected_columns(before, after) and (not before or not after or continues_from(before, after))
 
 
 def _value(member: bytes) -> bytes:

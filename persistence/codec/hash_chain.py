@@ -75,13 +75,13 @@ def digest_of_change(header: bytes, rows: Iterable[bytes]) -> bytes:
     return hashlib.sha256(header + b"".join(rows)).digest()
 
 
-def kept_row(revision: int, change_id: int, row: bytes) -> bytes:
+def compacted_row(revision: int, change_id: int, row: bytes) -> bytes:
     """A row that a compaction kept, by its digest: alone, it no longer has its place from its neighbours."""
     return encode(revision, change_id, row)
 
 
-def kept_digest(rows: Iterable[bytes]) -> bytes:
-    """Digest of the rows that a compaction kept, each a `kept_row`, in order of revision."""
+def compacted_digest(rows: Iterable[bytes]) -> bytes:
+    """Digest of the rows that a compaction kept, each a `compacted_row`, in order of revision."""
     digest = hashlib.sha256(encode("omnirelay.kept.v1"))
     for row in rows:
         digest.update(row)
@@ -95,10 +95,10 @@ def chain_hash(
 
     PostgreSQL computes the same value in `postgres/commit.py`; a test holds the two together.
     """
-    return hash_of_place(previous, encode(change_id, head_revision, shard_count, committed_at, content))
+    return hash_of_position(previous, encode(change_id, head_revision, shard_count, committed_at, content))
 
 
-def hash_of_place(previous: bytes, place: bytes) -> bytes:
+def hash_of_position(previous: bytes, place: bytes) -> bytes:
     """The hash of a change whose place in the chain and content are encoded already."""
     return hashlib.sha256(_HASH_LENGTH + previous + place).digest()
 

@@ -47,7 +47,7 @@ class RollbackTarget:
             problems.add("namespace", rules.identifier_problem(self.namespace))
 
 
-class _Keep:
+class _Store:
     """What keeping a proposal takes, whatever it is for."""
 
     __slots__ = ()
@@ -70,7 +70,7 @@ class _Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepPlan(_Keep):
+class StorePlan(_Store):
     """Keep a proposal, to be reviewed and applied. The same proposal is kept once, whoever computed it again.
 
     What was asked for is what a retry under the same idempotency key must equal: the proposal it
@@ -86,7 +86,7 @@ class KeepPlan(_Keep):
 
 
 @dataclass(frozen=True, slots=True)
-class KeepRollback(_Keep):
+class StoreRollback(_Store):
     """Keep the proposal to take changes back, as any other plan."""
 
     proposal: Proposal = field(compare=False)
@@ -97,7 +97,7 @@ class KeepRollback(_Keep):
     kind = ChangeKind.ROLLBACK_CHANGE
 
     def add_problems(self, problems: Problems) -> None:
-        _Keep.add_problems(self, problems)
+        _Store.add_problems(self, problems)
         self.target.add_problems(problems)
 
 

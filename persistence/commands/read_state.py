@@ -2,7 +2,7 @@
 
 What a decision needs to know beside its read set, and what it is told.
 
-Asked for once the state is known, and only what the command turns on: most changes ask for nothing.
+InputsRequired for once the state is known, and only what the command turns on: most changes ask for nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ReadSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InputsRequired:
     """The database's clock, nodes, and anti-affinity groups. The commit re-checks that the nodes and the members of the
     groups are as they were read."""
 
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class DecisionInputs:
     """`clock` is null where it was not asked for: a decision has one, which is read with the state where a policy
     depends on it. `groups` are the shards of each, by id, with their owners. Nodes and groups are of the snapshot that
     the state is of.
@@ -71,7 +71,7 @@ class RecentMoves:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPlan:
+class StoredPlan:
     """A plan with what it proposes."""
 
     plan: RebalancePlan
@@ -93,12 +93,12 @@ class ReadState:
     shards: Mapping[ShardKey, Shard] = field(default_factory=dict)
     tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    plan: KeptPlan | None = None
+    plan: StoredPlan | None = None
     older: tuple[RebalancePlan, ...] = ()
     now: datetime | None = None
     clock: datetime | None = None
     recent: RecentMoves = field(default_factory=RecentMoves)
-    circumstances: Circumstances = field(default_factory=Circumstances)
+    circumstances: DecisionInputs = field(default_factory=DecisionInputs)
 
     @property
     def time(self) -> datetime | None:

@@ -69,7 +69,7 @@ class RefusalWrite:
         )
 
 
-class Allowance:
+class TokenBucket:
     """How many refusals a process keeps: `BURST` at once, and `EACH_SECOND` from then on.
 
     A client that repeats a refused request in a loop must not fill the disk. What is not kept is counted.

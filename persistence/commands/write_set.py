@@ -37,7 +37,7 @@ from persistence.planning.proposal import Proposal
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
+class CommitConditions:
     """What must be so at the moment the change is committed, although it was decided earlier.
 
     It is committed at `decided_at` or later, before `frozen_from`, and before `expires_at` of the plan that it begins;
@@ -216,7 +216,7 @@ class WriteSet:
     known: RebalancePlan | None = None
     compaction: Compaction | None = None
     content_digest: bytes = b""
-    conditions: Conditions = field(default_factory=Conditions)
+    conditions: CommitConditions = field(default_factory=CommitConditions)
 
     @property
     def metadata_json(self) -> str | None:
@@ -251,10 +251,10 @@ def timed(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
     """Those whose policy asks for the time, where shards are to be changed."""
     if not reads.shards:
         return []
-    return [namespace for namespace in namespaces if namespace.policy.freezes or counted([namespace], reads)]
+    return [namespace for namespace in namespaces if namespace.policy.freezes or move_limited([namespace], reads)]
 
 
-def counted(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
+def move_limited(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
     """Those whose policy counts moves, where any may be made."""
     bounds = ((one, (one.policy.window_moves, one.policy.shard_window_moves)) for one in namespaces if reads.moves)
     return [namespace for namespace, most in bounds if most != (None, None)]
@@ -315,7 +315,7 @@ def write_set(
     lifetime: timedelta = timedelta(),
     plans: tuple[PlanWrite, ...] = (),
     known: RebalancePlan | None = None,
-    conditions: Conditions | None = None,
+    conditions: CommitConditions | None = None,
 ) -> WriteSet:
     """Everything `command` writes, with the digests that can be taken before the stream head is."""
     request = command.change
@@ -333,7 +333,7 @@ def write_set(
         lifetime,
         plans,
         known,
-        conditions=conditions or Conditions(),
+        conditions=conditions or CommitConditions(),
     )
     return replace(written, content_digest=written.digest())
 

@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
 from persistence.feed.ring import DEFAULT_LIMITS, FeedLimits
-from persistence.feed.subscriber import Place
+from persistence.feed.subscriber import SubscriberPosition
 from persistence.feed.tailer import Advanced, Lost, Replaced, Tailer
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead, Watcher
@@ -135,7 +135,7 @@ class LiveFeed:
         return after or head.position
 
     async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
-        place = Place(begin, where, self._limits)
+        place = SubscriberPosition(begin, where, self._limits)
         while True:
             moved, matching = self._moved, self._matching
             self._require_same_history(place.position)

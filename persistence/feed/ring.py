@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from persistence.model.records import ChangeMark, ShardDiff
-from persistence.ports import Stretch
+from persistence.ports import OmittedRange
 
 
 class Ring:
@@ -20,7 +20,7 @@ class Ring:
         """`mark` is of the change that made revision `start`."""
         self._capacity = capacity
         self._runs = deque([_Run(start, mark)])
-        self._stretches: deque[Stretch] = deque()  # one between each run and the next
+        self._stretches: deque[OmittedRange] = deque()  # one between each run and the next
         self._held = 0
 
     @property
@@ -47,7 +47,7 @@ class Ring:
         self._held += len(diffs)
         self._forget()
 
-    def leave_out(self, stretch: Stretch) -> None:
+    def leave_out(self, stretch: OmittedRange) -> None:
         """Go on behind the stretch. Raises ValueError if it does not follow `end`."""
         if stretch.first != self.end + 1:
             raise ValueError(f"revision {stretch.first} does not follow {self.end}")
@@ -64,7 +64,7 @@ class Ring:
         run = next((run for run in reversed(self._runs) if run.start <= revision), None)
         return None if run is None or revision >= run.end else run.after(revision, limit)
 
-    def left_out_after(self, revision: int) -> Stretch | None:
+    def left_out_after(self, revision: int) -> OmittedRange | None:
         """The stretch in which the next revision is, if it is in one."""
         if revision >= self._runs[-1].start:
             return None

@@ -9,7 +9,7 @@ from persistence.model.records import ShardDiff, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter
 
 
-class Place:
+class SubscriberPosition:
     """Goes forward over every diff, and tells the subscriber of those it wants.
 
     Beside them it tells bookmarks: one at once, so that the client holds a cursor; then whenever the subscriber has

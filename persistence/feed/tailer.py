@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from persistence.feed.ring import FeedLimits, Ring
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import StreamHead, StreamPage, Stretch
+from persistence.ports import OmittedRange, StreamHead, StreamPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Advanced:
     stream goes on after that, so read on at once."""
 
     diffs: Sequence[ShardDiff]
-    left_out: Stretch | None
+    left_out: OmittedRange | None
     more: bool
 
 
@@ -90,9 +90,9 @@ class Tailer:
             self._newest = diffs[-1].change.mark
         return Advanced(diffs, left_out, more=bool(diffs) and self.ring.end < head.revision)
 
-    def _rest(self, diff: ShardDiff, head: StreamHead) -> Stretch | None:
+    def _rest(self, diff: ShardDiff, head: StreamHead) -> OmittedRange | None:
         """What the change of this diff goes on with, if that is long."""
         last = diff.change.last_revision or 0
         if last - diff.revision <= self._limits.page or last > head.revision:
             return None
-        return Stretch(diff.revision + 1, last, frozenset(diff.change.namespaces), diff.change.mark)
+        return OmittedRange(diff.revision + 1, last, frozenset(diff.change.namespaces), diff.change.mark)

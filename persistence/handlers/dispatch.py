@@ -11,13 +11,13 @@ from typing import TypeAlias
 from persistence.commands.command import Command, Unset
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.nodes import DrainNode, RegisterNode, UpdateNode
-from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
-from persistence.commands.read_state import Asked, ReadState
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan, StorePlan, StoreRollback
+from persistence.commands.read_state import InputsRequired, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, PinRequest, ShardPatch, UpdateShards, ends
 from persistence.commands.write_set import WriteSet
 from persistence.handlers.namespaces import configure_namespace
 from persistence.handlers.nodes import drain_node, register_node, update_node
-from persistence.handlers.plans import apply_plan, approve_plan, end_plan, keep_plan
+from persistence.handlers.plans import apply_plan, approve_plan, end_plan, store_plan
 from persistence.handlers.rules.pins import owner_after
 from persistence.handlers.shards import change_shards
 from persistence.model.fields import Problems
@@ -26,12 +26,12 @@ from persistence.model.records import GroupKey, Pin
 from strategies.registry import Registry
 
 
-def asked_by(command: Command, state: ReadState) -> Asked:
+def inputs_required_by(command: Command, state: ReadState) -> InputsRequired:
     """The clock, if a pin that ends is made or stands in the way and the state has none yet; the nodes that shards are
     pinned to; and the anti-affinity groups of the shards that are brought to a node or into a group.
     """
     pinned = list(_pinned_to(command, state))
-    return Asked(
+    return InputsRequired(
         state.clock is None and any(ends(pin) for pin in (*(pin for pin, _ in pinned), *_met(command, state))),
         sorted({owner for _, owner in pinned}),
         sorted(set(_joined(command, state))),
@@ -103,8 +103,8 @@ def decide(command: Command, state: ReadState, strategies: Registry) -> Decision
             return update_node(command, state)
         case DrainNode():
             return drain_node(command, state)
-        case KeepPlan() | KeepRollback():
-            return keep_plan(command, state)
+        case StorePlan() | StoreRollback():
+            return store_plan(command, state)
         case ApprovePlan():
             return approve_plan(command, state)
         case RejectPlan() | StopPlan():

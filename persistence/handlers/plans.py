@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias
 
-from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan, KeepRollback, RejectPlan, StopPlan
-from persistence.commands.read_state import KeptPlan, ReadSet, ReadState
-from persistence.commands.write_set import Conditions, PlanWrite, WriteSet, write_set
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan, StorePlan, StoreRollback
+from persistence.commands.read_state import ReadSet, ReadState, StoredPlan
+from persistence.commands.write_set import CommitConditions, PlanWrite, WriteSet, write_set
 from persistence.errors import FieldError, InvalidArgument
 from persistence.handlers.rules.approval import missing_approval, self_approval
 from persistence.handlers.rules.policies import conditions, violation
@@ -24,7 +24,7 @@ from persistence.planning.proposal import Move, Proposal
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
 
-def reads_of(command: PlanCommand, held: KeptPlan) -> ReadSet:
+def reads_of(command: PlanCommand, held: StoredPlan) -> ReadSet:
     """What the command relies on beside the plan: the configurations of its namespaces, the nodes it moves shards
     between, and those shards. To decide for a rebalance is to decide against the older ones of its namespaces."""
     plan, proposal = held.plan, held.proposal
@@ -41,7 +41,7 @@ def reads_of(command: PlanCommand, held: KeptPlan) -> ReadSet:
     )
 
 
-def keep_plan(command: KeepPlan | KeepRollback, state: ReadState) -> WriteSet | PlanKnown:
+def store_plan(command: StorePlan | StoreRollback, state: ReadState) -> WriteSet | PlanKnown:
     proposal, known = command.proposal, state.plan
     names = [namespace.name for namespace in proposal.namespaces]
     rebalance = Rebalance(proposal.id, len(proposal.moves), proposal.shard_count)
@@ -104,7 +104,7 @@ def approve_plan(
         return PolicyViolation(broken)
     rebalance = Rebalance(plan.id, 0, plan.shard_count, tuple(older.id for older in state.older))
     plans = (PlanWrite(plan, status, 0), *_superseded(state))
-    before_expiry = Conditions(expires_at=_expiry(plan))
+    before_expiry = CommitConditions(expires_at=_expiry(plan))
     return write_set(command, plan.namespaces, rebalance=rebalance, plans=plans, conditions=before_expiry)
 
 
@@ -126,7 +126,7 @@ def _expiry(plan: RebalancePlan) -> datetime | None:
     return plan.expires_at if plan.status in lifecycle.EXPIRING else None
 
 
-def _with_moves(held: KeptPlan) -> KeptPlan:
+def _with_moves(held: StoredPlan) -> StoredPlan:
     """Raises InvalidArgument for a plan without moves. Applied or not, the same mesh would give the same plan again:
     there is no state that would tell the two apart."""
     if not held.proposal.moves:
@@ -134,7 +134,7 @@ def _with_moves(held: KeptPlan) -> KeptPlan:
     return held
 
 
-def _moves_left(command: PlanCommand, held: KeptPlan) -> Sequence[Move]:
+def _moves_left(command: PlanCommand, held: StoredPlan) -> Sequence[Move]:
     """As many as the command can be about."""
     left = held.proposal.moves[held.plan.moves_made :]
     return left[: command.max_moves] if isinstance(command, ApplyPlan) else left
@@ -147,7 +147,7 @@ def _superseded(state: ReadState) -> Iterator[PlanWrite]:
             yield PlanWrite(older, status, older.moves_made)
 
 
-def _stale(held: KeptPlan, moves: Sequence[Move], state: ReadState) -> StalePlan | None:
+def _stale(held: StoredPlan, moves: Sequence[Move], state: ReadState) -> StalePlan | None:
     """What has changed of what these moves rely on; other moves of the plan may be stale, and are when they come."""
     stale = StalePlan(
         held.plan,

@@ -14,7 +14,7 @@ from strategies.placing import Placer
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class Separated:
     """By place among the shards: where those of groups go, and which of them stay because no node is free for them."""
 
     targets: Mapping[int, str] = field(default_factory=dict)
@@ -22,9 +22,9 @@ class Apart:
     violations: Sequence[Violation] = ()
 
 
-def keep_apart(
+def separate(
     namespace: str, shards: Sequence[PlacedShard], wanted: Sequence[str], staying: Collection[int], placer: Placer
-) -> Apart:
+) -> Separated:
     """`wanted` are the strategy's first choices, `staying` the places of shards that keep their owner in any case.
 
     Those have their nodes first. Then, by id, each has its first choice if that is free, and the others the best that
@@ -52,7 +52,7 @@ def keep_apart(
             if place not in found:
                 stuck.add(place)
                 violations.append(_crowded(namespace, group, shards[place], len(members), len(placer.nodes)))
-    return Apart(targets, stuck, tuple(violations))
+    return Separated(targets, stuck, tuple(violations))
 
 
 def _assigned(

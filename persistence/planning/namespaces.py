@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.anti_affinity import Apart, keep_apart
+from persistence.planning.anti_affinity import Separated, separate
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
 from strategies import model
@@ -47,7 +47,7 @@ class NamespacePlacement:
     moves: Sequence[Move]
     violations: Sequence[Violation]
     obstacles: Mapping[str, str] = field(default_factory=dict)
-    apart: Apart = field(default_factory=Apart)
+    apart: Separated = field(default_factory=Separated)
 
 
 def place_namespace(
@@ -138,13 +138,13 @@ def _targets(
     batch: model.Shards,
     unbounded: Sequence[str],
     nodes: Mapping[str, Node],
-) -> tuple[Sequence[str], Apart]:
+) -> tuple[Sequence[str], Separated]:
     """Where the strategy wants each shard, given the others: first those of groups, then what the bounds leave."""
     grouped = any(shard.group is not None for shard in shards)
     if not grouped and not placer.bounded:
-        return unbounded, Apart()
+        return unbounded, Separated()
     staying = {place for place, shard in enumerate(shards) if stays(shard, nodes.get(shard.owner_node_id))}
-    apart = keep_apart(namespace.name, shards, unbounded, staying, placer) if grouped else Apart()
+    apart = separate(namespace.name, shards, unbounded, staying, placer) if grouped else Separated()
     targets = list(unbounded)
     for place, target in apart.targets.items():
         targets[place] = target
@@ -157,7 +157,7 @@ def _bounded(
     batch: model.Shards,
     settled: Sequence[str],
     staying: Collection[int],
-    apart: Apart,
+    apart: Separated,
 ) -> list[str]:
     """Who owns the shards that nothing keeps, given what the nodes have to keep; of the others what `settled` says.
 
@@ -193,7 +193,7 @@ def _moves(
     unbounded: Sequence[str],
     nodes: Mapping[str, Node],
     eligible: set[str],
-    apart: Apart,
+    apart: Separated,
 ) -> Iterator[Move]:
     for place, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
         if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or place in apart.stuck:

@@ -21,7 +21,7 @@ MAX_CONFLICTS: Final = 10_000
 """Listed in one plan."""
 
 
-def take_back(
+def compensating_moves(
     what: Rollback,
     rows: Iterable[ShardDiff],
     current: Mapping[ShardKey, Shard],

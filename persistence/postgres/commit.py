@@ -33,7 +33,7 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.offload import apart
+from persistence.offload import offload
 from persistence.postgres.driver_errors import first_line
 from persistence.postgres.engine import committing
 from persistence.postgres.read_state import GroupMark
@@ -233,7 +233,7 @@ async def commit(
     since, SchemaOutOfDate and Fenced where this program may not write to this database: then nothing was written.
     Raises CommitUnknown where the call was not answered, and what SQLAlchemy raises else.
     """
-    parameters = await apart(len(write_set.shards), _values, write_set, relied)
+    parameters = await offload(len(write_set.shards), _values, write_set, relied)
     parameters |= {"program": SCHEMA_REVISION, "timeline": timeline}
     parameters["steps"] = None if steps is None else list(steps)
     try:

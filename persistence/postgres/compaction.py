@@ -337,9 +337,9 @@ async def kept_digest(session: AsyncSession, kept: Partition) -> str:
         for revision, change_id, kind, previous, previous_revision, updated_at, created_at, current, reason in rows:
             created = None if previous is None else created_at
             row = hash_chain.row_digest(kind, previous, previous_revision, updated_at, created, current, reason)
-            chunk += hash_chain.kept_row(revision, change_id, row)
+            chunk += hash_chain.compacted_row(revision, change_id, row)
         digests.append(bytes(chunk))
-    return hash_chain.kept_digest(digests).hex()
+    return hash_chain.compacted_digest(digests).hex()
 
 
 def adding_foreign_key(name: str) -> str:

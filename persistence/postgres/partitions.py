@@ -44,7 +44,7 @@ _NUMBERS: Final = r"""
 
 _PARTITIONS: Final = text(f"SELECT p.relname, {_NUMBERS} FROM ({_BOUNDS}) AS p ORDER BY after_last")  # noqa: S608 - constants
 
-_ROOM: Final = text(
+_SUPPLY: Final = text(
     f"SELECT h.revision, (SELECT coalesce(max(n.after_last), 0) FROM (SELECT {_NUMBERS} FROM ({_BOUNDS}) AS p) AS n)"  # noqa: S608 - same
     " FROM stream_head AS h"
 )
@@ -130,7 +130,7 @@ def is_missing(error: DBAPIError) -> bool:
     return state == "23514" and constraint is None and "no partition of relation" in str(cause)
 
 
-class Room:
+class PartitionSupply:
     """Keeps partitions ahead of the newest revision, so that no writer has to make one while others wait.
 
     One for each process. What it knows is what this process has committed; once half a partition is left it makes the
@@ -179,5 +179,5 @@ class Room:
             self._not_before = monotonic() + _AGAIN_SECONDS
 
     async def _look(self, connection: AsyncConnection) -> None:
-        for newest, end in await connection.execute(_ROOM):
+        for newest, end in await connection.execute(_SUPPLY):
             self._newest, self._end = max(self._newest, newest), end

@@ -9,14 +9,14 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ARRAY, BigInteger, DateTime, Select, String, TableValuedAlias, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from persistence.commands.read_state import Asked, Circumstances, KeptPlan, ReadSet, ReadState, RecentMoves
-from persistence.commands.write_set import counted, timed
+from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState, RecentMoves, StoredPlan
+from persistence.commands.write_set import move_limited, timed
 from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import DiffKind, GroupKey, Namespace, Node, Shard, ShardKey, Tombstone
-from persistence.offload import apart
+from persistence.offload import offload
 from persistence.planning import lifecycle
 from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_NODE, SELECT_UNCOUNTED
-from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, kept_proposal
+from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, stored_proposal
 from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY
@@ -136,14 +136,14 @@ async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
     return ReadState(namespaces, shards, tombstones, nodes, plan, older, now, clock, recent)
 
 
-async def read_circumstances(
-    connection: AsyncConnection, asked: Asked
-) -> tuple[Circumstances, Mapping[GroupKey, GroupMark]]:
+async def read_decision_inputs(
+    connection: AsyncConnection, asked: InputsRequired
+) -> tuple[DecisionInputs, Mapping[GroupKey, GroupMark]]:
     """And the mark of each group."""
     clock = (await connection.execute(_CLOCK)).scalar_one() if asked.clock else None
     rows = await connection.execute(_NODES, {"names": list(asked.node_ids)}) if asked.node_ids else ()
     groups, marks = await _groups(connection, asked.groups) if asked.groups else ({}, {})
-    return Circumstances(clock, {row[0]: node_of(row) for row in rows}, groups), marks
+    return DecisionInputs(clock, {row[0]: node_of(row) for row in rows}, groups), marks
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
@@ -151,12 +151,12 @@ def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
     return {"key_namespaces": [key.namespace for key in shards], "key_shard_ids": [key.shard_id for key in shards]}
 
 
-async def _plan(connection: AsyncConnection, plan_id: str) -> KeptPlan | None:
+async def _plan(connection: AsyncConnection, plan_id: str) -> StoredPlan | None:
     row = (await connection.execute(_PLAN, {"plan_id": plan_id})).one_or_none()
     if row is None:
         return None
     *plan, document = row
-    return KeptPlan(plan_of(plan), await kept_proposal(plan_id, document))
+    return StoredPlan(plan_of(plan), await stored_proposal(plan_id, document))
 
 
 async def _older(connection: AsyncConnection, change_id: int, names: Sequence[str]) -> tuple[RebalancePlan, ...]:
@@ -181,7 +181,7 @@ async def _shards(connection: AsyncConnection, keys: Sequence[ShardKey]) -> Mapp
     if not keys:
         return {}
     rows = (await connection.execute(_SHARDS, as_arrays(keys))).all()
-    return await apart(len(rows), _by_key, rows)
+    return await offload(len(rows), _by_key, rows)
 
 
 def _by_key(rows: Sequence[Any]) -> Mapping[ShardKey, Shard]:
@@ -216,7 +216,7 @@ async def _policy_facts(
     if not asking:
         return None, None, RecentMoves()
     now, clock, revision = (await connection.execute(_NOW)).one()
-    counting = counted(asking, reads)
+    counting = move_limited(asking, reads)
     recent = await _recent(connection, counting, clock, revision, reads.shards) if counting else RecentMoves()
     return now, clock, recent
 

@@ -11,7 +11,7 @@ from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.fence import Fence
 from persistence.postgres.listener import listening
-from persistence.postgres.partitions import SPAN, Room
+from persistence.postgres.partitions import SPAN, PartitionSupply
 from persistence.postgres.readers.changes import PostgresChanges
 from persistence.postgres.readers.history import PostgresHistory
 from persistence.postgres.readers.nodes import PostgresNamespaces, PostgresNodes
@@ -62,7 +62,7 @@ async def open_store(
             stream=PostgresStream(factories.read, database.barrier.wait),
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
-            unit_of_work=partial(unit_of_work, writes, Room(writes, history_span), database),
+            unit_of_work=partial(unit_of_work, writes, PartitionSupply(writes, history_span), database),
             trouble=database.trouble,
         )
 
@@ -79,7 +79,7 @@ async def open_bulk_store(database_url: str, *, fence: Fence | None = None) -> A
         writes = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
-        write = partial(unit_of_work, writes, Room(writes), database)
+        write = partial(unit_of_work, writes, PartitionSupply(writes), database)
         yield BulkStore(
             placement=PostgresPlacement(factories.read),
             shards=PostgresShards(factories.read),

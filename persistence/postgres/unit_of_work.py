@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from persistence.codec.json_documents import read_policy
-from persistence.commands.read_state import Asked, Circumstances, ReadSet, ReadState
+from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
 from persistence.commands.write_set import NamespaceWrite, ShardWrite, WriteSet, proposed
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import (
@@ -44,12 +44,12 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.offload import apart
+from persistence.offload import offload
 from persistence.postgres.commit import Assigned, Made, Relied, commit, idempotency_digest
 from persistence.postgres.database import Database
 from persistence.postgres.engine import translated
-from persistence.postgres.partitions import Room, is_missing
-from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_circumstances, read_state
+from persistence.postgres.partitions import PartitionSupply, is_missing
+from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_decision_inputs, read_state
 from persistence.postgres.readers.nodes import ONE_NAMESPACE, ONE_NODE
 from persistence.postgres.readers.plans import ONE_PLAN
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of, join_halves, namespace_of, node_of, plan_of
@@ -87,7 +87,7 @@ _CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False
 class PostgresUnitOfWork:
     """UnitOfWork. All that is read is of one snapshot, which ends with the decision."""
 
-    def __init__(self, connection: AsyncConnection, room: Room, database: Database) -> None:
+    def __init__(self, connection: AsyncConnection, room: PartitionSupply, database: Database) -> None:
         self._connection = connection
         self._room = room
         self._database = database
@@ -108,8 +108,8 @@ class PostgresUnitOfWork:
         self._reads.append((reads, state))
         return state
 
-    async def look(self, asked: Asked) -> Circumstances:
-        circumstances, groups = await read_circumstances(self._connection, asked)
+    async def look(self, asked: InputsRequired) -> DecisionInputs:
+        circumstances, groups = await read_decision_inputs(self._connection, asked)
         self._groups |= groups
         self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=circumstances.nodes)))
         return circumstances
@@ -148,7 +148,7 @@ class PostgresUnitOfWork:
             self._room.missed(len(write_set.shards))
             raise TransientConflict("history has no partition for these revisions yet") from error
         self._room.committed(made.change.last_revision)
-        return await apart(len(write_set.shards), answer, write_set, made)
+        return await offload(len(write_set.shards), answer, write_set, made)
 
     async def _stop_reading(self) -> None:
         await self._connection.rollback()
@@ -156,7 +156,9 @@ class PostgresUnitOfWork:
 
 
 @asynccontextmanager
-async def unit_of_work(engine: AsyncEngine, room: Room, database: Database) -> AsyncIterator[PostgresUnitOfWork]:
+async def unit_of_work(
+    engine: AsyncEngine, room: PartitionSupply, database: Database
+) -> AsyncIterator[PostgresUnitOfWork]:
     """A unit of work that writes nothing unless it commits. Driver errors leave it as StoreErrors.
 
     `database` is the one that the engine's connections are of: it knows the newest timeline that this process has seen,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
-from persistence.commands.read_state import Asked, Circumstances, ReadSet, ReadState
+from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
 from persistence.commands.write_set import WriteSet
 from persistence.model.outcomes import Committed
 from persistence.model.paging import Page, PageRequest
@@ -80,7 +80,7 @@ class _Noting:
     async def read(self, reads: ReadSet) -> ReadState:
         return await self._unit.read(reads)
 
-    async def look(self, asked: Asked) -> Circumstances:
+    async def look(self, asked: InputsRequired) -> DecisionInputs:
         return await self._unit.look(asked)
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

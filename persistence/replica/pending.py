@@ -17,9 +17,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
 from persistence.model.records import ShardDiff, ShardKey
-from persistence.ports import Stretch
+from persistence.ports import OmittedRange
 
-Item: TypeAlias = ShardDiff | Stretch
+Item: TypeAlias = ShardDiff | OmittedRange
 
 
 class Backlog:
@@ -61,7 +61,7 @@ class Backlog:
 
 
 def _namespaces(item: Item) -> Iterable[str]:
-    return item.namespaces if isinstance(item, Stretch) else (item.namespace,)
+    return item.namespaces if isinstance(item, OmittedRange) else (item.namespace,)
 
 
 K = TypeVar("K", bound=Hashable)

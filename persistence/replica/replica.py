@@ -17,7 +17,7 @@ from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
 from persistence.model.paging import PageRequest
 from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, ShardReader, Stretch, Watcher
+from persistence.ports import DiffBatch, DiffFilter, OmittedRange, ShardReader, Watcher
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
@@ -129,7 +129,7 @@ class Replica:
         """Until it serves, and no namespace is behind."""
         await self._ready.wait()
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
         self._position = position
         self._expected.seen(position.revision)
         if self._history is not None:
@@ -202,7 +202,7 @@ class Replica:
     async def _work_off(self, table: SortedTable) -> None:
         while len(self._backlog) and not self._spoiled:
             item = self._backlog.first
-            if isinstance(item, Stretch):
+            if isinstance(item, OmittedRange):
                 async for diff in self._read(item):
                     table.apply(diff)
             else:
@@ -211,7 +211,7 @@ class Replica:
         if len(table) > self._limits.shards:
             self._spoil()
 
-    async def _read(self, stretch: Stretch) -> AsyncGenerator[ShardDiff, None]:
+    async def _read(self, stretch: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
         begin = StreamPosition(self._position.epoch, stretch.first - 1, stretch.mark)
         async with aclosing(self._feed.follow(begin, DiffFilter())) as batches:
             async for batch in batches:
@@ -261,7 +261,7 @@ class _SameHistory:
     def __init__(self, begin: StreamPosition) -> None:
         self._begin = begin
         self._told = {begin.revision: begin.mark}
-        self._stretches: list[Stretch] = []
+        self._stretches: list[OmittedRange] = []
         self._read: dict[int, ChangeMark] = {}
 
     def read(self, position: StreamPosition) -> bool:
@@ -271,7 +271,7 @@ class _SameHistory:
         self._read[position.revision] = position.mark
         return self.one
 
-    def told(self, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
+    def told(self, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
         """The feed has come by these."""
         self._told |= {diff.revision: diff.change.mark for diff in diffs}
         if left_out is not None:

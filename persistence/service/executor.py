@@ -12,10 +12,10 @@ import stamina
 from persistence.commands.command import Command, request_digest
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
 from persistence.commands.read_state import ReadState
-from persistence.commands.refusals import Allowance, Forbidden, refusal_of
+from persistence.commands.refusals import Forbidden, TokenBucket, refusal_of
 from persistence.commands.write_set import WriteSet
 from persistence.errors import CommitUnknown, StoreError, StoreUnavailable, TransientConflict
-from persistence.handlers.dispatch import asked_by, decide, validate
+from persistence.handlers.dispatch import decide, inputs_required_by, validate
 from persistence.handlers.plans import reads_of
 from persistence.model.outcomes import (
     Committed,
@@ -32,7 +32,7 @@ from persistence.model.outcomes import (
     StaleShard,
     VersionConflict,
 )
-from persistence.offload import apart
+from persistence.offload import offload
 from persistence.ports import Refusals, UnitOfWork, UnitOfWorkFactory
 from strategies.registry import Registry
 
@@ -45,7 +45,7 @@ that rely on one thing, such as the members of a group, need as many rounds as t
 _log = logging.getLogger(__name__)
 
 
-class Writer:
+class CommandExecutor:
     """Executes commands. What changed between a decision and its commit is decided again, a stale expectation never is.
 
     What is refused is kept in `refusals`, where there are any.
@@ -62,13 +62,13 @@ class Writer:
         self._unit_of_work = unit_of_work
         self._strategies = strategies or Registry()
         self._refusals = refusals
-        self._allowance = Allowance()
+        self._allowance = TokenBucket()
         self._attempts = attempts
 
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost,
         or TransientConflict when every attempt met one."""
-        await apart(len(command.reads.shards), validate, command, self._strategies)
+        await offload(len(command.reads.shards), validate, command, self._strategies)
         outcome = await self._retried(lambda unit: self._run(unit, command))
         if not isinstance(outcome, Committed):
             await self._keep_refusal(command, outcome)
@@ -79,7 +79,7 @@ class Writer:
 
         Raises InvalidArgument for a command that could not be carried out by anybody.
         """
-        await apart(len(command.reads.shards), validate, command, self._strategies)
+        await offload(len(command.reads.shards), validate, command, self._strategies)
         await self._keep_refusal(command, forbidden)
 
     async def replayed(self, command: Command) -> Outcome | None:
@@ -111,7 +111,7 @@ class Writer:
         if self._refusals is None or (left_out := self._allowance.take()) is None:
             return
         try:
-            refusal = await apart(len(command.reads.shards), refusal_of, command, outcome, left_out)
+            refusal = await offload(len(command.reads.shards), refusal_of, command, outcome, left_out)
             await self._refusals.append(refusal)
         except StoreError:
             _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
@@ -123,7 +123,7 @@ class Writer:
                 return answered
         state = await _state(unit, command)
         size = max(len(command.reads.shards), len(state.shards))
-        decision = await apart(size, decide, command, state, self._strategies)
+        decision = await offload(size, decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
             return await unit.commit(decision)
         refused = await _explained(unit, decision)
@@ -139,7 +139,7 @@ async def _state(unit: UnitOfWork, command: Command) -> ReadState:
     if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
         relied_on = await unit.read(reads_of(command, state.plan))
         state = replace(relied_on, plan=state.plan)
-    asked = await apart(len(state.shards), asked_by, command, state)
+    asked = await offload(len(state.shards), inputs_required_by, command, state)
     return replace(state, circumstances=await unit.look(asked)) if asked else state
 
 

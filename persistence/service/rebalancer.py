@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from persistence.commands.command import ChangeRequest
-from persistence.commands.plans import DEFAULT_LIFETIME, KeepPlan, KeepRollback, RollbackTarget
+from persistence.commands.plans import DEFAULT_LIFETIME, RollbackTarget, StorePlan, StoreRollback
 from persistence.model import fields as rules
 from persistence.model.fields import Problems
 from persistence.model.outcomes import NotFound, Outcome
@@ -19,7 +19,7 @@ from persistence.planning.planner import MAX_MOVES, propose
 from persistence.planning.proposal import NOTHING, Proposal
 from persistence.planning.snapshot import PlacementSnapshot
 from persistence.planning.what_if import DrainPreflight, WhatIf, preflight, suppose
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from persistence.service.rollback import Past, propose_rollback, written
 from strategies.registry import Registry
 
@@ -47,7 +47,7 @@ class PlanRequest:
 class Rebalancer:
     """Raises InvalidArgument for what breaks a rule, PlacementImpossible where nothing can be placed."""
 
-    def __init__(self, store: Past, writer: Writer, strategies: Registry) -> None:
+    def __init__(self, store: Past, writer: CommandExecutor, strategies: Registry) -> None:
         self._store = store
         self._placement = store.placement
         self._writer = writer
@@ -67,7 +67,7 @@ class Rebalancer:
         """A plan of the mesh as it is, kept so that it can be reviewed and applied."""
         _check(request.add_problems)
         names = None if request.namespaces is None else tuple(sorted(set(request.namespaces)))
-        command = KeepPlan(NOTHING, change, names, request.max_moves, request.lifetime_seconds)
+        command = StorePlan(NOTHING, change, names, request.max_moves, request.lifetime_seconds)
         if (answered := await self._writer.replayed(command)) is not None:
             return answered
         proposal = await self.simulate(request, WhatIf())
@@ -79,7 +79,7 @@ class Rebalancer:
         """A plan that takes changes back, kept as any other; of `request`, how much and for how long. Raises Compacted
         and FutureCursor, too, where history does not have what is to be taken back."""
         _check(request.add_problems)
-        command = KeepRollback(NOTHING, change, target, request.max_moves, request.lifetime_seconds)
+        command = StoreRollback(NOTHING, change, target, request.max_moves, request.lifetime_seconds)
         if (answered := await self._writer.replayed(command)) is not None:
             return answered
         async with self._turns:

@@ -16,7 +16,7 @@ from persistence.model.paging import PageRequest
 from persistence.model.queries import MAX_FILTER_VALUES, ChangeFilter, ShardFilter
 from persistence.model.records import Change, Shard, ShardDiff, ShardKey
 from persistence.planning.proposal import Proposal, Rollback
-from persistence.planning.rollback import take_back
+from persistence.planning.rollback import compensating_moves
 from persistence.ports import ChangeReader, ChangeStream, PlacementReader, ShardReader, UnitOfWorkFactory
 
 MAX_ROWS: Final = 100_000
@@ -62,7 +62,7 @@ async def propose_rollback(store: Past, target: RollbackTarget, max_moves: int) 
         last_changes = await unit.last_changes(changed_since)
     snapshot = await store.placement.snapshot({key.namespace for key in newest})
     what = Rollback(target.change_id, target.change_ticket, target.since_revision, target.namespace)
-    work = partial(take_back, what, rows, current, last_changes, snapshot, max_moves=max_moves)
+    work = partial(compensating_moves, what, rows, current, last_changes, snapshot, max_moves=max_moves)
     return await asyncio.to_thread(lambda: written(work()))
 
 

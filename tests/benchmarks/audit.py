@@ -35,7 +35,7 @@ from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
 from persistence.postgres.rows import split_halves
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.benchmarks.report import Report, say
 
 NAMESPACES: Final = 100
@@ -137,7 +137,7 @@ class Log:
 
 async def fill(url: str, rows: int, rows_per_change: int) -> None:
     async with open_store(url) as store:
-        writer = Writer(store.unit_of_work)
+        writer = CommandExecutor(store.unit_of_work)
         for number in range(NAMESPACES):
             await writer.execute(ConfigureNamespace(f"ns{number}", "rendezvous", {}, 0, CHANGE))
     await _make_room(url, rows)

@@ -24,7 +24,7 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.benchmarks import fanout_writing as writing
 from tests.benchmarks.fanout_audience import Audience, Group, Heard, audience
 from tests.benchmarks.fanout_servers import Server, bare_broadcast, omnirelay
@@ -145,7 +145,7 @@ def watching(server: Server, count: int, namespace: str) -> Group:
 
 async def fill(url: str) -> None:
     async with open_store(url) as store:
-        writer = Writer(store.unit_of_work)
+        writer = CommandExecutor(store.unit_of_work)
         change = ChangeRequest("bench", "measure", "CHG-1")
         for name, count in (("steady", writing.SHARDS), ("calm", writing.SHARDS), ("burst", BURST)):
             await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, change, ANY_MOVES))

@@ -26,7 +26,7 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.timing import Times, duration, measured, one_core, size, timed
 from tests.support.mesh import ANY_MOVES
@@ -140,7 +140,7 @@ def names() -> Sequence[str]:
 
 async def fill(url: str, shards: int) -> None:
     async with open_store(url) as store:
-        writer = Writer(store.unit_of_work)
+        writer = CommandExecutor(store.unit_of_work)
         change = ChangeRequest("bench", "measure", "CHG-1")
         for name in names():
             await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, change, ANY_MOVES))

@@ -15,7 +15,7 @@ from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.nodes import RegisterNode
 from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.benchmarks.load import Figures, open_loop
 from tests.support.mesh import ANY_MOVES
 
@@ -55,7 +55,7 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 async def fill(url: str) -> None:
     """Namespaces, nodes, and shards that all begin on a node nobody registered."""
     async with open_store(url) as store:
-        writer = Writer(store.unit_of_work)
+        writer = CommandExecutor(store.unit_of_work)
         change = ChangeRequest("bench", "measure", "CHG-1")
         for number in range(NODES):
             place = f"r{number % 3}"

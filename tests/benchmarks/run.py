@@ -29,7 +29,7 @@ from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.shards import CreateShards, NewShard, ShardPatch, UpdateShards
 from persistence.model.outcomes import ShardsChanged
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.benchmarks import fanout, limits, node_client, placement, rebalance, time_travel
 from tests.benchmarks.load import closed_loop, open_loop, post
 from tests.benchmarks.report import Report, say
@@ -113,7 +113,7 @@ async def serving(url: str) -> AsyncIterator[int]:
 async def populate(url: str, rounds: int) -> None:
     """10,000 shards in 100 namespaces with `rounds` rows of history each, which makes `rounds` their version."""
     async with open_store(url) as store:
-        writer = Writer(store.unit_of_work)
+        writer = CommandExecutor(store.unit_of_work)
         names = [f"ns{number}" for number in range(NAMESPACES)]
         ids = [f"shard-{number:04}" for number in range(SHARDS_EACH)]
         for name in names:
@@ -223,7 +223,7 @@ async def bulk_writes(report: Report, port: int, url: str, version: int) -> None
         for attempt in range(3, 6):
             patches = [ShardPatch(n, k, version + attempt, owner_node_id=f"node-{attempt}") for n, k in keys]
             with statement_seconds() as taken:
-                outcome = await Writer(store.unit_of_work).execute(UpdateShards(patches, CHANGE))
+                outcome = await CommandExecutor(store.unit_of_work).execute(UpdateShards(patches, CHANGE))
             assert isinstance(outcome, ShardsChanged)
             in_database.append(sum(taken))
     limit = f"the same rows, plain SQL: {plain:.2f} s"

@@ -24,7 +24,7 @@ from persistence.ports import Store
 from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.benchmarks.report import Report, say
 
 NAMESPACES: Final = 20
@@ -76,7 +76,7 @@ async def fill(url: str) -> int:
     """A million rows: 20 namespaces of 1,000 shards, each with 50 versions. The revision at which all were created,
     whatever the store held before."""
     async with open_store(url) as store:
-        writer = Writer(store.unit_of_work)
+        writer = CommandExecutor(store.unit_of_work)
         names = [f"t{number:02}" for number in range(NAMESPACES)]
         for name in names:
             await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, _CHANGE))

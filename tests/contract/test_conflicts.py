@@ -18,7 +18,7 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.model.records import ShardKey
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
 
@@ -189,7 +189,7 @@ async def test_of_many_who_configure_one_namespace_one_wins(mesh: Mesh) -> None:
 
 async def test_bulks_that_overlap_crosswise_do_not_deadlock(mesh: Mesh) -> None:
     """Each is decided at most twice: the second time on what the winner has written."""
-    writer = Writer(mesh.store.unit_of_work, attempts=2)
+    writer = CommandExecutor(mesh.store.unit_of_work, attempts=2)
     shards = (await mesh.create(*(new(f"s{number:02}") for number in range(40)))).shards
     for _ in ROUNDS:
         forward = UpdateShards([patch(shard, leader_id="f") for shard in shards], CHANGE)

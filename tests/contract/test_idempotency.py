@@ -21,7 +21,7 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.ports import UnitOfWork
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, changed, new, patch
 
 KEYED = because("once", idempotency_key="key-1")
@@ -190,7 +190,7 @@ async def test_an_answer_that_may_yet_be_lost_is_unknown_and_not_nothing(mesh: M
             yield BeforeTheStandby(unit)
 
     await mesh.create(new("s1"), change=KEYED)
-    writer = Writer(unit_of_work)
+    writer = CommandExecutor(unit_of_work)
     with pytest.raises(CommitUnknown, match="may not be on the standby yet"):
         await writer.execute(CreateShards([new("s1")], KEYED))
     with pytest.raises(StoreUnavailable) as another:

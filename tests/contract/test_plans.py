@@ -14,7 +14,7 @@ import pytest
 
 from persistence.commands.command import Command
 from persistence.commands.nodes import UpdateNode
-from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan, RejectPlan
+from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StorePlan
 from persistence.commands.shards import UpdateShards
 from persistence.commands.write_set import WriteSet
 from persistence.errors import InvalidArgument, TransientConflict
@@ -461,7 +461,7 @@ async def test_a_plan_that_was_kept_since_it_was_absent_is_not_kept_twice(mesh: 
     await unbalanced(mesh)
     proposal = await mesh.rebalancer.simulate(PlanRequest(), WhatIf())
     assert isinstance(proposal, Proposal)
-    command = KeepPlan(proposal, because("once", idempotency_key="key"))
+    command = StorePlan(proposal, because("once", idempotency_key="key"))
 
     async def commit() -> None:
         async with mesh.store.unit_of_work() as unit:

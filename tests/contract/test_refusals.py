@@ -10,7 +10,7 @@ import pytest
 
 from persistence.codec import hash_chain as audit
 from persistence.commands.command import ChangeRequest, request_digest
-from persistence.commands.refusals import BURST, MAX_DOCUMENT, Allowance, RefusalWrite
+from persistence.commands.refusals import BURST, MAX_DOCUMENT, RefusalWrite, TokenBucket
 from persistence.commands.shards import CreateShards, UpdateShards
 from persistence.errors import InvalidArgument, StoreUnavailable
 from persistence.model.fields import canonical_json
@@ -19,7 +19,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import ChangeKind, Refusal
 from persistence.ports import Refusals
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, new, patch
 from tests.support.planned_mesh import PlannedMesh
 
@@ -159,7 +159,7 @@ class Broken:
 async def test_a_refusal_that_cannot_be_kept_is_still_the_answer(
     mesh: PlannedMesh, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = Writer(mesh.store.unit_of_work, refusals=Broken(mesh.store.refusals))
+    writer = CommandExecutor(mesh.store.unit_of_work, refusals=Broken(mesh.store.refusals))
     with caplog.at_level(logging.ERROR):
         outcome = await writer.execute(CreateShards([new("s1", namespace="nowhere")], CHANGE))
     assert isinstance(outcome, NotFound)
@@ -168,7 +168,7 @@ async def test_a_refusal_that_cannot_be_kept_is_still_the_answer(
 
 def test_a_loop_of_refusals_is_kept_in_bounds_and_what_is_left_out_is_counted() -> None:
     now = 0.0
-    allowance = Allowance(lambda: now)
+    allowance = TokenBucket(lambda: now)
     assert [allowance.take() for _ in range(BURST)] == [0] * BURST
     assert [allowance.take() for _ in range(3)] == [None] * 3
     now = 1.5

@@ -53,7 +53,9 @@ def newest_of_each(history: Sequence[ShardDiff], floor: int) -> list[ShardDiff]:
 
 
 def kept_digest(rows: Sequence[ShardDiff]) -> str:
-    return audit.kept_digest(audit.kept_row(row.revision, row.change.id, row_digest(row)) for row in rows).hex()
+    return audit.compacted_digest(
+        audit.compacted_row(row.revision, row.change.id, row_digest(row)) for row in rows
+    ).hex()
 
 
 @pytest.mark.parametrize("floor", range(1, 13))

@@ -14,9 +14,9 @@ from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.nodes import DrainNode, RegisterNode
 from persistence.commands.read_state import ReadSet
 from persistence.commands.shards import CreateShards, DeleteShards, PinRequest, ShardExpectation, UpdateShards
-from persistence.commands.write_set import Conditions, WriteSet
+from persistence.commands.write_set import CommitConditions, WriteSet
 from persistence.errors import InvalidArgument, TransientConflict
-from persistence.handlers.dispatch import asked_by, decide
+from persistence.handlers.dispatch import decide, inputs_required_by
 from persistence.model.outcomes import Committed, PolicyViolation, StaleNamespace, VersionConflict
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter, ShardFilter
@@ -35,7 +35,7 @@ async def decided(unit: UnitOfWork, command: Command) -> WriteSet:
     if command.change.idempotency_key is not None:
         assert await unit.earlier(command.change.actor, command.change.idempotency_key) is None
     state = await unit.read(command.reads)
-    state = replace(state, circumstances=await unit.look(asked_by(command, state)))
+    state = replace(state, circumstances=await unit.look(inputs_required_by(command, state)))
     decision = decide(command, state, Registry())
     assert isinstance(decision, WriteSet)
     return decision
@@ -234,7 +234,7 @@ async def test_what_is_decided_on_what_is_no_longer_so_is_not_committed(mesh: Me
     async def commit() -> None:
         async with mesh.store.unit_of_work() as unit:
             write_set = await decided(unit, UpdateShards([patch(shard, owner_node_id="node-b")], CHANGE))
-            await unit.commit(replace(write_set, conditions=Conditions(**broken)))
+            await unit.commit(replace(write_set, conditions=CommitConditions(**broken)))
 
     with pytest.raises(TransientConflict, match="changed before it was committed"):
         await commit()
@@ -243,7 +243,7 @@ async def test_what_is_decided_on_what_is_no_longer_so_is_not_committed(mesh: Me
 
 async def test_a_change_is_committed_no_earlier_than_it_was_decided(mesh: Mesh) -> None:
     ahead = (await mesh.created("s1")).updated_at + timedelta(minutes=5)
-    held = Conditions(ahead, ahead + timedelta(seconds=1), {BILLING: 1})
+    held = CommitConditions(ahead, ahead + timedelta(seconds=1), {BILLING: 1})
     async with mesh.store.unit_of_work() as unit:
         write_set = await decided(unit, CreateShards([new("s2")], CHANGE))
         outcome = await unit.commit(replace(write_set, conditions=held))

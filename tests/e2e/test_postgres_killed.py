@@ -23,7 +23,7 @@ from persistence.model.outcomes import ShardsChanged, VersionConflict
 from persistence.model.records import Shard, StreamPosition
 from persistence.ports import DiffFilter
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay
@@ -39,7 +39,7 @@ class Operator:
     """Changes five shards at a time and asks again, with the same key, when the answer was lost."""
 
     number: int
-    writer: Writer
+    writer: CommandExecutor
     seen: dict[str, Shard]
     progress: asyncio.Condition
     acknowledged: list[ShardsChanged] = field(default_factory=list)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 from unittest.mock import patch
 
-from persistence.commands.write_set import Conditions, WriteSet
+from persistence.commands.write_set import CommitConditions, WriteSet
 from persistence.postgres import commit
 from persistence.postgres.commit import Relied
 
@@ -29,8 +29,8 @@ def _nothing(*_: object) -> tuple[()]:
     return ()
 
 
-def _no_conditions(*_: object) -> Conditions:
-    return Conditions()
+def _no_conditions(*_: object) -> CommitConditions:
+    return CommitConditions()
 
 
 _GUARDS: Final = commit.guards

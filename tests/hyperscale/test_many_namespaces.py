@@ -30,7 +30,7 @@ from persistence.model.outcomes import (
 from persistence.model.records import ChangeKind, NodeStatus, Shard, ShardDiff, ShardKey
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies import model
 from strategies.registry import Registry
@@ -49,7 +49,7 @@ class Rebalancing:
 
     name: str
     rebalancer: Rebalancer
-    writer: Writer
+    writer: CommandExecutor
     applied: list[PlanApplied] = field(default_factory=list)
     stale: list[StalePlan] = field(default_factory=list)
     closed: list[PlanClosed] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Rebalancing:
 class Roller:
     """Registers, re-weights and drains nodes."""
 
-    writer: Writer
+    writer: CommandExecutor
     versions: dict[str, int] = field(default_factory=dict)
 
     async def join(self, number: int) -> None:
@@ -100,7 +100,7 @@ class Roller:
         self.versions[outcome.node.node_id] = outcome.node.version
 
 
-async def edit(writer: Writer, shards: Sequence[Shard], randomness: random.Random, stop: asyncio.Event) -> int:
+async def edit(writer: CommandExecutor, shards: Sequence[Shard], randomness: random.Random, stop: asyncio.Event) -> int:
     """An operator who pauses and resumes shards, never moving any. How many edits were made."""
     seen = {shard.key: shard for shard in shards}
     edits = 0
@@ -170,7 +170,7 @@ async def test_a_rolling_mesh_under_concurrent_edits_ends_where_the_strategies_s
                 for number in range(SHARDS_EACH)
             )
         )
-        writers = [Writer(store.unit_of_work) for store in (one, two)]
+        writers = [CommandExecutor(store.unit_of_work) for store in (one, two)]
         rebalancers = [
             Rebalancing(f"rebalancer-{number}", Rebalancer(store, writer, Registry()), writer)
             for number, (store, writer) in enumerate(zip((one, two), writers, strict=True))

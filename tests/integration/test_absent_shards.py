@@ -19,7 +19,7 @@ from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import DiffKind, ShardKey
 from persistence.postgres.audit.verify import verify
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.audited_mesh import shown
 from tests.support.length import rounds
 from tests.support.mesh import CHANGE, Mesh, as_it_is, because, changed, new, patch
@@ -41,7 +41,7 @@ class Race:
     async def decided_before(self, command: Command, others: Callable[[], Awaitable[object]]) -> Outcome:
         """What becomes of a command that is decided, then overtaken, then committed."""
         async with asyncio.TaskGroup() as tasks:
-            slow = tasks.create_task(Writer(self.slow).execute(command))
+            slow = tasks.create_task(CommandExecutor(self.slow).execute(command))
             await self.slow.decided.wait()
             await others()
             self.slow.go.set()
@@ -129,7 +129,7 @@ async def test_shards_that_come_and_go_under_many_writers_are_given_nothing_twic
 
         async def work(number: int) -> None:
             store = (first, second)[number % 2]
-            writer = Writer(overtaking.writing(store.unit_of_work))
+            writer = CommandExecutor(overtaking.writing(store.unit_of_work))
             async with overtaking.worker():
                 for _ in range(OPERATIONS):
                     command = await _some_command(Mesh(store), randomness)

@@ -16,8 +16,8 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from persistence.audit.chain import ChainPlace
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.chain import ChainPosition
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.compliance import ComplianceChecker
 from persistence.audit.entries import Finding
 from persistence.audit.export import ExportFilter, JsonLines, line
@@ -155,7 +155,7 @@ EDITS: Final[dict[str, tuple[int, Callable[[Story], None]]]] = {
 }
 
 
-async def found_by_verifying(reader: AuditReader, since: Anchor | None = None) -> Sequence[Finding]:
+async def found_by_verifying(reader: AuditReader, since: Checkpoint | None = None) -> Sequence[Finding]:
     return (await verify_on(reader, since)).findings.listed
 
 
@@ -180,11 +180,11 @@ async def offences(reader: AuditReader) -> list[tuple[str, str]]:
     ]
 
 
-async def place_before(reader: AuditReader, revision: int) -> Anchor:
+async def place_before(reader: AuditReader, revision: int) -> Checkpoint:
     """The end of the change before the one that made a row."""
     changes = [change async for change in reader.changes(0) if change.head_revision < revision]
     last = changes[-1]
-    return Anchor(ChainPlace(last.id, last.head_revision, last.hash))
+    return Checkpoint(ChainPosition(last.id, last.head_revision, last.hash))
 
 
 async def test_what_nobody_forged_is_in_order(told_url: str) -> None:

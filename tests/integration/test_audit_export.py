@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.export import CSV_COLUMNS, Csv, ExportFilter, JsonLines, line
 from persistence.audit.export_verification import NotAnExport, verify_lines
 from persistence.postgres.audit.export import export
@@ -46,7 +46,7 @@ async def exported(url: str, where: ExportFilter | None = None, key: bytes | Non
     return b"".join([*lines, line(manifest.document(key))]).splitlines(keepends=True)
 
 
-def problems(lines: list[bytes], key: bytes | None = None, anchor: Anchor | None = None) -> list[str]:
+def problems(lines: list[bytes], key: bytes | None = None, anchor: Checkpoint | None = None) -> list[str]:
     return [f"{one.table} {one.key}" for one in verify_lines(lines, key, anchor).findings.listed]
 
 
@@ -144,7 +144,7 @@ async def test_an_anchor_tells_an_export_of_another_past(told_url: str) -> None:
     lines = await exported(told_url)
     anchor = (await verify(told_url)).anchor
     assert problems(lines, anchor=anchor) == []
-    other = Anchor.read(str(anchor).replace(anchor.change.hash.hex(), "ab" * 32))
+    other = Checkpoint.read(str(anchor).replace(anchor.change.hash.hex(), "ab" * 32))
     assert problems(lines, anchor=other) == [f"anchor changes {anchor.change.change_id}"]
 
 

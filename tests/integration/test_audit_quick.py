@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from persistence.audit.chain import BEGINNING, ChainPlace
+from persistence.audit.chain import BEGINNING, ChainPosition
 from persistence.commands.shards import PinRequest
 from persistence.postgres.audit.reader import reading
-from persistence.postgres.audit.segments import Segment, cut, sound, verify_with_care
+from persistence.postgres.audit.segments import Segment, cut, is_intact, verify_with_care
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
@@ -38,7 +38,7 @@ async def test_the_verdicts_are_the_same(told_url: str, rows: int, monkeypatch: 
         heads = await reader.heads()
         assert heads is not None
         for segment in await cut(reader, BEGINNING, heads.anchor.change, 0):
-            verdict = await sound(reader, segment)
+            verdict = await is_intact(reader, segment)
             assert verdict is not None
             assert verdict == await verify_with_care(reader, segment)
 
@@ -49,16 +49,16 @@ async def test_a_segment_that_does_not_end_where_it_should_is_not_sound(told_url
         assert heads is not None
         head = heads.anchor.change
         segment = Segment(BEGINNING, head, 0, head.hash)
-        assert await sound(reader, segment) is not None
+        assert await is_intact(reader, segment) is not None
         for change_id, revision in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            last = ChainPlace(head.change_id + change_id, head.revision + revision, head.hash)
-            assert await sound(reader, dataclasses.replace(segment, last=last)) is None
+            last = ChainPosition(head.change_id + change_id, head.revision + revision, head.hash)
+            assert await is_intact(reader, dataclasses.replace(segment, last=last)) is None
 
 
 async def test_what_compaction_left_is_looked_at_with_care(told_url: str) -> None:
     assert await PostgresRetention(told_url).compact(16, because("storage")) is not None
     async with reading(told_url) as reader:
-        assert await sound(reader, Segment(BEGINNING, None, 16, b"")) is None
+        assert await is_intact(reader, Segment(BEGINNING, None, 16, b"")) is None
 
 
 @pytest.mark.parametrize(("namespace", "quickly"), [("annulled", True), ("null", False)])
@@ -73,7 +73,7 @@ async def test_a_name_that_postgresql_writes_in_quotes_is_looked_at_with_care(
         heads = await reader.heads()
         assert heads is not None
         segment = Segment(BEGINNING, None, 0, heads.anchor.change.hash)
-        assert (await sound(reader, segment) is not None) == quickly
+        assert (await is_intact(reader, segment) is not None) == quickly
         told = await verify_with_care(reader, segment)
         assert not told.findings.count
         assert told.namespaces == {namespace: 1}

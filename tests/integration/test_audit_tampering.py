@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import Finding
 from persistence.errors import StoreUnavailable
 from persistence.postgres.audit import segments
@@ -464,7 +464,7 @@ async def test_a_chain_that_was_cut_off_with_its_head_is_found_by_an_anchor(told
     anchor = (await verify(told_url)).anchor
     async with superuser(told_url) as connection:
         await connection.execute(TRUNCATED)
-        verdict = await verified(connection, Anchor.read(str(anchor)))
+        verdict = await verified(connection, Checkpoint.read(str(anchor)))
     (finding,) = [finding for finding in verdict.findings.listed if finding.table == "anchor"]
     assert "cut off before it" in finding.problem
 
@@ -476,7 +476,7 @@ async def test_what_is_new_is_verified_from_a_checkpoint(told_url: str) -> None:
         shard = await mesh.shard("s1")
         assert shard is not None
         await mesh.updated(shard, owner_node_id="node-new")
-    verdict = await verify(told_url, Anchor.read_document(json.dumps(checkpoint.document())))
+    verdict = await verify(told_url, Checkpoint.read_document(json.dumps(checkpoint.document())))
     assert (shown(verdict), verdict.changes, verdict.rows, verdict.refusals) == ([], 1, 1, 0)
     async with superuser(told_url) as connection:
         await connection.execute("UPDATE changes SET hash = sha256('x') WHERE id = $1", checkpoint.change.change_id)

@@ -18,7 +18,7 @@ from persistence.model.outcomes import ShardsChanged, StaleShard, VersionConflic
 from persistence.model.records import Shard, StreamPosition
 from persistence.ports import DiffFilter, Store
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.length import rounds
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.model import digest_of, replay
@@ -33,7 +33,7 @@ class Operator:
     """Changes random shards, each as it saw it last; learns of others' changes from conflicts alone."""
 
     name: str
-    writer: Writer
+    writer: CommandExecutor
     seen: dict[str, Shard]
     randomness: random.Random
     acknowledged: list[ShardsChanged] = field(default_factory=list)
@@ -99,7 +99,12 @@ async def test_every_acknowledged_change_is_in_history_once_and_subscribers_hear
         ]
         shards = {shard.shard_id: shard for shard in created.shards}
         operators = [
-            Operator(f"operator-{number}", Writer(stores[number % 2].unit_of_work), dict(shards), random.Random(number))
+            Operator(
+                f"operator-{number}",
+                CommandExecutor(stores[number % 2].unit_of_work),
+                dict(shards),
+                random.Random(number),
+            )
             for number in range(WRITERS)
         ]
         await asyncio.gather(*(operator.work() for operator in operators))

@@ -14,7 +14,7 @@ from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Proposal
 from persistence.planning.what_if import WhatIf
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
 from tests.reference.store import memory_store
@@ -35,7 +35,7 @@ def test_it_has_three_namespaces_of_512_shards_over_six_nodes() -> None:
 
 async def test_it_loads_with_a_history_that_adds_up(database_url: str) -> None:
     async with open_store(database_url) as store:
-        assert await load_demo(store, Writer(store.unit_of_work), silent)
+        assert await load_demo(store, CommandExecutor(store.unit_of_work), silent)
         mesh = Mesh(store)
         table = await mesh.table()
         assert replay(await mesh.history()) == table
@@ -53,7 +53,7 @@ async def test_it_loads_with_a_history_that_adds_up(database_url: str) -> None:
 
 async def test_a_plan_gives_its_newest_node_a_share_and_moves_little_else() -> None:
     store, strategies = memory_store(), Registry()
-    writer = Writer(store.unit_of_work, strategies)
+    writer = CommandExecutor(store.unit_of_work, strategies)
     await load_demo(store, writer, silent)
     rebalancer = Rebalancer(store, writer, strategies)
     proposal = await rebalancer.simulate(PlanRequest(), WhatIf())
@@ -79,7 +79,7 @@ async def test_a_plan_gives_its_newest_node_a_share_and_moves_little_else() -> N
 
 async def test_loading_it_again_changes_nothing() -> None:
     store = memory_store()
-    writer = Writer(store.unit_of_work)
+    writer = CommandExecutor(store.unit_of_work)
     await load_demo(store, writer, silent)
     head = await store.stream.head()
     assert await load_demo(store, writer, silent)
@@ -88,7 +88,7 @@ async def test_loading_it_again_changes_nothing() -> None:
 
 async def test_a_load_that_was_cut_short_goes_on() -> None:
     whole, broken = memory_store(), memory_store()
-    await load_demo(whole, Writer(whole.unit_of_work), silent)
+    await load_demo(whole, CommandExecutor(whole.unit_of_work), silent)
 
     class Cut(Exception):
         pass
@@ -98,13 +98,13 @@ async def test_a_load_that_was_cut_short_goes_on() -> None:
             raise Cut
 
     try:
-        await load_demo(broken, Writer(broken.unit_of_work), cut)
+        await load_demo(broken, CommandExecutor(broken.unit_of_work), cut)
     except Cut:
         pass
     else:
         raise AssertionError("the story has fewer than seven changes")
     assert len(await Mesh(broken).changes()) == 6
-    await load_demo(broken, Writer(broken.unit_of_work), silent)
+    await load_demo(broken, CommandExecutor(broken.unit_of_work), silent)
     assert (await broken.stream.head()).revision == (await whole.stream.head()).revision
 
 
@@ -112,5 +112,5 @@ async def test_a_store_in_use_is_left_alone() -> None:
     store = memory_store()
     mesh = Mesh(store)
     await mesh.configure()
-    assert not await load_demo(store, Writer(store.unit_of_work), silent)
+    assert not await load_demo(store, CommandExecutor(store.unit_of_work), silent)
     assert len(await mesh.changes()) == 1

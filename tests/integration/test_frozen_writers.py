@@ -19,7 +19,7 @@ from persistence.commands.shards import CreateShards, DeleteShards, ShardExpecta
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import NodeStatus, Shard
 from persistence.postgres.store import open_store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.mesh import BILLING, CHANGE, as_it_is, because, new, patch
 from tests.support.planned_mesh import PlannedMesh
 
@@ -152,7 +152,7 @@ async def test_nothing_waits_for_a_writer_that_is_frozen_at_any_point(database_u
         await mesh.create(new("s1", "gone"), new("s2", "gone"), new("s3", "gone"))
         for messages in range(MOST_MESSAGES):
             async with freezer(database_url) as (between, url), open_store(url, write_connections=1) as cut_off:
-                writer = Writer(cut_off.unit_of_work)
+                writer = CommandExecutor(cut_off.unit_of_work)
                 await writer.execute(await ask(mesh))  # its connection has prepared every statement
                 command = await ask(mesh)
                 between.left = messages

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import pytest
 
-from graph.server.worker_pool import DividingWriter, Workshop, WorkshopRebalancer, open_workshop
+from graph.server.worker_pool import PooledRebalancer, PooledWriter, WorkerPool, open_worker_pool
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RollbackTarget
 from persistence.errors import CommitUnknown, FieldError, FutureCursor, InvalidArgument, Overloaded, StoreUnavailable
 from persistence.model.outcomes import NotFound, Outcome, PlanApplied, PlanChanged, PlanClosed, PlanProposed
@@ -42,17 +42,17 @@ async def mesh(database_url: str) -> AsyncIterator[PlannedMesh]:
 
 
 @pytest.fixture
-async def workshop(database_url: str) -> AsyncIterator[Workshop]:
-    async with open_workshop(database_url, 2) as workshop:
+async def workshop(database_url: str) -> AsyncIterator[WorkerPool]:
+    async with open_worker_pool(database_url, 2) as workshop:
         yield workshop
 
 
 @pytest.fixture
-def rebalancer(workshop: Workshop) -> WorkshopRebalancer:
-    return WorkshopRebalancer(workshop)
+def rebalancer(workshop: WorkerPool) -> PooledRebalancer:
+    return PooledRebalancer(workshop)
 
 
-async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalancer: WorkshopRebalancer) -> None:
+async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalancer: PooledRebalancer) -> None:
     key = ShardKey(BILLING, "s0000")
     lost = ShardKey(BILLING, "lost")
     simulated = await rebalancer.simulate(PlanRequest(), WhatIf())
@@ -65,9 +65,9 @@ async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalance
 
 
 async def test_a_plan_is_kept_and_applied_and_seen_from_here(
-    mesh: PlannedMesh, workshop: Workshop, rebalancer: WorkshopRebalancer
+    mesh: PlannedMesh, workshop: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
-    writer = DividingWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
+    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
     proposed = await rebalancer.plan(PlanRequest(), CHANGE)
     assert isinstance(proposed, PlanProposed)
     assert await mesh.plan() == replace(proposed, replayed=True)
@@ -87,12 +87,12 @@ async def test_a_plan_is_kept_and_applied_and_seen_from_here(
 
 
 async def test_what_is_refused_is_refused_with_its_fields(
-    mesh: PlannedMesh, workshop: Workshop, rebalancer: WorkshopRebalancer
+    mesh: PlannedMesh, workshop: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
     with pytest.raises(InvalidArgument) as invalid:
         await rebalancer.simulate(PlanRequest([], 0), WhatIf())
     assert [error.field for error in invalid.value.errors] == ["namespaces", "maxMoves"]
-    writer = DividingWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
+    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
     with pytest.raises(InvalidArgument) as invalid:
         await writer.execute(ApplyPlan("x", CHANGE))
     assert invalid.value.errors == (FieldError("planId", "must be the id of a plan: 32 hex digits"),)
@@ -109,7 +109,7 @@ async def test_what_is_refused_is_refused_with_its_fields(
 
 
 async def test_a_process_that_is_killed_at_work_costs_what_it_was_doing_and_no_more(
-    mesh: PlannedMesh, workshop: Workshop, rebalancer: WorkshopRebalancer
+    mesh: PlannedMesh, workshop: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
     with pytest.raises(StoreUnavailable, match="ended before it answered; nothing was written"):
         await workshop.do(signal.raise_signal, signal.SIGKILL)
@@ -119,7 +119,7 @@ async def test_a_process_that_is_killed_at_work_costs_what_it_was_doing_and_no_m
 
 
 async def test_what_a_killed_process_may_have_committed_is_unknown(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.server.worker_pool._COMMITTING", frozenset({signal.raise_signal}))
     with pytest.raises(CommitUnknown, match="whether the change was made is unknown"):
@@ -128,14 +128,14 @@ async def test_what_a_killed_process_may_have_committed_is_unknown(
 
 async def test_no_more_jobs_wait_than_can_be_done_soon(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graph.server.worker_pool.WAITING_PER_PROCESS", 1)
-    async with open_workshop(database_url, 1) as workshop:
+    async with open_worker_pool(database_url, 1) as workshop:
         jobs = [asyncio.create_task(workshop.do(os.getpid)) for _ in range(3)]
         with pytest.raises(Overloaded, match="have all they can do"):
             await jobs[2]
         assert await jobs[0] == await jobs[1] == await workshop.do(os.getpid)
 
 
-async def test_a_process_that_is_killed_while_it_waits_costs_nothing(workshop: Workshop) -> None:
+async def test_a_process_that_is_killed_while_it_waits_costs_nothing(workshop: WorkerPool) -> None:
     idle = await workshop.do(os.getpid)
     pool: Any = workshop._crew._pool  # noqa: SLF001 - nothing else says when the death was noticed
     watching = pool._executor_manager_thread  # noqa: SLF001 - see above
@@ -145,7 +145,7 @@ async def test_a_process_that_is_killed_while_it_waits_costs_nothing(workshop: W
 
 
 async def test_work_that_does_not_end_does_not_keep_the_server_from_stopping(database_url: str) -> None:
-    workshop = Workshop(database_url, 2, patience=0)
+    workshop = WorkerPool(database_url, 2, patience=0)
     await workshop.do(os.getpid)
     endless = asyncio.create_task(workshop.do(time.sleep, 3600))
     await asyncio.sleep(0)  # it is handed over

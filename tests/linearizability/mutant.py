@@ -16,10 +16,10 @@ from persistence.commands.shards import UpdateShards
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import Stamped, Stretch
+from persistence.ports import OmittedRange, Stamped
 from persistence.replica.adapters import ReplicaShards
 from persistence.replica.replica import Replica
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 
 _LATE_SECONDS: Final = 0.4
 
@@ -52,10 +52,10 @@ def _read_an_old_snapshot() -> None:
 
 def _acknowledge_without_a_commit() -> None:
     """One update in four, of a shard that was changed here last, is answered as if it had been made."""
-    execute, numbers = Writer.execute, count(1)
+    execute, numbers = CommandExecutor.execute, count(1)
     made: dict[ShardKey, ShardsChanged] = {}
 
-    async def mutated(self: Writer, command: Command) -> Outcome:
+    async def mutated(self: CommandExecutor, command: Command) -> Outcome:
         if isinstance(command, UpdateShards):
             (patch,) = command.shards
             last = made.get(patch.key)
@@ -70,27 +70,27 @@ def _acknowledge_without_a_commit() -> None:
             made[outcome.shards[0].key] = outcome
         return outcome
 
-    Writer.execute = mutated  # type: ignore[method-assign] # what it is for
+    CommandExecutor.execute = mutated  # type: ignore[method-assign] # what it is for
 
 
 def _say_that_nothing_was_written() -> None:
     """Of one change in four that was."""
-    execute, numbers = Writer.execute, count(1)
+    execute, numbers = CommandExecutor.execute, count(1)
 
-    async def mutated(self: Writer, command: Command) -> Outcome:
+    async def mutated(self: CommandExecutor, command: Command) -> Outcome:
         outcome = await execute(self, command)
         if isinstance(outcome, ShardsChanged) and next(numbers) % 4 == 0:
             raise TransientConflict("it was committed all the same")
         return outcome
 
-    Writer.execute = mutated  # type: ignore[method-assign] # what it is for
+    CommandExecutor.execute = mutated  # type: ignore[method-assign] # what it is for
 
 
 def _let_the_last_writer_win() -> None:
     """An update that is refused is made all the same, on what is there."""
-    execute = Writer.execute
+    execute = CommandExecutor.execute
 
-    async def mutated(self: Writer, command: Command) -> Outcome:
+    async def mutated(self: CommandExecutor, command: Command) -> Outcome:
         outcome = await execute(self, command)
         if isinstance(command, UpdateShards) and isinstance(outcome, VersionConflict) and outcome.stale[0].current:
             (patch,) = command.shards
@@ -98,14 +98,16 @@ def _let_the_last_writer_win() -> None:
             return await execute(self, replace(command, shards=(anyway,)))
         return outcome
 
-    Writer.execute = mutated  # type: ignore[method-assign] # what it is for
+    CommandExecutor.execute = mutated  # type: ignore[method-assign] # what it is for
 
 
 def _lag_behind_the_feed() -> None:
     """The replica is told late of what the feed has told everybody else."""
     advanced = Replica.advanced
 
-    def mutated(self: Replica, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: Stretch | None) -> None:
+    def mutated(
+        self: Replica, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None
+    ) -> None:
         asyncio.get_running_loop().call_later(_LATE_SECONDS, advanced, self, position, diffs, left_out)
 
     Replica.advanced = mutated  # type: ignore[method-assign] # what it is for

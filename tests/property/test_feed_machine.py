@@ -27,11 +27,11 @@ from hypothesis.stateful import (
 from persistence.feed import tailer
 from persistence.feed.live import Matching
 from persistence.feed.ring import FeedLimits, Ring
-from persistence.feed.subscriber import Place
+from persistence.feed.subscriber import SubscriberPosition
 from persistence.feed.tailer import Lost, Received, Replaced, Tailer
 from persistence.model.queries import ShardFilter
 from persistence.model.records import NO_CHANGE, ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, StreamHead, StreamPage, Stretch
+from persistence.ports import DiffBatch, DiffFilter, OmittedRange, StreamHead, StreamPage
 from tests.support.rows import rows_of_one_change
 
 _LIMITS: Final = FeedLimits(ring=6, page=4, bookmark_seconds=10.0)
@@ -115,7 +115,7 @@ def _is_in(position: StreamPosition, rows: Sequence[ShardDiff]) -> bool:
 class _Subscriber:
     """What one has been told since `begin`, and the refusal that ended it."""
 
-    place: Place
+    place: SubscriberPosition
     begin: StreamPosition
     heard: list[ShardDiff] = field(default_factory=list)
     told: StreamPosition | None = None
@@ -127,7 +127,7 @@ class _Subscriber:
 
 
 class FeedMachine(RuleBasedStateMachine):
-    place_kind: ClassVar[type[Place]] = Place
+    place_kind: ClassVar[type[SubscriberPosition]] = SubscriberPosition
     matching_kind: ClassVar[type[Matching]] = Matching
     tailer_kind: ClassVar[type[Tailer]] = Tailer
     loses: ClassVar[bool] = True
@@ -363,22 +363,22 @@ class _TakesAnything(Ring):
 
 
 class _SaysTooMuchIsLeftOut(Ring):
-    def left_out_after(self, revision: int) -> Stretch | None:
+    def left_out_after(self, revision: int) -> OmittedRange | None:
         stretch = super().left_out_after(revision)
         return stretch and replace(stretch, last=stretch.last + 3)
 
 
 class _ForgetsANamespace(Ring):
-    def leave_out(self, stretch: Stretch) -> None:
+    def leave_out(self, stretch: OmittedRange) -> None:
         super().leave_out(replace(stretch, namespaces=frozenset(sorted(stretch.namespaces)[:1])))
 
 
-class _SkipsOne(Place):
+class _SkipsOne(SubscriberPosition):
     def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         return super().advance(position, wanted[1:] if len(wanted) > 2 else wanted, head, now)
 
 
-class _TellsTwice(Place):
+class _TellsTwice(SubscriberPosition):
     """Does not move on past the last diff it has told."""
 
     def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
@@ -388,12 +388,12 @@ class _TellsTwice(Place):
         return batch
 
 
-class _Reorders(Place):
+class _Reorders(SubscriberPosition):
     def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         return super().advance(position, wanted[::-1], head, now)
 
 
-class _NeverBookmarks(Place):
+class _NeverBookmarks(SubscriberPosition):
     def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         batch = super().advance(position, wanted, head, now)
         return batch if wanted else None
@@ -423,7 +423,7 @@ def test_a_ring_that_is_broken_is_found_out(ring: type[Ring], monkeypatch: pytes
 
 
 @pytest.mark.parametrize("broken", [_SkipsOne, _TellsTwice, _Reorders, _NeverBookmarks])
-def test_a_place_that_is_broken_is_found_out(broken: type[Place]) -> None:
+def test_a_place_that_is_broken_is_found_out(broken: type[SubscriberPosition]) -> None:
     class Machine(FeedMachine):
         place_kind = broken
 

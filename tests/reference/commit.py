@@ -10,8 +10,15 @@ from datetime import datetime
 
 from persistence.codec import hash_chain
 from persistence.codec.encoding import EMPTY_DIGEST, format_digest
-from persistence.commands.read_state import KeptPlan
-from persistence.commands.write_set import Conditions, NamespaceDelta, NamespaceWrite, ShardWrite, WriteSet, proposed
+from persistence.commands.read_state import StoredPlan
+from persistence.commands.write_set import (
+    CommitConditions,
+    NamespaceDelta,
+    NamespaceWrite,
+    ShardWrite,
+    WriteSet,
+    proposed,
+)
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import (
     Committed,
@@ -97,7 +104,7 @@ def _change(tables: Tables, write_set: WriteSet, now: datetime) -> Change:
     )
 
 
-def _require(conditions: Conditions, tables: Tables, change: Change) -> None:
+def _require(conditions: CommitConditions, tables: Tables, change: Change) -> None:
     """Raises TransientConflict."""
     since = tables.between(conditions.counted_to, tables.revision)
     moves = Counter(row.namespace for row in since if row.moves)
@@ -187,10 +194,10 @@ def _nodes(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, 
     return {**tables.registered, node.node_id: node}
 
 
-def _plans(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, KeptPlan]:
+def _plans(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, StoredPlan]:
     plans = dict(tables.plans)
     if (proposal := write_set.proposal) is not None:
-        plans[proposal.id] = KeptPlan(proposed(proposal, change, write_set.lifetime), proposal)
+        plans[proposal.id] = StoredPlan(proposed(proposal, change, write_set.lifetime), proposal)
     for write in write_set.plans:
         plan = write.committed(change)
         plans[plan.id] = replace(plans[plan.id], plan=plan)

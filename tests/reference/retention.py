@@ -44,7 +44,7 @@ class MemoryRetention:
             return None
         kept = _newest(tables, floor)
         removed = len(tables.between(0, floor)) - len(kept)
-        digest = hash_chain.kept_digest(map(_kept_row, kept)).hex()
+        digest = hash_chain.compacted_digest(map(_kept_row, kept)).hex()
         compaction = Compaction(floor, tables.floor, removed, len(kept), digest)
         write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
         write_set = replace(write_set, content_digest=write_set.digest())
@@ -96,4 +96,4 @@ def _kept_row(row: ShardDiff) -> bytes:
         image_of(after) if after else None,
         row.move_reason,
     )
-    return hash_chain.kept_row(row.revision, row.change.id, digest)
+    return hash_chain.compacted_row(row.revision, row.change.id, digest)

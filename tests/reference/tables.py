@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import TypeAlias
 from uuid import uuid4
 
-from persistence.commands.read_state import KeptPlan
+from persistence.commands.read_state import StoredPlan
 from persistence.errors import Compacted, FutureCursor
 from persistence.model.outcomes import Committed
 from persistence.model.records import (
@@ -58,7 +58,7 @@ class Tables:
     shards: Mapping[ShardKey, Shard] = field(default_factory=dict)
     tombstones: Mapping[ShardKey, Tombstone] = field(default_factory=dict)
     registered: Mapping[str, Node] = field(default_factory=dict)
-    plans: Mapping[str, KeptPlan] = field(default_factory=dict)
+    plans: Mapping[str, StoredPlan] = field(default_factory=dict)
     history: tuple[ShardDiff, ...] = ()
     changes: tuple[Change, ...] = ()
     digests: tuple[bytes, ...] = ()
@@ -159,7 +159,7 @@ class Memory:
         self.tables = tables
         self._committed.set()
 
-    def plan(self, plan_id: str) -> KeptPlan:
+    def plan(self, plan_id: str) -> StoredPlan:
         """A plan that is kept, with the status it has now."""
         kept = self.tables.plans[plan_id]
         return replace(kept, plan=lifecycle.as_of(kept.plan, self.clock()))

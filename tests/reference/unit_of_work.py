@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from persistence.commands.read_state import Asked, Circumstances, KeptPlan, ReadSet, ReadState, RecentMoves
-from persistence.commands.write_set import WriteSet, counted, timed
+from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState, RecentMoves, StoredPlan
+from persistence.commands.write_set import WriteSet, move_limited, timed
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.model.plans import PlanKind, RebalancePlan
@@ -29,7 +29,7 @@ class MemoryUnitOfWork:
         self._memory = memory
         self._tables = memory.tables
         self._reads: list[tuple[ReadSet, ReadState]] = []
-        self._looked = Circumstances()
+        self._looked = DecisionInputs()
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
         found = self._tables.answers.get((actor, idempotency_key))
@@ -58,7 +58,7 @@ class MemoryUnitOfWork:
         self._reads.append((reads, state))
         return state
 
-    def _plan(self, plan_id: str) -> KeptPlan:
+    def _plan(self, plan_id: str) -> StoredPlan:
         """With the status it has now."""
         kept = self._tables.plans[plan_id]
         return replace(kept, plan=lifecycle.as_of(kept.plan, self._memory.clock()))
@@ -74,9 +74,9 @@ class MemoryUnitOfWork:
             and not set(namespaces).isdisjoint(plan.namespaces)
         )
 
-    async def look(self, asked: Asked) -> Circumstances:
+    async def look(self, asked: InputsRequired) -> DecisionInputs:
         nodes = ((node_id, self._tables.uncounted(node_id)) for node_id in asked.node_ids)
-        self._looked = Circumstances(
+        self._looked = DecisionInputs(
             self._memory.clock() if asked.clock else None,
             {node_id: node for node_id, node in nodes if node is not None},
             {group: self._tables.members(group) for group in asked.groups},
@@ -110,7 +110,7 @@ class MemoryUnitOfWork:
 
 
 def _broken(
-    tables: Tables, write_set: WriteSet, read: Sequence[tuple[ReadSet, ReadState]], looked: Circumstances
+    tables: Tables, write_set: WriteSet, read: Sequence[tuple[ReadSet, ReadState]], looked: DecisionInputs
 ) -> Iterator[str]:
     """What is not as it was read."""
     request = write_set.request
@@ -141,7 +141,7 @@ def _versions(names: Sequence[str], members: Mapping[str, Namespace] | Mapping[s
     return [members[name].version if name in members else None for name in names]
 
 
-def _latest(kept: KeptPlan | None) -> int | None:
+def _latest(kept: StoredPlan | None) -> int | None:
     return None if kept is None else kept.plan.latest.id
 
 
@@ -174,7 +174,7 @@ def policy_facts(
     now = max(time, tables.changes[-1].committed_at)
     moves: Counter[str] = Counter()
     of_shards: Counter[ShardKey] = Counter()
-    for namespace in counted(asking, reads):
+    for namespace in move_limited(asking, reads):
         begins = time - timedelta(seconds=namespace.policy.window_seconds)
         moved = [row for row in tables.history if row.namespace == namespace.name and row.moves]
         within = [row.key for row in moved if row.change.committed_at > begins]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.checkpoints import Checkpoint
 from persistence.commands.shards import CreateShards
 from persistence.model.outcomes import NotFound
 from persistence.model.records import ShardStatus
@@ -41,7 +41,7 @@ async def tell(mesh: PlannedMesh, rounds: int = 4) -> None:
     await mesh.apply((await mesh.plan()).plan, change=because("rebalance", change_ticket="CHG-9"))
 
 
-async def verified(connection: asyncpg.Connection, anchor: Anchor | None = None) -> Verdict:
+async def verified(connection: asyncpg.Connection, anchor: Checkpoint | None = None) -> Verdict:
     """What this connection sees, uncommitted edits and all."""
     async with connection.transaction():
         return await verify_on(AuditReader(connection), anchor=anchor)

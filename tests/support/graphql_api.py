@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from graph.execution.context import Feed
 from persistence.ports import Store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
@@ -30,7 +30,7 @@ class TestServices:
     __test__ = False
 
     store: Store
-    writer: Writer
+    writer: CommandExecutor
     feed: Feed
     strategies: Registry = field(default_factory=Registry)
 

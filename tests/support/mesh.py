@@ -16,7 +16,7 @@ from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter, ShardFilter
 from persistence.model.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey
 from persistence.ports import Store
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -54,8 +54,8 @@ class Mesh:
     store: Store
 
     @cached_property
-    def writer(self) -> Writer:
-        return Writer(self.store.unit_of_work, refusals=self.store.refusals)
+    def writer(self) -> CommandExecutor:
+        return CommandExecutor(self.store.unit_of_work, refusals=self.store.refusals)
 
     async def execute(self, command: Command) -> Outcome:
         return await self.writer.execute(command)

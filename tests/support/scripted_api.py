@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graph.cli.errors import Api, Failure
+from graph.cli.errors import ApiClient, Failure
 from graph.client.records import Json
 
 
@@ -18,14 +18,14 @@ class Script:
         self.requests: list[tuple[str, Json]] = []
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Script:
-        def send(_api: Api, name: str, variables: Json, _if_broken_off: str) -> Json:
+        def send(_api: ApiClient, name: str, variables: Json, _if_broken_off: str) -> Json:
             self.requests.append((name, variables))
             answer = self.answers[name]
             if isinstance(answer, Failure):
                 raise answer
             return answer
 
-        monkeypatch.setattr(Api, "_send", send)
+        monkeypatch.setattr(ApiClient, "_send", send)
         return self
 
     @property

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from graph.subscriptions.groups import Cohorts
-from graph.subscriptions.operation import CohortKey
+from graph.subscriptions.groups import SubscriberGroups
+from graph.subscriptions.operation import SharingKey
 from graph.subscriptions.subscriber import Subscriber
 from persistence.model.records import ShardDiff, StreamPosition
 from persistence.ports import DiffBatch
@@ -79,7 +79,7 @@ class ScriptedOperation:
     """Its payload names the revisions of a batch. `executed` are the positions it was worked out for."""
 
     stream: ScriptedStream
-    key: CohortKey
+    key: SharingKey
     executed: list[int] = field(default_factory=list)
     width: int = 0
 
@@ -122,13 +122,13 @@ class Client:
 
 
 def operation(feed: ScriptedFeed, begin: int = 0, variables: bytes = b"{}", *, width: int = 0) -> ScriptedOperation:
-    key = CohortKey("subscription", None, variables, frozenset())
+    key = SharingKey("subscription", None, variables, frozenset())
     return ScriptedOperation(ScriptedStream(feed, at(begin)), key, width=width)
 
 
 @asynccontextmanager
 async def subscribed(
-    cohorts: Cohorts, asked: ScriptedOperation, client: Client, patience: float | None = None
+    cohorts: SubscriberGroups, asked: ScriptedOperation, client: Client, patience: float | None = None
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A task that serves the client, after its first message has been sent or waits to be."""
     subscriber = Subscriber(cohorts, asked, client.take, patience)  # type: ignore[arg-type] # what it needs of one

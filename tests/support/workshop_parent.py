@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 
-from graph.server.worker_pool import open_workshop
+from graph.server.worker_pool import open_worker_pool
 
 
 async def main(database_url: str) -> None:
     interrupted = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
-    async with open_workshop(database_url, 2) as workshop:
+    async with open_worker_pool(database_url, 2) as workshop:
         await asyncio.sleep(0)  # its first process is being started
         print("open", flush=True)  # noqa: T201 - what it is for
         while True:

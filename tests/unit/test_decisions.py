@@ -17,7 +17,7 @@ from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.read_state import ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
 from persistence.commands.write_set import NamespaceDelta, ShardWrite, WriteSet
-from persistence.handlers.dispatch import asked_by, decide
+from persistence.handlers.dispatch import decide, inputs_required_by
 from persistence.model.outcomes import NotFound, PolicyViolation, StaleNamespace, StaleShard, VersionConflict
 from persistence.model.policy import DEFAULT_POLICY, PolicyRule
 from persistence.model.records import (
@@ -328,9 +328,9 @@ def test_a_decision_reads_the_clock_once_and_judges_pins_by_that_of_the_policies
     pinned = shard(pinned=Pin("ops", "audit", until))
     move = UpdateShards([ShardPatch("billing", "s1", 3, "node-b")], CHANGE)
     without = ReadState({"billing": namespace()}, {KEY: pinned})
-    assert asked_by(move, without).clock
+    assert inputs_required_by(move, without).clock
     at_noon, later = (replace(without, now=until, clock=clock) for clock in (NOON, until))
-    assert not asked_by(move, at_noon).clock
+    assert not inputs_required_by(move, at_noon).clock
     refused = decide(move, at_noon, STRATEGIES)
     assert isinstance(refused, PolicyViolation)
     assert [broken.rule for broken in refused.violations] == [PolicyRule.PIN]

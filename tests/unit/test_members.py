@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistence.audit.continuity import counts_on
+from persistence.audit.continuity import continues_from
 from persistence.audit.entries import RowEntry
 from persistence.audit.row_images import COLUMNS, all_agree, expected_columns, parsed_images, taken_apart, wrong_columns
 from persistence.codec.images import write_image
@@ -63,7 +63,7 @@ class Row:
         entry = RowEntry(1, 1, "", previous, None, None, MOMENT, current, None, **self.columns)
         before, after = parsed_images(entry)
         wrong = wrong_columns(entry, before, after)
-        return wrong if before is None or after is None or counts_on(before, after) else (*wrong, "current")
+        return wrong if before is None or after is None or continues_from(before, after) else (*wrong, "current")
 
 
 @st.composite

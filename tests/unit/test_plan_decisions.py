@@ -11,8 +11,8 @@ import pytest
 from persistence.codec.encoding import digest_term, shard_checksum
 from persistence.codec.json_documents import read_details
 from persistence.commands.command import ChangeRequest, request_digest
-from persistence.commands.plans import ApplyPlan, ApprovePlan, KeepPlan
-from persistence.commands.read_state import KeptPlan, ReadSet, ReadState
+from persistence.commands.plans import ApplyPlan, ApprovePlan, StorePlan
+from persistence.commands.read_state import ReadSet, ReadState, StoredPlan
 from persistence.commands.write_set import NamespaceDelta, WriteSet, proposed
 from persistence.handlers.dispatch import decide
 from persistence.handlers.plans import reads_of
@@ -65,24 +65,24 @@ def shard(shard_id: str, **content: Any) -> Shard:
                  revision=4, created_at=NOON, updated_at=NOON)  # fmt: skip
 
 
-def kept(what: Proposal = PROPOSAL) -> KeptPlan:
-    return KeptPlan(proposed(what, CREATED, WEEK), what)
+def kept(what: Proposal = PROPOSAL) -> StoredPlan:
+    return StoredPlan(proposed(what, CREATED, WEEK), what)
 
 
-def there(plan: KeptPlan | None) -> ReadState:
+def there(plan: StoredPlan | None) -> ReadState:
     shards = {one.key: one for one in (shard("s0"), shard("s1"))}
     nodes = {node_id: node(node_id) for node_id in ("node-b", "node-c")}
     return ReadState({"orders": namespace("orders", shard_count=100)}, shards, nodes=nodes, plan=plan)
 
 
-def written(command: KeepPlan | ApplyPlan | ApprovePlan, state: ReadState) -> WriteSet:
+def written(command: StorePlan | ApplyPlan | ApprovePlan, state: ReadState) -> WriteSet:
     decision = decide(command, state, STRATEGIES)
     assert isinstance(decision, WriteSet), decision
     return decision
 
 
 def test_a_new_plan_is_kept_as_it_was_proposed() -> None:
-    write_set = written(KeepPlan(PROPOSAL, CHANGE), there(None))
+    write_set = written(StorePlan(PROPOSAL, CHANGE), there(None))
     assert (write_set.kind, write_set.namespaces, write_set.shards) == (ChangeKind.PLAN_REBALANCE, ("orders",), ())
     assert (write_set.proposal, write_set.rebalance) == (PROPOSAL, Rebalance(PROPOSAL.id, 2, 100))
     plan = proposed(PROPOSAL, CREATED, WEEK)
@@ -92,7 +92,7 @@ def test_a_new_plan_is_kept_as_it_was_proposed() -> None:
 
 
 def test_a_plan_that_is_kept_already_is_known() -> None:
-    assert decide(KeepPlan(PROPOSAL, CHANGE), there(kept()), STRATEGIES) == PlanKnown(kept().plan)
+    assert decide(StorePlan(PROPOSAL, CHANGE), there(kept()), STRATEGIES) == PlanKnown(kept().plan)
 
 
 @pytest.mark.parametrize("command", [ApplyPlan(PROPOSAL.id, CHANGE), ApprovePlan(PROPOSAL.id, CHANGE)])
@@ -107,14 +107,14 @@ def test_a_plan_that_was_begun_goes_on_after_its_expiry() -> None:
 
 
 def test_what_was_asked_for_is_the_request_and_not_what_came_of_it() -> None:
-    command = KeepPlan(PROPOSAL, CHANGE, ("orders",), 5)
+    command = StorePlan(PROPOSAL, CHANGE, ("orders",), 5)
     assert request_digest(command) == request_digest(replace(command, proposal=proposal()))
     others = (replace(command, namespaces=None), replace(command, max_moves=6))
     assert len({*map(request_digest, (command, *others)), request_digest(ApplyPlan(PROPOSAL.id, CHANGE))}) == 4
 
 
 def test_a_plan_relies_on_configurations_destinations_and_shards() -> None:
-    assert ApplyPlan(PROPOSAL.id, CHANGE).reads == KeepPlan(PROPOSAL, CHANGE).reads == ReadSet(plan=PROPOSAL.id)
+    assert ApplyPlan(PROPOSAL.id, CHANGE).reads == StorePlan(PROPOSAL, CHANGE).reads == ReadSet(plan=PROPOSAL.id)
     assert reads_of(ApplyPlan(PROPOSAL.id, CHANGE), kept()) == ReadSet(
         older_than=CREATED.id,
         namespaces=["orders"],
@@ -157,7 +157,7 @@ def test_the_audit_digest_covers_the_reason_of_a_move() -> None:
 
 def test_a_plan_that_was_applied_is_closed() -> None:
     plan = replace(kept().plan, status=PlanStatus.APPLIED, moves_made=2)
-    state = there(KeptPlan(plan, PROPOSAL))
+    state = there(StoredPlan(plan, PROPOSAL))
     assert decide(ApplyPlan(plan.id, CHANGE), state, STRATEGIES) == PlanClosed(plan)
 
 

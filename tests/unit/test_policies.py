@@ -18,7 +18,7 @@ from persistence.codec.json_documents import read_policy, write_policy
 from persistence.commands.command import ChangeRequest, request_digest
 from persistence.commands.read_state import ReadState, RecentMoves
 from persistence.commands.shards import CreateShards, NewShard, ShardPatch, UpdateShards
-from persistence.commands.write_set import Conditions, WriteSet
+from persistence.commands.write_set import CommitConditions, WriteSet
 from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import fewest_shards
 from persistence.model.fields import Problems
@@ -61,7 +61,7 @@ def rules(policy: NamespacePolicy, command: Any, **more: Any) -> list[PolicyRule
     return [broken.rule for broken in decision.violations] if isinstance(decision, PolicyViolation) else []
 
 
-def held(policy: NamespacePolicy, command: Any, **more: Any) -> Conditions:
+def held(policy: NamespacePolicy, command: Any, **more: Any) -> CommitConditions:
     decision = decide(command, state(policy, **more), STRATEGIES)
     assert isinstance(decision, WriteSet), decision
     return decision.conditions
@@ -78,10 +78,10 @@ def test_a_freeze_holds_from_its_beginning_until_right_before_its_end() -> None:
 def test_a_change_before_a_freeze_is_to_be_committed_before_it() -> None:
     later = FreezeWindow(NOON + 2 * HOUR, NOON + 3 * HOUR, "later")
     policy = NamespacePolicy(freezes=(later, FreezeWindow(NOON, NOON + HOUR, "release")))
-    assert held(policy, moves(1), now=NOON - HOUR) == Conditions(NOON - HOUR, NOON)
-    assert held(policy, moves(1), now=NOON + HOUR) == Conditions(NOON + HOUR, later.begins)
+    assert held(policy, moves(1), now=NOON - HOUR) == CommitConditions(NOON - HOUR, NOON)
+    assert held(policy, moves(1), now=NOON + HOUR) == CommitConditions(NOON + HOUR, later.begins)
     forced = replace(CHANGE, forced="why")
-    assert held(policy, moves(1, forced), now=NOON - HOUR) == Conditions(NOON - HOUR)
+    assert held(policy, moves(1, forced), now=NOON - HOUR) == CommitConditions(NOON - HOUR)
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_the_fewest_shards_are_those_whose_budget_suffices(moved: int, percent: 
 
 
 def test_a_budget_that_was_kept_to_must_hold_when_it_is_spent() -> None:
-    assert held(DEFAULT_POLICY, moves(1), count=0) == Conditions()
-    assert held(DEFAULT_POLICY, moves(3), count=21) == Conditions(None, None, {"billing": 21})
+    assert held(DEFAULT_POLICY, moves(1), count=0) == CommitConditions()
+    assert held(DEFAULT_POLICY, moves(3), count=21) == CommitConditions(None, None, {"billing": 21})
     assert rules(DEFAULT_POLICY, moves(3), count=20) == [PolicyRule.MOVE_BUDGET]
-    assert held(DEFAULT_POLICY, moves(3, replace(CHANGE, forced="why")), count=20) == Conditions()
+    assert held(DEFAULT_POLICY, moves(3, replace(CHANGE, forced="why")), count=20) == CommitConditions()
 
 
 @pytest.mark.parametrize(("recent", "allowed"), [(0, True), (1, True), (2, False), (3, False)])

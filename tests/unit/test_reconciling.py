@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from graph.server.namespace_sync import ACTOR, Reconciler, reconciling
+from graph.server.namespace_sync import ACTOR, NamespaceSync, syncing_namespaces
 from persistence.commands.command import Command
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, TransientConflict
 from persistence.model.outcomes import Outcome
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import Namespace
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from strategies.registry import Registry
 from tests.reference.store import memory_store
 from tests.support.fake_strategies import Mixed
@@ -36,8 +36,8 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "omnirelay.toml"
 
 
-def reconciler(file: Path, mesh: Mesh) -> Reconciler:
-    return Reconciler(file, mesh.store.namespaces, mesh.writer, Registry())
+def reconciler(file: Path, mesh: Mesh) -> NamespaceSync:
+    return NamespaceSync(file, mesh.store.namespaces, mesh.writer, Registry())
 
 
 async def orders(mesh: Mesh) -> Namespace:
@@ -48,7 +48,7 @@ async def orders(mesh: Mesh) -> Namespace:
 
 async def test_a_declared_namespace_is_created_and_audited(file: Path, mesh: Mesh) -> None:
     file.write_text(RING)
-    async with reconciling(file, mesh.store.namespaces, mesh.writer, Registry()):
+    async with syncing_namespaces(file, mesh.store.namespaces, mesh.writer, Registry()):
         found = await orders(mesh)
     assert (found.strategy, found.strategy_parameters, found.version) == ("ring", {"virtualNodes": 64}, 1)
     (change,) = await mesh.changes()
@@ -145,7 +145,7 @@ async def test_a_file_that_is_gone_leaves_everything_as_it_is(
     assert (await orders(mesh)).strategy == "locality"
 
 
-class Failing(Writer):
+class Failing(CommandExecutor):
     """Fails for the namespaces it has errors for."""
 
     def __init__(self, mesh: Mesh, **errors: Exception) -> None:
@@ -165,7 +165,7 @@ async def test_what_may_pass_is_tried_again(
 ) -> None:
     file.write_text('[namespaces.bad]\nstrategy = "rings"\n' + RING)
     writer = Failing(mesh, orders=error)
-    following = Reconciler(file, mesh.store.namespaces, writer, Registry())
+    following = NamespaceSync(file, mesh.store.namespaces, writer, Registry())
     assert not await following.look()
     assert not await following.look()
     refusals = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -181,7 +181,7 @@ async def test_what_does_not_pass_is_logged_once_for_each_state_of_the_file(
 ) -> None:
     bad = '[namespaces.bad]\nstrategy = "ring"\n'
     file.write_text(bad + RING)
-    following = Reconciler(file, mesh.store.namespaces, Failing(mesh, bad=error), Registry())
+    following = NamespaceSync(file, mesh.store.namespaces, Failing(mesh, bad=error), Registry())
     assert await following.look()
     assert await following.look()
     assert (await orders(mesh)).strategy == "ring"
@@ -200,7 +200,7 @@ async def test_another_version_of_the_algorithm_is_brought_about(file: Path, mes
     file.write_text('[namespaces.orders]\nstrategy = "mixed"\nparameters = {depth = 4}\n')
     for plug_in in (Mixed(), Newer()):
         strategies = Registry([plug_in])
-        writer = Writer(mesh.store.unit_of_work, strategies)
-        assert await Reconciler(file, mesh.store.namespaces, writer, strategies).look()
+        writer = CommandExecutor(mesh.store.unit_of_work, strategies)
+        assert await NamespaceSync(file, mesh.store.namespaces, writer, strategies).look()
         found = await orders(mesh)
         assert (found.algorithm_version, found.version) == (plug_in.algorithm_version, plug_in.algorithm_version)

@@ -9,7 +9,7 @@ from persistence.commands.shards import CreateShards
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import ShardsChanged
 from persistence.ports import UnitOfWork
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.reference.store import store_on
 from tests.reference.tables import Memory
 from tests.support.mesh import CHANGE, Mesh, new
@@ -32,4 +32,4 @@ async def test_a_writer_that_meets_many_others_gets_its_turn() -> None:
         async with store.unit_of_work() as unit:
             yield unit
 
-    assert isinstance(await Writer(unit_of_work).execute(CreateShards([new("s1")], CHANGE)), ShardsChanged)
+    assert isinstance(await CommandExecutor(unit_of_work).execute(CreateShards([new("s1")], CHANGE)), ShardsChanged)

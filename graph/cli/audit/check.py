@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graph.cli.errors import Exit, Failure
-from graph.cli.offline import on_database
+from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
-from graph.cli.output import pluralized, print_json, tell
+from graph.cli.output import pluralized, print_json, print_status
 from graph.cli.points_in_time import Time, TimeParameter
 from graph.cli.progress import progress_so_far
 from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from persistence.audit.compliance import Offence
+    from persistence.audit.compliance import RuleBreach
     from persistence.postgres.audit.check import Report
 
 
@@ -62,7 +62,7 @@ def check(
         with progress_so_far("Checking") as progress:
             return await check_log(url, Registry(discover()), where, progress)
 
-    report = on_database(config, data_dir, database_url, work)
+    report = run_on_database(config, data_dir, database_url, work)
     if not report.knows_namespace:
         raise Failure(Exit.NOT_FOUND, f"There is no namespace {namespace}.", [LIST_NAMESPACES])
     if as_json:
@@ -84,7 +84,7 @@ def _document(report: Report) -> dict[str, Any]:
     }
 
 
-def _offence(offence: Offence) -> dict[str, Any]:
+def _offence(offence: RuleBreach) -> dict[str, Any]:
     return {
         "rule": offence.rule,
         "subject": offence.subject,
@@ -104,23 +104,27 @@ def _show(report: Report) -> None:
         print_table(columns, [(*_facts(one), one.remedy) for one in report.offences[:_SHOWN]])
         _tell_more(report.offences)
     if report.forced:
-        tell(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
+        print_status(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
         print_table(columns, [(*_facts(one), one.forced) for one in report.forced[:_SHOWN]])
         _tell_more(report.forced)
     if report.floor:
-        tell(f"Rows up to revision {report.floor} were compacted: of the moves before only the tickets were checked.")
+        print_status(
+            f"Rows up to revision {report.floor} were compacted: of the moves before only the tickets were checked."
+        )
     if report.overridden:
-        tell(f"{pluralized(report.overridden, 'shard')} not where the strategy says, because a person decided so.")
+        print_status(
+            f"{pluralized(report.overridden, 'shard')} not where the strategy says, because a person decided so."
+        )
     broken = pluralized(len(report.offences), "rule") + " broken." if report.offences else "no rule broken."
-    tell(f"Checked {pluralized(report.changes, 'change')} and {pluralized(report.shards, 'shard')}: {broken}")
+    print_status(f"Checked {pluralized(report.changes, 'change')} and {pluralized(report.shards, 'shard')}: {broken}")
 
 
-def _facts(offence: Offence) -> tuple[object, ...]:
+def _facts(offence: RuleBreach) -> tuple[object, ...]:
     at = offence.at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
     return offence.rule, offence.change_id, at, offence.actor, offence.subject, offence.actual, offence.allowed
 
 
-def _tell_more(offences: Sequence[Offence]) -> None:
+def _tell_more(offences: Sequence[RuleBreach]) -> None:
     if len(offences) > _SHOWN:
-        tell(f"... and {len(offences) - _SHOWN:,} more; --json has them all.")
+        print_status(f"... and {len(offences) - _SHOWN:,} more; --json has them all.")

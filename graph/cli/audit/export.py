@@ -15,9 +15,9 @@ import click
 
 from graph.cli.audit.check import LIST_NAMESPACES
 from graph.cli.errors import Exit, Failure, PipeClosed
-from graph.cli.offline import on_database
+from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
-from graph.cli.output import pluralized, tell
+from graph.cli.output import pluralized, print_status
 from graph.cli.points_in_time import Time, TimeParameter
 from graph.cli.progress import progress_so_far
 from persistence.model.fields import quoted
@@ -89,13 +89,13 @@ def export(
                 write(line(manifest.document(key)))
         return manifest
 
-    manifest = on_database(config, data_dir, database_url, work)
+    manifest = run_on_database(config, data_dir, database_url, work)
     if not jsonl and out is not None:
         with _whole(out.with_name(out.name + ".manifest.json")) as write:
             write(line(manifest.document(key)))
     elif not jsonl:
-        tell(line(manifest.document(key)).decode().rstrip())
-    tell(
+        print_status(line(manifest.document(key)).decode().rstrip())
+    print_status(
         f"Exported {pluralized(manifest.changes, 'change')}, {pluralized(manifest.rows, 'row')}, "
         f"{pluralized(manifest.refusals, 'refusal')}. Anchor: {manifest.end}"
     )

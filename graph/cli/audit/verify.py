@@ -10,14 +10,14 @@ import click
 
 from graph.cli.audit.export import read_key
 from graph.cli.errors import Exit, Failure
-from graph.cli.offline import on_database
+from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
-from graph.cli.output import pluralized, print_json, tell
+from graph.cli.output import pluralized, print_json, print_status
 from graph.cli.progress import progress_so_far
 from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from persistence.audit.checkpoints import Anchor
+    from persistence.audit.checkpoints import Checkpoint
     from persistence.audit.export_verification import FileVerdict
     from persistence.postgres.audit.verify import Verdict
 
@@ -85,11 +85,11 @@ def verify(
         return Exit.NO
     if keep is not None:
         keep.write_text(json.dumps(end.document(), indent=2) + "\n", encoding="utf-8")
-        tell(f"The checkpoint is in {keep}.")
+        print_status(f"The checkpoint is in {keep}.")
     return Exit.OK
 
 
-def _verify_file(path: Path, key: bytes | None, anchor: Anchor | None) -> FileVerdict:
+def _verify_file(path: Path, key: bytes | None, anchor: Checkpoint | None) -> FileVerdict:
     from persistence.audit.export_verification import NotAnExport, verify_lines  # noqa: PLC0415 - clients need not load it
 
     try:
@@ -102,8 +102,8 @@ def _verify_file(path: Path, key: bytes | None, anchor: Anchor | None) -> FileVe
 
 
 def _verify_database(
-    since: Anchor | None,
-    anchor: Anchor | None,
+    since: Checkpoint | None,
+    anchor: Checkpoint | None,
     processes: int | None,
     config: Path | None,
     data_dir: Path | None,
@@ -118,30 +118,30 @@ def _verify_database(
         with progress_so_far("Verifying") as progress:
             return await verify_log(url, since, anchor, processes=processes, progress=progress)
 
-    return on_database(config, data_dir, database_url, work)
+    return run_on_database(config, data_dir, database_url, work)
 
 
-def _read_checkpoint(path: Path | None) -> Anchor | None:
-    from persistence.audit.checkpoints import Anchor  # noqa: PLC0415 - clients need not load it
+def _read_checkpoint(path: Path | None) -> Checkpoint | None:
+    from persistence.audit.checkpoints import Checkpoint  # noqa: PLC0415 - clients need not load it
 
     if path is None:
         return None
     try:
-        return Anchor.read_document(path.read_text(encoding="utf-8"))
+        return Checkpoint.read_document(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Failure(Exit.INVALID, f"The checkpoint {path} cannot be used: it {error}.") from error
 
 
-def _read_anchor(text: str | None) -> Anchor | None:
-    from persistence.audit.checkpoints import Anchor  # noqa: PLC0415 - clients need not load it
+def _read_anchor(text: str | None) -> Checkpoint | None:
+    from persistence.audit.checkpoints import Checkpoint  # noqa: PLC0415 - clients need not load it
 
     try:
-        return None if text is None else Anchor.read(text)
+        return None if text is None else Checkpoint.read(text)
     except ValueError as error:
         raise Failure(Exit.INVALID, f"--anchor {error}.") from error
 
 
-def _document(verdict: FileVerdict | Verdict, end: Anchor) -> dict[str, Any]:
+def _document(verdict: FileVerdict | Verdict, end: Checkpoint) -> dict[str, Any]:
     """Counters are strings of digits, as everywhere in the API."""
     return {
         "intact": not verdict.findings.count,
@@ -157,16 +157,18 @@ def _document(verdict: FileVerdict | Verdict, end: Anchor) -> dict[str, Any]:
     }
 
 
-def _show(verdict: FileVerdict | Verdict, end: Anchor) -> None:
+def _show(verdict: FileVerdict | Verdict, end: Checkpoint) -> None:
     findings = verdict.findings
     if findings.count:
         print_table(
             ["TABLE", "ROW", "PROBLEM"], [(one.table, one.key, one.problem) for one in findings.listed[:_SHOWN]]
         )
         more = findings.count - min(len(findings.listed), _SHOWN)
-        tell(f"{pluralized(findings.count, 'thing')} wrong" + (f", {more:,} of them not listed." if more else "."))
+        print_status(
+            f"{pluralized(findings.count, 'thing')} wrong" + (f", {more:,} of them not listed." if more else ".")
+        )
     counts = (("change", verdict.changes), ("row", verdict.rows), ("refusal", verdict.refusals))
     read = ", ".join(pluralized(count, noun) for noun, count in counts)
-    tell(f"Verified {read}." if not findings.count else f"Read {read}.")
+    print_status(f"Verified {read}." if not findings.count else f"Read {read}.")
     if not findings.count:
         click.echo(f"Anchor: {end}")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.importing.parse import Row
 from graph.client.pages import PAGE, rows
 from graph.client.records import Json
@@ -45,7 +45,7 @@ def compare(rows: Iterable[Row], existing: Mapping[ShardKey, Json]) -> Differenc
 
 
 def read_existing(
-    api: Api, keys: Iterable[ShardKey], counts: Mapping[str, int], advance: Callable[[int], None]
+    api: ApiClient, keys: Iterable[ShardKey], counts: Mapping[str, int], advance: Callable[[int], None]
 ) -> dict[ShardKey, Json]:
     """`counts`: how many shards each namespace holds, of those that exist: others are still to be created.
 

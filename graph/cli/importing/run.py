@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from graph.cli.errors import Api, Exit, Failure, committed, newest_revision
+from graph.cli.errors import ApiClient, Exit, Failure, committed, newest_revision
 from graph.cli.importing.compare import Difference, compare, read_existing
 from graph.cli.importing.parse import ShardFile
-from graph.cli.output import listed, pluralized, tell
+from graph.cli.output import listed, pluralized, print_status
 from graph.cli.progress import progress_bar
 from graph.client.records import Json
 
@@ -26,7 +26,7 @@ class Done:
     changes: list[str] = field(default_factory=list)
 
 
-def difference_to(api: Api, file: ShardFile, counts: Mapping[str, int]) -> Difference:
+def difference_to(api: ApiClient, file: ShardFile, counts: Mapping[str, int]) -> Difference:
     """What the store lacks. `counts`: how many shards each namespace holds."""
     with progress_bar("Comparing", len(file.rows)) as advance:
         existing = read_existing(api, [row.key for row in file.rows], counts, advance)
@@ -37,7 +37,7 @@ def difference_to(api: Api, file: ShardFile, counts: Mapping[str, int]) -> Diffe
 class Import:
     """`change` is GraphQL's `ChangeInput` for every batch; `counts` as in `difference_to`."""
 
-    api: Api
+    api: ApiClient
     file: ShardFile
     counts: Mapping[str, int]
     change: Json
@@ -55,7 +55,7 @@ class Import:
         except Failure as failure:
             raise Failure(failure.exit, failure.message, [*failure.advice, *_so_far(done, failure.exit)]) from failure
         except KeyboardInterrupt:
-            tell("\n".join(_so_far(done, Exit.INTERRUPTED)))
+            print_status("\n".join(_so_far(done, Exit.INTERRUPTED)))
             raise
         return done
 
@@ -109,7 +109,7 @@ def batches(difference: Difference, size: int) -> Iterator[Batch]:
             yield Batch(operation, shards[start : start + size])
 
 
-def send(api: Api, batch: Batch, change: Json, digest: str, round_: str) -> Sent:
+def send(api: ApiClient, batch: Batch, change: Json, digest: str, round_: str) -> Sent:
     """Raises Failure if the batch is refused. `digest` is the file's; see `idempotency_key`."""
     key = idempotency_key(batch, change, digest, round_)
     answer = api.change(batch.operation, {"shards": batch.shards, "change": change | {"idempotencyKey": key}})

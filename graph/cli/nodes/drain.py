@@ -10,10 +10,10 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api, Exit, Failure
+from graph.cli.errors import ApiClient, Exit, Failure
 from graph.cli.nodes.shared import changed_node, no_such_node, node_facts, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_json, printable, tell
+from graph.cli.output import pluralized, print_json, print_status, printable
 from graph.cli.plans import (
     LISTED,
     all_option,
@@ -25,7 +25,7 @@ from graph.cli.plans import (
     read_violation,
 )
 from graph.cli.progress import waiting
-from graph.cli.suggestions import command_again, command_next
+from graph.cli.suggestions import suggest_next, suggest_retry
 from graph.cli.tables import print_facts, print_table
 from graph.client.address import Address
 from graph.client.records import Json
@@ -61,10 +61,10 @@ def drain_node(
 
     With --json one document: preflight, node and change. The last two are null for a dry run.
     """
-    with Api(server) as api:
+    with ApiClient(server) as api:
         if dry_run:
             with waiting("Looking at what would move"):
-                preflight = ask_preflight(api, node)
+                preflight = request_preflight(api, node)
             _report(preflight, None, everything=everything, as_json=as_json)
             return Exit.NO if preflight.blockers else Exit.OK
         given = {
@@ -79,7 +79,9 @@ def drain_node(
             preflight, unread = _all_that_can_be_read(api, done["preflight"])
     _report(preflight, done, everything=everything, as_json=as_json)
     if unread is not None:
-        tell(f"{printable(node)} is DRAINING. Not all of what would move could be read: {printable(unread.message)}")
+        print_status(
+            f"{printable(node)} is DRAINING. Not all of what would move could be read: {printable(unread.message)}"
+        )
     return Exit.OK
 
 
@@ -99,7 +101,7 @@ class Preflight:
         return {**self.answer, "moves": [move_document(move) for move in self.moves]}
 
 
-def _all_that_can_be_read(api: Api, answer: Json) -> tuple[Preflight, Failure | None]:
+def _all_that_can_be_read(api: ApiClient, answer: Json) -> tuple[Preflight, Failure | None]:
     """The node is being drained, whatever comes of asking for the rest."""
     try:
         return complete_preflight(api, answer), None
@@ -112,7 +114,7 @@ def _how_to_insist(answer: Json) -> list[str]:
         return []
     return [
         "To drain it all the same, and leave those shards where they are:",
-        f"  {command_again(accept_blockers=True)}",
+        f"  {suggest_retry(accept_blockers=True)}",
     ]
 
 
@@ -128,14 +130,14 @@ def _report(preflight: Preflight, done: Json | None, *, everything: bool, as_jso
     click.echo()
     print_facts(node_facts(done["node"], done["change"]))
     if preflight.moves:
-        tell("Nothing has moved yet. To have its shards moved away, and then apply the plan:")
-        tell(f"  {command_next('omnirelay mesh rebalance plan')}")
+        print_status("Nothing has moved yet. To have its shards moved away, and then apply the plan:")
+        print_status(f"  {suggest_next('omnirelay mesh rebalance plan')}")
 
 
 _SUMMARY: Final = ("TO", "NAMESPACE", "SHARDS")
 
 
-def ask_preflight(api: Api, node_id: str) -> Preflight:
+def request_preflight(api: ApiClient, node_id: str) -> Preflight:
     """Raises Failure for an unknown node."""
     answer = api.ask("DrainPreflight", {"nodeId": node_id})["drainPreflight"]
     if answer is None:
@@ -148,7 +150,7 @@ def first_page(answer: Json) -> Preflight:
     return Preflight(answer, [read_move(move) for move in answer["moves"]["nodes"]])
 
 
-def complete_preflight(api: Api, answer: Json) -> Preflight:
+def complete_preflight(api: ApiClient, answer: Json) -> Preflight:
     """With the moves beyond its page. They are those of the plan that would be made if the node were DRAINING."""
     if not answer["moves"]["pageInfo"]["hasNextPage"]:
         return first_page(answer)

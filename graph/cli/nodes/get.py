@@ -2,7 +2,7 @@
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import node_facts, read_node
 from graph.cli.options import server_options
 from graph.cli.output import print_json
@@ -18,7 +18,7 @@ def get_node(*, node: str, server: Address, as_json: bool) -> None:
 
     With --json one document: the node.
     """
-    with Api(server) as api:
+    with ApiClient(server) as api:
         found = read_node(api, node)
     if as_json:
         print_json(found)

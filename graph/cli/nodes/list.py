@@ -4,10 +4,10 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import shown_labels
 from graph.cli.options import server_options
-from graph.cli.output import pluralized, print_json, shown_time, tell
+from graph.cli.output import pluralized, print_json, print_status, shown_time
 from graph.cli.tables import print_table
 from graph.client.address import Address
 from graph.client.pages import rows
@@ -43,7 +43,7 @@ def list_nodes(
     With --json JSON Lines: a node each.
     """
     where = {"statuses": [*map(str, status)], "regions": region, "zones": zone}
-    with Api(server) as api:
+    with ApiClient(server) as api:
         found = list(rows(api, "ListNodes", {"filter": where}))
     if as_json:
         for node in found:
@@ -51,7 +51,7 @@ def list_nodes(
         return
     if found:
         print_table(_COLUMNS, [_cells(node) for node in found])
-    tell(f"{pluralized(len(found), 'node')}.")
+    print_status(f"{pluralized(len(found), 'node')}.")
 
 
 def _cells(node: Json) -> tuple[object, ...]:

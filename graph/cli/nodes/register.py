@@ -2,10 +2,10 @@
 
 import click
 
-from graph.cli.errors import Api, Failure, committed, refused
+from graph.cli.errors import ApiClient, Failure, committed, refused
 from graph.cli.nodes.shared import now_is, place_options, print_node, use_options
 from graph.cli.options import KeyValue, KeyValueParameter, as_map, change_input, change_options, server_options
-from graph.cli.suggestions import command_next
+from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import NodeStatus
@@ -49,7 +49,7 @@ def register_node(
         "status": str(status or NodeStatus.ACTIVE),
         "change": change_input(reason, ticket, actor),
     }
-    with Api(server) as api:
+    with ApiClient(server) as api:
         answer = api.change("RegisterNode", given)
     if answer["__typename"] == "NodeVersionConflict" and answer["current"] is not None:
         raise _there_already(answer)
@@ -58,6 +58,6 @@ def register_node(
 
 def _there_already(answer: Json) -> Failure:
     now = answer["current"]
-    update = command_next("omnirelay mesh nodes set", now["nodeId"], "--expected-version", now["version"])
+    update = suggest_next("omnirelay mesh nodes set", now["nodeId"], "--expected-version", now["version"])
     advice = [*now_is(now, answer["lastChange"]), "To change it, add what is to be changed to:", f"  {update}"]
     return refused(answer, advice)

@@ -2,10 +2,10 @@
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import changed_node, print_node, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.suggestions import command_next
+from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import NodeStatus
@@ -31,7 +31,7 @@ def remove_node(
     With --json one document: node and change.
     """
     change = change_input(reason, ticket, actor)
-    with Api(server) as api:
+    with ApiClient(server) as api:
         version = version_of(api, node, expected_version)
         given = {"nodeId": node, "expectedVersion": version, "status": str(NodeStatus.REMOVED), "change": change}
         answer = api.change("UpdateNode", given)
@@ -42,7 +42,7 @@ def _how_to_vacate(answer: Json, node: str) -> list[str]:
     if answer["__typename"] != "NodeInUse":
         return []
     commands = [
-        command_next("omnirelay mesh nodes drain", node),
-        command_next("omnirelay mesh rebalance plan"),
+        suggest_next("omnirelay mesh nodes drain", node),
+        suggest_next("omnirelay mesh rebalance plan"),
     ]
     return ["Have its shards moved away, apply the plan, and then remove it:", *(f"  {line}" for line in commands)]

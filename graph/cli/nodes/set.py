@@ -2,7 +2,7 @@
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import changed_node, place_options, print_node, read_node, use_options
 from graph.cli.options import KeyValue, KeyValueParameter, as_map, change_input, change_options, server_options
 from graph.client.address import Address
@@ -52,7 +52,7 @@ def set_node(
     if not (patch or labels or no_label):
         raise click.UsageError("Nothing to change: give --region, --zone, --label, --weight or --status.")
     given = {"nodeId": node, "expectedVersion": str(expected_version), "change": change_input(reason, ticket, actor)}
-    with Api(server) as api:
+    with ApiClient(server) as api:
         if labels or no_label:
             # The API takes all labels at once. Read and written at the same version, or the server refuses.
             before = read_node(api, node)["labels"]

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from graph.cli.errors import LIST_NODES, Api, Exit, Failure, committed, refused
+from graph.cli.errors import LIST_NODES, ApiClient, Exit, Failure, committed, refused
 from graph.cli.output import NOTHING, made_by, print_json, printable, shown_time
-from graph.cli.suggestions import command_again
+from graph.cli.suggestions import suggest_retry
 from graph.cli.tables import fact_lines, print_facts
 from graph.client.records import Json
 from persistence.model.fields import weight_problem
@@ -91,7 +91,7 @@ def shown_labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or NOTHING
 
 
-def read_node(api: Api, node_id: str) -> Json:
+def read_node(api: ApiClient, node_id: str) -> Json:
     """A removed one too, with that status. Raises Failure if there never was one."""
     found = api.ask("NodeDetails", {"nodeId": node_id})["node"]
     if found is None:
@@ -99,7 +99,7 @@ def read_node(api: Api, node_id: str) -> Json:
     return dict(found)
 
 
-def version_of(api: Api, node_id: str, expected: int | None) -> str:
+def version_of(api: ApiClient, node_id: str, expected: int | None) -> str:
     """The version to expect: the one that was given, or the one it is at."""
     return str(read_node(api, node_id)["version"] if expected is None else expected)
 
@@ -129,6 +129,6 @@ def print_node(done: Json, *, as_json: bool) -> None:
 
 def _conflict(answer: Json) -> Failure:
     now = answer["current"]
-    again = command_again(expected_version=now["version"])
+    again = suggest_retry(expected_version=now["version"])
     advice = [*now_is(now, answer["lastChange"]), "If your change still is the right one:", f"  {again}"]
     return refused(answer, advice)

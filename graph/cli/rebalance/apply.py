@@ -8,12 +8,12 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api, Exit, Failure, committed
+from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import pluralized, print_json, shown_percent
 from graph.cli.plans import named_plan, read_plan
 from graph.cli.progress import progress_bar, stop_after, waiting
-from graph.cli.suggestions import command_again, command_next
+from graph.cli.suggestions import suggest_next, suggest_retry
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
@@ -60,7 +60,7 @@ def apply_plan(
     """
     wanted = named_plan(plan)
     change = change_input(reason, ticket, actor, force_reason)
-    with Api(server) as api:
+    with ApiClient(server) as api:
         found = read_plan(api, wanted)
         if not found["moveCount"]:
             _report(found, None, as_json=as_json)
@@ -89,10 +89,10 @@ def _how_to_go_on(answer: Json) -> Sequence[str]:
             plan = answer["plan"]
             made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')} were made before"
             now = f"{made}, and no more now." if plan["movesMade"] else "Nothing was moved."
-            again = command_next("omnirelay mesh rebalance plan", *_namespaces(plan))
+            again = suggest_next("omnirelay mesh rebalance plan", *_namespaces(plan))
             return [f"{now} Plan again, and apply what comes out:", f"  {again}"]
         case "PlanClosed" if answer["plan"]["status"] == "STOPPED":
-            return ["If it shall go on:", f"  {command_again(resume=True)}"]
+            return ["If it shall go on:", f"  {suggest_retry(resume=True)}"]
         case "PolicyViolation":
             return _within_the_rules({violation["rule"] for violation in answer["violations"]})
     return []
@@ -101,7 +101,7 @@ def _how_to_go_on(answer: Json) -> Sequence[str]:
 def _within_the_rules(broken: set[str]) -> Sequence[str]:
     """What mends it, where that is another command."""
     if broken == {"MOVE_BUDGET"}:
-        return ["In waves it stays within the budget:", f"  {command_again(wave_size=_WAVE)}"]
+        return ["In waves it stays within the budget:", f"  {suggest_retry(wave_size=_WAVE)}"]
     if "APPROVAL_REQUIRED" in broken:
         plan = click.get_current_context().params["plan"]
         return ["Somebody else than who made the plan approves it with:", f"  omnirelay mesh rebalance approve {plan}"]
@@ -160,5 +160,5 @@ def waves(plan: Json, wave: Callable[[bool], Json], pause: float, *, resume: boo
 
 def _stopped(plan: Json) -> Failure:
     made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')}"
-    advice = ["To go on:", f"  {command_again(resume=False)}"]
+    advice = ["To go on:", f"  {suggest_retry(resume=False)}"]
     return Failure(Exit.INTERRUPTED, f"Stopped between waves: {made} of plan {plan['id']} were made.", advice)

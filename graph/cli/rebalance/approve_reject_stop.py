@@ -2,11 +2,11 @@
 
 import click
 
-from graph.cli.errors import Api, committed
+from graph.cli.errors import ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_json, tell
+from graph.cli.output import pluralized, print_json, print_status
 from graph.cli.plans import named_plan
-from graph.cli.suggestions import command_next
+from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.records import Json
 
@@ -27,8 +27,8 @@ def approve_plan(
     """
     done = _decided("ApprovePlan", plan, change_input(reason, ticket, actor), server)
     _report(done, "is approved", as_json=as_json)
-    tell("To apply it:")
-    tell(f"  {command_next('omnirelay mesh rebalance apply', done['plan']['id'])}")
+    print_status("To apply it:")
+    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', done['plan']['id'])}")
 
 
 @click.command("reject")
@@ -61,13 +61,13 @@ def stop_plan(*, plan: str, reason: str, ticket: str | None, actor: str | None, 
     """
     done = _decided("StopPlan", plan, change_input(reason, ticket, actor), server)
     _report(done, "is stopped", as_json=as_json)
-    tell("To go on with it:")
-    tell(f"  {command_next('omnirelay mesh rebalance apply', done['plan']['id'], '--resume')}")
+    print_status("To go on with it:")
+    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', done['plan']['id'], '--resume')}")
 
 
 def _decided(operation: str, plan: str, change: Json, server: Address) -> Json:
     wanted = named_plan(plan)
-    with Api(server) as api:
+    with ApiClient(server) as api:
         return committed(api.change(operation, {"planId": wanted.id, "change": change}))
 
 

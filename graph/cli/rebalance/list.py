@@ -4,9 +4,9 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import listed, pluralized, print_json, shown_percent, shown_time, tell
+from graph.cli.output import listed, pluralized, print_json, print_status, shown_percent, shown_time
 from graph.cli.tables import print_table
 from graph.client.address import Address
 from graph.client.pages import rows
@@ -37,7 +37,7 @@ def list_plans(
     With --json JSON Lines: a plan each, without its moves.
     """
     where = {"namespace": namespace, "statuses": [*map(str, status)]}
-    with Api(server) as api:
+    with ApiClient(server) as api:
         found = list(rows(api, "ListRebalancePlans", {"filter": where}, limit))
     if as_json:
         for plan in found:
@@ -45,7 +45,7 @@ def list_plans(
         return
     if found:
         print_table(_COLUMNS, [_cells(plan) for plan in found])
-    tell(f"{pluralized(len(found), 'plan')}.")
+    print_status(f"{pluralized(len(found), 'plan')}.")
 
 
 def _cells(plan: Json) -> tuple[object, ...]:

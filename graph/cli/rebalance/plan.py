@@ -2,12 +2,12 @@
 
 import click
 
-from graph.cli.errors import LIST_NODES, Api, committed
+from graph.cli.errors import LIST_NODES, ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import made_by, tell
+from graph.cli.output import made_by, print_status
 from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
-from graph.cli.suggestions import command_next
+from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.records import Json
 
@@ -35,7 +35,7 @@ def plan_rebalance(
     With --json the plan's document, which `show` and `apply` take as a file.
     """
     change = change_input(reason, ticket, actor)
-    with Api(server) as api, waiting("Planning"):
+    with ApiClient(server) as api, waiting("Planning"):
         answer = api.change("PlanRebalance", planning_input(namespace, max_moves) | {"change": change})
     made = committed(answer, [LIST_NODES] if answer["__typename"] == "PlacementImpossible" else ())
     plan = made["plan"]
@@ -52,6 +52,6 @@ def plan_rebalance(
 
 def _tell_how_to_go_on(plan: Json, *, replayed: bool) -> None:
     if replayed:
-        tell(f"The same plan was made already, by {made_by(plan['created'])}.")
-    tell(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
-    tell(f"  {command_next('omnirelay mesh rebalance apply', plan['id'])}")
+        print_status(f"The same plan was made already, by {made_by(plan['created'])}.")
+    print_status(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
+    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', plan['id'])}")

@@ -2,12 +2,12 @@
 
 import click
 
-from graph.cli.errors import Api, committed
+from graph.cli.errors import ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import tell
+from graph.cli.output import print_status
 from graph.cli.plans import all_option, print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
-from graph.cli.suggestions import command_next
+from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
@@ -51,7 +51,7 @@ def rollback_change(
         "maxMoves": max_moves,
         "change": change_input(reason, ticket, actor),
     }
-    with Api(server) as api, waiting("Planning"):
+    with ApiClient(server) as api, waiting("Planning"):
         made = committed(api.change("RollbackChange", given))
     plan = made["plan"]
     document = plan["proposal"]["document"]
@@ -62,5 +62,5 @@ def rollback_change(
         print_proposal(proposal, everything=everything)
         click.echo(summary(proposal, "move"))
     if proposal.moves:
-        tell(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
-        tell(f"  {command_next('omnirelay mesh rebalance apply', plan['id'])}")
+        print_status(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
+        print_status(f"  {suggest_next('omnirelay mesh rebalance apply', plan['id'])}")

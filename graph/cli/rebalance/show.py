@@ -2,7 +2,7 @@
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
 from graph.cli.output import listed, made_by, shown_time
 from graph.cli.plans import all_option, named_plan, print_proposal, proposal_of, read_plan, summary
@@ -23,7 +23,7 @@ def show_plan(*, plan: str, everything: bool, server: Address, as_json: bool) ->
     With --json the plan's document.
     """
     wanted = named_plan(plan)
-    with Api(server) as api:
+    with ApiClient(server) as api:
         found = read_plan(api, wanted)
     document = found["proposal"]["document"]
     if as_json:

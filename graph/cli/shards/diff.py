@@ -6,10 +6,10 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api, Exit, newest_revision
+from graph.cli.errors import ApiClient, Exit, newest_revision
 from graph.cli.options import server_options
 from graph.cli.output import moved_percent, print_json, shown_percent
-from graph.cli.points_in_time import Moment, MomentParameter, as_of
+from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
 from graph.cli.shards.shared import is_move, other_changes, owner_change, shard_name
 from graph.cli.tables import print_table
 from graph.client.address import Address
@@ -53,15 +53,21 @@ class Summary:
         return f"{counts}; {shown_percent(self.movedPercent)} of {self.shards:,} shards moved"
 
 
-# A revision so many ago looks like an option to the parser; MomentParameter refuses what is neither.
+# A revision so many ago looks like an option to the parser; AsOfParameter refuses what is neither.
 @click.command("diff", context_settings={"ignore_unknown_options": True})
-@click.argument("start", metavar="FROM", type=MomentParameter())
-@click.argument("end", metavar="[TO]", type=MomentParameter(), required=False)
+@click.argument("start", metavar="FROM", type=AsOfParameter())
+@click.argument("end", metavar="[TO]", type=AsOfParameter(), required=False)
 @click.option("--namespace", help="Only shards of this namespace.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference, as git does.")
 @server_options
 def diff_shards(
-    *, start: Moment, end: Moment | None, namespace: str | None, exit_code: bool, server: Address, as_json: bool
+    *,
+    start: PointInTime,
+    end: PointInTime | None,
+    namespace: str | None,
+    exit_code: bool,
+    server: Address,
+    as_json: bool,
 ) -> Exit:
     """Show the net difference between two moments: FROM and TO (by default now).
 
@@ -69,7 +75,7 @@ def diff_shards(
 
     With --json one document: from, to, summary and diffs.
     """
-    with Api(server) as api:
+    with ApiClient(server) as api:
         first = _position(api, start, namespace)
         variables: Json = {"from": first["revision"], "namespace": namespace}
         if end is not None:
@@ -87,7 +93,7 @@ def diff_shards(
     return Exit.NO if diffs and exit_code else Exit.OK
 
 
-def _position(api: Api, moment: Moment, namespace: str | None) -> Json:
+def _position(api: ApiClient, moment: PointInTime, namespace: str | None) -> Json:
     """The revision a moment stands for, and how many shards there were."""
     when = as_of(moment, lambda: newest_revision(api))
     return dict(api.ask("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])

@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
 from graph.cli.output import NOTHING, print_json, printable
 from graph.cli.plans import all_option, first, print_rest, print_violations, read_violation
@@ -27,7 +27,7 @@ def explain_shard(*, namespace: str, shard: str, everything: bool, server: Addre
 
     With --json one document: the explanation, with every node and its rank or what speaks against it.
     """
-    with Api(server) as api, waiting("Explaining"):
+    with ApiClient(server) as api, waiting("Explaining"):
         found = api.ask("ExplainShard", {"namespace": namespace, "shardId": shard})["explainShard"]
     if as_json:
         print_json(found)

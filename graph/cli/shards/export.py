@@ -4,11 +4,11 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api, newest_revision
+from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.importing.parse import COLUMNS
 from graph.cli.options import server_options
-from graph.cli.output import pluralized, print_json, tell
-from graph.cli.points_in_time import Moment, MomentParameter, as_of
+from graph.cli.output import pluralized, print_json, print_status
+from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
 from graph.client.address import Address
 from graph.client.pages import pages
 from graph.client.records import Json
@@ -19,7 +19,7 @@ _COMMA: Final = ","
 @click.command("export")
 @click.option("--namespace", help="Only shards of this namespace.")
 @click.option(
-    "--as-of", "moment", type=MomentParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
 )
 @click.option(
     "--format",
@@ -30,13 +30,15 @@ _COMMA: Final = ","
     help="Comma-separated values with a header, or JSON Lines.",
 )
 @server_options
-def export_shards(*, namespace: str | None, moment: Moment | None, form: str, server: Address, as_json: bool) -> None:
+def export_shards(
+    *, namespace: str | None, moment: PointInTime | None, form: str, server: Address, as_json: bool
+) -> None:
     """Write shards to stdout as a file that `import` takes, exact at one revision.
 
     --json is short for --format jsonl.
     """
     jsonl = as_json or form == "jsonl"
-    with Api(server) as api:
+    with ApiClient(server) as api:
         variables: Json = {"filter": {"namespace": namespace}}
         if moment is not None:
             variables["asOf"] = as_of(moment, lambda: newest_revision(api))
@@ -49,7 +51,7 @@ def export_shards(*, namespace: str | None, moment: Moment | None, form: str, se
                 print_json(row) if jsonl else click.echo(_line(row))
             count += len(page["nodes"])
             revision = page["revision"]
-    tell(f"{pluralized(count, 'shard')} at revision {revision}.")
+    print_status(f"{pluralized(count, 'shard')} at revision {revision}.")
 
 
 def _line(row: Json) -> str:

@@ -2,10 +2,10 @@
 
 import click
 
-from graph.cli.errors import Api, Exit, Failure, newest_revision
+from graph.cli.errors import ApiClient, Exit, Failure, newest_revision
 from graph.cli.options import server_options
 from graph.cli.output import print_json
-from graph.cli.points_in_time import Moment, MomentParameter, as_of
+from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
 from graph.cli.shards.shared import shard_facts, shard_name
 from graph.cli.tables import print_facts
 from graph.client.address import Address
@@ -17,15 +17,15 @@ from graph.client.records import Json
 @click.argument("namespace")
 @click.argument("shard")
 @click.option(
-    "--as-of", "moment", type=MomentParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
 )
 @server_options
-def get_shard(*, namespace: str, shard: str, moment: Moment | None, server: Address, as_json: bool) -> None:
+def get_shard(*, namespace: str, shard: str, moment: PointInTime | None, server: Address, as_json: bool) -> None:
     """Show one shard, and who changed it last and why.
 
     With --json one document: shard and lastChange.
     """
-    with Api(server) as api:
+    with ApiClient(server) as api:
         variables: Json = {"namespace": namespace, "shardId": shard}
         if moment is not None:
             variables["asOf"] = as_of(moment, lambda: newest_revision(api))
@@ -39,7 +39,7 @@ def get_shard(*, namespace: str, shard: str, moment: Moment | None, server: Addr
         print_facts(shard_facts(record, change))
 
 
-def _change_of(api: Api, shard: Json) -> Json:
+def _change_of(api: ApiClient, shard: Json) -> Json:
     """The change that left the shard as it is. The newest of its history, or near that, when asked about the past."""
     where = {"namespace": shard["namespace"], "shardId": shard["shardId"]}
     history = rows(api, "ShardHistory", {"filter": where})

@@ -4,9 +4,9 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import moved_percent, print_json, shown_time, tell
+from graph.cli.output import moved_percent, print_json, print_status, shown_time
 from graph.cli.points_in_time import Time, TimeParameter
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.cli.tables import print_table
@@ -64,7 +64,7 @@ def shard_history(
     }
     more = False
     found: list[Json] = []
-    with Api(server) as api:
+    with ApiClient(server) as api:
         for page in pages(api, "ShardHistory", {"filter": where}, limit):
             more = page["pageInfo"]["hasNextPage"]
             if as_json:
@@ -75,9 +75,9 @@ def shard_history(
     if found:
         print_table(_COLUMNS, [_cells(row) for row in found])
     elif not as_json:
-        tell("No change matches.")
+        print_status("No change matches.")
     if more:
-        tell(f"These are the newest {limit:,}; for more raise --limit.")
+        print_status(f"These are the newest {limit:,}; for more raise --limit.")
 
 
 def _cells(row: Json) -> tuple[object, ...]:

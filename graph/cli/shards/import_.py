@@ -5,13 +5,13 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api, Exit, Failure
+from graph.cli.errors import ApiClient, Exit, Failure
 from graph.cli.importing.compare import Difference
 from graph.cli.importing.parse import Format, Problems, ShardFile, read_file
 from graph.cli.importing.run import Done, Import, difference_to
 from graph.cli.namespaces import configure
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import listed, pluralized, print_json, tell
+from graph.cli.output import listed, pluralized, print_json, print_status
 from graph.client.address import Address
 from graph.client.pages import rows
 from graph.client.records import Json
@@ -68,7 +68,7 @@ def import_shards(
         given = read_file(lines, form, namespace, problems)
     problems.raise_if_any(file)
     change = change_input(reason, ticket, actor, force_reason)
-    with Api(server) as api:
+    with ApiClient(server) as api:
         counts = {item["name"]: item["shardCount"] for item in rows(api, "ListNamespaces", {})}
         _require_namespaces(api, given, counts, strategy, None if dry_run else change)
         difference = difference_to(api, given, counts)
@@ -85,7 +85,7 @@ def _format_of(name: str) -> Format:
 
 
 def _require_namespaces(
-    api: Api, file: ShardFile, counts: dict[str, int], strategy: str | None, change: Json | None
+    api: ApiClient, file: ShardFile, counts: dict[str, int], strategy: str | None, change: Json | None
 ) -> None:
     """Creates those that are missing, if there is a strategy for them and a change to do it under."""
     missing = sorted({row.key.namespace for row in file.rows} - counts.keys())
@@ -100,10 +100,10 @@ def _require_namespaces(
         )
     for name in missing:
         if change is None:
-            tell(f"Would create namespace {name} ({strategy}).")
+            print_status(f"Would create namespace {name} ({strategy}).")
         else:
             configure(api, name, str(strategy), {}, "0", change)
-            tell(f"Created namespace {name} ({strategy}).")
+            print_status(f"Created namespace {name} ({strategy}).")
 
 
 def _report(name: str, file: ShardFile, difference: Difference, done: Done | None, *, as_json: bool) -> None:

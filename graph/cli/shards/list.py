@@ -4,10 +4,10 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import Api, newest_revision
+from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.options import server_options
-from graph.cli.output import pluralized, print_json, shown_time, tell
-from graph.cli.points_in_time import Moment, MomentParameter, as_of
+from graph.cli.output import pluralized, print_json, print_status, shown_time
+from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
 from graph.cli.tables import print_table
 from graph.client.address import Address
 from graph.client.pages import pages
@@ -31,7 +31,7 @@ _COLUMNS: Final = (
 )
 @click.option("--search", help="Only shards whose id contains this, case and all.")
 @click.option(
-    "--as-of", "moment", type=MomentParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many. All by default.")
 @server_options
@@ -41,7 +41,7 @@ def list_shards(
     owner: tuple[str, ...],
     status: tuple[ShardStatus, ...],
     search: str | None,
-    moment: Moment | None,
+    moment: PointInTime | None,
     limit: int | None,
     server: Address,
     as_json: bool,
@@ -51,7 +51,7 @@ def list_shards(
     With --json one document: revision, cursor (follow the list with watch --after) and shards.
     """
     where = {"namespace": namespace, "ownerNodeIds": owner, "statuses": [*map(str, status)], "search": search}
-    with Api(server) as api:
+    with ApiClient(server) as api:
         variables: Json = {"filter": where}
         if moment is not None:
             variables["asOf"] = as_of(moment, lambda: newest_revision(api))
@@ -62,9 +62,9 @@ def list_shards(
         return
     if shards:
         print_table(_COLUMNS, [_cells(shard) for shard in shards])
-    tell(f"{pluralized(len(shards), 'shard')} at revision {found[0]['revision']}.")
+    print_status(f"{pluralized(len(shards), 'shard')} at revision {found[0]['revision']}.")
     if found[-1]["pageInfo"]["hasNextPage"]:
-        tell("There are more: raise --limit or leave it out.")
+        print_status("There are more: raise --limit or leave it out.")
 
 
 def _cells(shard: Json) -> tuple[object, ...]:

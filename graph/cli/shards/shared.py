@@ -8,9 +8,9 @@ One shard before and after, in a few words: what a row of history, of a diff and
 import json
 from typing import Final
 
-from graph.cli.errors import Api, Failure, committed, refused
+from graph.cli.errors import ApiClient, Failure, committed, refused
 from graph.cli.output import NOTHING, arrow, pluralized, print_json, printable, shown_percent, shown_time
-from graph.cli.suggestions import command_again
+from graph.cli.suggestions import suggest_retry
 from graph.cli.tables import fact_lines, print_facts
 from graph.client.address import Address
 from graph.client.records import Json
@@ -57,7 +57,7 @@ def _pin(pin: Json | None) -> str:
 
 def update_shard(patch: Json, change: Json, server: Address, *, as_json: bool) -> None:
     """Raises Failure if it is refused; for a stale version, with the command that would go through."""
-    with Api(server) as api:
+    with ApiClient(server) as api:
         answer = api.change("UpdateShard", patch | {"change": change})
     if answer["__typename"] == "VersionConflict":
         raise _conflict(answer)
@@ -75,7 +75,7 @@ def _conflict(answer: Json) -> Failure:
     if now is None or change is None:
         return refused(answer)
     facts = [f"  {line}" for line in fact_lines(shard_facts(now, change))]
-    again = command_again(expected_version=now["version"])
+    again = suggest_retry(expected_version=now["version"])
     advice = ["It is now:", *facts, "If your change still is the right one:", f"  {again}"]
     return refused(answer, advice)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from graph.cli.errors import Api
+from graph.cli.errors import ApiClient
 from graph.cli.options import KeyValue, KeyValueParameter, as_map, server_options
 from graph.cli.output import printable
 from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
@@ -82,7 +82,7 @@ def simulate_rebalance(
         "strategy": strategy,
         "strategyParameters": {name: parameter_value(value) for name, value in as_map(parameter).items()},
     }
-    with Api(server) as api, waiting("Simulating"):
+    with ApiClient(server) as api, waiting("Simulating"):
         document = api.ask("SimulateRebalance", {"input": given})["simulateRebalance"]["document"]
     if as_json:
         click.echo(document)

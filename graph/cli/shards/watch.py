@@ -16,7 +16,7 @@ import click
 
 from graph.cli.errors import Exit, Failure, failing
 from graph.cli.options import server_options
-from graph.cli.output import NOTHING, moved_percent, print_json, printable, shown_time, tell
+from graph.cli.output import NOTHING, moved_percent, print_json, print_status, printable, shown_time
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.cache_file import replace_file
@@ -54,21 +54,21 @@ def watch_shards(
     from graph.client.reconnect import follow  # noqa: PLC0415 - see above
     from graph.client.subscription import subscribe  # noqa: PLC0415 - see above
 
-    start = (read_place(cursor_file) if cursor_file else None) or Place(after)
+    start = (read_stored_cursor(cursor_file) if cursor_file else None) or StoredCursor(after)
     variables: Json = {"namespace": namespace, "filter": {"ownerNodeIds": owner}}
 
     def opened(cursor: str | None) -> Iterator[Json]:
         return subscribe(server, "WatchShards", variables | {"after": cursor})
 
     signal.signal(signal.SIGTERM, _interrupt)
-    with failing(), closing(follow(server, opened, start.cursor, time.sleep, tell)) as batches:
+    with failing(), closing(follow(server, opened, start.cursor, time.sleep, print_status)) as batches:
         watch = Watch(start, cursor_file, print_json if as_json else _print_line)
         watch.run(batches, limit)
     return Exit.OK
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoredCursor:
     """`cursor` is where to resume. Changes up to and including `revision` were dealt with already.
 
     A cursor stands for a whole batch of changes; whoever stops in the middle of one resumes before it and leaves out
@@ -82,7 +82,7 @@ class Place:
 class Watch:
     """Shows changes and keeps the place: what was shown is behind it, whatever interrupts us."""
 
-    def __init__(self, start: Place, file: Path | None, show: Callable[[Json], None]) -> None:
+    def __init__(self, start: StoredCursor, file: Path | None, show: Callable[[Json], None]) -> None:
         self._place = start
         self._file = file
         self._show = show
@@ -96,7 +96,7 @@ class Watch:
         finally:
             self._keep()
         if self._place.cursor is not None:
-            tell(f"Stopped after revision {self._place.revision}. To go on: --after {self._place.cursor}")
+            print_status(f"Stopped after revision {self._place.revision}. To go on: --after {self._place.cursor}")
 
     def _follow(self, batches: Iterable[Json], limit: int | None) -> None:
         shown_so_far = 0
@@ -111,21 +111,21 @@ class Watch:
             if shown_so_far == limit:
                 return
             if number == 0:
-                tell("Watching. Ctrl-C stops.")
+                print_status("Watching. Ctrl-C stops.")
 
     def _keep(self) -> None:
         if self._file is not None and self._place.cursor is not None:
-            write_place(self._file, self._place)
+            write_stored_cursor(self._file, self._place)
 
 
-def steps(batches: Iterable[Json], place: Place) -> Iterator[tuple[Json | None, Place]]:
+def steps(batches: Iterable[Json], place: StoredCursor) -> Iterator[tuple[Json | None, StoredCursor]]:
     """Each change that is new after `place`, and the place once it has been dealt with; no change for a bookmark."""
     for batch in batches:
         new = [diff for diff in batch["diffs"] if int(diff["revision"]) > place.revision]
         for diff in new[:-1]:
-            place = Place(place.cursor, int(diff["revision"]))
+            place = StoredCursor(place.cursor, int(diff["revision"]))
             yield diff, place
-        place = Place(batch["cursor"], int(batch["revision"]))
+        place = StoredCursor(batch["cursor"], int(batch["revision"]))
         yield (new[-1] if new else None), place
 
 
@@ -152,13 +152,13 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def read_place(path: Path) -> Place | None:
-    """None if there is no file yet. Raises Failure for anything but a file that `write_place` wrote."""
+def read_stored_cursor(path: Path) -> StoredCursor | None:
+    """None if there is no file yet. Raises Failure for anything but a file that `write_stored_cursor` wrote."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         cursor, revision = document["cursor"], document["revision"]
         if isinstance(cursor, str) and isinstance(revision, int):
-            return Place(cursor, revision)
+            return StoredCursor(cursor, revision)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -172,7 +172,7 @@ def read_place(path: Path) -> Place | None:
     )
 
 
-def write_place(path: Path, place: Place) -> None:
+def write_stored_cursor(path: Path, place: StoredCursor) -> None:
     """Replaces the file as a whole: whenever this process or the machine stops, the file is the old or the new one."""
     document = json.dumps({"cursor": place.cursor, "revision": place.revision})
     try:

@@ -22,7 +22,7 @@ def check_pins(command: CreateShards | UpdateShards, state: ReadState) -> None:
     for index, shard in enumerate(shards):
         if isinstance(shard.pin, PinRequest):
             path = command.path(index)
-            problems.add(f"{path}pin.until", _past(shard.pin, state))
+            problems.add(f"{path}pin.until", _ignoring(shard.pin, state))
             problems.add(f"{path}pin", _unavailable(owner_after(shard, state), state))
     problems.raise_if_any()
 
@@ -38,12 +38,12 @@ def broken_pins(writes: Iterable[ShardWrite], state: ReadState) -> Iterator[Brok
                 PolicyRule.PIN,
                 *write.key,
                 f"a move from {before.owner_node_id} to {after.owner_node_id}",
-                _kept(before.owner_node_id, before.pinned),
+                _holds(before.owner_node_id, before.pinned),
                 "Unpin it first, or force it with a reason.",
             )
 
 
-def _past(pin: PinRequest, state: ReadState) -> str | None:
+def _ignoring(pin: PinRequest, state: ReadState) -> str | None:
     now = state.time
     if pin.until is None or now is None or pin.until > now:
         return None
@@ -58,7 +58,7 @@ def _unavailable(owner: str | None, state: ReadState) -> str | None:
     return f"would keep the shard on {owner}, which is {what} and may not own shards: give it another owner, or no pin"
 
 
-def _kept(owner: str, pin: Pin) -> str:
+def _holds(owner: str, pin: Pin) -> str:
     until = "it is unpinned" if pin.until is None else _time(pin)
     return f"staying on {owner} until {until}, as {pin.by} pinned it ({pin.reason})"
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.read_state import ReadState
-from persistence.commands.write_set import Conditions, ShardWrite
+from persistence.commands.write_set import CommitConditions, ShardWrite
 from persistence.model.fields import quoted
 from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
@@ -39,16 +39,16 @@ def violation(
     return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED)) if broken else None
 
 
-def conditions(change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite]) -> Conditions:
+def conditions(change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite]) -> CommitConditions:
     """What of a change that breaks no rule must still be so when it is committed."""
     if change.forced is not None:
-        return Conditions(state.now)
+        return CommitConditions(state.now)
     policies = {name: state.namespaces[name].policy for name in _touched(writes)}
     begins = (freeze.begins for policy in policies.values() for freeze in policy.freezes)
     moved = _moved(writes)
     fewest = {name: fewest_shards(count, policies[name]) for name, count in moved.items()}
     bounded = {name: most for name in moved if (most := policies[name].window_moves) is not None}
-    return Conditions(
+    return CommitConditions(
         state.now,
         min((moment for moment in begins if state.now is not None and state.now < moment), default=None),
         {name: count for name, count in fewest.items() if count},

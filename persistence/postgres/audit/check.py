@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from persistence.audit.compliance import ComplianceChecker, Offence, OwnerRule
+from persistence.audit.compliance import ComplianceChecker, OwnerRule, RuleBreach
 from persistence.errors import SchemaOutOfDate
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
@@ -28,7 +28,7 @@ class CheckFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def selects(self, offence: Offence) -> bool:
+    def selects(self, offence: RuleBreach) -> bool:
         return (
             (self.namespace is None or offence.subject.partition("/")[0] == self.namespace)
             and (self.since is None or offence.at >= self.since)
@@ -44,12 +44,12 @@ class Report:
     floor: int
     changes: int = 0
     shards: int = 0
-    offences: list[Offence] = field(default_factory=list)
-    forced: list[Offence] = field(default_factory=list)
+    offences: list[RuleBreach] = field(default_factory=list)
+    forced: list[RuleBreach] = field(default_factory=list)
     overridden: int = 0
     knows_namespace: bool = True
 
-    def add(self, offence: Offence) -> None:
+    def add(self, offence: RuleBreach) -> None:
         (self.offences if offence.forced is None else self.forced).append(offence)
 
 
@@ -81,7 +81,7 @@ async def check(
         if decision is None or not decision.by_plan:
             report.overridden += 1
             continue
-        offence = Offence(
+        offence = RuleBreach(
             OwnerRule.PLACEMENT,
             f"{move.namespace}/{move.shard_id}",
             decision.change_id,

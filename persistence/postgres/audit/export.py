@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Final
 
-from persistence.audit.chain import BEGINNING, ChainPlace
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.chain import BEGINNING, ChainPosition
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import ChangeEntry
 from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
 from persistence.errors import SchemaOutOfDate
@@ -72,21 +72,21 @@ async def export_on(
         else:
             write(manifest.add(form.omitted_change(change)))
             manifest.omitted_changes += 1
-        place = ChainPlace(change.id, change.head_revision, change.hash)
+        place = ChainPosition(change.id, change.head_revision, change.hash)
         progress(change.head_revision - start.change.revision, total)
     refusal_id, link = await _export_refusals(reader, start, where, form, write, manifest)
-    manifest.end = Anchor(place, refusal_id, link)
+    manifest.end = Checkpoint(place, refusal_id, link)
     return manifest
 
 
-async def _start(reader: AuditReader, since: datetime | None) -> Anchor:
+async def _start(reader: AuditReader, since: datetime | None) -> Checkpoint:
     """The newest change and refusal that were there before: commit times never go back."""
     if since is None:
-        return Anchor()
+        return Checkpoint()
     change = await reader.connection.fetchrow(_BEFORE, since)
     refusal = await reader.connection.fetchrow(_REFUSED_BEFORE, since)
-    place = BEGINNING if change is None else ChainPlace(*change)
-    return Anchor(place) if refusal is None else Anchor(place, *refusal)
+    place = BEGINNING if change is None else ChainPosition(*change)
+    return Checkpoint(place) if refusal is None else Checkpoint(place, *refusal)
 
 
 async def _changes(reader: AuditReader, after: int, until: datetime | None) -> AsyncIterator[ChangeEntry]:
@@ -97,7 +97,7 @@ async def _changes(reader: AuditReader, after: int, until: datetime | None) -> A
 
 
 async def _export_refusals(
-    reader: AuditReader, start: Anchor, where: ExportFilter, form: ExportForm, write: Write, manifest: Manifest
+    reader: AuditReader, start: Checkpoint, where: ExportFilter, form: ExportForm, write: Write, manifest: Manifest
 ) -> tuple[int, bytes]:
     refusal_id, link = start.refusal_id, start.refusal_hash
     async for refusal in reader.refusals(start.refusal_id):

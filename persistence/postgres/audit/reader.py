@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from persistence.audit.chain import ChainPlace
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.chain import ChainPosition
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.continuity import Key
 from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry, Table
 from persistence.errors import StoreUnavailable, Unavailable
@@ -77,7 +77,7 @@ _BEFORE_THE_FIRST: Final = -(2**63)
 class Heads:
     """What the two heads say is there, and the epoch of the stream."""
 
-    anchor: Anchor
+    anchor: Checkpoint
     committed_at: Any
     floor: int
     refused_at: Any
@@ -96,7 +96,7 @@ class AuditReader:
         if row is None:
             return None
         change_id, revision, link, committed_at, floor, refusal_id, refusal_link, refused_at, epoch = row
-        anchor = Anchor(ChainPlace(change_id, revision, link), refusal_id, refusal_link)
+        anchor = Checkpoint(ChainPosition(change_id, revision, link), refusal_id, refusal_link)
         return Heads(anchor, committed_at, floor, refused_at, epoch)
 
     async def last_compaction(self) -> tuple[int, str] | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from persistence.audit.chain import ChainPlace, ChainVerifier, names_what_it_touched
+from persistence.audit.chain import ChainPosition, ChainVerifier, names_what_it_touched
 from persistence.audit.continuity import Continuity, Key, Link
 from persistence.audit.entries import ChangeEntry, Findings
 from persistence.codec import hash_chain
@@ -33,8 +33,8 @@ class Segment:
     """The changes after `start`, up to and including that of `last`; null: up to whatever is the last, and every row
     left."""
 
-    start: ChainPlace
-    last: ChainPlace | None
+    start: ChainPosition
+    last: ChainPosition | None
     floor: int
     head_hash: bytes
 
@@ -45,7 +45,7 @@ class SegmentVerdict:
     what the newest one left; `gaps` where rows are missing. `kept` are the rows up to the floor, as the digest of a
     compaction covers them."""
 
-    end: ChainPlace
+    end: ChainPosition
     findings: Findings
     changes: int
     rows: int
@@ -56,7 +56,7 @@ class SegmentVerdict:
     kept: list[bytes]
 
 
-async def cut(reader: AuditReader, start: ChainPlace, head: ChainPlace, floor: int) -> Sequence[Segment]:
+async def cut(reader: AuditReader, start: ChainPosition, head: ChainPosition, floor: int) -> Sequence[Segment]:
     """Segments of about `SEGMENT_ROWS`. Rows up to the floor are few, and stay together."""
     places = [start]
     for revision in range(max(start.revision, floor) + SEGMENT_ROWS, head.revision, SEGMENT_ROWS):
@@ -71,7 +71,7 @@ async def cut(reader: AuditReader, start: ChainPlace, head: ChainPlace, floor: i
     return [Segment(place, last, floor, head.hash) for place, last in zip(places, ends, strict=True)]
 
 
-async def _place_of(reader: AuditReader, change_id: int) -> ChainPlace | None:
+async def _place_of(reader: AuditReader, change_id: int) -> ChainPosition | None:
     """Where a segment begins. Where the stored hash does not follow, the next change tells whether it is to be used."""
     before, change, after = [await reader.change(number) for number in (change_id - 1, change_id, change_id + 1)]
     if change is None:
@@ -81,11 +81,11 @@ async def _place_of(reader: AuditReader, change_id: int) -> ChainPlace | None:
         expected = change.link(before.hash)
         if expected != link and after.link(expected) == after.hash:
             link = expected
-    return ChainPlace(change_id, change.head_revision, link)
+    return ChainPosition(change_id, change.head_revision, link)
 
 
 async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdict:
-    return await sound(reader, segment) or await verify_with_care(reader, segment)
+    return await is_intact(reader, segment) or await verify_with_care(reader, segment)
 
 
 async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerdict:
@@ -113,7 +113,7 @@ async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerd
     )
 
 
-def verify_apart(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
+def verify_in_process(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
     """In a process of its own."""
 
     async def work() -> SegmentVerdict:
@@ -132,7 +132,7 @@ _BEFORE_NAMESPACE: Final = len('namespace":"')
 _BEFORE_SHARD: Final = len('shardId":"')
 
 
-async def sound(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
+async def is_intact(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
     """The verdict that all is well; null if it may not be, or if compaction left gaps, which is not for here."""
     start = segment.start
     if start.revision < segment.floor:
@@ -165,7 +165,7 @@ class _Changes:
     was committed, in microseconds since 1970."""
 
     rows: WireRows
-    place: ChainPlace
+    place: ChainPosition
     count: int = 0
     times: list[int] = field(default_factory=list)
     namespaces: dict[str, int] = field(default_factory=dict)
@@ -184,10 +184,10 @@ class _Changes:
             and set(rows.created[own]) <= {None, change.committed_at}
             and names_what_it_touched(change.namespaces, change.configuration, touched, whole=True)
             and hash_chain.digest_of_change(change.said, digests) == change.content_digest
-            and hash_chain.hash_of_place(place.hash, change.place) == change.hash
+            and hash_chain.hash_of_position(place.hash, change.place) == change.hash
         )
         if right:
-            self.place = ChainPlace(change.id, change.head_revision, change.hash)
+            self.place = ChainPosition(change.id, change.head_revision, change.hash)
             self.namespaces.update(dict.fromkeys(touched, change.head_revision))
             self.times.extend([change.committed_at] * len(digests))
             self.count += 1

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
-from persistence.audit.chain import ChainPlace, RefusalVerifier
-from persistence.audit.checkpoints import Anchor
+from persistence.audit.chain import ChainPosition, RefusalVerifier
+from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import Findings, Table, span
 from persistence.codec import hash_chain
 from persistence.postgres.audit.boundaries import Boundaries
 from persistence.postgres.audit.current_state import Present, verify_tables
 from persistence.postgres.audit.reader import AuditReader, Heads, reading
-from persistence.postgres.audit.segments import Segment, SegmentVerdict, cut, verify_apart, verify_segment
+from persistence.postgres.audit.segments import Segment, SegmentVerdict, cut, verify_in_process, verify_segment
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -36,7 +36,7 @@ WORTH_PROCESSES: Final = 3
 class Verdict:
     """`anchor` is where the chains end now; keep it elsewhere. Everything is in order if nothing was found."""
 
-    anchor: Anchor
+    anchor: Checkpoint
     findings: Findings = field(default_factory=Findings)
     changes: int = 0
     rows: int = 0
@@ -45,8 +45,8 @@ class Verdict:
 
 async def verify(
     url: str,
-    since: Anchor | None = None,
-    anchor: Anchor | None = None,
+    since: Checkpoint | None = None,
+    anchor: Checkpoint | None = None,
     *,
     processes: int | None = None,
     progress: Progress = lambda _done, _total: None,
@@ -62,13 +62,13 @@ async def verify(
 
 async def verify_on(
     reader: AuditReader,
-    since: Anchor | None = None,
-    anchor: Anchor | None = None,
+    since: Checkpoint | None = None,
+    anchor: Checkpoint | None = None,
     apart: Apart | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Verdict:
     """As `verify`, what the reader's transaction sees; without `apart` in this process."""
-    start = since or Anchor()
+    start = since or Checkpoint()
     heads = await reader.heads()
     if heads is None:
         verdict = Verdict(start)
@@ -107,7 +107,7 @@ async def verify_on(
 class _Chain:
     """What the segments said, put together."""
 
-    end: ChainPlace
+    end: ChainPosition
     boundaries: Boundaries
     namespaces: dict[str, int] = field(default_factory=dict)
     kept_rows: list[bytes] = field(default_factory=list)
@@ -145,12 +145,12 @@ async def _verify_floor(reader: AuditReader, heads: Heads, findings: Findings) -
 
 
 def _verify_kept(floor: _Floor, kept: Sequence[bytes], findings: Findings) -> None:
-    if hash_chain.kept_digest(kept).hex() != floor.kept_digest:
+    if hash_chain.compacted_digest(kept).hex() != floor.kept_digest:
         problem = f"rows are not those that the compaction kept (change {floor.change_id})"
         findings.add(Table.HISTORY, span(1, floor.revision), problem, "previous", "current")
 
 
-async def _verify_anchor(reader: AuditReader, anchor: Anchor, findings: Findings) -> None:
+async def _verify_anchor(reader: AuditReader, anchor: Checkpoint, findings: Findings) -> None:
     """What was there must still be there: nothing in a database that was cut off or written anew can tell."""
     place = anchor.change
     if place.change_id:
@@ -199,7 +199,7 @@ class Apart:
         with ProcessPoolExecutor(self.processes - 1, multiprocessing.get_context("spawn")) as pool:
 
             async def elsewhere(segment: Segment) -> SegmentVerdict:
-                return await loop.run_in_executor(pool, verify_apart, self.url, snapshot, segment)
+                return await loop.run_in_executor(pool, verify_in_process, self.url, snapshot, segment)
 
             try:
                 async with asyncio.TaskGroup() as workers:
@@ -230,7 +230,7 @@ async def _last_time(reader: AuditReader) -> object:
     return None if change is None else change.committed_at
 
 
-def _verify_head(heads: Heads, end: ChainPlace, last_time: object, findings: Findings) -> None:
+def _verify_head(heads: Heads, end: ChainPosition, last_time: object, findings: Findings) -> None:
     head = heads.anchor.change
     for column, stored, last in (
         ("change_id", head.change_id, end.change_id),
@@ -242,7 +242,7 @@ def _verify_head(heads: Heads, end: ChainPlace, last_time: object, findings: Fin
             findings.add(Table.HEAD, column, f"says {stored}, the last change there is says {last}", column)
 
 
-async def _verify_refusals(reader: AuditReader, start: Anchor, heads: Heads, verdict: Verdict) -> None:
+async def _verify_refusals(reader: AuditReader, start: Checkpoint, heads: Heads, verdict: Verdict) -> None:
     verifier = RefusalVerifier(start.refusal_id, start.refusal_hash)
     last_time = None
     async for refusal in reader.refusals(start.refusal_id):

@@ -75,7 +75,7 @@ class PostgresPlans:
         with translated():
             async with self._read() as session:
                 document = (await session.execute(_DOCUMENT, {"plan_id": plan_id})).scalar_one_or_none()
-        return None if document is None else await kept_proposal(plan_id, document)
+        return None if document is None else await stored_proposal(plan_id, document)
 
     async def page(self, where: PlanFilter, page: PageRequest[int]) -> Page[RebalancePlan]:
         statement = _page(used_fields(where), page_shape(page))
@@ -85,7 +85,7 @@ class PostgresPlans:
         return page_from(rows, page, lambda found: [_plan_read(row) for row in found])
 
 
-async def kept_proposal(plan_id: str, document: str) -> Proposal:
+async def stored_proposal(plan_id: str, document: str) -> Proposal:
     """What is kept under the id, in a thread where reading it takes long enough to be noticed by everybody else.
 
     Raises PlanCorrupt for a document that does not name itself so: whatever was reviewed, it was not this.

@@ -30,7 +30,7 @@ INDEXED_CHARACTERS: Final = 64
 
 Identifier = Annotated[str, mapped_column(Text(collation="C"))]
 Counter = Annotated[int, mapped_column(BigInteger)]
-Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 
 
 class Base(DeclarativeBase):

@@ -14,7 +14,7 @@ from persistence.postgres.tables.columns import (
     Base,
     Counter,
     Identifier,
-    Moment,
+    Timestamp,
     enum_check,
     identifier_check,
     length_check,
@@ -62,7 +62,7 @@ class StreamHeadRow(Base):
     floor: Mapped[Counter]
     change_id: Mapped[Counter]
     hash: Mapped[bytes] = mapped_column(LargeBinary)
-    committed_at: Mapped[Moment]
+    committed_at: Mapped[Timestamp]
     timeline: Mapped[Counter]
     compatible_revisions: Mapped[list[str]] = mapped_column(ARRAY(Text))
 
@@ -106,8 +106,8 @@ class NamespaceRow(Base):
     parameters_digest: Mapped[str] = mapped_column(Text)
     version: Mapped[Counter]
     policy: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    created_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]
 
 
 class NamespaceHeadRow(Base):
@@ -164,14 +164,14 @@ class ShardRow(Base):
     status: Mapped[str] = mapped_column(Text)
     pinned_by: Mapped[str | None] = mapped_column(Text)
     pinned_reason: Mapped[str | None] = mapped_column(Text)
-    pinned_until: Mapped[Moment | None]
+    pinned_until: Mapped[Timestamp | None]
     change_ticket: Mapped[str | None] = mapped_column(Text)
     version: Mapped[Counter]
     owner_epoch: Mapped[Counter]
     checksum: Mapped[str] = mapped_column(Text)
     revision: Mapped[Counter]
-    created_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]
     anti_affinity_group: Mapped[Identifier | None]
 
 
@@ -201,8 +201,8 @@ class NodeRow(Base):
     status: Mapped[str] = mapped_column(Text)
     change_ticket: Mapped[str | None] = mapped_column(Text)
     version: Mapped[Counter]
-    created_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]
 
 
 class TombstoneRow(Base):

@@ -16,7 +16,7 @@ from persistence.postgres.tables.columns import (
     Base,
     Counter,
     Identifier,
-    Moment,
+    Timestamp,
     enum_check,
     length_check,
     table_of,
@@ -85,7 +85,7 @@ class ChangeRow(Base):
     namespaces: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")))
     head_revision: Mapped[Counter]
     shard_count: Mapped[int]
-    committed_at: Mapped[Moment]
+    committed_at: Mapped[Timestamp]
     configuration: Mapped[Any | None] = mapped_column(JSON)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
     idempotency_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -131,8 +131,8 @@ class ShardHistoryRow(Base):
     owner_node_id: Mapped[Identifier | None]
     previous_owner_node_id: Mapped[Identifier | None]
     previous_revision: Mapped[Counter | None]
-    previous_updated_at: Mapped[Moment | None]
-    created_at: Mapped[Moment]
+    previous_updated_at: Mapped[Timestamp | None]
+    created_at: Mapped[Timestamp]
     previous: Mapped[Any | None] = mapped_column(JSON)
     current: Mapped[Any | None] = mapped_column(JSON)
     move_reason: Mapped[str | None] = mapped_column(Text)
@@ -153,7 +153,7 @@ class RefusalHeadRow(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     refusal_id: Mapped[Counter]
     hash: Mapped[bytes] = mapped_column(LargeBinary)
-    refused_at: Mapped[Moment]
+    refused_at: Mapped[Timestamp]
 
 
 class RefusalRow(Base):
@@ -193,7 +193,7 @@ class RefusalRow(Base):
     request: Mapped[Any] = mapped_column(JSON)
     details: Mapped[Any] = mapped_column(JSON)
     left_out: Mapped[Counter]
-    refused_at: Mapped[Moment]
+    refused_at: Mapped[Timestamp]
     content_digest: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 

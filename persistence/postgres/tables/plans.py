@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.model.fields import ID_LENGTH
 from persistence.model.plans import PlanKind, PlanStatus
-from persistence.postgres.tables.columns import Base, Counter, Identifier, Moment, enum_check, quoted_list, table_of
+from persistence.postgres.tables.columns import Base, Counter, Identifier, Timestamp, enum_check, quoted_list, table_of
 
 KEPT_STATUSES: Final = tuple(status for status in PlanStatus if status is not PlanStatus.EXPIRED)
 
@@ -58,7 +58,7 @@ class RebalancePlanRow(Base):
     change_id: Mapped[Counter] = mapped_column(ForeignKey("changes.id"), unique=True)
     kind: Mapped[str] = mapped_column(Text)
     moves_made: Mapped[int]
-    expires_at: Mapped[Moment]
+    expires_at: Mapped[Timestamp]
     approved_change_id: Mapped[Counter | None] = mapped_column(ForeignKey("changes.id"))
     latest_change_id: Mapped[Counter] = mapped_column(ForeignKey("changes.id"))
 

@@ -13,7 +13,7 @@ from graph.cli.errors import Exit
 from persistence.commands.command import Command
 from persistence.model.outcomes import Outcome
 from persistence.model.records import Shard
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import new, patch
 from tests.support.mesh_server import MeshServer
@@ -166,10 +166,10 @@ def test_batches_are_as_large_as_asked_for(orders: MeshServer, file: Path) -> No
 
 def on_the_second_batch(monkeypatch: pytest.MonkeyPatch, happening: Callable[[], None], *, before: bool) -> None:
     """Let something happen right before or right after the second batch is carried out."""
-    send = api_module.Api.change
+    send = api_module.ApiClient.change
     batches: list[str] = []
 
-    def interfered(self: api_module.Api, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    def interfered(self: api_module.ApiClient, name: str, given: dict[str, Any]) -> dict[str, Any]:
         batches.append(name)
         if len(batches) == 2 and before:
             happening()
@@ -178,7 +178,7 @@ def on_the_second_batch(monkeypatch: pytest.MonkeyPatch, happening: Callable[[],
             happening()
         return answer
 
-    monkeypatch.setattr(api_module.Api, "change", interfered)
+    monkeypatch.setattr(api_module.ApiClient, "change", interfered)
 
 
 def test_a_conflict_stops_says_how_far_it_got_and_is_mended_by_running_it_again(
@@ -224,23 +224,23 @@ def test_a_batch_that_was_under_way_is_recognised(
 ) -> None:
     """The first run is killed; its last batch commits only after the second run has compared."""
     held: list[Command] = []
-    execute = Writer.execute
+    execute = CommandExecutor.execute
 
-    async def hold(_self: Writer, command: Command) -> Outcome:
+    async def hold(_self: CommandExecutor, command: Command) -> Outcome:
         held.append(command)
         raise ConnectionError("killed while the request was under way")
 
     file.write_text(slots(5))
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(Writer, "execute", hold)
+        meanwhile.setattr(CommandExecutor, "execute", hold)
         assert bring_in(file).exit == Exit.INTERNAL
 
-    async def commit_first(self: Writer, command: Command) -> Outcome:
+    async def commit_first(self: CommandExecutor, command: Command) -> Outcome:
         while held:
             await execute(self, held.pop())
         return await execute(self, command)
 
-    monkeypatch.setattr(Writer, "execute", commit_first)
+    monkeypatch.setattr(CommandExecutor, "execute", commit_first)
     document = bring_in(file, "--json").document
     assert (document["created"], document["changes"]) == (0, [])
     assert len(orders.run(orders.mesh.changes())) == 3

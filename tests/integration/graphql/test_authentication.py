@@ -18,7 +18,7 @@ from graph.auth.tokens import Authentication, BearerTokens, Rules
 from graph.execution.context import Context, Feed
 from graph.http.app import create_app
 from graph.schema.build import build_schema
-from graph.subscriptions.operation import CohortKey, LiveOperation, open_operation
+from graph.subscriptions.operation import SharingKey, SubscriptionOperation, open_operation
 from persistence.model.paging import PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import ChangeKind
@@ -327,10 +327,10 @@ async def test_keys_are_rotated_while_the_server_runs(mesh: Mesh, feed: Feed, tm
 async def test_only_subscribers_with_the_same_scopes_share_what_is_sent(mesh: Mesh, feed: Feed) -> None:
     schema, services = build_schema(), TestServices(mesh.store, mesh.writer, feed)
 
-    async def key(subject: str, *scopes: Scope) -> CohortKey:
+    async def key(subject: str, *scopes: Scope) -> SharingKey:
         context = Context.of(services, asyncio.Semaphore(), Principal(subject, frozenset(scopes)), "request")
         opened = await open_operation(schema, FOLLOW, {}, None, context)
-        assert isinstance(opened, LiveOperation)
+        assert isinstance(opened, SubscriptionOperation)
         return opened.key
 
     assert await key("alice", Scope.READ) == await key("bob", Scope.READ)

@@ -116,7 +116,7 @@ async def test_what_only_writes_meet_keeps_a_server_from_being_ready(
 async def test_a_store_that_does_not_answer_is_not_waited_for(
     api: Api, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graph.http.health._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("graph.http.health._TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(type(mesh.store.stream), "head", _silent)
     assert (await api.http.get("/readyz")).json()["reason"] == "the store cannot be read"
 

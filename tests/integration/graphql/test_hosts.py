@@ -14,7 +14,7 @@ from graph.cli.errors import Exit
 from graph.http.app import create_app
 from graph.settings import load_settings
 from persistence.feed.live import live_feed
-from persistence.service.executor import Writer
+from persistence.service.executor import CommandExecutor
 from tests.reference.store import memory_store
 from tests.support.command_line import omnirelay
 from tests.support.graphql_api import TestServices
@@ -41,7 +41,7 @@ QUERY = {"query": "{ __typename }"}
 async def server(hosts: Sequence[str] = load_settings(None, {}).allowed_hosts) -> AsyncIterator[httpx2.AsyncClient]:
     store = memory_store()
     async with live_feed(store.stream, store.signal) as feed:
-        app = create_app(TestServices(store, Writer(store.unit_of_work), feed), allowed_hosts=hosts)
+        app = create_app(TestServices(store, CommandExecutor(store.unit_of_work), feed), allowed_hosts=hosts)
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://x") as http:
             yield http
 
@@ -92,7 +92,7 @@ async def test_a_star_allows_every_name() -> None:
 async def test_a_socket_addressed_elsewhere_is_refused_in_its_handshake() -> None:
     store = memory_store()
     async with live_feed(store.stream, store.signal) as feed:
-        app = create_app(TestServices(store, Writer(store.unit_of_work), feed), allowed_hosts=["mesh.example"])
+        app = create_app(TestServices(store, CommandExecutor(store.unit_of_work), feed), allowed_hosts=["mesh.example"])
         async with serving(app) as address:
             for path in ("graphql", "healthz"):
                 with pytest.raises(InvalidStatus) as caught:

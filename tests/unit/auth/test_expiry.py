@@ -9,7 +9,7 @@ import pytest
 
 from graph.auth import tokens as expiry
 from graph.auth.principal import Principal
-from graph.auth.tokens import SLICE_SECONDS, expired
+from graph.auth.tokens import SLICE_SECONDS, wait_until_expired
 
 HOUR = 3_600.0
 START = 1_700_000_000.0
@@ -47,7 +47,7 @@ async def lived(monkeypatch: pytest.MonkeyPatch, clocks: Clocks, seconds: float)
     loop = SimpleNamespace(time=lambda: clocks.loop)
     monkeypatch.setattr(expiry, "asyncio", SimpleNamespace(get_running_loop=lambda: loop, sleep=clocks.sleep))
     monkeypatch.setattr(expiry, "time", clocks)
-    await expired(Principal("alice", frozenset(), START + seconds))
+    await wait_until_expired(Principal("alice", frozenset(), START + seconds))
     assert clocks.longest <= SLICE_SECONDS
     return clocks.loop - began
 

@@ -6,7 +6,7 @@ import pytest
 import strawberry
 from graphql import OperationType, get_operation_ast, parse
 
-from graph.auth.principal import ANYONE, NOBODY, Principal, Scope
+from graph.auth.principal import ANONYMOUS, UNRESTRICTED, Principal, Scope
 from graph.execution.authorization import Requirements, needs
 from graph.schema.build import build_schema
 
@@ -64,10 +64,10 @@ def test_whatever_is_selected_counts_however_it_is_written(document: str, missin
     parsed = parse(document)
     operation = get_operation_ast(parsed, None)
     assert operation is not None
-    problem = REQUIREMENTS.problem(parsed, operation, NOBODY)
+    problem = REQUIREMENTS.problem(parsed, operation, ANONYMOUS)
     assert problem is not None
     assert problem.message.startswith(missing)
-    assert REQUIREMENTS.problem(parsed, operation, ANYONE) is None
+    assert REQUIREMENTS.problem(parsed, operation, UNRESTRICTED) is None
 
 
 def test_all_that_a_document_needs_must_be_there() -> None:

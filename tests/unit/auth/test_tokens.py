@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.auth.keys import Keys, public_keys, secret_key
-from graph.auth.principal import NOBODY, Forbidden, Principal, Scope, Unauthenticated
-from graph.auth.tokens import BearerTokens, Rules, expired
+from graph.auth.principal import ANONYMOUS, Forbidden, Principal, Scope, Unauthenticated
+from graph.auth.tokens import BearerTokens, Rules, wait_until_expired
 from tests.support.tokens import (
     OTHER_SECRET,
     SECRET,
@@ -232,12 +232,12 @@ def test_whatever_is_shown_is_refused_in_our_own_words(shown: str) -> None:
 def test_a_principal_has_the_scopes_it_has(scope: Scope) -> None:
     Principal("alice", frozenset({scope})).require(scope)
     with pytest.raises(Forbidden, match=f"^forcing needs a token with the scope {scope}$"):
-        NOBODY.require(scope, "forcing")
+        ANONYMOUS.require(scope, "forcing")
 
 
 @pytest.mark.parametrize("when", [lambda: time.time() - 60, lambda: time.time() + 0.01])
 async def test_expiry_is_waited_for(when: Callable[[], float]) -> None:
     moment = when()
     async with asyncio.timeout(10):
-        await expired(Principal("alice", frozenset(), moment))
+        await wait_until_expired(Principal("alice", frozenset(), moment))
     assert time.time() >= moment

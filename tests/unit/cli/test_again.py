@@ -8,7 +8,7 @@ import click
 import pytest
 
 from graph.cli.options import KeyValueParameter, change_options, server_options
-from graph.cli.suggestions import command_again, command_next
+from graph.cli.suggestions import suggest_next, suggest_retry
 
 Told = Callable[..., str]
 
@@ -35,35 +35,35 @@ def told() -> Told:
 
 
 def test_the_command_comes_back_as_it_was_typed(told: Told) -> None:
-    assert told(command_again, "n1", "--label", "a=1", "--label", "b=x y") == (
+    assert told(suggest_retry, "n1", "--label", "a=1", "--label", "b=x y") == (
         "mesh set n1 --label a=1 --label 'b=x y' --reason 'why not'"
     )
 
 
 def test_a_value_can_be_changed_or_added(told: Told) -> None:
-    assert told(lambda: command_again(expected_version=3), "n1", "--expected-version", "2") == (
+    assert told(lambda: suggest_retry(expected_version=3), "n1", "--expected-version", "2") == (
         "mesh set n1 --expected-version 3 --reason 'why not'"
     )
-    assert told(lambda: command_again(accept_blockers=True), "n1") == (
+    assert told(lambda: suggest_retry(accept_blockers=True), "n1") == (
         "mesh set n1 --accept-blockers --reason 'why not'"
     )
 
 
 def test_a_value_can_be_left_out(told: Told) -> None:
-    assert told(lambda: command_again(expected_version=None, accept_blockers=False), "n1", "--accept-blockers") == (
+    assert told(lambda: suggest_retry(expected_version=None, accept_blockers=False), "n1", "--accept-blockers") == (
         "mesh set n1 --reason 'why not'"
     )
 
 
 def test_what_follows_is_for_the_same_reason_at_the_same_server(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIRELAY_ACTOR", "ops")
-    following = lambda: command_next("mesh apply", "a plan")  # noqa: E731 - said where it is used
+    following = lambda: suggest_next("mesh apply", "a plan")  # noqa: E731 - said where it is used
     assert told(following, "n1", "--ticket", "CHG-1", "--server", "http://mesh") == (
         "mesh apply 'a plan' --reason 'why not' --ticket CHG-1 --server http://mesh"
     )
 
 
 def test_what_follows_shows_the_same_token(told: Told) -> None:
-    assert told(lambda: command_next("mesh apply", "p1"), "n1", "--token-file", "alice.token") == (
+    assert told(lambda: suggest_next("mesh apply", "p1"), "n1", "--token-file", "alice.token") == (
         "mesh apply p1 --reason 'why not' --token-file alice.token"
     )

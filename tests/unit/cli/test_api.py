@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from graph.cli.errors import Api, Exit, Failure
+from graph.cli.errors import ApiClient, Exit, Failure
 from graph.client.address import Address, read_address
 from graph.operations import operation
 
@@ -47,13 +47,13 @@ def answering(status: int, body: bytes | None) -> Iterator[tuple[Address, list[d
 
 def failure(status: int, body: bytes | None) -> Failure:
     """What asking fails with."""
-    with answering(status, body) as (address, _), Api(address) as api, pytest.raises(Failure) as failed:
+    with answering(status, body) as (address, _), ApiClient(address) as api, pytest.raises(Failure) as failed:
         api.ask("StreamHead")
     return failed.value
 
 
 def test_an_operation_is_sent_by_name_with_its_text_and_variables() -> None:
-    with answering(200, b'{"data": {"shard": null}}') as (address, requests), Api(address) as api:
+    with answering(200, b'{"data": {"shard": null}}') as (address, requests), ApiClient(address) as api:
         assert api.ask("ShardDetails", {"namespace": "orders", "shardId": "s1"}) == {"shard": None}
     assert requests == [
         {
@@ -88,7 +88,7 @@ def test_a_server_of_something_else_is_recognised(body: bytes) -> None:
 
 def test_an_answer_that_is_lost_leaves_a_question_open_only_for_a_change() -> None:
     assert failure(200, None).advice == ["Try again."]
-    with answering(200, None) as (address, _), Api(address) as api, pytest.raises(Failure) as failed:
+    with answering(200, None) as (address, _), ApiClient(address) as api, pytest.raises(Failure) as failed:
         api.change("UpdateShard", {})
     assert failed.value.exit is Exit.UNAVAILABLE
     assert failed.value.advice == ["Whether the change was made is not known: look before you try again."]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from graph.cli.errors import Exit, Failure, failing
-from graph.cli.shards.watch import Place, Watch, read_place, steps, write_place
+from graph.cli.shards.watch import StoredCursor, Watch, read_stored_cursor, steps, write_stored_cursor
 from graph.client.address import read_address
 from graph.client.errors import ConnectionLost
 from graph.client.reconnect import delay, follow
@@ -113,40 +113,40 @@ def test_a_batch_counts_once_the_next_is_asked_for() -> None:
 
 
 def test_the_place_moves_to_the_cursor_with_the_last_change_of_a_batch() -> None:
-    places = [place for _, place in steps([batch(3, 4, 5)], Place("c2", 2))]
-    assert places == [Place("c2", 3), Place("c2", 4), Place("c5", 5)]
+    places = [place for _, place in steps([batch(3, 4, 5)], StoredCursor("c2", 2))]
+    assert places == [StoredCursor("c2", 3), StoredCursor("c2", 4), StoredCursor("c5", 5)]
 
 
 def test_a_bookmark_moves_the_place_without_a_change() -> None:
-    assert list(steps([batch(upto=9)], Place("c2", 2))) == [(None, Place("c9", 9))]
+    assert list(steps([batch(upto=9)], StoredCursor("c2", 2))) == [(None, StoredCursor("c9", 9))]
 
 
 def test_changes_that_were_dealt_with_are_left_out() -> None:
-    resumed = steps([batch(3, 4, 5)], Place("c2", 4))
-    assert [(diff and diff["revision"], place) for diff, place in resumed] == [("5", Place("c5", 5))]
+    resumed = steps([batch(3, 4, 5)], StoredCursor("c2", 4))
+    assert [(diff and diff["revision"], place) for diff, place in resumed] == [("5", StoredCursor("c5", 5))]
 
 
 def test_a_watch_stopped_within_a_batch_goes_on_with_the_next_change(tmp_path: Path) -> None:
     file = tmp_path / "cursor"
-    first = shown_by(Place("c2", 2), file, [batch(3, 4, 5)], limit=2)
-    place = read_place(file)
-    assert place == Place("c2", 4)
+    first = shown_by(StoredCursor("c2", 2), file, [batch(3, 4, 5)], limit=2)
+    place = read_stored_cursor(file)
+    assert place == StoredCursor("c2", 4)
     second = shown_by(place, file, [batch(3, 4, 5), batch(6)], limit=None)
     assert first + second == ["3", "4", "5", "6"]
-    assert read_place(file) == Place("c6", 6)
+    assert read_stored_cursor(file) == StoredCursor("c6", 6)
 
 
 def test_a_change_whose_output_broke_is_shown_again(tmp_path: Path) -> None:
     file = tmp_path / "cursor"
-    write_place(file, Place("c2", 2))
+    write_stored_cursor(file, StoredCursor("c2", 2))
 
     def broken(diff: Json) -> None:
         if diff["revision"] == "4":
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        Watch(Place("c2", 2), file, broken).run([batch(3, 4)], None)
-    assert read_place(file) == Place("c2", 3)
+        Watch(StoredCursor("c2", 2), file, broken).run([batch(3, 4)], None)
+    assert read_stored_cursor(file) == StoredCursor("c2", 3)
 
 
 def test_ctrl_c_keeps_the_place_and_says_where_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,19 +156,19 @@ def test_ctrl_c_keeps_the_place_and_says_where_to_go_on(tmp_path: Path, capsys: 
         yield batch(3)
         raise KeyboardInterrupt
 
-    Watch(Place("c2", 2), file, lambda _: None).run(interrupted(), None)
-    assert read_place(file) == Place("c3", 3)
+    Watch(StoredCursor("c2", 2), file, lambda _: None).run(interrupted(), None)
+    assert read_stored_cursor(file) == StoredCursor("c3", 3)
     assert capsys.readouterr().err.endswith("Stopped after revision 3. To go on: --after c3\n")
 
 
 def test_every_line_carries_the_cursor_to_resume_from() -> None:
     cursors: list[str | None] = []
-    Watch(Place("c2", 2), None, lambda diff: cursors.append(diff["cursor"])).run([batch(3, 4), batch(5)], None)
+    Watch(StoredCursor("c2", 2), None, lambda diff: cursors.append(diff["cursor"])).run([batch(3, 4), batch(5)], None)
     assert cursors == ["c2", "c4", "c5"]
 
 
 def test_no_cursor_file_is_no_place(tmp_path: Path) -> None:
-    assert read_place(tmp_path / "cursor") is None
+    assert read_stored_cursor(tmp_path / "cursor") is None
 
 
 @pytest.mark.parametrize("text", ["", "c5", "[]", "{}", '{"cursor": 5, "revision": 5}', '{"cursor": "c5"}', "\x00"])
@@ -176,16 +176,16 @@ def test_a_file_that_is_something_else_is_refused_and_left_alone(tmp_path: Path,
     file = tmp_path / "cursor"
     file.write_text(text)
     with pytest.raises(Failure, match="is not a cursor file") as refused:
-        read_place(file)
+        read_stored_cursor(file)
     assert refused.value.exit is Exit.INVALID
     assert file.read_text() == text
 
 
 def test_a_cursor_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     file = tmp_path / "cursor"
-    write_place(file, Place("c1", 1))
+    write_stored_cursor(file, StoredCursor("c1", 1))
     before = file.stat().st_ino
-    write_place(file, Place("c2", 2))
+    write_stored_cursor(file, StoredCursor("c2", 2))
     assert file.stat().st_ino != before
     assert json.loads(file.read_text()) == {"cursor": "c2", "revision": 2}
     assert [path.name for path in tmp_path.iterdir()] == ["cursor"]
@@ -193,10 +193,10 @@ def test_a_cursor_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_cursor_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="cannot be written"):
-        write_place(tmp_path / "missing" / "cursor", Place("c1", 1))
+        write_stored_cursor(tmp_path / "missing" / "cursor", StoredCursor("c1", 1))
 
 
-def shown_by(start: Place, file: Path, batches: list[Json], limit: int | None) -> list[str]:
+def shown_by(start: StoredCursor, file: Path, batches: list[Json], limit: int | None) -> list[str]:
     revisions: list[str] = []
     show: Callable[[Json], None] = lambda diff: revisions.append(diff["revision"])  # noqa: E731 - typed
     Watch(start, file, show).run(batches, limit)

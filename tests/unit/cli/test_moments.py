@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from graph.cli.errors import Exit, Failure
-from graph.cli.points_in_time import Revision, RevisionsAgo, Time, as_of, read_moment, read_time
+from graph.cli.points_in_time import Revision, RevisionsAgo, Time, as_of, read_point_in_time, read_time
 
 NOW: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -31,11 +31,11 @@ def no_head() -> int:
     ],
 )
 def test_a_moment_becomes_what_the_api_takes(text: str, expected: dict[str, str]) -> None:
-    assert as_of(read_moment(text, NOW), no_head) == expected
+    assert as_of(read_point_in_time(text, NOW), no_head) == expected
 
 
 def test_so_many_revisions_ago_are_counted_from_the_newest() -> None:
-    assert as_of(read_moment("-3", NOW), lambda: 10) == {"revision": "7"}
+    assert as_of(read_point_in_time("-3", NOW), lambda: 10) == {"revision": "7"}
     assert as_of(RevisionsAgo(10), lambda: 10) == {"revision": "0"}
 
 
@@ -56,13 +56,13 @@ def test_a_time_without_a_zone_says_how_to_give_one(text: str) -> None:
 )
 def test_anything_else_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a time: write for example .* or -N for N revisions ago$"):
-        read_moment(text, NOW)
+        read_point_in_time(text, NOW)
 
 
 def test_a_number_beyond_every_revision_is_refused() -> None:
-    assert read_moment(str(2**63 - 1), NOW) == Revision(2**63 - 1)
+    assert read_point_in_time(str(2**63 - 1), NOW) == Revision(2**63 - 1)
     with pytest.raises(ValueError, match="is no revision"):
-        read_moment(str(2**63), NOW)
+        read_point_in_time(str(2**63), NOW)
 
 
 def test_a_time_is_written_in_utc() -> None:

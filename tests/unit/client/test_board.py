@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from graph.client.state import Board, State
+from graph.client.state import ClientState, State
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="needs a clock that goes on while the host is asleep")
 def test_a_table_grows_old_while_the_host_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The monotonic clock stands still then."""
-    board = Board()
+    board = ClientState()
     board.note(State.LIVE)
     awake = time.clock_gettime(time.CLOCK_BOOTTIME)
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: awake + 3_600)

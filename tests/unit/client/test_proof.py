@@ -8,7 +8,7 @@ import pytest
 
 from graph.client.records import Claim, Fingerprint
 from graph.client.table import LiveTable, Selection
-from graph.client.verification import Proof, TableWrong
+from graph.client.verification import TableVerification, TableWrong
 from tests.support.streams import Stream, a_shard
 
 ALL = 1_000
@@ -36,7 +36,7 @@ def claims(stream: Stream, revision: int | None = None) -> list[Claim]:
 
 def test_a_table_that_is_the_servers_is_proven() -> None:
     stream = a_stream()
-    proof = Proof(followed(stream))
+    proof = TableVerification(followed(stream))
     wanted = proof.wants_claims
     proof.hear(claims(stream))
     assert (wanted, proof.wants_claims) == (True, False)
@@ -45,7 +45,7 @@ def test_a_table_that_is_the_servers_is_proven() -> None:
 
 def test_a_slice_is_all_that_is_looked_at_in_one_go() -> None:
     stream = a_stream()
-    proof = Proof(followed(stream))
+    proof = TableVerification(followed(stream))
     proof.hear(claims(stream))
     assert [proof.step(4) for _ in range(3)] == [False, False, True]
 
@@ -55,7 +55,7 @@ def test_a_record_altered_in_place_is_found() -> None:
     table = followed(stream)
     shard = table.shards.get("orders", "s5")
     object.__setattr__(shard, "owner_node_id", "node-666")
-    proof = Proof(table)
+    proof = TableVerification(table)
     proof.hear(claims(stream))
     with pytest.raises(TableWrong, match="namespace orders was altered here"):
         proof.step(ALL)
@@ -67,7 +67,7 @@ def test_a_record_put_into_the_table_behind_its_back_is_found(shard_id: str) -> 
     table = followed(stream)
     table.shards.put([a_shard("orders", shard_id, "node-666", version=2, revision=99)])
     with pytest.raises(TableWrong, match="orders was altered here"):
-        Proof(table).step(ALL)
+        TableVerification(table).step(ALL)
 
 
 def test_a_record_that_is_gone_is_found() -> None:
@@ -75,12 +75,12 @@ def test_a_record_that_is_gone_is_found() -> None:
     table = followed(stream)
     table.shards.remove("orders", "s5", 99)
     with pytest.raises(TableWrong, match="orders was altered here"):
-        Proof(table).step(ALL)
+        TableVerification(table).step(ALL)
 
 
 def test_a_server_that_holds_something_else_is_asked_twice() -> None:
     stream = a_stream()
-    proof = Proof(followed(stream))
+    proof = TableVerification(followed(stream))
     wrong = [claim._replace(fingerprint=Fingerprint(7, claim.fingerprint.shards)) for claim in claims(stream)]
     proof.hear(wrong)
     assert proof.wants_claims
@@ -90,7 +90,7 @@ def test_a_server_that_holds_something_else_is_asked_twice() -> None:
 
 def test_a_server_that_lagged_behind_when_it_was_asked_first_is_no_reason() -> None:
     stream = a_stream()
-    proof = Proof(followed(stream))
+    proof = TableVerification(followed(stream))
     proof.hear(claims(stream, 10))
     assert proof.wants_claims
     proof.hear(claims(stream))
@@ -102,7 +102,7 @@ def test_a_namespace_that_is_missing_altogether_is_found() -> None:
     without = [diff for diff in stream.diffs if diff.namespace != "billing"]
     table = LiveTable("c0", 0, Selection(frozenset({"orders"})))
     table.apply(replace(stream.batch(0, stream.head), diffs=without))
-    proof = Proof(table)
+    proof = TableVerification(table)
     proof.hear(claims(stream))
     with pytest.raises(TableWrong, match="billing should have"):
         proof.hear(claims(stream))
@@ -110,7 +110,7 @@ def test_a_namespace_that_is_missing_altogether_is_found() -> None:
 
 def test_a_namespace_that_the_server_never_speaks_of_is_not_proven() -> None:
     stream = a_stream()
-    proof = Proof(followed(stream))
+    proof = TableVerification(followed(stream))
     for _ in range(4):
         proof.hear([stream.claim("orders", stream.head)])
     with pytest.raises(TableWrong, match="says nothing of billing"):
@@ -122,7 +122,7 @@ def test_a_claim_from_the_future_waits_until_the_table_is_there() -> None:
     table = followed(stream)
     before = stream.head
     stream.put("orders", "s1", "node-2")
-    proof = Proof(table)
+    proof = TableVerification(table)
     proof.hear(claims(stream))
     assert not proof.step(ALL)
     assert not proof.wants_claims
@@ -135,7 +135,7 @@ def test_a_claim_that_the_table_has_overtaken_counts() -> None:
     stream = a_stream()
     table = followed(stream)
     said = claims(stream)
-    proof = Proof(table)
+    proof = TableVerification(table)
     before = stream.head
     for owner in ("node-2", "node-3"):
         stream.put("orders", "s1", owner)
@@ -147,7 +147,7 @@ def test_a_claim_that_the_table_has_overtaken_counts() -> None:
 def test_changes_between_two_slices_do_not_disturb_it() -> None:
     stream = a_stream()
     table = followed(stream)
-    proof = Proof(table)
+    proof = TableVerification(table)
     proof.hear(claims(stream))
     done = proof.step(3)
     for number in range(8):

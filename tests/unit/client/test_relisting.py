@@ -11,9 +11,9 @@ import pytest
 
 from graph.client.address import read_address
 from graph.client.errors import OperationRefused
-from graph.client.follower import Follower, Patience
+from graph.client.follower import Follower, Timeouts
 from graph.client.reconnect import relist_delay
-from graph.client.state import Board
+from graph.client.state import ClientState
 from graph.client.table import LiveTable, Selection, StreamBroken
 from graph.client.verification import TableWrong
 
@@ -48,7 +48,7 @@ def lists(monkeypatch: pytest.MonkeyPatch, seed: int, ends: list[Exception], rel
     monkeypatch.setattr("graph.client.follower.read_table", read_table)
     monkeypatch.setattr("graph.client.follower.subscription", subscription)
     follower = Follower(
-        [NOBODY], Selection(), Patience(relist=relist), Board(), None, wait=clock.wait, spread=Random(seed).random
+        [NOBODY], Selection(), Timeouts(relist=relist), ClientState(), None, wait=clock.wait, spread=Random(seed).random
     )
     follower.run()
     return times

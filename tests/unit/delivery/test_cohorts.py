@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions import groups as cohorts_module
-from graph.subscriptions.groups import LARGEST, Cohorts
+from graph.subscriptions.groups import LARGEST, SubscriberGroups
 from graph.subscriptions.subscriber import Subscriber, start
 from persistence.errors import StoreUnavailable
 from tests.support.scripted_delivery import Client, ScriptedFeed, at, operation, subscribed
@@ -31,10 +31,10 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-async def cohorts(feed: ScriptedFeed, metrics: Metrics) -> AsyncIterator[Cohorts]:
+async def cohorts(feed: ScriptedFeed, metrics: Metrics) -> AsyncIterator[SubscriberGroups]:
     """In the end nobody follows, and no task is left."""
     tasks = asyncio.all_tasks()
-    yield Cohorts(metrics)
+    yield SubscriberGroups(metrics)
     await _quiet()
     assert feed.followers == 0
     assert {task for task in asyncio.all_tasks() - tasks if task is not asyncio.current_task()} == set()
@@ -45,7 +45,7 @@ def counted(metrics: Metrics, name: str) -> float | None:
 
 
 async def test_who_asks_the_same_shares_one_execution_wherever_they_began(
-    feed: ScriptedFeed, cohorts: Cohorts, metrics: Metrics
+    feed: ScriptedFeed, cohorts: SubscriberGroups, metrics: Metrics
 ) -> None:
     feed.commit(2)
     clients = [Client() for _ in range(3)]
@@ -66,7 +66,7 @@ async def test_who_asks_the_same_shares_one_execution_wherever_they_began(
     assert (executed, sent) == (before + 5, 3 + 3 * 5)
 
 
-async def test_who_asks_something_else_shares_nothing(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_who_asks_something_else_shares_nothing(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
     one, other = Client(), Client()
     first, second = operation(feed, variables=b'{"a":1}'), operation(feed, variables=b'{"a":2}')
     async with subscribed(cohorts, first, one), subscribed(cohorts, second, other):
@@ -78,7 +78,7 @@ async def test_who_asks_something_else_shares_nothing(feed: ScriptedFeed, cohort
 
 
 async def test_who_comes_back_right_after_another_is_answered_from_what_was_executed(
-    feed: ScriptedFeed, cohorts: Cohorts
+    feed: ScriptedFeed, cohorts: SubscriberGroups
 ) -> None:
     feed.commit(3)
     first, second = operation(feed), operation(feed)
@@ -89,7 +89,9 @@ async def test_who_comes_back_right_after_another_is_answered_from_what_was_exec
     assert (first.executed, second.executed) == ([3], [])
 
 
-async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(
+    feed: ScriptedFeed, cohorts: SubscriberGroups
+) -> None:
     slow, fast = Client(), Client()
     async with subscribed(cohorts, operation(feed), slow), subscribed(cohorts, operation(feed), fast):
         feed.commit()
@@ -109,7 +111,7 @@ async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(feed: Scri
 
 
 async def test_one_that_is_slow_over_and_over_has_everything_once_and_in_order(
-    feed: ScriptedFeed, cohorts: Cohorts
+    feed: ScriptedFeed, cohorts: SubscriberGroups
 ) -> None:
     slow, fast = Client(), Client()
     async with subscribed(cohorts, operation(feed), slow), subscribed(cohorts, operation(feed), fast):
@@ -121,7 +123,7 @@ async def test_one_that_is_slow_over_and_over_has_everything_once_and_in_order(
         assert await slow.has(29) == list(range(1, 30))
 
 
-async def test_one_that_breaks_ends_alone(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_one_that_breaks_ends_alone(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
     broken, whole = Client(), Client()
     async with subscribed(cohorts, operation(feed), broken) as task, subscribed(cohorts, operation(feed), whole):
         await _quiet()
@@ -134,7 +136,9 @@ async def test_one_that_breaks_ends_alone(feed: ScriptedFeed, cohorts: Cohorts) 
         assert await whole.has(2) == [1, 2]
 
 
-async def test_one_that_breaks_while_its_message_waits_ends_alone(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_one_that_breaks_while_its_message_waits_ends_alone(
+    feed: ScriptedFeed, cohorts: SubscriberGroups
+) -> None:
     broken, whole = Client(), Client()
     async with subscribed(cohorts, operation(feed), broken) as task, subscribed(cohorts, operation(feed), whole):
         await _quiet()
@@ -149,7 +153,9 @@ async def test_one_that_breaks_while_its_message_waits_ends_alone(feed: Scripted
         assert await whole.has(2) == [1, 2]
 
 
-async def test_one_that_leaves_while_its_message_waits_is_not_sent_it(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_one_that_leaves_while_its_message_waits_is_not_sent_it(
+    feed: ScriptedFeed, cohorts: SubscriberGroups
+) -> None:
     leaving, staying = Client(), Client()
     async with subscribed(cohorts, operation(feed), staying):
         async with subscribed(cohorts, operation(feed), leaving):
@@ -163,7 +169,7 @@ async def test_one_that_leaves_while_its_message_waits_is_not_sent_it(feed: Scri
     assert leaving.taken == []
 
 
-async def test_one_that_takes_nothing_for_too_long_is_given_up(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_one_that_takes_nothing_for_too_long_is_given_up(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
     client = Client()
     async with subscribed(cohorts, operation(feed), client, patience=0.01) as task:
         await _quiet()
@@ -173,7 +179,7 @@ async def test_one_that_takes_nothing_for_too_long_is_given_up(feed: ScriptedFee
             await task
 
 
-async def test_the_last_to_leave_ends_the_cohort(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_the_last_to_leave_ends_the_cohort(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
     async with subscribed(cohorts, operation(feed), Client()):
         async with subscribed(cohorts, operation(feed), Client()):
             await _quiet()
@@ -183,7 +189,7 @@ async def test_the_last_to_leave_ends_the_cohort(feed: ScriptedFeed, cohorts: Co
     assert feed.followers == 0
 
 
-async def test_an_end_of_the_stream_reaches_every_member(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_an_end_of_the_stream_reaches_every_member(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
     async with AsyncExitStack() as stack:
         tasks = [await stack.enter_async_context(subscribed(cohorts, operation(feed), Client())) for _ in range(3)]
         await _quiet()
@@ -193,7 +199,9 @@ async def test_an_end_of_the_stream_reaches_every_member(feed: ScriptedFeed, coh
                 await task
 
 
-async def test_who_comes_just_when_a_cohort_ended_is_not_left_to_it(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_who_comes_just_when_a_cohort_ended_is_not_left_to_it(
+    feed: ScriptedFeed, cohorts: SubscriberGroups
+) -> None:
     async with subscribed(cohorts, operation(feed), Client()) as ending:
         await _quiet()
         feed.fail(StoreUnavailable("for a moment"))
@@ -215,7 +223,7 @@ async def test_who_comes_just_when_a_cohort_ended_is_not_left_to_it(feed: Script
 
 
 async def test_a_batch_that_would_be_too_large_is_sent_in_parts_that_others_share(
-    feed: ScriptedFeed, cohorts: Cohorts
+    feed: ScriptedFeed, cohorts: SubscriberGroups
 ) -> None:
     """Three diffs of a half each: two messages, of one and of two or the other way round."""
     feed.commit(3)
@@ -237,7 +245,7 @@ async def test_a_batch_that_would_be_too_large_is_sent_in_parts_that_others_shar
     assert first.executed + second.executed == [3, 1, 3, 6, 4, 6]
 
 
-async def test_one_diff_that_is_too_large_goes_alone(feed: ScriptedFeed, cohorts: Cohorts) -> None:
+async def test_one_diff_that_is_too_large_goes_alone(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
     feed.commit(3)
     client = Client()
     async with subscribed(cohorts, operation(feed, width=LARGEST + 1), client):
@@ -246,7 +254,7 @@ async def test_one_diff_that_is_too_large_goes_alone(feed: ScriptedFeed, cohorts
 
 
 async def test_who_is_too_slow_for_the_second_part_of_a_batch_goes_on_from_the_first(
-    feed: ScriptedFeed, cohorts: Cohorts
+    feed: ScriptedFeed, cohorts: SubscriberGroups
 ) -> None:
     slow, fast = Client(), Client()
     wide = [operation(feed, width=LARGEST // 2 - 1) for _ in range(2)]
@@ -269,7 +277,7 @@ def test_whatever_the_order_of_things_each_record_equals_the_stream(seed: int) -
 
 async def _live(chance: random.Random) -> None:
     """Commits, doors that open and close, comings and goings, with any number of turns of the loop in between."""
-    feed, cohorts = ScriptedFeed(), Cohorts(Metrics())
+    feed, cohorts = ScriptedFeed(), SubscriberGroups(Metrics())
     async with AsyncExitStack() as stack:
         clients: list[tuple[int, Client, AsyncExitStack]] = []
         for _ in range(60):

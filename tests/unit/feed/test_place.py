@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from persistence.feed.ring import FeedLimits
-from persistence.feed.subscriber import Place
+from persistence.feed.subscriber import SubscriberPosition
 from persistence.model.records import ShardDiff
 from persistence.ports import DiffBatch, DiffFilter
 from tests.support.rows import history_row, position
@@ -14,11 +14,11 @@ LIMITS = FeedLimits(page=10, bookmark_seconds=5.0)
 WANTED = DiffFilter(namespace="billing")
 
 
-def a_place(revision: int = 0) -> Place:
-    return Place(position(revision), WANTED, LIMITS)
+def a_place(revision: int = 0) -> SubscriberPosition:
+    return SubscriberPosition(position(revision), WANTED, LIMITS)
 
 
-def begun(revision: int = 0, now: float = 100.0) -> Place:
+def begun(revision: int = 0, now: float = 100.0) -> SubscriberPosition:
     """One that has told its first bookmark."""
     place = a_place(revision)
     assert place.advance(position(revision), [], revision, now) == bookmark(revision)
@@ -34,7 +34,12 @@ def rows(first: int, last: int) -> list[ShardDiff]:
 
 
 def advance(
-    place: Place, passed: Sequence[ShardDiff], wanted: Sequence[ShardDiff] = (), *, head: int, now: float = 100.0
+    place: SubscriberPosition,
+    passed: Sequence[ShardDiff],
+    wanted: Sequence[ShardDiff] = (),
+    *,
+    head: int,
+    now: float = 100.0,
 ) -> DiffBatch | None:
     revision = passed[-1].revision if passed else place.position.revision
     return place.advance(position(revision), list(wanted), head, now)

@@ -7,7 +7,7 @@ import pytest
 from persistence.feed.ring import FeedLimits
 from persistence.feed.tailer import Advanced, Lost, Received, Replaced, Tailer
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import StreamHead, StreamPage, Stretch
+from persistence.ports import OmittedRange, StreamHead, StreamPage
 from tests.support.rows import history_row, mark_at, position, rows_of_one_change
 
 
@@ -151,7 +151,7 @@ def change_of(length: int) -> list[ShardDiff]:
 
 def test_the_rest_of_a_long_change_is_left_out() -> None:
     tailer, rows = at(5), change_of(10)
-    stretch = Stretch(8, 15, frozenset({"billing", "orders"}), rows[0].change.mark)
+    stretch = OmittedRange(8, 15, frozenset({"billing", "orders"}), rows[0].change.mark)
     assert told(tailer, head(16), rows[:2]) == Advanced(rows[:2], stretch, more=True)
     assert tailer.position.revision == 15
     assert (tailer.ring.left_out_after(7), tailer.ring.after(7, 10)) == (stretch, None)

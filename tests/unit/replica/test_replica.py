@@ -16,7 +16,7 @@ from persistence.model.outcomes import Committed, PlanApplied, ShardsChanged
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, Stamped, Stretch, Watcher
+from persistence.ports import DiffBatch, DiffFilter, OmittedRange, Stamped, Watcher
 from persistence.replica.adapters import ReplicaShards, noting
 from persistence.replica.replica import Replica, ReplicaLimits, following
 from persistence.replica.sorted_table import SortedTable
@@ -64,7 +64,7 @@ class Scripted:
         finally:
             self.watchers.remove(watcher)
 
-    async def tell(self, *diffs: ShardDiff, left_out: Stretch | None = None) -> None:
+    async def tell(self, *diffs: ShardDiff, left_out: OmittedRange | None = None) -> None:
         """And let whoever was waiting for it go on."""
         self.position = at(left_out.last if left_out else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:
@@ -528,7 +528,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-LONG = Stretch(2, 3, frozenset({"a"}), history_row(1).change.mark)
+LONG = OmittedRange(2, 3, frozenset({"a"}), history_row(1).change.mark)
 """A change of ONE and TWO, which were there: the rest of what revision 1 begins with."""
 
 ONE_MOVED, TWO_MOVED = a_shard("a", "1", "node-2", 2, revision=2), a_shard("a", "2", "node-2", 2, revision=3)
