@@ -157,9 +157,9 @@ async def test_work_that_does_not_end_does_not_keep_the_server_from_stopping(dat
 
 @contextmanager
 def parent(database_url: str) -> Iterator[subprocess.Popen[str]]:
-    """`workshop_parent.py` in a process group of its own."""
+    """`worker_pool_parent.py` in a process group of its own."""
     with subprocess.Popen(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-m", "tests.support.workshop_parent", database_url],
+        [sys.executable, "-m", "tests.support.worker_pool_parent", database_url],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
