@@ -21,9 +21,9 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
 from graph.execution.errors import NotFoundError
 from graph.schema.arguments import check_identifiers
-from graph.schema.cursors import namespace_cursor, read_namespace_cursor
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
 from graph.schema.scalars import JSON, Revision
+from persistence.codec.cursors import namespace_cursor, read_namespace_cursor
 from persistence.model import records
 from persistence.model.outcomes import NotFound
 from strategies import model

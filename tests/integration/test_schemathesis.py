@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from schemathesis.graphql import nodes
 
 from graph.http.app import create_app
-from graph.schema.cursors import (
+from persistence.codec.cursors import (
     change_cursor,
     history_cursor,
     move_cursor,
