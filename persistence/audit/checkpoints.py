@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from persistence.audit.chain import BEGINNING, ChainPosition
+from persistence.audit.entries import Findings
 from persistence.codec import hash_chain
 
 FORMAT: Final = "omnirelay.audit.anchor.v1"
@@ -63,3 +64,14 @@ class Checkpoint:
         if problem is not None:
             raise ValueError(problem)
         return anchor
+
+
+@dataclass
+class Verdict:
+    """`anchor` is where the chains end now; keep it elsewhere. Everything is in order if nothing was found."""
+
+    anchor: Checkpoint
+    findings: Findings = field(default_factory=Findings)
+    changes: int = 0
+    rows: int = 0
+    refusals: int = 0

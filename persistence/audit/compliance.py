@@ -56,6 +56,40 @@ class RuleBreach:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckFilter:
+    """Offences of changes in [`since`, `until`), and of one namespace. All of history is read all the same: rules
+    count what came before."""
+
+    namespace: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def selects(self, offence: RuleBreach) -> bool:
+        return (
+            (self.namespace is None or offence.subject.partition("/")[0] == self.namespace)
+            and (self.since is None or offence.at >= self.since)
+            and (self.until is None or offence.at < self.until)
+        )
+
+
+@dataclass
+class Report:
+    """`offences` are what is wrong, `forced` what was forced through, on record. `floor`: see ComplianceChecker.
+    `knows_namespace` is false if the one it is of does not exist: then nothing wrong says nothing."""
+
+    floor: int
+    changes: int = 0
+    shards: int = 0
+    offences: list[RuleBreach] = field(default_factory=list)
+    forced: list[RuleBreach] = field(default_factory=list)
+    overridden: int = 0
+    knows_namespace: bool = True
+
+    def add(self, offence: RuleBreach) -> None:
+        (self.offences if offence.forced is None else self.forced).append(offence)
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerDecision:
     """The change that gave a shard its owner; `by_plan` if a rebalance did, not a person who named the node or had a
     change taken back."""

@@ -17,8 +17,7 @@ from graph.cli.progress import progress_so_far
 from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from persistence.audit.compliance import RuleBreach
-    from persistence.postgres.audit.check import Report
+    from persistence.audit.compliance import Report, RuleBreach
 
 
 _SHOWN = 100
@@ -49,7 +48,7 @@ def check(
     listed apart. Exit with 1 if a rule was broken. --json writes one document.
     """
     from graph.server.plugins import discover  # noqa: PLC0415 - clients need not load it
-    from persistence.postgres.audit.check import CheckFilter  # noqa: PLC0415 - same
+    from persistence.audit.compliance import CheckFilter  # noqa: PLC0415 - same
     from persistence.postgres.audit.check import check as check_log  # noqa: PLC0415 - same
     from strategies.registry import Registry  # noqa: PLC0415 - same
 

@@ -17,9 +17,8 @@ from graph.cli.progress import progress_so_far
 from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from persistence.audit.checkpoints import Checkpoint
+    from persistence.audit.checkpoints import Checkpoint, Verdict
     from persistence.audit.export_verification import FileVerdict
-    from persistence.postgres.audit.verify import Verdict
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
