@@ -4,7 +4,6 @@ HTTP follows https://graphql.github.io/graphql-over-http/draft/, whose audits (n
 reads requests, one negotiates, this one executes and answers.
 """
 
-import asyncio
 import logging
 import math
 from contextlib import AsyncExitStack
@@ -59,9 +58,6 @@ _CONNECTION_INIT_TIMEOUT: Final = timedelta(seconds=10)
 
 _log = logging.getLogger(__name__)
 
-_PROPOSALS_AT_ONCE: Final = 2
-"""Read by one process: each may be a megabyte to parse, and occupies a connection that lookups need, too."""
-
 
 class MeshGraphQL(GraphQL[Context, None]):
     """The endpoint. A browser that comes without a query gets GraphiQL."""
@@ -93,7 +89,6 @@ class MeshGraphQL(GraphQL[Context, None]):
         self._metrics = metrics
         self.subscriptions = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
-        self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -114,8 +109,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         await response(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
-        # Of a socket, whose caller is nobody until it has been introduced.
-        return Context.of(self._services, self._reading_proposals, ANONYMOUS, request_id_of(request))
+        # Of a socket, whose caller is anonymous until `connection_init`.
+        return Context(self._services, ANONYMOUS, request_id_of(request))
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
@@ -187,7 +182,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         except Unauthenticated as refused:
             raise _unauthenticated(refused) from None
         resume_after = request.headers.get(LAST_EVENT_ID)
-        return Context.of(self._services, self._reading_proposals, principal, request_id, resume_after)
+        return Context(self._services, principal, request_id, resume_after)
 
     async def _stream(self, request: Request, operation: GraphQLRequestData, context: Context) -> Response:
         opened = await self.subscriptions.open(

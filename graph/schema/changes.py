@@ -147,7 +147,7 @@ async def changes(
 ) -> Connection[records.Change]:
     where = change_filter(filter)
     page = read_page(info, first, after, last, before, read_change_cursor)
-    reader = info.context.store.changes
+    reader = info.context.services.store.changes
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
     if not found.items:
         await require_namespaces(info, where.namespace)
@@ -169,7 +169,7 @@ async def changes_of_plan(
     newest = parent.latest.id if parent.newest_change is None else parent.newest_change
     where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
     page = read_page(info, first, after, last, before, read_change_cursor)
-    reader = info.context.store.changes
+    reader = info.context.services.store.changes
     return Connection(await reader.page(where, page, newest_first=True), _cursor_of)
 
 
@@ -199,7 +199,7 @@ async def refusals(
 ) -> Connection[Refusal]:
     where = refusal_filter(filter)
     page = read_page(info, first, after, last, before, read_refusal_cursor)
-    reader = info.context.store.refusals
+    reader = info.context.services.store.refusals
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
     if not found.items:
         # What names a namespace that does not exist is refused, and found here.

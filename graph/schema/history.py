@@ -74,7 +74,7 @@ async def shard_history(
 ) -> Connection[records.ShardDiff]:
     where = history_filter(filter)
     page = read_page(info, first, after, last, before, read_history_cursor)
-    reader = info.context.store.history
+    reader = info.context.services.store.history
     found = await reader.page(where, order_by or HistoryOrder.REVISION_DESC, page)
     if not found.items:
         await require_namespaces(info, where.namespace)
@@ -121,9 +121,9 @@ async def shard_diff(
     asked.check()
     scopes: dict[str, DiffScope] = {}
     page = read_page(info, first, after, last, before, partial(_read_place, scopes))
-    head = await info.context.store.stream.head()
-    scope = await asked.scope(scopes, info.context.store.history, head)
-    reader = info.context.store.history
+    head = await info.context.services.store.stream.head()
+    scope = await asked.scope(scopes, info.context.services.store.history, head)
+    reader = info.context.services.store.history
     found = await reader.difference(scope.namespace, scope.start, scope.end, page)
     if not found.value.items:
         await require_namespaces(info, namespace)

@@ -36,14 +36,14 @@ async def namespace(
     info: Info, name: Annotated[str, strawberry.argument(description="The namespace's name.")]
 ) -> records.Namespace | None:
     check_identifiers(name=name)
-    return await info.context.store.namespaces.get(name)
+    return await info.context.services.store.namespaces.get(name)
 
 
 async def namespaces(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[records.Namespace]:
     page = read_page(info, first, after, last, before, read_namespace_cursor)
-    reader = info.context.store.namespaces
+    reader = info.context.services.store.namespaces
     return Connection(await reader.page(page), _cursor_of)
 
 
@@ -53,7 +53,7 @@ async def require_namespaces(info: Info, *names: str | None) -> None:
     A list asks only where it is empty: what it holds is of a namespace that exists, and none is ever deleted.
     """
     for name in names:
-        if name is not None and not await info.context.store.namespaces.exists(name):
+        if name is not None and not await info.context.services.store.namespaces.exists(name):
             raise await missing(info, NotFound(namespaces=(name,)))
 
 
@@ -62,7 +62,7 @@ async def missing(info: Info, outcome: NotFound) -> NotFoundError:
     if not outcome.namespaces:
         return NotFoundError(not_found(outcome))
     name = outcome.namespaces[0]
-    names = await info.context.store.namespaces.around(name, _LOOKED_AT)
+    names = await info.context.services.store.namespaces.around(name, _LOOKED_AT)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
     return NotFoundError(no_namespace(outcome.namespaces, next(iter(nearest), None)))
 
@@ -181,7 +181,7 @@ class ShownParameter:
 def parameters(parent: strawberry.Parent[model.Strategy], info: Info) -> Sequence[ShownParameter]:
     return [
         ShownParameter(name, parameter.rule, parameter.default, name in CONSTRAINTS)
-        for name, parameter in info.context.strategies.parameters(parent.name).items()
+        for name, parameter in info.context.services.strategies.parameters(parent.name).items()
     ]
 
 
@@ -200,7 +200,7 @@ class Strategy:
 
 
 def strategies(info: Info) -> Sequence[model.Strategy]:
-    return tuple(info.context.strategies)
+    return tuple(info.context.services.strategies)
 
 
 @strawberry.type(description="A namespace and its place in the list.")

@@ -47,7 +47,7 @@ NodeIdArgument = Annotated[str, strawberry.argument(description="The node's id."
 
 async def node(info: Info, node_id: NodeIdArgument) -> records.Node | None:
     check_identifiers(nodeId=node_id)
-    return await info.context.store.nodes.get(node_id)
+    return await info.context.services.store.nodes.get(node_id)
 
 
 _NO_RESTRICTION = "Null or an empty list does not restrict. At most 1,000 values."
@@ -74,7 +74,7 @@ async def nodes(
 ) -> Connection[records.Node]:
     where = node_filter(filter)
     page = read_page(info, first, after, last, before, read_node_cursor)
-    reader = info.context.store.nodes
+    reader = info.context.services.store.nodes
     return Connection(await reader.page(where, page), _cursor_of)
 
 

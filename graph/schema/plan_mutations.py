@@ -253,7 +253,9 @@ async def plan_rebalance(
     input: Annotated[PlanRebalanceInput, INPUT_TO_PLAN],  # noqa: A002 - by schema
 ) -> Planned:
     try:
-        return await info.context.rebalancer.plan(input.request(), input.change.request(info.context.principal))
+        return await info.context.services.rebalancer.plan(
+            input.request(), input.change.request(info.context.principal)
+        )
     except InvalidArgument as refused:
         return commands.InvalidInput.of(refused)
     except planner.PlacementImpossible as impossible:
@@ -265,7 +267,7 @@ async def rollback_change(
     input: Annotated[RollbackChangeInput, INPUT_TO_PLAN],  # noqa: A002 - by schema
 ) -> Outcome | commands.InvalidInput:
     try:
-        return await info.context.rebalancer.roll_back(
+        return await info.context.services.rebalancer.roll_back(
             input.target(), input.request(), input.change.request(info.context.principal)
         )
     except InvalidArgument as refused:

@@ -32,7 +32,7 @@ async def rebalance_plan(
 ) -> plans.RebalancePlan | None:
     if problem := plan_id_problem(id):
         raise invalid("id", problem)
-    return await info.context.store.plans.get(id)
+    return await info.context.services.store.plans.get(id)
 
 
 @strawberry.input(description="Which plans. All fields must match.")
@@ -61,7 +61,7 @@ async def rebalance_plans(
     if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
         problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
         raise invalid("last" if page.backward else "first", problem)
-    reader = info.context.store.plans
+    reader = info.context.services.store.plans
     found = await reader.page(where, page)
     if not found.items:
         await require_namespaces(info, where.namespace)

@@ -90,9 +90,9 @@ async def shard(
     at_least_cursor: AtLeastCursor = None,
 ) -> records.Shard | None:
     check_identifiers(namespace=namespace, shardId=shard_id)
-    await reached(info.context.feed, at_least, at_least_cursor)
+    await reached(info.context.services.feed, at_least, at_least_cursor)
     moment = as_of.moment() if as_of else None
-    return (await info.context.store.shards.get(records.ShardKey(namespace, shard_id), moment)).value
+    return (await info.context.services.store.shards.get(records.ShardKey(namespace, shard_id), moment)).value
 
 
 _NO_RESTRICTION = "Null or an empty list does not restrict. At most 1,000 values."
@@ -138,8 +138,8 @@ async def shards(
 ) -> StampedConnection[records.Shard]:
     where, moment = shard_filter(filter), as_of.moment() if as_of else None
     page = read_page(info, first, after, last, before, read_shard_cursor)
-    await reached(info.context.feed, at_least, at_least_cursor)
-    reader = info.context.store.shards
+    await reached(info.context.services.feed, at_least, at_least_cursor)
+    reader = info.context.services.store.shards
     found = await reader.page(where, page, moment)
     if not found.value.items:
         await require_namespaces(info, where.namespace)

@@ -33,7 +33,7 @@ class Head:
 
 
 async def head(info: Info) -> Head:
-    now = await info.context.store.stream.head()
+    now = await info.context.services.store.stream.head()
     return Head(stream_cursor(now.position), now.epoch, now.revision, now.floor)
 
 
@@ -72,7 +72,7 @@ async def shard_diffs(
     elif after is not None:
         position = read_stream_cursor(after, "after")
     await require_namespaces(info, namespace, where.shards.namespace)
-    feed = info.context.feed
+    feed = info.context.services.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
     return DiffStream(feed, await feed.begin(position), where)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from graph.auth.tokens import authentication
 from graph.embedded_postgres.server import EmbeddedPostgresError
-from graph.server.composition import Progress, open_runtime
+from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.plugins import PlugInError
@@ -103,15 +103,15 @@ class _Lifecycle:
             stack.callback(listener.close)
             web = asyncio.get_running_loop().run_in_executor(None, _load_web)
             self._starting_postgres = settings.database_url is None
-            runtime = await stack.enter_async_context(open_runtime(settings, self._progress))
+            services = await stack.enter_async_context(open_services(settings, self._progress))
             self._starting_postgres = False
             if self._stopping:
                 return
             if settings.loads_demo:
-                await load_demo(runtime.store, runtime.writer, self._progress)
+                await load_demo(services.store, services.writer, self._progress)
             if self._config is not None:
                 following = syncing_namespaces(
-                    self._config, runtime.store.namespaces, runtime.writer, runtime.strategies
+                    self._config, services.store.namespaces, services.writer, services.strategies
                 )
                 await stack.enter_async_context(following)
             await web
@@ -119,7 +119,7 @@ class _Lifecycle:
             from graph.server.web_server import WebServer  # noqa: PLC0415 - same
 
             app = create_app(
-                runtime,
+                services,
                 max_body_bytes=settings.max_body_bytes,
                 allowed_hosts=settings.allowed_hosts,
                 authentication=callers,

@@ -108,14 +108,14 @@ def _verify_database(
     data_dir: Path | None,
     database_url: str | None,
 ) -> Verdict:
-    from persistence.postgres.audit.verify import verify as verify_log  # noqa: PLC0415 - clients need not load it
+    from graph.server.composition import verify_audit  # noqa: PLC0415 - clients need not load it
 
     async def work(url: str) -> Verdict:
         from migrations import require_compatible  # noqa: PLC0415 - same
 
         await require_compatible(url)
         with progress_so_far("Verifying") as progress:
-            return await verify_log(url, since, anchor, processes=processes, progress=progress)
+            return await verify_audit(url, since, anchor, processes=processes, progress=progress)
 
     return run_on_database(config, data_dir, database_url, work)
 
