@@ -132,9 +132,9 @@ _UNAVAILABILITY: Final = {
 }
 
 
-def retry_after(errors: Sequence[GraphQLError] | None) -> dict[str, str] | None:
+def retry_after(errors: Sequence[GraphQLError]) -> dict[str, str] | None:
     """The header of an answer in which something was refused because the store is busy."""
-    seconds = [(error.extensions or {}).get("retryAfter") for error in errors or ()]
+    seconds = [(error.extensions or {}).get("retryAfter") for error in errors]
     busy = [wait for wait in seconds if wait is not None]
     return {"retry-after": str(math.ceil(max(busy)))} if busy else None
 

@@ -32,7 +32,7 @@ from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.executor import encode_json
-from graph.http.admission import AdmissionControl, client_of
+from graph.http.admission import AdmissionControl
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
@@ -205,11 +205,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await self._run_in_turn(operation)
 
     async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
-        asked = self._endpoint.schema.operation(operation.query, operation.operation_name)
-        client = client_of(self.websocket.ws, self.context.principal)
+        definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
+        turn = self._endpoint.admission.turn(self.websocket.ws, self.context.principal, definition, operation.variables)
         try:
-            async with self._endpoint.admission.queue_for(asked, operation.variables).turn(client):
-                if asked is not None and asked.operation is OperationType.MUTATION:
+            async with turn:
+                if definition is not None and definition.operation is OperationType.MUTATION:
                     self._begun.add(operation)
                 await super().run_operation(operation)
         except Overloaded as overloaded:
