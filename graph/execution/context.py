@@ -1,4 +1,4 @@
-"""What a resolver may reach: the services of the process, and who calls. Safe to share between resolvers.
+"""What a resolver may reach: the services of the process, and the caller. Safe to share between resolvers.
 
 Readers and writers open their own session per call, and none is carried here: a socket lives for days, and two
 resolvers of one request run at the same time.

@@ -37,6 +37,14 @@ from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.metrics import UNREADABLE, Metrics
 
+MAX_TOKENS: Final = 5_000
+
+MAX_DEPTH: Final = 32
+
+MAX_ALIASES: Final = 200
+
+MAX_FIELDS: Final = 2_000
+
 _REMEMBERED: Final = 512
 
 _LONGEST_REMEMBERED: Final = 65_536
@@ -184,15 +192,6 @@ def _validate(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLErro
     return [coded(problem, Code.VALIDATION_FAILED) for problem in problems]
 
 
-MAX_TOKENS: Final = 5_000
-
-MAX_DEPTH: Final = 32
-
-MAX_ALIASES: Final = 200
-
-MAX_FIELDS: Final = 2_000
-
-
 @dataclass(frozen=True, slots=True)
 class _Size:
     """Of a selection with its fragments spread out: how deep it nests, how many aliases and fields it comes to."""
@@ -206,7 +205,7 @@ class _Size:
 
 
 def limit_problems(document: DocumentNode) -> list[GraphQLError]:
-    """What is too much about a document, for the rules of validation are not all linear in its size."""
+    """The limits that a document exceeds. Checked before the rules of validation: some are not linear in its size."""
     sizes = _Sizes(document)
     total = _Size()
     for definition in document.definitions:
@@ -256,7 +255,7 @@ class _Sizes:
 
     def _fragment(self, name: str) -> _Size:
         if name not in self._measured:
-            self._measured[name] = _Size()  # a fragment that spreads itself is another rule's to refuse
+            self._measured[name] = _Size()  # a fragment that spreads itself is refused by another rule
             if name in self._fragments:
                 self._measured[name] = self.of(self._fragments[name].selection_set)
         return self._measured[name]

@@ -84,7 +84,7 @@ class Metrics:
         )
 
     def ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """Count an operation. A subscription lasts as long as its client likes, so its time says nothing."""
+        """Count an operation. A subscription lasts as long as its client likes, so its time is not observed."""
         self.operations.labels(kind, outcome).inc()
         if kind != OperationType.SUBSCRIPTION.value:
             self.seconds.labels(kind).observe(seconds)

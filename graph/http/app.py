@@ -27,6 +27,14 @@ from graph.schema.build import build_schema
 
 MAX_BODY_BYTES: Final = 33_554_432
 
+_REQUEST_ID: Final = "x-request-id"
+
+_FIT: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
+
+_CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+
 
 def create_app(
     services: Services,
@@ -75,13 +83,6 @@ def _in_json(_request: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status_code, error.headers)
 
 
-_CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
-
-_REQUEST_ID: Final = "x-request-id"
-
-_FIT: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-
-
 class RequestIds:
     """ASGI middleware, the outermost. Every request has an id: the caller's own if it is fit to be logged, else a new
     one. It is `request.state.request_id`, and is in the header of the response, in masked errors, and in the log beside
@@ -105,9 +106,6 @@ class RequestIds:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
-
-
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
 
 
 class AllowedHosts:

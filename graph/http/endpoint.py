@@ -179,7 +179,7 @@ def _result(result: ExecutionResult, accept: Accept) -> Response:
     body = process_result(result)
     refused = result.data is None and all(error.path is None for error in result.errors or ())
     if refused:
-        # Never executed, which is told from an answer that is null by the absence of `data`.
+        # Never executed. The absence of `data` distinguishes that from an answer that is null.
         del body["data"]
     status = _status_of_refusal(result) if refused and media_type == GRAPHQL_RESPONSE else HTTPStatus.OK
     return Response(encode_json(body), status, retry_after(result.errors) if result.errors else None, media_type)

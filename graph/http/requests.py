@@ -19,6 +19,21 @@ from strawberry.http import GraphQLRequestData
 
 from graph.execution.errors import Code
 
+JSON: Final = "application/json"
+
+GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
+
+EVENT_STREAM: Final = "text/event-stream"
+
+HTML: Final = "text/html"
+
+_ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
+
+_PARAMETER: Final = re.compile(r'(?:[^;"]|"(?:\\.|[^"\\])*"?)+')
+
+_LONGEST_CACHED: Final = 1_024
+"""Characters of an Accept header."""
+
 
 @dataclass(slots=True)
 class BadRequest(Exception):
@@ -100,19 +115,6 @@ def _malformed(message: str) -> BadRequest:
     return BadRequest(HTTPStatus.BAD_REQUEST, Code.BAD_REQUEST, message)
 
 
-JSON: Final = "application/json"
-
-GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
-
-EVENT_STREAM: Final = "text/event-stream"
-
-HTML: Final = "text/html"
-
-_ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
-
-_PARAMETER: Final = re.compile(r'(?:[^;"]|"(?:\\.|[^"\\])*"?)+')
-
-
 class Accept:
     """The Accept headers of one request. Without any, or with nothing in them, JSON is accepted.
 
@@ -145,8 +147,6 @@ class Accept:
 _accept_of: Final = lru_cache(256)(lambda header: Accept([header]))
 """Clients send the same few headers for ever, and reading one takes a dozen calls."""
 
-_LONGEST_CACHED: Final = 1_024
-
 
 def read_accept(request: Request) -> Accept:
     header = ",".join(request.headers.getlist("accept"))
@@ -154,7 +154,7 @@ def read_accept(request: Request) -> Accept:
 
 
 def _weights(headers: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """By range, 0 to 1. Of a range that stands there twice, with other parameters, the greatest."""
+    """By range, 0 to 1. Of a range that is given twice, with other parameters, the greatest."""
     weights: dict[str, float] = {}
     for item in _ITEM.findall(",".join(headers)):
         media_range, *parameters = [part.strip() for part in _PARAMETER.findall(item)] or [""]
@@ -170,7 +170,7 @@ def _named(parameters: Sequence[str]) -> Mapping[str, str]:
 
 
 def _quality(parameters: Mapping[str, str]) -> float:
-    """What cannot be read counts as 1, as if it were not there."""
+    """What is no number counts as 1, as if it were not there."""
     try:
         quality = float(parameters.get("q", "1"))
     except ValueError:

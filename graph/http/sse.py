@@ -45,10 +45,10 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, deliveries: SubscriptionManager, operation: SubscriptionOperation, context: Context) -> None:
+    def __init__(self, subscriptions: SubscriptionManager, operation: SubscriptionOperation, context: Context) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._deliveries = deliveries
+        self._subscriptions = subscriptions
         self._operation = operation
         self._context = context
 
@@ -73,17 +73,19 @@ class EventStream(Response):
         await write(_RETRY)
         try:
             await until_first_ends(
-                asyncio.create_task(self._deliveries.deliver(self._operation, deliver, patience=SEND_TIMEOUT_SECONDS)),
+                asyncio.create_task(
+                    self._subscriptions.deliver(self._operation, deliver, patience=SEND_TIMEOUT_SECONDS)
+                ),
                 asyncio.create_task(left()),
                 asyncio.create_task(token_expires()),
-                asyncio.create_task(self._deliveries.drained()),
+                asyncio.create_task(self._subscriptions.drained()),
             )
         except TimeoutError:
             _log.info("request %s: the client took nothing for %g s", self._context.request_id, SEND_TIMEOUT_SECONDS)
             return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone
-        except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked
+        except Exception as error:  # noqa: BLE001 - published: refusals as they are, defects logged and masked
             await write(_next(self._operation.failure(error)) + _COMPLETE)
         await write(b"", more=False)
 
