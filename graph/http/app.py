@@ -16,9 +16,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from graph.auth.tokens import Authentication, NoAuthentication
-from graph.execution.context import Services
 from graph.execution.errors import Code, encodable
 from graph.execution.metrics import Metrics
+from graph.execution.services import Services
 from graph.http.admission import DEFAULT_QUERIES
 from graph.http.endpoint import MeshGraphQL
 from graph.http.graphiql import graphiql_routes

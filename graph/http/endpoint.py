@@ -24,10 +24,11 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
-from graph.execution.context import Context, Services
+from graph.execution.context import Context
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.executor import encode_json
 from graph.execution.metrics import Metrics
+from graph.execution.services import Services
 from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from graph.execution.context import Feed
 from graph.execution.metrics import Metrics
+from graph.execution.services import Feed
 from persistence.errors import Fenced, Overloaded, SchemaOutOfDate, StaleRead, StoreError, StoreUnavailable, Unavailable
 from persistence.ports import Store, StreamHead
 

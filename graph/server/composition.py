@@ -20,7 +20,7 @@ import stamina
 
 import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
-from graph.execution.context import Services
+from graph.execution.services import Services
 from graph.server.plugins import discover
 from graph.server.worker_pool import PooledRebalancer, PooledWriter, open_worker_pool
 from graph.settings import Settings

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.execution.context import Feed, Services
+from graph.execution.services import Feed, Services
 from persistence.ports import Store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer

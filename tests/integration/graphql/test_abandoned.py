@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.graphql_socket import graphql_socket

@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from graph.auth.keys import KeyFile, public_keys
 from graph.auth.principal import Principal, Scope
 from graph.auth.tokens import Authentication, BearerTokens, Rules
-from graph.execution.context import Context, Feed
+from graph.execution.context import Context
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from graph.schema.build import build_schema
 from graph.subscriptions.operation import SharingKey, SubscriptionOperation, open_operation

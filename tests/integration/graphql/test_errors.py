@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.errors import (
     CommitUnknown,

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, api_of, services_of
 from tests.support.mesh import Mesh

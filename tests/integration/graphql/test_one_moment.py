@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.commands.shards import CreateShards
 from persistence.feed.live import live_feed

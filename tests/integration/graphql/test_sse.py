@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http import sse as transport
 from graph.http.app import create_app
 from persistence.codec.cursors import stream_cursor
