@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from strategies.model import Infeasible, Node, Owners, Placement, Shard, Shards, Strategy
-from strategies.rows import shard_at, taken
+from strategies.model import Infeasible, Node, Owners, Placement, Shard, Shards, Strategy, shard_at, taken
 
 _SAMPLE: Final = 64
 _LONGEST: Final = 500

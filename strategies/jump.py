@@ -6,6 +6,7 @@ the same ones. The two differ only where rounding takes a quotient across a whol
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain, islice
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 
 from strategies.hashing import MASK, shard_key, splitmix64, splitmix64_block
 from strategies.model import Infeasible, Keys, Movement, Node, Owners, Placement, Shard, Shards
-from strategies.natural_order import natural_key
 from strategies.overflow import Overflow
 from strategies.parameters import Parameter
 from strategies.walks import first_met
@@ -159,3 +159,19 @@ def _jump_into(found: NDArray[np.int64], keys: Keys, buckets: np.uint64) -> None
         following = (following + one << scale) // ((keys >> shift) + one)
         jumping = following < buckets
         lanes, keys, following = lanes[jumping], keys[jumping], following[jumping]
+
+
+_ELEMENT: Final = re.compile(r"[0-9]+|[^0-9]")
+
+
+def natural_key(text: str) -> tuple[tuple[tuple[int, int], ...], str]:
+    """Sorts texts element by element, where an element is a run of ASCII digits or one other character.
+
+    Two runs of digits compare as numbers, anything else as bytes of UTF-8 do; a text that another begins with comes
+    before it. Those that only zeros tell apart, as node-9 and node-09, compare as bytes.
+    """
+    elements = (
+        (ord("0"), int(element)) if element[0] in "0123456789" else (ord(element), 0)
+        for element in _ELEMENT.findall(text)
+    )
+    return tuple(elements), text

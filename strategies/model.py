@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.hashing import shard_keys
-from strategies.hints import Hint, read_hint
+from strategies.hints import Hint, hint_text, read_hint
 from strategies.parameters import Parameter
 
 Keys: TypeAlias = NDArray[np.uint64]
@@ -88,6 +88,25 @@ class Shards:
     def order(self) -> NDArray[np.intp]:
         """Places of the shards in ascending order of key."""
         return np.argsort(self.keys, kind="stable")
+
+
+def shard_at(shards: Shards, place: int) -> Shard:
+    """The shard at that place. Its hint means what the original one meant, and may be written otherwise."""
+    hint = shards.hint_table[shards.hints[place]]
+    return Shard(shards.ids[place], float(shards.capacities[place]), hint_text(hint))
+
+
+def taken(shards: Shards, places: NDArray[np.integer[Any]]) -> Shards:
+    """The shards at those places, in that order."""
+    result = Shards(
+        shards.namespace,
+        [shards.ids[place] for place in places.tolist()],
+        shards.capacities[places],
+        shards.hints[places],
+        shards.hint_table,
+    )
+    vars(result)["keys"] = shards.keys[places]  # known already, and the dearest of the columns
+    return result
 
 
 class Movement(Enum):

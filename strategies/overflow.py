@@ -11,8 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.model import Node, Owners, Placement, Shards
-from strategies.rows import shard_at, taken
+from strategies.model import Node, Owners, Placement, Shards, shard_at, taken
 
 
 class Overflow(Protocol):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from strategies.bounded import bounded
 from strategies.bounds import Bounds, exceeded
 from strategies.checking import Checked
 from strategies.model import Infeasible, Movement, Node, Owners, Shard, Shards, Strategy
 from strategies.parameters import MAX_WEIGHT
-from strategies.replicas import choose_replicas
 from strategies.selectors import Selector, read_selector
 
 
@@ -107,3 +107,27 @@ def _check_enough(eligible: int, nodes: int, selector: Selector, replicas: int) 
         raise Infeasible(
             f"{replicas} replicas need {replicas} nodes: {matching if eligible < nodes else f'there are {nodes}'}"
         )
+
+
+# Zones of the same name in two regions are two zones. Nodes that tell no zone (region) count as in one of their own.
+_DOMAINS: Final[Mapping[str, Callable[[Node], Hashable]]] = {
+    "none": lambda node: node.node_id,
+    "zone": lambda node: (node.region, node.zone),
+    "region": lambda node: node.region,
+}
+
+
+def choose_replicas(owner: Node, rank: Sequence[Node], count: int, spread: str) -> Sequence[Node]:
+    """`count` distinct nodes, at most as many as `rank` has: the owner, then each time the first in rank, not yet
+    chosen, whose zone or region (`spread`) has been chosen least often."""
+    domain = _DOMAINS[spread]
+    chosen = [owner]
+    used = Counter([domain(owner)])
+    rest = [node for node in rank if node.node_id != owner.node_id]
+    while len(chosen) < count:
+        # `min` keeps the first of equals, which is the best in rank.
+        best = min(rest, key=lambda node: used[domain(node)])
+        rest.remove(best)
+        chosen.append(best)
+        used[domain(best)] += 1
+    return chosen

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from strategies.model import Node, Owners, Placement, Shard, Shards
-from strategies.rows import shard_at
+from strategies.model import Node, Owners, Placement, Shard, Shards, shard_at
 
 
 class ScalarPlacement(ABC):
