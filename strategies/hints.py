@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_PLACE: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _HINT: Final = re.compile(
-    rf"(?P<both_region>{_PLACE})/(?P<both_zone>{_PLACE})|zone:(?P<zone>{_PLACE})|(region:)?(?P<region>{_PLACE})"
+    rf"(?P<both_region>{_NAME})/(?P<both_zone>{_NAME})|zone:(?P<zone>{_NAME})|(region:)?(?P<region>{_NAME})"
 )
 
 
