@@ -26,8 +26,8 @@ class Checkpoint:
     def __str__(self) -> str:
         """One word: change id, revision, hash; refusal id, hash."""
         change = self.change
-        place = f"{change.change_id}:{change.revision}:{change.hash.hex()}"
-        return f"{place}/{self.refusal_id}:{self.refusal_hash.hex()}"
+        position = f"{change.change_id}:{change.revision}:{change.hash.hex()}"
+        return f"{position}/{self.refusal_id}:{self.refusal_hash.hex()}"
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -36,8 +36,8 @@ class Checkpoint:
         if found is None:
             raise ValueError("is not an anchor: write it as `mesh audit verify` printed it")
         change_id, revision, link, refusal_id, refusal_link = found.groups()
-        place = ChainPosition(int(change_id), int(revision), bytes.fromhex(link))
-        return cls(place, int(refusal_id), bytes.fromhex(refusal_link))
+        position = ChainPosition(int(change_id), int(revision), bytes.fromhex(link))
+        return cls(position, int(refusal_id), bytes.fromhex(refusal_link))
 
     def document(self) -> dict[str, str]:
         """As JSON; counters are strings of digits, as everywhere in the API."""
@@ -56,10 +56,12 @@ class Checkpoint:
         try:
             document: Any = json.loads(text)
             problem = None if document["format"] == FORMAT else f"its format is not {FORMAT}"
-            place = ChainPosition(int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"]))
-            anchor = cls(place, int(document["refusalId"]), bytes.fromhex(document["refusalHash"]))
+            position = ChainPosition(
+                int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"])
+            )
+            checkpoint = cls(position, int(document["refusalId"]), bytes.fromhex(document["refusalHash"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError("is not a checkpoint that `mesh audit verify` wrote") from error
         if problem is not None:
             raise ValueError(problem)
-        return anchor
+        return checkpoint

@@ -133,7 +133,7 @@ class Table(StrEnum):
     PLANS = "rebalance_plans"
     REFUSALS = "refusals"
     REFUSAL_HEAD = "refusal_head"
-    ANCHOR = "anchor"
+    CHECKPOINT = "anchor"
     FILE = "file"
 
 

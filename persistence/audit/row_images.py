@@ -3,7 +3,7 @@
 Rows of history against their own images, which are parsed only where they have to be.
 
 Images are canonical JSON (`images.py`): members sorted by name, no spaces, every quote inside a string escaped. So `,"`
-stands between two members and nowhere else; and in an image without a pin and without a group each has its place. Many
+stands between two members and nowhere else; and in an image without a pin and without a group each has its index. Many
 images are taken apart at once, with a byte between them that no text of PostgreSQL has, which shows where each ends.
 """
 
@@ -125,7 +125,7 @@ _REPEATED: Final = tuple(map(MEMBERS.index, REPEATED))
 _repeated = itemgetter(*_REPEATED)
 
 
-def taken_apart(texts: Sequence[bytes], separator: bytes, count: int) -> list[bytes]:
+def split_all(texts: Sequence[bytes], separator: bytes, count: int) -> list[bytes]:
     """The pieces of all of them, one after the other, and between those of one and those of the next a piece that is
     none. Raises ValueError if one of them has more pieces than `count`, or fewer.
     """
@@ -136,19 +136,19 @@ def taken_apart(texts: Sequence[bytes], separator: bytes, count: int) -> list[by
 
 
 def all_agree(columns: Sequence[bytes], previous: Sequence[bytes | None], current: Sequence[bytes | None]) -> bool:
-    """Whether the columns of some rows, `taken_apart`, say what the images say, and updates count versions and owner
+    """Whether the columns of some rows, `split_all`, say what the images say, and updates count versions and owner
     epochs on. Raises ValueError, KeyError or TypeError if something is none of either.
     """
     before, after = _members(previous), _members(current)
     if before is not None and after is not None:
         differs = bytes(map(ne, before, after))
         return (
-            all(after[place::_STEP] == columns[number::_ROW_STEP] for number, place in enumerate(_REPEATED))
+            all(after[index::_STEP] == columns[number::_ROW_STEP] for number, index in enumerate(_REPEATED))
             and before[_OWNER::_STEP] == columns[len(REPEATED) :: _ROW_STEP]
             and _changes(differs) == columns[COLUMNS - 1 :: _ROW_STEP]
-            and _count_on(differs, before, after)
+            and _counters_continue(differs, before, after)
         )
-    rows = (columns[place : place + COLUMNS] for place in range(0, len(columns), _ROW_STEP))
+    rows = (columns[index : index + COLUMNS] for index in range(0, len(columns), _ROW_STEP))
     return all(starmap(_members_agree, zip(rows, previous, current, strict=True)))
 
 
@@ -158,7 +158,7 @@ def _members(images: Sequence[bytes | None]) -> list[bytes] | None:
     if len(present) < len(images):
         return None
     try:
-        members = taken_apart(present, _BETWEEN, _COUNT)
+        members = split_all(present, _BETWEEN, _COUNT)
     except ValueError:
         return None
     return members if members[_PIN::_STEP].count(_NO_PIN) == len(images) else None
@@ -166,7 +166,7 @@ def _members(images: Sequence[bytes | None]) -> list[bytes] | None:
 
 def _changes(differs: bytes) -> list[bytes]:
     """Of each row the changed fields."""
-    return [_changed_fields(differs[place : place + _COUNT]) for place in range(0, len(differs), _STEP)]
+    return [_changed_fields(differs[index : index + _COUNT]) for index in range(0, len(differs), _STEP)]
 
 
 def _members_agree(columns: Sequence[bytes], previous: bytes | None, current: bytes | None) -> bool:
@@ -176,20 +176,20 @@ def _members_agree(columns: Sequence[bytes], previous: bytes | None, current: by
     if not len(before) == len(after) == _COUNT or not before[_PIN] == after[_PIN] == _NO_PIN:
         return _agrees_parsed(columns, previous, current)
     differs = bytes(map(ne, before, after))
-    said = [*_repeated(after), before[_OWNER], _changed_fields(differs)]
-    return columns == said and _count_on(differs, before, after)
+    expected = [*_repeated(after), before[_OWNER], _changed_fields(differs)]
+    return columns == expected and _counters_continue(differs, before, after)
 
 
-def _count_on(differs: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
+def _counters_continue(differs: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
     """`continues_from` for the members of some images. Of each member a 1 in `differs` if it is another than before."""
     epochs = before[_EPOCH::_STEP]
-    moved = zip(differs[_OWNER::_STEP], epochs, map(_following.__getitem__, epochs), strict=True)
-    return after[_VERSION::_STEP] == list(map(_following.__getitem__, before[_VERSION::_STEP])) and after[
+    moved = zip(differs[_OWNER::_STEP], epochs, map(_successors.__getitem__, epochs), strict=True)
+    return after[_VERSION::_STEP] == list(map(_successors.__getitem__, before[_VERSION::_STEP])) and after[
         _EPOCH::_STEP
     ] == [following if moves else epoch for moves, epoch, following in moved]
 
 
-class _Following(dict[bytes, bytes]):
+class _Successors(dict[bytes, bytes]):
     """`version":7}` is followed by `version":8}`. Few numbers come again and again."""
 
     def __missing__(self, member: bytes) -> bytes:
@@ -206,20 +206,20 @@ class _Following(dict[bytes, bytes]):
 
 _COUNTERS_REMEMBERED: Final = 10_000
 
-_following: Final = _Following()
+_successors: Final = _Successors()
 
 
 @cache
 def _changed_fields(differs: bytes) -> bytes:
     """For each member a 1 if it is another than before. Few combinations ever occur."""
-    return b",".join(name for name, place in _CHANGEABLE.items() if differs[place])
+    return b",".join(name for name, index in _CHANGEABLE.items() if differs[index])
 
 
 def _agrees_parsed(columns: Sequence[bytes], previous: bytes | None, current: bytes | None) -> bool:
     before, after = (None if image is None else orjson.loads(image) for image in (previous, current))
     *members, changed = columns
     namespace, shard_id, owner, version, previous_owner = (orjson.loads(_value(each)) for each in members)
-    said = {
+    expected = {
         "namespace": namespace,
         "shard_id": shard_id,
         "changed_fields": changed.decode(),
@@ -227,7 +227,7 @@ def _agrees_parsed(columns: Sequence[bytes], previous: bytes | None, current: by
         "previous_owner_node_id": previous_owner,
         "version": version,
     }
-    return said == expected_columns(before, after) and (not before or not after or continues_from(before, after))
+    return expected == expected_columns(before, after) and (not before or not after or continues_from(before, after))
 
 
 def _value(member: bytes) -> bytes:

@@ -25,8 +25,8 @@ from typing import Final, NamedTuple, TypeAlias
 import asyncpg
 import orjson
 
-from persistence.audit.continuity import Link, image_digest, state_deleted, state_there
-from persistence.audit.row_images import COLUMNS, REPEATED, all_agree, taken_apart
+from persistence.audit.continuity import ShardState, image_digest, state_deleted, state_there
+from persistence.audit.row_images import COLUMNS, REPEATED, all_agree, split_all
 from persistence.codec import hash_chain
 from persistence.codec.encoding import encode
 from persistence.postgres.audit.reader import CHANGED_FIELDS
@@ -70,7 +70,7 @@ Key: TypeAlias = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
-class Numbers:
+class RowNumbers:
     """Of some rows, in lists: the revision that each follows and the time when it says that was committed, 0 for a
     creation, and when its shard was created. Times are microseconds since 1970."""
 
@@ -88,7 +88,7 @@ class WireShards:
     """
 
     first: int
-    claims: dict[Key, Link] = field(default_factory=dict)
+    claims: dict[Key, ShardState] = field(default_factory=dict)
     _left: list[bytes | None] = field(default_factory=list)
     _created: list[int] = field(default_factory=list)
     _newest: dict[Key, int] = field(default_factory=dict)
@@ -99,7 +99,11 @@ class WireShards:
     _created_then: list[int] = field(default_factory=list)
 
     def follow(
-        self, pieces: Sequence[bytes], before: Sequence[bytes | None], after: Sequence[bytes | None], numbers: Numbers
+        self,
+        pieces: Sequence[bytes],
+        before: Sequence[bytes | None],
+        after: Sequence[bytes | None],
+        numbers: RowNumbers,
     ) -> bool:
         """Take the columns, images and numbers of the next rows. False if one does not go on from the row before it of
         its shard."""
@@ -116,28 +120,28 @@ class WireShards:
             self._updated_then += numbers.updated
             self._created_then += numbers.created
             return all(map(lt, follows, count(taken))) and [left[row] for row in follows] == begins
-        for place, row in enumerate(follows):
-            version = pieces[place * _STEP + _VERSION_AT]
+        for index, row in enumerate(follows):
+            version = pieces[index * _STEP + _VERSION_AT]
             if row >= 0:
-                if row >= taken + place or left[row] != begins[place]:
+                if row >= taken + index or left[row] != begins[index]:
                     return False
                 self._follows.append(row)
-                self._updated_then.append(numbers.updated[place])
-                self._created_then.append(numbers.created[place])
+                self._updated_then.append(numbers.updated[index])
+                self._created_then.append(numbers.created[index])
             else:
-                digest = begins[place]
+                digest = begins[index]
                 if digest is not None:
-                    times = (numbers.updated[place], numbers.created[place])
-                    state = state_there(digest, numbers.followed[place], *times)
+                    times = (numbers.updated[index], numbers.created[index])
+                    state = state_there(digest, numbers.followed[index], *times)
                 else:
-                    state = _counters(after[place], version, -1)
-                if not self._begin(keys[place], (first + taken + place, state), created=digest is None):
+                    state = _counters(after[index], version, -1)
+                if not self._begin(keys[index], (first + taken + index, state), created=digest is None):
                     return False
-            if after[place] is None:
-                self._deleted[keys[place]] = _counters(before[place], version, 0)
+            if after[index] is None:
+                self._deleted[keys[index]] = _counters(before[index], version, 0)
         return True
 
-    def _begin(self, key: Key, claim: Link, *, created: bool) -> bool:
+    def _begin(self, key: Key, claim: ShardState, *, created: bool) -> bool:
         """False if a row is neither the first of its shard nor its creation after a deletion."""
         deleted = self._deleted.pop(key, None) if created else None
         if deleted is not None:
@@ -148,7 +152,7 @@ class WireShards:
         self.claims[key] = claim
         return True
 
-    def links(self, times: Sequence[int]) -> dict[Key, Link] | None:
+    def links(self, times: Sequence[int]) -> dict[Key, ShardState] | None:
         """What the newest row of each shard left, where `times` are when each row was committed. Null if a row says
         that the one it follows has other times, or if one was followed twice."""
         follows, created = self._follows, self._created
@@ -203,46 +207,46 @@ async def copied_rows(
     return rows if await copied(connection, query, partial(_add_to, rows)) else None
 
 
-def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
+def _add_to(rows: WireRows, data: bytes, offset: int, end: int) -> bool:
     """False if a row does not follow, or does not agree with its images."""
     expected = rows.first + len(rows.digests)
     columns: list[bytes] = []
     before: list[bytes | None] = []
     after: list[bytes | None] = []
-    numbers = Numbers()
-    while place < end:
-        revision, change_id, created_at, length = _row_begin.unpack_from(data, place)
+    numbers = RowNumbers()
+    while offset < end:
+        revision, change_id, created_at, length = _row_begin.unpack_from(data, offset)
         if revision != expected:
             return False
         expected += 1
-        place += _row_begin.size
-        start = place + length
-        columns.append(data[place:start])
+        offset += _row_begin.size
+        start = offset + length
+        columns.append(data[offset:start])
         seven, length = _middle.unpack_from(data, start)
-        place = start + _middle.size
+        offset = start + _middle.size
         previous = current = None
         followed = updated_at = 0
         if length == NONE:
-            *nothing, length = _no_history.unpack_from(data, place)
+            *nothing, length = _no_history.unpack_from(data, offset)
             if seven != _KIND or nothing != [NONE] * 3:
                 return False
-            place += _no_history.size
+            offset += _no_history.size
         else:
-            previous = data[place : place + length]
-            place += length
-            eight, followed, again, updated_at, and_again, length = _history.unpack_from(data, place)
+            previous = data[offset : offset + length]
+            offset += length
+            eight, followed, again, updated_at, and_again, length = _history.unpack_from(data, offset)
             if seven != _KIND or not eight == again == and_again == _INTEGER:
                 return False
-            place += _history.size
+            offset += _history.size
         if length != NONE:
-            current = data[place : place + length]
-            place += length
-        covered = data[start:place]
-        if data[place : place + LENGTH_SIZE] != NULL:
-            (length,) = length_at(data, place)
-            covered = hash_chain.moved_row(covered, data[place + LENGTH_SIZE : place + LENGTH_SIZE + length])
-            place += length
-        place += LENGTH_SIZE
+            current = data[offset : offset + length]
+            offset += length
+        covered = data[start:offset]
+        if data[offset : offset + LENGTH_SIZE] != NULL:
+            (length,) = length_at(data, offset)
+            covered = hash_chain.moved_row(covered, data[offset + LENGTH_SIZE : offset + LENGTH_SIZE + length])
+            offset += length
+        offset += LENGTH_SIZE
         before.append(previous)
         after.append(current)
         numbers.followed.append(followed)
@@ -253,7 +257,7 @@ def _add_to(rows: WireRows, data: bytes, place: int, end: int) -> bool:
         rows.created.append(created_at if previous is None else None)
     if not columns:
         return True
-    pieces = taken_apart(columns, _BETWEEN, COLUMNS)
+    pieces = split_all(columns, _BETWEEN, COLUMNS)
     rows.namespaces.extend(pieces[::_STEP])
     return all_agree(pieces, before, after) and rows.shards.follow(pieces, before, after, numbers)
 
@@ -276,24 +280,24 @@ _END_SIZE: Final = 2
 
 
 async def copied(connection: asyncpg.Connection, query: str, take: Callable[[bytes, int, int], bool]) -> bool:
-    """Whether all rows are what they should be: `take` is given bytes, and where in them some whole rows begin, and
-    before which place the last of them does. After it has once said no, it is not asked again. That something cannot be
-    unpacked means no as well: a field is null that may not be, and the rest was read as what it is not.
+    """Whether `take` accepts all rows of the query. It is given bytes, the offset at which some complete rows begin in
+    them, and the offset before which the last of them begins, and is not called again once it has returned false. What
+    cannot be unpacked is not accepted either: a field is null that may not be, and the rest was misread.
     """
-    sound = True
-    place = _HEADER_SIZE
+    intact = True
+    offset = _HEADER_SIZE
 
     async def output(data: bytes | bytearray) -> None:
         # PostgreSQL sends on while these are looked at.
-        nonlocal sound, place
+        nonlocal intact, offset
         try:
-            sound = sound and take(bytes(data), place, len(data) - _END_SIZE)
+            intact = intact and take(bytes(data), offset, len(data) - _END_SIZE)
         except (struct.error, ValueError, KeyError, TypeError):
-            sound = False
-        place = 0
+            intact = False
+        offset = 0
 
     await connection.copy_from_query(query, output=output, format="binary")
-    return sound
+    return intact
 
 
 _COPIED_CHANGES: Final = f"""
@@ -322,7 +326,7 @@ _names = re.compile(rb"\{([A-Za-z0-9._:,-]*)\}")
 
 
 class WireChange(NamedTuple):
-    """`committed_at` in microseconds since 1970. `place` and `said` are what the hash and what the content digest
+    """`committed_at` in microseconds since 1970. `offset` and `said` are what the hash and what the content digest
     cover, in bytes, beside the hash before and the digests of rows."""
 
     id: int
@@ -333,8 +337,8 @@ class WireChange(NamedTuple):
     hash: bytes
     namespaces: Sequence[str]
     configuration: bytes | None
-    place: bytes
-    said: bytes
+    position: bytes
+    header: bytes
 
 
 async def copied_changes(
@@ -342,9 +346,9 @@ async def copied_changes(
 ) -> bool:
     """Whether every change after one and up to another is what it should be, and `follows`."""
 
-    def take(data: bytes, place: int, end: int) -> bool:
-        while place < end:
-            change, place = _change_at(data, place)
+    def take(data: bytes, offset: int, end: int) -> bool:
+        while offset < end:
+            change, offset = _change_at(data, offset)
             if not follows(change):
                 return False
         return True
@@ -352,30 +356,30 @@ async def copied_changes(
     return await copied(connection, _COPIED_CHANGES % (after, last), take)
 
 
-def _change_at(data: bytes, place: int) -> tuple[WireChange, int]:
+def _change_at(data: bytes, offset: int) -> tuple[WireChange, int]:
     """And where the next one begins. Raises ValueError or struct.error if it is no change as the store writes them."""
-    _, *fields, length = _change_begin.unpack_from(data, place)
+    _, *fields, length = _change_begin.unpack_from(data, offset)
     if tuple(fields[::2]) != _LENGTHS:
         raise ValueError("a number or a digest has another length")
-    chained = data[place + _FIELDS_SIZE : place + _FIELDS_SIZE + _PLACE_SIZE]
-    place += _change_begin.size
-    namespaces = _names_in(data[place : place + length])
-    place += length
-    start = place
-    place += _NAME_SIZE
+    chained = data[offset + _FIELDS_SIZE : offset + _FIELDS_SIZE + _PLACE_SIZE]
+    offset += _change_begin.size
+    namespaces = _names_in(data[offset : offset + length])
+    offset += length
+    start = offset
+    offset += _NAME_SIZE
     for _ in range(_TEXTS):
-        (length,) = length_at(data, place)
-        place += LENGTH_SIZE if length == NONE else LENGTH_SIZE + length
-    said, configuration = data[start:place], None if length == NONE else data[place - length : place]
-    (length,) = length_at(data, place)
-    place += LENGTH_SIZE
+        (length,) = length_at(data, offset)
+        offset += LENGTH_SIZE if length == NONE else LENGTH_SIZE + length
+    said, configuration = data[start:offset], None if length == NONE else data[offset - length : offset]
+    (length,) = length_at(data, offset)
+    offset += LENGTH_SIZE
     if length != NONE:
-        said = hash_chain.forced_change(said, data[place : place + length])
-        place += length
+        said = hash_chain.forced_change(said, data[offset : offset + length])
+        offset += length
     change_id, revision, count, committed_at, digest, link = fields[1::2]
     return WireChange(
         change_id, revision, count, committed_at, digest, link, namespaces, configuration, chained, said
-    ), place
+    ), offset
 
 
 @lru_cache(maxsize=4_096)

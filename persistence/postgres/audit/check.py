@@ -13,7 +13,7 @@ from persistence.errors import SchemaOutOfDate
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.postgres.audit.reader import reading
+from persistence.postgres.audit.reader import open_reader
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
 from strategies.registry import Registry
@@ -28,29 +28,29 @@ class CheckFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def selects(self, offence: RuleBreach) -> bool:
+    def selects(self, breach: RuleBreach) -> bool:
         return (
-            (self.namespace is None or offence.subject.partition("/")[0] == self.namespace)
-            and (self.since is None or offence.at >= self.since)
-            and (self.until is None or offence.at < self.until)
+            (self.namespace is None or breach.subject.partition("/")[0] == self.namespace)
+            and (self.since is None or breach.at >= self.since)
+            and (self.until is None or breach.at < self.until)
         )
 
 
 @dataclass
 class Report:
-    """`offences` are what is wrong, `forced` what was forced through, on record. `floor`: see ComplianceChecker.
-    `knows_namespace` is false if the one it is of does not exist: then nothing wrong says nothing."""
+    """`breaches` are what is wrong, `forced` what was forced through, on record. `floor`: see ComplianceChecker.
+    `namespace_exists` is false if the one it is of does not exist: then nothing wrong says nothing."""
 
     floor: int
     changes: int = 0
     shards: int = 0
-    offences: list[RuleBreach] = field(default_factory=list)
+    breaches: list[RuleBreach] = field(default_factory=list)
     forced: list[RuleBreach] = field(default_factory=list)
     overridden: int = 0
-    knows_namespace: bool = True
+    namespace_exists: bool = True
 
-    def add(self, offence: RuleBreach) -> None:
-        (self.offences if offence.forced is None else self.forced).append(offence)
+    def add(self, breach: RuleBreach) -> None:
+        (self.breaches if breach.forced is None else self.forced).append(breach)
 
 
 async def check(
@@ -60,7 +60,7 @@ async def check(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
     """`progress` is told revisions done and in all."""
-    async with reading(url) as reader:
+    async with open_reader(url) as reader:
         heads = await reader.heads()
         if heads is None:
             raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
@@ -68,20 +68,20 @@ async def check(
         report = Report(heads.floor)
         rows = reader.rows()
         async for change in reader.changes(0):
-            for offence in checker.add(change, await rows.up_to(change.head_revision)):
-                if where.selects(offence):
-                    report.add(offence)
-            progress(change.head_revision, heads.anchor.change.revision)
+            for breach in checker.add(change, await rows.up_to(change.head_revision)):
+                if where.selects(breach):
+                    report.add(breach)
+            progress(change.head_revision, heads.end.change.revision)
     report.changes = checker.changes
     snapshot = await _snapshot(url, where.namespace)
-    report.knows_namespace = where.namespace is None or bool(snapshot.namespaces)
+    report.namespace_exists = where.namespace is None or bool(snapshot.namespaces)
     report.shards = sum(map(len, snapshot.shards.values()))
     for move in _moves(snapshot, strategies):
         decision = checker.owners.get(move.key)
         if decision is None or not decision.by_plan:
             report.overridden += 1
             continue
-        offence = RuleBreach(
+        breach = RuleBreach(
             OwnerRule.PLACEMENT,
             f"{move.namespace}/{move.shard_id}",
             decision.change_id,
@@ -91,8 +91,8 @@ async def check(
             f"on {move.to_node_id}",
             "Plan a rebalance: omnirelay mesh rebalance plan",
         )
-        if where.selects(offence):
-            report.add(offence)
+        if where.selects(breach):
+            report.add(breach)
     return report
 
 

@@ -45,7 +45,7 @@ _ROWS: Final = f"SELECT {_ROW} FROM shard_history WHERE revision > $1 ORDER BY r
 
 _COMMITTED_AT: Final = "(SELECT c.committed_at FROM changes AS c WHERE c.id = h.change_id)"
 
-_THESE_ROWS: Final = f"SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h WHERE revision = ANY($1)"  # noqa: S608 - constants
+_ROWS_AT: Final = f"SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h WHERE revision = ANY($1)"  # noqa: S608 - constants
 
 _NEWEST: Final = f"""
     SELECT newest.* FROM unnest($1::text[], $2::text[]) AS key (namespace, shard_id) CROSS JOIN LATERAL (
@@ -77,7 +77,7 @@ _BEFORE_THE_FIRST: Final = -(2**63)
 class Heads:
     """What the two heads say is there, and the epoch of the stream."""
 
-    anchor: Checkpoint
+    end: Checkpoint
     committed_at: Any
     floor: int
     refused_at: Any
@@ -96,8 +96,8 @@ class AuditReader:
         if row is None:
             return None
         change_id, revision, link, committed_at, floor, refusal_id, refusal_link, refused_at, epoch = row
-        anchor = Checkpoint(ChainPosition(change_id, revision, link), refusal_id, refusal_link)
-        return Heads(anchor, committed_at, floor, refused_at, epoch)
+        end = Checkpoint(ChainPosition(change_id, revision, link), refusal_id, refusal_link)
+        return Heads(end, committed_at, floor, refused_at, epoch)
 
     async def last_compaction(self) -> tuple[int, str] | None:
         """The id of the newest compaction, and its details as they are kept."""
@@ -128,14 +128,14 @@ class AuditReader:
                 yield RefusalEntry._make(record)
             after = block[-1][0]
 
-    async def these_rows(self, revisions: Collection[int]) -> list[tuple[Any, RowEntry]]:
+    async def rows_at(self, revisions: Collection[int]) -> list[tuple[Any, RowEntry]]:
         """Those that are there, each with the time when it was committed, null if its change is not there."""
-        records = await self.connection.fetch(_THESE_ROWS, list(revisions))
+        records = await self.connection.fetch(_ROWS_AT, list(revisions))
         return [(record[0], RowEntry._make(record[1:])) for record in records]
 
     async def newest_rows(self, keys: Collection[Key], revision: int) -> list[tuple[Any, RowEntry]]:
-        """Of each of these shards the newest one up to a revision, as `these_rows`."""
-        names = ([key[place] for key in keys] for place in (0, 1))
+        """Of each of these shards the newest one up to a revision, as `rows_at`."""
+        names = ([key[part] for key in keys] for part in (0, 1))
         records = await self.connection.fetch(_NEWEST, *names, revision)
         return [(record[0], RowEntry._make(record[1:])) for record in records]
 
@@ -151,33 +151,33 @@ class RowStream:
         self._connection = connection
         self._after = after
         self._block: list[RowEntry] = []
-        self._place = 0
+        self._index = 0
         self._ended = False
 
     def skip_to(self, revision: int) -> None:
         """Take nothing up to and including one revision."""
         if self._block and revision < self._block[-1].revision:
-            while self._place < len(self._block) and self._block[self._place].revision <= revision:
-                self._place += 1
+            while self._index < len(self._block) and self._block[self._index].revision <= revision:
+                self._index += 1
         elif revision > self._after or self._block:
-            self._block, self._place = [], 0
+            self._block, self._index = [], 0
             self._after = max(self._after, revision)
 
     async def up_to(self, revision: int) -> list[RowEntry]:
         """Those not taken yet, up to and including one revision."""
         taken: list[RowEntry] = []
         while True:
-            block, start = self._block, self._place
+            block, start = self._block, self._index
             if block and block[-1].revision <= revision:
                 taken += block[start:] if start else block
-                self._place = len(block)
+                self._index = len(block)
             else:
                 end = start
                 while end < len(block) and block[end].revision <= revision:
                     end += 1
                 taken += block[start:end]
-                self._place = end
-            if self._place < len(self._block) or self._ended:
+                self._index = end
+            if self._index < len(self._block) or self._ended:
                 return taken
             if self._after >= revision:
                 return taken
@@ -186,19 +186,19 @@ class RowStream:
     async def _fetch(self) -> None:
         records = await self._connection.fetch(_ROWS, self._after)
         self._block = [RowEntry._make(record) for record in records]
-        self._place = 0
+        self._index = 0
         self._ended = not records
         if records:
             self._after = records[-1][0]
 
 
 @asynccontextmanager
-async def reading(url: str, snapshot: str | None = None) -> AsyncIterator[AuditReader]:
+async def open_reader(url: str, snapshot: str | None = None) -> AsyncIterator[AuditReader]:
     """A reader in one read-only transaction: of a snapshot that another one exported, or of one of its own.
 
     Until it is closed, this process does not collect cycles.
     """
-    with translated(), _no_collecting():
+    with translated(), _gc_paused():
         connection = await connect(url, application_name="omnirelay audit", command_timeout=None)
         try:
             # An export or a verification takes as long as it takes, and idles where the other end does not read.
@@ -226,7 +226,7 @@ async def _barrier(connection: asyncpg.Connection) -> None:
 
 
 @contextmanager
-def _no_collecting() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """Rows are not in cycles, and looking for some in a million of them takes a fifth of the time."""
     if not gc.isenabled():
         yield

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from persistence.audit.chain import ChainPosition, ChainVerifier, names_what_it_touched
-from persistence.audit.continuity import Continuity, Key, Link
+from persistence.audit.chain import ChainPosition, ChainVerifier, namespaces_match
+from persistence.audit.continuity import Continuity, Key, ShardState
 from persistence.audit.entries import ChangeEntry, Findings
 from persistence.codec import hash_chain
 from persistence.postgres.audit.binary_copy import WireChange, WireRows, copied_changes, copied_rows
-from persistence.postgres.audit.reader import AuditReader, reading
+from persistence.postgres.audit.reader import AuditReader, open_reader
 
 SEGMENT_ROWS: Final = 50_000
 
@@ -49,29 +49,33 @@ class SegmentVerdict:
     findings: Findings
     changes: int
     rows: int
-    claims: dict[Key, Link]
-    links: dict[Key, Link]
+    claims: dict[Key, ShardState]
+    newest: dict[Key, ShardState]
     gaps: list[tuple[int, int]]
     namespaces: dict[str, int]
-    kept: list[bytes]
+    retained: list[bytes]
 
 
 async def cut(reader: AuditReader, start: ChainPosition, head: ChainPosition, floor: int) -> Sequence[Segment]:
     """Segments of about `SEGMENT_ROWS`. Rows up to the floor are few, and stay together."""
-    places = [start]
+    positions = [start]
     for revision in range(max(start.revision, floor) + SEGMENT_ROWS, head.revision, SEGMENT_ROWS):
         change_id = await reader.connection.fetchval(_CHANGE_AT, revision)
-        if change_id is None or not places[-1].change_id < change_id - 1 < head.change_id:
+        if change_id is None or not positions[-1].change_id < change_id - 1 < head.change_id:
             continue
-        place = await _place_of(reader, change_id - 1)
+        position = await _position_of(reader, change_id - 1)
         # Tables that were tampered with may say anything here: then the segment before is the longer one.
-        if place is not None and places[-1].revision < place.revision <= revision and place.revision >= floor:
-            places.append(place)
-    ends = [*places[1:], None]
-    return [Segment(place, last, floor, head.hash) for place, last in zip(places, ends, strict=True)]
+        if (
+            position is not None
+            and positions[-1].revision < position.revision <= revision
+            and position.revision >= floor
+        ):
+            positions.append(position)
+    ends = [*positions[1:], None]
+    return [Segment(position, last, floor, head.hash) for position, last in zip(positions, ends, strict=True)]
 
 
-async def _place_of(reader: AuditReader, change_id: int) -> ChainPosition | None:
+async def _position_of(reader: AuditReader, change_id: int) -> ChainPosition | None:
     """Where a segment begins. Where the stored hash does not follow, the next change tells whether it is to be used."""
     before, change, after = [await reader.change(number) for number in (change_id - 1, change_id, change_id + 1)]
     if change is None:
@@ -85,10 +89,10 @@ async def _place_of(reader: AuditReader, change_id: int) -> ChainPosition | None
 
 
 async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdict:
-    return await is_intact(reader, segment) or await verify_with_care(reader, segment)
+    return await intact_verdict(reader, segment) or await verify_row_by_row(reader, segment)
 
 
-async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerdict:
+async def verify_row_by_row(reader: AuditReader, segment: Segment) -> SegmentVerdict:
     continuity = Continuity(segment.floor)
     verifier = ChainVerifier(segment.start, segment.floor, continuity=continuity)
     rows = reader.rows(segment.start.revision if segment.start.change_id else None)
@@ -101,15 +105,15 @@ async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerd
     left = await rows.up_to(2**63 - 1) if segment.last is None else []
     verifier.finish(left, change, segment.head_hash)
     return SegmentVerdict(
-        verifier.place,
+        verifier.position,
         verifier.findings,
         verifier.changes,
         verifier.rows,
         continuity.claims,
-        continuity.links(),
+        continuity.newest(),
         continuity.gaps,
         verifier.namespaces,
-        verifier.kept_rows,
+        verifier.retained_rows,
     )
 
 
@@ -117,7 +121,7 @@ def verify_in_process(url: str, snapshot: str, segment: Segment) -> SegmentVerdi
     """In a process of its own."""
 
     async def work() -> SegmentVerdict:
-        async with reading(url, snapshot) as reader:
+        async with open_reader(url, snapshot) as reader:
             return await verify_segment(reader, segment)
 
     return asyncio.run(work())
@@ -132,7 +136,7 @@ _BEFORE_NAMESPACE: Final = len('namespace":"')
 _BEFORE_SHARD: Final = len('shardId":"')
 
 
-async def is_intact(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
+async def intact_verdict(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
     """The verdict that all is well; null if it may not be, or if compaction left gaps, which is not for here."""
     start = segment.start
     if start.revision < segment.floor:
@@ -145,9 +149,9 @@ async def is_intact(reader: AuditReader, segment: Segment) -> SegmentVerdict | N
     last_change = _HIGHEST if segment.last is None else segment.last.change_id
     if not await copied_changes(reader.connection, start.change_id, last_change, changes.follow):
         return None
-    place = changes.place
-    count = place.revision - start.revision
-    if count != len(rows.digests) or (segment.last is not None and place[:2] != segment.last[:2]):
+    position = changes.position
+    count = position.revision - start.revision
+    if count != len(rows.digests) or (segment.last is not None and position[:2] != segment.last[:2]):
         return None
     links = rows.shards.links(changes.times)
     if links is None:
@@ -156,7 +160,7 @@ async def is_intact(reader: AuditReader, segment: Segment) -> SegmentVerdict | N
     names = {key: (_namespace(key[0]), key[1][_BEFORE_SHARD:-1].decode()) for key in links}
     claimed = {names[key]: link for key, link in rows.shards.claims.items()}
     left = {names[key]: link for key, link in links.items()}
-    return SegmentVerdict(place, Findings(), changes.count, count, claimed, left, [], changes.namespaces, [])
+    return SegmentVerdict(position, Findings(), changes.count, count, claimed, left, [], changes.namespaces, [])
 
 
 @dataclass(slots=True)
@@ -165,29 +169,29 @@ class _Changes:
     was committed, in microseconds since 1970."""
 
     rows: WireRows
-    place: ChainPosition
+    position: ChainPosition
     count: int = 0
     times: list[int] = field(default_factory=list)
     namespaces: dict[str, int] = field(default_factory=dict)
 
     def follow(self, change: WireChange) -> bool:
         """False unless the change follows from the one before it, and its rows are its own."""
-        rows, place = self.rows, self.place
-        first = place.revision + 1 - rows.first
+        rows, position = self.rows, self.position
+        first = position.revision + 1 - rows.first
         own = slice(first, first + change.shard_count)
         digests = rows.digests[own]
         touched = set(map(_namespace, set(rows.namespaces[own])))
         right = (
-            change.id == place.change_id + 1
-            and change.shard_count == len(digests) == change.head_revision - place.revision
+            change.id == position.change_id + 1
+            and change.shard_count == len(digests) == change.head_revision - position.revision
             and rows.changes[own].count(change.id) == len(digests)
             and set(rows.created[own]) <= {None, change.committed_at}
-            and names_what_it_touched(change.namespaces, change.configuration, touched, whole=True)
-            and hash_chain.digest_of_change(change.said, digests) == change.content_digest
-            and hash_chain.hash_of_position(place.hash, change.place) == change.hash
+            and namespaces_match(change.namespaces, change.configuration, touched, complete=True)
+            and hash_chain.digest_of_change(change.header, digests) == change.content_digest
+            and hash_chain.hash_of_position(position.hash, change.position) == change.hash
         )
         if right:
-            self.place = ChainPosition(change.id, change.head_revision, change.hash)
+            self.position = ChainPosition(change.id, change.head_revision, change.hash)
             self.namespaces.update(dict.fromkeys(touched, change.head_revision))
             self.times.extend([change.committed_at] * len(digests))
             self.count += 1
