@@ -1,10 +1,8 @@
-"""Following the chain of changes: fed with changes and their rows in order, it says where they stop to fit.
+"""Verifying the chains of changes and of refusals: fed with entries in order, each finds where they do not follow.
 
-A passive state machine: a driver asks `begin` how far a change's rows reach, and gives them to `end`. After a change
-that does not fit it goes on from the hash that is stored, so that one edit is one finding, and a second one is found
-as well. Where a change cannot be told from its neighbour as the one that was edited, the next link tells.
-
-Following the chain of refusals, as `chain.py` follows that of changes.
+Passive state machines. Of changes `begin` returns how far a change's rows reach, and the caller gives these to `end`.
+After an entry that does not follow, the stored hash is gone on from, so that one edit is one finding, and a second one
+is found as well. Whether an entry was edited or the hash before it is decided by the entry after it.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ from persistence.codec import hash_chain
 from persistence.model.records import DiffKind
 
 _SUSPECTS: Final = 20
-"""Rows of one broken change that are named, where some can be."""
+"""At most so many rows of one broken change are named."""
 
 _CREATED: Final = DiffKind.CREATED.value
 
 
 class ChainPosition(NamedTuple):
-    """A change that was verified: everything up to it is as it was written."""
+    """A change up to which the chain was verified: everything up to it is as it was written."""
 
     change_id: int
     revision: int
@@ -39,7 +37,7 @@ BEGINNING: Final = ChainPosition(0, 0, hash_chain.GENESIS)
 
 @dataclass(frozen=True, slots=True)
 class _Unresolved:
-    """A change whose hash does not follow, and the hash it should have; the next change tells which is right."""
+    """A change whose hash does not follow, and the hash that would; the next change shows which is right."""
 
     change_id: int
     expected: bytes
@@ -47,9 +45,10 @@ class _Unresolved:
 
 @dataclass
 class ChainVerifier:
-    """`floor` is the newest revision up to which rows were compacted away, 0 for none.
+    """Of the chain of changes. `floor` is the newest revision up to which rows were compacted away, 0 for none.
 
-    `namespaces` are the head revision of each one's last change of shards.
+    `namespaces` are the head revision of each one's last change of shards; `retained_rows` those up to the floor, as
+    the digest of a compaction covers them.
     """
 
     position: ChainPosition = BEGINNING
@@ -65,9 +64,9 @@ class ChainVerifier:
     _unresolved: _Unresolved | None = None
 
     def begin(self, change: ChangeEntry, following: ChangeEntry | None = None) -> int:
-        """Take the next change, and see the one after it.
+        """Begin the next change, with a look at the one after it.
 
-        The revision up to which the rows are its own: they are what `end` is to be given.
+        Returns the revision up to which rows are its own: `end` takes those.
         """
         expected = self.position.change_id + 1
         if change.id < expected:
@@ -86,7 +85,7 @@ class ChainVerifier:
         return self._head
 
     def omit(self, change: ChangeEntry) -> None:
-        """Follow the chain over the change that `begin` took, of which only what its hash covers is there."""
+        """Instead of `end`, for a change of which only what its hash covers is there."""
         self._follow(change, self._head, self._head - self.position.revision, None, ())
         if self._head > self.position.revision:
             self.continuity.omit(self._head)
@@ -94,7 +93,7 @@ class ChainVerifier:
         self._linked = True
 
     def end(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> None:
-        """Verify the change that `begin` took, with the rows up to the revision it gave."""
+        """Verify the change that was begun, with the rows up to the revision that `begin` returned."""
         low, high = self.position.revision, self._head
         own = self._own_rows(change, rows, low, high)
         digests = [row.digest() for row in own]
@@ -112,10 +111,10 @@ class ChainVerifier:
     def finish(
         self, rows: Sequence[RowEntry] = (), following: ChangeEntry | None = None, head_hash: bytes | None = None
     ) -> None:
-        """No change comes after, `rows` are what was left.
+        """No change comes after; `rows` are those left.
 
-        What tells which is right of the last change and its hash: `following`, the next change, where that is for
-        others to verify; else `head_hash`, which the head has.
+        Which is right of the last change and its hash is decided by `following`, the next change, where that is in
+        another segment; else by `head_hash`, that of the stream head.
         """
         for first, last in _runs([row.revision for row in rows]):
             self.findings.add(Table.HISTORY, span(first, last), "rows beyond the last change", "revision")
@@ -124,8 +123,8 @@ class ChainVerifier:
             self._resolve(head_hash == expected if following is None else following.link(expected) == following.hash)
 
     def _head_of(self, change: ChangeEntry, following: ChangeEntry | None) -> int:
-        """The newest revision after it: as stored where number and count agree, else as its hash says it was, else as
-        the next change says."""
+        """The newest revision after it: as stored where it agrees with the count; else the one that its hash covers;
+        else the one that follows from the next change."""
         counted = self.position.revision + change.shard_count
         if counted == change.head_revision or not self._linked:
             return change.head_revision
@@ -182,7 +181,7 @@ class ChainVerifier:
     def _follow(
         self, change: ChangeEntry, head: int, count: int, content: bytes | None, rows: Sequence[RowEntry]
     ) -> None:
-        """Does the hash follow from the one before, and if not, with which columns as they must have been?"""
+        """Whether the hash follows from the one before; if not, which columns, corrected, make it follow."""
         if not self._linked:
             self._check_content(change, content, rows)
             return
@@ -202,8 +201,8 @@ class ChainVerifier:
         self._check_content(change, content, rows)
         self._unresolved = _Unresolved(change.id, expected.link(self.position.hash))
 
-    def _resolve(self, expected_is_right: bool) -> None:  # noqa: FBT001 - what the next change says, no option
-        """`expected_is_right`: the next change follows from the hash that the doubtful one should have."""
+    def _resolve(self, expected_is_right: bool) -> None:  # noqa: FBT001 - a fact, no option
+        """`expected_is_right`: the next change follows from the hash that the unresolved one should have."""
         unresolved, self._unresolved = self._unresolved, None
         if unresolved is None:
             return
@@ -224,7 +223,7 @@ class ChainVerifier:
         )
 
     def _check_content(self, change: ChangeEntry, content: bytes | None, rows: Sequence[RowEntry]) -> None:
-        """What it says and does, against the digest of that which its hash covers."""
+        """The change with its rows against the digest of them, which its hash covers."""
         if content is None or content == change.content_digest:
             return
         suspects = [(row.revision, images_with_wrong_checksums(row)) for row in rows]
@@ -243,8 +242,8 @@ class ChainVerifier:
 def namespaces_match(
     namespaces: Sequence[str], configuration: str | bytes | None, touched: set[str], *, complete: bool
 ) -> bool:
-    """Whether a change's namespaces follow from what it did. The chain does not cover them. What a plan covers its
-    document says; `complete`: every namespace it touched is among those given."""
+    """Whether a change's namespaces follow from what it did: the chain does not cover them. Those of a change of a plan
+    are in the plan's document. `complete`: `touched` has every namespace that it touched."""
     details = None if configuration is None else json.loads(configuration)
     match details:
         case None:
@@ -260,7 +259,7 @@ def namespaces_match(
 def _corrections(
     change: ChangeEntry, head: int, count: int, content: bytes | None
 ) -> Iterator[tuple[tuple[str, ...], ChangeEntry]]:
-    """The change with single columns as they follow from everything else."""
+    """The change with one column as it follows from everything else, and the name of that column."""
     if change.head_revision != head:
         yield ("head_revision",), change._replace(head_revision=head)
     if change.shard_count != count:
@@ -284,7 +283,7 @@ def _runs(revisions: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _gaps(revisions: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The ranges from `first` to `last` that are not there, without counting: an edited number may be huge."""
+    """The ranges from `first` to `last` that are not there. Not number by number: an edited one may be huge."""
     expected = first
     for revision in revisions:
         if revision > expected:
@@ -300,7 +299,7 @@ def _verb(columns: Sequence[str]) -> str:
 
 @dataclass
 class RefusalVerifier:
-    """Verified up to `refusal_id`, whose hash is `hash`."""
+    """Of the chain of refusals: verified up to `refusal_id`, whose hash is `hash`."""
 
     refusal_id: int = 0
     hash: bytes = hash_chain.GENESIS
@@ -326,7 +325,7 @@ class RefusalVerifier:
         self.refusals += 1
 
     def finish(self, head_hash: bytes | None = None) -> None:
-        """`head_hash`, which the head has, tells which is right of the last refusal and its hash."""
+        """`head_hash`, that of the head, decides which is right of the last refusal and its hash."""
         if self._unresolved is not None:
             self._resolve(expected_is_right=self._unresolved[1] == head_hash)
 

@@ -1,4 +1,7 @@
-"""What is kept elsewhere of the chains, so that a later look finds them replaced or cut off: their ends, by hash."""
+"""Checkpoints: the ends of the chains, by hash. Stored elsewhere, they reveal chains that were replaced or cut off.
+
+In texts and documents for users a checkpoint is an anchor.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ class Checkpoint:
     refusal_hash: bytes = hash_chain.GENESIS
 
     def __str__(self) -> str:
-        """One word: change id, revision, hash; refusal id, hash."""
+        """`change id:revision:hash/refusal id:hash`."""
         change = self.change
         position = f"{change.change_id}:{change.revision}:{change.hash.hex()}"
         return f"{position}/{self.refusal_id}:{self.refusal_hash.hex()}"
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises ValueError with a sentence."""
+        """Raises ValueError with a message."""
         found = _TEXT.fullmatch(text.strip())
         if found is None:
             raise ValueError("is not an anchor: write it as `mesh audit verify` printed it")
@@ -52,7 +55,7 @@ class Checkpoint:
 
     @classmethod
     def read_document(cls, text: str) -> Self:
-        """What `document` wrote. Raises ValueError with a sentence."""
+        """What `document` wrote. Raises ValueError with a message."""
         try:
             document: Any = json.loads(text)
             problem = None if document["format"] == FORMAT else f"its format is not {FORMAT}"

@@ -1,4 +1,4 @@
-"""What history says about the rules: each change held against the policies that were in force when it was made.
+"""Checking history against the rules: each change against the policies that were in force when it was made.
 
 Fed with every change and its rows in order. It recounts what the write path counted, from history alone, so it also
 finds what was written around the write path.
@@ -57,8 +57,8 @@ class RuleBreach:
 
 @dataclass(frozen=True, slots=True)
 class OwnerDecision:
-    """The change that gave a shard its owner; `by_plan` if a rebalance did, not a person who named the node or had a
-    change taken back."""
+    """The change that gave a shard its owner; `by_plan` if a plan of a rebalance did, not one that named the node, nor
+    a rollback."""
 
     change_id: int
     at: datetime
@@ -68,7 +68,7 @@ class OwnerDecision:
 
 @dataclass
 class _PlanReview:
-    """Who proposed and who approved a plan since it was closed last: what was said before that is void."""
+    """The actors that proposed and that approved a plan since it was closed last; what came before that is void."""
 
     namespaces: Sequence[str] = ()
     submitters: set[str] = field(default_factory=set)
@@ -77,7 +77,10 @@ class _PlanReview:
 
 @dataclass
 class ComplianceChecker:
-    """`floor`: rows up to there were compacted. What moved before is not known, only what tickets there were."""
+    """`floor`: rows up to there were compacted. Which shards moved before is not known, only which tickets there were.
+
+    `owners` are the decisions that gave the shards their present owners.
+    """
 
     floor: int = 0
     changes: int = 0
@@ -93,7 +96,7 @@ class ComplianceChecker:
         self._continuity = Continuity(self.floor, checks_first=True)
 
     def add(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
-        """The rules it broke. To be taken to the end before the next change is added."""
+        """The rules it broke. The iterator must be exhausted before the next change is added."""
         self.changes += 1
         details = None if change.configuration is None else json.loads(change.configuration)
         if change.shard_count:
@@ -184,11 +187,11 @@ class ComplianceChecker:
             if row.current is None:
                 self.owners.pop(key, None)
             elif row.previous is None or _is_move(row):
-                # A rollback puts shards where they were, not where their strategies want them.
+                # A rollback puts shards where they were, not where their strategies place them.
                 by_plan = row.move_reason not in (None, MoveReason.ROLLBACK)
                 self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan)
             elif retained:
-                # The row that decided is gone. Nobody can say any more that a plan did.
+                # The row that decided is gone, so it is not known any more whether a plan did.
                 self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan=False)
             if _is_move(row):
                 times = self._shard_moves.setdefault(key, deque())
@@ -210,7 +213,7 @@ class ComplianceChecker:
             self._policies[details["namespace"]] = read_policy(details["current"]["policy"])
 
     def _in_force(self, namespaces: Sequence[str]) -> Iterator[tuple[str, NamespacePolicy]]:
-        """Configurations of before there were policies have none, and nothing was held against them then."""
+        """Configurations of before there were policies have none: nothing was required then."""
         return ((name, self._policies[name]) for name in namespaces if name in self._policies)
 
     def _recent_moves(self, namespace: str, now: datetime, seconds: int) -> int:
@@ -223,7 +226,7 @@ def _is_move(row: RowEntry) -> bool:
 
 
 def _added(row: RowEntry, *, retained: bool) -> int:
-    """By how much the row changes how many shards there are. Of a shard's retained row nothing came before."""
+    """By how much the row changes the number of shards. Before a row that compaction retained nothing is known."""
     if retained:
         return int(row.current is not None)
     return (row.previous is None) - (row.current is None)

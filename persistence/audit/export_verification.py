@@ -1,4 +1,4 @@
-"""Verifying an export: the file alone, without the store it came from."""
+"""Verifying an export in JSON Lines: the file alone, without the store it came from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FileVerdict:
 
 
 class NotAnExport(Exception):
-    """The file is none, or not in JSON Lines: there is nothing to verify."""
+    """The file is no export in JSON Lines: there is nothing to verify."""
 
 
 def verify_lines(lines: Iterable[bytes], key: bytes | None = None, checkpoint: Checkpoint | None = None) -> FileVerdict:
@@ -143,7 +143,7 @@ class _FileVerifier:
             self.verdict.findings.add(Table.CHECKPOINT, f"{table} {number}", "has another hash than the anchor", "hash")
 
     def _verify_floor(self) -> None:
-        """Only where nothing was left out does the file say which rows a compaction kept."""
+        """Only a file from which nothing was left out holds all rows that a compaction kept."""
         if not self._whole:
             return
         change_id, compaction = self._compaction

@@ -1,7 +1,7 @@
-"""Shards from segment to segment, as `continuity.py` follows them from row to row.
+"""Shards from segment to segment, as `audit/continuity.py` follows them from row to row.
 
-Segments are verified apart, so each one says what the first row of a shard claims was there before, and what the newest
-one left. Put together in order the two must be the same.
+Segments are verified in parallel, so each verdict has the state that the first row of a shard follows from, and the
+state after its newest row. From one segment to the next the two must be the same.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from persistence.postgres.audit.reader import AuditReader
 from persistence.postgres.audit.segments import SegmentVerdict
 
 _BATCH: Final = 2_000
-"""Shards looked up at a time."""
+"""Shards read at a time."""
 
 _UNKNOWN: Final = (None, ABSENT)
 
 
 @dataclass
 class Boundaries:
-    """`start`: the revision after which the first segment begins. Of each shard that was touched after it `links` is
-    what its newest row left: some 400 bytes."""
+    """`start`: the revision after which the first segment begins. `newest` has the state of each shard that was
+    touched after it: some 400 bytes."""
 
     start: int
     newest: dict[Key, ShardState] = field(default_factory=dict)
@@ -35,20 +35,20 @@ class Boundaries:
     _suspects: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, segment: SegmentVerdict) -> None:
-        """The next one."""
+        """Add the next segment."""
         for key, claim in segment.claims.items():
             revision, claimed = claim
-            before, left = self.newest.get(key, _UNKNOWN)
+            before, state = self.newest.get(key, _UNKNOWN)
             if before is None:
                 if self.start or claimed != ABSENT:
                     self._firsts[key] = claim
-            elif left != claimed:
+            elif state != claimed:
                 self._suspects.append((before, revision))
         self.newest.update(segment.newest)
         self._gaps += segment.gaps
 
     async def verify(self, reader: AuditReader, findings: Findings) -> None:
-        """Say what does not go on, and how. Rows are read again only for that, and those that are before the start."""
+        """Find the rows that do not follow. Only these are read again, and the newest rows before the start."""
         firsts = iter(self._firsts.items())
         while batch := dict(islice(firsts, _BATCH)):
             self._suspects += await self._breaks_at_the_start(reader, batch)
@@ -63,15 +63,15 @@ class Boundaries:
         newest = known.newest()
         suspects = []
         for key, (revision, claimed) in firsts.items():
-            before, left = newest.get(key, (0, ABSENT))
-            if left != claimed:
+            before, state = newest.get(key, (0, ABSENT))
+            if state != claimed:
                 suspects.append((before, revision))
         return suspects
 
     async def _explain(self, reader: AuditReader, pairs: Sequence[tuple[int, int]], findings: Findings) -> None:
-        """Each pair are a row, 0 for none, and the next one of its shard, which does not go on from it."""
-        wanted = {revision for pair in pairs for revision in pair}
-        rows = {row.revision: (at, row) for at, row in await reader.rows_at(wanted)}
+        """Each pair are a row, 0 for none, and the next one of its shard, which does not follow from it."""
+        revisions = {revision for pair in pairs for revision in pair}
+        rows = {row.revision: (at, row) for at, row in await reader.rows_at(revisions)}
         for before, revision in pairs:
             continuity = Continuity(checks_first=True, gaps=self._gaps)
             _record(continuity, [rows[before]] if before else [])
@@ -82,7 +82,7 @@ class Boundaries:
 
 
 def _record(continuity: Continuity, rows: Collection[tuple[Any, RowEntry]]) -> None:
-    """Rows whose images are none are told of where they are verified."""
+    """Rows whose images are none are left out: they are reported where they are verified."""
     for committed_at, row in rows:
         try:
             continuity.record(row, *parsed_images(row), committed_at)

@@ -1,4 +1,4 @@
-"""Checking a database against the rules: every change, and then where every shard is now."""
+"""Checking a database against the rules: every change, and then the owner of every shard."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from strategies.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class CheckFilter:
-    """Offences of changes in [`since`, `until`), and of one namespace. All of history is read all the same: rules
-    count what came before."""
+    """Breaches by changes in [`since`, `until`), and of one namespace. All of history is read all the same: rules count
+    what came before."""
 
     namespace: str | None = None
     since: datetime | None = None
@@ -38,8 +38,9 @@ class CheckFilter:
 
 @dataclass
 class Report:
-    """`breaches` are what is wrong, `forced` what was forced through, on record. `floor`: see ComplianceChecker.
-    `namespace_exists` is false if the one it is of does not exist: then nothing wrong says nothing."""
+    """`forced` are breaches that were forced with a reason on record, `breaches` all others. `overridden` is how many
+    shards are not where their strategy has them by a decision of no plan. `floor`: see ComplianceChecker.
+    `namespace_exists` is false if the filter's namespace does not exist: then no breach means nothing."""
 
     floor: int
     changes: int = 0
@@ -59,7 +60,7 @@ async def check(
     where: CheckFilter,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """`progress` is told revisions done and in all."""
+    """`progress` is called with revisions done and in all."""
     async with open_reader(url) as reader:
         heads = await reader.heads()
         if heads is None:

@@ -1,7 +1,7 @@
-"""The tables of the current against history: each row must be what the newest change of it left.
+"""The tables of the current state against history: each row must follow from the newest change of it.
 
 `shards`, `shard_tombstones`, `namespaces`, `namespace_heads`, `nodes` and `rebalance_plans` are what servers answer
-from; history is what they must follow from. Read in one pass each, with one probe of history a row.
+from. Each is read once; a row of `shards`, `shard_tombstones` and `nodes` takes one probe of history or changes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEWEST: Final = """
 
 
 def _columns(columns: Sequence[sqlalchemy.ColumnElement[Any]], table: sqlalchemy.Table, alias: str) -> str:
-    """Of a record, with 0 for what is counted and not in the table."""
+    """The columns of a record, with 0 for counts that are not in the table."""
     return ", ".join(f"{alias}.{column.name}" if column in table.c.values() else "0" for column in columns)
 
 
@@ -99,8 +99,8 @@ _MASK: Final = 2**64 - 1
 
 @dataclass
 class CurrentState:
-    """What was found in the tables of the current; for each shard, there or deleted, the newest revision that was found
-    in history; and what each namespace says is its last."""
+    """What was found: findings; for each shard, present or deleted, its newest revision in history; and the last
+    revision that the head of each namespace records."""
 
     findings: Findings = field(default_factory=Findings)
     shards: dict[Key, int | None] = field(default_factory=dict)
@@ -108,13 +108,13 @@ class CurrentState:
     namespaces: dict[str, int] = field(default_factory=dict)
 
     def compare(self, shards: Mapping[Key, ShardState], namespaces: Mapping[str, int]) -> Findings:
-        """All findings, with what the chain said of those that the changes just verified touched."""
-        for key, (left, _) in shards.items():
+        """All findings, after a comparison with the shards and namespaces that the verified changes touched."""
+        for key, (revision, _) in shards.items():
             table, found = (Table.SHARDS, self.shards) if key in self.shards else (Table.TOMBSTONES, self.tombstones)
             if key not in found:
-                self.findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {left} left it")
-            elif found[key] != left:
-                problem = f"revision {left} left it, but history has {found[key]} for its newest"
+                self.findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {revision} left it")
+            elif found[key] != revision:
+                problem = f"revision {revision} left it, but history has {found[key]} for its newest"
                 self.findings.add(table, "/".join(key), problem, "revision")
         for name, revision in namespaces.items():
             if self.namespaces.get(name, revision) != revision:
@@ -124,7 +124,7 @@ class CurrentState:
 
 
 async def verify_tables(reader: AuditReader, current: CurrentState) -> None:
-    """Against history; `compare` then holds them against the chain."""
+    """Against history; `CurrentState.compare` compares with the chain afterwards."""
     await reader.connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
     digests, counts = await _verify_shards(reader, current)
     await _verify_tombstones(reader, current)
@@ -236,8 +236,8 @@ async def _verify_nodes(reader: AuditReader, findings: Findings) -> None:
 def _differing_configuration(
     details: str | None, actual: Mapping[str, Any], changed_at: object, updated_at: object
 ) -> list[str]:
-    """The members of a configuration that are not what the change says which made it. It may not have them all: it was
-    made by a version of this program that did not know them."""
+    """The members of a configuration that differ from the change that made it. That may not have all of them: a version
+    of this program before they existed made it."""
     if details is None:
         return ["name"]
     try:

@@ -28,7 +28,7 @@ _REFUSED_BEFORE: Final = """
 
 
 async def has_namespace(url: str, name: str) -> bool:
-    """Whether there is anything to export of it: it was configured, or something was refused that named it."""
+    """Whether the log has entries of it: it was configured, or a refused request named it."""
     async with open_reader(url) as reader:
         return bool(await reader.connection.fetchval(_HAS_NAMESPACE, name))
 
@@ -40,7 +40,7 @@ async def export(
     write: Write,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Manifest:
-    """Everything but the manifest is given to `write`. `progress` is told revisions done and in all."""
+    """Everything but the manifest goes to `write`. `progress` is called with revisions done and in all."""
     async with open_reader(url) as reader:
         return await export_on(reader, where, form, write, progress)
 
@@ -52,7 +52,7 @@ async def export_on(
     write: Write,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Manifest:
-    """As `export`, what the reader's transaction sees."""
+    """`export` of what the reader's transaction sees."""
     heads = await reader.heads()
     if heads is None:
         raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
@@ -80,7 +80,7 @@ async def export_on(
 
 
 async def _start(reader: AuditReader, since: datetime | None) -> Checkpoint:
-    """The newest change and refusal that were there before: commit times never go back."""
+    """The newest change and refusal of before that time: commit times never go back."""
     if since is None:
         return Checkpoint()
     change = await reader.connection.fetchrow(_BEFORE, since)

@@ -1,7 +1,7 @@
 """The tables of the audit log, row by row in order, in one snapshot, a bounded number at a time.
 
-In SQL and straight through the driver: SQLAlchemy's rows would cost more than the hashes. The columns are those of
-`entries.py`, in their order.
+In SQL and straight through the driver: SQLAlchemy's rows would cost more than the hashes. The columns are the fields of
+`audit/entries.py`, in their order.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ BLOCK: Final = 5_000
 """Rows read at a time: a few megabytes."""
 
 CHANGED_FIELDS: Final = "left(substr(changed_fields::text, 2), -1)"
-"""Their names with commas between. As PostgreSQL writes an array, so that a name with a comma in it, a null or another
-shape, which nobody but a superuser can make, is not taken for two names, or for none."""
+"""Their names with commas between. From the text of the array, so that a name with a comma in it, a null or another
+shape, which takes a superuser to write, is not mistaken for two names, or for none."""
 
 _CHANGE: Final = ", ".join(ChangeEntry._fields)
 
@@ -75,7 +75,7 @@ _BEFORE_THE_FIRST: Final = -(2**63)
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What the two heads say is there, and the epoch of the stream."""
+    """The rows of the two heads: the end of the chains, by which the log ends there, and the epoch of the stream."""
 
     end: Checkpoint
     committed_at: Any
@@ -85,7 +85,7 @@ class Heads:
 
 
 class AuditReader:
-    """Reads on one connection."""
+    """Reads the audit log on one connection, whose transaction is the snapshot."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
@@ -100,7 +100,7 @@ class AuditReader:
         return Heads(end, committed_at, floor, refused_at, epoch)
 
     async def last_compaction(self) -> tuple[int, str] | None:
-        """The id of the newest compaction, and its details as they are kept."""
+        """The id of the newest compaction, and its details as they are stored."""
         row = await self.connection.fetchrow(_LAST_COMPACTION)
         return None if row is None else (row[0], row[1])
 
@@ -119,7 +119,7 @@ class AuditReader:
             after = block[-1][0]
 
     async def below_one(self, table: Table) -> list[int]:
-        """Ids of a chain's table that no chain begins with, the first 5,000 of them."""
+        """Ids below 1 in a chain's table, where no chain begins: the first 5,000 of them."""
         return [record[0] for record in await self.connection.fetch(_BELOW_ONE % table)]
 
     async def refusals(self, after: int) -> AsyncIterator[RefusalEntry]:
@@ -129,23 +129,23 @@ class AuditReader:
             after = block[-1][0]
 
     async def rows_at(self, revisions: Collection[int]) -> list[tuple[Any, RowEntry]]:
-        """Those that are there, each with the time when it was committed, null if its change is not there."""
+        """The rows of these revisions that exist, each with its commit time, null if its change is missing."""
         records = await self.connection.fetch(_ROWS_AT, list(revisions))
         return [(record[0], RowEntry._make(record[1:])) for record in records]
 
     async def newest_rows(self, keys: Collection[Key], revision: int) -> list[tuple[Any, RowEntry]]:
-        """Of each of these shards the newest one up to a revision, as `rows_at`."""
+        """The newest row of each of these shards up to a revision, with its commit time as of `rows_at`."""
         names = ([key[part] for key in keys] for part in (0, 1))
         records = await self.connection.fetch(_NEWEST, *names, revision)
         return [(record[0], RowEntry._make(record[1:])) for record in records]
 
     def rows(self, after: int | None = None) -> RowStream:
-        """The rows of history after a revision; without one from whatever row is the first."""
+        """The rows of history after a revision; without one all of them, also those below revision 1."""
         return RowStream(self.connection, _BEFORE_THE_FIRST if after is None else after)
 
 
 class RowStream:
-    """Rows of history in order, taken as far as they are asked for."""
+    """Rows of history in order, each returned once."""
 
     def __init__(self, connection: asyncpg.Connection, after: int) -> None:
         self._connection = connection
@@ -155,7 +155,7 @@ class RowStream:
         self._ended = False
 
     def skip_to(self, revision: int) -> None:
-        """Take nothing up to and including one revision."""
+        """Leave out the rows up to and including one revision."""
         if self._block and revision < self._block[-1].revision:
             while self._index < len(self._block) and self._block[self._index].revision <= revision:
                 self._index += 1
@@ -164,7 +164,7 @@ class RowStream:
             self._after = max(self._after, revision)
 
     async def up_to(self, revision: int) -> list[RowEntry]:
-        """Those not taken yet, up to and including one revision."""
+        """The rows not returned yet, up to and including one revision."""
         taken: list[RowEntry] = []
         while True:
             block, start = self._block, self._index
@@ -194,14 +194,14 @@ class RowStream:
 
 @asynccontextmanager
 async def open_reader(url: str, snapshot: str | None = None) -> AsyncIterator[AuditReader]:
-    """A reader in one read-only transaction: of a snapshot that another one exported, or of one of its own.
+    """A reader in one read-only transaction: of a snapshot that another one exported, or of its own.
 
-    Until it is closed, this process does not collect cycles.
+    Until it is closed, this process's garbage collector is off. Raises StoreError.
     """
     with translated(), _gc_paused():
         connection = await connect(url, application_name="omnirelay audit", command_timeout=None)
         try:
-            # An export or a verification takes as long as it takes, and idles where the other end does not read.
+            # An export or a verification is not bounded in time, and idles while its output is not read.
             await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
             if snapshot is None:
                 await _barrier(connection)
@@ -214,8 +214,8 @@ async def open_reader(url: str, snapshot: str | None = None) -> AsyncIterator[Au
 
 
 async def _barrier(connection: asyncpg.Connection) -> None:
-    """What an audit tells of must not be lost by the next promotion: its anchor would be taken for that of an altered
-    log. A standby has nothing to wait for. Raises StoreUnavailable."""
+    """What an audit reports must not be lost by the next promotion: its checkpoint would not be in the chains, as after
+    tampering. A standby has nothing to wait for. Raises StoreUnavailable."""
     try:
         async with asyncio.timeout(BARRIER_SECONDS):
             await connection.execute(f"{BARRIER} WHERE NOT pg_is_in_recovery()")
@@ -227,7 +227,7 @@ async def _barrier(connection: asyncpg.Connection) -> None:
 
 @contextmanager
 def _gc_paused() -> Iterator[None]:
-    """Rows are not in cycles, and looking for some in a million of them takes a fifth of the time."""
+    """Rows are in no cycles, and to look for some in a million of them takes a fifth of the time."""
     if not gc.isenabled():
         yield
         return

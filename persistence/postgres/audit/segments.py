@@ -1,11 +1,8 @@
-"""The chain in segments that processes verify at the same time: each begins with the hash the one before ends with.
+"""The chain in segments, which processes verify in parallel: each begins with the hash that the one before ends with.
 
-Verifying one segment: quickly, and where that is not enough with care.
-
-Is a segment of the chain all right? Answered quickly, and without a word about what is not.
-
-Nearly every segment of nearly every log is. Yes is final: looked at row by row, nothing would be found in it. Anything
-else means that somebody has to look with care, who can say what is wrong and where (`chain.py`).
+Nearly every segment of nearly every log is intact, and that is found on a fast path (`binary_copy.py`). Its verdict is
+final: row by row, nothing would be found. Any other segment is verified row by row, which names what is wrong and
+where (`audit/chain.py`).
 """
 
 from __future__ import annotations
@@ -27,11 +24,18 @@ SEGMENT_ROWS: Final = 50_000
 
 _CHANGE_AT: Final = "SELECT change_id FROM shard_history WHERE revision >= $1 ORDER BY revision LIMIT 1"
 
+_LOWEST: Final = -(2**63) + 1
+
+_HIGHEST: Final = 2**63 - 1
+
+_BEFORE_NAMESPACE: Final = len('namespace":"')
+
+_BEFORE_SHARD: Final = len('shardId":"')
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The changes after `start`, up to and including that of `last`; null: up to whatever is the last, and every row
-    left."""
+    """The changes after `start`, up to and including that of `last`; null: up to the newest, with every row left."""
 
     start: ChainPosition
     last: ChainPosition | None
@@ -41,9 +45,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SegmentVerdict:
-    """What a process found. `claims` are what the first row of each shard says was there before the segment, `links`
-    what the newest one left; `gaps` where rows are missing. `kept` are the rows up to the floor, as the digest of a
-    compaction covers them."""
+    """What was found. `claims` are the states that the first row of each shard follows from, `newest` those after its
+    newest row; `gaps` where rows are missing. `retained` are the rows up to the floor, as the digest of a compaction
+    covers them."""
 
     end: ChainPosition
     findings: Findings
@@ -64,7 +68,7 @@ async def cut(reader: AuditReader, start: ChainPosition, head: ChainPosition, fl
         if change_id is None or not positions[-1].change_id < change_id - 1 < head.change_id:
             continue
         position = await _position_of(reader, change_id - 1)
-        # Tables that were tampered with may say anything here: then the segment before is the longer one.
+        # In tables that were tampered with anything may stand here: then the segment before is the longer one.
         if (
             position is not None
             and positions[-1].revision < position.revision <= revision
@@ -76,7 +80,8 @@ async def cut(reader: AuditReader, start: ChainPosition, head: ChainPosition, fl
 
 
 async def _position_of(reader: AuditReader, change_id: int) -> ChainPosition | None:
-    """Where a segment begins. Where the stored hash does not follow, the next change tells whether it is to be used."""
+    """Where a segment begins. If the stored hash does not follow, but the next change follows from the hash that would,
+    that one is used."""
     before, change, after = [await reader.change(number) for number in (change_id - 1, change_id, change_id + 1)]
     if change is None:
         return None
@@ -89,10 +94,22 @@ async def _position_of(reader: AuditReader, change_id: int) -> ChainPosition | N
 
 
 async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdict:
+    """On the fast path, and row by row where that does not suffice."""
     return await intact_verdict(reader, segment) or await verify_row_by_row(reader, segment)
 
 
+def verify_in_process(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
+    """`verify_segment` in a worker process, which reads the snapshot that another connection exported."""
+
+    async def work() -> SegmentVerdict:
+        async with open_reader(url, snapshot) as reader:
+            return await verify_segment(reader, segment)
+
+    return asyncio.run(work())
+
+
 async def verify_row_by_row(reader: AuditReader, segment: Segment) -> SegmentVerdict:
+    """With all findings."""
     continuity = Continuity(segment.floor)
     verifier = ChainVerifier(segment.start, segment.floor, continuity=continuity)
     rows = reader.rows(segment.start.revision if segment.start.change_id else None)
@@ -102,8 +119,8 @@ async def verify_row_by_row(reader: AuditReader, segment: Segment) -> SegmentVer
         following: ChangeEntry | None = await anext(changes, None)
         verifier.end(change, await rows.up_to(verifier.begin(change, following)))
         change = following
-    left = await rows.up_to(2**63 - 1) if segment.last is None else []
-    verifier.finish(left, change, segment.head_hash)
+    rest = await rows.up_to(_HIGHEST) if segment.last is None else []
+    verifier.finish(rest, change, segment.head_hash)
     return SegmentVerdict(
         verifier.position,
         verifier.findings,
@@ -117,27 +134,8 @@ async def verify_row_by_row(reader: AuditReader, segment: Segment) -> SegmentVer
     )
 
 
-def verify_in_process(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
-    """In a process of its own."""
-
-    async def work() -> SegmentVerdict:
-        async with open_reader(url, snapshot) as reader:
-            return await verify_segment(reader, segment)
-
-    return asyncio.run(work())
-
-
-_LOWEST: Final = -(2**63) + 1
-
-_HIGHEST: Final = 2**63 - 1
-
-_BEFORE_NAMESPACE: Final = len('namespace":"')
-
-_BEFORE_SHARD: Final = len('shardId":"')
-
-
 async def intact_verdict(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
-    """The verdict that all is well; null if it may not be, or if compaction left gaps, which is not for here."""
+    """The verdict that the segment is intact; null if it may not be, and where compaction left gaps."""
     start = segment.start
     if start.revision < segment.floor:
         return None
@@ -153,14 +151,14 @@ async def intact_verdict(reader: AuditReader, segment: Segment) -> SegmentVerdic
     count = position.revision - start.revision
     if count != len(rows.digests) or (segment.last is not None and position[:2] != segment.last[:2]):
         return None
-    links = rows.shards.links(changes.times)
-    if links is None:
+    newest = rows.shards.newest(changes.times)
+    if newest is None:
         return None
-    # The same names in both, so that each is sent once to another process.
-    names = {key: (_namespace(key[0]), key[1][_BEFORE_SHARD:-1].decode()) for key in links}
-    claimed = {names[key]: link for key, link in rows.shards.claims.items()}
-    left = {names[key]: link for key, link in links.items()}
-    return SegmentVerdict(position, Findings(), changes.count, count, claimed, left, [], changes.namespaces, [])
+    # The same objects in both, so that each name is sent once from a worker process.
+    names = {key: (_namespace(key[0]), key[1][_BEFORE_SHARD:-1].decode()) for key in newest}
+    claims = {names[key]: state for key, state in rows.shards.claims.items()}
+    newest_states = {names[key]: state for key, state in newest.items()}
+    return SegmentVerdict(position, Findings(), changes.count, count, claims, newest_states, [], changes.namespaces, [])
 
 
 @dataclass(slots=True)
@@ -200,5 +198,5 @@ class _Changes:
 
 @lru_cache(maxsize=4_096)
 def _namespace(member: bytes) -> str:
-    """`namespace":"billing"` says billing. Rows of few namespaces come again and again."""
+    """`namespace":"billing"` names billing. The rows are of few namespaces."""
     return member[_BEFORE_NAMESPACE:-1].decode()

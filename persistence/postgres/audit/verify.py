@@ -1,4 +1,4 @@
-"""Verifying a database: its two chains, and the tables that must say what they say. Changes nothing."""
+"""Verifying a database: its two chains, and the tables that must follow from them. Changes nothing."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Task: TypeAlias = Callable[[], Awaitable[None]]
 MAX_PROCESSES: Final = 8
 
 WORTH_PROCESSES: Final = 3
-"""From so many segments on starting processes takes less time than it saves."""
+"""From so many segments on, starting processes takes less time than it saves."""
 
 
 @dataclass
 class Verdict:
-    """`anchor` is where the chains end now; keep it in_pool. Everything is in order if nothing was found."""
+    """`end` is where the chains end now, to be stored elsewhere. The database is intact if there are no findings."""
 
     end: Checkpoint
     findings: Findings = field(default_factory=Findings)
@@ -53,7 +53,7 @@ async def verify(
 ) -> Verdict:
     """All of it, or what came after `since`, which was verified before. `checkpoint` must be in the chains.
 
-    In so many processes, by default one for each processor. `progress` is told how many rows of how many are done.
+    In so many processes, by default one for each processor, at most 8. `progress` is called with rows done and in all.
     """
     count = min(processes or os.cpu_count() or 1, MAX_PROCESSES)
     async with open_reader(url) as reader:
@@ -69,7 +69,7 @@ async def verify_on(
     parallel: ParallelVerifier | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Verdict:
-    """As `verify`, what the reader's transaction sees; without `parallel` in this process."""
+    """`verify` on what the reader's transaction sees; without `parallel` in this process."""
     start = since or Checkpoint()
     heads = await reader.heads()
     if heads is None:
@@ -107,7 +107,7 @@ async def verify_on(
 
 @dataclass
 class _Chain:
-    """What the segments said, put together."""
+    """The verdicts of the segments, joined in order."""
 
     end: ChainPosition
     boundaries: Boundaries
@@ -123,7 +123,7 @@ class _Chain:
 
 @dataclass(frozen=True, slots=True)
 class _Floor:
-    """The newest revision up to which rows were compacted away, by which change, and the digest of those kept."""
+    """The newest revision up to which rows were compacted away, by which change, and the digest of rows retained."""
 
     revision: int = 0
     change_id: int = 0
@@ -153,7 +153,7 @@ def _verify_retained(floor: _Floor, retained: Sequence[bytes], findings: Finding
 
 
 async def _verify_checkpoint(reader: AuditReader, checkpoint: Checkpoint, findings: Findings) -> None:
-    """What was there must still be there: nothing in a database that was cut off or written anew can tell."""
+    """What was there must still be there: a database that was cut off, or written anew, is consistent in itself."""
     position = checkpoint.change
     if position.change_id:
         change = await reader.change(position.change_id)
@@ -173,17 +173,17 @@ async def _verify_checkpoint(reader: AuditReader, checkpoint: Checkpoint, findin
 
 @dataclass(frozen=True, slots=True)
 class ParallelVerifier:
-    """Verifies segments in so many processes, which all see what the reader sees. This one is one of them."""
+    """Verifies segments in so many processes, this one among them, which all see what the reader sees."""
 
     url: str
     reader: AuditReader
     processes: int
 
     async def verdicts(self, segments: Sequence[Segment], first: Task) -> AsyncIterator[SegmentVerdict]:
-        """In order. This process begins with another step, while the others start."""
+        """In the segments' order. This process begins with the task `first`, while the others start."""
         snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
         loop = asyncio.get_running_loop()
-        # Taken out as they are given: what a segment says of its shards comes to megabytes.
+        # Removed as they are yielded: the states of a segment's shards come to megabytes.
         verdicts: dict[int, asyncio.Future[SegmentVerdict]] = {
             number: loop.create_future() for number in range(len(segments))
         }
@@ -196,8 +196,8 @@ class ParallelVerifier:
                 number, segment = pending.popleft()
                 verdicts[number].set_result(await verify(segment))
 
-        # Spawned: a fork would copy this process's connection. Each is given its next segment when it has done the one
-        # before; a pool's own queue would keep several for a process that has not even started.
+        # Spawned: a fork would copy this process's connection. Each is given its next segment when it has finished the
+        # one before; a pool's own queue would hold several for a process that has not started yet.
         with ProcessPoolExecutor(self.processes - 1, multiprocessing.get_context("spawn")) as pool:
 
             async def in_pool(segment: Segment) -> SegmentVerdict:

@@ -1,4 +1,4 @@
-"""Reading changes: who did what, why, under which ticket."""
+"""Reading changes: the list of them, and their content digests in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from persistence.postgres.readers.keyset import (
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.tables.history import CHANGES
 
-# The member's name is part of the statement: as a parameter it would not match the expression that is indexed.
+# The member's name is part of the statement: as a parameter it would not match the indexed expression.
 PLAN_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'plan'"))
 
 _CHANGES: Final = PagedList(

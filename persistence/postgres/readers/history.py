@@ -1,4 +1,4 @@
-"""Reading history: row by row, and as the net difference between two revisions."""
+"""Reading history: the list of its rows, and the net difference between two revisions."""
 
 from __future__ import annotations
 

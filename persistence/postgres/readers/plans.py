@@ -32,7 +32,7 @@ THIS_PLAN: Final = PLANS.c.id == bindparam("plan_id")
 
 ONE_PLAN: Final = SELECT_PLAN.where(THIS_PLAN)
 
-# As text: it is parsed once, by us.
+# As text: it is parsed once, in `stored_proposal`.
 DOCUMENT: Final = cast(PLAN_DOCUMENTS.c.document, Text)
 
 _DOCUMENT: Final = select(DOCUMENT).where(PLAN_DOCUMENTS.c.id == bindparam("plan_id"))
@@ -79,9 +79,9 @@ _LONG: Final = 100_000
 
 
 async def stored_proposal(plan_id: str, document: str) -> Proposal:
-    """What is kept under the id, in a thread where reading it takes long enough to be noticed by everybody else.
+    """The proposal in a plan's document, read in a thread where that would block the event loop for long.
 
-    Raises PlanCorrupt for a document that does not name itself so: whatever was reviewed, it was not this.
+    Raises PlanCorrupt for a document whose id is not the plan's: it is not what was reviewed.
     """
     if len(document) < _LONG:
         return _read(plan_id, document)

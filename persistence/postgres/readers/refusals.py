@@ -1,4 +1,4 @@
-"""Keeping and reading refusals."""
+"""Storing and reading refusals."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from persistence.postgres.tables.history import REFUSALS
 
 _COLUMNS: Final = ", ".join(column.name for column in REFUSAL)
 
-# In SQL, because it must be one round trip: the head is never held while an answer is on its way. As in migration 0008
-# the clock is read once the head is locked, time never goes back, only programs that the schema serves write, and
-# sha256(...) repeats audit.refusal_hash byte for byte.
+# In SQL, because it must be one round trip: the head is never locked while a message is on its way. As in migration
+# 0008 the clock is read once the head is locked, time never goes back, only programs that the schema serves write, and
+# sha256(...) repeats hash_chain.refusal_hash byte for byte.
 _SQL: Final = f"""
 WITH locked AS MATERIALIZED (
     SELECT r.id FROM refusal_head AS r JOIN stream_head AS s ON s.id = r.id
@@ -78,8 +78,8 @@ _REFUSALS: Final = PagedList(
 
 
 class PostgresRefusals:
-    """Refusals. Each is stored by one statement that commits by itself: their head is never held while this process is
-    waited for."""
+    """Refusals. Each is stored by one statement that commits by itself, so that their head is never locked while this
+    process computes."""
 
     def __init__(self, read: async_sessionmaker[AsyncSession], write: async_sessionmaker[AsyncSession]) -> None:
         self._read = read

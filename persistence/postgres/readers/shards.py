@@ -1,4 +1,4 @@
-"""Reading the shard table, as it is and as it stood."""
+"""Reading the shard table, as it is and as of a revision."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _identity(columns: Any) -> dict[str, Restriction]:
 
 
 def _restrictions(columns: Any) -> dict[str, Restriction]:
-    """Over the columns of the current table, or of one as it stood."""
+    """Over the columns of the current table, or of one as of a revision."""
     return _identity(columns) | {
         "owner_node_ids": one_of(columns.owner_node_id),
         "leader_ids": one_of(columns.leader_id),
@@ -130,7 +130,7 @@ def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
 
 @lru_cache(CACHED_STATEMENTS)
 def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
-    # Two readings of the same: the page needs only the beginning of one, the count no images of the other.
+    # Two subqueries: the page needs only the beginning of one, the count no images of the other.
     table, counted = _as_of(used), _as_of(used)
     columns = (table.c.namespace, table.c.shard_id)
     images = (table.c.image, table.c.revision, table.c.created_at, table.c.updated_at)
@@ -140,10 +140,10 @@ def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
 
 
 def _as_of(used: tuple[str, ...]) -> Subquery:
-    """The table as it stood at the revision `as_of`.
+    """The table as of the revision `as_of`.
 
-    Every shard there ever was is in the current table or among the tombstones, so one index probe into history for each
-    of those finds its state, however long its history is. A filter of identities restricts what is probed.
+    Every shard that ever existed is in the current table or among the tombstones, so one index probe into history for
+    each finds its state, however long its history is. A filter of identities restricts what is probed.
     """
     identity = tuple(name for name in used if name in _identity(SHARDS.c))
     known = union(
