@@ -9,11 +9,11 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from persistence.audit.compliance import ComplianceChecker, OwnerRule, RuleBreach
-from persistence.errors import SchemaOutOfDate
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
 from persistence.postgres.audit.reader import open_reader
+from persistence.postgres.database import head_missing
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
 from strategies.registry import Registry
@@ -64,7 +64,7 @@ async def check(
     async with open_reader(url) as reader:
         heads = await reader.heads()
         if heads is None:
-            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+            raise head_missing()
         checker = ComplianceChecker(heads.floor)
         report = Report(heads.floor)
         rows = reader.rows()

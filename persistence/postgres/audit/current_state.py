@@ -7,8 +7,9 @@ from. Each is read once; a row of `shards`, `shard_tombstones` and `nodes` takes
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy
@@ -18,6 +19,7 @@ from persistence.audit.entries import Findings, Table
 from persistence.codec.encoding import digest_term
 from persistence.codec.images import image_of
 from persistence.commands.write_set import configuration_of
+from persistence.model.records import Namespace, Node
 from persistence.planning.proposal import document_id
 from persistence.postgres.audit.reader import AuditReader
 from persistence.postgres.rows import NAMESPACE, NODE, SHARD, namespace_of, node_of, shard_of
@@ -67,9 +69,11 @@ _NODES: Final = f"""
     ) AS c ON true
 """  # noqa: S608 - constants
 
-_CONFIGURED: Final = "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
+_CONFIGURED_NAMES: Final = (
+    "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
+)
 
-_REGISTERED: Final = """
+_REGISTERED_NAMES: Final = """
     SELECT DISTINCT configuration ->> 'node' FROM changes WHERE (configuration ->> 'node') IS NOT NULL
 """
 
@@ -129,8 +133,8 @@ async def verify_tables(reader: AuditReader, current: CurrentState) -> None:
     digests, counts = await _verify_shards(reader, current)
     await _verify_tombstones(reader, current)
     await _verify_namespace_heads(reader, digests, counts, current)
-    await _verify_namespaces(reader, current.findings)
-    await _verify_nodes(reader, current.findings)
+    for configured in _CONFIGURED:
+        await _verify_configured(reader, configured, current.findings)
     await _verify_plans(reader, current.findings)
 
 
@@ -205,32 +209,47 @@ async def _verify_namespace_heads(
         findings.add(Table.NAMESPACE_HEADS, name, "not there, though the namespace has shards")
 
 
-async def _verify_namespaces(reader: AuditReader, findings: Findings) -> None:
-    seen = set()
-    async for details, changed_at, *columns in _stream(reader, _NAMESPACES):
-        namespace = namespace_of(columns)
-        seen.add(namespace.name)
-        wrong = _differing_configuration(details, configuration_of(namespace), changed_at, namespace.updated_at)
-        if wrong:
-            problem = f"{', '.join(wrong)}: not what its last configuration says"
-            findings.add(Table.NAMESPACES, namespace.name, problem, *wrong)
-    async for (name,) in _stream(reader, _CONFIGURED):
-        if name not in seen:
-            findings.add(Table.NAMESPACES, name, "not there, though a change configured it")
+@dataclass(frozen=True, slots=True)
+class _Configured:
+    """A table whose rows are configured by changes: `rows` selects each with the newest change of it, `names` the names
+    in all those changes."""
+
+    table: Table
+    rows: str
+    names: str
+    record_of: Callable[[Sequence[Any]], Namespace | Node]
+    name_of: Callable[[Any], str]
+    change: str
+    verb: str
 
 
-async def _verify_nodes(reader: AuditReader, findings: Findings) -> None:
+_CONFIGURED: Final = (
+    _Configured(
+        Table.NAMESPACES,
+        _NAMESPACES,
+        _CONFIGURED_NAMES,
+        namespace_of,
+        attrgetter("name"),
+        "configuration",
+        "configured",
+    ),
+    _Configured(Table.NODES, _NODES, _REGISTERED_NAMES, node_of, attrgetter("node_id"), "change", "registered"),
+)
+
+
+async def _verify_configured(reader: AuditReader, configured: _Configured, findings: Findings) -> None:
     seen = set()
-    async for details, changed_at, *columns in _stream(reader, _NODES):
-        node = node_of(columns)
-        seen.add(node.node_id)
-        wrong = _differing_configuration(details, configuration_of(node), changed_at, node.updated_at)
+    async for details, changed_at, *columns in _stream(reader, configured.rows):
+        record = configured.record_of(columns)
+        name = configured.name_of(record)
+        seen.add(name)
+        wrong = _differing_configuration(details, configuration_of(record), changed_at, record.updated_at)
         if wrong:
-            problem = f"{', '.join(wrong)}: not what its last change says"
-            findings.add(Table.NODES, node.node_id, problem, *wrong)
-    async for (name,) in _stream(reader, _REGISTERED):
+            problem = f"{', '.join(wrong)}: not what its last {configured.change} says"
+            findings.add(configured.table, name, problem, *wrong)
+    async for (name,) in _stream(reader, configured.names):
         if name not in seen:
-            findings.add(Table.NODES, name, "not there, though a change registered it")
+            findings.add(configured.table, name, f"not there, though a change {configured.verb} it")
 
 
 def _differing_configuration(

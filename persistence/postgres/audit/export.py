@@ -10,8 +10,8 @@ from persistence.audit.chain import BEGINNING, ChainPosition
 from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import ChangeEntry
 from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
-from persistence.errors import SchemaOutOfDate
 from persistence.postgres.audit.reader import AuditReader, open_reader
+from persistence.postgres.database import head_missing
 
 _HAS_NAMESPACE: Final = """
     SELECT EXISTS (SELECT FROM namespaces WHERE name = $1)
@@ -55,7 +55,7 @@ async def export_on(
     """`export` of what the reader's transaction sees."""
     heads = await reader.heads()
     if heads is None:
-        raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+        raise head_missing()
     start = await _start(reader, where.since)
     manifest = Manifest(start)
     write(manifest.add(form.header(heads.epoch, heads.floor, start, where)))
