@@ -75,7 +75,7 @@ class PostgresPlans:
 
 
 _LONG: Final = 100_000
-"""Characters of a document from which on reading it takes milliseconds."""
+"""Characters: from here on a document is read in a thread."""
 
 
 async def stored_proposal(plan_id: str, document: str) -> Proposal:
