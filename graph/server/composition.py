@@ -215,8 +215,8 @@ async def export_audit(url: str, where: ExportFilter, form: ExportForm, write: W
     return await export(url, where, form, write, progress)
 
 
-async def audit_knows_namespace(url: str, name: str) -> bool:
+async def audit_has_namespace(url: str, name: str) -> bool:
     """Whether the audit log has anything of this namespace. Raises StoreError."""
-    from persistence.postgres.audit.export import knows_namespace  # noqa: PLC0415 - a server need not load it
+    from persistence.postgres.audit.export import has_namespace  # noqa: PLC0415 - a server need not load it
 
-    return await knows_namespace(url, name)
+    return await has_namespace(url, name)

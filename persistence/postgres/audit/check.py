@@ -1,4 +1,4 @@
-"""Checking a database against the rules: every change, and then where every shard is now."""
+"""Checking a database against the rules: every change, and then the owner of every shard."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from persistence.audit.compliance import CheckFilter, ComplianceChecker, OwnerRule, Report, RuleBreach
-from persistence.errors import SchemaOutOfDate
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.postgres.audit.reader import reading
+from persistence.postgres.audit.reader import open_reader
+from persistence.postgres.database import head_missing
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
 from strategies.registry import Registry
@@ -23,29 +23,29 @@ async def check(
     where: CheckFilter,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """`progress` is told revisions done and in all."""
-    async with reading(url) as reader:
+    """`progress` is called with revisions done and in all."""
+    async with open_reader(url) as reader:
         heads = await reader.heads()
         if heads is None:
-            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+            raise head_missing()
         checker = ComplianceChecker(heads.floor)
         report = Report(heads.floor)
         rows = reader.rows()
         async for change in reader.changes(0):
-            for offence in checker.add(change, await rows.up_to(change.head_revision)):
-                if where.selects(offence):
-                    report.add(offence)
-            progress(change.head_revision, heads.anchor.change.revision)
+            for breach in checker.add(change, await rows.up_to(change.head_revision)):
+                if where.selects(breach):
+                    report.add(breach)
+            progress(change.head_revision, heads.end.change.revision)
     report.changes = checker.changes
     snapshot = await _snapshot(url, where.namespace)
-    report.knows_namespace = where.namespace is None or bool(snapshot.namespaces)
+    report.namespace_exists = where.namespace is None or bool(snapshot.namespaces)
     report.shards = sum(map(len, snapshot.shards.values()))
     for move in _moves(snapshot, strategies):
         decision = checker.owners.get(move.key)
         if decision is None or not decision.by_plan:
             report.overridden += 1
             continue
-        offence = RuleBreach(
+        breach = RuleBreach(
             OwnerRule.PLACEMENT,
             f"{move.namespace}/{move.shard_id}",
             decision.change_id,
@@ -55,8 +55,8 @@ async def check(
             f"on {move.to_node_id}",
             "Plan a rebalance: omnirelay mesh rebalance plan",
         )
-        if where.selects(offence):
-            report.add(offence)
+        if where.selects(breach):
+            report.add(breach)
     return report
 
 
