@@ -1,6 +1,6 @@
 """Checkpoints: the ends of the chains, by hash. Stored elsewhere, they reveal chains that were replaced or cut off.
 
-In texts and documents for users a checkpoint is an anchor.
+A verdict carries the one to store. In texts and documents for users a checkpoint is an anchor.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Checkpoint:
 
 @dataclass
 class Verdict:
-    """`end` is where the chains end now, to be stored elsewhere. The database is intact if there are no findings."""
+    """What the verification of a database or an export found: it is intact if there are no findings. `end` is where
+    its chains end, to be stored elsewhere."""
 
     end: Checkpoint
     findings: Findings = field(default_factory=Findings)

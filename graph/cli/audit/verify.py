@@ -18,7 +18,6 @@ from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
     from persistence.audit.checkpoints import Checkpoint, Verdict
-    from persistence.audit.export_verification import FileVerdict
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -65,30 +64,27 @@ def verify(
     """
     since = _read_checkpoint(checkpoint)
     anchor = _read_anchor(anchor_text)
-    verdict: FileVerdict | Verdict
     if exported is not None:
         if checkpoint is not None:
             raise click.UsageError("--since is for a database: a file is verified from its beginning.")
         verdict = _verify_file(exported, read_key(key_file), anchor)
-        end = verdict.end
     else:
         if key_file is not None:
             raise click.UsageError("--key-file is for an export: name it with --file.")
         verdict = _verify_database(since, anchor, processes, config, data_dir, database_url)
-        end = verdict.end
     if as_json:
-        print_json(_document(verdict, end))
+        print_json(_document(verdict))
     else:
-        _show(verdict, end)
+        _show(verdict)
     if verdict.findings.count:
         return Exit.NO
     if keep is not None:
-        keep.write_text(json.dumps(end.document(), indent=2) + "\n", encoding="utf-8")
+        keep.write_text(json.dumps(verdict.end.document(), indent=2) + "\n", encoding="utf-8")
         print_status(f"The checkpoint is in {keep}.")
     return Exit.OK
 
 
-def _verify_file(path: Path, key: bytes | None, anchor: Checkpoint | None) -> FileVerdict:
+def _verify_file(path: Path, key: bytes | None, anchor: Checkpoint | None) -> Verdict:
     from persistence.audit.export_verification import NotAnExport, verify_lines  # noqa: PLC0415 - clients need not load it
 
     try:
@@ -140,14 +136,14 @@ def _read_anchor(text: str | None) -> Checkpoint | None:
         raise Failure(Exit.INVALID, f"--anchor {error}.") from error
 
 
-def _document(verdict: FileVerdict | Verdict, end: Checkpoint) -> dict[str, Any]:
+def _document(verdict: Verdict) -> dict[str, Any]:
     """Counters are strings of digits, as everywhere in the API."""
     return {
         "intact": not verdict.findings.count,
         "changes": str(verdict.changes),
         "rows": str(verdict.rows),
         "refusals": str(verdict.refusals),
-        "anchor": str(end),
+        "anchor": str(verdict.end),
         "findingCount": str(verdict.findings.count),
         "findings": [
             {"table": one.table, "key": one.key, "columns": one.columns, "problem": one.problem}
@@ -156,7 +152,7 @@ def _document(verdict: FileVerdict | Verdict, end: Checkpoint) -> dict[str, Any]
     }
 
 
-def _show(verdict: FileVerdict | Verdict, end: Checkpoint) -> None:
+def _show(verdict: Verdict) -> None:
     findings = verdict.findings
     if findings.count:
         print_table(
@@ -170,4 +166,4 @@ def _show(verdict: FileVerdict | Verdict, end: Checkpoint) -> None:
     read = ", ".join(pluralized(count, noun) for noun, count in counts)
     print_status(f"Verified {read}." if not findings.count else f"Read {read}.")
     if not findings.count:
-        click.echo(f"Anchor: {end}")
+        click.echo(f"Anchor: {verdict.end}")
