@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 """Called with each step, in a few words."""
 
-Counted = Callable[[int, int], None]
+CountedProgress = Callable[[int, int], None]
 """Called with how much is done, and how much there is."""
 
 _LOOK_SECONDS: Final = 0.5
@@ -192,7 +192,7 @@ def open_retention(url: str, progress: Progress) -> Retention:
     return PostgresRetention(url, progress)
 
 
-async def check_audit(url: str, where: CheckFilter, progress: Counted) -> Report:
+async def check_audit(url: str, where: CheckFilter, progress: CountedProgress) -> Report:
     """Hold history, and where every shard is now, against the policies. Raises StoreError, PlugInError."""
     from persistence.postgres.audit.check import check  # noqa: PLC0415 - a server need not load it
 
@@ -200,7 +200,7 @@ async def check_audit(url: str, where: CheckFilter, progress: Counted) -> Report
 
 
 async def verify_audit(
-    url: str, since: Checkpoint | None, anchor: Checkpoint | None, *, processes: int | None, progress: Counted
+    url: str, since: Checkpoint | None, anchor: Checkpoint | None, *, processes: int | None, progress: CountedProgress
 ) -> Verdict:
     """Verify the chains and the tables: from `since`, in so many processes (one a processor). Raises StoreError."""
     from persistence.postgres.audit.verify import verify  # noqa: PLC0415 - a server need not load it
@@ -208,7 +208,9 @@ async def verify_audit(
     return await verify(url, since, anchor, processes=processes, progress=progress)
 
 
-async def export_audit(url: str, where: ExportFilter, form: ExportForm, write: Write, progress: Counted) -> Manifest:
+async def export_audit(
+    url: str, where: ExportFilter, form: ExportForm, write: Write, progress: CountedProgress
+) -> Manifest:
     """Pass the audit log to `write`, but for the manifest. Raises StoreError."""
     from persistence.postgres.audit.export import export  # noqa: PLC0415 - a server need not load it
 
