@@ -23,11 +23,10 @@ from graph.http.admission import DEFAULT_QUERIES
 from graph.http.endpoint import MeshGraphQL
 from graph.http.graphiql import graphiql_routes
 from graph.http.health import PATHS, Health
+from graph.http.requests import REQUEST_ID
 from graph.schema.build import build_schema
 
 MAX_BODY_BYTES: Final = 33_554_432
-
-_REQUEST_ID: Final = "x-request-id"
 
 _FIT: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -96,16 +95,17 @@ class RequestIds:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(_REQUEST_ID, "")
+        given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if _FIT.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
-                MutableHeaders(scope=message)[_REQUEST_ID] = request_id
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        # Of a socket every frame would pass here: what accepts or refuses it sends the header.
+        await self._app(scope, receive, send_with_id if scope["type"] == "http" else send)
 
 
 class AllowedHosts:
@@ -133,7 +133,7 @@ class AllowedHosts:
         if self._allows(host):
             await self._app(scope, receive, send)
         else:
-            await _refusal(host)(scope, receive, send)
+            await _refusal(host, scope["state"]["request_id"])(scope, receive, send)
 
     def _allows(self, header: str) -> bool:
         parts = _HOST.fullmatch(header)
@@ -143,11 +143,11 @@ class AllowedHosts:
         return name in self._names or name.endswith(self._suffixes)
 
 
-def _refusal(host: str) -> JSONResponse:
+def _refusal(host: str, request_id: str) -> JSONResponse:
     # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
     message = encodable(
         f"This server does not answer to the host {host!r}. Address it by a name in its setting allowed_hosts "
         "(OMNIRELAY_ALLOWED_HOSTS), or have this one added there."
     )
     body = {"errors": [{"message": message, "extensions": {"code": Code.MISDIRECTED}}]}
-    return JSONResponse(body, HTTPStatus.MISDIRECTED_REQUEST)
+    return JSONResponse(body, HTTPStatus.MISDIRECTED_REQUEST, {REQUEST_ID: request_id})

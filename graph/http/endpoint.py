@@ -35,6 +35,7 @@ from graph.http.requests import (
     EVENT_STREAM,
     GRAPHQL_RESPONSE,
     HTML,
+    REQUEST_ID,
     Accept,
     BadRequest,
     read_accept,
@@ -113,6 +114,10 @@ class MeshGraphQL(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         # Of a socket, whose caller is anonymous until `connection_init`.
         return Context(self._services, ANONYMOUS, request.state.request_id)
+
+    async def create_websocket_response(self, request: WebSocket, subprotocol: str | None) -> WebSocket:
+        await request.accept(subprotocol, [(REQUEST_ID.encode(), request.state.request_id.encode())])
+        return request
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.

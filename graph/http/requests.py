@@ -19,6 +19,8 @@ from strawberry.http import GraphQLRequestData
 
 from graph.execution.errors import Code
 
+REQUEST_ID: Final = "x-request-id"
+
 JSON: Final = "application/json"
 
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
