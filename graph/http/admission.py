@@ -1,6 +1,6 @@
 """Admission control: how many operations run at once in a process, and which is next when more are waiting.
 
-As in the API server of Kubernetes (priority and fairness): operations are told apart by what they cost, each kind has a
+As in the API server of Kubernetes (priority and fairness): operations are distinguished by what they cost, each kind has a
 bound of its own, and the clients that wait share it equally, however many requests each sends.
 """
 
@@ -109,7 +109,7 @@ class AdmissionQueue:
         self._running[client] -= 1
         self._forget(client)
         while self._waiting and self._running.total() < self._bounds.running:
-            # Of those who run least, the one whose turn was longest ago.
+            # Of the clients that run least, the one whose turn was longest ago.
             following = min(self._waiting, key=lambda each: (self._running[each], self._last_turn.get(each, 0)))
             granted = self._waiting[following].popleft()
             if not granted.done():
@@ -203,7 +203,7 @@ async def _while_connected(request: Request) -> AsyncIterator[None]:
     """Cancels what runs inside when the client hangs up, and raises ClientDisconnect then. For a request whose body was
     read.
 
-    A client that has stopped sending while it still receives counts as gone: HTTP/1.1 does not tell the two apart.
+    A client that has stopped sending while it still receives counts as gone: HTTP/1.1 does not distinguish the two.
     """
     task = asyncio.current_task()
     gone = False

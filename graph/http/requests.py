@@ -49,7 +49,7 @@ class BadRequest(Exception):
 
 
 async def read_operation(request: Request, max_body_bytes: int) -> GraphQLRequestData:
-    """The operation a GET or POST asks for. Raises BadRequest."""
+    """The operation of a GET or POST. Raises BadRequest."""
     if request.method == "POST":
         return _operation(await _read_body(request, max_body_bytes))
     parameters: dict[str, Any] = dict(request.query_params)

@@ -40,7 +40,7 @@ call, and would wait for Python's default of 5 ms at each of them."""
 
 
 class CannotStart(Exception):
-    """The server does not run. `advice`: lines about what to do, each a sentence."""
+    """The server does not run. `advice`: lines about what to do."""
 
     def __init__(self, message: str, advice: Sequence[str] = ()) -> None:
         super().__init__(message)
