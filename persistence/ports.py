@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
@@ -22,8 +22,8 @@ from persistence.model.outcomes import Committed
 from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import (
-    EVERY_SHARD,
     ChangeFilter,
+    DiffFilter,
     HistoryOrder,
     NodeFilter,
     PlanFilter,
@@ -45,6 +45,7 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
+from persistence.model.stream import DiffBatch, OmittedRange, StreamHead, StreamPage
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacementSnapshot
 
@@ -241,32 +242,6 @@ class Retention(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StreamHead:
-    """Where the stream is: its epoch, its newest revision, and the oldest position that can still be served.
-
-    `mark` is of the change that made the newest revision, `newest` of the newest change, which may have made none.
-    """
-
-    epoch: str
-    revision: int
-    floor: int
-    mark: ChangeMark
-    newest: ChangeMark
-
-    @property
-    def position(self) -> StreamPosition:
-        return StreamPosition(self.epoch, self.revision, self.mark)
-
-
-class StreamPage(NamedTuple):
-    """Rows of the stream and its head, in one snapshot. `known`: so is the change that was asked for, with its hash."""
-
-    head: StreamHead
-    diffs: Sequence[ShardDiff]
-    known: bool
-
-
 class ChangeStream(Protocol):
     """History as a stream."""
 
@@ -299,37 +274,6 @@ class CommitSignal(Protocol):
     async def wait(self) -> None:
         """Returns at the first hint since the last return; at once if there was one meanwhile. For one waiter."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class DiffFilter:
-    """Which diffs a subscriber wants. A diff is in when the shard matched before or after: leaving is news too."""
-
-    namespace: str | None = None
-    shards: ShardFilter = EVERY_SHARD
-
-    @property
-    def only_namespace(self) -> str | None:
-        """Nothing of another namespace is in."""
-        return self.namespace or self.shards.namespace
-
-    def wants_any_of(self, namespaces: Collection[str]) -> bool:
-        """Whether a diff in one of these namespaces could be in."""
-        return all(name is None or name in namespaces for name in (self.namespace, self.shards.namespace))
-
-    def matches(self, diff: ShardDiff) -> bool:
-        if self.namespace is not None and diff.namespace != self.namespace:
-            return False
-        return any(side is not None and self.shards.matches(side) for side in (diff.previous, diff.current))
-
-
-@dataclass(frozen=True, slots=True)
-class DiffBatch:
-    """Diffs in order, and the position they lead to. No diffs: a bookmark. `caught_up`: nothing newer was known."""
-
-    position: StreamPosition
-    diffs: Sequence[ShardDiff]
-    caught_up: bool
 
 
 class DiffFeed(Protocol):
@@ -408,17 +352,3 @@ class Watcher(Protocol):
     def replaced(self, position: StreamPosition) -> None:
         """Another stream takes over at `position`; nothing learned from the old one holds."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class OmittedRange:
-    """Revisions `first` to `last`, which one change made in these namespaces, left in history for whoever wants them.
-    `mark` is that change's.
-
-    Who follows another namespace goes past them at once, however many they are.
-    """
-
-    first: int
-    last: int
-    namespaces: frozenset[str]
-    mark: ChangeMark

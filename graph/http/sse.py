@@ -21,7 +21,7 @@ from graph.execution.executor import encode_json
 from graph.schema.cursors import stream_cursor
 from graph.subscriptions.manager import SubscriptionManager, until_first_ends
 from graph.subscriptions.operation import SubscriptionOperation
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
 

@@ -35,7 +35,7 @@ from graph.execution.executor import encode_json
 from graph.http.admission import client_of
 from graph.subscriptions.operation import Refused, SubscriptionOperation
 from persistence.errors import Overloaded
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 if TYPE_CHECKING:
     from graph.http.endpoint import MeshGraphQL

@@ -20,8 +20,10 @@ from graph.schema.namespaces import require_namespaces
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardFilter, shard_filter
 from persistence.model import records
+from persistence.model.queries import DiffFilter
 from persistence.model.records import StreamPosition
-from persistence.ports import DiffBatch, DiffFeed, DiffFilter
+from persistence.model.stream import DiffBatch
+from persistence.ports import DiffFeed
 
 
 @dataclass(frozen=True, slots=True)

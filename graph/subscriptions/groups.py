@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 from graph.execution.metrics import Metrics
 from graph.subscriptions.operation import SharingKey, SubscriptionOperation
 from persistence.model.records import StreamPosition
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 _IN_ONE_GO: Final = 250_000
 """Characters: a millisecond or two, in which this process answers nobody."""

@@ -32,7 +32,7 @@ from graph.execution.context import Context
 from graph.execution.executor import RecordExecutor, encode_json
 from graph.schema.build import MeshSchema
 from graph.schema.stream import DiffStream, as_batch
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 
 @dataclass(frozen=True, slots=True)

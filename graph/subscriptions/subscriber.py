@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from graph.subscriptions.groups import Message, SubscriberGroups
 from graph.subscriptions.operation import SubscriptionOperation
 from persistence.model.records import StreamPosition
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 Deliver: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
 """Sends a payload, and the batch it shows, to the client. Waits while the client does not take what was sent."""

@@ -19,11 +19,12 @@ from typing import Final, TypeAlias
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
-from persistence.feed.ring import DEFAULT_LIMITS, FeedLimits
 from persistence.feed.subscriber import SubscriberPosition
-from persistence.feed.tailer import Advanced, Lost, Replaced, Tailer
+from persistence.feed.tailer import DEFAULT_LIMITS, Advanced, FeedLimits, Lost, Replaced, Tailer
+from persistence.model.queries import DiffFilter
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead, Watcher
+from persistence.model.stream import DiffBatch, StreamHead
+from persistence.ports import ChangeStream, CommitSignal, Watcher
 
 _log = logging.getLogger(__name__)
 

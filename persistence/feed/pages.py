@@ -7,9 +7,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import ChangeStream, StreamHead, StreamPage
+from persistence.model.stream import StreamHead, StreamPage
+from persistence.ports import ChangeStream
 
 _REMEMBERED: Final = 64
 """Pages, some 250 kB each. Who reads a change of thousands of shards, or comes back after a restart, is about where

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
+from persistence.model.queries import DiffFilter
 from persistence.model.records import ShardDiff, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter
+from persistence.model.stream import DiffBatch
 
 
 class SubscriberPosition:

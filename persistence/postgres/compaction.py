@@ -28,7 +28,8 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor, StoreError, TransientConflict
 from persistence.model.records import AsOf, Change, ChangeKind, Compaction
-from persistence.ports import Forecast, HistoryCompacted, StreamHead
+from persistence.model.stream import StreamHead
+from persistence.ports import Forecast, HistoryCompacted
 from persistence.postgres.commit import Relied, commit
 from persistence.postgres.database import Database
 from persistence.postgres.driver import SERVER_SETTINGS

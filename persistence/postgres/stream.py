@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import Compacted, FutureCursor, SchemaOutOfDate
 from persistence.model.records import MARK_BYTES, NO_CHANGE, UNMARKED, AsOf, ChangeMark, StreamPosition
-from persistence.ports import StreamHead, StreamPage
+from persistence.model.stream import StreamHead, StreamPage
 from persistence.postgres.database import NEW_EPOCH, TIMELINE, head_missing
 from persistence.postgres.driver import connect
 from persistence.postgres.engine import translated

@@ -15,9 +15,10 @@ from typing import Final, Protocol
 from persistence.errors import EpochMismatch, StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
 from persistence.model.paging import PageRequest
-from persistence.model.queries import EVERY_SHARD
+from persistence.model.queries import EVERY_SHARD, DiffFilter
 from persistence.model.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, ShardReader, Watcher
+from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.ports import ShardReader, Watcher
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 

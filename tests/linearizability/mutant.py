@@ -16,7 +16,8 @@ from persistence.commands.shards import UpdateShards
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import OmittedRange, Stamped
+from persistence.model.stream import OmittedRange
+from persistence.ports import Stamped
 from persistence.replica.adapters import ReplicaShards
 from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor

@@ -26,12 +26,11 @@ from hypothesis.stateful import (
 
 from persistence.feed import tailer
 from persistence.feed.live import Matching
-from persistence.feed.ring import FeedLimits, Ring
 from persistence.feed.subscriber import SubscriberPosition
-from persistence.feed.tailer import Lost, Received, Replaced, Tailer
-from persistence.model.queries import ShardFilter
+from persistence.feed.tailer import FeedLimits, Lost, Received, Replaced, Ring, Tailer
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, StreamHead, StreamPage
+from persistence.model.stream import DiffBatch, OmittedRange, StreamHead, StreamPage
 from tests.support.rows import rows_of_one_change
 
 _LIMITS: Final = FeedLimits(ring=6, page=4, bookmark_seconds=10.0)

@@ -11,7 +11,7 @@ from graph.subscriptions.groups import SubscriberGroups
 from graph.subscriptions.operation import SharingKey
 from graph.subscriptions.subscriber import Subscriber
 from persistence.model.records import ShardDiff, StreamPosition
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 from tests.support.rows import history_row, position
 
 EPOCH = "epoch"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.feed.ring import Ring
-from persistence.ports import OmittedRange
+from persistence.feed.tailer import Ring
+from persistence.model.stream import OmittedRange
 from tests.support.rows import history_row, mark_at
 
 LONG = mark_at(10)

@@ -7,9 +7,8 @@ from collections import Counter
 import pytest
 
 from persistence.feed.live import Matching
-from persistence.model.queries import ShardFilter
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import ShardDiff
-from persistence.ports import DiffFilter
 from tests.support.rows import history_row
 
 BILLING = DiffFilter(namespace="billing")

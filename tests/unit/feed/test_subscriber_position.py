@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from persistence.feed.ring import FeedLimits
 from persistence.feed.subscriber import SubscriberPosition
+from persistence.feed.tailer import FeedLimits
+from persistence.model.queries import DiffFilter
 from persistence.model.records import ShardDiff
-from persistence.ports import DiffBatch, DiffFilter
+from persistence.model.stream import DiffBatch
 from tests.support.rows import history_row, position
 
 LIMITS = FeedLimits(page=10, bookmark_seconds=5.0)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from persistence.feed.ring import FeedLimits
-from persistence.feed.tailer import Advanced, Lost, Received, Replaced, Tailer
+from persistence.feed.tailer import Advanced, FeedLimits, Lost, Received, Replaced, Tailer
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import OmittedRange, StreamHead, StreamPage
+from persistence.model.stream import OmittedRange, StreamHead, StreamPage
 from tests.support.rows import history_row, mark_at, position, rows_of_one_change
 
 

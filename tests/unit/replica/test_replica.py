@@ -14,9 +14,10 @@ import pytest
 from persistence.errors import StoreUnavailable
 from persistence.model.outcomes import Committed, PlanApplied, ShardsChanged
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import ShardFilter
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, Stamped, Watcher
+from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.ports import Stamped, Watcher
 from persistence.replica.adapters import ReplicaShards, noting
 from persistence.replica.replica import Replica, ReplicaLimits, following
 from persistence.replica.sorted_table import SortedTable
