@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import aclosing
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions.operation import SharingKey, SubscriptionOperation
@@ -34,6 +34,10 @@ _REMEMBERED: Final = 32
 _MessagesKey = tuple[SharingKey, StreamPosition, int, int, bool]
 
 
+Deliver: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
+"""Sends a payload, and the batch it shows, to the client. Waits while the client does not take what was sent."""
+
+
 class Message(NamedTuple):
     """A batch, or a part of one, and what it comes to."""
 
@@ -41,16 +45,92 @@ class Message(NamedTuple):
     batch: DiffBatch
 
 
-class Member(Protocol):
-    position: StreamPosition
+class Subscriber:
+    """A Subscriber of its cohort, at times. `position` is where everything up to it has been sent."""
+
+    def __init__(
+        self, cohorts: SubscriberGroups, operation: SubscriptionOperation, deliver: Deliver, patience: float | None
+    ) -> None:
+        self._cohorts = cohorts
+        self._operation = operation
+        self._deliver = deliver
+        self._patience = patience
+        self._dropped: asyncio.Future[Rest | None] | None = None
+        self.position: StreamPosition = operation.stream.begin
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what following the feed or sending raises, and TimeoutError when sending has to wait
+        for more than `patience` seconds."""
+        while True:
+            await self._catch_up()
+            await self._keep_up()
+
+    async def _catch_up(self) -> None:
+        async with aclosing(self._operation.stream.follow(self.position)) as batches:
+            async for batch in batches:
+                async with self._cohorts.turn:
+                    first, *others = await self._cohorts.messages(self._operation, batch)
+                    rest = start(self._deliver(*first))
+                await self._taken(first, rest)
+                for message in others:
+                    async with self._cohorts.turn:
+                        rest = start(self._deliver(*message))
+                    await self._taken(message, rest)
+                if batch.caught_up and self._cohorts.may_join(self._operation, self.position):
+                    return
+
+    async def _taken(self, message: Message, rest: Rest | None) -> None:
+        if rest is not None:
+            async with asyncio.timeout(self._patience):
+                await rest
+        self.position = message.batch.position
+        self._cohorts.sent(1)
+
+    async def _keep_up(self) -> None:
+        """Until it has dropped out of its cohort."""
+        self._dropped = asyncio.get_running_loop().create_future()
+        self._cohorts.join(self._operation, self)
+        try:
+            rest = await self._dropped
+            self._cohorts.leave(self._operation, self)
+            if rest is not None:
+                async with asyncio.timeout(self._patience):
+                    await rest
+        finally:
+            self._cohorts.leave(self._operation, self)
+            self._close_rest()
 
     def offer(self, payload: str, batch: DiffBatch) -> bool:
-        """Send it. False if that has to wait, or failed: the member has dropped out."""
-        ...
+        dropped = self._dropped
+        if dropped is None or dropped.done():
+            return False
+        try:
+            rest = start(self._deliver(payload, batch))
+        except Exception as error:  # noqa: BLE001 - it is the subscriber's, and raised by `run`
+            dropped.set_exception(error)
+            return False
+        self.position = batch.position
+        if rest is None:
+            return True
+        dropped.set_result(rest)
+        return False
 
     def drop(self, error: Exception | None = None) -> None:
-        """The cohort has gone past it; or, for a reason, the stream cannot be followed any more."""
-        ...
+        dropped = self._dropped
+        if dropped is None or dropped.done():
+            return
+        if error is None:
+            dropped.set_result(None)
+        else:
+            dropped.set_exception(error)
+
+    def _close_rest(self) -> None:
+        """A message that was being sent when the subscriber was cancelled is not sent."""
+        dropped, self._dropped = self._dropped, None
+        if dropped is not None and dropped.done() and not dropped.cancelled() and dropped.exception() is None:
+            rest = dropped.result()
+            if rest is not None:
+                rest.close()
 
 
 class SubscriberGroups:
@@ -100,7 +180,7 @@ class SubscriberGroups:
             return True
         return position.epoch == cohort.position.epoch and position.revision >= cohort.position.revision
 
-    def join(self, operation: SubscriptionOperation, member: Member) -> None:
+    def join(self, operation: SubscriptionOperation, member: Subscriber) -> None:
         """The member must be where it may join."""
         cohort = self._cohorts.get(operation.key)
         if cohort is None:
@@ -108,7 +188,7 @@ class SubscriberGroups:
             cohort.start()
         cohort.members[member] = None
 
-    def leave(self, operation: SubscriptionOperation, member: Member) -> None:
+    def leave(self, operation: SubscriptionOperation, member: Subscriber) -> None:
         """A cohort without members ends. Leaving twice is leaving."""
         cohort = self._cohorts.get(operation.key)
         if cohort is None:
@@ -130,7 +210,7 @@ class SubscriberGroup:
         self._operation = operation
         self._task: asyncio.Task[None] | None = None
         self.position = position
-        self.members: dict[Member, None] = {}
+        self.members: dict[Subscriber, None] = {}
 
     @property
     def key(self) -> SharingKey:
@@ -187,3 +267,38 @@ def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
     runs = [batch.diffs[length * part // count : length * (part + 1) // count] for part in range(count)]
     parts = [DiffBatch(run[-1].position_in(epoch), run, caught_up=False) for run in runs[:-1]]
     return [*parts, DiffBatch(batch.position, runs[-1], batch.caught_up)]
+
+
+def start(work: Coroutine[Any, Any, object]) -> Rest | None:
+    """Run it until it first has to wait. Null if it is done by then; what it raises is raised."""
+    try:
+        waited_for = work.send(None)
+    except StopIteration:
+        return None
+    return Rest(work, waited_for)
+
+
+class Rest:
+    """What is left of a coroutine. To be awaited once, or closed."""
+
+    def __init__(self, work: Coroutine[Any, Any, object], waited_for: Any) -> None:
+        self._work = work
+        self._waited_for = waited_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waited_for = self._waited_for
+        try:
+            while True:
+                try:
+                    answer = yield waited_for
+                except Exception as error:  # noqa: BLE001 - it is the coroutine's
+                    waited_for = self._work.throw(error)
+                else:
+                    waited_for = self._work.send(answer)
+        except StopIteration:
+            return
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._work.close()

@@ -12,9 +12,8 @@ from graphql import OperationType
 from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema
-from graph.subscriptions.groups import SubscriberGroups
+from graph.subscriptions.groups import Deliver, Subscriber, SubscriberGroups
 from graph.subscriptions.operation import Refused, SubscriptionOperation, open_operation
-from graph.subscriptions.subscriber import Deliver, Subscriber
 
 
 class SubscriptionManager:

@@ -12,17 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
-from persistence.feed.subscriber import SubscriberPosition
+from persistence.feed.subscriber import Matching, SubscriberPosition
 from persistence.feed.tailer import DEFAULT_LIMITS, Advanced, FeedLimits, Lost, Replaced, Tailer
 from persistence.model.queries import DiffFilter
-from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.model.records import ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch, StreamHead
 from persistence.ports import ChangeStream, CommitSignal, Watcher
 
@@ -277,29 +276,3 @@ def _require_known(position: StreamPosition, head: StreamHead, *, known: bool) -
         raise EpochMismatch(position.epoch, head.epoch)
     if position.revision > head.revision:
         raise FutureCursor(position.revision, head.revision)
-
-
-_REMEMBERED: Final = 256
-"""Stretches. Subscribers who keep up ask for the newest one only, each filter once."""
-
-_EVERYTHING: Final = DiffFilter()
-
-
-class Matching:
-    """For diffs of one stream; made anew when that is replaced."""
-
-    def __init__(self) -> None:
-        self._wanted: OrderedDict[tuple[DiffFilter, int, int, ChangeMark], Sequence[ShardDiff]] = OrderedDict()
-
-    def wanted(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
-        """Those of a gapless stretch that the filter matches, in order."""
-        if not diffs or where == _EVERYTHING:
-            return diffs
-        # Revisions alone do not tell a stretch from one that took its place in a failover.
-        key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.mark)
-        wanted = self._wanted.get(key)
-        if wanted is None:
-            wanted = self._wanted[key] = [diff for diff in diffs if where.matches(diff)]
-            if len(self._wanted) > _REMEMBERED:
-                self._wanted.popitem(last=False)
-        return wanted

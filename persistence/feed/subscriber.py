@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 from persistence.feed.tailer import FeedLimits
 from persistence.model.queries import DiffFilter
-from persistence.model.records import ShardDiff, StreamPosition
+from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
 
 
@@ -45,3 +47,29 @@ class SubscriberPosition:
     def patience(self, now: float) -> float:
         """Seconds until there is something to tell although nothing happens."""
         return max(0.0, self._due - now)
+
+
+_REMEMBERED: Final = 256
+"""Stretches. Subscribers who keep up ask for the newest one only, each filter once."""
+
+_EVERYTHING: Final = DiffFilter()
+
+
+class Matching:
+    """For diffs of one stream; made anew when that is replaced."""
+
+    def __init__(self) -> None:
+        self._wanted: OrderedDict[tuple[DiffFilter, int, int, ChangeMark], Sequence[ShardDiff]] = OrderedDict()
+
+    def wanted(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
+        """Those of a gapless stretch that the filter matches, in order."""
+        if not diffs or where == _EVERYTHING:
+            return diffs
+        # Revisions alone do not tell a stretch from one that took its place in a failover.
+        key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.mark)
+        wanted = self._wanted.get(key)
+        if wanted is None:
+            wanted = self._wanted[key] = [diff for diff in diffs if where.matches(diff)]
+            if len(self._wanted) > _REMEMBERED:
+                self._wanted.popitem(last=False)
+        return wanted

@@ -25,8 +25,7 @@ from hypothesis.stateful import (
 )
 
 from persistence.feed import tailer
-from persistence.feed.live import Matching
-from persistence.feed.subscriber import SubscriberPosition
+from persistence.feed.subscriber import Matching, SubscriberPosition
 from persistence.feed.tailer import FeedLimits, Lost, Received, Replaced, Ring, Tailer
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, ChangeMark, ShardDiff, StreamPosition

@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from graph.subscriptions.groups import SubscriberGroups
+from graph.subscriptions.groups import Subscriber, SubscriberGroups
 from graph.subscriptions.operation import SharingKey
-from graph.subscriptions.subscriber import Subscriber
 from persistence.model.records import ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
 from tests.support.rows import history_row, position

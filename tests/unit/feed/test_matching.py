@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from persistence.feed.live import Matching
+from persistence.feed.subscriber import Matching
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import ShardDiff
 from tests.support.rows import history_row

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions import groups as cohorts_module
-from graph.subscriptions.groups import LARGEST, SubscriberGroups
-from graph.subscriptions.subscriber import Subscriber, start
+from graph.subscriptions.groups import LARGEST, Subscriber, SubscriberGroups, start
 from persistence.errors import StoreUnavailable
 from tests.support.scripted_delivery import Client, ScriptedFeed, at, operation, subscribed
 

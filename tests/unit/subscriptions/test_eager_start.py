@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from graph.subscriptions.subscriber import start
+from graph.subscriptions.groups import start
 
 
 class Log:
