@@ -345,7 +345,7 @@ class Watcher(Protocol):
     """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
     raises is a defect: it is logged, and subscribers hear of those diffs a poll later."""
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         """These came next, and then a stretch that is to be read with `follow`; they lead to `position`."""
         ...
 

@@ -45,10 +45,10 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, deliveries: SubscriptionManager, operation: SubscriptionOperation, context: Context) -> None:
+    def __init__(self, subscriptions: SubscriptionManager, operation: SubscriptionOperation, context: Context) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._deliveries = deliveries
+        self._subscriptions = subscriptions
         self._operation = operation
         self._context = context
 
@@ -59,7 +59,7 @@ class EventStream(Response):
         async def write(chunk: bytes, *, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
-        async def deliver(payload: str, batch: DiffBatch) -> None:
+        async def send_batch(payload: str, batch: DiffBatch) -> None:
             await write(_next(payload, stream_cursor(batch.position)))
 
         async def left() -> None:
@@ -74,11 +74,11 @@ class EventStream(Response):
         try:
             await until_first_ends(
                 asyncio.create_task(
-                    self._deliveries.deliver(self._operation, deliver, patience=HEARTBEAT_TIMEOUT_SECONDS)
+                    self._subscriptions.run(self._operation, send_batch, send_timeout=HEARTBEAT_TIMEOUT_SECONDS)
                 ),
                 asyncio.create_task(left()),
                 asyncio.create_task(token_expires()),
-                asyncio.create_task(self._deliveries.drained()),
+                asyncio.create_task(self._subscriptions.drained()),
             )
         except TimeoutError:
             _log.info(

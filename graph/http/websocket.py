@@ -180,7 +180,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
         try:
-            opened = await self.view.deliveries.open(
+            opened = await self.view.subscriptions.open(
                 operation.query, operation.variables, operation.operation_name, self.context
             )
             if isinstance(opened, SubscriptionOperation):
@@ -215,7 +215,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.send_text(f"{head}{payload}}}")
 
         try:
-            await self.view.deliveries.deliver(opened, send)
+            await self.view.subscriptions.run(opened, send)
         except WebSocketDisconnected:
             return  # the socket's own task sees to the rest
         except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked

@@ -1,6 +1,6 @@
 """Following the feed once for all subscribers who ask the same and keep up.
 
-A cohort reads batches, has each executed once, and offers the result to its members. A member takes it without waiting
+A group reads batches, has each executed once, and offers the result to its members. A member takes it without waiting
 or drops out, to be served alone until it has caught up: nobody waits for a slow socket, and it costs what its socket
 buffers and one message.
 """
@@ -18,23 +18,23 @@ from graph.subscriptions.operation import SharingKey, SubscriptionOperation
 from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
 
-_IN_ONE_GO: Final = 250_000
+_CHARACTERS_A_TURN: Final = 250_000
 """Characters: a millisecond or two, in which this process answers nobody."""
 
-_LEAST: Final = 5_000
+_MESSAGE_COST: Final = 5_000
 """Characters. What a small message costs is not its length, but that it is sent."""
 
-LARGEST: Final = 255 * 1024
+MAX_PAYLOAD_BYTES: Final = 255 * 1024
 """Bytes of a payload, so that a frame or an event with its envelope takes 256 KiB at most: clients that take a message
 of a megabyte, as most do, are never stuck at one that is larger. One diff that is larger goes alone."""
 
 _REMEMBERED: Final = 32
-"""Batches of a process: who drops out of a cohort, or comes back after a deploy, often asks for the same again."""
+"""Batches of a process: who drops out of a group, or comes back after a deploy, often asks for the same again."""
 
 _MessagesKey = tuple[SharingKey, StreamPosition, int, int, bool]
 
 
-Deliver: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
+Send: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
 """Sends a payload, and the batch it shows, to the client. Waits while the client does not take what was sent."""
 
 
@@ -46,21 +46,21 @@ class Message(NamedTuple):
 
 
 class Subscriber:
-    """A Subscriber of its cohort, at times. `position` is where everything up to it has been sent."""
+    """A Subscriber of its group, at times. `position` is where everything up to it has been sent."""
 
     def __init__(
-        self, cohorts: SubscriberGroups, operation: SubscriptionOperation, deliver: Deliver, patience: float | None
+        self, groups: SubscriberGroups, operation: SubscriptionOperation, send: Send, send_timeout: float | None
     ) -> None:
-        self._cohorts = cohorts
+        self._groups = groups
         self._operation = operation
-        self._deliver = deliver
-        self._patience = patience
-        self._dropped: asyncio.Future[Rest | None] | None = None
+        self._send = send
+        self._send_timeout = send_timeout
+        self._dropped: asyncio.Future[Suspended | None] | None = None
         self.position: StreamPosition = operation.stream.begin
 
     async def run(self) -> None:
         """Until cancelled. Raises what following the feed or sending raises, and TimeoutError when sending has to wait
-        for more than `patience` seconds."""
+        for more than `send_timeout` seconds."""
         while True:
             await self._catch_up()
             await self._keep_up()
@@ -68,51 +68,51 @@ class Subscriber:
     async def _catch_up(self) -> None:
         async with aclosing(self._operation.stream.follow(self.position)) as batches:
             async for batch in batches:
-                async with self._cohorts.turn:
-                    first, *others = await self._cohorts.messages(self._operation, batch)
-                    rest = start(self._deliver(*first))
-                await self._taken(first, rest)
+                async with self._groups.catch_up_lock:
+                    first, *others = await self._groups.messages(self._operation, batch)
+                    suspended = start_eagerly(self._send(*first))
+                await self._sent(first, suspended)
                 for message in others:
-                    async with self._cohorts.turn:
-                        rest = start(self._deliver(*message))
-                    await self._taken(message, rest)
-                if batch.caught_up and self._cohorts.may_join(self._operation, self.position):
+                    async with self._groups.catch_up_lock:
+                        suspended = start_eagerly(self._send(*message))
+                    await self._sent(message, suspended)
+                if batch.caught_up and self._groups.may_join(self._operation, self.position):
                     return
 
-    async def _taken(self, message: Message, rest: Rest | None) -> None:
-        if rest is not None:
-            async with asyncio.timeout(self._patience):
-                await rest
+    async def _sent(self, message: Message, suspended: Suspended | None) -> None:
+        if suspended is not None:
+            async with asyncio.timeout(self._send_timeout):
+                await suspended
         self.position = message.batch.position
-        self._cohorts.sent(1)
+        self._groups.count_sent(1)
 
     async def _keep_up(self) -> None:
-        """Until it has dropped out of its cohort."""
+        """Until it has dropped out of its group."""
         self._dropped = asyncio.get_running_loop().create_future()
-        self._cohorts.join(self._operation, self)
+        self._groups.join(self._operation, self)
         try:
-            rest = await self._dropped
-            self._cohorts.leave(self._operation, self)
-            if rest is not None:
-                async with asyncio.timeout(self._patience):
-                    await rest
+            suspended = await self._dropped
+            self._groups.leave(self._operation, self)
+            if suspended is not None:
+                async with asyncio.timeout(self._send_timeout):
+                    await suspended
         finally:
-            self._cohorts.leave(self._operation, self)
-            self._close_rest()
+            self._groups.leave(self._operation, self)
+            self._close_suspended()
 
     def offer(self, payload: str, batch: DiffBatch) -> bool:
         dropped = self._dropped
         if dropped is None or dropped.done():
             return False
         try:
-            rest = start(self._deliver(payload, batch))
+            suspended = start_eagerly(self._send(payload, batch))
         except Exception as error:  # noqa: BLE001 - it is the subscriber's, and raised by `run`
             dropped.set_exception(error)
             return False
         self.position = batch.position
-        if rest is None:
+        if suspended is None:
             return True
-        dropped.set_result(rest)
+        dropped.set_result(suspended)
         return False
 
     def drop(self, error: Exception | None = None) -> None:
@@ -124,28 +124,28 @@ class Subscriber:
         else:
             dropped.set_exception(error)
 
-    def _close_rest(self) -> None:
+    def _close_suspended(self) -> None:
         """A message that was being sent when the subscriber was cancelled is not sent."""
         dropped, self._dropped = self._dropped, None
         if dropped is not None and dropped.done() and not dropped.cancelled() and dropped.exception() is None:
-            rest = dropped.result()
-            if rest is not None:
-                rest.close()
+            suspended = dropped.result()
+            if suspended is not None:
+                suspended.close()
 
 
 class SubscriberGroups:
-    """All cohorts of a process, and what they have executed lately."""
+    """All groups of a process, and what they have executed lately."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._cohorts: dict[SharingKey, SubscriberGroup] = {}
+        self._groups: dict[SharingKey, SubscriberGroup] = {}
         self._messages: OrderedDict[_MessagesKey, Sequence[Message]] = OrderedDict()
         self._metrics = metrics
-        self.turn = asyncio.Lock()
+        self.catch_up_lock = asyncio.Lock()
         """Held while something is made and sent for one who is behind: when hundreds are, they get one message a round
         of the event loop between them, and whoever keeps up is not delayed."""
 
     async def messages(self, operation: SubscriptionOperation, batch: DiffBatch) -> Sequence[Message]:
-        """What the batch comes to, executed once for all of a cohort who are sent just these diffs: one message, or
+        """What the batch comes to, executed once for all of a group who are sent just these diffs: one message, or
         several, each with the position it leads to, where it would be too large."""
         first = batch.diffs[0].revision if batch.diffs else 0
         key = (operation.key, batch.position, first, len(batch.diffs), batch.caught_up)
@@ -161,52 +161,52 @@ class SubscriberGroups:
         payload = await operation.payload(batch)
         self._metrics.executions.inc()
         size, count = len(payload.encode()), len(batch.diffs)
-        if size <= LARGEST or count <= 1:
+        if size <= MAX_PAYLOAD_BYTES or count <= 1:
             return [Message(payload, batch)]
         messages: list[Message] = []
-        for part in _parts(batch, min(count, size // LARGEST + 1)):
+        for part in _parts(batch, min(count, size // MAX_PAYLOAD_BYTES + 1)):
             await asyncio.sleep(0)
             messages += await self._executed(operation, part)
         return messages
 
-    def sent(self, count: int) -> None:
+    def count_sent(self, count: int) -> None:
         """So many batches have gone out."""
         self._metrics.batches.inc(count)
 
     def may_join(self, operation: SubscriptionOperation, position: StreamPosition) -> bool:
-        """Whether nothing between that position and the cohort's would be missed."""
-        cohort = self._cohorts.get(operation.key)
-        if cohort is None:
+        """Whether nothing between that position and the group's would be missed."""
+        group = self._groups.get(operation.key)
+        if group is None:
             return True
-        return position.epoch == cohort.position.epoch and position.revision >= cohort.position.revision
+        return position.epoch == group.position.epoch and position.revision >= group.position.revision
 
     def join(self, operation: SubscriptionOperation, member: Subscriber) -> None:
         """The member must be where it may join."""
-        cohort = self._cohorts.get(operation.key)
-        if cohort is None:
-            cohort = self._cohorts[operation.key] = SubscriberGroup(self, operation, member.position)
-            cohort.start()
-        cohort.members[member] = None
+        group = self._groups.get(operation.key)
+        if group is None:
+            group = self._groups[operation.key] = SubscriberGroup(self, operation, member.position)
+            group.start()
+        group.members[member] = None
 
     def leave(self, operation: SubscriptionOperation, member: Subscriber) -> None:
-        """A cohort without members ends. Leaving twice is leaving."""
-        cohort = self._cohorts.get(operation.key)
-        if cohort is None:
+        """A group without members ends. Leaving twice is leaving."""
+        group = self._groups.get(operation.key)
+        if group is None:
             return
-        cohort.members.pop(member, None)
-        if not cohort.members:
-            cohort.stop()
-            self.ended(cohort)
+        group.members.pop(member, None)
+        if not group.members:
+            group.stop()
+            self.ended(group)
 
-    def ended(self, cohort: SubscriberGroup) -> None:
+    def ended(self, group: SubscriberGroup) -> None:
         """Nobody may join it any more."""
-        if self._cohorts.get(cohort.key) is cohort:
-            del self._cohorts[cohort.key]
+        if self._groups.get(group.key) is group:
+            del self._groups[group.key]
 
 
 class SubscriberGroup:
-    def __init__(self, cohorts: SubscriberGroups, operation: SubscriptionOperation, position: StreamPosition) -> None:
-        self._cohorts = cohorts
+    def __init__(self, groups: SubscriberGroups, operation: SubscriptionOperation, position: StreamPosition) -> None:
+        self._groups = groups
         self._operation = operation
         self._task: asyncio.Task[None] | None = None
         self.position = position
@@ -217,7 +217,7 @@ class SubscriberGroup:
         return self._operation.key
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="omnirelay-cohort")
+        self._task = asyncio.create_task(self._run(), name="omnirelay-subscriber-group")
 
     def stop(self) -> None:
         if self._task is not None:
@@ -238,26 +238,26 @@ class SubscriberGroup:
                 member.drop(error)
         finally:
             # Here, not when the task is done: whoever joined in between would wait for ever.
-            self._cohorts.ended(self)
+            self._groups.ended(self)
 
     async def _offer(self, batch: DiffBatch) -> None:
-        for message in await self._cohorts.messages(self._operation, batch):
+        for message in await self._groups.messages(self._operation, batch):
             await self._offer_one(*message)
 
     async def _offer_one(self, payload: str, batch: DiffBatch) -> None:
         before, self.position = self.position, batch.position
-        in_one_go = max(1, _IN_ONE_GO // max(_LEAST, len(payload)))
+        members_a_turn = max(1, _CHARACTERS_A_TURN // max(_MESSAGE_COST, len(payload)))
         for number, member in enumerate(list(self.members), 1):
             if member.position == before:
                 if member not in self.members:
                     continue
-                self._cohorts.sent(1)
+                self._groups.count_sent(1)
                 if not member.offer(payload, batch):
                     self.members.pop(member, None)
             elif member.position.revision < batch.position.revision:
                 self.members.pop(member, None)
                 member.drop()
-            if number % in_one_go == 0:
+            if number % members_a_turn == 0:
                 await asyncio.sleep(0)
 
 
@@ -269,16 +269,16 @@ def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
     return [*parts, DiffBatch(batch.position, runs[-1], batch.caught_up)]
 
 
-def start(work: Coroutine[Any, Any, object]) -> Rest | None:
+def start_eagerly(work: Coroutine[Any, Any, object]) -> Suspended | None:
     """Run it until it first has to wait. Null if it is done by then; what it raises is raised."""
     try:
         waited_for = work.send(None)
     except StopIteration:
         return None
-    return Rest(work, waited_for)
+    return Suspended(work, waited_for)
 
 
-class Rest:
+class Suspended:
     """What is left of a coroutine. To be awaited once, or closed."""
 
     def __init__(self, work: Coroutine[Any, Any, object], waited_for: Any) -> None:

@@ -12,7 +12,7 @@ from graphql import OperationType
 from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema
-from graph.subscriptions.groups import Deliver, Subscriber, SubscriberGroups
+from graph.subscriptions.groups import Send, Subscriber, SubscriberGroups
 from graph.subscriptions.operation import Refused, SubscriptionOperation, open_operation
 
 
@@ -20,7 +20,7 @@ class SubscriptionManager:
     def __init__(self, schema: MeshSchema, metrics: Metrics) -> None:
         self._schema = schema
         self._metrics = metrics
-        self._cohorts = SubscriberGroups(metrics)
+        self._groups = SubscriberGroups(metrics)
         self._draining = asyncio.Event()
 
     async def open(
@@ -32,11 +32,11 @@ class SubscriptionManager:
             self._metrics.ended(OperationType.SUBSCRIPTION.value, "errors", 0.0)
         return opened
 
-    async def deliver(self, operation: SubscriptionOperation, send: Deliver, *, patience: float | None = None) -> None:
+    async def run(self, operation: SubscriptionOperation, send: Send, *, send_timeout: float | None = None) -> None:
         """Sends batches until cancelled. Raises what ends the stream, what sending raises, and TimeoutError when the
-        client has taken nothing for `patience` seconds."""
+        client has taken nothing for `send_timeout` seconds."""
         with self._metrics.subscription():
-            await Subscriber(self._cohorts, operation, send, patience).run()
+            await Subscriber(self._groups, operation, send, send_timeout).run()
 
     def drain(self) -> None:
         """The server is stopping: streams that no protocol closes for us are to end now, so that their clients come

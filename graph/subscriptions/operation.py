@@ -1,6 +1,6 @@
 """Reading one subscription: its document, its variables, its place in the stream, and what it shares with others.
 
-Two subscriptions are of one cohort if they would be sent the same bytes for the same batch: the same document and
+Two subscriptions are of one group if they would be sent the same bytes for the same batch: the same document and
 operation, the same variables, the same scopes. Where they resume from does not count: nodes of a mesh come back with a
 cursor each. Nor does who they are, so whoever executes a batch for all of them is not told.
 """

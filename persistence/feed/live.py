@@ -135,27 +135,27 @@ class LiveFeed:
         return after or head.position
 
     async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
-        place = SubscriberPosition(begin, where, self._limits)
+        subscriber = SubscriberPosition(begin, where, self._limits)
         while True:
             moved, matching = self._moved, self._matching
-            self._require_same_history(place.position)
-            left_out = self._tailer.ring.left_out_after(place.position.revision)
-            if left_out is not None and not where.wants_any_of(left_out.namespaces):
-                place.go_past(StreamPosition(place.position.epoch, left_out.last, left_out.mark))
+            self._require_same_history(subscriber.position)
+            omitted = self._tailer.ring.omitted_after(subscriber.position.revision)
+            if omitted is not None and not where.wants_any_of(omitted.namespaces):
+                subscriber.skip_to(StreamPosition(subscriber.position.epoch, omitted.last, omitted.mark))
                 continue
-            following = await self._next(place.position, where)
+            following = await self._next(subscriber.position, where)
             if following is None:
                 await self._pause(moved, self._limits.poll_seconds)
                 continue
             diffs, reached = following
-            now, before = asyncio.get_running_loop().time(), place.position
-            batch = place.advance(reached, matching.wanted(where, diffs), self.position.revision, now)
+            now, before = asyncio.get_running_loop().time(), subscriber.position
+            batch = subscriber.advance(reached, matching.wanted(where, diffs), self.position.revision, now)
             if batch is not None:
                 yield batch
             elif reached == before:
                 ahead = reached.revision > self.position.revision
-                patience = place.patience(now)
-                await self._pause(moved, min(patience, self._limits.poll_seconds) if ahead else patience)
+                seconds = subscriber.seconds_to_bookmark(now)
+                await self._pause(moved, min(seconds, self._limits.poll_seconds) if ahead else seconds)
             if reached.revision < self.position.revision:
                 # There is more at once, and perhaps nothing else on the way that waits: others get their turn.
                 await asyncio.sleep(0)
@@ -187,10 +187,10 @@ class LiveFeed:
                         watcher.replaced(position)
                     self._wake()
                     more = False
-                case Advanced(diffs, left_out, more):
+                case Advanced(diffs, omitted, more):
                     if diffs:
                         for watcher in self._watchers:
-                            watcher.advanced(self.position, diffs, left_out)
+                            watcher.advanced(self.position, diffs, omitted)
                         self._wake()
                     if self.position.revision == page.head.revision:
                         self._at_the_end = began

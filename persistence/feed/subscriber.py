@@ -40,11 +40,11 @@ class SubscriberPosition:
         self._due = now + self._limits.bookmark_seconds
         return DiffBatch(position, wanted, caught_up=revision >= head)
 
-    def go_past(self, position: StreamPosition) -> None:
+    def skip_to(self, position: StreamPosition) -> None:
         """There is nothing the subscriber wants up to there."""
         self.position = position
 
-    def patience(self, now: float) -> float:
+    def seconds_to_bookmark(self, now: float) -> float:
         """Seconds until there is something to tell although nothing happens."""
         return max(0.0, self._due - now)
 

@@ -48,7 +48,7 @@ class Advanced:
     stream goes on after that, so read on at once."""
 
     diffs: Sequence[ShardDiff]
-    left_out: OmittedRange | None
+    omitted: OmittedRange | None
     more: bool
 
 
@@ -109,14 +109,14 @@ class Tailer:
             self.ring = Ring(self._limits.ring, head.revision, head.mark)
             return Replaced(self.position)
         self.ring.extend(diffs)
-        left_out = self._rest(diffs[-1], head) if diffs else None
-        if left_out is not None:
-            self.ring.leave_out(left_out)
+        omitted = self._rest(diffs[-1], head) if diffs else None
+        if omitted is not None:
+            self.ring.omit(omitted)
         if self.ring.end == head.revision:
             self._newest = head.newest
         elif diffs:
             self._newest = diffs[-1].change.mark
-        return Advanced(diffs, left_out, more=bool(diffs) and self.ring.end < head.revision)
+        return Advanced(diffs, omitted, more=bool(diffs) and self.ring.end < head.revision)
 
     def _rest(self, diff: ShardDiff, head: StreamHead) -> OmittedRange | None:
         """What the change of this diff goes on with, if that is long."""
@@ -134,7 +134,7 @@ class Ring:
         """`mark` is of the change that made revision `start`."""
         self._capacity = capacity
         self._runs = deque([_Run(start, mark)])
-        self._stretches: deque[OmittedRange] = deque()  # one between each run and the next
+        self._omitted: deque[OmittedRange] = deque()  # one between each run and the next
         self._held = 0
 
     @property
@@ -161,12 +161,12 @@ class Ring:
         self._held += len(diffs)
         self._forget()
 
-    def leave_out(self, stretch: OmittedRange) -> None:
-        """Go on behind the stretch. Raises ValueError if it does not follow `end`."""
-        if stretch.first != self.end + 1:
-            raise ValueError(f"revision {stretch.first} does not follow {self.end}")
-        self._stretches.append(stretch)
-        self._runs.append(_Run(stretch.last, stretch.mark))
+    def omit(self, omitted: OmittedRange) -> None:
+        """Go on behind the range. Raises ValueError if it does not follow `end`."""
+        if omitted.first != self.end + 1:
+            raise ValueError(f"revision {omitted.first} does not follow {self.end}")
+        self._omitted.append(omitted)
+        self._runs.append(_Run(omitted.last, omitted.mark))
         self._held += 1
         self._forget()
 
@@ -178,19 +178,19 @@ class Ring:
         run = next((run for run in reversed(self._runs) if run.start <= revision), None)
         return None if run is None or revision >= run.end else run.after(revision, limit)
 
-    def left_out_after(self, revision: int) -> OmittedRange | None:
+    def omitted_after(self, revision: int) -> OmittedRange | None:
         """The stretch in which the next revision is, if it is in one."""
         if revision >= self._runs[-1].start:
             return None
-        return next((each for each in reversed(self._stretches) if each.first <= revision + 1 <= each.last), None)
+        return next((each for each in reversed(self._omitted) if each.first <= revision + 1 <= each.last), None)
 
     def mark_at(self, revision: int) -> ChangeMark | None:
         """Of the change that made that revision; null where it is not known any more, or not yet."""
         for run in reversed(self._runs):
             if run.start <= revision <= run.end:
                 return run.mark_at(revision)
-        stretch = self.left_out_after(revision - 1)
-        return None if stretch is None else stretch.mark
+        omitted = self.omitted_after(revision - 1)
+        return None if omitted is None else omitted.mark
 
     def _forget(self) -> None:
         while self._held > self._capacity:
@@ -200,7 +200,7 @@ class Ring:
                 oldest.start += 1
             else:
                 self._runs.popleft()
-                self._stretches.popleft()
+                self._omitted.popleft()
             self._held -= 1
 
 

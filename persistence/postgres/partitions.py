@@ -24,11 +24,11 @@ SPAN: Final = 1_000_000
 """Revisions in a partition: about a gigabyte of rows."""
 
 # Any constant, as long as every version of this program uses the same: it names the right to append a partition.
-_APPENDING: Final = 0x6F6D6E70
+_APPEND_LOCK: Final = 0x6F6D6E70
 
-_AGAIN_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 
-_MADE_ALREADY: Final = ("42P07", "42P17")
+_ALREADY_THERE: Final = ("42P07", "42P17")
 """duplicate_table, and invalid_object_definition for bounds that overlap."""
 
 # In SQL, as all of this file: of PostgreSQL's catalogs and of partitions nothing is declared.
@@ -69,7 +69,7 @@ async def partitions(connection: Connection) -> list[Partition]:
     return [Partition(*row) for row in await connection.execute(_PARTITIONS)]
 
 
-def making_table(name: str) -> list[str]:
+def create_table(name: str) -> list[str]:
     """Statements for a table like history, not part of it yet and without indexes. Triggers are not inherited, so it
     has its own."""
     return [
@@ -79,7 +79,7 @@ def making_table(name: str) -> list[str]:
     ]
 
 
-def making_indexes(name: str) -> list[str]:
+def create_indexes(name: str) -> list[str]:
     """Those of history, and the one that only a partition can have: a shard has each version once."""
     return [
         f"ALTER TABLE {name} ADD CONSTRAINT pk_{name} PRIMARY KEY (revision)",
@@ -89,7 +89,7 @@ def making_indexes(name: str) -> list[str]:
     ]
 
 
-def attaching(partition: Partition) -> str:
+def attach(partition: Partition) -> str:
     """Readers and writers go on meanwhile, but for a moment in which no change commits: a foreign key is added."""
     return f"ALTER TABLE shard_history ATTACH PARTITION {partition.name} {partition.bounds}"
 
@@ -106,19 +106,19 @@ async def append(connection: AsyncConnection, span: int = SPAN) -> Partition:
     steps = (
         # Behind this new commits queue: let them pass, and try again.
         "SET LOCAL lock_timeout = '250ms'",
-        f"PERFORM pg_advisory_xact_lock({_APPENDING})",
+        f"PERFORM pg_advisory_xact_lock({_APPEND_LOCK})",
         # What attaching locks anyway. Without it a compaction may take partitions away while they are being looked up,
         # and PostgreSQL then knows no bounds of those.
         "LOCK TABLE shard_history IN SHARE UPDATE EXCLUSIVE MODE",
-        *making_table(partition.name),
-        *making_indexes(partition.name),
-        attaching(partition),
+        *create_table(partition.name),
+        *create_indexes(partition.name),
+        attach(partition),
     )
     try:
         await connection.exec_driver_sql(f"DO $do$ BEGIN {'; '.join(steps)}; END $do$")
     except DBAPIError as error:
         # Another process has made it since.
-        if getattr(error.orig, "sqlstate", None) not in _MADE_ALREADY:
+        if getattr(error.orig, "sqlstate", None) not in _ALREADY_THERE:
             raise
     return partition
 
@@ -140,19 +140,19 @@ class PartitionSupply:
     def __init__(self, engine: AsyncEngine, span: int = SPAN) -> None:
         self._engine = engine
         self._span = span
-        self._wanted = span // 2
+        self._headroom = span // 2
         self._newest = 0
         self._end = 0
-        self._not_before = 0.0
-        self._making = asyncio.Lock()
+        self._retry_at = 0.0
+        self._append_lock = asyncio.Lock()
 
     async def ensure(self) -> None:
         """To be called before anything is read. Raises TransientConflict if there is no room, nor any to be made."""
-        if self._newest + self._wanted < self._end or (self._newest < self._end and monotonic() < self._not_before):
+        if self._newest + self._headroom < self._end or (self._newest < self._end and monotonic() < self._retry_at):
             return
-        async with self._making:
-            if self._newest + self._wanted >= self._end:
-                await self._make()
+        async with self._append_lock:
+            if self._newest + self._headroom >= self._end:
+                await self._append_missing()
 
     def committed(self, revision: int | None) -> None:
         """That revision exists; null for a change without any."""
@@ -160,24 +160,24 @@ class PartitionSupply:
 
     def missed(self, shard_count: int) -> None:
         """A change of so many shards found no room: another process has written what this one had room for."""
-        self._wanted = max(self._wanted, shard_count)
+        self._headroom = max(self._headroom, shard_count)
         self._end = 0
 
-    async def _make(self) -> None:
+    async def _append_missing(self) -> None:
         try:
             with translated():
                 # Each statement commits by itself.
                 async with self._engine.connect() as connection:
-                    await self._look(connection)
-                    while self._newest + self._wanted >= self._end:
+                    await self._refresh(connection)
+                    while self._newest + self._headroom >= self._end:
                         await append(connection, self._span)
-                        await self._look(connection)
+                        await self._refresh(connection)
         except TransientConflict:
             if self._newest >= self._end:
                 raise
             # There is room for others meanwhile, so nothing waits for what holds the tables.
-            self._not_before = monotonic() + _AGAIN_SECONDS
+            self._retry_at = monotonic() + _RETRY_SECONDS
 
-    async def _look(self, connection: AsyncConnection) -> None:
+    async def _refresh(self, connection: AsyncConnection) -> None:
         for newest, end in await connection.execute(_SUPPLY):
             self._newest, self._end = max(self._newest, newest), end

@@ -37,13 +37,13 @@ from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.tables.current import SCHEMA_REVISION, STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
-_CHANGE_BEGINNING: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
+_HASH_PREFIX: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
 
 
 def mark_after(revision: ColumnElement[int]) -> ScalarSelect[bytes]:
     """The mark of the change that made a revision, for `read_mark`. The row of every revision that is served is there:
     compaction keeps the newest row of each shard, and that of the floor is one of them."""
-    written = func.int8send(CHANGES.c.id, type_=LargeBinary()).op("||", return_type=LargeBinary())(_CHANGE_BEGINNING)
+    written = func.int8send(CHANGES.c.id, type_=LargeBinary()).op("||", return_type=LargeBinary())(_HASH_PREFIX)
     return (
         select(written)
         .join_from(HISTORY, CHANGES, CHANGES.c.id == HISTORY.c.change_id)
@@ -75,7 +75,7 @@ _RENEW: Final = (
 
 # In SQL, for a connection of the driver's own. The copy may be of a server that had seen a later timeline than the one
 # it is run on now.
-_BEGIN_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
+_START_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
 
 # Seen by every role, unlike what other roles' sessions are doing.
 _CONNECTED: Final = """
@@ -92,7 +92,7 @@ _AFTER: Final = bindparam("after_revision", type_=BigInteger)
 
 def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
     """The head, the beginning of the hash of the change that is asked for, and beside them the rows that follow."""
-    asked_for = select(_CHANGE_BEGINNING).where(CHANGES.c.id == bindparam("mark_id", type_=BigInteger))
+    marked = select(_HASH_PREFIX).where(CHANGES.c.id == bindparam("mark_id", type_=BigInteger))
     page = (
         select(*DIFF, HISTORY.c.change_id)
         .where(HISTORY.c.revision > _AFTER, *where)
@@ -104,7 +104,7 @@ def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
     first = func.row_number().over(partition_by=page.c.change_id, order_by=page.c.revision) == 1
     rows = select(page, first.label("first_of_change")).subquery()
     return (
-        select(*HEAD, asked_for.scalar_subquery(), *(rows.c[column.name] for column in DIFF), *CHANGE)
+        select(*HEAD, marked.scalar_subquery(), *(rows.c[column.name] for column in DIFF), *CHANGE)
         .select_from(CURRENT)
         .outerjoin(rows, true())
         .outerjoin(CHANGES, and_(CHANGES.c.id == rows.c.change_id, rows.c.first_of_change))
@@ -116,10 +116,10 @@ _SELECT_NEXT: Final = _select_next()
 
 _SELECT_NEXT_OF_NAMESPACE: Final = _select_next(HISTORY.c.namespace == bindparam("of_namespace", type_=Text))
 
-_BESIDE: Final = len(HEAD) + 1
+_LEADING: Final = len(HEAD) + 1
 """Columns before those of a row: the head, and what was found of the change that was asked for."""
 
-_SLICE: Final = 50
+_ROWS_A_TURN: Final = 50
 """Rows that are parsed in one go: three milliseconds, in which this process answers nobody."""
 
 
@@ -159,19 +159,19 @@ class PostgresStream:
         if namespace is not None:
             statement, values["of_namespace"] = _SELECT_NEXT_OF_NAMESPACE, namespace
         rows = await self._rows(statement, values)
-        head, known = _beginning(rows, mark)
+        head, known = _leading(rows, mark)
         if not known or head.revision < revision:
             # Lost; or this is a primary that was left behind when its standby was promoted, and others have been told
             # of what it does not have. No commit of such a one is confirmed.
             await self._confirm()
             rows = await self._rows(statement, values)
-            head, known = _beginning(rows, mark)
-        if rows[0][_BESIDE] is None:
+            head, known = _leading(rows, mark)
+        if rows[0][_LEADING] is None:
             return StreamPage(head, (), known)
         read = Diffs()
-        for start in range(0, len(rows), _SLICE):
-            for row in rows[start : start + _SLICE]:
-                read.add(tuple(row)[_BESIDE:])
+        for start in range(0, len(rows), _ROWS_A_TURN):
+            for row in rows[start : start + _ROWS_A_TURN]:
+                read.add(tuple(row)[_LEADING:])
             # Others may go in between: every server follows every change of ten thousand shards.
             await asyncio.sleep(0)
         return StreamPage(head, read.diffs, known)
@@ -186,9 +186,9 @@ class PostgresStream:
         return rows
 
 
-def _beginning(rows: Sequence[Row[Any]], mark: ChangeMark) -> tuple[StreamHead, bool]:
+def _leading(rows: Sequence[Row[Any]], mark: ChangeMark) -> tuple[StreamHead, bool]:
     """The head, and whether the change that the mark names is there."""
-    *columns, found = rows[0][:_BESIDE]
+    *columns, found = rows[0][:_LEADING]
     return head_of(columns), mark == NO_CHANGE or found == mark.hash
 
 
@@ -233,7 +233,7 @@ async def begin_new_epoch(url: str) -> int:
     with translated():
         connection = await connect(url)
         try:
-            if await connection.fetchval(_BEGIN_EPOCH) is None:
+            if await connection.fetchval(_START_EPOCH) is None:
                 raise head_missing()
             return int(await connection.fetchval(_CONNECTED))
         finally:
@@ -242,7 +242,7 @@ async def begin_new_epoch(url: str) -> int:
 
 _REVISION_AT: Final = (
     select(CHANGES.c.head_revision)
-    .where(CHANGES.c.committed_at <= bindparam("moment", type_=CHANGES.c.committed_at.type))
+    .where(CHANGES.c.committed_at <= bindparam("as_of", type_=CHANGES.c.committed_at.type))
     .order_by(CHANGES.c.committed_at.desc(), CHANGES.c.id.desc())
     .limit(1)
 )
@@ -252,7 +252,7 @@ async def revision_of(session: AsyncSession, as_of: AsOf) -> int:
     """The newest revision at that moment. Whether it can be served is known to whoever reads the head with the rows."""
     if as_of.revision is not None:
         return as_of.revision
-    return (await session.execute(_REVISION_AT, {"moment": as_of.time})).scalar_one_or_none() or 0
+    return (await session.execute(_REVISION_AT, {"as_of": as_of.time})).scalar_one_or_none() or 0
 
 
 def require_servable(revision: int, head: StreamHead) -> None:

@@ -130,11 +130,11 @@ class Replica:
         """Until it serves, and no namespace is behind."""
         await self._ready.wait()
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         self._position = position
         self._expected.seen(position.revision)
         if self._history is not None:
-            self._history.told(diffs, left_out)
+            self._history.told(diffs, omitted)
             if not self._history.one:
                 _log.warning("the replica was read across a failover that lost changes; loading it anew")
                 self._spoil()
@@ -151,8 +151,8 @@ class Replica:
             if len(self._table) > self._limits.shards:
                 self._spoil()
             self._tell()
-        if left_out is not None:
-            self._backlog.add([left_out])
+        if omitted is not None:
+            self._backlog.add([omitted])
             self._ready.clear()
             self._work.set()
 
@@ -212,14 +212,14 @@ class Replica:
         if len(table) > self._limits.shards:
             self._spoil()
 
-    async def _read(self, stretch: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
-        begin = StreamPosition(self._position.epoch, stretch.first - 1, stretch.mark)
+    async def _read(self, omitted: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
+        begin = StreamPosition(self._position.epoch, omitted.first - 1, omitted.mark)
         async with aclosing(self._feed.follow(begin, DiffFilter())) as batches:
             async for batch in batches:
                 for diff in batch.diffs:
-                    if diff.revision <= stretch.last:
+                    if diff.revision <= omitted.last:
                         yield diff
-                if batch.position.revision >= stretch.last:
+                if batch.position.revision >= omitted.last:
                     return
 
     def _settle(self) -> None:
@@ -262,7 +262,7 @@ class _SameHistory:
     def __init__(self, begin: StreamPosition) -> None:
         self._begin = begin
         self._told = {begin.revision: begin.mark}
-        self._stretches: list[OmittedRange] = []
+        self._omitted: list[OmittedRange] = []
         self._read: dict[int, ChangeMark] = {}
 
     def read(self, position: StreamPosition) -> bool:
@@ -272,11 +272,11 @@ class _SameHistory:
         self._read[position.revision] = position.mark
         return self.one
 
-    def told(self, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def told(self, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         """The feed has come by these."""
         self._told |= {diff.revision: diff.change.mark for diff in diffs}
-        if left_out is not None:
-            self._stretches.append(left_out)
+        if omitted is not None:
+            self._omitted.append(omitted)
 
     @property
     def one(self) -> bool:
@@ -286,7 +286,7 @@ class _SameHistory:
     def _of_feed(self, revision: int) -> ChangeMark | None:
         """Null while the feed has not come by."""
         known = self._told.get(revision)
-        return known or next((each.mark for each in self._stretches if each.first <= revision <= each.last), None)
+        return known or next((each.mark for each in self._omitted if each.first <= revision <= each.last), None)
 
 
 class _Full(Exception):

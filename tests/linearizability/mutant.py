@@ -107,9 +107,9 @@ def _lag_behind_the_feed() -> None:
     advanced = Replica.advanced
 
     def mutated(
-        self: Replica, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None
+        self: Replica, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None
     ) -> None:
-        asyncio.get_running_loop().call_later(_LATE_SECONDS, advanced, self, position, diffs, left_out)
+        asyncio.get_running_loop().call_later(_LATE_SECONDS, advanced, self, position, diffs, omitted)
 
     Replica.advanced = mutated  # type: ignore[method-assign] # what it is for
 

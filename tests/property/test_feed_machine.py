@@ -113,7 +113,7 @@ def _is_in(position: StreamPosition, rows: Sequence[ShardDiff]) -> bool:
 class _Subscriber:
     """What one has been told since `begin`, and the refusal that ended it."""
 
-    place: SubscriberPosition
+    state: SubscriberPosition
     begin: StreamPosition
     heard: list[ShardDiff] = field(default_factory=list)
     told: StreamPosition | None = None
@@ -125,7 +125,7 @@ class _Subscriber:
 
 
 class FeedMachine(RuleBasedStateMachine):
-    place_kind: ClassVar[type[SubscriberPosition]] = SubscriberPosition
+    position_kind: ClassVar[type[SubscriberPosition]] = SubscriberPosition
     matching_kind: ClassVar[type[Matching]] = Matching
     tailer_kind: ClassVar[type[Tailer]] = Tailer
     loses: ClassVar[bool] = True
@@ -221,7 +221,7 @@ class FeedMachine(RuleBasedStateMachine):
         kept = len(self.store.changes)
         self.store.commit(lost)
         begin = self.store.head.position
-        self.subscribers.append(_Subscriber(self.place_kind(begin, where, _LIMITS), begin))
+        self.subscribers.append(_Subscriber(self.position_kind(begin, where, _LIMITS), begin))
         self._step(self.subscribers[-1])
         self.store.lose(kept)
         self.store.commit(rows)
@@ -238,7 +238,7 @@ class FeedMachine(RuleBasedStateMachine):
         known = self.store.after(revision, 0, None, begin.mark).known
         assert known == _is_in(begin, self.store.rows)
         if known and revision >= self.store.floor:
-            self.subscribers.append(_Subscriber(self.place_kind(begin, where, _LIMITS), begin))
+            self.subscribers.append(_Subscriber(self.position_kind(begin, where, _LIMITS), begin))
 
     @precondition(lambda self: self.subscribers)
     @rule(data=st.data(), steps=st.integers(1, 4), seconds=st.floats(0.0, 12.0))
@@ -264,13 +264,13 @@ class FeedMachine(RuleBasedStateMachine):
             life = self.store.life_of(told)
             assert _is_in(subscriber.begin, life)
             stream = life[subscriber.begin.revision : told.revision]
-            assert subscriber.heard == [row for row in stream if subscriber.place.where.matches(row)]
+            assert subscriber.heard == [row for row in stream if subscriber.state.where.matches(row)]
 
     @invariant()
     def nobody_is_told_of_a_place_far_behind_its_own(self) -> None:
         for subscriber in self.subscribers:
             if subscriber.told is not None:
-                assert subscriber.place.position.revision - subscriber.told.revision < _LIMITS.page
+                assert subscriber.state.position.revision - subscriber.told.revision < _LIMITS.page
 
     def teardown(self) -> None:
         """In the end everyone who was not refused comes to the head."""
@@ -300,17 +300,17 @@ class FeedMachine(RuleBasedStateMachine):
         return received
 
     def _step(self, subscriber: _Subscriber) -> None:
-        place = subscriber.place
-        position = place.position
+        state = subscriber.state
+        position = state.position
         if subscriber.refused:
             return
         if not self._may_go_on(position):
             self._refuse(subscriber)
             return
-        left_out = self.tailer.ring.left_out_after(position.revision)
-        if left_out is not None and not place.where.wants_any_of(left_out.namespaces):
-            place.go_past(StreamPosition(position.epoch, left_out.last, left_out.mark))
-        position = place.position
+        omitted = self.tailer.ring.omitted_after(position.revision)
+        if omitted is not None and not state.where.wants_any_of(omitted.namespaces):
+            state.skip_to(StreamPosition(position.epoch, omitted.last, omitted.mark))
+        position = state.position
         limit = _LIMITS.to_page_end(position.revision)
         ring = self.tailer.ring
         covered = ring.mark_at(position.revision) is not None
@@ -318,15 +318,15 @@ class FeedMachine(RuleBasedStateMachine):
         if passed is not None:
             reached = passed[-1].position_in(position.epoch) if passed else position
         else:
-            page = self.store.after(position.revision, limit, place.where.only_namespace, position.mark)
+            page = self.store.after(position.revision, limit, state.where.only_namespace, position.mark)
             there = page.head.floor <= position.revision <= page.head.revision
             if page.head.epoch != position.epoch or not page.known or not there:
                 self._refuse(subscriber)
                 return
             passed = page.diffs
             reached = passed[-1].position_in(position.epoch) if len(passed) == limit else page.head.position
-        wanted = self.matching.wanted(place.where, passed)
-        batch = place.advance(reached, wanted, self.tailer.position.revision, self.now)
+        wanted = self.matching.wanted(state.where, passed)
+        batch = state.advance(reached, wanted, self.tailer.position.revision, self.now)
         if batch is not None:
             subscriber.hear(batch)
 
@@ -336,7 +336,7 @@ class FeedMachine(RuleBasedStateMachine):
 
     def _refuse(self, subscriber: _Subscriber) -> None:
         """There must be something to refuse it for: a failover that lost nothing is nothing."""
-        position = subscriber.place.position
+        position = subscriber.state.position
         assert any(_is_in(position, rows) for rows in self.store.lives)
         gone = not _is_in(position, self.store.rows) or position.revision < self.store.floor
         behind = not self.store.knows(self.tailer.newest)  # it holds what was lost, and has not noticed
@@ -361,14 +361,14 @@ class _TakesAnything(Ring):
 
 
 class _SaysTooMuchIsLeftOut(Ring):
-    def left_out_after(self, revision: int) -> OmittedRange | None:
-        stretch = super().left_out_after(revision)
-        return stretch and replace(stretch, last=stretch.last + 3)
+    def omitted_after(self, revision: int) -> OmittedRange | None:
+        omitted = super().omitted_after(revision)
+        return omitted and replace(omitted, last=omitted.last + 3)
 
 
 class _ForgetsANamespace(Ring):
-    def leave_out(self, stretch: OmittedRange) -> None:
-        super().leave_out(replace(stretch, namespaces=frozenset(sorted(stretch.namespaces)[:1])))
+    def omit(self, omitted: OmittedRange) -> None:
+        super().omit(replace(omitted, namespaces=frozenset(sorted(omitted.namespaces)[:1])))
 
 
 class _SkipsOne(SubscriberPosition):
@@ -423,7 +423,7 @@ def test_a_ring_that_is_broken_is_found_out(ring: type[Ring], monkeypatch: pytes
 @pytest.mark.parametrize("broken", [_SkipsOne, _TellsTwice, _Reorders, _NeverBookmarks])
 def test_a_place_that_is_broken_is_found_out(broken: type[SubscriberPosition]) -> None:
     class Machine(FeedMachine):
-        place_kind = broken
+        position_kind = broken
 
     _assert_found_out(Machine)
 

@@ -150,10 +150,10 @@ def change_of(length: int) -> list[ShardDiff]:
 
 def test_the_rest_of_a_long_change_is_left_out() -> None:
     tailer, rows = at(5), change_of(10)
-    stretch = OmittedRange(8, 15, frozenset({"billing", "orders"}), rows[0].change.mark)
-    assert told(tailer, head(16), rows[:2]) == Advanced(rows[:2], stretch, more=True)
+    omitted = OmittedRange(8, 15, frozenset({"billing", "orders"}), rows[0].change.mark)
+    assert told(tailer, head(16), rows[:2]) == Advanced(rows[:2], omitted, more=True)
     assert tailer.position.revision == 15
-    assert (tailer.ring.left_out_after(7), tailer.ring.after(7, 10)) == (stretch, None)
+    assert (tailer.ring.omitted_after(7), tailer.ring.after(7, 10)) == (omitted, None)
     assert {tailer.ring.mark_at(revision) for revision in range(6, 16)} == {rows[0].change.mark}
     assert tailer.position == StreamPosition("one", 15, rows[0].change.mark)
     assert told(tailer, head(16), [history_row(16)]) == Advanced([history_row(16)], None, more=False)

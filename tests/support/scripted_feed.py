@@ -127,10 +127,10 @@ def operation(feed: ScriptedFeed, begin: int = 0, variables: bytes = b"{}", *, w
 
 @asynccontextmanager
 async def subscribed(
-    cohorts: SubscriberGroups, asked: ScriptedOperation, client: Client, patience: float | None = None
+    groups: SubscriberGroups, asked: ScriptedOperation, client: Client, send_timeout: float | None = None
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A task that serves the client, after its first message has been sent or waits to be."""
-    subscriber = Subscriber(cohorts, asked, client.take, patience)  # type: ignore[arg-type] # what it needs of one
+    subscriber = Subscriber(groups, asked, client.take, send_timeout)  # type: ignore[arg-type] # what it needs of one
     task = asyncio.create_task(subscriber.run())
     try:
         yield task
