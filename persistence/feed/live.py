@@ -117,7 +117,7 @@ class LiveFeed:
         await self._reach(revision)
 
     async def wait_for_position(self, position: StreamPosition) -> None:
-        if position.epoch == self.position.epoch and self._tailer.ring.mark_at(position.revision) == position.mark:
+        if position.epoch == self.position.epoch and self._tailer.mark_at(position.revision) == position.mark:
             return
         page = await self._stream.after(position.revision, 0, mark=position.mark)
         _require_known(position, page.head, known=page.known)
@@ -137,26 +137,26 @@ class LiveFeed:
     async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
         subscriber = SubscriberPosition(begin, where, self._limits)
         while True:
-            moved, matching = self._moved, self._matching
-            self._require_same_history(subscriber.position)
-            omitted = self._tailer.ring.omitted_after(subscriber.position.revision)
+            moved, matching, position = self._moved, self._matching, subscriber.position
+            self._require_same_history(position)
+            omitted = self._tailer.ring.omitted_after(position.revision)
             if omitted is not None and not where.wants_any_of(omitted.namespaces):
-                subscriber.skip_to(StreamPosition(subscriber.position.epoch, omitted.last, omitted.mark))
+                subscriber.skip_to(StreamPosition(position.epoch, omitted.last, omitted.mark))
                 continue
-            following = await self._next(subscriber.position, where)
+            following = self._tailer.after(position) or await self._read_after(position, where)
             if following is None:
                 await self._pause(moved, self._limits.poll_seconds)
                 continue
             diffs, reached = following
-            now, before = asyncio.get_running_loop().time(), subscriber.position
-            batch = subscriber.advance(reached, matching.wanted(where, diffs), self.position.revision, now)
+            now = asyncio.get_running_loop().time()
+            batch = subscriber.advance(reached, matching.wanted(where, diffs), self._tailer.position.revision, now)
             if batch is not None:
                 yield batch
-            elif reached == before:
-                ahead = reached.revision > self.position.revision
+            elif reached == position:
+                ahead = reached.revision > self._tailer.position.revision
                 seconds = subscriber.seconds_to_bookmark(now)
                 await self._pause(moved, min(seconds, self._limits.poll_seconds) if ahead else seconds)
-            if reached.revision < self.position.revision:
+            if reached.revision < self._tailer.position.revision:
                 # There is more at once, and perhaps nothing else on the way that waits: others get their turn.
                 await asyncio.sleep(0)
 
@@ -165,7 +165,11 @@ class LiveFeed:
         more = True
         while more:
             began = self._clock()
-            page = await self._pages.newest(self.position.revision, self._tailer.newest)
+            # A peer that vanished behind a firewall would hold the feed until the driver's own, longer timeout.
+            async with asyncio.timeout(self._limits.read_seconds):
+                page = await self._stream.after(
+                    self._tailer.position.revision, self._limits.page, mark=self._tailer.newest
+                )
             match self._tailer.receive(page):
                 case Lost(seen, newest, head):
                     _log.error(
@@ -190,26 +194,21 @@ class LiveFeed:
                 case Advanced(diffs, omitted, more):
                     if diffs:
                         for watcher in self._watchers:
-                            watcher.advanced(self.position, diffs, omitted)
+                            watcher.advanced(self._tailer.position, diffs, omitted)
                         self._wake()
-                    if self.position.revision == page.head.revision:
+                    if self._tailer.position.revision == page.head.revision:
                         self._at_the_end = began
 
     def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    async def _next(
+    async def _read_after(
         self, position: StreamPosition, where: DiffFilter
     ) -> tuple[Sequence[ShardDiff], StreamPosition] | None:
-        """What follows the position, all that could be wanted, and how far that goes: from the ring or else from
-        history; null when that cannot be read just now."""
-        ring = self._tailer.ring
-        # Nor is one served from it that is ahead of it: whether that is the future, or was lost, the database knows.
-        covered = ring.mark_at(position.revision) is not None
-        held = ring.after(position.revision, self._limits.to_page_end(position.revision)) if covered else None
-        if held is not None:
-            return held, held[-1].position_in(position.epoch) if held else position
+        """What follows the position in history, all that could match, and how far that goes; null when that cannot be
+        read just now. Also for a position that is ahead of the tailer: whether that is the future, or was lost, the
+        database knows."""
         try:
             page = await self._pages.after(position, where.only_namespace)
         except (StoreError, TimeoutError):
@@ -227,11 +226,11 @@ class LiveFeed:
             raise StaleRead(revision, self.position.revision) from None
 
     def _require_same_history(self, position: StreamPosition) -> None:
-        """As far as can be told from what is held: the database may have lost its end before the feed had come to the
-        position, and then has other changes for the same revisions."""
-        held = self._tailer.ring.mark_at(position.revision)
-        if position.epoch != self.position.epoch or held not in {None, position.mark}:
-            raise EpochMismatch(position.epoch, self.position.epoch)
+        """As far as can be known from what is held: the database may have lost its end before the feed had come to the
+        position, and then has other changes for the same revisions. Raises EpochMismatch."""
+        held, epoch = self._tailer.mark_at(position.revision), self._tailer.position.epoch
+        if position.epoch != epoch or held not in {None, position.mark}:
+            raise EpochMismatch(position.epoch, epoch)
 
     async def _same_epoch(self, head: StreamHead) -> None:
         """Until the feed has noticed that the store was replaced, which a poll tells it."""

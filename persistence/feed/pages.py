@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from persistence.feed.tailer import FeedLimits
-from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.model.stream import StreamHead, StreamPage
+from persistence.model.records import ShardDiff, StreamPosition
+from persistence.model.stream import StreamHead
 from persistence.ports import ChangeStream
 
 _REMEMBERED: Final = 64
@@ -49,21 +49,14 @@ class Pages:
             if entry.page is not None:
                 return entry.page
             limit = self._limits.page if namespace is not None else self._limits.to_page_end(position.revision)
-            head, diffs, known = await self._read(position.revision, limit, namespace, position.mark)
+            # A peer that vanished behind a firewall would hold them until the driver's own, longer timeout.
+            async with asyncio.timeout(self._limits.read_seconds):
+                head, diffs, known = await self._stream.after(position.revision, limit, namespace, mark=position.mark)
             full = len(diffs) == limit
             page = Page(head, diffs, diffs[-1].position_in(head.epoch) if full else head.position, known)
             if full and known:
                 entry.page = page
             return page
-
-    async def newest(self, revision: int, mark: ChangeMark) -> StreamPage:
-        """What follows the revision now, and whether that change is known. Raises as `after` does."""
-        return await self._read(revision, self._limits.page, None, mark)
-
-    async def _read(self, revision: int, limit: int, namespace: str | None, mark: ChangeMark) -> StreamPage:
-        # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
-        async with asyncio.timeout(self._limits.read_seconds):
-            return await self._stream.after(revision, limit, namespace, mark=mark)
 
 
 class _Entry:

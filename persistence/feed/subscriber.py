@@ -8,7 +8,7 @@ from typing import Final
 
 from persistence.feed.tailer import FeedLimits
 from persistence.model.queries import DiffFilter
-from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.model.records import ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
 
 
@@ -59,14 +59,14 @@ class Matching:
     """For diffs of one stream; made anew when that is replaced."""
 
     def __init__(self) -> None:
-        self._wanted: OrderedDict[tuple[DiffFilter, int, int, ChangeMark], Sequence[ShardDiff]] = OrderedDict()
+        self._wanted: OrderedDict[tuple[DiffFilter, int, int, str], Sequence[ShardDiff]] = OrderedDict()
 
     def wanted(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
         """Those of a gapless stretch that the filter matches, in order."""
         if not diffs or where == _EVERYTHING:
             return diffs
-        # Revisions alone do not tell a stretch from one that took its place in a failover.
-        key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.mark)
+        # Revisions alone do not tell a run of diffs from one that took its place in a failover.
+        key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.hash)
         wanted = self._wanted.get(key)
         if wanted is None:
             wanted = self._wanted[key] = [diff for diff in diffs if where.matches(diff)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final, TypeAlias
 
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
@@ -82,41 +81,61 @@ class Tailer:
 
     def __init__(self, head: StreamHead, limits: FeedLimits) -> None:
         self._limits = limits
-        self._epoch = head.epoch
-        self._newest = head.newest
-        self.ring = Ring(limits.ring, head.revision, head.mark)
+        self._begin(head)
 
-    @property
-    def position(self) -> StreamPosition:
-        """How far it has been told."""
-        return StreamPosition(self._epoch, self.ring.end, self.ring.end_mark)
-
-    @property
-    def newest(self) -> ChangeMark:
-        """The newest change it has been told of. As long as the stream knows that one, nothing told was lost."""
-        return self._newest
+    def _begin(self, head: StreamHead) -> None:
+        self.ring = Ring(self._limits.ring, head.revision, head.mark)
+        self.position = self._previous = head.position
+        """What was received last led to `position`, and followed `_previous`."""
+        self.newest = head.newest
+        """The newest change received. As long as the stream knows that one, nothing that was received is lost."""
 
     def receive(self, page: StreamPage) -> Received:
         """What followed `position` when it was read, asked for with the mark `newest`.
 
         Raises ValueError, and stays as it was, if the diffs do not follow: a gap here would be a lost diff.
         """
-        head, diffs = page.head, page.diffs
-        if head.epoch == self._epoch and (head.revision < self.ring.end or not page.known):
-            return Lost(self.position, self._newest, head)
-        if head.epoch != self._epoch or head.floor > self.ring.end:
-            self._epoch, self._newest = head.epoch, head.newest
-            self.ring = Ring(self._limits.ring, head.revision, head.mark)
+        head, diffs, known = page
+        epoch, revision, _ = self.position
+        if head.epoch == epoch and (head.revision < revision or not known):
+            return Lost(self.position, self.newest, head)
+        if head.epoch != epoch or head.floor > revision:
+            self._begin(head)
             return Replaced(self.position)
         self.ring.extend(diffs)
         omitted = self._rest(diffs[-1], head) if diffs else None
         if omitted is not None:
             self.ring.omit(omitted)
-        if self.ring.end == head.revision:
-            self._newest = head.newest
+        revision = self.ring.end
+        at_head = revision == head.revision
+        if at_head:
+            self.newest = head.newest
         elif diffs:
-            self._newest = diffs[-1].change.mark
-        return Advanced(diffs, omitted, more=bool(diffs) and self.ring.end < head.revision)
+            self.newest = diffs[-1].change.mark
+        if diffs:
+            mark = head.mark if at_head else self.ring.end_mark
+            self._previous, self.position = self.position, StreamPosition(epoch, revision, mark)
+        return Advanced(diffs, omitted, more=bool(diffs) and revision < head.revision)
+
+    def mark_at(self, revision: int) -> ChangeMark | None:
+        """Of the change that made that revision; null where it is not known any more, or not yet."""
+        # Of subscribers that keep up, each is at one of these two.
+        for position in (self.position, self._previous):
+            if position.revision == revision:
+                return position.mark
+        return self.ring.mark_at(revision)
+
+    def after(self, position: StreamPosition) -> tuple[Sequence[ShardDiff], StreamPosition] | None:
+        """The diffs that follow a position, up to where a page ends, and the position they lead to; null where they are
+        not held. `mark_at` of the position must be its mark, or null: then nothing that follows it is held."""
+        if self.mark_at(position.revision) is None:
+            return None
+        diffs = self.ring.after(position.revision, self._limits.to_page_end(position.revision))
+        if not diffs:
+            return None if diffs is None else (diffs, position)
+        last = diffs[-1]
+        at_end = last.revision == self.position.revision
+        return diffs, self.position if at_end else last.position_in(self.position.epoch)
 
     def _rest(self, diff: ShardDiff, head: StreamHead) -> OmittedRange | None:
         """What the change of this diff goes on with, if that is long."""
@@ -220,5 +239,6 @@ class _Run:
         return self.mark if revision == self.start else self.diffs[revision - self.start - 1].change.mark
 
     def after(self, revision: int, limit: int) -> list[ShardDiff]:
-        offset = revision - self.start
-        return list(islice(self.diffs, offset, offset + limit))
+        # Not `islice`, which passes all the diffs before the first: subscribers that keep up need the last few only.
+        first = revision - self.start
+        return [self.diffs[index] for index in range(first, min(first + limit, len(self.diffs)))]

@@ -150,7 +150,8 @@ class Replica:
                 raise
             if len(self._table) > self._limits.shards:
                 self._spoil()
-            self._tell()
+            if not self._ready.is_set():
+                self._set_ready()
         if omitted is not None:
             self._backlog.add([omitted])
             self._ready.clear()
@@ -192,7 +193,7 @@ class Replica:
                     if not self._spoiled:
                         self._table = table
                         self._settle()
-                        self._tell()
+                        self._set_ready()
                         await self._work.wait()
                 if len(table) > self._limits.shards:
                     raise _Full
@@ -227,7 +228,7 @@ class Replica:
         if self.table is not None:
             self._history = None
 
-    def _tell(self) -> None:
+    def _set_ready(self) -> None:
         if self.table is not None and not len(self._backlog):
             self._ready.set()
 

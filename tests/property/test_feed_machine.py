@@ -311,13 +311,11 @@ class FeedMachine(RuleBasedStateMachine):
         if omitted is not None and not state.where.wants_any_of(omitted.namespaces):
             state.skip_to(StreamPosition(position.epoch, omitted.last, omitted.mark))
         position = state.position
-        limit = _LIMITS.to_page_end(position.revision)
-        ring = self.tailer.ring
-        covered = ring.mark_at(position.revision) is not None
-        passed: Sequence[ShardDiff] | None = ring.after(position.revision, limit) if covered else None
-        if passed is not None:
-            reached = passed[-1].position_in(position.epoch) if passed else position
+        held = self.tailer.after(position)
+        if held is not None:
+            passed, reached = held
         else:
+            limit = _LIMITS.to_page_end(position.revision)
             page = self.store.after(position.revision, limit, state.where.only_namespace, position.mark)
             there = page.head.floor <= position.revision <= page.head.revision
             if page.head.epoch != position.epoch or not page.known or not there:
@@ -331,7 +329,7 @@ class FeedMachine(RuleBasedStateMachine):
             subscriber.hear(batch)
 
     def _may_go_on(self, position: StreamPosition) -> bool:
-        held = self.tailer.ring.mark_at(position.revision)
+        held = self.tailer.mark_at(position.revision)
         return position.epoch == self.tailer.position.epoch and held in {None, position.mark}
 
     def _refuse(self, subscriber: _Subscriber) -> None:
