@@ -29,7 +29,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
-HEARTBEAT_TIMEOUT_SECONDS: Final = 60.0
+SEND_TIMEOUT_SECONDS: Final = 60.0
 """How long a client may take nothing. Then the connection is dropped, and it resumes from its last event id."""
 
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -74,16 +74,14 @@ class EventStream(Response):
         try:
             await until_first_ends(
                 asyncio.create_task(
-                    self._subscriptions.run(self._operation, send_batch, send_timeout=HEARTBEAT_TIMEOUT_SECONDS)
+                    self._subscriptions.run(self._operation, send_batch, send_timeout=SEND_TIMEOUT_SECONDS)
                 ),
                 asyncio.create_task(left()),
                 asyncio.create_task(token_expires()),
                 asyncio.create_task(self._subscriptions.drained()),
             )
         except TimeoutError:
-            _log.info(
-                "request %s: the client took nothing for %g s", self._context.request_id, HEARTBEAT_TIMEOUT_SECONDS
-            )
+            _log.info("request %s: the client took nothing for %g s", self._context.request_id, SEND_TIMEOUT_SECONDS)
             return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone

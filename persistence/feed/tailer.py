@@ -1,6 +1,6 @@
-"""The live end of the stream as a passive state machine: it is told what was read, and says what that means.
+"""The live end of the stream as a passive state machine, and the ring of the newest diffs that it holds.
 
-Pure: no I/O, no clock. `live.py` drives it.
+Pure: no I/O, no clock. `live.py` reads pages, passes them to `Tailer.receive`, and acts on what that returns.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from persistence.model.stream import OmittedRange, StreamHead, StreamPage
 
 @dataclass(frozen=True, slots=True)
 class FeedLimits:
-    """`ring` and `page` count diffs; `bookmark_seconds` is how long an idle subscriber goes without a sign of life.
+    """`ring` and `page` count diffs. `bookmark_seconds` is the longest time between two batches to a subscriber.
 
-    `fresh_seconds` after the stream was last read to its end, what was made of it is not fresh any more: more than a
-    poll takes, so that an idle stream stays fresh.
+    `read_seconds` is the timeout of one page, `catch_up_seconds` that of waiting for a revision. `fresh_seconds` after
+    the stream was last read to its end, what was derived from it is not fresh any more: more than `poll_seconds`, so
+    that an idle stream stays fresh.
 
-    A page is decoded in one go, a millisecond for every twenty rows, in which the process answers nobody.
+    Decoding a page takes a millisecond for every twenty rows, and a ring of 16,384 diffs some 50 MB.
     """
 
     ring: int = 16_384
@@ -33,8 +34,8 @@ class FeedLimits:
     fresh_seconds: float = 2.0
 
     def to_page_end(self, revision: int) -> int:
-        """Diffs from there to where a page ends. Pages end at the same revisions for all, wherever they came from, so
-        that those who are behind soon ask for the same."""
+        """Diffs from there to where a page ends. Pages end at the same revisions for all, so that subscribers that are
+        behind soon read the same ones, wherever they began."""
         return self.page - revision % self.page
 
 
@@ -43,8 +44,8 @@ DEFAULT_LIMITS: Final = FeedLimits()
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """These diffs are new, perhaps none, and so is the stretch after them, if any, that was left out. `more`: the
-    stream goes on after that, so read on at once."""
+    """These diffs are new, perhaps none, and so is the omitted range after them, if there is one. `more`: the stream
+    goes on after that, so the next page is to be read at once."""
 
     diffs: Sequence[ShardDiff]
     omitted: OmittedRange | None
@@ -53,16 +54,16 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """It is another stream, or its old end is gone. The tail is now at its head; what was held is forgotten."""
+    """It is another stream, or its old end is gone. The tailer is now at its head, and holds no diffs."""
 
     position: StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A change that was seen is gone: the database lost its end in a failover, or an older copy was put in its place,
-    and revisions that were told stand for something else, or will. The stream must be given a new epoch before anything
-    else is read of it; the tail stays where it is until then."""
+    """A change that was received is gone: the database lost its end in a failover, or an older copy was put in its
+    place, and revisions that were delivered stand for something else, or will. The stream must be given a new epoch
+    before another page of it is read; the tailer stays where it is until then."""
 
     seen: StreamPosition
     newest: ChangeMark
@@ -73,10 +74,10 @@ Received: TypeAlias = Advanced | Replaced | Lost
 
 
 class Tailer:
-    """Holds the newest diffs, and which stream they are of.
+    """Holds the newest diffs of one stream.
 
-    Of a change that goes on for more than a page it leaves out the rest: reading ten thousand diffs takes a second, for
-    which everybody would wait, also those who follow other namespaces.
+    Of a change that goes on for more than a page it omits the rest: reading ten thousand diffs takes a second, in which
+    followers of other namespaces would wait as well.
     """
 
     def __init__(self, head: StreamHead, limits: FeedLimits) -> None:
@@ -86,12 +87,12 @@ class Tailer:
     def _begin(self, head: StreamHead) -> None:
         self.ring = Ring(self._limits.ring, head.revision, head.mark)
         self.position = self._previous = head.position
-        """What was received last led to `position`, and followed `_previous`."""
+        """The diffs received last follow `_previous` and lead to `position`."""
         self.newest = head.newest
         """The newest change received. As long as the stream knows that one, nothing that was received is lost."""
 
     def receive(self, page: StreamPage) -> Received:
-        """What followed `position` when it was read, asked for with the mark `newest`.
+        """A page that was read after `position`, with the mark `newest`.
 
         Raises ValueError, and stays as it was, if the diffs do not follow: a gap here would be a lost diff.
         """
@@ -103,7 +104,7 @@ class Tailer:
             self._begin(head)
             return Replaced(self.position)
         self.ring.extend(diffs)
-        omitted = self._rest(diffs[-1], head) if diffs else None
+        omitted = self._rest_of_change(diffs[-1], head) if diffs else None
         if omitted is not None:
             self.ring.omit(omitted)
         revision = self.ring.end
@@ -119,7 +120,7 @@ class Tailer:
 
     def mark_at(self, revision: int) -> ChangeMark | None:
         """Of the change that made that revision; null where it is not known any more, or not yet."""
-        # Of subscribers that keep up, each is at one of these two.
+        # A subscriber that keeps up is at one of these two.
         for position in (self.position, self._previous):
             if position.revision == revision:
                 return position.mark
@@ -137,8 +138,8 @@ class Tailer:
         at_end = last.revision == self.position.revision
         return diffs, self.position if at_end else last.position_in(self.position.epoch)
 
-    def _rest(self, diff: ShardDiff, head: StreamHead) -> OmittedRange | None:
-        """What the change of this diff goes on with, if that is long."""
+    def _rest_of_change(self, diff: ShardDiff, head: StreamHead) -> OmittedRange | None:
+        """The rest of the diff's change, if that is longer than a page and in history."""
         last = diff.change.last_revision or 0
         if last - diff.revision <= self._limits.page or last > head.revision:
             return None
@@ -146,8 +147,7 @@ class Tailer:
 
 
 class Ring:
-    """Diffs `start`+1 .. `end`, but for the stretches it was told to leave out. At most `capacity` of both: the oldest
-    leave first."""
+    """Diffs `start`+1 .. `end`, but for omitted ranges. At most `capacity` of both: the oldest leave first."""
 
     def __init__(self, capacity: int, start: int, mark: ChangeMark) -> None:
         """`mark` is of the change that made revision `start`."""
@@ -162,7 +162,7 @@ class Ring:
 
     @property
     def end(self) -> int:
-        """The newest revision it holds or has left out; or where it begins."""
+        """The newest revision that it holds or omits; `start` without any."""
         return self._runs[-1].end
 
     @property
@@ -171,8 +171,8 @@ class Ring:
         return self._runs[-1].mark_at(self.end)
 
     def extend(self, diffs: Sequence[ShardDiff]) -> None:
-        """Append the diffs that follow `end`. Raises ValueError, and takes none, if any of them does not: a gap here
-        would be a lost diff."""
+        """Append the diffs that follow `end`. Raises ValueError, and appends none, if one of them does not follow: a
+        gap here would be a lost diff."""
         for revision, diff in enumerate(diffs, self.end + 1):
             if diff.revision != revision:
                 raise ValueError(f"revision {diff.revision} does not follow {revision - 1}")
@@ -181,7 +181,7 @@ class Ring:
         self._forget()
 
     def omit(self, omitted: OmittedRange) -> None:
-        """Go on behind the range. Raises ValueError if it does not follow `end`."""
+        """Continue after the range. Raises ValueError if it does not follow `end`."""
         if omitted.first != self.end + 1:
             raise ValueError(f"revision {omitted.first} does not follow {self.end}")
         self._omitted.append(omitted)
@@ -198,13 +198,13 @@ class Ring:
         return None if run is None or revision >= run.end else run.after(revision, limit)
 
     def omitted_after(self, revision: int) -> OmittedRange | None:
-        """The stretch in which the next revision is, if it is in one."""
+        """The omitted range that the next revision is in; null if it is in none."""
         if revision >= self._runs[-1].start:
             return None
         return next((each for each in reversed(self._omitted) if each.first <= revision + 1 <= each.last), None)
 
     def mark_at(self, revision: int) -> ChangeMark | None:
-        """Of the change that made that revision; null where it is not known any more, or not yet."""
+        """As `Tailer.mark_at`."""
         for run in reversed(self._runs):
             if run.start <= revision <= run.end:
                 return run.mark_at(revision)
@@ -239,6 +239,6 @@ class _Run:
         return self.mark if revision == self.start else self.diffs[revision - self.start - 1].change.mark
 
     def after(self, revision: int, limit: int) -> list[ShardDiff]:
-        # Not `islice`, which passes all the diffs before the first: subscribers that keep up need the last few only.
+        # Not `islice`, which walks over all diffs before the first: subscribers that keep up need the last few.
         first = revision - self.start
         return [self.diffs[index] for index in range(first, min(first + limit, len(self.diffs)))]

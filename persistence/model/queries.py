@@ -184,18 +184,18 @@ def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str
 
 @dataclass(frozen=True, slots=True)
 class DiffFilter:
-    """Which diffs a subscriber wants. A diff is in when the shard matched before or after: leaving is news too."""
+    """The diffs that a subscriber follows: of shards that matched before the change or match after it."""
 
     namespace: str | None = None
     shards: ShardFilter = EVERY_SHARD
 
     @property
     def only_namespace(self) -> str | None:
-        """Nothing of another namespace is in."""
+        """The namespace that no diff of another one matches; null if there is none."""
         return self.namespace or self.shards.namespace
 
-    def wants_any_of(self, namespaces: Collection[str]) -> bool:
-        """Whether a diff in one of these namespaces could be in."""
+    def may_match_in(self, namespaces: Collection[str]) -> bool:
+        """Whether a diff of one of these namespaces could match."""
         return all(name is None or name in namespaces for name in (self.namespace, self.shards.namespace))
 
     def matches(self, diff: ShardDiff) -> bool:

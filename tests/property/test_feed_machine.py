@@ -308,7 +308,7 @@ class FeedMachine(RuleBasedStateMachine):
             self._refuse(subscriber)
             return
         omitted = self.tailer.ring.omitted_after(position.revision)
-        if omitted is not None and not state.where.wants_any_of(omitted.namespaces):
+        if omitted is not None and not state.where.may_match_in(omitted.namespaces):
             state.skip_to(StreamPosition(position.epoch, omitted.last, omitted.mark))
         position = state.position
         held = self.tailer.after(position)
@@ -323,7 +323,7 @@ class FeedMachine(RuleBasedStateMachine):
                 return
             passed = page.diffs
             reached = passed[-1].position_in(position.epoch) if len(passed) == limit else page.head.position
-        wanted = self.matching.wanted(state.where, passed)
+        wanted = self.matching.select(state.where, passed)
         batch = state.advance(reached, wanted, self.tailer.position.revision, self.now)
         if batch is not None:
             subscriber.hear(batch)
@@ -370,36 +370,36 @@ class _ForgetsANamespace(Ring):
 
 
 class _SkipsOne(SubscriberPosition):
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        return super().advance(position, wanted[1:] if len(wanted) > 2 else wanted, head, now)
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        return super().advance(position, diffs[1:] if len(diffs) > 2 else diffs, head, now)
 
 
 class _TellsTwice(SubscriberPosition):
     """Does not move on past the last diff it has told."""
 
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        batch = super().advance(position, wanted, head, now)
-        if len(wanted) > 2:
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        batch = super().advance(position, diffs, head, now)
+        if len(diffs) > 2:
             self.position = position._replace(revision=position.revision - 1)
         return batch
 
 
 class _Reorders(SubscriberPosition):
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        return super().advance(position, wanted[::-1], head, now)
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        return super().advance(position, diffs[::-1], head, now)
 
 
 class _NeverBookmarks(SubscriberPosition):
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        batch = super().advance(position, wanted, head, now)
-        return batch if wanted else None
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        batch = super().advance(position, diffs, head, now)
+        return batch if diffs else None
 
 
 class _MatchesBriefly(Matching):
     """Forgets where the stretch ended."""
 
-    def wanted(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
-        return super().wanted(where, diffs[:3])
+    def select(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
+        return super().select(where, diffs[:3])
 
 
 class _DoesNotLookBack(Tailer):
