@@ -1,8 +1,9 @@
-"""Following the feed once for all subscribers who ask the same and keep up.
+"""Subscribers, and the groups in which those of the same operation share its execution.
 
-A group reads batches, has each executed once, and offers the result to its members. A member takes it without waiting
-or drops out, to be served alone until it has caught up: nobody waits for a slow socket, and it costs what its socket
-buffers and one message.
+A subscriber that is behind follows the feed alone. Once it has caught up it joins the group of its operation, which
+follows the feed once, executes each batch once, and offers the messages to its members. A member sends a message
+without waiting or drops out of the group: a slow socket delays no other, and costs what it buffers and one message.
+docs/decisions/0013-cohorts.md.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
 
 _CHARACTERS_A_TURN: Final = 250_000
-"""Characters: a millisecond or two, in which this process answers nobody."""
+"""Characters sent before other tasks run: a millisecond or two."""
 
 _MESSAGE_COST: Final = 5_000
-"""Characters. What a small message costs is not its length, but that it is sent."""
+"""Characters that a shorter message counts as: sending it costs no less."""
 
 MAX_PAYLOAD_BYTES: Final = 255 * 1024
-"""Bytes of a payload, so that a frame or an event with its envelope takes 256 KiB at most: clients that take a message
-of a megabyte, as most do, are never stuck at one that is larger. One diff that is larger goes alone."""
+"""So that a frame or an event with its envelope takes 256 KiB at most: most clients have a limit of a megabyte, and
+would never get past a larger message. One diff that is larger goes alone."""
 
 _REMEMBERED: Final = 32
-"""Batches of a process: who drops out of a group, or comes back after a deploy, often asks for the same again."""
+"""Batches of a process: subscribers that drop out of a group, or come back after a deploy, often need the same ones."""
 
-_MessagesKey = tuple[SharingKey, StreamPosition, int, int, bool]
+_MessagesKey: TypeAlias = tuple[SharingKey, StreamPosition, int, int, bool]
 
 
 Send: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
-"""Sends a payload, and the batch it shows, to the client. Waits while the client does not take what was sent."""
+"""Sends to the client a payload, made of the batch. Waits while the client does not read what was sent."""
 
 
 class Message(NamedTuple):
-    """A batch, or a part of one, and what it comes to."""
+    """The payload made of a batch, or of a part of one."""
 
     payload: str
     batch: DiffBatch
 
 
 class Subscriber:
-    """A Subscriber of its group, at times. `position` is where everything up to it has been sent."""
+    """Everything up to `position` has been sent to the client."""
 
     def __init__(
         self, groups: SubscriberGroups, operation: SubscriptionOperation, send: Send, send_timeout: float | None
@@ -59,8 +60,8 @@ class Subscriber:
         self.position: StreamPosition = operation.stream.begin
 
     async def run(self) -> None:
-        """Until cancelled. Raises what following the feed or sending raises, and TimeoutError when sending has to wait
-        for more than `send_timeout` seconds."""
+        """Until cancelled. Raises what following the feed or sending raises, and TimeoutError when sending waits for
+        more than `send_timeout` seconds; null is without a limit."""
         while True:
             await self._catch_up()
             await self._keep_up()
@@ -101,12 +102,13 @@ class Subscriber:
             self._close_suspended()
 
     def offer(self, payload: str, batch: DiffBatch) -> bool:
+        """Send it. False if that has to wait, or failed: the subscriber drops out of its group."""
         dropped = self._dropped
         if dropped is None or dropped.done():
             return False
         try:
             suspended = start_eagerly(self._send(payload, batch))
-        except Exception as error:  # noqa: BLE001 - it is the subscriber's, and raised by `run`
+        except Exception as error:  # noqa: BLE001 - raised by `run`
             dropped.set_exception(error)
             return False
         self.position = batch.position
@@ -116,6 +118,7 @@ class Subscriber:
         return False
 
     def drop(self, error: Exception | None = None) -> None:
+        """The group has passed it; or, with an error, the stream cannot be followed any more."""
         dropped = self._dropped
         if dropped is None or dropped.done():
             return
@@ -134,19 +137,19 @@ class Subscriber:
 
 
 class SubscriberGroups:
-    """All groups of a process, and what they have executed lately."""
+    """All groups of a process, and the messages that were made lately."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._groups: dict[SharingKey, SubscriberGroup] = {}
         self._messages: OrderedDict[_MessagesKey, Sequence[Message]] = OrderedDict()
         self._metrics = metrics
         self.catch_up_lock = asyncio.Lock()
-        """Held while something is made and sent for one who is behind: when hundreds are, they get one message a round
-        of the event loop between them, and whoever keeps up is not delayed."""
+        """Held while a message is made and sent for a subscriber that is behind: hundreds of them get one message a
+        round of the event loop between them, and do not delay those that keep up."""
 
     async def messages(self, operation: SubscriptionOperation, batch: DiffBatch) -> Sequence[Message]:
-        """What the batch comes to, executed once for all of a group who are sent just these diffs: one message, or
-        several, each with the position it leads to, where it would be too large."""
+        """The batch executed, once for all subscribers of the operation that are sent just these diffs: one message, or
+        several, each with the position that it leads to, where one would be too large."""
         first = batch.diffs[0].revision if batch.diffs else 0
         key = (operation.key, batch.position, first, len(batch.diffs), batch.caught_up)
         messages = self._messages.get(key)
@@ -157,7 +160,7 @@ class SubscriberGroups:
         return messages
 
     async def _executed(self, operation: SubscriptionOperation, batch: DiffBatch) -> list[Message]:
-        """How large a diff is depends on what is asked of it, so a batch is executed to know; a part of one again."""
+        """The size of a diff depends on the fields selected, so it is known when the batch, or a part, was executed."""
         payload = await operation.payload(batch)
         self._metrics.executions.inc()
         size, count = len(payload.encode()), len(batch.diffs)
@@ -170,18 +173,18 @@ class SubscriberGroups:
         return messages
 
     def count_sent(self, count: int) -> None:
-        """So many batches have gone out."""
+        """For the metric of batches sent."""
         self._metrics.batches.inc(count)
 
     def may_join(self, operation: SubscriptionOperation, position: StreamPosition) -> bool:
-        """Whether nothing between that position and the group's would be missed."""
+        """Whether a member at that position would miss nothing."""
         group = self._groups.get(operation.key)
         if group is None:
             return True
         return position.epoch == group.position.epoch and position.revision >= group.position.revision
 
     def join(self, operation: SubscriptionOperation, member: Subscriber) -> None:
-        """The member must be where it may join."""
+        """Only at a position where it `may_join`. Begins a group if there is none."""
         group = self._groups.get(operation.key)
         if group is None:
             group = self._groups[operation.key] = SubscriberGroup(self, operation, member.position)
@@ -189,7 +192,7 @@ class SubscriberGroups:
         group.members[member] = None
 
     def leave(self, operation: SubscriptionOperation, member: Subscriber) -> None:
-        """A group without members ends. Leaving twice is leaving."""
+        """A group without members ends. May be called again."""
         group = self._groups.get(operation.key)
         if group is None:
             return
@@ -199,12 +202,14 @@ class SubscriberGroups:
             self.ended(group)
 
     def ended(self, group: SubscriberGroup) -> None:
-        """Nobody may join it any more."""
+        """It cannot be joined any more."""
         if self._groups.get(group.key) is group:
             del self._groups[group.key]
 
 
 class SubscriberGroup:
+    """The subscribers of one operation that keep up: everything up to `position` has been offered to them."""
+
     def __init__(self, groups: SubscriberGroups, operation: SubscriptionOperation, position: StreamPosition) -> None:
         self._groups = groups
         self._operation = operation
@@ -229,15 +234,15 @@ class SubscriberGroup:
             async with aclosing(self._operation.stream.follow(self.position)) as batches:
                 begun = False
                 async for batch in batches:
-                    # The bookmark that every reader begins with: each member has had its own.
+                    # Not the bookmark that following begins with: each member has sent its own.
                     if begun or batch.diffs or batch.position != self.position:
                         await self._offer(batch)
                     begun = True
-        except Exception as error:  # noqa: BLE001 - each member raises it, and whoever runs that tells its client
+        except Exception as error:  # noqa: BLE001 - raised by each member's `run`
             for member in list(self.members):
                 member.drop(error)
         finally:
-            # Here, not when the task is done: whoever joined in between would wait for ever.
+            # Here, not when the task is done: a member that joined in between would wait for ever.
             self._groups.ended(self)
 
     async def _offer(self, batch: DiffBatch) -> None:
@@ -262,7 +267,7 @@ class SubscriberGroup:
 
 
 def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
-    """The batch in so many, about as long each; it must have as many diffs."""
+    """The batch in `count` parts of about the same length; it must have as many diffs."""
     epoch, length = batch.position.epoch, len(batch.diffs)
     runs = [batch.diffs[length * part // count : length * (part + 1) // count] for part in range(count)]
     parts = [DiffBatch(run[-1].position_in(epoch), run, caught_up=False) for run in runs[:-1]]
@@ -270,7 +275,12 @@ def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
 
 
 def start_eagerly(work: Coroutine[Any, Any, object]) -> Suspended | None:
-    """Run it until it first has to wait. Null if it is done by then; what it raises is raised."""
+    """Run a coroutine until it first has to wait. Null if it is done by then. Raises what it raises.
+
+    A frame for a socket that is not backed up is sent without waiting. A task for each would cost more than the sending
+    itself, and awaiting one after the other would let one slow socket hold up all. Python 3.12 has eager tasks; this is
+    the part of them that is needed, for 3.11.
+    """
     try:
         waited_for = work.send(None)
     except StopIteration:
@@ -279,7 +289,7 @@ def start_eagerly(work: Coroutine[Any, Any, object]) -> Suspended | None:
 
 
 class Suspended:
-    """What is left of a coroutine. To be awaited once, or closed."""
+    """The rest of a coroutine that was begun. To be awaited once, or closed."""
 
     def __init__(self, work: Coroutine[Any, Any, object], waited_for: Any) -> None:
         self._work = work
@@ -291,7 +301,7 @@ class Suspended:
             while True:
                 try:
                     answer = yield waited_for
-                except Exception as error:  # noqa: BLE001 - it is the coroutine's
+                except Exception as error:  # noqa: BLE001 - thrown into the coroutine
                     waited_for = self._work.throw(error)
                 else:
                     waited_for = self._work.send(answer)

@@ -1,4 +1,4 @@
-"""All subscriptions of one application, whatever they arrive by, and their end when the server is stopping."""
+"""All subscriptions of one application, over WebSockets and event streams, and their end when the server stops."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ class SubscriptionManager:
     async def open(
         self, query: str, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
     ) -> SubscriptionOperation | Refused | None:
-        """Null for what is not a subscription to the stream."""
+        """As `open_operation`; a refusal is counted."""
         opened = await open_operation(self._schema, query, variables, operation_name, context)
         if isinstance(opened, Refused):
             self._metrics.ended(OperationType.SUBSCRIPTION.value, "errors", 0.0)
         return opened
 
     async def run(self, operation: SubscriptionOperation, send: Send, *, send_timeout: float | None = None) -> None:
-        """Sends batches until cancelled. Raises what ends the stream, what sending raises, and TimeoutError when the
-        client has taken nothing for `send_timeout` seconds."""
+        """Send batches until cancelled. Raises as `Subscriber.run`."""
         with self._metrics.subscription():
             await Subscriber(self._groups, operation, send, send_timeout).run()
 
     def drain(self) -> None:
-        """The server is stopping: streams that no protocol closes for us are to end now, so that their clients come
-        back to another process."""
+        """The server is stopping: streams end that have no close of their own, so that their clients connect to another
+        process."""
         self._draining.set()
 
     async def drained(self) -> None:
