@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from graphql import OperationType
@@ -45,17 +44,3 @@ class SubscriptionManager:
     async def drained(self) -> None:
         """Until the server is stopping."""
         await self._draining.wait()
-
-
-async def until_first_ends(*tasks: asyncio.Task[Any]) -> None:
-    """Until one of the tasks has ended; the others are cancelled and waited for. Raises what the first one raised."""
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
-    for task in done:
-        task.result()

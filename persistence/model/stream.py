@@ -1,4 +1,4 @@
-"""What is read of the change stream, and what its subscribers are given, as values."""
+"""Values of the change stream: its head and pages, as they are read, and the batches that subscribers get."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 
 @dataclass(frozen=True, slots=True)
 class StreamHead:
-    """Where the stream is: its epoch, its newest revision, and the oldest position that can still be served.
+    """The stream's epoch, its newest revision, and the oldest position that can still be served.
 
     `mark` is of the change that made the newest revision, `newest` of the newest change, which may have made none.
     """
@@ -28,7 +28,7 @@ class StreamHead:
 
 
 class StreamPage(NamedTuple):
-    """Rows of the stream and its head, in one snapshot. `known`: so is the change that was asked for, with its hash."""
+    """Rows of the stream and its head, in one snapshot. `known`: the mark that the page follows is in that history."""
 
     head: StreamHead
     diffs: Sequence[ShardDiff]
@@ -37,10 +37,10 @@ class StreamPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OmittedRange:
-    """Revisions `first` to `last`, which one change made in these namespaces, left in history for whoever wants them.
-    `mark` is that change's.
+    """Revisions `first` to `last`, which one change made in these namespaces, and which the feed does not hold: its
+    subscribers read them from history. `mark` is that change's.
 
-    Who follows another namespace goes past them at once, however many they are.
+    A subscriber of another namespace skips them at once, however many they are.
     """
 
     first: int
@@ -51,7 +51,7 @@ class OmittedRange:
 
 @dataclass(frozen=True, slots=True)
 class DiffBatch:
-    """Diffs in order, and the position they lead to. No diffs: a bookmark. `caught_up`: nothing newer was known."""
+    """Diffs in order, and the position they lead to. No diffs: a bookmark. `caught_up`: no newer revision was known."""
 
     position: StreamPosition
     diffs: Sequence[ShardDiff]

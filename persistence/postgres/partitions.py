@@ -23,15 +23,15 @@ Connection: TypeAlias = AsyncConnection | AsyncSession
 SPAN: Final = 1_000_000
 """Revisions in a partition: about a gigabyte of rows."""
 
-# Any constant, as long as every version of this program uses the same: it names the right to append a partition.
+# The advisory lock of appending a partition: any constant that is the same in every version of this program.
 _APPEND_LOCK: Final = 0x6F6D6E70
 
 _RETRY_SECONDS: Final = 1.0
 
 _ALREADY_THERE: Final = ("42P07", "42P17")
-"""duplicate_table, and invalid_object_definition for bounds that overlap."""
+"""SQLSTATEs duplicate_table, and invalid_object_definition for bounds that overlap."""
 
-# In SQL, as all of this file: of PostgreSQL's catalogs and of partitions nothing is declared.
+# In SQL, as all of this file: PostgreSQL's catalogs and partitions are not among the declared tables.
 _BOUNDS: Final = """
     SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'shard_history'::regclass
@@ -70,8 +70,8 @@ async def partitions(connection: Connection) -> list[Partition]:
 
 
 def create_table(name: str) -> list[str]:
-    """Statements for a table like history, not part of it yet and without indexes. Triggers are not inherited, so it
-    has its own."""
+    """Statements for a table like history, not attached yet and without indexes. Triggers are not inherited, so it has
+    its own."""
     return [
         f"CREATE TABLE {name} (LIKE shard_history INCLUDING ALL EXCLUDING INDEXES)",
         f"CREATE TRIGGER {name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {name}"  # noqa: ISC003 - in a list
@@ -80,7 +80,8 @@ def create_table(name: str) -> list[str]:
 
 
 def create_indexes(name: str) -> list[str]:
-    """Those of history, and the one that only a partition can have: a shard has each version once."""
+    """Statements for the indexes of history, and for the one that only a partition can have: a shard has each version
+    once."""
     return [
         f"ALTER TABLE {name} ADD CONSTRAINT pk_{name} PRIMARY KEY (revision)",
         f"CREATE INDEX ix_{name}_shard_revision ON {name} (namespace, shard_id, revision)",
@@ -90,25 +91,26 @@ def create_indexes(name: str) -> list[str]:
 
 
 def attach(partition: Partition) -> str:
-    """Readers and writers go on meanwhile, but for a moment in which no change commits: a foreign key is added."""
+    """Statement after which the table is part of history. Reads and writes go on meanwhile, but for the moment in which
+    a foreign key is added: no change commits then."""
     return f"ALTER TABLE shard_history ATTACH PARTITION {partition.name} {partition.bounds}"
 
 
 async def append(connection: AsyncConnection, span: int = SPAN) -> Partition:
-    """A new partition after the newest, up to the next multiple of `span`, if there is none meanwhile.
+    """Append a partition after the newest, up to the next multiple of `span`, unless another process just has.
 
-    The connection commits each statement, and this is one: attaching locks `changes`, which every writer needs, and no
-    writer is ever to wait for this process.
+    The connection commits each statement, and this is one: attaching locks `changes`, which every writer needs, and the
+    lock must not wait for this process.
     """
     existing = await partitions(connection)
     first = existing[-1].after_last if existing else None
     partition = Partition(f"shard_history_{first or 0}", first, ((first or 0) // span + 1) * span)
     steps = (
-        # Behind this new commits queue: let them pass, and try again.
+        # New commits queue behind this lock: let them pass, and try again.
         "SET LOCAL lock_timeout = '250ms'",
         f"PERFORM pg_advisory_xact_lock({_APPEND_LOCK})",
-        # What attaching locks anyway. Without it a compaction may take partitions away while they are being looked up,
-        # and PostgreSQL then knows no bounds of those.
+        # Attaching takes this lock anyway. Taken here, no compaction drops partitions while they are being looked up:
+        # PostgreSQL then has no bounds for those.
         "LOCK TABLE shard_history IN SHARE UPDATE EXCLUSIVE MODE",
         *create_table(partition.name),
         *create_indexes(partition.name),
@@ -117,7 +119,7 @@ async def append(connection: AsyncConnection, span: int = SPAN) -> Partition:
     try:
         await connection.exec_driver_sql(f"DO $do$ BEGIN {'; '.join(steps)}; END $do$")
     except DBAPIError as error:
-        # Another process has made it since.
+        # Another process has appended it since.
         if getattr(error.orig, "sqlstate", None) not in _ALREADY_THERE:
             raise
     return partition
@@ -131,10 +133,10 @@ def is_missing(error: DBAPIError) -> bool:
 
 
 class PartitionSupply:
-    """Keeps partitions ahead of the newest revision, so that no writer has to make one while others wait.
+    """Keeps partitions ahead of the newest revision, so that no writer has to append one while others wait.
 
-    One for each process. What it knows is what this process has committed; once half a partition is left it makes the
-    next. That is one comparison for a writer but once in half a million revisions, and once at the start.
+    One for each process, which counts what the process has committed: once half a partition is left it appends the
+    next. That costs a write one comparison, and a query at the start and once in half a million revisions.
     """
 
     def __init__(self, engine: AsyncEngine, span: int = SPAN) -> None:
@@ -147,7 +149,8 @@ class PartitionSupply:
         self._append_lock = asyncio.Lock()
 
     async def ensure(self) -> None:
-        """To be called before anything is read. Raises TransientConflict if there is no room, nor any to be made."""
+        """To be called before a unit of work reads. Raises TransientConflict if there is no partition for the next
+        revision, and none can be appended just now."""
         if self._newest + self._headroom < self._end or (self._newest < self._end and monotonic() < self._retry_at):
             return
         async with self._append_lock:
@@ -155,11 +158,12 @@ class PartitionSupply:
                 await self._append_missing()
 
     def committed(self, revision: int | None) -> None:
-        """That revision exists; null for a change without any."""
+        """A change was committed up to that revision; null for one without revisions."""
         self._newest = max(self._newest, revision or 0)
 
     def missed(self, shard_count: int) -> None:
-        """A change of so many shards found no room: another process has written what this one had room for."""
+        """A change of so many shards found no partition: other processes have written more revisions than this one knew
+        of."""
         self._headroom = max(self._headroom, shard_count)
         self._end = 0
 
@@ -175,7 +179,7 @@ class PartitionSupply:
         except TransientConflict:
             if self._newest >= self._end:
                 raise
-            # There is room for others meanwhile, so nothing waits for what holds the tables.
+            # There is room until then, so writes do not wait for what holds the tables.
             self._retry_at = monotonic() + _RETRY_SECONDS
 
     async def _refresh(self, connection: AsyncConnection) -> None:
