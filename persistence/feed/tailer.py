@@ -22,7 +22,7 @@ class FeedLimits:
     the stream was last read to its end, what was derived from it is not fresh any more: more than `poll_seconds`, so
     that an idle stream stays fresh.
 
-    Decoding a page takes a millisecond for every twenty rows, and a ring of 16,384 diffs some 50 MB.
+    Decoding a page takes a millisecond for every twenty rows; each diff in the ring takes some 3 kB.
     """
 
     ring: int = 16_384

@@ -409,6 +409,14 @@ class _DoesNotLookBack(Tailer):
         return super().receive(page._replace(known=True))
 
 
+class _LeadsTooFar(Tailer):
+    """Takes the diffs up to where a page ends for all there are."""
+
+    def after(self, position: StreamPosition) -> tuple[Sequence[ShardDiff], StreamPosition] | None:
+        held = super().after(position)
+        return held and (held[0], self.position)
+
+
 @pytest.mark.parametrize("ring", [_TakesAnything, _SaysTooMuchIsLeftOut, _ForgetsANamespace])
 def test_a_ring_that_is_broken_is_found_out(ring: type[Ring], monkeypatch: pytest.MonkeyPatch) -> None:
     class Machine(FeedMachine):
@@ -419,16 +427,17 @@ def test_a_ring_that_is_broken_is_found_out(ring: type[Ring], monkeypatch: pytes
 
 
 @pytest.mark.parametrize("broken", [_SkipsOne, _TellsTwice, _Reorders, _NeverBookmarks])
-def test_a_place_that_is_broken_is_found_out(broken: type[SubscriberPosition]) -> None:
+def test_a_position_that_is_broken_is_found_out(broken: type[SubscriberPosition]) -> None:
     class Machine(FeedMachine):
         position_kind = broken
 
     _assert_found_out(Machine)
 
 
-def test_a_tailer_that_is_broken_is_found_out() -> None:
+@pytest.mark.parametrize("broken", [_DoesNotLookBack, _LeadsTooFar])
+def test_a_tailer_that_is_broken_is_found_out(broken: type[Tailer]) -> None:
     class Machine(FeedMachine):
-        tailer_kind = _DoesNotLookBack
+        tailer_kind = broken
 
     _assert_found_out(Machine)
 
