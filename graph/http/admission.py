@@ -1,7 +1,7 @@
 """Admission control: how many operations run at once in a process, and which is next when more are waiting.
 
-As in the API server of Kubernetes (priority and fairness): operations are distinguished by what they cost, each kind has a
-bound of its own, and the clients that wait share it equally, however many requests each sends.
+As in the API server of Kubernetes (priority and fairness): operations are distinguished by what they cost, each kind
+has a bound of its own, and the clients that wait share it equally, however many requests each sends.
 """
 
 import asyncio
