@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from persistence.commands.read_state import ReadSet
-from persistence.model import fields as rules
-from persistence.model.fields import Problems, canonical_json
+from persistence.model.fields import Check, Problems, canonical_json, json_problem, text_problem
 from persistence.model.records import ChangeKind
 
 
@@ -54,16 +54,22 @@ class ChangeRequest:
         problems.raise_if_any()
 
     def add_problems(self, problems: Problems) -> None:
-        problems.add("change.actor", rules.text_problem(self.actor))
-        problems.add("change.reason", rules.text_problem(self.reason))
-        if self.change_ticket is not None:
-            problems.add("change.changeTicket", rules.text_problem(self.change_ticket))
-        if self.metadata is not None:
-            problems.add("change.metadata", rules.json_problem(self.metadata))
-        if self.idempotency_key is not None:
-            problems.add("change.idempotencyKey", rules.text_problem(self.idempotency_key, limit=255))
-        if self.forced is not None:
-            problems.add("change.force.reason", rules.text_problem(self.forced))
+        given: list[Check] = [
+            ("change.changeTicket", text_problem, self.change_ticket),
+            ("change.metadata", json_problem, self.metadata),
+            ("change.idempotencyKey", _key_problem, self.idempotency_key),
+            ("change.force.reason", text_problem, self.forced),
+        ]
+        problems.check(
+            [
+                ("change.actor", text_problem, self.actor),
+                ("change.reason", text_problem, self.reason),
+                *(check for check in given if check[2] is not None),
+            ]
+        )
+
+
+_key_problem: Final = partial(text_problem, limit=255)
 
 
 class Command(Protocol):
