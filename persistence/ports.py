@@ -73,8 +73,8 @@ class UnitOfWork(Protocol):
         """The state of these. May be called again, for what is known only then."""
         ...
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        """What a decision asks for beside what was read."""
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
+        """What a decision requires beside the state that was read."""
         ...
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:

@@ -199,8 +199,3 @@ class DeleteShards(_Shards):
 def holds(pin: Pin | None, now: datetime | None) -> bool:
     """Whether the shard must stay where it is. `now` may be null for a pin without an end."""
     return pin is not None and (pin.until is None or (now is not None and pin.until > now))
-
-
-def ends(pin: Pin | PinRequest | None) -> bool:
-    """Whether it depends on the time if the pin holds."""
-    return pin is not None and pin.until is not None

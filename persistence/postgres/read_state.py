@@ -137,12 +137,12 @@ async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
 
 
 async def read_decision_inputs(
-    connection: AsyncConnection, asked: InputsRequired
+    connection: AsyncConnection, required: InputsRequired
 ) -> tuple[DecisionInputs, Mapping[GroupKey, GroupMark]]:
     """And the mark of each group."""
-    clock = (await connection.execute(_CLOCK)).scalar_one() if asked.clock else None
-    rows = await connection.execute(_NODES, {"names": list(asked.node_ids)}) if asked.node_ids else ()
-    groups, marks = await _groups(connection, asked.groups) if asked.groups else ({}, {})
+    clock = (await connection.execute(_CLOCK)).scalar_one() if required.clock else None
+    rows = await connection.execute(_NODES, {"names": list(required.node_ids)}) if required.node_ids else ()
+    groups, marks = await _groups(connection, required.groups) if required.groups else ({}, {})
     return DecisionInputs(clock, {row[0]: node_of(row) for row in rows}, groups), marks
 
 

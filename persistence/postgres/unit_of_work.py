@@ -108,11 +108,11 @@ class PostgresUnitOfWork:
         self._reads.append((reads, state))
         return state
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        circumstances, groups = await read_decision_inputs(self._connection, asked)
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
+        inputs, groups = await read_decision_inputs(self._connection, required)
         self._groups |= groups
-        self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=circumstances.nodes)))
-        return circumstances
+        self._reads.append((ReadSet(nodes=required.node_ids), ReadState(nodes=inputs.nodes)))
+        return inputs
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
         rows = await self._connection.execute(_LAST_CHANGES, as_arrays(shards))

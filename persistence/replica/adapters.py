@@ -80,8 +80,8 @@ class _Noting:
     async def read(self, reads: ReadSet) -> ReadState:
         return await self._unit.read(reads)
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        return await self._unit.look(asked)
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
+        return await self._unit.read_inputs(required)
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
         return await self._unit.last_changes(shards)

@@ -11,11 +11,11 @@ import stamina
 
 from persistence.commands.command import Command, request_digest
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
-from persistence.commands.read_state import ReadState
+from persistence.commands.read_state import InputsRequired, ReadSet
 from persistence.commands.refusals import Forbidden, TokenBucket, refusal_of
 from persistence.commands.write_set import WriteSet
 from persistence.errors import CommitUnknown, StoreError, StoreUnavailable, TransientConflict
-from persistence.handlers.dispatch import decide, inputs_required_by, validate
+from persistence.handlers.dispatch import decide, validate
 from persistence.handlers.plans import reads_of
 from persistence.model.outcomes import (
     Committed,
@@ -68,8 +68,9 @@ class CommandExecutor:
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost,
         or TransientConflict when every attempt met one."""
-        await offload(len(command.reads.shards), validate, command, self._strategies)
-        outcome = await self._retried(lambda unit: self._run(unit, command))
+        reads = command.reads
+        await offload(len(reads.shards), validate, command, self._strategies)
+        outcome = await self._retried(lambda unit: self._run(unit, command, reads))
         if not isinstance(outcome, Committed):
             await self._keep_refusal(command, outcome)
         return outcome
@@ -116,31 +117,28 @@ class CommandExecutor:
         except StoreError:
             _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
 
-    async def _run(self, unit: UnitOfWork, command: Command) -> Outcome:
+    async def _run(self, unit: UnitOfWork, command: Command, reads: ReadSet) -> Outcome:
         if command.change.idempotency_key is not None:
             answered = await _answered(unit, command, command.change.idempotency_key)
             if answered is not None:
                 return answered
-        state = await _state(unit, command)
-        size = max(len(command.reads.shards), len(state.shards))
-        decision = await offload(size, decide, command, state, self._strategies)
+        state = await unit.read(reads)
+        if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
+            # What a plan relies on is known only once the plan has been read.
+            state = replace(await unit.read(reads_of(command, state.plan)), plan=state.plan)
+        decision = await offload(max(len(reads.shards), len(state.shards)), decide, command, state, self._strategies)
+        if isinstance(decision, InputsRequired):
+            state = replace(state, inputs=await unit.read_inputs(decision))
+            decision = await offload(len(state.shards), decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
             return await unit.commit(decision)
+        if isinstance(decision, InputsRequired):
+            raise TypeError(f"{type(command).__name__} is decided once its inputs are read")
         refused = await _explained(unit, decision)
         if not isinstance(refused, NotFound | PolicyViolation):
-            # It shows what others committed, and so it tells a caller whose answer was lost that they did.
+            # It shows what others committed, and so that they did, to a caller that may have had no answer.
             await unit.barrier()
         return refused
-
-
-async def _state(unit: UnitOfWork, command: Command) -> ReadState:
-    """The state the command is decided on. What a plan relies on is known only once the plan has been read."""
-    state = await unit.read(command.reads)
-    if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
-        relied_on = await unit.read(reads_of(command, state.plan))
-        state = replace(relied_on, plan=state.plan)
-    asked = await offload(len(state.shards), inputs_required_by, command, state)
-    return replace(state, circumstances=await unit.look(asked)) if asked else state
 
 
 async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | None:

@@ -29,7 +29,7 @@ class MemoryUnitOfWork:
         self._memory = memory
         self._tables = memory.tables
         self._reads: list[tuple[ReadSet, ReadState]] = []
-        self._looked = DecisionInputs()
+        self._inputs = DecisionInputs()
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
         found = self._tables.answers.get((actor, idempotency_key))
@@ -74,15 +74,15 @@ class MemoryUnitOfWork:
             and not set(namespaces).isdisjoint(plan.namespaces)
         )
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        nodes = ((node_id, self._tables.uncounted(node_id)) for node_id in asked.node_ids)
-        self._looked = DecisionInputs(
-            self._memory.clock() if asked.clock else None,
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
+        nodes = ((node_id, self._tables.uncounted(node_id)) for node_id in required.node_ids)
+        self._inputs = DecisionInputs(
+            self._memory.clock() if required.clock else None,
             {node_id: node for node_id, node in nodes if node is not None},
-            {group: self._tables.members(group) for group in asked.groups},
+            {group: self._tables.members(group) for group in required.groups},
         )
-        self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=self._looked.nodes)))
-        return self._looked
+        self._reads.append((ReadSet(nodes=required.node_ids), ReadState(nodes=self._inputs.nodes)))
+        return self._inputs
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
         wanted = set(shards)
@@ -101,7 +101,7 @@ class MemoryUnitOfWork:
 
     async def commit(self, write_set: WriteSet) -> Committed:
         tables = self._memory.tables
-        broken = next(_broken(tables, write_set, self._reads, self._looked), None)
+        broken = next(_broken(tables, write_set, self._reads, self._inputs), None)
         if broken is not None:
             raise TransientConflict(f"the {broken} that this change was decided on changed before it was committed")
         after, answer = committed(tables, write_set, self._memory.clock())
@@ -110,7 +110,7 @@ class MemoryUnitOfWork:
 
 
 def _broken(
-    tables: Tables, write_set: WriteSet, read: Sequence[tuple[ReadSet, ReadState]], looked: DecisionInputs
+    tables: Tables, write_set: WriteSet, read: Sequence[tuple[ReadSet, ReadState]], inputs: DecisionInputs
 ) -> Iterator[str]:
     """What is not as it was read."""
     request = write_set.request
@@ -129,7 +129,7 @@ def _broken(
             yield "shards"
         if any(state.tombstones.get(key) != tables.tombstones.get(key) for key in keys):
             yield "shards"
-    if any(tables.members(group) != members for group, members in looked.groups.items()):
+    if any(tables.members(group) != members for group, members in inputs.groups.items()):
         yield "anti-affinity groups"
     removed = write_set.node
     if removed is not None and removed.status is NodeStatus.REMOVED and tables.owned(removed.node_id):
