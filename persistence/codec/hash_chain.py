@@ -61,8 +61,9 @@ def content_digest(
 
     A change that was not forced is encoded as it was before any could be, so that older chains still verify.
     """
+    covered = b"".join(rows)
     header = encode(CHANGE, kind, actor, reason, change_ticket, metadata, configuration)
-    return digest_of_change(header if forced is None else forced_change(header, forced), rows)
+    return hashlib.sha256((header if forced is None else forced_change(header, forced)) + covered).digest()
 
 
 def forced_change(header: bytes, forced: str | bytes) -> bytes:

@@ -216,7 +216,7 @@ def _write(
         version,
         epoch,
         checksum,
-        changed_fields(previous.content if previous else None, content),
+        changed_fields(previous, content),
         image_of(previous) if previous else None,
         write_image(key, content, version, epoch, checksum),
         reason,

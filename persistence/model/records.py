@@ -154,23 +154,6 @@ class Shard:
     def content(self) -> ShardContent:
         return ShardContent(*content_values(self))
 
-    @classmethod
-    def of(
-        cls,
-        key: ShardKey,
-        content: ShardContent,
-        version: int,
-        owner_epoch: int,
-        checksum: str,
-        revision: int,
-        created_at: datetime,
-        updated_at: datetime,
-    ) -> Shard:
-        values = content_values(content)
-        first, added = values[: -len(ADDED_FIELDS)], values[-len(ADDED_FIELDS) :]
-        counted = (version, owner_epoch, checksum, revision, created_at, updated_at)
-        return cls(*(*key, *first, *counted, *added))
-
 
 CONTENT_FIELDS: Final = tuple(member.name for member in fields(ShardContent))
 

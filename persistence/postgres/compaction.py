@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from persistence.codec import hash_chain
 from persistence.commands.command import ChangeRequest
-from persistence.commands.write_set import WriteSet
+from persistence.commands.write_set import WriteSet, completed
 from persistence.errors import FutureCursor, StoreError, TransientConflict
 from persistence.model.records import AsOf, Change, ChangeKind, Compaction
 from persistence.ports import Forecast, HistoryCompacted, StreamHead
@@ -172,8 +172,7 @@ async def _size(session: AsyncSession, tables: tuple[Partition, ...]) -> int:
 
 
 def _write_set(change: ChangeRequest, compaction: Compaction) -> WriteSet:
-    write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
-    return replace(write_set, content_digest=write_set.digest())
+    return completed(WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction))
 
 
 async def _briefly(session: AsyncSession, statement: str) -> None:

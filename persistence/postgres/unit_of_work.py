@@ -52,7 +52,7 @@ from persistence.postgres.partitions import PartitionSupply, is_missing
 from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_decision_inputs, read_state
 from persistence.postgres.readers.nodes import ONE_NAMESPACE, ONE_NODE
 from persistence.postgres.readers.plans import ONE_PLAN
-from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of, join_halves, namespace_of, node_of, plan_of
+from persistence.postgres.rows import CHANGE, DIFF, HALVES, change_of, diffs_of, namespace_of, node_of, plan_of
 from persistence.postgres.tables.current import STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
@@ -208,7 +208,7 @@ def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str
         write.algorithm_version,
         write.parameters_digest,
         write.version,
-        join_halves(counted["digestHigh"], counted["digestLow"]),
+        HALVES.pack(counted["digestHigh"], counted["digestLow"]).hex(),
         counted["shardCount"],
         counted["revision"],
         write.previous.created_at if write.previous else change.committed_at,

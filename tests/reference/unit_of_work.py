@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState, RecentMoves, StoredPlan
-from persistence.commands.write_set import WriteSet, move_limited, timed
+from persistence.commands.write_set import WriteSet
 from persistence.errors import TransientConflict
+from persistence.handlers.rules.policies import depending_on_time, limiting_moves
 from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import Change, Namespace, Node, NodeStatus, ShardKey
@@ -167,14 +168,14 @@ def policy_facts(
     tables: Tables, namespaces: Iterable[Namespace], reads: ReadSet, clock: Clock
 ) -> tuple[datetime | None, datetime | None, RecentMoves]:
     """`now`, `clock` and `recent` of the state that is read."""
-    asking = timed(namespaces, reads)
+    asking = depending_on_time(namespaces, reads)
     if not asking:
         return None, None, RecentMoves()
     time = clock()
     now = max(time, tables.changes[-1].committed_at)
     moves: Counter[str] = Counter()
     of_shards: Counter[ShardKey] = Counter()
-    for namespace in move_limited(asking, reads):
+    for namespace in limiting_moves(asking, reads):
         begins = time - timedelta(seconds=namespace.policy.window_seconds)
         moved = [row for row in tables.history if row.namespace == namespace.name and row.moves]
         within = [row.key for row in moved if row.change.committed_at > begins]

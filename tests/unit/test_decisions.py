@@ -283,7 +283,7 @@ def test_the_audit_digest_covers_request_configuration_and_rows_in_order() -> No
     moved = written(replace(update(before, owner_node_id="node-b"), change=change), state(before))
     (write,) = moved.shards
     row = row_digest("UPDATED", image_of(before), 43, NOON + timedelta(hours=3), NOON, write.current_image)
-    assert write.row_digest() == row
+    assert row_digest(*write.digested()) == row
     assert moved.content_digest == content_digest(
         "UPDATE_SHARDS", "ops", "because", "CHG-9", '{"a":"ä","b":1}', None, [row]
     )

@@ -15,7 +15,7 @@ from math import floor
 from typing import Final
 
 from persistence.commands.command import ChangeRequest
-from persistence.commands.read_state import ReadState
+from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.write_set import CommitConditions, ShardWrite
 from persistence.handlers.rules.anti_affinity import broken_groups
 from persistence.handlers.rules.pins import broken_pins
@@ -30,6 +30,21 @@ LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""
 
 _OR_FORCE: Final = "or force it with a reason."
+
+
+def depending_on_time(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
+    """Those whose policy is judged by the time, where shards are to be changed."""
+    if not reads.shards:
+        return []
+    return [one for one in namespaces if one.policy.freezes or limiting_moves([one], reads)]
+
+
+def limiting_moves(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
+    """Those whose policy limits the moves in a window, where any may be made."""
+    if not reads.moves:
+        return []
+    limits = ((one, (one.policy.window_moves, one.policy.shard_window_moves)) for one in namespaces)
+    return [namespace for namespace, most in limits if most != (None, None)]
 
 
 def check(
