@@ -20,8 +20,8 @@ from persistence.errors import StoreUnavailable
 from persistence.feed.live import LiveFeed, live_feed
 from persistence.feed.ring import FeedLimits
 from persistence.ports import Store
+from persistence.postgres.database import Fence
 from persistence.postgres.driver import connect
-from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
 from persistence.replica.adapters import ReplicaShards, noting
 from persistence.replica.replica import Replica, ReplicaLimits, following

@@ -33,7 +33,7 @@ from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
-from persistence.postgres.fence import Fence, SharedWord
+from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.store import open_bulk_store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer

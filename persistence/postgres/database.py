@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakSet
+from zlib import crc32
 
-from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, Unavailable
+from persistence.errors import Fenced, SchemaOutOfDate, StoreError, StoreUnavailable, Unavailable
+from persistence.postgres.barrier import BARRIER_SECONDS, Barrier, ServerLife
 from persistence.postgres.driver import (
     OWN_SESSION,
     Connection,
@@ -22,7 +24,6 @@ from persistence.postgres.driver import (
     transaction_pooler,
 )
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.fence import BARRIER_SECONDS, Barrier, Fence, ServerLife
 
 # In SQL, as all of this file: the driver's connections are looked at before SQLAlchemy has them.
 #
@@ -77,6 +78,9 @@ _FACTS: Final = f"""
     FROM stream_head AS head
 """  # noqa: S608 - constants only
 
+REMINDER_SECONDS: Final = 60.0
+"""After which an old primary that is still there is logged again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -87,6 +91,61 @@ class _Admitted:
     life: ServerLife
     generation: int
     head_outdated: bool
+
+
+class SharedWord(Protocol):
+    """64 bits that processes share, such as `multiprocessing.RawValue("Q")`. Read and written as a whole."""
+
+    value: int
+
+
+class Fence:
+    """The newest timeline of each system (cluster) that this process, or one that shares `word`, has seen.
+
+    The word holds 32 bits that tell systems apart, and the timeline. No lock: a process that was killed would keep it.
+    Of two that write at once one is overwritten, and writes again with its next connection.
+    """
+
+    def __init__(self, word: SharedWord | None = None) -> None:
+        self._word = word
+        self._seen: dict[str, int] = {}
+        self._told_until: dict[tuple[str, int], float] = {}
+
+    def newest(self, system: str) -> int:
+        """0 for a system that is new."""
+        seen = self._seen.get(system, 0)
+        if self._word is None:
+            return seen
+        mark, timeline = divmod(self._word.value, 1 << 32)
+        return max(seen, timeline) if mark == _mark(system) else seen
+
+    def admit(self, system: str, timeline: int, recorded: int = 0) -> bool:
+        """Note that a server of the system is on that timeline; true if it is newer than all that were seen.
+
+        `recorded` is the timeline that the database itself says was seen. Raises Fenced for an older one.
+        """
+        newest = self.newest(system)
+        if timeline < max(newest, recorded):
+            raise self._refusal(system, timeline, max(newest, recorded))
+        self._seen[system] = timeline
+        if self._word is not None:
+            self._word.value = (_mark(system) << 32) | timeline
+        return 0 < newest < timeline
+
+    def _refusal(self, system: str, timeline: int, newest: int) -> Fenced:
+        message = (
+            f"this server of system {system} is on timeline {timeline}, and timeline {newest} has been seen: an old "
+            "primary came back. Nothing is read from it or written to it; stop it, and make it a standby of the new one"
+        )
+        # It is met with each heartbeat while it stays up.
+        if monotonic() >= self._told_until.get((system, timeline), 0.0):
+            self._told_until[system, timeline] = monotonic() + REMINDER_SECONDS
+            _log.error("%s", message)
+        return Fenced(message)
+
+
+def _mark(system: str) -> int:
+    return crc32(system.encode())
 
 
 class Database:
