@@ -252,9 +252,11 @@ class Database:
         else:
             self._idle.add(connection)
 
-    def taken(self, connection: Connection) -> None:
+    def taken(self, connection: Connection) -> bool:
+        """It leaves its pool; false if it is not to be used any more."""
         self._idle.discard(connection)
         self._busy.add(connection)
+        return not self.is_stale(connection)
 
     def is_stale(self, connection: Connection) -> bool:
         """Closed, of a server of an older timeline, or from before idle connections were dropped."""

@@ -49,6 +49,16 @@ _REASONS: Final = {
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25P03", "3D000")
 
 
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""Everything that a connection of the driver raises."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Run work on a connection; whatever the driver raises leaves as a StoreError."""
@@ -56,10 +66,8 @@ def translated() -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise translation(error) from error
-    except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
-        raise unreachable(error) from error
+    except DRIVER_ERRORS as error:
+        raise store_error(error) from error
 
 
 @contextmanager
@@ -72,10 +80,16 @@ def committing() -> Iterator[None]:
     """
     try:
         yield
-    except (asyncpg.PostgresError, OSError, TimeoutError, asyncpg.InternalClientError) as error:
+    except DRIVER_ERRORS as error:
         if is_unanswered(error):
             raise unanswered(error) from error
         raise
+
+
+def store_error(error: BaseException) -> StoreError:
+    """Of one of DRIVER_ERRORS."""
+    answered = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)
+    return translation(error) if answered else unreachable(error)
 
 
 def unreachable(error: BaseException) -> StoreUnavailable:

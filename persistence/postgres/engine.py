@@ -17,7 +17,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from persistence.errors import Overloaded, StoreError, StoreUnavailable
-from persistence.postgres import driver_errors
 from persistence.postgres.database import Database
 from persistence.postgres.driver import (
     OWN_SESSION,
@@ -28,9 +27,11 @@ from persistence.postgres.driver import (
     transaction_pooler,
 )
 from persistence.postgres.driver_errors import (
+    DRIVER_ERRORS,
     READ_ONLY,
     first_line,
     is_unanswered,
+    store_error,
     translation,
     unanswered,
     unreachable,
@@ -134,8 +135,7 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
     @event.listens_for(engine.sync_engine, "checkout")
     def taken(adapted: Any, _record: Any, _fairy: Any) -> None:
         connection: Connection = adapted.driver_connection
-        database.taken(connection)
-        if database.is_stale(connection):
+        if not database.taken(connection):
             # At once: a farewell to a server that does not answer would be waited for.
             connection.terminate()
             raise DisconnectionError("the connection is not to be used any more")
@@ -184,8 +184,9 @@ _GIVEN_UP: Final = "This connection is closed"  # of a pool: three connections i
 def translated() -> Iterator[None]:
     """Run database work; whatever goes wrong below leaves as a StoreError."""
     try:
-        with driver_errors.translated():
-            yield
+        yield
+    except StoreError:
+        raise
     except DBAPIError as error:
         raise translation(error.orig) from error
     except PoolTimeoutError as error:
@@ -196,17 +197,19 @@ def translated() -> Iterator[None]:
         raise StoreError(f"the database layer failed: {first_line(error)}") from error
     except SQLAlchemyError as error:
         raise StoreError(f"the database layer failed: {first_line(error)}") from error
+    except DRIVER_ERRORS as error:
+        raise store_error(error) from error
 
 
 @contextmanager
 def committing() -> Iterator[None]:
     """`driver_errors.committing`, for a call by a session or a connection of SQLAlchemy's."""
     try:
-        with driver_errors.committing():
-            yield
-    except DBAPIError as error:
-        # What the driver raised says more than the class that it was mapped to.
-        cause = getattr(error.orig, "__cause__", None) or error
+        yield
+    except (DBAPIError, *DRIVER_ERRORS) as error:
+        # What the driver raised is more precise than the class that it was mapped to.
+        mapped = error.orig if isinstance(error, DBAPIError) else None
+        cause = getattr(mapped, "__cause__", None) or error
         if is_unanswered(cause):
             raise unanswered(cause) from error
         raise

@@ -18,8 +18,8 @@ import pytest
 from graph.cli.program import omnirelay
 from graph.embedded_postgres.server import find_binaries, start_embedded_postgres
 from persistence import errors
-from persistence.postgres import driver as connecting
 from persistence.postgres import barrier, engine
+from persistence.postgres import driver as connecting
 from persistence.postgres.store import open_store
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
