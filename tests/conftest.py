@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +17,13 @@ from graph.embedded_postgres.server import start_embedded_postgres
 from migrations import upgrade
 from tests.support.databases import Databases
 from tests.support.memory_folder import make_memory_folder
+from tests.support.reused_store import ReusedStores
 
 _FOLDER: Final = "TESTS_POSTGRESQL_FOLDER"
 """Names the server's folder to the workers, who inherit the environment."""
+
+# Of what collecting five thousand tests makes nothing is garbage, and looking for some takes as long as collecting.
+gc.disable()
 
 # Every run tries the same examples, so a failure is there again the next time.
 # Building the character tables takes seconds on a fresh clone; that is no fault of the test that comes first.
@@ -27,16 +31,6 @@ settings.register_profile(
     "replayable", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("replayable")
-
-
-# Collecting imports nearly everything there is, and next to nothing of that is garbage.
-gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.enable()
 
 
 def pytest_configure() -> None:
@@ -47,6 +41,14 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     if not worker() and (folder := os.environ.pop(_FOLDER, None)) is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,6 +86,14 @@ def database_url(databases: Databases, template_database: str) -> Iterator[str]:
     """A migrated database of this test's own."""
     with databases.temporary(template=template_database) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+async def reused_stores(databases: Databases, template_database: str) -> AsyncIterator[ReusedStores]:
+    """Stores on migrated databases, for tests that can do with one that others have used before."""
+    stores = ReusedStores(databases, template_database)
+    yield stores
+    await stores.close()
 
 
 @pytest.fixture

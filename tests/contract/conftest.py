@@ -16,7 +16,6 @@ from persistence.feed.live import live_feed
 from persistence.model.records import Pin, ShardKey
 from persistence.ports import HistoryCompacted, Retention, Store
 from persistence.postgres.compaction import PostgresRetention
-from persistence.postgres.store import open_store
 from persistence.replica.adapters import ReplicaShards, noting
 from persistence.replica.replica import following
 from tests.reference.retention import MemoryRetention
@@ -25,6 +24,7 @@ from tests.reference.tables import Memory
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.replicas import UpToDate
+from tests.support.reused_store import ReusedStores
 
 FailOver: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -57,23 +57,24 @@ def backend_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def backend_url(backend_name: str, request: pytest.FixtureRequest) -> str | None:
-    url: str | None = request.getfixturevalue("database_url") if backend_name == "postgres" else None
-    return url
+def stores(backend_name: str, request: pytest.FixtureRequest) -> ReusedStores | None:
+    """Without PostgreSQL where no test needs it."""
+    stores: ReusedStores | None = request.getfixturevalue("reused_stores") if backend_name == "postgres" else None
+    return stores
 
 
 @pytest.fixture
-async def backend(backend_name: str, backend_url: str | None) -> AsyncIterator[Backend]:
-    if backend_url is not None:
-        async with open_store(backend_url) as store:
-            yield Backend(
-                store,
-                PostgresRetention(backend_url),
-                partial(_pin, backend_url),
-                partial(_expire, backend_url),
-                partial(_keep, backend_url),
-                partial(_run_ahead, backend_url),
-            )
+async def backend(backend_name: str, stores: ReusedStores | None) -> AsyncIterator[Backend]:
+    if stores is not None:
+        reused = await stores.empty()
+        yield Backend(
+            reused.store,
+            PostgresRetention(reused.url),
+            partial(_pin, reused.url),
+            partial(_expire, reused.url),
+            partial(_keep, reused.url),
+            partial(_run_ahead, reused.url),
+        )
     elif backend_name == "replica":
         async with replicated(_in_memory()) as backend:
             yield backend
@@ -142,9 +143,12 @@ async def _pin(url: str, key: ShardKey, pin: Pin) -> None:
 
 
 async def _expire(url: str, plan_id: str) -> None:
-    await _execute(url, "ALTER TABLE rebalance_plans DISABLE TRIGGER USER")
-    await _execute(url, "UPDATE rebalance_plans SET expires_at = now() WHERE id = $1", plan_id)
-    await _execute(url, "ALTER TABLE rebalance_plans ENABLE TRIGGER USER")
+    # As a replica applies changes: without the triggers that keep a plan from being edited.
+    connection = await asyncpg.connect(url, server_settings={"session_replication_role": "replica"})
+    try:
+        await connection.execute("UPDATE rebalance_plans SET expires_at = now() WHERE id = $1", plan_id)
+    finally:
+        await connection.close()
 
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'shard\\_history\\_%'"

@@ -1,5 +1,5 @@
-// An independent second implementation of the store's checksums, written from the prose of persistence/encoding.py and
-// persistence/checksums.py, and the maker of checksums.json:
+// An independent second implementation of the store's checksums, written from the prose of persistence/codec/encoding.py,
+// and the maker of checksums.json:
 //
 //   node tests/golden/checksums.mjs            writes the file
 //   node tests/golden/checksums.mjs --check    fails if the file says anything else
@@ -242,7 +242,7 @@ const digests = [
 const document = {
   about:
     "Checksums and digests of omnirelay-shards, for other implementations. Made by checksums.mjs; the rules are the " +
-    "docstrings of persistence/encoding.py and persistence/checksums.py. Words are the two 64-bit results of " +
+    "docstrings of persistence/codec/encoding.py. Words are the two 64-bit results of " +
     "MurmurHash3_x64_128; bytes are hex; integers that JSON numbers cannot hold are decimal strings; " +
     "digests name their entries by position.",
   published,

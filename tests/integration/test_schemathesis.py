@@ -1,48 +1,40 @@
 """Schemathesis over the whole schema: whatever fits it is answered, with data or with a documented code.
 
 Random values seldom get past the first check, so most of those that name something are made to name what is there.
+Schemathesis takes a second of a processor to import, so it is imported where a test runs, not where one is collected.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import importlib
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 import graphql
 import pytest
-import schemathesis
 from graphql import ArgumentNode, ObjectFieldNode, StringValueNode
-from hypothesis import settings
-from hypothesis import strategies as st
-from schemathesis.graphql import nodes
+from hypothesis import given, settings
 
 from graph.http.app import create_app
-from graph.schema.cursors import (
-    change_cursor,
-    history_cursor,
-    move_cursor,
-    namespace_cursor,
-    node_cursor,
-    plan_cursor,
-    shard_cursor,
-    stream_cursor,
-)
 from persistence.commands.nodes import RegisterNode
 from persistence.feed.live import live_feed
 from persistence.feed.ring import FeedLimits
 from persistence.model.outcomes import PlanProposed
-from persistence.model.records import NO_CHANGE, MoveReason, ShardKey, StreamPosition
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
 from tests.reference.store import memory_store
+from tests.support.cursors import CURSORS
 from tests.support.graphql_api import TestServices
 from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.serving import serving
+from tests.support.shared_schema import one_schema
+
+if TYPE_CHECKING:
+    import schemathesis
 
 DOCUMENTED: Final = {
     "INVALID_ARGUMENT",
@@ -56,16 +48,6 @@ DOCUMENTED: Final = {
     "NOT_FOUND",
     "PLACEMENT_IMPOSSIBLE",
 }
-CURSORS: Final = [
-    shard_cursor(ShardKey("billing", "1")),
-    history_cursor(3),
-    change_cursor(1),
-    namespace_cursor("billing"),
-    stream_cursor(StreamPosition("epoch", 0, NO_CHANGE)),
-    node_cursor("node-a"),
-    plan_cursor(4),
-    move_cursor(MoveReason.PLACEMENT_CHANGED, ShardKey("billing", "1")),
-]
 THERE: Final = {
     "namespace": ["billing", "search"],
     "name": ["billing", "search", "new"],
@@ -83,29 +65,6 @@ THERE: Final = {
     "after": CURSORS,
     "before": CURSORS,
 }
-
-_names = st.from_regex("[a-zA-Z]{1,8}", fullmatch=True)
-_scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-_json = st.recursive(
-    _scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=3), max_leaves=6
-)
-
-
-def _literal(value: Any) -> graphql.ValueNode:
-    """A JSON value as GraphQL writes it: like JSON, but for the quotes around names."""
-    if isinstance(value, dict):
-        fields = [ObjectFieldNode(name=graphql.NameNode(value=name), value=_literal(value[name])) for name in value]
-        return graphql.ObjectValueNode(fields=tuple(fields))
-    if isinstance(value, list):
-        return graphql.ListValueNode(values=tuple(map(_literal, value)))
-    return StringValueNode(value=value) if isinstance(value, str) else graphql.parse_const_value(json.dumps(value))
-
-
-_small = st.integers(0, 4).map(lambda number: nodes.String(str(number)))
-schemathesis.graphql.scalar("Revision", _small | st.integers(0, 2**63 - 1).map(nodes.Int))
-schemathesis.graphql.scalar("DateTime", st.datetimes().map(lambda moment: nodes.String(moment.isoformat() + "Z")))
-schemathesis.graphql.scalar("Cursor", st.sampled_from(CURSORS).map(nodes.String))
-schemathesis.graphql.scalar("JSON", _json.map(_literal))
 
 
 @pytest.fixture(scope="module")
@@ -175,18 +134,30 @@ class _NameWhatIsThere(graphql.Visitor):
         return graphql.NullValueNode() if name in ("last", "after", "before") and self._seen % 8 else value
 
 
-# From the file: Schemathesis' schemas from fixtures do not get along with pytest 9.
-schema = schemathesis.graphql.from_path(Path(__file__).parents[2] / "frontend-queries" / "schema.graphql")
+def _fields(root: str) -> list[str]:
+    """The names of a root type's fields."""
+    definition = one_schema().core.get_type(root)
+    assert isinstance(definition, graphql.GraphQLObjectType)
+    return list(definition.fields)
 
 
-@schema.parametrize()
-@settings(max_examples=25)
-def test_whatever_fits_the_schema_is_answered(case: schemathesis.Case[Any], endpoint: str) -> None:
-    assert isinstance(case.body, str)
-    case.body = graphql.print_ast(graphql.visit(graphql.parse(case.body), _NameWhatIsThere()))
-    response = case.call(base_url=endpoint)
-    assert response.status_code == 200, response.text
-    answer = response.json()
-    codes = [error["extensions"]["code"] for error in answer.get("errors", ())]
-    assert set(codes) <= DOCUMENTED, answer
-    assert codes or answer["data"] is not None
+@pytest.fixture(scope="module")
+def cases() -> ModuleType:
+    return importlib.import_module("tests.support.schemathesis_cases")
+
+
+@pytest.mark.parametrize("operation", [f"{root}.{field}" for root in ("Query", "Mutation") for field in _fields(root)])
+def test_whatever_fits_the_schema_is_answered(operation: str, cases: ModuleType, endpoint: str) -> None:
+    @settings(max_examples=25)
+    @given(case=cases.cases_of(operation))
+    def is_answered(case: schemathesis.Case[Any]) -> None:
+        assert isinstance(case.body, str)
+        case.body = graphql.print_ast(graphql.visit(graphql.parse(case.body), _NameWhatIsThere()))
+        response = case.call(base_url=endpoint)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        codes = [error["extensions"]["code"] for error in answer.get("errors", ())]
+        assert set(codes) <= DOCUMENTED, answer
+        assert codes or answer["data"] is not None
+
+    is_answered()

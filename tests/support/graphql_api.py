@@ -19,7 +19,7 @@ from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
-ON_EVERY_STORE = pytest.mark.parametrize("backend_url", ["memory", "postgres"], indirect=True)
+ON_EVERY_STORE = pytest.mark.parametrize("backend", ["memory", "postgres"], indirect=True)
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
 

@@ -19,6 +19,7 @@ from tests.reference.store import store_on
 from tests.reference.tables import Memory
 from tests.support.graphql_api import TestServices
 from tests.support.mesh import Mesh
+from tests.support.shared_schema import shared_schema
 
 T = TypeVar("T")
 
@@ -77,6 +78,7 @@ class MeshServer:
             store = self.mesh.store
             async with live_feed(store.stream, store.signal, IMPATIENT) as feed:
                 services = TestServices(store, self.mesh.writer, feed)
-                app = create_app(services, authentication=self._authentication, allowed_hosts=self._allowed_hosts)
+                with shared_schema():
+                    app = create_app(services, authentication=self._authentication, allowed_hosts=self._allowed_hosts)
                 self._server = WebServer(app, settings, listening.set)
                 await self._server.serve([listener])

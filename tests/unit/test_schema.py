@@ -129,7 +129,7 @@ def _has(record: type, name: str) -> bool:
     "name", ["shards", "shardHistory", "shardDiff", "changes", "refusals", "namespaces", "nodes", "rebalancePlans"]
 )
 def test_every_list_takes_the_arguments_of_a_connection(name: str) -> None:
-    query = SCHEMA._schema.query_type  # noqa: SLF001 - see graph/schema.py
+    query = SCHEMA._schema.query_type  # noqa: SLF001 - see graph/schema/build.py
     assert query is not None
     assert {"first", "after", "last", "before"} <= query.fields[name].args.keys()
 
@@ -142,7 +142,7 @@ def objects() -> Iterator[tuple[str, StrawberryObjectDefinition]]:
 
 
 def described() -> Iterator[tuple[str, str | None]]:
-    for name, kind in SCHEMA._schema.type_map.items():  # noqa: SLF001 - see graph/schema.py
+    for name, kind in SCHEMA._schema.type_map.items():  # noqa: SLF001 - see graph/schema/build.py
         if name.startswith("__"):
             continue
         yield name, kind.description

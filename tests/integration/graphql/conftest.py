@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from starlette.applications import Starlette
@@ -12,30 +12,33 @@ from graph.http.app import create_app
 from persistence.feed.live import live_feed
 from persistence.feed.ring import FeedLimits
 from persistence.ports import Store
-from persistence.postgres.store import open_store
 from tests.reference.store import memory_store
 from tests.support.graphql_api import Api, TestServices, api_of
 from tests.support.mesh import Mesh
+from tests.support.reused_store import ReusedStores
+from tests.support.shared_schema import shared_schema
 
 IMPATIENT = FeedLimits(catch_up_seconds=0.2, bookmark_seconds=0.2)
 
 
-@pytest.fixture
-def backend_url(request: pytest.FixtureRequest) -> str | None:
-    """In memory, unless a module is marked `ON_EVERY_STORE`."""
-    backend = getattr(request, "param", "memory")
-    url: str | None = request.getfixturevalue("database_url") if backend == "postgres" else None
-    return url
+@pytest.fixture(scope="session", autouse=True)
+def _one_schema() -> Iterator[None]:
+    with shared_schema():
+        yield
 
 
 @pytest.fixture
-async def store(backend_url: str | None) -> AsyncIterator[Store]:
+def backend(request: pytest.FixtureRequest) -> ReusedStores | None:
+    """None for a store in memory, unless a module is marked `ON_EVERY_STORE`."""
+    name = getattr(request, "param", "memory")
+    stores: ReusedStores | None = request.getfixturevalue("reused_stores") if name == "postgres" else None
+    return stores
+
+
+@pytest.fixture
+async def store(backend: ReusedStores | None) -> Store:
     """An empty store."""
-    if backend_url is None:
-        yield memory_store()
-    else:
-        async with open_store(backend_url) as store:
-            yield store
+    return memory_store() if backend is None else (await backend.empty()).store
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ SELECTIONS: Final[Mapping[str, bool]] = {
 }
 
 
-@pytest.mark.parametrize("backend_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 async def test_shards_are_counted_exactly_where_the_document_selects_the_count(api: Api, mesh: Mesh) -> None:
     await mesh.create(*(new(f"s{number}") for number in range(3)))
     for document, counts in SELECTIONS.items():
