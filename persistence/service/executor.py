@@ -48,7 +48,8 @@ _log = logging.getLogger(__name__)
 class CommandExecutor:
     """Executes commands. What changed between a decision and its commit is decided again, a stale expectation never is.
 
-    What is refused is kept in `refusals`, where there are any.
+    What is refused is stored in `refusals`, where there are any. `note` is called with what was committed, also by an
+    earlier request, before it is returned: a replica must not be behind an answer.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class CommandExecutor:
         strategies: Registry | None = None,
         *,
         refusals: Refusals | None = None,
+        note: Callable[[Outcome], None] = lambda _: None,
         attempts: int = 25,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._strategies = strategies or Registry()
         self._refusals = refusals
+        self._note = note
         self._allowance = TokenBucket()
         self._attempts = attempts
 
@@ -91,7 +94,7 @@ class CommandExecutor:
         """
         validate(command, self._strategies)
         key = command.change.idempotency_key
-        return None if key is None else await self._retried(lambda unit: _answered(unit, command, key))
+        return None if key is None else await self._retried(lambda unit: self._answered(unit, command, key))
 
     async def _retried(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         async for attempt in stamina.retry_context(
@@ -119,7 +122,7 @@ class CommandExecutor:
 
     async def _run(self, unit: UnitOfWork, command: Command, reads: ReadSet) -> Outcome:
         if command.change.idempotency_key is not None:
-            answered = await _answered(unit, command, command.change.idempotency_key)
+            answered = await self._answered(unit, command, command.change.idempotency_key)
             if answered is not None:
                 return answered
         state = await unit.read(reads)
@@ -131,7 +134,9 @@ class CommandExecutor:
             state = replace(state, inputs=await unit.read_inputs(decision))
             decision = await offload(len(state.shards), decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
-            return await unit.commit(decision)
+            committed = await unit.commit(decision)
+            self._note(committed)
+            return committed
         if isinstance(decision, InputsRequired):
             raise TypeError(f"{type(command).__name__} is decided once its inputs are read")
         refused = await _explained(unit, decision)
@@ -140,21 +145,21 @@ class CommandExecutor:
             await unit.barrier()
         return refused
 
-
-async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | None:
-    earlier = await unit.earlier(command.change.actor, key)
-    if earlier is None:
-        return None
-    digest, answer = earlier
-    if digest != request_digest(command):
-        await unit.barrier()
-        return IdempotencyKeyReused(key, answer.change)
-    try:
-        await unit.barrier()
-    except StoreUnavailable as error:
-        # It is there, and may yet be lost: "nothing of this request was committed" would be untrue.
-        raise CommitUnknown(f"the change was made, and may not be on the standby yet: {error}") from error
-    return replace(answer, replayed=True)
+    async def _answered(self, unit: UnitOfWork, command: Command, key: str) -> Outcome | None:
+        earlier = await unit.earlier(command.change.actor, key)
+        if earlier is None:
+            return None
+        digest, answer = earlier
+        self._note(answer)
+        if digest != request_digest(command):
+            await unit.barrier()
+            return IdempotencyKeyReused(key, answer.change)
+        try:
+            await unit.barrier()
+        except StoreUnavailable as error:
+            # It is there, and may yet be lost: "nothing of this request was committed" would be untrue.
+            raise CommitUnknown(f"the change was made, and may not be on the standby yet: {error}") from error
+        return replace(answer, replayed=True)
 
 
 async def _explained(unit: UnitOfWork, refused: Refused) -> Outcome:
