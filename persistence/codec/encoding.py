@@ -62,9 +62,9 @@ def encode(*fields: Field) -> bytes:
     return b"".join(parts)
 
 
-def microseconds(moment: datetime) -> int:
+def microseconds(timestamp: datetime) -> int:
     """Exact, unlike a float timestamp."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (timestamp - _EPOCH) // _MICROSECOND
 
 
 EMPTY_DIGEST: Final = "0" * 32

@@ -99,9 +99,9 @@ def chain_hash(
     return hash_of_position(previous, encode(change_id, head_revision, shard_count, committed_at, content))
 
 
-def hash_of_position(previous: bytes, place: bytes) -> bytes:
-    """The hash of a change whose place in the chain and content are encoded already."""
-    return hashlib.sha256(_HASH_LENGTH + previous + place).digest()
+def hash_of_position(previous: bytes, position: bytes) -> bytes:
+    """The hash of a change whose position in the chain and content are encoded already."""
+    return hashlib.sha256(_HASH_LENGTH + previous + position).digest()
 
 
 def refusal_digest(

@@ -50,8 +50,8 @@ def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
     return FreezeWindow(begins, ends, document["reason"])
 
 
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _written(timestamp: datetime) -> str:
+    return timestamp.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def details_json(

@@ -78,14 +78,14 @@ class TokenBucket:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._left = float(BURST)
-        self._asked_at = clock()
+        self._refilled_at = clock()
         self._left_out = 0
 
     def take(self) -> int | None:
         """How many were left out since the last one that was kept; null if this one is left out too."""
         now = self._clock()
-        self._left = min(float(BURST), self._left + (now - self._asked_at) * EACH_SECOND)
-        self._asked_at = now
+        self._left = min(float(BURST), self._left + (now - self._refilled_at) * EACH_SECOND)
+        self._refilled_at = now
         if self._left < 1:
             self._left_out += 1
             return None

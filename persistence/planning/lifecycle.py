@@ -88,13 +88,13 @@ def wave_moves(
     if max_moves is None:
         return left
     made: Counter[str] = Counter()
-    for place, move in enumerate(left[:max_moves]):
+    for position, move in enumerate(left[:max_moves]):
         if move.from_node_id == move.to_node_id:
             continue
         made[move.namespace] += 1
         policy = policies.get(move.namespace, DEFAULT_POLICY)
         if made[move.namespace] > move_budget(shard_counts.get(move.namespace, 0), policy):
-            return left[:place]
+            return left[:position]
     return left[:max_moves]
 
 

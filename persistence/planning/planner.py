@@ -57,18 +57,18 @@ def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int
     violations = [violation for placement in placements for violation in placement.violations]
     if placements and all(placement.placer is None for placement in placements):
         raise PlacementImpossible(violations)
-    wanted = sorted((move for placement in placements for move in placement.moves), key=_order)
-    moves: Sequence[Move] = wanted[:max_moves]
-    if len(moves) < len(wanted):
+    needed = sorted((move for placement in placements for move in placement.moves), key=_order)
+    moves: Sequence[Move] = needed[:max_moves]
+    if len(moves) < len(needed):
         moves = without_collisions(moves, snapshot.shards)
-    if len(moves) < len(wanted):
+    if len(moves) < len(needed):
         violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
         inputs_digest(*snapshot_inputs(snapshot), [max_moves]),
         tuple(planned_namespaces(snapshot, moves)),
         tuple(moves),
-        len(wanted) - len(moves),
+        len(needed) - len(moves),
         tuple(node_loads(snapshot.shards, moves, nodes)),
         tuple(violations),
         tuple(planned_nodes(moves, nodes)),
@@ -86,9 +86,9 @@ def _overfull_meanwhile(placement: NamespacePlacement, moves: Sequence[Move]) ->
     if placer is None or not placer.bounded or not filled:
         return
     for_good = {violation.node_id for violation in placement.violations if violation.code == "BOUND_EXCEEDED"}
-    for node_id, sentence in placer.exceeded(held_after(placement, moves)):
+    for node_id, exceeded in placer.exceeded(held_after(placement, moves)):
         if node_id in filled and node_id not in for_good:
-            message = f"{sentence}, until the remaining moves are made"
+            message = f"{exceeded}, until the remaining moves are made"
             yield Violation("BOUND_EXCEEDED", name, None, node_id, message)
 
 

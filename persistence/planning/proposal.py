@@ -93,7 +93,7 @@ class NodeLoad:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something the plan cannot put right, as a stable code and a sentence for the operator."""
+    """Something the plan cannot put right, as a stable code and a message for the operator."""
 
     code: str
     namespace: str
@@ -229,7 +229,7 @@ def urgency(reason: MoveReason) -> int:
     return _URGENCY[reason]
 
 
-_URGENCY: Final[Mapping[MoveReason, int]] = {reason: place for place, reason in enumerate(MoveReason)}
+_URGENCY: Final[Mapping[MoveReason, int]] = {reason: position for position, reason in enumerate(MoveReason)}
 
 
 def inputs_digest(*inputs: Sequence[Any]) -> str:

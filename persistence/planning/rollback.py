@@ -36,16 +36,16 @@ def compensating_moves(
     `snapshot` the namespaces they are in. Owner, leader, capacity, locality and status are given back; pins are
     decisions of their own, and the ticket is that of whoever applies the plan.
     """
-    lives: dict[ShardKey, list[ShardDiff]] = defaultdict(list)
+    histories: dict[ShardKey, list[ShardDiff]] = defaultdict(list)
     for row in rows:
-        lives[row.key].append(row)
+        histories[row.key].append(row)
     nodes = {node.node_id: node for node in snapshot.nodes}
     pinned = {ShardKey(name, one.shard_id) for name, shards in snapshot.shards.items() for one in shards if one.pinned}
     moves: list[Move] = []
     conflicts: list[Conflict] = []
     unchanged = 0
-    for key in sorted(lives):
-        found = _undone(lives[key], current.get(key), last_changes.get(key), nodes, pinned=key in pinned)
+    for key in sorted(histories):
+        found = _undone(histories[key], current.get(key), last_changes.get(key), nodes, pinned=key in pinned)
         if isinstance(found, Move):
             moves.append(found)
         elif isinstance(found, Conflict):
@@ -140,8 +140,8 @@ def _same(before: Shard | None, now: Shard | None) -> bool:
 
 def _rest(before: Shard, now: Shard) -> Restored | None:
     """What is given back beside the owner; null where that is as it was."""
-    wanted = _restored(before)
-    return None if wanted == _restored(now) else wanted
+    earlier = _restored(before)
+    return None if earlier == _restored(now) else earlier
 
 
 def _restored(shard: Shard) -> Restored:

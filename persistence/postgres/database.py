@@ -109,7 +109,7 @@ class Fence:
     def __init__(self, word: SharedWord | None = None) -> None:
         self._word = word
         self._seen: dict[str, int] = {}
-        self._told_until: dict[tuple[str, int], float] = {}
+        self._logged_until: dict[tuple[str, int], float] = {}
 
     def newest(self, system: str) -> int:
         """0 for a system that is new."""
@@ -138,8 +138,8 @@ class Fence:
             "primary came back. Nothing is read from it or written to it; stop it, and make it a standby of the new one"
         )
         # It is met with each heartbeat while it stays up.
-        if monotonic() >= self._told_until.get((system, timeline), 0.0):
-            self._told_until[system, timeline] = monotonic() + REMINDER_SECONDS
+        if monotonic() >= self._logged_until.get((system, timeline), 0.0):
+            self._logged_until[system, timeline] = monotonic() + REMINDER_SECONDS
             _log.error("%s", message)
         return Fenced(message)
 
@@ -270,7 +270,7 @@ class Database:
         for _ in range(_ATTEMPTS):
             connection = await self._connect_unsettled(**options)
             try:
-                if await self._may_be_told_of(connection):
+                if await self._is_settled(connection):
                     return connection
             except BaseException:
                 connection.terminate()
@@ -278,7 +278,7 @@ class Database:
             connection.terminate()
         raise StoreUnavailable(f"the database was another server each of {_ATTEMPTS} times that it was asked")
 
-    async def _may_be_told_of(self, connection: Connection) -> bool:
+    async def _is_settled(self, connection: Connection) -> bool:
         """False for a server that was promoted, or has recovered, since the connection was made."""
         admitted: _Admitted = connection.admitted
         if admitted.life not in self._settled:

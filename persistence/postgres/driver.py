@@ -51,8 +51,8 @@ _PROBE_SECONDS: Final = 1.0
 # it. `synchronous_commit` is only ever raised: an operator's remote_write or remote_apply stays. A statement is never
 # cancelled (see Connection), so the server has to notice by itself that its client is gone; it can on Linux.
 _SET: Final = """
-    SELECT wanted.name, set_config(wanted.name, wanted.value, false)
-    FROM unnest($1::text[], $2::text[]) AS wanted (name, value)
+    SELECT given.name, set_config(given.name, given.value, false)
+    FROM unnest($1::text[], $2::text[]) AS given (name, value)
     UNION ALL SELECT 'synchronous_commit', set_config('synchronous_commit',
         CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
         ELSE current_setting('synchronous_commit') END, false)
@@ -61,7 +61,7 @@ _SET: Final = """
 """
 
 _READ_BACK: Final = """
-    SELECT name, current_setting(name, true) AS value, pg_backend_pid() AS pid FROM unnest($1::text[]) AS asked (name)
+    SELECT name, current_setting(name, true) AS value, pg_backend_pid() AS pid FROM unnest($1::text[]) AS given (name)
 """
 
 _TOKEN: Final = "omnirelay.session"  # noqa: S105 - the name of a setting
@@ -242,8 +242,8 @@ async def _settle(
     connection: Connection, settings: Mapping[str, str], target: _Target, options: Mapping[str, Any]
 ) -> None:
     """Set what the session needs, and see in another round trip that it is there."""
-    wanted = {**settings, _TOKEN: connection.token}
-    chosen = dict(await connection.fetch(_SET, list(wanted), list(wanted.values())))
+    given = {**settings, _TOKEN: connection.token}
+    chosen = dict(await connection.fetch(_SET, list(given), list(given.values())))
     pid = await _read_back(connection, chosen)
     # A pooler has to make up the number that its clients would cancel by.
     connection.behind_pooler = connection.get_server_pid() != pid
@@ -342,7 +342,7 @@ _GRAVITY: Final = (
 def _worst(failures: Sequence[tuple[Host, StoreError]]) -> StoreError:
     if len(failures) == 1:
         return failures[0][1]
-    told = "; ".join(dict.fromkeys(f"{host}: {error}" for host, error in failures))
+    failed = "; ".join(dict.fromkeys(f"{host}: {error}" for host, error in failures))
     reasons = [error.reason for _, error in failures if isinstance(error, StoreUnavailable)]
     kind = Fenced if any(isinstance(error, Fenced) for _, error in failures) else StoreUnavailable
-    return kind(f"no usable database: {told}", min(reasons, key=_GRAVITY.index))
+    return kind(f"no usable database: {failed}", min(reasons, key=_GRAVITY.index))

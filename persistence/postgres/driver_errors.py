@@ -109,8 +109,8 @@ def translation(error: BaseException | None) -> StoreError:
     if state == _CANCELLED:
         return Overloaded(f"the database gave up a statement that took too long: {first_line(error)}")
     if state in _REASONS:
-        reason, sentence = _REASONS[state]
-        return StoreUnavailable(f"{sentence}: {first_line(error)}", reason)
+        reason, message = _REASONS[state]
+        return StoreUnavailable(f"{message}: {first_line(error)}", reason)
     if not state or state.startswith(_UNAVAILABLE_CLASSES):
         return StoreUnavailable(f"the database cannot be reached or broke off: {first_line(error)}")
     return StoreError(f"the database refused (SQLSTATE {state}): {first_line(error)}")

@@ -87,7 +87,7 @@ _NOW: Final = select(
 
 _WINDOWS: Final = (
     func.unnest(bindparam("begins", type_=ARRAY(DateTime(timezone=True))))
-    .table_valued("begins", with_ordinality="place", name="windows")
+    .table_valued("begins", with_ordinality="position", name="windows")
     .render_derived()
 )
 
@@ -104,7 +104,7 @@ _BEGINNINGS: Final = (
         )
     )
     .select_from(_WINDOWS)
-    .order_by(_WINDOWS.c.place)
+    .order_by(_WINDOWS.c.position)
 )
 
 _IN: Final = bindparam("namespaces", type_=ARRAY(String))

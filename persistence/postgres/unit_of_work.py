@@ -87,9 +87,9 @@ _CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False
 class PostgresUnitOfWork:
     """UnitOfWork. All that is read is of one snapshot, which ends with the decision."""
 
-    def __init__(self, connection: AsyncConnection, room: PartitionSupply, database: Database) -> None:
+    def __init__(self, connection: AsyncConnection, supply: PartitionSupply, database: Database) -> None:
         self._connection = connection
-        self._room = room
+        self._supply = supply
         self._database = database
         self.committing = False
         self._reads: list[tuple[ReadSet, ReadState]] = []
@@ -145,9 +145,9 @@ class PostgresUnitOfWork:
         except DBAPIError as error:
             if not is_missing(error):
                 raise
-            self._room.missed(len(write_set.shards))
+            self._supply.missed(len(write_set.shards))
             raise TransientConflict("history has no partition for these revisions yet") from error
-        self._room.committed(made.change.last_revision)
+        self._supply.committed(made.change.last_revision)
         return await offload(len(write_set.shards), answer, write_set, made)
 
     async def _stop_reading(self) -> None:
@@ -157,18 +157,18 @@ class PostgresUnitOfWork:
 
 @asynccontextmanager
 async def unit_of_work(
-    engine: AsyncEngine, room: PartitionSupply, database: Database
+    engine: AsyncEngine, supply: PartitionSupply, database: Database
 ) -> AsyncIterator[PostgresUnitOfWork]:
     """A unit of work that writes nothing unless it commits. Driver errors leave it as StoreErrors.
 
     `database` is the one that the engine's connections are of: it knows the newest timeline that this process has seen,
     on an older one than which nothing is written.
     """
-    await room.ensure()
+    await supply.ensure()
     with translated():
         async with engine.connect() as connection:
             await connection.execution_options(**_READING)
-            unit = PostgresUnitOfWork(connection, room, database)
+            unit = PostgresUnitOfWork(connection, supply, database)
             try:
                 yield unit
             except DBAPIError as error:

@@ -65,7 +65,7 @@ class CommandExecutor:
         self._strategies = strategies or Registry()
         self._refusals = refusals
         self._note = note
-        self._allowance = TokenBucket()
+        self._rate = TokenBucket()
         self._attempts = attempts
 
     async def execute(self, command: Command) -> Outcome:
@@ -75,16 +75,16 @@ class CommandExecutor:
         await offload(len(reads.shards), validate, command, self._strategies)
         outcome = await self._retried(lambda unit: self._run(unit, command, reads))
         if not isinstance(outcome, Committed):
-            await self._keep_refusal(command, outcome)
+            await self._store_refusal(command, outcome)
         return outcome
 
-    async def keep_forbidden(self, command: Command, forbidden: Forbidden) -> None:
+    async def store_forbidden(self, command: Command, forbidden: Forbidden) -> None:
         """Puts on record that somebody asked for what they may not; nothing is carried out.
 
         Raises InvalidArgument for a command that could not be carried out by anybody.
         """
         await offload(len(command.reads.shards), validate, command, self._strategies)
-        await self._keep_refusal(command, forbidden)
+        await self._store_refusal(command, forbidden)
 
     async def replayed(self, command: Command) -> Outcome | None:
         """The answer to an earlier request with the same idempotency key, if there was one.
@@ -110,9 +110,9 @@ class CommandExecutor:
                     return await work(unit)
         raise AssertionError("the retry loop returns or raises")
 
-    async def _keep_refusal(self, command: Command, outcome: Outcome | Forbidden) -> None:
+    async def _store_refusal(self, command: Command, outcome: Outcome | Forbidden) -> None:
         """The caller is owed the refusal, also where it cannot be kept."""
-        if self._refusals is None or (left_out := self._allowance.take()) is None:
+        if self._refusals is None or (left_out := self._rate.take()) is None:
             return
         try:
             refusal = await offload(len(command.reads.shards), refusal_of, command, outcome, left_out)

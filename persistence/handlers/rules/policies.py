@@ -194,5 +194,5 @@ def _moves(count: int) -> str:
     return "1 move" if count == 1 else f"{count:,} moves"
 
 
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _time(timestamp: datetime) -> str:
+    return timestamp.isoformat(timespec="seconds").replace("+00:00", "Z")
