@@ -1,7 +1,7 @@
 """What the store offers to the layers above, and what a backend must provide. Held by tests/contract for every backend.
 
 Reads are one consistent statement each, stamped with the position they were made at. Of a page that is `counted` the
-count is from the same snapshot: no reader counts by itself. Writes go through `write.py`,
+count is from the same snapshot: no reader counts by itself. Writes go through `service/executor.py`,
 which drives a `UnitOfWork`.
 """
 
@@ -90,7 +90,7 @@ class UnitOfWork(Protocol):
         ...
 
     async def barrier(self) -> None:
-        """Returns once what was read is as durable as a commit: to be called before a caller is told that it was
+        """Returns once what was read is as durable as a commit: to be called before an answer shows that it was
         committed."""
         ...
 

@@ -1,6 +1,7 @@
-"""Policies as JSON documents: as the database keeps them, as changes record them, and as the API writes them.
+"""Policies and the details of changes as JSON documents: as rows store them, and policies as the API writes them.
 
-A document names every rule, also those at their defaults: what was configured stays, should a default ever change.
+The document of a policy names every rule, also those at their defaults: what was configured stays, should a default
+ever change.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _written(timestamp: datetime) -> str:
 def details_json(
     configuration: ConfigurationChange | None, rebalance: Rebalance | None, compaction: Compaction | None = None
 ) -> str | None:
-    """A configuration change, a plan or a compaction, as a row of `changes` keeps it; a change has at most one."""
+    """A configuration change, a plan or a compaction, as a row of `changes` stores it; a change has at most one."""
     if compaction is not None:
         return canonical_json(
             {

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What all commands have in common: the change that they request, and the digest that identifies a request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from persistence.model.records import ChangeKind
 
 
 class Unset(Enum):
-    """A patch leaves this field as it is; null is a value and clears it."""
+    """Of a field that a patch leaves as it is; null is a value and clears it."""
 
     UNSET = "UNSET"
 
@@ -30,12 +30,12 @@ UNSET: Final = Unset.UNSET
 NOT_NULL: Final = "must not be null; leave it out to keep it as it is"
 
 NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_when_null": False})
-"""For a field that came later: requests without it keep the digest they had, and so do their retries."""
+"""Of a field that came later: requests without it have the digest they had, and so do their retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
-    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer.
+    """Actor, reason and ticket of a change. Retries with the same `idempotency_key` get the first answer.
 
     `forced` is why the rules of a policy that can be forced shall not hold for it.
     """
@@ -73,7 +73,7 @@ _key_problem: Final = partial(text_problem, limit=255)
 
 
 class Command(Protocol):
-    """One unit of work to be."""
+    """One request to change the store, executed as one unit of work."""
 
     @property
     def change(self) -> ChangeRequest: ...
@@ -83,14 +83,14 @@ class Command(Protocol):
 
     @property
     def reads(self) -> ReadSet:
-        """What must not change before it is committed."""
+        """What it is decided on, and what must not change before it is committed."""
         ...
 
     def add_problems(self, problems: Problems) -> None: ...
 
 
 def request_digest(command: Command) -> bytes:
-    """SHA-256 of everything the caller asked for: tells a retry from another request under the same idempotency key."""
+    """SHA-256 of all of the request: distinguishes a retry from another request under the same idempotency key."""
     return hashlib.sha256(canonical_json({"kind": command.kind, "request": _plain(command)}).encode()).digest()
 
 

@@ -18,8 +18,8 @@ from persistence.planning.proposal import Proposal
 class ReadSet:
     """Read in one snapshot, without a lock. A commit re-checks the version of each of these, or its absence.
 
-    `older_than` (the id of a change) asks for the open rebalance plans that were proposed before that change and cover
-    one of the namespaces. `configure`: nodes with the shards they own counted. `moves`: the shards may be given other
+    `older_than` (the id of a change): also the open rebalance plans that were proposed before that change and cover one
+    of the namespaces. `configure`: nodes with the shards they own counted. `moves`: the shards may be given other
     owners, so that recent moves are counted where a policy bounds them.
     """
 
@@ -79,10 +79,10 @@ class StoredPlan:
 class ReadState:
     """What is there of a read set, as of one snapshot.
 
-    `older` are the plans that `ReadSet.older_than` asks for. Plans have the status they had at that time. `nodes` has
+    `older` are the plans of `ReadSet.older_than`. Plans have the status they had at that time. `nodes` has
     removed ones too. Where they are not read to be configured, their shards are not counted, and `shard_count` is 0.
     `now` is the time of a change that is committed now, no earlier than any change before, and `clock` the database's,
-    behind `now` for a while after having been set back: read where a policy asks for the time, and then `recent` are
+    behind `now` for a while after having been set back: read where a policy depends on the time, and then `recent` are
     the moves that it bounds. `inputs` are null until they have been read because a decision requires them.
     """
 

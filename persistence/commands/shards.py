@@ -128,7 +128,7 @@ class ShardExpectation:
 
 
 class _Shards:
-    """What the three commands on shards share. `path` writes a shard's place in the input, for messages."""
+    """What the three commands on shards share. `path` is a shard's position in the input, for messages."""
 
     __slots__ = ()
     shards: Sequence[NewShard | ShardPatch | ShardExpectation]

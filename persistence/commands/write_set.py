@@ -1,7 +1,4 @@
-"""What a unit of work has read, and what it will write: values that the rules and the backends share.
-
-What a decision writes, put together.
-"""
+"""What a handler's decision writes: values that handlers return and every backend commits."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ from persistence.planning.proposal import Proposal
 
 @dataclass(frozen=True, slots=True)
 class CommitConditions:
-    """What must be so at the moment the change is committed, although it was decided earlier.
+    """What must be so when the change is committed, although it was decided earlier.
 
     It is committed at `decided_at` or later, before `frozen_from`, and before `expires_at` of the plan that it begins;
     its namespaces hold `fewest_shards` or more before it, and have seen at most `moves_left` moves after revision
@@ -174,7 +171,7 @@ class NodeWrite:
 
 @dataclass(frozen=True, slots=True)
 class PlanWrite:
-    """What becomes of a plan that is kept already. With `lifetime` it is proposed again, for so long."""
+    """What becomes of a stored plan. With `lifetime` it is proposed again, for so long."""
 
     previous: RebalancePlan
     status: PlanStatus
@@ -193,8 +190,8 @@ class PlanWrite:
 class WriteSet:
     """Everything one unit of work writes, complete but for what the stream head assigns.
 
-    `proposal` is a plan to keep, which may be begun within `lifetime`; `rebalance` names the plan that the change is
-    about. Where it writes nothing of that plan and only keeps an idempotency key, `known` is the plan. `plans` are
+    `proposal` is a plan to store, which may be begun within `lifetime`; `rebalance` names the plan that the change is
+    about. Where it writes nothing of that plan and only stores an idempotency key, `known` is the plan. `plans` are
     those it changes, the one that it is about first.
 
     From `configuration` on fields follow from those before, and are filled by `completed`: what it changes beside
@@ -251,7 +248,7 @@ def completed(write_set: WriteSet) -> WriteSet:
 
 
 def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> RebalancePlan:
-    """The plan that a change keeps, as it leaves it."""
+    """The plan that a change stores, as it leaves it."""
     return RebalancePlan(
         proposal.id,
         PlanStatus.PROPOSED,
@@ -289,7 +286,7 @@ def _node_configuration(node: Node | NodeWrite) -> Mapping[str, Any]:
 
 
 def configuration_of(member: Namespace | Node) -> Mapping[str, Any]:
-    """What a change keeps of its configuration."""
+    """What a change stores of its configuration."""
     return _namespace_configuration(member) if isinstance(member, Namespace) else _node_configuration(member)
 
 

@@ -1,4 +1,4 @@
-"""Keeping a plan, deciding on it, and doing what it says."""
+"""Handlers of the commands on plans: storing, approving, rejecting, stopping and applying them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
 def reads_of(command: PlanCommand, held: StoredPlan) -> ReadSet:
     """What the command relies on beside the plan: the configurations of its namespaces, the nodes it moves shards
-    between, and those shards. To decide for a rebalance is to decide against the older ones of its namespaces."""
+    between, and those shards. A decision for a rebalance supersedes the older ones of its namespaces."""
     plan, proposal = held.plan, held.proposal
     if plan.status not in lifecycle.OPEN or isinstance(command, RejectPlan | StopPlan):
         return ReadSet()
@@ -53,7 +53,7 @@ def store_plan(command: StorePlan | StoreRollback, state: ReadState) -> WriteSet
         return write_set(command, names, rebalance=rebalance, plans=(again,))
     if command.change.idempotency_key is None:
         return PlanKnown(known.plan)
-    # Only a change keeps a key: without one, a retry on a mesh that moved on would be given another plan.
+    # Only a change stores a key: without one, a retry on a mesh that moved on would be given another plan.
     return write_set(command, names, rebalance=rebalance, known=known.plan)
 
 
@@ -131,7 +131,7 @@ def _expiry(plan: RebalancePlan) -> datetime | None:
 
 def _with_moves(held: StoredPlan) -> StoredPlan:
     """Raises InvalidArgument for a plan without moves. Applied or not, the same mesh would give the same plan again:
-    there is no state that would tell the two apart."""
+    no state distinguishes the two."""
     if not held.proposal.moves:
         raise InvalidArgument(FieldError("planId", "has no moves: there is nothing to apply"))
     return held

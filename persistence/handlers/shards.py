@@ -1,4 +1,4 @@
-"""Creating, changing, moving and deleting shards."""
+"""Handlers of the commands on shards: creating, changing, moving and deleting them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from persistence.planning.proposal import Move
 ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
 
 _Found: TypeAlias = Sequence[tuple[NewShard | ShardPatch | ShardExpectation, Shard | None]]
-"""What is asked for of each shard, and the shard as it is."""
+"""What is requested of each shard, and the shard as it is."""
 
 
 def change_shards(
@@ -183,7 +183,7 @@ def move_shard(move: Move, state: ReadState, ticket: str | None) -> ShardWrite:
 
 
 def _deletion(previous: Shard) -> ShardWrite:
-    # The tombstone's version counts the deletion too: whoever saw it can tell it from the version before.
+    # The tombstone's version counts the deletion too: so it differs from the version before.
     return ShardWrite(
         previous.key,
         DiffKind.DELETED,

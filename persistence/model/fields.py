@@ -1,4 +1,4 @@
-"""The rules each field obeys, said once. The database repeats them as named constraints (`postgres/tables`)."""
+"""The rule of each field, once. The database repeats them as named constraints (`postgres/tables`)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _label_value = re.compile(r"[A-Za-z0-9._-]{0,128}")
 
 
 Check: TypeAlias = "tuple[str, Callable[[Any], str | None] | None, Any]"
-"""A field as the input names it, a rule and the value that must keep it. Without a rule the value is the message of one
+"""A field as the input names it, a rule and the value that must obey it. Without a rule the value is the message of one
 that is broken."""
 
 

@@ -1,10 +1,8 @@
 """What a policy may hold. The database repeats the bounds as named constraints (`postgres/tables`).
 
-Patterns of tickets: regular expressions that cannot run away.
-
-A pattern is run in the write path, on text that a caller gives. RE2 matches in time linear in the text, whatever the
-pattern is; it has no back-references and no look-around, which is what that takes
-(https://github.com/google/re2/wiki/Syntax). docs/decisions/0016-ticket-patterns-by-re2.md says why.
+A ticket's pattern is run in the write path, on text that a caller gives. RE2 matches in time linear in the text,
+whatever the pattern is; it has no back-references and no look-around, which is what that takes
+(https://github.com/google/re2/wiki/Syntax). docs/decisions/0016-ticket-patterns-by-re2.md has the reasons.
 """
 
 from __future__ import annotations

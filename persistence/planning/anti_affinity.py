@@ -1,4 +1,4 @@
-"""Anti-affinity in plans: the shards of a group get the nodes that their strategy wants them on, one each."""
+"""Anti-affinity in plans: the shards of a group get the nodes that their strategy prefers, one each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def separate(
 
     Those have their nodes first. Then, by id, each has its first choice if that is free, and the others the best that
     is left: so as few as can be are sent elsewhere. Where a group has more shards than nodes, those that are on one by
-    themselves keep it, and who finds none stays.
+    themselves keep it, and those that find none stay.
     """
     positions: dict[str, list[int]] = defaultdict(list)
     for position, shard in enumerate(shards):

@@ -1,4 +1,4 @@
-"""Why a shard is where it is, and where it would go: told from what the planner itself computed."""
+"""Why a shard is where it is, and where it would go: from what the planner itself computed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Candidate:
 class Explanation:
     """`target_node_id` is null where there is no placement; `move` is what a plan made now would do with the shard.
 
-    `stays` says why it is left where it is although its strategy wants it elsewhere: PINNED, CORDONED, or
+    `stays` is why it is left where it is although its strategy prefers another node: PINNED, CORDONED, or
     ANTI_AFFINITY where no node is left for its group.
     """
 

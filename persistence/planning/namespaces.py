@@ -34,10 +34,10 @@ Held: TypeAlias = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class NamespacePlacement:
-    """`targets` are node ids in the order of `shards`, empty where `violations` say why there is no placement.
+    """`targets` are node ids in the order of `shards`, empty where there is no placement because of `violations`.
 
-    The target of a shard that stays whatever is asked is where its strategy wants it first, bounds aside. `obstacles`
-    says of each node that may not own shards here why not.
+    The target of a shard that stays in any case is its strategy's first choice, bounds aside. `obstacles` has, for each
+    node that may not own shards here, the reason.
     """
 
     namespace: Namespace
@@ -83,7 +83,7 @@ def held_after(placement: NamespacePlacement, moves: Sequence[Move]) -> Held:
 
 
 def stays(shard: PlacedShard, owner: Node | None) -> str | None:
-    """Why the shard stays where it is, whatever its strategy says; None if nothing keeps it."""
+    """Why the shard stays where it is, whatever its strategy prefers; None if nothing holds it."""
     if shard.pinned:
         return "PINNED"
     # A cordoned node takes nothing and gives nothing away.
@@ -126,7 +126,7 @@ def _owners(placer: Placer, batch: model.Shards) -> Sequence[str]:
 
 
 def _unbounded(namespace: Namespace, active: Sequence[model.Node], strategies: Registry) -> Placer:
-    """As if no node could be full: it tells a shard that its owner has no room for from others."""
+    """As if no node could be full: so a shard that its owner has no room for differs from others."""
     free = {name: value for name, value in namespace.strategy_parameters.items() if name not in _BOUNDS}
     return strategies.placer(namespace.strategy, free, active)
 
@@ -139,7 +139,7 @@ def _targets(
     unbounded: Sequence[str],
     nodes: Mapping[str, Node],
 ) -> tuple[Sequence[str], Separated]:
-    """Where the strategy wants each shard, given the others: first those of groups, then what the bounds leave."""
+    """The strategy's node for each shard, given the others: first those of groups, then what the bounds leave."""
     grouped = any(shard.group is not None for shard in shards)
     if not grouped and not placer.bounded:
         return unbounded, Separated()
@@ -159,11 +159,11 @@ def _bounded(
     staying: Collection[int],
     separated: Separated,
 ) -> list[str]:
-    """Who owns the shards that nothing keeps, given what the nodes have to keep; of the others what `settled` says.
+    """The owners of the shards that nothing holds, given what the nodes must hold; of the others as in `settled`.
 
     What stays on a node that takes part counts towards its bounds, and so does what a group puts there: groups come
     first, for they have fewer nodes to choose from. What stays elsewhere counts nowhere: as long as it is there, it
-    takes nobody's room.
+    takes no other shard's room.
     """
     occupied: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
     free: list[int] = []
@@ -198,7 +198,7 @@ def _moves(
     for position, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
         if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or position in separated.stuck:
             continue
-        # Whom its group sends elsewhere has not met a bound.
+        # A shard that its group sends elsewhere has not met a bound.
         preferred = target if position in separated.targets else first
         reason = _reason(namespace, shard, nodes.get(shard.owner_node_id), eligible, preferred)
         yield Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, target, reason)

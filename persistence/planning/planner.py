@@ -1,7 +1,4 @@
-"""The planner: a snapshot to a proposal.
-
-What moves do to namespaces and nodes: the parts of a proposal that follow from its moves.
-"""
+"""The planner: from a snapshot to a proposal, and what its moves do to namespaces and nodes."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ MAX_MOVES: Final = MAX_SHARDS_PER_CHANGE
 
 
 class PlacementImpossible(Exception):
-    """None of the namespaces can be placed. `violations` say why, one for each."""
+    """None of the namespaces can be placed. `violations` are the reasons, one for each."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         self.violations = tuple(violations)
@@ -44,7 +41,7 @@ class PlacementImpossible(Exception):
 
 
 def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int = MAX_MOVES) -> Proposal:
-    """The moves that bring every shard to where its strategy wants it, as far as pins and cordons let it.
+    """The moves that bring every shard to the node that its strategy prefers, as far as pins and cordons let it.
 
     A namespace that cannot be placed is left alone and listed among the violations. Raises PlacementImpossible if that
     goes for every one.

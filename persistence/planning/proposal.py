@@ -1,7 +1,7 @@
 """A set of moves and what it was computed from, as a value and as a document that names itself.
 
 The document is canonical JSON; the proposal's id is the beginning of its SHA-256. So the same inputs give the same
-plan, byte for byte, and a plan that was written to a file can be told from one that was edited.
+plan, byte for byte, and a plan that was edited in a file no longer has its id.
 """
 
 from __future__ import annotations

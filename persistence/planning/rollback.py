@@ -1,7 +1,7 @@
 """What takes changes back: the moves that give each shard what it had before them, and the shards it leaves alone.
 
 Nothing that came later is overwritten. Creating and deleting are not taken back: a shard that others know by now does
-not vanish, and one that is gone does not come back, without somebody saying so of that very shard.
+not vanish, and one that was deleted does not come back, without a command for that very shard.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def compensating_moves(
     *,
     max_moves: int,
 ) -> Proposal:
-    """The proposal that undoes `rows`, which are history in order. `what` says whose rows they are.
+    """The proposal that undoes `rows`, which are history in order. `what` names the changes whose rows they are.
 
     `current` has the shards that are there, `last_changes` the newest change of each that is not as `rows` left it, and
     `snapshot` the namespaces they are in. Owner, leader, capacity, locality and status are given back; pins are
-    decisions of their own, and the ticket is that of whoever applies the plan.
+    decisions of their own, and the ticket is that of the change that applies the plan.
     """
     histories: dict[ShardKey, list[ShardDiff]] = defaultdict(list)
     for row in rows:
@@ -91,7 +91,7 @@ def _undone(
 
 
 def _changed_since(rows: Sequence[ShardDiff], now: Shard, last: Change | None) -> Conflict | None:
-    """Versions go up by one: where one is missing, or the shard is past the last, somebody else was there."""
+    """Versions go up by one: where one is missing, or the shard is past the last, another change was made."""
     name, newest = f"{now.namespace}/{now.shard_id}", rows[-1].version
     if now.version != newest:
         by = f" by change {last.id}" if last else ""

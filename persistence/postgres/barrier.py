@@ -40,8 +40,8 @@ class ServerLife:
 class Barrier:
     """Waits until the synchronous standby, where there is one, holds everything that could be read when the wait began.
 
-    One commit is under way at a time, on a connection of its own, and all who come meanwhile join the next one: 0.3 ms,
-    or what a round trip to the standby takes. `connect` opens the connection, `life_of` says whose it is, and
+    One commit is under way at a time, on a connection of its own, and all that begin to wait meanwhile join the next
+    one: 0.3 ms, or what a round trip to the standby takes. `connect` opens the connection, `life_of` is that of its server, and
     `is_stale` whether it is closed or of a server that may not be used any more: another process, or another pool of
     this one, may have seen a newer timeline since.
     """
@@ -139,6 +139,6 @@ class Barrier:
 def _complete(sent: asyncio.Future[ServerLife], outcome: ServerLife | StoreError) -> None:
     if isinstance(outcome, StoreError):
         sent.set_exception(outcome)
-        sent.exception()  # all who waited may have given up
+        sent.exception()  # every caller may have given up waiting
     else:
         sent.set_result(outcome)

@@ -1,7 +1,7 @@
 """The commit of one unit of work: one call of the function `commit_change` (migration 0008), and its answer.
 
 Everything from taking the stream head to the commit itself happens in that call, so the head is never held while this
-process is waited for. What can be computed beforehand (checksums, images, digests) comes as parameters; only what the
+process delays others. What can be computed beforehand (checksums, images, digests) comes as parameters; only what the
 head assigns is computed there. The call is the same for one shard and for ten thousand.
 """
 
@@ -60,7 +60,7 @@ def idempotency_digest(actor: str, idempotency_key: str) -> bytes:
 
 
 class Relied(NamedTuple):
-    """What a decision was made on: each read set with the state it found, and the groups it looked at."""
+    """What a decision was made on: each read set with the state it found, and the groups that were read."""
 
     reads: Sequence[tuple[ReadSet, ReadState]] = ()
     groups: Mapping[GroupKey, GroupMark] = {}

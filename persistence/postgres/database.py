@@ -1,4 +1,4 @@
-"""The database as one process knows it: which of its servers may be used, and whether what they say may be told."""
+"""The database as one process knows it: which of its servers may be used, and whether what they answer is durable."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class SharedWord(Protocol):
 class Fence:
     """The newest timeline of each system (cluster) that this process, or one that shares `word`, has seen.
 
-    The word holds 32 bits that tell systems apart, and the timeline. No lock: a process that was killed would keep it.
+    The word holds 32 bits that identify the system, and the timeline. No lock: a process that was killed would hold it.
     Of two that write at once one is overwritten, and writes again with its next connection.
     """
 
@@ -122,7 +122,7 @@ class Fence:
     def admit(self, system: str, timeline: int, recorded: int = 0) -> bool:
         """Note that a server of the system is on that timeline; true if it is newer than all that were seen.
 
-        `recorded` is the timeline that the database itself says was seen. Raises Fenced for an older one.
+        `recorded` is the timeline that the database itself records as seen. Raises Fenced for an older one.
         """
         newest = self.newest(system)
         if timeline < max(newest, recorded):
@@ -152,7 +152,7 @@ class Database:
     """Opens connections to the first server that is fit, and knows the ones that are open.
 
     `program_revision` is the migration that this program was made for; null where that is not to be compared. Closing
-    it ends what it holds itself; connections belong to those who opened them.
+    it ends what it holds itself; connections belong to those that opened them.
     """
 
     def __init__(self, url: str, *, fence: Fence | None = None, program_revision: str | None = None) -> None:
@@ -187,20 +187,20 @@ class Database:
         return self.fence.newest(self._system)
 
     async def listen(self, **options: Any) -> Connection:
-        """A connection for hints only: what is told on it may not have reached the standby."""
+        """A connection for hints only: what is notified on it may not have reached the standby."""
         return await connect(self.url, admission=self._admit, first=self._last, **options)
 
     async def recheck(self, connection: Connection) -> None:
-        """Whether a connection that is open would be taken again. Raises as `connect` does, or the driver's errors."""
+        """Whether a connection that is open would be admitted again. Raises as `connect`, or the driver's errors."""
         with translated():
             await self._require_own(connection)
             await self._admit(connection)
 
     async def look_beside(self, connection: Connection) -> None:
-        """Ask the URL's other hosts for a newer timeline of the same system.
+        """Query the URL's other hosts for a newer timeline of the same system.
 
-        A primary whose standby was promoted without it, because it was cut off or what minds it had died, goes on as if
-        nothing had happened: it answers reads, and leaves commits waiting. Nothing on a connection to it tells.
+        A primary whose standby was promoted without it, because it was cut off or its supervisor died, goes on as if
+        nothing had happened: it answers reads, and leaves commits waiting. Nothing on a connection to it shows that.
         """
         others = [host for host in hosts_of(self.url) if host != connection.host]
         await asyncio.gather(*(self._look_at(host) for host in others))
@@ -276,7 +276,7 @@ class Database:
                 connection.terminate()
                 raise
             connection.terminate()
-        raise StoreUnavailable(f"the database was another server each of {_ATTEMPTS} times that it was asked")
+        raise StoreUnavailable(f"the database was another server each of {_ATTEMPTS} times that it was connected to")
 
     async def _is_settled(self, connection: Connection) -> bool:
         """False for a server that was promoted, or has recovered, since the connection was made."""
@@ -326,7 +326,7 @@ class Database:
             (await connect(self.url, admission=look, only=host)).terminate()
 
     def _see(self, facts: Mapping[str, Any]) -> None:
-        """What a primary said of itself. Raises Fenced."""
+        """What a primary reported of itself. Raises Fenced."""
         system, timeline = facts["system"], facts["timeline"]
         recorded = facts["recorded_timeline"] if facts["at_home"] else 0
         if self.fence.admit(system, timeline, recorded):

@@ -1,4 +1,4 @@
-"""Connections, all made in one place, so that a database URL means one thing to the pools and to the listener.
+"""Connections, all made here, so that a database URL means one thing to the pools and to the listener.
 
 The URL is libpq's, read by asyncpg: `sslmode`, `sslrootcert`, several hosts, a socket's folder as `host`. Hosts are
 tried here, one after the other, each within its own time: the driver has one timeout for all of them, and a host that
@@ -40,14 +40,14 @@ CONNECT_SECONDS: Final = 10.0
 """For all hosts together."""
 
 HOST_SECONDS: Final = 3.0
-"""For one of several hosts. `connect_timeout` in the URL says otherwise, as it does to libpq."""
+"""For one of several hosts. `connect_timeout` in the URL overrides it, as with libpq."""
 
 _CONNECT_TIMEOUT: Final = "connect_timeout="  # libpq's; the driver would send it to the server
 
 _PROBE_SECONDS: Final = 1.0
 
 # The startup packet names the application and nothing else: PgBouncer refuses a parameter that it does not know, or
-# drops it, as it is told. What is set here is what `_READ_BACK` must find in another round trip, as the server spells
+# drops it, as configured. What is set here is what `_READ_BACK` must find in another round trip, as the server spells
 # it. `synchronous_commit` is only ever raised: an operator's remote_write or remote_apply stays. A statement is never
 # cancelled (see Connection), so the server has to notice by itself that its client is gone; it can on Linux.
 _SET: Final = """
@@ -98,8 +98,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
         self.admitted: Any = None  # what an admission found out
 
     def _cancel_current_command(self, *waiters: asyncio.Future[None] | None) -> None:
-        """Called by asyncpg in place of a CancelRequest. `waiters` are awaited by whatever uses the connection next,
-        so they are completed once it is closed, and not before."""
+        """Called by asyncpg instead of sending a CancelRequest. `waiters` are awaited by the next use of the connection, so
+        they are completed once it is closed, and not before."""
 
         def drop() -> None:
             self.terminate()
@@ -107,7 +107,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
                 if waiter is not None and not waiter.done():
                     waiter.set_result(None)
 
-        # Not at once: the protocol is in the middle of something, and has yet to tell its caller.
+        # Not at once: the protocol is in the middle of something, and its caller has no answer yet.
         asyncio.get_running_loop().call_soon(drop)
 
     def _process_log_message(self, fields: Mapping[str, str], last_query: str | None) -> None:
@@ -142,7 +142,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a URL says: the hosts, in order, and how long each may take."""
+    """Of a URL: the hosts, in order, and how long each may take."""
 
     url: str
     hosts: Sequence[Host]
@@ -172,7 +172,7 @@ async def connect(
     seconds.
 
     Its settings were read back, and its session is its own. Raises InvalidArgument for the URL, and else StoreErrors:
-    what the one host or, if none will do, what all of them said.
+    what the one host or, if none will do, what all of them answered.
     """
     target = _target(require_postgresql(url))
     hosts = sorted(target.hosts, key=lambda host: host != first) if only is None else [only]
@@ -284,7 +284,7 @@ async def _require_own_session(
     except asyncpg.ProtocolViolationError as error:
         raise transaction_pooler() from error  # 'transaction blocks not allowed in statement pooling mode'
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # The pooler has no room for another client. Pools ask again each time they hand out this connection.
+        # The pooler has no room for another client. Pools check again each time they hand out this connection.
         if connection.is_closed():
             raise unreachable(error) from error
     finally:
@@ -327,7 +327,7 @@ def _target(url: str) -> _Target:
     return _Target(url, hosts, limit if limit > 0 else usual, parameters.target_session_attrs.value)
 
 
-# Of several hosts that will not do, the one to tell of first.
+# Of several hosts that will not do, the one to report first.
 _GRAVITY: Final = (
     Unavailable.TRANSACTION_POOLER,
     Unavailable.SESSION_SETTINGS,

@@ -1,4 +1,4 @@
-"""Errors of asyncpg, translated once into the store's own. For whoever holds a connection of its own."""
+"""Errors of asyncpg, translated once into the store's own: for connections that SQLAlchemy does not hold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRANSIENT: Final = frozenset(
     }
 )
 
-_CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or somebody cancelled it
+_CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or it was cancelled
 
 _UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
 
@@ -76,7 +76,7 @@ def committing() -> Iterator[None]:
     it leaves as CommitUnknown, and else as the driver raised it.
 
     What the server answers (an error ends the transaction) and what the driver refuses before it sends anything stand
-    for nothing written. A task that is cancelled in here is not told which it was.
+    for nothing written. A task that is cancelled in here does not learn which it was.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Engines: one pool for reads (each statement its own snapshot), one for units of work.
+"""Engines and sessions: a pool for reads (each statement its own snapshot), and one for units of work.
 
-Errors of SQLAlchemy, and of the driver below it, translated once into the store's own.
+Their errors, of SQLAlchemy and of the driver below it, are translated here into the store's own.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ COMMAND_SECONDS: Final = 10.0
 """After so long without an answer a connection is dropped."""
 
 # Less than that, so that a statement that waits inside the server is answered by it, with nothing written. It goes for
-# waiting in the queue of writers, while a standby is away, as well: a lock timeout would be taken for a conflict of the
-# moment, and the wait begun anew, eight times.
+# waiting in the queue of writers, while a standby is away, as well: a lock timeout would be taken for a conflict
+# that passes, and the wait begun anew, eight times.
 POOLED_SETTINGS: Final[Mapping[str, str]] = {
     **SERVER_SETTINGS,
     "statement_timeout": "8s",
@@ -57,8 +57,8 @@ POOLED_SETTINGS: Final[Mapping[str, str]] = {
 class ReadSession(AsyncSession):
     """A session whose first statement is sent again if its connection is lost, on a new one.
 
-    A pool hands out what has died and not been noticed, and reading twice harms nobody. Asking before each statement
-    whether the connection lives would cost each a round trip, and miss what dies in between.
+    A pool hands out what has died and not been noticed, and reading twice does no harm. A liveness check before each
+    statement would cost each a round trip, and miss what dies in between.
     docs/decisions/0026-connections.md.
     """
 
@@ -162,7 +162,7 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
 
 
 def _still_own(adapted: Any, connection: Connection) -> bool:
-    """Behind a pooler a session is one's own as long as it says so; of PostgreSQL itself that need not be asked."""
+    """Behind a pooler a session is one's own as long as it has the token; with PostgreSQL itself it always is."""
     cursor = adapted.cursor()
     cursor.execute(OWN_SESSION)
     (found,) = cursor.fetchone()

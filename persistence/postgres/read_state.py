@@ -1,4 +1,4 @@
-"""What a decision is made on, read in the snapshot of its unit of work. Nothing is locked: the commit re-checks it."""
+"""What a decision is made on, read in the snapshot of its unit of work, without locks: the commit re-checks it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ _OF_SHARDS: Final = _moves_of(
 
 
 class GroupMark(NamedTuple):
-    """By which a group that has changed is told: a shard that joins, leaves or moves changes one of the two."""
+    """What changes whenever a group does: a shard that joins, leaves or moves changes one of the two."""
 
     members: int
     revision: int

@@ -40,7 +40,7 @@ _PIN: Final = tuple(f"pinned_{member.name}" for member in fields(Pin))
 
 
 def columns_of(record: type) -> Iterator[str]:
-    """The columns that keep a record, in the order of its fields: a pin has one for each of its own."""
+    """The columns that hold a record, in the order of its fields: a pin has one for each of its own."""
     for member in fields(record):
         yield from _PIN if member.name == "pinned" else (member.name,)
 
@@ -106,8 +106,8 @@ PLAN_STATUS: Final = case(
     ),
     else_=PLANS.c.status,
 )
-"""The status that a plan has by the database's clock when the statement begins: expiring is nobody's change. One time
-for all of a statement, or a list of the plans that are open could show one that has expired."""
+"""The status that a plan has by the database's clock when the statement begins: no change is committed when it
+expires. One time for all of a statement, or a list of the plans that are open could show one that has expired."""
 
 PLAN: Final = (
     PLANS.c.id,

@@ -1,9 +1,7 @@
-"""One unit of work on PostgreSQL: one connection, one snapshot to decide in, and one call that commits the change.
+"""One unit of work on PostgreSQL: one connection, one snapshot to decide in, one call that commits, and its answer.
 
 No row is locked, and the transaction that reads is over before the call is made: a process that is frozen at any point
-of it delays no other writer.
-
-The answer to a change: once it is committed, and again, from what it left, to a retry of its request.
+of it delays no other writer. The answer to a retry is read from what the change left.
 """
 
 from __future__ import annotations
@@ -309,7 +307,7 @@ async def _node(connection: AsyncConnection, change: Change) -> NodeChanged:
 
 
 async def _plan(connection: AsyncConnection, change: Change) -> RebalancePlan:
-    assert change.rebalance is not None  # noqa: S101 - the kind says so, and the type cannot
+    assert change.rebalance is not None  # noqa: S101 - its kind implies it, which the type cannot express
     return plan_of((await connection.execute(ONE_PLAN, {"plan_id": change.rebalance.plan_id})).one())
 
 
@@ -318,5 +316,5 @@ async def _position(connection: AsyncConnection, change: Change, revision: int) 
 
 
 def _configuration(change: Change) -> ConfigurationChange:
-    assert change.configuration is not None  # noqa: S101 - the kind says so, and the type cannot
+    assert change.configuration is not None  # noqa: S101 - its kind implies it, which the type cannot express
     return change.configuration

@@ -79,9 +79,9 @@ class CommandExecutor:
         return outcome
 
     async def store_forbidden(self, command: Command, forbidden: Forbidden) -> None:
-        """Puts on record that somebody asked for what they may not; nothing is carried out.
+        """Stores the refusal of a command whose caller lacks a right; nothing is executed.
 
-        Raises InvalidArgument for a command that could not be carried out by anybody.
+        Raises InvalidArgument for a command that no right would let execute.
         """
         await offload(len(command.reads.shards), validate, command, self._strategies)
         await self._store_refusal(command, forbidden)
@@ -89,8 +89,8 @@ class CommandExecutor:
     async def replayed(self, command: Command) -> Outcome | None:
         """The answer to an earlier request with the same idempotency key, if there was one.
 
-        For callers to whom working out what to execute is work: a retry must not do it again, and must not be answered
-        from a mesh that has changed meanwhile. Raises as `execute` does.
+        For callers that compute what to execute: a retry must not compute it again, and must not be answered from a
+        mesh that has changed meanwhile. Raises as `execute` does.
         """
         validate(command, self._strategies)
         key = command.change.idempotency_key
@@ -111,7 +111,7 @@ class CommandExecutor:
         raise AssertionError("the retry loop returns or raises")
 
     async def _store_refusal(self, command: Command, outcome: Outcome | Forbidden) -> None:
-        """The caller is owed the refusal, also where it cannot be kept."""
+        """The caller gets the refusal, also where it cannot be stored."""
         if self._refusals is None or (left_out := self._rate.take()) is None:
             return
         try:
@@ -163,7 +163,7 @@ class CommandExecutor:
 
 
 async def _explained(unit: UnitOfWork, refused: Refused) -> Outcome:
-    """The refusal, with who changed last what is stale."""
+    """The refusal, with the last change of what is stale."""
     match refused:
         case StaleNamespace():
             return replace(refused, last_change=await unit.last_configuration(refused.name))

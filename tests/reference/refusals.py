@@ -22,7 +22,7 @@ class MemoryRefusals:
         self._memory = memory
 
     async def append(self, refusal: RefusalWrite) -> Refusal:
-        # Nothing is awaited in here, so nothing is kept in between: no lock, and no waiting for who writes.
+        # Nothing is awaited in here, so nothing is stored in between: no lock, and no waiting for writers.
         tables = self._memory.tables
         last = tables.refusals[-1] if tables.refusals else None
         refused_at = self._memory.clock() if last is None else max(self._memory.clock(), last.refused_at)

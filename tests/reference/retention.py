@@ -72,7 +72,7 @@ def _compacted(tables: Tables, floor: int, kept: Sequence[ShardDiff]) -> Tables:
 def _answers(
     answers: Mapping[K, tuple[bytes, Committed]], revisions: Collection[int]
 ) -> Mapping[K, tuple[bytes, Committed]]:
-    """Told again, an answer has only the shards that history still has."""
+    """Answered again, it has only the shards that history still has."""
     return {key: (digest, _retold(answer, revisions)) for key, (digest, answer) in answers.items()}
 
 

@@ -1,7 +1,4 @@
-"""Decided on the tables as they were, committed on the tables as they are if what was read is still so.
-
-What the policies of namespaces ask of the clock and of history.
-"""
+"""One unit of work: decided on the tables as they were, committed on the tables as they are if nothing read differs."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class MemoryUnitOfWork:
             return None
         digest, answer = found
         if isinstance(answer, PlanProposed | PlanApplied | PlanChanged):
-            # What became of a plan since is told, as the counts of a node are.
+            # With what became of a plan since, as with the counts of a node.
             answer = replace(answer, plan=self._plan(answer.plan.id).plan)
         return digest, answer
 

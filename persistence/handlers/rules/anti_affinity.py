@@ -1,4 +1,4 @@
-"""Anti-affinity in the write path: no change puts two shards of a group on one node."""
+"""The rule of anti-affinity groups: no change brings two shards of a group to one node."""
 
 from __future__ import annotations
 

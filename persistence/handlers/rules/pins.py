@@ -1,4 +1,4 @@
-"""Pins in the write path: none that contradicts the mesh is made, and none that holds is broken."""
+"""The rules of pins: none that contradicts the mesh is made, and none that holds is broken."""
 
 from __future__ import annotations
 

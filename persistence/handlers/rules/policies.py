@@ -1,8 +1,8 @@
-"""What a namespace's policy says to a change of its shards.
+"""The rules of a namespace's policy that a change of its shards is checked against.
 
-Everything here can be found out again from history: `committed_at` of the change, the owners before and after in its
-rows, and the configuration in force, which is that of the newest change of the namespace before it.
-docs/governance.md says how to count.
+All of it can be recomputed from history: `committed_at` of the change, the owners before and after in its rows, and the
+configuration in force, which is that of the newest change of the namespace before it. docs/governance.md has the
+definitions that are counted by.
 """
 
 from __future__ import annotations

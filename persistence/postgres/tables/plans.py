@@ -16,10 +16,10 @@ STORED_STATUSES: Final = tuple(status for status in PlanStatus if status is not 
 
 
 class RebalancePlanDocumentRow(Base):
-    """What a plan proposes. Append-only: nobody applies another plan than the one reviewed.
+    """What a plan proposes. Append-only: the plan that is applied is the one that was reviewed.
 
     A table of its own, because a megabyte of document is written before the stream head is taken, and the plan's row
-    after it. `document` is `json`, kept byte for byte as written, because the plan's id is taken from those bytes.
+    after it. `document` is `json`, stored byte for byte as written, because the plan's id is taken from those bytes.
     """
 
     __tablename__ = "rebalance_plan_documents"
