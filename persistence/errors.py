@@ -1,6 +1,6 @@
 """Everything that can go wrong in the store, under one root, each with a stable code.
 
-Expected refusals (a stale version, a missing shard) are not here: they are outcomes, see `outcomes.py`.
+Expected refusals (a stale version, a missing shard) are not here: they are outcomes, see `model/outcomes.py`.
 """
 
 from __future__ import annotations

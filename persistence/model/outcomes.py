@@ -132,8 +132,8 @@ class PlanClosed:
 class StalePlan:
     """Nothing was written: what the plan relies on has changed since it was made.
 
-    `shards` were changed, `namespaces` were reconfigured, and the nodes of `node_ids` were changed or removed, or may not
-    be given shards any more.
+    `shards` were changed, `namespaces` were reconfigured, and the nodes of `node_ids` were changed or removed, or may
+    not be given shards any more.
     """
 
     plan: RebalancePlan

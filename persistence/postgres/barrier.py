@@ -41,9 +41,9 @@ class Barrier:
     """Waits until the synchronous standby, where there is one, holds everything that could be read when the wait began.
 
     One commit is under way at a time, on a connection of its own, and all that begin to wait meanwhile join the next
-    one: 0.3 ms, or what a round trip to the standby takes. `connect` opens the connection, `life_of` is that of its server, and
-    `is_stale` whether it is closed or of a server that may not be used any more: another process, or another pool of
-    this one, may have seen a newer timeline since.
+    one: 0.3 ms, or what a round trip to the standby takes. `connect` opens the connection, `life_of` is that of its
+    server, and `is_stale` whether it is closed or of a server that may not be used any more: another process, or
+    another pool of this one, may have seen a newer timeline since.
     """
 
     def __init__(

@@ -215,8 +215,8 @@ async def _autocommitting(session: AsyncSession) -> AsyncIterator[AsyncConnectio
 def _swap(cut: Cut, copied: int) -> Sequence[str]:
     """The statements that replace the old partitions by what is left of them."""
     return (
-        # Attaching takes a trigger off changes. Both are locked at once, in the order in which every statement has them:
-        # halfway one would wait for a writer that waits for this.
+        # Attaching takes a trigger off changes. Both are locked at once, in the order that every statement has: halfway
+        # one would wait for a writer that waits for this.
         "LOCK TABLE ONLY shard_history, changes IN ACCESS EXCLUSIVE MODE",
         *((copying(cut.rest, copied),) if cut.rest is not None else ()),
         *(f"DROP TABLE {partition.name}" for partition in cut.old),

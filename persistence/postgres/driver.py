@@ -98,7 +98,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
         self.admitted: Any = None  # what an admission found out
 
     def _cancel_current_command(self, *waiters: asyncio.Future[None] | None) -> None:
-        """Called by asyncpg instead of sending a CancelRequest. `waiters` are awaited by the next use of the connection, so
+        """Called by asyncpg instead of sending a CancelRequest. `waiters` are awaited by the connection's next use, so
         they are completed once it is closed, and not before."""
 
         def drop() -> None:

@@ -44,8 +44,8 @@ _REASONS: Final = {
     "42P05": (Unavailable.TRANSACTION_POOLER, "a pooler in transaction mode stands in between"),
 }
 
-# Connection, resources, intervention, system; a transaction that idled too long; a database that is not there, as for a
-# moment while a restored one takes its name.
+# Connection, resources, intervention, system; a transaction that idled too long; a database that is not there, as while
+# a restored one takes its name.
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25P03", "3D000")
 
 
