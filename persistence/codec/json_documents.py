@@ -15,7 +15,6 @@ from persistence.model.fields import canonical_json
 from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import Compaction, ConfigurationChange, Rebalance, public_name
 
-
 _RULES: Final = {member.name: public_name(member.name) for member in fields(NamespacePolicy)}
 
 
