@@ -1,4 +1,4 @@
-"""A command's handler, and what holds for all of them."""
+"""Which handler decides a command, and the validation that comes before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from strategies.registry import Registry
 Decision: TypeAlias = WriteSet | InputsRequired | Refused
 
 
-def decide(command: Command, state: ReadState, strategies: Registry) -> Decision:  # noqa: PLR0911 - one for each rule
+def decide(command: Command, state: ReadState, strategies: Registry) -> Decision:  # noqa: PLR0911 - one for each handler
     """What `command` writes given `state`, or why it may not. The command has been validated.
 
     InputsRequired: what must be read first; decided again with them in the state, it never is. Refusals lack the last
@@ -48,7 +48,7 @@ def decide(command: Command, state: ReadState, strategies: Registry) -> Decision
         case ApplyPlan():
             return apply_plan(command, state)
         case _:
-            raise TypeError(f"no rule for {type(command).__name__}")
+            raise TypeError(f"no handler for {type(command).__name__}")
 
 
 def validate(command: Command, strategies: Registry) -> None:

@@ -55,7 +55,7 @@ def change_shards(
     if stale:
         return VersionConflict(stale)
     if not isinstance(command, DeleteShards):
-        if state.inputs is None and (required := inputs_required(found, state)):
+        if state.inputs is None and (required := _inputs_required(found, state)):
             return required
         if any(isinstance(shard.pin, PinRequest) for shard in command.shards):
             check_pins(command, state)
@@ -66,7 +66,7 @@ def change_shards(
     return write_set(command, namespaces, shards=writes, conditions=checked)
 
 
-def inputs_required(found: _Found, state: ReadState) -> InputsRequired | None:
+def _inputs_required(found: _Found, state: ReadState) -> InputsRequired | None:
     """The clock, if a pin that ends is made or stands in the way and the state has none yet; the nodes that shards are
     pinned to; and the anti-affinity groups of the shards that are brought to a node or into a group.
     """
@@ -90,7 +90,7 @@ def inputs_required(found: _Found, state: ReadState) -> InputsRequired | None:
 
 
 def inputs_required_by_moves(moves: Sequence[Move], state: ReadState) -> InputsRequired | None:
-    """As `inputs_required`, for the moves of a plan to shards of the state."""
+    """As `_inputs_required`, for the moves of a plan to shards of the state."""
     moved = [state.shards[move.key] for move in moves if move.changes_owner]
     clock = any(shard.pinned is not None and shard.pinned.until is not None for shard in moved)
     groups = {GroupKey(one.namespace, one.anti_affinity_group) for one in moved if one.anti_affinity_group is not None}
