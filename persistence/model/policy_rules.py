@@ -23,6 +23,14 @@ MAX_WINDOW_MOVES: Final = 1_000_000_000
 
 MAX_FREEZES: Final = 32
 
+MAX_PATTERN: Final = 256
+"""Of a pattern, in characters."""
+
+_CACHED_PATTERNS: Final = 256
+
+_MEMORY: Final = 1 << 20
+"""Of a compiled pattern, in bytes: RE2 refuses what takes more, and bounds what matching it remembers."""
+
 
 def add_policy_problems(problems: Problems, policy: NamespacePolicy) -> None:
     """Names the fields as the API writes them: `policy.ticketPattern`, `policy.freezes[0].ends`."""
@@ -60,15 +68,6 @@ def _freeze_problems(freeze: FreezeWindow) -> Iterator[tuple[str, str | None]]:
     if freeze.ends <= freeze.begins:
         yield "ends", f"must be after begins, {freeze.begins.isoformat()}"
     yield "reason", text_problem(freeze.reason)
-
-
-MAX_PATTERN: Final = 256
-"""Of a pattern, in characters."""
-
-_CACHED_PATTERNS: Final = 256
-
-_MEMORY: Final = 1 << 20
-"""Of a compiled pattern, in bytes: RE2 refuses what takes more, and bounds what matching it remembers."""
 
 
 def pattern_problem(pattern: str) -> str | None:
