@@ -48,7 +48,6 @@ _REASONS: Final = {
 # a restored one takes its name.
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25P03", "3D000")
 
-
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -57,6 +56,8 @@ DRIVER_ERRORS: Final = (
     TimeoutError,
 )
 """Everything that a connection of the driver raises."""
+
+_ENDED: Final = frozenset({"57P01", "57P02", "57P04"})  # admin_shutdown, crash_shutdown, database_dropped
 
 
 @contextmanager
@@ -124,9 +125,6 @@ def is_unanswered(error: BaseException) -> bool:
         return True
     # The backend ended, perhaps while its commit waited for the standby.
     return getattr(error, "severity_en", None) in {"FATAL", "PANIC"} or error.sqlstate in _ENDED
-
-
-_ENDED: Final = frozenset({"57P01", "57P02", "57P04"})  # admin_shutdown, crash_shutdown, database_dropped
 
 
 def first_line(error: BaseException | None) -> str:

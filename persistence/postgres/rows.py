@@ -141,6 +141,16 @@ DIFF: Final = (
 )
 
 
+# Where in a row those stand that a record has otherwise than the table. Status and pin stand side by side.
+_STATUS: Final = SHARD.index(SHARDS.c.status)
+
+_PINNED: Final = _STATUS + 1
+
+_HALVES: Final = NAMESPACE.index(NAMESPACE_HEADS.c.digest_high)
+
+_NODE_STATUS: Final = NODE.index(NODES.c.status)
+
+
 def shard_of(row: Sequence[Any]) -> Shard:
     """From columns in the order of SHARD."""
     by, reason, until = row[_PINNED : _PINNED + 3]
@@ -163,16 +173,6 @@ def namespace_of(row: Sequence[Any]) -> Namespace:
 def node_of(row: Sequence[Any]) -> Node:
     """From columns in the order of NODE, or of NODE_UNCOUNTED."""
     return Node(*(*row[:_NODE_STATUS], NodeStatus(row[_NODE_STATUS]), *row[_NODE_STATUS + 1 :]))
-
-
-# Where in a row those stand that a record has otherwise than the table. Status and pin stand side by side.
-_STATUS: Final = SHARD.index(SHARDS.c.status)
-
-_PINNED: Final = _STATUS + 1
-
-_HALVES: Final = NAMESPACE.index(NAMESPACE_HEADS.c.digest_high)
-
-_NODE_STATUS: Final = NODE.index(NODES.c.status)
 
 
 def plan_of(row: Sequence[Any]) -> RebalancePlan:

@@ -77,9 +77,14 @@ _LAST_NODE_CHANGE: Final = (
     .limit(1)
 )
 
+_EPOCH: Final = select(STREAM_HEAD.c.epoch)
+
 _READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 _CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
+
+
+_PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
 
 
 class PostgresUnitOfWork:
@@ -176,11 +181,6 @@ async def unit_of_work(
                 raise
 
 
-_EPOCH: Final = select(STREAM_HEAD.c.epoch)
-
-PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
-
-
 def answer(write_set: WriteSet, made: Made) -> Committed:
     """Of a change that was just committed."""
     assigned, change, counted = made
@@ -215,7 +215,7 @@ def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str
     )
 
 
-def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> PlanAnswer:
+def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> _PlanAnswer:
     plan = _plan_after(write_set, change)
     if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
         return PlanProposed(change, plan)
