@@ -30,7 +30,7 @@ class MemoryRefusals:
         link = hash_chain.refusal_hash(
             bytes.fromhex(last.hash) if last else hash_chain.GENESIS, number, refused_at, refusal.content_digest
         )
-        kept = Refusal(
+        stored = Refusal(
             number,
             refusal.kind,
             refusal.actor,
@@ -44,8 +44,8 @@ class MemoryRefusals:
             refused_at,
             link.hex(),
         )
-        self._memory.tables = replace(tables, refusals=(*tables.refusals, kept))
-        return kept
+        self._memory.tables = replace(tables, refusals=(*tables.refusals, stored))
+        return stored
 
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
         refusals = [refusal for refusal in self._memory.tables.refusals if _is_in(where, refusal)]

@@ -161,8 +161,8 @@ class Memory:
 
     def plan(self, plan_id: str) -> StoredPlan:
         """A stored plan, with the status it has now."""
-        kept = self.tables.plans[plan_id]
-        return replace(kept, plan=lifecycle.as_of(kept.plan, self.clock()))
+        stored = self.tables.plans[plan_id]
+        return replace(stored, plan=lifecycle.as_of(stored.plan, self.clock()))
 
     def renew(self, epoch: str) -> None:
         """A new epoch in place of this one, if it still is the current one."""

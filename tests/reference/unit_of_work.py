@@ -58,8 +58,8 @@ class MemoryUnitOfWork:
 
     def _plan(self, plan_id: str) -> StoredPlan:
         """With the status it has now."""
-        kept = self._tables.plans[plan_id]
-        return replace(kept, plan=lifecycle.as_of(kept.plan, self._memory.clock()))
+        stored = self._tables.plans[plan_id]
+        return replace(stored, plan=lifecycle.as_of(stored.plan, self._memory.clock()))
 
     def _older(self, change_id: int, namespaces: Collection[str]) -> tuple[RebalancePlan, ...]:
         plans = (self._plan(plan_id).plan for plan_id in self._tables.plans)
@@ -83,8 +83,8 @@ class MemoryUnitOfWork:
         return self._inputs
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
-        wanted = set(shards)
-        return {row.key: row.change for row in self._tables.history if row.key in wanted}
+        keys = set(shards)
+        return {row.key: row.change for row in self._tables.history if row.key in keys}
 
     async def last_configuration(self, namespace: str) -> Change | None:
         changes = reversed(self._tables.changes)
@@ -139,8 +139,8 @@ def _versions(names: Sequence[str], members: Mapping[str, Namespace] | Mapping[s
     return [members[name].version if name in members else None for name in names]
 
 
-def _latest(kept: StoredPlan | None) -> int | None:
-    return None if kept is None else kept.plan.latest.id
+def _latest(stored: StoredPlan | None) -> int | None:
+    return None if stored is None else stored.plan.latest.id
 
 
 def _plans_read(reads: ReadSet, state: ReadState) -> Iterator[tuple[str, int | None]]:
@@ -165,14 +165,14 @@ def policy_facts(
     tables: Tables, namespaces: Iterable[Namespace], reads: ReadSet, clock: Clock
 ) -> tuple[datetime | None, datetime | None, RecentMoves]:
     """`now`, `clock` and `recent` of the state that is read."""
-    asking = depending_on_time(namespaces, reads)
-    if not asking:
+    timed = depending_on_time(namespaces, reads)
+    if not timed:
         return None, None, RecentMoves()
     time = clock()
     now = max(time, tables.changes[-1].committed_at)
     moves: Counter[str] = Counter()
     of_shards: Counter[ShardKey] = Counter()
-    for namespace in limiting_moves(asking, reads):
+    for namespace in limiting_moves(timed, reads):
         begins = time - timedelta(seconds=namespace.policy.window_seconds)
         moved = [row for row in tables.history if row.namespace == namespace.name and row.moves]
         within = [row.key for row in moved if row.change.committed_at > begins]
