@@ -20,7 +20,7 @@ from graph.execution.context import Context
 from graph.execution.executor import encode_json
 from graph.subscriptions.manager import SubscriptionManager, until_first_ends
 from graph.subscriptions.operation import SubscriptionOperation
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.ports import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
@@ -60,7 +60,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
         async def deliver(payload: str, batch: DiffBatch) -> None:
-            await write(_next(payload, stream_cursor(batch.position)))
+            await write(_next(payload, cursors.STREAM.write(batch.position)))
 
         async def left() -> None:
             while (await receive())["type"] != "http.disconnect":

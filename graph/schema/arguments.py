@@ -18,7 +18,8 @@ from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinitio
 
 import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import Cursor, read_stream_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor
 from persistence.commands import command
 from persistence.errors import FieldError, InvalidArgument
 from persistence.model import queries, records
@@ -78,7 +79,7 @@ async def reached(feed: DiffFeed, at_least: int | None, at_least_cursor: str | N
     if at_least is not None:
         await feed.wait_for(at_least)
     elif at_least_cursor is not None:
-        await feed.wait_for_position(read_stream_cursor(at_least_cursor, "atLeastCursor"))
+        await feed.wait_for_position(cursors.STREAM.read(at_least_cursor, "atLeastCursor"))
 
 
 def check_identifiers(**set_or_unset: str | None) -> None:

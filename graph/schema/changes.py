@@ -18,7 +18,7 @@ from graph.schema.arguments import check_filter
 from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import After, Before, Connection, First, Last, OrderBy, Paged, Placed, read_page
 from graph.schema.scalars import JSON, Revision
-from persistence.codec.cursors import change_cursor, read_change_cursor, read_refusal_cursor, refusal_cursor
+from persistence.codec import cursors
 from persistence.model import queries, records
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import HistoryOrder
@@ -146,7 +146,7 @@ async def changes(
     before: Before = None,
 ) -> Connection[records.Change]:
     where = change_filter(filter)
-    page = read_page(info, first, after, last, before, read_change_cursor)
+    page = read_page(info, first, after, last, before, cursors.CHANGES.read)
     reader = info.context.store.changes
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
     if not found.items:
@@ -168,13 +168,13 @@ async def changes_of_plan(
     # What the plan shows of itself is of one moment, and so is what led there.
     newest = parent.latest.id if parent.newest_change is None else parent.newest_change
     where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
-    page = read_page(info, first, after, last, before, read_change_cursor)
+    page = read_page(info, first, after, last, before, cursors.CHANGES.read)
     reader = info.context.store.changes
     return Connection(await reader.page(where, page, newest_first=True), _cursor_of)
 
 
 def _cursor_of(change: records.Change) -> str:
-    return change_cursor(change.id)
+    return cursors.CHANGES.write(change.id)
 
 
 @strawberry.input(description="Which refusals. All fields must match.")
@@ -198,7 +198,7 @@ async def refusals(
     before: Before = None,
 ) -> Connection[Refusal]:
     where = refusal_filter(filter)
-    page = read_page(info, first, after, last, before, read_refusal_cursor)
+    page = read_page(info, first, after, last, before, cursors.REFUSALS.read)
     reader = info.context.store.refusals
     found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
     if not found.items:
@@ -208,7 +208,7 @@ async def refusals(
 
 
 def _refusal_cursor_of(refusal: Refusal) -> str:
-    return refusal_cursor(refusal.id)
+    return cursors.REFUSALS.write(refusal.id)
 
 
 @strawberry.type(description="A change and its place in the list.")

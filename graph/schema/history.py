@@ -33,7 +33,8 @@ from graph.schema.pagination import (
 )
 from graph.schema.scalars import Revision
 from graph.schema.shards import Shard
-from persistence.codec.cursors import DiffScope, diff_cursor, history_cursor, read_diff_cursor, read_history_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import DiffScope
 from persistence.model import queries, records
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
@@ -73,7 +74,7 @@ async def shard_history(
     before: Before = None,
 ) -> Connection[records.ShardDiff]:
     where = history_filter(filter)
-    page = read_page(info, first, after, last, before, read_history_cursor)
+    page = read_page(info, first, after, last, before, cursors.HISTORY.read)
     reader = info.context.store.history
     found = await reader.page(where, order_by or HistoryOrder.REVISION_DESC, page)
     if not found.items:
@@ -127,16 +128,16 @@ async def shard_diff(
     found = await reader.difference(scope.namespace, scope.start, scope.end, page)
     if not found.value.items:
         await require_namespaces(info, namespace)
-    return StampedConnection(found.value, lambda diff: diff_cursor(scope, diff.key), found.position)
+    return StampedConnection(found.value, lambda diff: cursors.DIFF.write((scope, diff.key)), found.position)
 
 
 def _read_place(scopes: dict[str, DiffScope], cursor: str, field: str) -> ShardKey:
-    scopes[field], key = read_diff_cursor(cursor, field)
+    scopes[field], key = cursors.DIFF.read(cursor, field)
     return key
 
 
 def _history_cursor_of(diff: records.ShardDiff) -> str:
-    return history_cursor(diff.revision)
+    return cursors.HISTORY.write(diff.revision)
 
 
 @strawberry.type(

@@ -24,7 +24,7 @@ from graph.schema.arguments import check_identifiers
 from graph.schema.messages import no_namespace, not_found
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
 from graph.schema.scalars import JSON, Revision
-from persistence.codec.cursors import namespace_cursor, read_namespace_cursor
+from persistence.codec import cursors
 from persistence.model import records
 from persistence.model.outcomes import NotFound
 from strategies import model
@@ -42,7 +42,7 @@ async def namespace(
 async def namespaces(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[records.Namespace]:
-    page = read_page(info, first, after, last, before, read_namespace_cursor)
+    page = read_page(info, first, after, last, before, cursors.NAMESPACES.read)
     reader = info.context.store.namespaces
     return Connection(await reader.page(page), _cursor_of)
 
@@ -75,7 +75,7 @@ _ALIKE: Final = 0.75
 
 
 def _cursor_of(item: records.Namespace) -> str:
-    return namespace_cursor(item.name)
+    return cursors.NAMESPACES.write(item.name)
 
 
 APPROVAL_REQUIRED = "Whether a plan is applied only after someone else than its submitter approved it."

@@ -13,7 +13,7 @@ from graph.execution.context import Info
 from graph.schema.arguments import check_identifiers
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
 from graph.schema.scalars import JSON, Revision
-from persistence.codec.cursors import node_cursor, read_node_cursor
+from persistence.codec import cursors
 from persistence.model import queries, records
 from persistence.model.fields import Problems
 from persistence.model.records import NodeStatus
@@ -73,13 +73,13 @@ async def nodes(
     before: Before = None,
 ) -> Connection[records.Node]:
     where = node_filter(filter)
-    page = read_page(info, first, after, last, before, read_node_cursor)
+    page = read_page(info, first, after, last, before, cursors.NODES.read)
     reader = info.context.store.nodes
     return Connection(await reader.page(where, page), _cursor_of)
 
 
 def _cursor_of(item: records.Node) -> str:
-    return node_cursor(item.node_id)
+    return cursors.NODES.write(item.node_id)
 
 
 @strawberry.type(description="A node and its place in the list.")

@@ -21,7 +21,8 @@ from graphql import (
 
 from graph.execution.context import Info
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import Cursor, stream_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor
 from persistence.model.paging import Page, PageRequest, page_of, page_request
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import StreamPosition
@@ -83,7 +84,7 @@ class StampedConnection(Connection[T]):
 
     @property
     def cursor(self) -> Cursor:
-        return stream_cursor(self.position)
+        return cursors.STREAM.write(self.position)
 
     @property
     def revision(self) -> int:

@@ -17,7 +17,7 @@ from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
 from graph.schema.proposals import RebalanceProposal
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import plan_cursor, read_plan_cursor
+from persistence.codec import cursors
 from persistence.model import plans, queries
 from persistence.model.fields import Problems, plan_id_problem
 from persistence.model.plans import PlanKind, PlanStatus
@@ -57,7 +57,7 @@ async def rebalance_plans(
     before: Before = None,
 ) -> Connection[plans.RebalancePlan]:
     where = plan_filter(filter)
-    page = read_page(info, first, after, last, before, read_plan_cursor)
+    page = read_page(info, first, after, last, before, cursors.PLANS.read)
     if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
         problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
         raise invalid("last" if page.backward else "first", problem)
@@ -77,7 +77,7 @@ def _selects_proposals(selections: Iterable[Selection]) -> bool:
 
 
 def _cursor_of(plan: plans.RebalancePlan) -> str:
-    return plan_cursor(plan.created.id)
+    return cursors.PLANS.write(plan.created.id)
 
 
 @strawberry.type(description="Moves that can be reviewed, approved and applied. Its content never changes.")

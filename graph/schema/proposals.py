@@ -11,7 +11,7 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, connection_over, read_page
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import move_cursor, read_move_cursor
+from persistence.codec import cursors
 from persistence.model.plans import ConflictReason, RebalancePlan
 from persistence.model.records import MoveReason, Rebalance, ShardStatus
 from persistence.planning import proposal as proposal_records
@@ -166,9 +166,9 @@ def _place(move: proposal_records.Move) -> tuple[int, str, str]:
 
 
 def _read_place(cursor: str, field: str) -> tuple[int, str, str]:
-    reason, key = read_move_cursor(cursor, field)
+    reason, key = cursors.MOVES.read(cursor, field)
     return urgency(reason), *key
 
 
 def _cursor_of(move: proposal_records.Move) -> str:
-    return move_cursor(move.reason, move.key)
+    return cursors.MOVES.write((move.reason, move.key))

@@ -14,7 +14,8 @@ from graph.schema import messages
 from graph.schema.changes import Change
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardKey
-from persistence.codec.cursors import Cursor, stream_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor
 from persistence.model import outcomes
 from persistence.model.outcomes import PlanApplied, ShardsChanged
 from persistence.model.policy import PolicyRule
@@ -72,7 +73,7 @@ class InvalidInput(Refusal):
 
 
 def cursor(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Cursor:
-    return stream_cursor(parent.position)
+    return cursors.STREAM.write(parent.position)
 
 
 def revision(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Revision:

@@ -14,7 +14,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from persistence.codec.cursors import Cursor
 from persistence.model.fields import quoted
-from persistence.model.records import MAX_COUNTER
+from persistence.model.records import COUNTER_PATTERN, MAX_COUNTER
 
 Revision = NewType("Revision", int)
 """A counter of 63 bits: a revision, a version, an owner epoch."""
@@ -22,7 +22,7 @@ Revision = NewType("Revision", int)
 
 JSON = NewType("JSON", object)
 
-_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_DECIMAL: Final = re.compile(COUNTER_PATTERN)
 
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 

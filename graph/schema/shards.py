@@ -22,7 +22,7 @@ from graph.schema.arguments import (
 from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import After, Before, First, Last, Placed, StampedConnection, StampedPaged, read_page
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import read_shard_cursor, shard_cursor
+from persistence.codec import cursors
 from persistence.model import queries, records
 from persistence.model.records import ShardStatus
 
@@ -137,7 +137,7 @@ async def shards(
     at_least_cursor: AtLeastCursor = None,
 ) -> StampedConnection[records.Shard]:
     where, moment = shard_filter(filter), as_of.moment() if as_of else None
-    page = read_page(info, first, after, last, before, read_shard_cursor)
+    page = read_page(info, first, after, last, before, cursors.SHARDS.read)
     await reached(info.context.feed, at_least, at_least_cursor)
     reader = info.context.store.shards
     found = await reader.page(where, page, moment)
@@ -147,7 +147,7 @@ async def shards(
 
 
 def _cursor_of(item: records.Shard) -> str:
-    return shard_cursor(item.key)
+    return cursors.SHARDS.write(item.key)
 
 
 @strawberry.type(description="A shard and its place in the list.")

@@ -18,7 +18,8 @@ from graph.schema.history import ShardDiff
 from graph.schema.namespaces import require_namespaces
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardFilter, shard_filter
-from persistence.codec.cursors import Cursor, read_stream_cursor, stream_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor
 from persistence.model import records
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffBatch, DiffFeed, DiffFilter
@@ -34,7 +35,7 @@ class Head:
 
 async def head(info: Info) -> Head:
     now = await info.context.store.stream.head()
-    return Head(stream_cursor(now.position), now.epoch, now.revision, now.floor)
+    return Head(cursors.STREAM.write(now.position), now.epoch, now.revision, now.floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,9 @@ async def shard_diffs(
     where = DiffFilter(namespace, shard_filter(filter))
     position = None
     if info.context.resume_after:
-        position = read_stream_cursor(info.context.resume_after, "Last-Event-ID")
+        position = cursors.STREAM.read(info.context.resume_after, "Last-Event-ID")
     elif after is not None:
-        position = read_stream_cursor(after, "after")
+        position = cursors.STREAM.read(after, "after")
     await require_namespaces(info, namespace, where.shards.namespace)
     feed = info.context.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
@@ -122,4 +123,4 @@ class DiffStream:
 
 
 def as_batch(batch: DiffBatch) -> Batch:
-    return Batch(stream_cursor(batch.position), batch.position.revision, batch.diffs, batch.caught_up)
+    return Batch(cursors.STREAM.write(batch.position), batch.position.revision, batch.diffs, batch.caught_up)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graph.schema.scalars import write_date_time
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.model.records import UNMARKED, ChangeMark, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, shard_query
@@ -71,7 +71,7 @@ async def test_at_least_waits_for_the_callers_own_write(api: Api, mesh: Mesh) ->
 
 
 async def test_at_least_a_cursor_waits_for_the_callers_own_write(api: Api, mesh: Mesh) -> None:
-    cursor = stream_cursor((await mesh.create(new("1"))).position)
+    cursor = cursors.STREAM.write((await mesh.create(new("1"))).position)
     assert await api.field(shard_query("revision"), id="1", atLeastCursor=cursor) == {"revision": "1"}
     listed = await api.field("query ($at: Cursor) { shards(atLeastCursor: $at) { revision } }", at=cursor)
     assert listed == {"revision": "1"}
@@ -91,12 +91,12 @@ async def test_at_least_a_cursor_of_what_was_lost_is_refused_although_its_revisi
         position._replace(mark=ChangeMark(position.mark.change_id, b"elsewise")),
         position._replace(mark=UNMARKED),
     ):
-        error = await api.error(shard_query("revision"), id="1", atLeastCursor=stream_cursor(foreign))
+        error = await api.error(shard_query("revision"), id="1", atLeastCursor=cursors.STREAM.write(foreign))
         assert error["code"] == "EPOCH_MISMATCH"
 
 
 async def test_at_least_is_a_revision_or_a_cursor(api: Api, mesh: Mesh) -> None:
-    cursor = stream_cursor((await mesh.create(new("1"))).position)
+    cursor = cursors.STREAM.write((await mesh.create(new("1"))).position)
     error = await api.error(shard_query("revision"), id="1", atLeast="1", atLeastCursor=cursor)
     assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "atLeastCursor")
     error = await api.error(shard_query("revision"), id="1", atLeastCursor="1")
