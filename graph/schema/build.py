@@ -1,11 +1,4 @@
-"""The schema, assembled.
-
-Arguments and input fields that default to null in Python, shown without a default.
-
-Left out or null means the same for all of them; `= null` on every line would only be in the reader's way.
-
-The schema as a document, for people and for code generators: frontend-queries/schema.graphql.
-"""
+"""The schema: assembled, made fit to be read, and exported as frontend-queries/schema.graphql."""
 
 from collections.abc import AsyncIterable, Iterator
 

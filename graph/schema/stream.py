@@ -1,9 +1,4 @@
-"""The change stream: where it is, and how to follow it.
-
-The change stream as the API shows it.
-
-What the resolver of `shardDiffs` gives: a place in the feed, and a filter.
-"""
+"""The change stream: where it is, and its subscription."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -13,16 +8,29 @@ from typing import Annotated
 import strawberry
 
 from graph.execution.context import Info
-from graph.schema.arguments import check_identifiers
+from graph.schema.arguments import require_namespaces
 from graph.schema.history import ShardDiff
-from graph.schema.namespaces import require_namespaces
 from graph.schema.scalars import Revision
-from graph.schema.shards import ShardFilter, shard_filter
+from graph.schema.shards import ShardFilter
 from persistence.codec import cursors
 from persistence.codec.cursors import Cursor
 from persistence.model import records
+from persistence.model.fields import check_identifiers
+from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffBatch, DiffFeed, DiffFilter
+
+
+@strawberry.type(description="Where the change stream is.")
+class StreamHead:
+    cursor: Cursor = strawberry.field(description="Follow from here with `shardDiffs(after:)`.")
+    epoch: str = strawberry.field(
+        description="Names this stream. It changes when the store is restored or replaced; older cursors end there."
+    )
+    revision: Revision = strawberry.field(description="The newest revision; 0 before the first change.")
+    oldest_revision: Revision = strawberry.field(
+        description="The oldest revision that can still be read as of, diffed from and followed after."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +46,49 @@ async def head(info: Info) -> Head:
     return Head(cursors.STREAM.write(now.position), now.epoch, now.revision, now.floor)
 
 
+@strawberry.type(description="Shard changes in order, and the place in the stream they lead up to.")
+class ShardDiffBatch:
+    cursor: Cursor = strawberry.field(description="Resume here: `after` of the next subscription.")
+    revision: Revision = strawberry.field(
+        description="Everything up to and including this revision has been delivered to this subscription."
+    )
+    diffs: list[ShardDiff] = strawberry.field(
+        description="The changes that match, in order of revision. Empty in a bookmark, which only moves the cursor."
+    )
+    caught_up: bool = strawberry.field(description="Whether this was the newest revision when the batch was made.")
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     cursor: Cursor
     revision: int
     diffs: Sequence[records.ShardDiff]
     caught_up: bool
+
+
+def as_batch(batch: DiffBatch) -> Batch:
+    return Batch(cursors.STREAM.write(batch.position), batch.position.revision, batch.diffs, batch.caught_up)
+
+
+@dataclass(frozen=True, slots=True)
+class DiffStream:
+    """What the resolver of `shardDiffs` gives: a position and a filter, to be iterated like any source of events.
+    Subscriptions that are sent the same are taken apart instead, and followed once."""
+
+    feed: DiffFeed
+    begin: StreamPosition
+    where: DiffFilter
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self._batches()
+
+    def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
+        return self.feed.follow(begin, self.where)
+
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
+        async with aclosing(self.follow(self.begin)) as batches:
+            async for batch in batches:
+                yield as_batch(batch)
 
 
 async def shard_diffs(
@@ -66,7 +111,7 @@ async def shard_diffs(
     ] = None,
 ) -> AsyncIterable[Batch]:
     check_identifiers(namespace=namespace)
-    where = DiffFilter(namespace, shard_filter(filter))
+    where = DiffFilter(namespace, filter.query() if filter else EVERY_SHARD)
     position = None
     if info.context.resume_after:
         position = cursors.STREAM.read(info.context.resume_after, "Last-Event-ID")
@@ -76,51 +121,3 @@ async def shard_diffs(
     feed = info.context.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
     return DiffStream(feed, await feed.begin(position), where)
-
-
-@strawberry.type(description="Where the change stream is.")
-class StreamHead:
-    cursor: Cursor = strawberry.field(description="Follow from here with `shardDiffs(after:)`.")
-    epoch: str = strawberry.field(
-        description="Names this stream. It changes when the store is restored or replaced; older cursors end there."
-    )
-    revision: Revision = strawberry.field(description="The newest revision; 0 before the first change.")
-    oldest_revision: Revision = strawberry.field(
-        description="The oldest revision that can still be read as of, diffed from and followed after."
-    )
-
-
-@strawberry.type(description="Shard changes in order, and the place in the stream they lead up to.")
-class ShardDiffBatch:
-    cursor: Cursor = strawberry.field(description="Resume here: `after` of the next subscription.")
-    revision: Revision = strawberry.field(
-        description="Everything up to and including this revision has been delivered to this subscription."
-    )
-    diffs: list[ShardDiff] = strawberry.field(
-        description="The changes that match, in order of revision. Empty in a bookmark, which only moves the cursor."
-    )
-    caught_up: bool = strawberry.field(description="Whether this was the newest revision when the batch was made.")
-
-
-@dataclass(frozen=True, slots=True)
-class DiffStream:
-    """Can be iterated like any source of events. Who delivers to many takes it apart instead, and follows once."""
-
-    feed: DiffFeed
-    begin: StreamPosition
-    where: DiffFilter
-
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        return self._batches()
-
-    def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
-        return self.feed.follow(begin, self.where)
-
-    async def _batches(self) -> AsyncGenerator[Batch, None]:
-        async with aclosing(self.follow(self.begin)) as batches:
-            async for batch in batches:
-                yield as_batch(batch)
-
-
-def as_batch(batch: DiffBatch) -> Batch:
-    return Batch(cursors.STREAM.write(batch.position), batch.position.revision, batch.diffs, batch.caught_up)

@@ -12,7 +12,7 @@ from persistence.model.records import IDENTIFIER_PATTERN, MAX_COUNTER
 from strategies.parameters import MAX_WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 IDENTIFIER_LENGTH: Final = 128
@@ -28,6 +28,8 @@ MAX_SHARDS_PER_CHANGE: Final = 10_000
 MAX_JSON_DEPTH: Final = 32
 
 MAX_LABELS: Final = 64
+
+MAX_FILTER_VALUES: Final = 1_000
 
 MAX_PARAMETERS: Final = 16_384
 """Of a strategy's parameters, written as JSON, in characters."""
@@ -65,6 +67,35 @@ class Problems:
         """Raises InvalidArgument with everything collected."""
         if self._errors:
             raise InvalidArgument(*self._errors)
+
+
+def check_fields(path: str, *checks: tuple[str, Callable[[Any], str | None], Any]) -> None:
+    """Each check is a name, a rule, and a value; null breaks no rule. A list is one of identifiers.
+
+    Raises InvalidArgument naming every field, with `path` before its name.
+    """
+    problems = Problems()
+    for name, problem, value in checks:
+        if isinstance(value, list | tuple):
+            add_identifiers_problems(problems, f"{path}{name}", value)
+        elif value is not None:
+            problems.add(f"{path}{name}", problem(value))
+    problems.raise_if_any()
+
+
+def check_identifiers(**identifiers: str | None) -> None:
+    """Raises InvalidArgument naming each argument, spelt as in the schema, that is no identifier. Null is fine."""
+    check_fields("", *((name, identifier_problem, value) for name, value in identifiers.items()))
+
+
+def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str] | None) -> None:
+    if values is None:
+        return
+    if len(values) > MAX_FILTER_VALUES:
+        problems.add(path, f"holds {len(values):,} values; at most {MAX_FILTER_VALUES:,} are allowed")
+        return
+    for index, value in enumerate(values):
+        problems.add(f"{path}[{index}]", identifier_problem(value))
 
 
 def identifier_problem(value: str) -> str | None:
