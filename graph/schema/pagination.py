@@ -139,8 +139,8 @@ async def stamped_connection(
     """As `connection`, of a page that is exact at a position of the change stream."""
     if not found.value.items:
         await require_namespaces(info, *namespaces)
-    cursor = cursors.STREAM.write(found.position)
-    return StampedConnection(*_fields(info, found.value, kind, position_of), cursor, found.position.revision)
+    fields = _fields(info, found.value, kind, position_of)
+    return StampedConnection(*fields, cursors.STREAM.write(found.position), found.position.revision)
 
 
 def connection_of(info: Info, page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]) -> Connection[T]:

@@ -23,8 +23,8 @@ from persistence.ports import Store
 from persistence.postgres.driver import connect
 from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
-from persistence.replica.adapters import ReplicaShards, noting
-from persistence.replica.replica import Replica, ReplicaLimits, following
+from persistence.replica.pending import noting
+from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry

@@ -14,10 +14,10 @@ from typing import Final, Protocol
 
 from persistence.errors import EpochMismatch, StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
-from persistence.model.paging import PageRequest
-from persistence.model.queries import EVERY_SHARD
-from persistence.model.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, ShardReader, Watcher
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import EVERY_SHARD, ShardFilter
+from persistence.model.records import UNMARKED, AsOf, ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
+from persistence.ports import DiffBatch, DiffFilter, OmittedRange, ShardReader, Stamped, Watcher
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
@@ -77,17 +77,31 @@ class Replica:
         """The table as of `position`; null while it is not whole."""
         return self._table if self._position.revision >= self._whole_from else None
 
-    def table_with(self, key: ShardKey) -> SortedTable | None:
-        """The table as of `position`, unless the feed is not fresh, its namespace is behind, or this process has
-        changed that shard since."""
-        behind = self._backlog.is_behind(key.namespace) or self._expected.of_shard(key)
-        return None if behind or not self._feed.fresh else self.table
+    def table_with(self, key: ShardKey) -> Stamped[SortedTable] | None:
+        """The table as of where the feed is, unless that is not fresh, the shard's namespace is behind, or this process
+        has changed that shard since."""
+        if self._is_behind(key.namespace) or (self._expects and self._expected.of_shard(key)):
+            return None
+        return self._fresh()
 
-    def table_of(self, namespace: str | None) -> SortedTable | None:
-        """The table as of `position`, unless the feed is not fresh, or that namespace, or any, is behind or was changed
-        by this process since."""
-        behind = self._backlog.is_behind(namespace) or self._expected.of_namespace(namespace)
-        return None if behind or not self._feed.fresh else self.table
+    def table_of(self, namespace: str | None) -> Stamped[SortedTable] | None:
+        """The table as of where the feed is, unless that is not fresh, or that namespace, or any, is behind or was
+        changed by this process since."""
+        if self._is_behind(namespace) or (self._expects and self._expected.of_namespace(namespace)):
+            return None
+        return self._fresh()
+
+    def _fresh(self) -> Stamped[SortedTable] | None:
+        table = self.table
+        return Stamped(table, self._position) if table is not None and self._feed.fresh else None
+
+    def _is_behind(self, namespace: str | None) -> bool:
+        return bool(self._backlog.items) and self._backlog.is_behind(namespace)
+
+    @property
+    def _expects(self) -> bool:
+        """Whether anything is expected at all: mostly nothing is."""
+        return self._expected.newest > self._position.revision
 
     def note(self, outcome: Outcome) -> None:
         """What was just committed through this process must not be missing from what it reads."""
@@ -99,7 +113,8 @@ class Replica:
             # no revision to wait for: what is loaded from now on has it.
             self._spoil()
         elif isinstance(outcome, ShardsChanged):
-            self._expected.expect_shards(position.revision, (shard.key for shard in outcome.shards))
+            keys = [ShardKey(shard.namespace, shard.shard_id) for shard in outcome.shards]
+            self._expected.expect_shards(position.revision, keys)
         else:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)
@@ -200,8 +215,8 @@ class Replica:
                 self._position = _NOWHERE
 
     async def _work_off(self, table: SortedTable) -> None:
-        while len(self._backlog) and not self._spoiled:
-            item = self._backlog.first
+        while self._backlog.items and not self._spoiled:
+            item = self._backlog.items[0]
             if isinstance(item, OmittedRange):
                 async for diff in self._read(item):
                     table.apply(diff)
@@ -227,7 +242,7 @@ class Replica:
             self._history = None
 
     def _tell(self) -> None:
-        if self.table is not None and not len(self._backlog):
+        if self.table is not None and not self._backlog.items:
             self._ready.set()
 
     def _spoil(self) -> None:
@@ -252,6 +267,40 @@ class Replica:
             if not found.value.has_next:
                 return table, found.position.revision
             page = PageRequest(_PAGE, after=found.value.items[-1].key)
+
+
+class ReplicaShards:
+    """ShardReader. Every answer is the table at one revision, which it is stamped with, and holds what this process
+    has committed. What other processes commit arrives with the feed, milliseconds later; who needs it sooner waits for
+    its revision. No shard is shown as it was before what an earlier answer showed, whichever of the two it came from.
+    """
+
+    def __init__(self, replica: Replica, stored: ShardReader) -> None:
+        self._replica = replica
+        self._stored = stored
+
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
+        table = self._replica.table_with(key) if as_of is None else None
+        if table is not None:
+            return Stamped(table.value.get(*key), table.position)
+        stored = await self._stored.get(key, as_of)
+        if as_of is None:
+            self._replica.told_of(stored.position, key)
+        return stored
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        table = self._replica.table_of(where.namespace) if as_of is None else None
+        if table is not None:
+            # Nothing is awaited between position, page and count: the table is the same for all three.
+            found = table.value.page(where, page)
+            if found is not None:
+                return Stamped(found, table.position)
+        stored = await self._stored.page(where, page, as_of)
+        if as_of is None:
+            self._replica.told_list(stored.position, where.namespace)
+        return stored
 
 
 class _SameHistory:

@@ -17,8 +17,7 @@ from persistence.errors import TransientConflict
 from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import OmittedRange, Stamped
-from persistence.replica.adapters import ReplicaShards
-from persistence.replica.replica import Replica
+from persistence.replica.replica import Replica, ReplicaShards
 from persistence.service.executor import CommandExecutor
 
 _LATE_SECONDS: Final = 0.4

@@ -17,8 +17,8 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import DiffBatch, DiffFilter, OmittedRange, Stamped, Watcher
-from persistence.replica.adapters import ReplicaShards, noting
-from persistence.replica.replica import Replica, ReplicaLimits, following
+from persistence.replica.pending import noting
+from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
 from persistence.replica.sorted_table import SortedTable
 from tests.support.rows import HISTORY, history_row, position
 from tests.support.streams import a_shard
@@ -147,7 +147,7 @@ def held(replica: Replica) -> Sequence[Shard] | None:
     table = replica.table_of(None)
     if table is None:
         return None
-    page = table.page(ShardFilter(), PageRequest(500))
+    page = table.value.page(ShardFilter(), PageRequest(500))
     assert page is not None
     return list(page.items)
 
@@ -452,6 +452,8 @@ async def test_what_a_retry_was_told_is_read_from_the_store_until_it_comes(
     earlier = _changed(2, TWO)
 
     class Replaying:
+        read = look = last_changes = last_configuration = last_node_change = barrier = None
+
         async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
             return (b"", earlier) if (actor, idempotency_key) == ("ops", "key") else None
 
@@ -545,7 +547,7 @@ async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_
     assert [replica.table_of(name) is None for name in ("a", "b", None)] == [True, False, True]
     assert [replica.table_with(shard.key) is None for shard in (ONE, later)] == [True, False]
     assert (table := replica.table_of("b")) is not None
-    assert table.get(*later.key) == later
+    assert table.value.get(*later.key) == later
     scripted.history.put_nowait(put(ONE_MOVED))
     await turns()
     assert replica.table_of("a") is None
