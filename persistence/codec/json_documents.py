@@ -6,43 +6,33 @@ A document names every rule, also those at their defaults: what was configured s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from persistence.model.fields import canonical_json
 from persistence.model.policy import FreezeWindow, NamespacePolicy
-from persistence.model.records import Compaction, ConfigurationChange, Rebalance
+from persistence.model.records import Compaction, ConfigurationChange, Rebalance, public_name
+
+_POLICY_FIELDS: Final = {field.name: public_name(field.name) for field in fields(NamespacePolicy)}
 
 
 def write_policy(policy: NamespacePolicy) -> dict[str, Any]:
     """The document of one policy. Times are written in UTC."""
-    return {
-        "ticketRequired": policy.ticket_required,
-        "ticketPattern": policy.ticket_pattern,
-        "approvalRequired": policy.approval_required,
-        "moveBudgetPercent": float(policy.move_budget_percent),
-        "windowSeconds": policy.window_seconds,
-        "windowMoves": policy.window_moves,
-        "shardWindowMoves": policy.shard_window_moves,
-        "freezes": [
-            {"begins": _written(freeze.begins), "ends": _written(freeze.ends), "reason": freeze.reason}
-            for freeze in policy.freezes
-        ],
-    }
+    freezes = [
+        {"begins": _written(freeze.begins), "ends": _written(freeze.ends), "reason": freeze.reason}
+        for freeze in policy.freezes
+    ]
+    document = {public: getattr(policy, name) for name, public in _POLICY_FIELDS.items()}
+    return document | {"moveBudgetPercent": float(policy.move_budget_percent), "freezes": freezes}
 
 
 def read_policy(document: Mapping[str, Any]) -> NamespacePolicy:
     """The policy a document stands for."""
-    return NamespacePolicy(
-        document["ticketRequired"],
-        document["ticketPattern"],
-        document["approvalRequired"],
-        float(document["moveBudgetPercent"]),
-        document["windowSeconds"],
-        document["windowMoves"],
-        document["shardWindowMoves"],
-        tuple(map(_freeze, document["freezes"])),
-    )
+    values = {name: document[public] for name, public in _POLICY_FIELDS.items()}
+    values["move_budget_percent"] = float(values["move_budget_percent"])
+    values["freezes"] = tuple(map(_freeze, values["freezes"]))
+    return NamespacePolicy(**values)
 
 
 def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
