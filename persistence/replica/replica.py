@@ -58,14 +58,14 @@ class Replica:
         self._feed = feed
         self._limits = limits
         self._table: SortedTable | None = None
-        self._whole_from = 0
+        self._complete_from = 0
         self._position = _NOWHERE
         self._expected = Expectations()
         self._backlog = Backlog()
         self._history: _SameHistory | None = None
         self._ready = asyncio.Event()
         self._work = asyncio.Event()
-        self._spoiled = False
+        self._invalid = False
 
     @property
     def position(self) -> StreamPosition:
@@ -75,7 +75,7 @@ class Replica:
     @property
     def table(self) -> SortedTable | None:
         """The table as of `position`; null while it is not whole."""
-        return self._table if self._position.revision >= self._whole_from else None
+        return self._table if self._position.revision >= self._complete_from else None
 
     def table_with(self, key: ShardKey) -> Stamped[SortedTable] | None:
         """The table as of where the feed is, unless that is not fresh, the shard's namespace is behind, or this process
@@ -111,7 +111,7 @@ class Replica:
         if position.epoch != self._position.epoch:
             # The stream was replaced and the feed has not noticed yet, or nothing is kept just now. Either way there is
             # no revision to wait for: what is loaded from now on has it.
-            self._spoil()
+            self._invalidate()
         elif isinstance(outcome, ShardsChanged):
             keys = [ShardKey(shard.namespace, shard.shard_id) for shard in outcome.shards]
             self._expected.expect_shards(position.revision, keys)
@@ -119,12 +119,12 @@ class Replica:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)
 
-    def told_of(self, position: StreamPosition, key: ShardKey) -> None:
+    def expect_shard(self, position: StreamPosition, key: ShardKey) -> None:
         """A shard was read from the database as of `position`. What is read next must not be older."""
         if self._continues(position):
             self._expected.expect_shards(position.revision, [key])
 
-    def told_list(self, position: StreamPosition, namespace: str | None) -> None:
+    def expect_list(self, position: StreamPosition, namespace: str | None) -> None:
         """A list of shards of a namespace, or of any, was read from the database: it tells what is absent, too."""
         if not self._continues(position):
             return
@@ -136,7 +136,7 @@ class Replica:
     def _continues(self, position: StreamPosition) -> bool:
         """Whether it is ahead of the replica. What is loaded after the stream was replaced is no older anyway."""
         if position.epoch != self._position.epoch:
-            self._spoil()
+            self._invalidate()
             return False
         return position.revision > self._position.revision
 
@@ -148,10 +148,10 @@ class Replica:
         self._position = position
         self._expected.seen(position.revision)
         if self._history is not None:
-            self._history.told(diffs, left_out)
-            if not self._history.one:
+            self._history.passed(diffs, left_out)
+            if not self._history.is_one:
                 _log.warning("the replica was read across a failover that lost changes; loading it anew")
-                self._spoil()
+                self._invalidate()
             self._settle()
         if self._table is None:
             self._backlog.add(diffs)
@@ -160,11 +160,11 @@ class Replica:
                 for diff in self._backlog.hold_back(diffs):
                     self._table.apply(diff)
             except Exception:
-                self._spoil()  # a table that has taken half of them is of no revision
+                self._invalidate()  # a table that has taken half of them is of no revision
                 raise
             if len(self._table) > self._limits.shards:
-                self._spoil()
-            self._tell()
+                self._invalidate()
+            self._signal_ready()
         if left_out is not None:
             self._backlog.add([left_out])
             self._ready.clear()
@@ -172,7 +172,7 @@ class Replica:
 
     def replaced(self, position: StreamPosition) -> None:
         self._position = position
-        self._spoil()
+        self._invalidate()
 
     async def run(self) -> None:
         """Load and keep until cancelled, or until there are more shards than it may hold."""
@@ -194,28 +194,28 @@ class Replica:
     async def _serve(self) -> None:
         """Returns when what it serves does not hold any more."""
         self._backlog, self._work, self._expected = Backlog(), asyncio.Event(), Expectations()
-        self._spoiled = False
+        self._invalid = False
         with self._feed.watched_by(self) as begin:
             self._position = begin
             self._history = _SameHistory(begin)
             try:
-                table, self._whole_from = await self._load()
-                while not self._spoiled:
+                table, self._complete_from = await self._load()
+                while not self._invalid:
                     self._work.clear()
-                    await self._work_off(table)
-                    if not self._spoiled:
+                    await self._apply_backlog(table)
+                    if not self._invalid:
                         self._table = table
                         self._settle()
-                        self._tell()
+                        self._signal_ready()
                         await self._work.wait()
                 if len(table) > self._limits.shards:
                     raise _Full
             finally:
-                self._spoil()
+                self._invalidate()
                 self._position = _NOWHERE
 
-    async def _work_off(self, table: SortedTable) -> None:
-        while self._backlog.items and not self._spoiled:
+    async def _apply_backlog(self, table: SortedTable) -> None:
+        while self._backlog.items and not self._invalid:
             item = self._backlog.items[0]
             if isinstance(item, OmittedRange):
                 async for diff in self._read(item):
@@ -224,16 +224,16 @@ class Replica:
                 table.apply(item)
             self._backlog.done()
         if len(table) > self._limits.shards:
-            self._spoil()
+            self._invalidate()
 
-    async def _read(self, stretch: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
-        begin = StreamPosition(self._position.epoch, stretch.first - 1, stretch.mark)
+    async def _read(self, omitted: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
+        begin = StreamPosition(self._position.epoch, omitted.first - 1, omitted.mark)
         async with aclosing(self._feed.follow(begin, DiffFilter())) as batches:
             async for batch in batches:
                 for diff in batch.diffs:
-                    if diff.revision <= stretch.last:
+                    if diff.revision <= omitted.last:
                         yield diff
-                if batch.position.revision >= stretch.last:
+                if batch.position.revision >= omitted.last:
                     return
 
     def _settle(self) -> None:
@@ -241,14 +241,14 @@ class Replica:
         if self.table is not None:
             self._history = None
 
-    def _tell(self) -> None:
+    def _signal_ready(self) -> None:
         if self.table is not None and not self._backlog.items:
             self._ready.set()
 
-    def _spoil(self) -> None:
+    def _invalidate(self) -> None:
         self._table = None
         self._ready.clear()
-        self._spoiled = True
+        self._invalid = True
         self._work.set()
 
     async def _load(self) -> tuple[SortedTable, int]:
@@ -285,7 +285,7 @@ class ReplicaShards:
             return Stamped(table.value.get(*key), table.position)
         stored = await self._stored.get(key, as_of)
         if as_of is None:
-            self._replica.told_of(stored.position, key)
+            self._replica.expect_shard(stored.position, key)
         return stored
 
     async def page(
@@ -299,7 +299,7 @@ class ReplicaShards:
                 return Stamped(found, table.position)
         stored = await self._stored.page(where, page, as_of)
         if as_of is None:
-            self._replica.told_list(stored.position, where.namespace)
+            self._replica.expect_list(stored.position, where.namespace)
         return stored
 
 
@@ -309,8 +309,8 @@ class _SameHistory:
 
     def __init__(self, begin: StreamPosition) -> None:
         self._begin = begin
-        self._told = {begin.revision: begin.mark}
-        self._stretches: list[OmittedRange] = []
+        self._passed = {begin.revision: begin.mark}
+        self._omitted: list[OmittedRange] = []
         self._read: dict[int, ChangeMark] = {}
 
     def read(self, position: StreamPosition) -> bool:
@@ -318,23 +318,23 @@ class _SameHistory:
         if position.epoch != self._begin.epoch or position.revision < self._begin.revision:
             return False
         self._read[position.revision] = position.mark
-        return self.one
+        return self.is_one
 
-    def told(self, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def passed(self, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
         """The feed has come by these."""
-        self._told |= {diff.revision: diff.change.mark for diff in diffs}
+        self._passed |= {diff.revision: diff.change.mark for diff in diffs}
         if left_out is not None:
-            self._stretches.append(left_out)
+            self._omitted.append(left_out)
 
     @property
-    def one(self) -> bool:
+    def is_one(self) -> bool:
         """False once they are known to differ."""
         return all(self._of_feed(revision) in {None, mark} for revision, mark in self._read.items())
 
     def _of_feed(self, revision: int) -> ChangeMark | None:
         """Null while the feed has not come by."""
-        known = self._told.get(revision)
-        return known or next((each.mark for each in self._stretches if each.first <= revision <= each.last), None)
+        known = self._passed.get(revision)
+        return known or next((each.mark for each in self._omitted if each.first <= revision <= each.last), None)
 
 
 class _Full(Exception):
