@@ -5,8 +5,8 @@ microseconds. For a list of 100 shards that is most of what an answer takes. Whe
 without arguments or a resolver of its own, none of that can be seen from outside, so it is left out: field after field
 is read from all records and completed for all of them.
 
-Whatever is not plain, and every list in which something goes wrong, is executed as ever: errors, their paths and where
-null spreads to are graphql-core's alone.
+Whatever is not plain, and every list in which something goes wrong, graphql-core executes: errors, their paths and
+where null spreads to are its alone.
 """
 
 import json
@@ -50,7 +50,7 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # By nodes of the document. Each event of a subscription has field details of its own: what is remembered by
-        # those, as graphql-core does, is never asked for again, and held for as long as the subscription lasts.
+        # those, as graphql-core does, is never looked up again, and held for as long as the subscription lasts.
         self._compiled: dict[_SelectionKey, Complete | None] = {}
         self._collected: dict[_SelectionKey, CollectedFields] = {}
 

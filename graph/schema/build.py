@@ -55,7 +55,7 @@ class MeshSchema(strawberry.Schema):
         return self._schema
 
     def valid_document(self, text: str) -> DocumentNode | None:
-        """Null for a text that is no valid document of this schema; executing it says why."""
+        """Null for a text that is no valid document of this schema; executing it gives the errors."""
         return self.documents.valid(text, self.core)
 
     def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:

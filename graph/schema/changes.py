@@ -163,7 +163,7 @@ async def changes_of_plan(
     last: Last = None,
     before: Before = None,
 ) -> Connection[records.Change]:
-    # What the plan shows of itself is of one moment, and so is what led there.
+    # The plan was read as of one change, and so are the changes that led there.
     newest = parent.latest.id if parent.newest_change is None else parent.newest_change
     where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
     page = read_page(info, cursors.CHANGES, first, after, last, before)

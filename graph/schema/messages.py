@@ -1,8 +1,6 @@
-"""What an operator is told when a change is refused: one sentence that says what, who, when and why.
+"""The messages of refusals: each a sentence for the operator, of what is in the way, by which change, when and why.
 
-What an operator is told when a change of a node or a rebalance is refused; see also `refusals.py`.
-
-Parts of the sentences an operator is told: who changed something last, and lists that stay short.
+First those that are resolvers of `message`, one for each refusal; then the parts that they are made of.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +25,26 @@ from persistence.model.outcomes import (
 from persistence.model.plans import PlanStatus
 from persistence.model.records import Change, ChangeKind, ShardKey
 from persistence.planning.proposal import Violation
+
+_LISTED: Final = 3
+"""Names in a list, and then how many more there are."""
+
+_DID: Final = {
+    ChangeKind.CREATE_SHARDS: "created it",
+    ChangeKind.UPDATE_SHARDS: "changed it",
+    ChangeKind.DELETE_SHARDS: "deleted it",
+    ChangeKind.CONFIGURE_NAMESPACE: "configured it",
+    ChangeKind.REGISTER_NODE: "registered it",
+    ChangeKind.UPDATE_NODE: "changed it",
+    ChangeKind.DRAIN_NODE: "drained it",
+    ChangeKind.PLAN_REBALANCE: "planned it",
+    ChangeKind.APPLY_PLAN: "moved it by a plan",
+    ChangeKind.APPROVE_PLAN: "approved it",
+    ChangeKind.REJECT_PLAN: "rejected it",
+    ChangeKind.STOP_PLAN: "stopped it",
+    ChangeKind.ROLLBACK_CHANGE: "planned to roll it back",
+    ChangeKind.COMPACT_HISTORY: "compacted it",
+}
 
 
 def invalid_input(parent: strawberry.Parent[InvalidInput]) -> str:
@@ -145,9 +163,6 @@ def _violations(violations: Sequence[Violation]) -> str:
     return f"{name}{first.message}" + _more(len(violations) - 1)
 
 
-_LISTED: Final = 3
-
-
 def _by(change: Change | None) -> str:
     """For example `: alice changed it at 2026-01-31T09:30:00Z (CHG-42: drain node-1)`."""
     return "" if change is None else f": {change.actor} {_DID[change.kind]} {_when_and_why(change)}"
@@ -157,24 +172,6 @@ def _when_and_why(change: Change) -> str:
     """For example `at 2026-01-31T09:30:00Z (CHG-42: drain node-1)`."""
     ticket = f"{change.change_ticket}: " if change.change_ticket else ""
     return f"at {write_date_time(change.committed_at)} ({ticket}{change.reason})"
-
-
-_DID: Final = {
-    ChangeKind.CREATE_SHARDS: "created it",
-    ChangeKind.UPDATE_SHARDS: "changed it",
-    ChangeKind.DELETE_SHARDS: "deleted it",
-    ChangeKind.CONFIGURE_NAMESPACE: "configured it",
-    ChangeKind.REGISTER_NODE: "registered it",
-    ChangeKind.UPDATE_NODE: "changed it",
-    ChangeKind.DRAIN_NODE: "drained it",
-    ChangeKind.PLAN_REBALANCE: "planned it",
-    ChangeKind.APPLY_PLAN: "moved it by a plan",
-    ChangeKind.APPROVE_PLAN: "approved it",
-    ChangeKind.REJECT_PLAN: "rejected it",
-    ChangeKind.STOP_PLAN: "stopped it",
-    ChangeKind.ROLLBACK_CHANGE: "planned to roll it back",
-    ChangeKind.COMPACT_HISTORY: "compacted it",
-}
 
 
 def _stale_shards(stale: Sequence[StaleShard]) -> str:

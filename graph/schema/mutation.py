@@ -1,4 +1,4 @@
-"""The entry points for changing, assembled: each its input, the union of its outcomes, and a sentence."""
+"""The entry points for changing, assembled: each its input, the union of its outcomes, and a description."""
 
 from typing import Final
 

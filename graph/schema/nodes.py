@@ -1,4 +1,4 @@
-"""Nodes: the type, its connection and filter, one by id and lists; and what inputs say of a node's fields."""
+"""Nodes: the type, its connection and filter, one by id and lists; and descriptions that inputs share."""
 
 from datetime import datetime
 from operator import attrgetter

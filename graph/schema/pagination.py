@@ -93,7 +93,7 @@ class Edge(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Connection(Generic[T]):
-    """A page as the API shows it: nothing is read any more when a field is resolved, so all of it is of one moment.
+    """A page as the API shows it: nothing is read any more when a field is resolved, so all of it is of one snapshot.
     `edges` and `total_count` are null unless they are selected."""
 
     nodes: Sequence[T]

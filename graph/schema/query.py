@@ -1,4 +1,4 @@
-"""The entry points for reading, assembled: each its resolver, its type, and a sentence."""
+"""The entry points for reading, assembled: each its resolver, its type, and a description."""
 
 import strawberry
 

@@ -1,6 +1,6 @@
 """The scalars of the schema, and how each reads and writes.
 
-A scalar refuses what it cannot read with a sentence; GraphQL adds the place (`at 'input.expectedVersion'`).
+What a scalar cannot read is refused with a message, to which GraphQL adds where it is (`at 'input.expectedVersion'`).
 """
 
 import re

@@ -1,6 +1,7 @@
-"""Policies as JSON documents: as the database keeps them, as changes record them, and as the API writes them.
+"""Policies and details of changes as JSON documents: as the database stores them, and as changes record them.
 
-A document names every rule, also those at their defaults: what was configured stays, should a default ever change.
+The document of a policy, as which the CLI sends one, names every rule, also those at their defaults: what was
+configured stays, should a default ever change.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _written(moment: datetime) -> str:
 def details_json(
     configuration: ConfigurationChange | None, rebalance: Rebalance | None, compaction: Compaction | None = None
 ) -> str | None:
-    """A configuration change, a plan or a compaction, as a row of `changes` keeps it; a change has at most one."""
+    """A configuration change, a plan or a compaction, as a row of `changes` stores it; a change has at most one."""
     if compaction is not None:
         return canonical_json(
             {

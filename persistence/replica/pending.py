@@ -1,4 +1,4 @@
-"""What the replica has been told of and cannot apply yet, and what its process has told of and it has not got yet.
+"""What the replica waits for: changes that it cannot apply yet, and revisions that it has not got yet.
 
 A change of thousands of shards has to be read from history first. Meanwhile its namespaces are behind, and what comes
 next of them waits its turn; other namespaces go on.
@@ -75,15 +75,15 @@ class Expectations:
         self._all = 0
 
     def expect_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
-        """These were changed by a commit that ended at `revision`, or told as of it."""
+        """These were changed by a commit that ended at `revision`, or answered as of it."""
         for key in keys:
-            # Commits are answered in any order, and what was told last need not be the newest.
+            # Commits are answered in any order, and what was answered last need not be the newest.
             _raise(self._shards, key, revision)
             _raise(self._partly, key.namespace, revision)
         self.newest = max(self.newest, revision)
 
     def expect_namespaces(self, revision: int, names: Iterable[str]) -> None:
-        """Some shards of these were changed, or told of; which, is not known here."""
+        """Some shards of these were changed, or answered; which, is not known here."""
         for name in names:
             _raise(self._wholly, name, revision)
             _raise(self._partly, name, revision)

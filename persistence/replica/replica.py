@@ -1,4 +1,4 @@
-"""The replica of one process: loaded from the database page by page, kept by the feed, given up where it does not fit.
+"""The replica of one process: loaded from the database page by page, kept up to date by the feed, and read from.
 
 Until it is loaded, and again after the stream was replaced, it serves nothing and the database serves everything.
 """
@@ -22,7 +22,7 @@ from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
 _PAGE: Final = 200
-"""Shards that are read in one go: three milliseconds, in which this process answers nobody."""
+"""Shards that are read in one go: three milliseconds, in which this process answers no request."""
 
 _NOWHERE: Final = StreamPosition("", 0, UNMARKED)
 """Of no stream."""
@@ -109,8 +109,8 @@ class Replica:
             return
         position = outcome.position
         if position.epoch != self._position.epoch:
-            # The stream was replaced and the feed has not noticed yet, or nothing is kept just now. Either way there is
-            # no revision to wait for: what is loaded from now on has it.
+            # The stream was replaced and the feed has not noticed yet, or nothing is followed just now. Either way
+            # there is no revision to wait for: what is loaded from now on has it.
             self._invalidate()
         elif isinstance(outcome, ShardsChanged):
             keys = [ShardKey(shard.namespace, shard.shard_id) for shard in outcome.shards]
@@ -125,7 +125,7 @@ class Replica:
             self._expected.expect_shards(position.revision, [key])
 
     def expect_list(self, position: StreamPosition, namespace: str | None) -> None:
-        """A list of shards of a namespace, or of any, was read from the database: it tells what is absent, too."""
+        """A list of shards of a namespace, or of any, was read from the database: it shows what is absent, too."""
         if not self._continues(position):
             return
         if namespace is None:
@@ -175,7 +175,7 @@ class Replica:
         self._invalidate()
 
     async def run(self) -> None:
-        """Load and keep until cancelled, or until there are more shards than it may hold."""
+        """Load and follow until cancelled, or until there are more shards than it may hold."""
         while True:
             try:
                 await self._serve()
@@ -271,8 +271,9 @@ class Replica:
 
 class ReplicaShards:
     """ShardReader. Every answer is the table at one revision, which it is stamped with, and holds what this process
-    has committed. What other processes commit arrives with the feed, milliseconds later; who needs it sooner waits for
-    its revision. No shard is shown as it was before what an earlier answer showed, whichever of the two it came from.
+    has committed. What other processes commit arrives with the feed, milliseconds later; a request that needs it sooner
+    waits for its revision. No shard is shown as it was before what an earlier answer showed, whether that came from the
+    replica or from the database.
     """
 
     def __init__(self, replica: Replica, stored: ShardReader) -> None:
