@@ -34,7 +34,8 @@ from persistence.model.fields import check_identifiers
 from persistence.model.paging import PageRequest
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
-from persistence.ports import HistoryReader, StreamHead
+from persistence.model.stream import StreamHead
+from persistence.ports import HistoryReader
 
 
 @strawberry.type(

@@ -1,4 +1,4 @@
-"""The change stream: where it is, and its subscription."""
+"""The change stream: `streamHead`, and the subscription `shardDiffs`."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -16,9 +16,10 @@ from persistence.codec import cursors
 from persistence.codec.cursors import Cursor
 from persistence.model import records
 from persistence.model.fields import check_identifiers
-from persistence.model.queries import EVERY_SHARD
+from persistence.model.queries import EVERY_SHARD, DiffFilter
 from persistence.model.records import StreamPosition
-from persistence.ports import DiffBatch, DiffFeed, DiffFilter
+from persistence.model.stream import DiffBatch
+from persistence.ports import DiffFeed
 
 
 @strawberry.type(description="Where the change stream is.")
@@ -72,8 +73,7 @@ def as_batch(batch: DiffBatch) -> Batch:
 
 @dataclass(frozen=True, slots=True)
 class DiffStream:
-    """What the resolver of `shardDiffs` gives: a position and a filter, to be iterated like any source of events.
-    Subscriptions that are sent the same are taken apart instead, and followed once."""
+    """The source of events of `shardDiffs`. Subscriber groups do not iterate over it: they `follow` once for many."""
 
     feed: DiffFeed
     begin: StreamPosition

@@ -18,7 +18,8 @@ from typing import TypeAlias, TypeVar
 from persistence.commands.write_set import WriteSet
 from persistence.model.outcomes import Committed
 from persistence.model.records import ShardDiff, ShardKey
-from persistence.ports import OmittedRange, UnitOfWork, UnitOfWorkFactory
+from persistence.model.stream import OmittedRange
+from persistence.ports import UnitOfWork, UnitOfWorkFactory
 
 Item: TypeAlias = ShardDiff | OmittedRange
 

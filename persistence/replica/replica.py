@@ -15,9 +15,10 @@ from typing import Final, Protocol
 from persistence.errors import EpochMismatch, StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import EVERY_SHARD, ShardFilter
+from persistence.model.queries import EVERY_SHARD, DiffFilter, ShardFilter
 from persistence.model.records import UNMARKED, AsOf, ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, ShardReader, Stamped, Watcher
+from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.ports import ShardReader, Stamped, Watcher
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
@@ -144,11 +145,11 @@ class Replica:
         """Until it serves, and no namespace is behind."""
         await self._ready.wait()
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         self._position = position
         self._expected.seen(position.revision)
         if self._history is not None:
-            self._history.passed(diffs, left_out)
+            self._history.passed(diffs, omitted)
             if not self._history.is_one:
                 _log.warning("the replica was read across a failover that lost changes; loading it anew")
                 self._invalidate()
@@ -164,9 +165,10 @@ class Replica:
                 raise
             if len(self._table) > self._limits.shards:
                 self._invalidate()
-            self._signal_ready()
-        if left_out is not None:
-            self._backlog.add([left_out])
+            if not self._ready.is_set():
+                self._set_ready()
+        if omitted is not None:
+            self._backlog.add([omitted])
             self._ready.clear()
             self._work.set()
 
@@ -206,7 +208,7 @@ class Replica:
                     if not self._invalid:
                         self._table = table
                         self._settle()
-                        self._signal_ready()
+                        self._set_ready()
                         await self._work.wait()
                 if len(table) > self._limits.shards:
                     raise _Full
@@ -241,7 +243,7 @@ class Replica:
         if self.table is not None:
             self._history = None
 
-    def _signal_ready(self) -> None:
+    def _set_ready(self) -> None:
         if self.table is not None and not self._backlog.items:
             self._ready.set()
 
@@ -321,11 +323,11 @@ class _SameHistory:
         self._read[position.revision] = position.mark
         return self.is_one
 
-    def passed(self, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def passed(self, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         """The feed has come by these."""
         self._passed |= {diff.revision: diff.change.mark for diff in diffs}
-        if left_out is not None:
-            self._omitted.append(left_out)
+        if omitted is not None:
+            self._omitted.append(omitted)
 
     @property
     def is_one(self) -> bool:
