@@ -86,7 +86,7 @@ class EventStream(Response):
             return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone
-        except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked
+        except Exception as error:  # noqa: BLE001 - published: refusals as they are, defects logged and masked
             await write(_next(self._operation.failure(error)) + _COMPLETE)
         await write(b"", more=False)
 

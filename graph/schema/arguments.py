@@ -29,7 +29,7 @@ async def require_namespaces(info: Info, *names: str | None) -> None:
     For lists that are empty: what one holds is of a namespace that exists, and none is ever deleted.
     """
     for name in names:
-        if name is not None and not await info.context.store.namespaces.exists(name):
+        if name is not None and not await info.context.services.store.namespaces.exists(name):
             raise await missing(info, NotFound(namespaces=(name,)))
 
 
@@ -38,7 +38,7 @@ async def missing(info: Info, outcome: NotFound) -> NotFoundError:
     if not outcome.namespaces:
         return NotFoundError(not_found(outcome))
     name = outcome.namespaces[0]
-    names = await info.context.store.namespaces.around(name, _COMPARED)
+    names = await info.context.services.store.namespaces.around(name, _COMPARED)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
     return NotFoundError(no_namespace(outcome.namespaces, next(iter(nearest), None)))
 

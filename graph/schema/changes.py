@@ -148,7 +148,7 @@ async def changes(
     where = filter.query() if filter else queries.ChangeFilter()
     page = read_page(info, cursors.CHANGES, first, after, last, before)
     newest_first = order_by is not HistoryOrder.REVISION_ASC
-    found = await info.context.store.changes.page(where, page, newest_first=newest_first)
+    found = await info.context.services.store.changes.page(where, page, newest_first=newest_first)
     return await connection(info, found, cursors.CHANGES, attrgetter("id"), where.namespace)
 
 
@@ -167,7 +167,7 @@ async def changes_of_plan(
     newest = parent.latest.id if parent.newest_change is None else parent.newest_change
     where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
     page = read_page(info, cursors.CHANGES, first, after, last, before)
-    found = await info.context.store.changes.page(where, page, newest_first=True)
+    found = await info.context.services.store.changes.page(where, page, newest_first=True)
     return await connection(info, found, cursors.CHANGES, attrgetter("id"))
 
 
@@ -240,6 +240,6 @@ async def refusals(
     where = filter.query() if filter else queries.RefusalFilter()
     page = read_page(info, cursors.REFUSALS, first, after, last, before)
     newest_first = order_by is not HistoryOrder.REVISION_ASC
-    found = await info.context.store.refusals.page(where, page, newest_first=newest_first)
+    found = await info.context.services.store.refusals.page(where, page, newest_first=newest_first)
     # Requests that name a namespace that does not exist are refused, and found without it being looked for.
     return await connection(info, found, cursors.REFUSALS, attrgetter("id"), where.namespace)

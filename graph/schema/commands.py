@@ -147,12 +147,12 @@ class CommandInput(Protocol):
 async def execute(info: Info, request: CommandInput) -> Answer:
     """Raises InvalidArgument, and Forbidden, of which a record is made."""
     try:
-        return await info.context.writer.execute(request.command(info.context.principal))
+        return await info.context.services.writer.execute(request.command(info.context.principal))
     except Forbidden as forbidden:
         # An audit has to show attempts to get past a rule. What is malformed beside that is not recorded, as elsewhere.
         with suppress(InvalidArgument):
             attempted = request.command(info.context.principal.supposing(forbidden.scope))
-            await info.context.writer.keep_forbidden(attempted, refusals.Forbidden(forbidden.scope))
+            await info.context.services.writer.keep_forbidden(attempted, refusals.Forbidden(forbidden.scope))
         raise
 
 

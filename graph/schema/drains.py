@@ -37,7 +37,7 @@ class DrainPreflight:
 
 
 async def drain_preflight(info: Info, node_id: NodeIdArgument) -> what_if.DrainPreflight | None:
-    found = await info.context.rebalancer.preflight(node_id)
+    found = await info.context.services.rebalancer.preflight(node_id)
     return None if isinstance(found, outcomes.NotFound) else found
 
 
@@ -81,14 +81,14 @@ DrainNodeResult: TypeAlias = Annotated[
 async def drain_node(info: Info, request: DrainNodeInput) -> commands.Answer:
     """Raises InvalidArgument."""
     command = request.command(info.context.principal)
-    answered = await info.context.writer.replayed(command)
-    preflight = await info.context.rebalancer.preflight(command.node_id)
+    answered = await info.context.services.writer.replayed(command)
+    preflight = await info.context.services.rebalancer.preflight(command.node_id)
     if answered is None:
         if isinstance(preflight, outcomes.NotFound):
             return preflight
         if preflight.blockers and not request.accept_blockers:
             return commands.DrainBlocked(preflight)
-        answered = await info.context.writer.execute(command)
+        answered = await info.context.services.writer.execute(command)
     if isinstance(answered, NodeChanged):
         seen = NOTHING_TO_DRAIN if isinstance(preflight, outcomes.NotFound) else preflight
         return commands.NodeDrained(

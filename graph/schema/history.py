@@ -116,7 +116,7 @@ async def shard_history(
 ) -> Connection[records.ShardDiff]:
     where = filter.query() if filter else queries.ShardHistoryFilter()
     page = read_page(info, cursors.HISTORY, first, after, last, before)
-    found = await info.context.store.history.page(where, order_by or HistoryOrder.REVISION_DESC, page)
+    found = await info.context.services.store.history.page(where, order_by or HistoryOrder.REVISION_DESC, page)
     return await connection(info, found, cursors.HISTORY, attrgetter("revision"), where.namespace)
 
 
@@ -170,11 +170,11 @@ async def shard_diff(
     requested = _RequestedDiff(namespace, start, start_time, end, end_time)
     requested.check()
     page = read_page(info, cursors.DIFF, first, after, last, before)
-    head = await info.context.store.stream.head()
-    scope = await requested.scope(page, info.context.store.history, head)
+    head = await info.context.services.store.stream.head()
+    scope = await requested.scope(page, info.context.services.store.history, head)
     after_key, before_key = (position and position[1] for position in (page.after, page.before))
     keys = PageRequest(page.limit, after_key, before_key, backward=page.backward, counted=page.counted)
-    found = await info.context.store.history.difference(scope.namespace, scope.start, scope.end, keys)
+    found = await info.context.services.store.history.difference(scope.namespace, scope.start, scope.end, keys)
     return await stamped_connection(info, found, cursors.DIFF, lambda diff: (scope, diff.key), namespace)
 
 

@@ -135,14 +135,14 @@ async def namespace(
     info: Info, name: Annotated[str, strawberry.argument(description="The namespace's name.")]
 ) -> records.Namespace | None:
     check_identifiers(name=name)
-    return await info.context.store.namespaces.get(name)
+    return await info.context.services.store.namespaces.get(name)
 
 
 async def namespaces(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[records.Namespace]:
     page = read_page(info, cursors.NAMESPACES, first, after, last, before)
-    found = await info.context.store.namespaces.page(page)
+    found = await info.context.services.store.namespaces.page(page)
     return await connection(info, found, cursors.NAMESPACES, attrgetter("name"))
 
 
@@ -171,7 +171,7 @@ class ShownParameter:
 def parameters(parent: strawberry.Parent[model.Strategy], info: Info) -> Sequence[ShownParameter]:
     return [
         ShownParameter(name, parameter.rule, parameter.default, name in CONSTRAINTS)
-        for name, parameter in info.context.strategies.parameters(parent.name).items()
+        for name, parameter in info.context.services.strategies.parameters(parent.name).items()
     ]
 
 
@@ -190,4 +190,4 @@ class Strategy:
 
 
 def strategies(info: Info) -> Sequence[model.Strategy]:
-    return tuple(info.context.strategies)
+    return tuple(info.context.services.strategies)

@@ -94,7 +94,7 @@ NodeIdArgument = Annotated[str, strawberry.argument(description="The node's id."
 
 async def node(info: Info, node_id: NodeIdArgument) -> records.Node | None:
     check_identifiers(nodeId=node_id)
-    return await info.context.store.nodes.get(node_id)
+    return await info.context.services.store.nodes.get(node_id)
 
 
 async def nodes(
@@ -109,5 +109,5 @@ async def nodes(
 ) -> Connection[records.Node]:
     where = filter.query() if filter else queries.NodeFilter()
     page = read_page(info, cursors.NODES, first, after, last, before)
-    found = await info.context.store.nodes.page(where, page)
+    found = await info.context.services.store.nodes.page(where, page)
     return await connection(info, found, cursors.NODES, attrgetter("node_id"))

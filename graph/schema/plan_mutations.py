@@ -236,7 +236,9 @@ ApplyPlanResult: TypeAlias = Annotated[
 async def plan_rebalance(info: Info, request: PlanRebalanceInput) -> commands.Answer:
     """Raises InvalidArgument."""
     try:
-        return await info.context.rebalancer.plan(request.request(), request.change.request(info.context.principal))
+        return await info.context.services.rebalancer.plan(
+            request.request(), request.change.request(info.context.principal)
+        )
     except planner.PlacementImpossible as impossible:
         return commands.PlacementImpossible.of(impossible)
 
@@ -244,4 +246,4 @@ async def plan_rebalance(info: Info, request: PlanRebalanceInput) -> commands.An
 async def rollback_change(info: Info, request: RollbackChangeInput) -> commands.Answer:
     """Raises InvalidArgument."""
     change = request.change.request(info.context.principal)
-    return await info.context.rebalancer.roll_back(request.target(), request.request(), change)
+    return await info.context.services.rebalancer.roll_back(request.target(), request.request(), change)

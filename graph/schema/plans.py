@@ -97,7 +97,7 @@ async def rebalance_plan(
 ) -> plans.RebalancePlan | None:
     if problem := plan_id_problem(id):
         raise invalid("id", problem)
-    return await info.context.store.plans.get(id)
+    return await info.context.services.store.plans.get(id)
 
 
 async def rebalance_plans(
@@ -115,7 +115,7 @@ async def rebalance_plans(
     if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
         problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
         raise invalid("last" if page.backward else "first", problem)
-    found = await info.context.store.plans.page(where, page)
+    found = await info.context.services.store.plans.page(where, page)
     return await connection(info, found, cursors.PLANS, _position_of, where.namespace)
 
 

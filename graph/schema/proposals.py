@@ -167,8 +167,8 @@ class RebalanceProposal:
 
 
 async def proposal(parent: strawberry.Parent[RebalancePlan], info: Info) -> Proposal | None:
-    async with info.context.reading_proposals:
-        return await info.context.store.plans.proposal(parent.id)
+    async with info.context.services.reading_proposals:
+        return await info.context.services.store.plans.proposal(parent.id)
 
 
 def moved_percent(parent: strawberry.Parent[RebalancePlan]) -> float:

@@ -188,9 +188,9 @@ async def shard(
 ) -> records.Shard | None:
     check_identifiers(namespace=namespace, shardId=shard_id)
     if at_least is not None or at_least_cursor is not None:
-        await _reached(info.context.feed, at_least, at_least_cursor)
+        await _reached(info.context.services.feed, at_least, at_least_cursor)
     key, moment = records.ShardKey(namespace, shard_id), as_of.record() if as_of else None
-    return (await info.context.store.shards.get(key, moment)).value
+    return (await info.context.services.store.shards.get(key, moment)).value
 
 
 async def shards(
@@ -209,8 +209,8 @@ async def shards(
     where, moment = filter.query() if filter else EVERY_SHARD, as_of.record() if as_of else None
     page = read_page(info, cursors.SHARDS, first, after, last, before)
     if at_least is not None or at_least_cursor is not None:
-        await _reached(info.context.feed, at_least, at_least_cursor)
-    found = await info.context.store.shards.page(where, page, moment)
+        await _reached(info.context.services.feed, at_least, at_least_cursor)
+    found = await info.context.services.store.shards.page(where, page, moment)
     return await stamped_connection(info, found, cursors.SHARDS, _KEY, where.namespace)
 
 

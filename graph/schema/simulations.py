@@ -78,7 +78,7 @@ async def explain_shard(
     shard_id: Annotated[str, strawberry.argument(description="The shard's id within the namespace.")],
 ) -> Explanation:
     check_identifiers(namespace=namespace, shardId=shard_id)
-    found = await info.context.rebalancer.explain(ShardKey(namespace, shard_id))
+    found = await info.context.services.rebalancer.explain(ShardKey(namespace, shard_id))
     if isinstance(found, NotFound):
         raise await missing(info, found)
     return found
@@ -136,7 +136,7 @@ async def simulate_rebalance(
         SimulateRebalanceInput, strawberry.argument(description="What to suppose, and what to plan for.")
     ],
 ) -> Proposal:
-    found = await info.context.rebalancer.simulate(input.request(), input.what_if())
+    found = await info.context.services.rebalancer.simulate(input.request(), input.what_if())
     if isinstance(found, NotFound):
         raise await missing(info, found)
     return found

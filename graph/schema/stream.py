@@ -43,7 +43,7 @@ class Head:
 
 
 async def head(info: Info) -> Head:
-    now = await info.context.store.stream.head()
+    now = await info.context.services.store.stream.head()
     return Head(cursors.STREAM.write(now.position), now.epoch, now.revision, now.floor)
 
 
@@ -118,6 +118,6 @@ async def shard_diffs(
     elif after is not None:
         position = cursors.STREAM.read(after, "after")
     await require_namespaces(info, namespace, where.shards.namespace)
-    feed = info.context.feed
+    feed = info.context.services.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
     return DiffStream(feed, await feed.begin(position), where)
