@@ -152,7 +152,7 @@ async def execute(info: Info, request: CommandInput) -> Answer:
         # An audit has to show attempts to get past a rule. What is malformed beside that is not recorded, as elsewhere.
         with suppress(InvalidArgument):
             attempted = request.command(info.context.principal.supposing(forbidden.scope))
-            await info.context.services.writer.keep_forbidden(attempted, refusals.Forbidden(forbidden.scope))
+            await info.context.services.writer.store_forbidden(attempted, refusals.Forbidden(forbidden.scope))
         raise
 
 

@@ -27,12 +27,10 @@ from graph.settings import Settings
 from persistence.errors import StoreUnavailable
 from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.ports import Store
+from persistence.postgres.database import Fence
 from persistence.postgres.driver import connect
-from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.pending import noting
-from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
+from persistence.replica.replica import ReplicaLimits, ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
@@ -112,9 +110,9 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
         replica = await stack.enter_async_context(
             following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
         )
-        store = _served_from(replica, store)
+        store = replace(store, shards=ReplicaShards(replica, store.shards))
         if not settings.plan_processes:
-            writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals)
+            writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals, note=replica.note)
             yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
             return
         opening = partial(open_bulk_store, url, fence=Fence(seen))
@@ -168,13 +166,6 @@ async def _revived(server: EmbeddedPostgres, next_wait: float) -> EmbeddedPostgr
     except EmbeddedPostgresError:
         _log.exception("the embedded PostgreSQL cannot be started; trying again in %g s", next_wait)
         raise
-
-
-def _served_from(replica: Replica, store: Store) -> Store:
-    """The store with its shards read from the replica; commits of this process reach that ahead of the feed."""
-    return replace(
-        store, shards=ReplicaShards(replica, store.shards), unit_of_work=noting(store.unit_of_work, replica.note)
-    )
 
 
 async def begin_new_epoch(url: str) -> int:

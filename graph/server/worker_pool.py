@@ -170,7 +170,7 @@ async def _warm_up(pool: WorkerPool, processes: int) -> None:
 class PooledWriter(CommandExecutor):
     """Applies and approves plans in the worker pool; every other change is made here.
 
-    `note` is called with what a worker committed.
+    `note` is called with what was committed, here or there.
     """
 
     def __init__(
@@ -181,9 +181,8 @@ class PooledWriter(CommandExecutor):
         pool: WorkerPool,
         note: Callable[[Outcome], None],
     ) -> None:
-        super().__init__(unit_of_work, strategies, refusals=refusals)
+        super().__init__(unit_of_work, strategies, refusals=refusals, note=note)
         self._pool = pool
-        self._note = note
 
     async def execute(self, command: Command) -> Outcome:
         if not isinstance(command, ApplyPlan | ApprovePlan):

@@ -1,7 +1,7 @@
-"""Policies and details of changes as JSON documents: as the database stores them, and as changes record them.
+"""Policies and the details of changes as JSON documents: as rows store them, and policies as the API writes them.
 
-The document of a policy, as which the CLI sends one, names every rule, also those at their defaults: what was
-configured stays, should a default ever change.
+The document of a policy names every rule, also those at their defaults: what was configured stays, should a default
+ever change.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from persistence.model.fields import canonical_json
 from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import Compaction, ConfigurationChange, Rebalance, public_name
 
-_POLICY_FIELDS: Final = {field.name: public_name(field.name) for field in fields(NamespacePolicy)}
+_RULES: Final = {member.name: public_name(member.name) for member in fields(NamespacePolicy)}
 
 
 def write_policy(policy: NamespacePolicy) -> dict[str, Any]:
     """The document of one policy. Times are written in UTC."""
-    freezes = [
+    document = {name: getattr(policy, attribute) for attribute, name in _RULES.items()}
+    document["moveBudgetPercent"] = float(policy.move_budget_percent)
+    document["freezes"] = [
         {"begins": _written(freeze.begins), "ends": _written(freeze.ends), "reason": freeze.reason}
         for freeze in policy.freezes
     ]
-    document = {public: getattr(policy, name) for name, public in _POLICY_FIELDS.items()}
-    return document | {"moveBudgetPercent": float(policy.move_budget_percent), "freezes": freezes}
+    return document
 
 
 def read_policy(document: Mapping[str, Any]) -> NamespacePolicy:
     """The policy a document stands for."""
-    values = {name: document[public] for name, public in _POLICY_FIELDS.items()}
-    values["move_budget_percent"] = float(values["move_budget_percent"])
-    values["freezes"] = tuple(map(_freeze, values["freezes"]))
-    return NamespacePolicy(**values)
+    rules = {attribute: document[name] for attribute, name in _RULES.items()}
+    rules["move_budget_percent"] = float(rules["move_budget_percent"])
+    rules["freezes"] = tuple(map(_freeze, rules["freezes"]))
+    return NamespacePolicy(**rules)
 
 
 def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
@@ -41,8 +42,8 @@ def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
     return FreezeWindow(begins, ends, document["reason"])
 
 
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _written(timestamp: datetime) -> str:
+    return timestamp.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def details_json(

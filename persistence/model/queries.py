@@ -1,4 +1,4 @@
-"""What can be asked of the store's lists. Fields that are null do not restrict; an empty list matches nothing."""
+"""Filters of the store's lists. Fields that are null do not restrict; an empty list matches nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from persistence.model.fields import check_fields, identifier_problem, plan_id_problem, search_problem, text_problem
 from persistence.model.plans import PlanKind, PlanStatus
 from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardDiff, ShardStatus
+
+_NAMESPACE_NEEDED: Final = "is needed with shardId: shard ids are unique within a namespace only"
 
 
 class HistoryOrder(StrEnum):
@@ -162,15 +164,11 @@ class ShardHistoryFilter:
             ("namespace", identifier_problem, self.namespace),
             ("shardId", identifier_problem, self.shard_id),
             ("ownerNodeId", identifier_problem, self.owner_node_id),
-            ("namespace", _needed, self.shard_id if self.namespace is None else None),
+            ("namespace", None, _NAMESPACE_NEEDED if self.shard_id is not None and self.namespace is None else None),
             ("actor", text_problem, self.actor),
             ("changeTicket", text_problem, self.change_ticket),
         )
         return self
-
-
-def _needed(_shard_id: str) -> str:
-    return "is needed with shardId: shard ids are unique within a namespace only"
 
 
 @dataclass(frozen=True, slots=True)

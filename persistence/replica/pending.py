@@ -11,15 +11,11 @@ database.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
-from persistence.commands.write_set import WriteSet
-from persistence.model.outcomes import Committed
-from persistence.model.records import ShardDiff, ShardKey
+from persistence.model.records import Shard, ShardDiff, ShardKey
 from persistence.model.stream import OmittedRange
-from persistence.ports import UnitOfWork, UnitOfWorkFactory
 
 Item: TypeAlias = ShardDiff | OmittedRange
 
@@ -75,9 +71,10 @@ class Expectations:
         self._wholly: dict[str, int] = {}
         self._all = 0
 
-    def expect_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
+    def expect_shards(self, revision: int, shards: Iterable[ShardKey | Shard]) -> None:
         """These were changed by a commit that ended at `revision`, or answered as of it."""
-        for key in keys:
+        for shard in shards:
+            key = ShardKey(shard.namespace, shard.shard_id)
             # Commits are answered in any order, and what was answered last need not be the newest.
             _raise(self._shards, key, revision)
             _raise(self._partly, key.namespace, revision)
@@ -114,43 +111,3 @@ class Expectations:
 
 def _raise(expected: dict[K, int], key: K, revision: int) -> None:
     expected[key] = max(expected.get(key, 0), revision)
-
-
-Note: TypeAlias = Callable[[Committed], None]
-
-
-def noting(unit_of_work: UnitOfWorkFactory, note: Note) -> UnitOfWorkFactory:
-    """The same units of work; `note` is called with what each of them committed, or found committed."""
-
-    @asynccontextmanager
-    async def noted() -> AsyncIterator[UnitOfWork]:
-        async with unit_of_work() as unit:
-            yield _Noting(unit, note)
-
-    return noted
-
-
-class _Noting:
-    """A unit of work that is another, but for what it notes."""
-
-    def __init__(self, unit: UnitOfWork, note: Note) -> None:
-        self._unit = unit
-        self._note = note
-        self.read = unit.read
-        self.look = unit.look
-        self.last_changes = unit.last_changes
-        self.last_configuration = unit.last_configuration
-        self.last_node_change = unit.last_node_change
-        self.barrier = unit.barrier
-
-    async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-        earlier = await self._unit.earlier(actor, idempotency_key)
-        if earlier is not None:
-            # Another process may have committed it; found here, it must be there in what is read here next.
-            self._note(earlier[1])
-        return earlier
-
-    async def commit(self, write_set: WriteSet) -> Committed:
-        committed = await self._unit.commit(write_set)
-        self._note(committed)
-        return committed

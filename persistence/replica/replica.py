@@ -114,8 +114,7 @@ class Replica:
             # there is no revision to wait for: what is loaded from now on has it.
             self._invalidate()
         elif isinstance(outcome, ShardsChanged):
-            keys = [ShardKey(shard.namespace, shard.shard_id) for shard in outcome.shards]
-            self._expected.expect_shards(position.revision, keys)
+            self._expected.expect_shards(position.revision, outcome.shards)
         else:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)

@@ -19,7 +19,6 @@ from persistence.model.outcomes import VersionConflict
 from persistence.model.records import AsOf, NodeStatus
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.replica.pending import noting
 from persistence.replica.replica import ReplicaShards, following
 from tests.support.graphql_api import ON_EVERY_STORE, Api, api_of, services_of
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new
@@ -178,8 +177,7 @@ async def served(database_url: str) -> AsyncIterator[tuple[PlannedMesh, Api]]:
         following(store.shards, feed) as replica,
     ):
         await replica.ready()
-        shards, unit_of_work = ReplicaShards(replica, store.shards), noting(store.unit_of_work, replica.note)
-        mesh = PlannedMesh(replace(store, shards=shards, unit_of_work=unit_of_work))
+        mesh = PlannedMesh(replace(store, shards=ReplicaShards(replica, store.shards)), replica.note)
         async with api_of(create_app(services_of(mesh.store, mesh.writer, feed))) as api:
             yield mesh, api
 
