@@ -205,7 +205,7 @@ class _RequestedDiff:
 
         Raises InvalidArgument naming the argument with a cursor of another difference.
         """
-        scopes = {field: place[0] for field, place in (("after", page.after), ("before", page.before)) if place}
+        scopes = {field: end[0] for field, end in (("after", page.after), ("before", page.before)) if end}
         for field, scope in scopes.items():
             if not self._is(scope) or scope != next(iter(scopes.values())):
                 raise invalid(field, "this cursor comes from another difference: give the same namespace, from and to")

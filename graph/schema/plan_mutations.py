@@ -96,7 +96,7 @@ class PlanRebalanceInput:
     expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
     change: ChangeInput = strawberry.field(description=CHANGE)
 
-    def request(self) -> PlanRequest:
+    def plan_request(self) -> PlanRequest:
         return plan_request(self.namespaces, self.max_moves, self.expires_in_seconds)
 
 
@@ -121,7 +121,7 @@ class RollbackChangeInput:
         wanted = None if self.change_id is None else change_id("changeId", self.change_id)
         return plan_commands.RollbackTarget(wanted, self.change_ticket, self.since_revision, self.namespace)
 
-    def request(self) -> PlanRequest:
+    def plan_request(self) -> PlanRequest:
         return plan_request(None, self.max_moves, self.expires_in_seconds)
 
 
@@ -237,7 +237,7 @@ async def plan_rebalance(info: Info, request: PlanRebalanceInput) -> commands.An
     """Raises InvalidArgument."""
     try:
         return await info.context.services.rebalancer.plan(
-            request.request(), request.change.request(info.context.principal)
+            request.plan_request(), request.change.request(info.context.principal)
         )
     except planner.PlacementImpossible as impossible:
         return commands.PlacementImpossible.of(impossible)
@@ -245,5 +245,6 @@ async def plan_rebalance(info: Info, request: PlanRebalanceInput) -> commands.An
 
 async def rollback_change(info: Info, request: RollbackChangeInput) -> commands.Answer:
     """Raises InvalidArgument."""
-    change = request.change.request(info.context.principal)
-    return await info.context.services.rebalancer.roll_back(request.target(), request.request(), change)
+    return await info.context.services.rebalancer.roll_back(
+        request.target(), request.plan_request(), request.change.request(info.context.principal)
+    )

@@ -189,8 +189,8 @@ async def shard(
     check_identifiers(namespace=namespace, shardId=shard_id)
     if at_least is not None or at_least_cursor is not None:
         await _reached(info.context.services.feed, at_least, at_least_cursor)
-    key, moment = records.ShardKey(namespace, shard_id), as_of.record() if as_of else None
-    return (await info.context.services.store.shards.get(key, moment)).value
+    key, past = records.ShardKey(namespace, shard_id), as_of.record() if as_of else None
+    return (await info.context.services.store.shards.get(key, past)).value
 
 
 async def shards(
@@ -206,11 +206,11 @@ async def shards(
     at_least: AtLeast = None,
     at_least_cursor: AtLeastCursor = None,
 ) -> StampedConnection[records.Shard]:
-    where, moment = filter.query() if filter else EVERY_SHARD, as_of.record() if as_of else None
+    where, past = filter.query() if filter else EVERY_SHARD, as_of.record() if as_of else None
     page = read_page(info, cursors.SHARDS, first, after, last, before)
     if at_least is not None or at_least_cursor is not None:
         await _reached(info.context.services.feed, at_least, at_least_cursor)
-    found = await info.context.services.store.shards.page(where, page, moment)
+    found = await info.context.services.store.shards.page(where, page, past)
     return await stamped_connection(info, found, cursors.SHARDS, _KEY, where.namespace)
 
 

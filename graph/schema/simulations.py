@@ -120,7 +120,7 @@ class SimulateRebalanceInput:
         default=None, description="A JSON object with that strategy's parameters; what is left out has its default."
     )
 
-    def request(self) -> PlanRequest:
+    def plan_request(self) -> PlanRequest:
         return plan_request(self.namespaces, self.max_moves)
 
     def what_if(self) -> WhatIf:
@@ -136,7 +136,7 @@ async def simulate_rebalance(
         SimulateRebalanceInput, strawberry.argument(description="What to suppose, and what to plan for.")
     ],
 ) -> Proposal:
-    found = await info.context.services.rebalancer.simulate(input.request(), input.what_if())
+    found = await info.context.services.rebalancer.simulate(input.plan_request(), input.what_if())
     if isinstance(found, NotFound):
         raise await missing(info, found)
     return found

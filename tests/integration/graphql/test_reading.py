@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from graph.schema.scalars import write_date_time
 from persistence.codec import cursors
-from persistence.model.records import UNMARKED, ChangeMark, ShardStatus
+from persistence.model.records import UNMARKED, ChangeMark, ShardKey, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, shard_query
 from tests.support.mesh import Mesh, because, new, patch
@@ -49,6 +51,36 @@ async def test_a_shard_is_shown_with_all_its_fields(api: Api, mesh: Mesh) -> Non
         "createdAt": written,
         "updatedAt": written,
     }
+
+
+EDGES = "{ cursor node { shardId } }"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        f"{{ shards {{ e: edges {EDGES} }} }}",
+        f"{{ shards {{ ...f }} }} fragment f on ShardConnection {{ ... {{ e: edges {EDGES} }} }}",
+        f"query ($on: Boolean = true) {{ shards {{ ... @include(if: $on) {{ e: edges @skip(if: false) {EDGES} }} }} }}",
+        f"{{ shards {{ nodes {{ shardId }} }} ... on Query {{ shards {{ e: edges {EDGES} }} }} }}",
+    ],
+)
+async def test_edges_are_the_same_however_they_are_selected(api: Api, mesh: Mesh, document: str) -> None:
+    await mesh.create(*(new(f"s{number}") for number in range(3)))
+    expected = [
+        {"cursor": cursors.SHARDS.write(ShardKey("billing", f"s{number}")), "node": {"shardId": f"s{number}"}}
+        for number in range(3)
+    ]
+    assert (await api.data(document))["shards"]["e"] == expected
+
+
+async def test_a_page_without_its_edges_has_the_same_ends(api: Api, mesh: Mesh) -> None:
+    await mesh.create(*(new(f"s{number}") for number in range(3)))
+    ends = "pageInfo { startCursor endCursor hasNextPage }"
+    alone = (await api.data(f"{{ shards(first: 2) {{ {ends} }} }}"))["shards"]["pageInfo"]
+    beside = (await api.data(f"{{ shards(first: 2) {{ edges {{ cursor }} {ends} }} }}"))["shards"]
+    assert alone == beside["pageInfo"]
+    assert [alone["startCursor"], alone["endCursor"]] == [edge["cursor"] for edge in beside["edges"]]
 
 
 async def test_a_shard_that_is_not_there_is_null(api: Api) -> None:
