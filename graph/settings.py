@@ -62,16 +62,8 @@ class PolicyDeclaration(BaseModel):
     freezes: list[FreezeDeclaration] = []
 
     def policy(self) -> NamespacePolicy:
-        return NamespacePolicy(
-            self.ticket_required,
-            self.ticket_pattern,
-            self.approval_required,
-            self.move_budget_percent,
-            self.window_seconds,
-            self.window_moves,
-            self.shard_window_moves,
-            tuple(FreezeWindow(freeze.begins, freeze.ends, freeze.reason) for freeze in self.freezes),
-        )
+        freezes = tuple(FreezeWindow(**dict(freeze)) for freeze in self.freezes)
+        return NamespacePolicy(**{**dict(self), "freezes": freezes})
 
 
 class NamespaceDeclaration(BaseModel):

@@ -21,7 +21,7 @@ from graph.execution.context import Context
 from graph.execution.executor import encode_json
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.model.stream import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
@@ -61,7 +61,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
         async def send_batch(payload: str, batch: DiffBatch) -> None:
-            await write(_next(payload, stream_cursor(batch.position)))
+            await write(_next(payload, cursors.STREAM.write(batch.position)))
 
         async def left() -> None:
             while (await receive())["type"] != "http.disconnect":

@@ -1,11 +1,4 @@
-"""The schema, assembled.
-
-Arguments and input fields that default to null in Python, shown without a default.
-
-Left out or null means the same for all of them; `= null` on every line would only be in the reader's way.
-
-The schema as a document, for people and for code generators: frontend-queries/schema.graphql.
-"""
+"""The schema: assembled, made fit to be read, and exported as frontend-queries/schema.graphql."""
 
 from collections.abc import AsyncIterable, Iterator
 from functools import partial
@@ -86,6 +79,8 @@ def build_schema(metrics: Metrics | None = None) -> MeshSchema:
 
 
 def drop_null_defaults(schema: GraphQLSchema) -> None:
+    """Show arguments and fields of inputs that are null in Python by default without a default: left out or null means
+    the same for all of them."""
     for value in _input_values(schema):
         if value.default_value is None:
             value.default_value = Undefined

@@ -30,8 +30,7 @@ from persistence.feed.tailer import FeedLimits
 from persistence.postgres.database import Fence
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.adapters import ReplicaShards
-from persistence.replica.replica import ReplicaLimits, following
+from persistence.replica.replica import ReplicaLimits, ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from graph.execution.services import Feed
 from graph.http import sse as transport
 from graph.http.app import create_app
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.model.records import UNMARKED, ChangeMark
 from tests.support.event_stream import event_stream
 from tests.support.graphql_api import services_of
@@ -40,7 +40,7 @@ def nothing_was_worth_a_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[
 
 
 async def cursor_at(mesh: Mesh, revision: int) -> str:
-    return stream_cursor(await mesh.store.stream.position_at(revision))
+    return cursors.STREAM.write(await mesh.store.stream.position_at(revision))
 
 
 async def metric(address: str, name: str) -> float:
@@ -117,7 +117,7 @@ async def test_a_position_that_cannot_be_served_is_one_result_and_the_end(addres
         (head._replace(mark=ChangeMark(99, b"the hash")), "EPOCH_MISMATCH"),
         (head._replace(mark=UNMARKED), "EPOCH_MISMATCH"),
     ):
-        async with event_stream(address, FOLLOW, last_event_id=stream_cursor(position)) as events:
+        async with event_stream(address, FOLLOW, last_event_id=cursors.STREAM.write(position)) as events:
             refused = await events.next()
             assert (refused.error["code"], refused.id) == (code, None)
             complete = await events.next()
