@@ -2,64 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Subquery, Text, bindparam, cast, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Subquery,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.codec.images import net_diff, read_image
-from persistence.model.paging import Page, PageRequest
+from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import HistoryOrder, ShardHistoryFilter
-from persistence.model.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
+from persistence.model.records import MAX_COUNTER, AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
     CACHED_STATEMENTS,
     AnySelect,
-    PagedList,
     PageShape,
-    at_least,
+    Restriction,
     below,
     beside,
+    conditions,
+    contains_item,
     each,
     equals,
     equals_text,
     fetch,
+    filter_values,
+    keyset,
     one_of,
     page_beside,
     page_shape,
     page_values,
+    used_fields,
 )
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, require_servable, revision_of
 from persistence.postgres.tables.history import CHANGES, HISTORY
-
-_JOINED: Final = HISTORY.join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
-
-_HISTORY: Final = PagedList(
-    select(*DIFF, *CHANGE).select_from(_JOINED),
-    _JOINED,
-    HISTORY.c.revision,
-    diffs_of,
-    {
-        "namespace": equals(HISTORY.c.namespace),
-        "shard_id": equals(HISTORY.c.shard_id),
-        "owner_node_id": lambda name: or_(
-            equals(HISTORY.c.owner_node_id)(name), equals(HISTORY.c.previous_owner_node_id)(name)
-        ),
-        "kinds": one_of(HISTORY.c.kind),
-        "actor": equals_text(CHANGES.c.actor),
-        "change_ticket": equals_text(CHANGES.c.change_ticket),
-        "change_id": equals(HISTORY.c.change_id),
-        "move_reasons": one_of(HISTORY.c.move_reason),
-        "since": at_least(CHANGES.c.committed_at),
-        "until": below(CHANGES.c.committed_at),
-    },
-)
 
 
 class PostgresHistory:
@@ -69,7 +64,9 @@ class PostgresHistory:
         self._read = read
 
     async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
-        return await _HISTORY.page(self._read, where, page, descending=order is HistoryOrder.REVISION_DESC)
+        statement = _page(used_fields(where), page_shape(page), order is HistoryOrder.REVISION_DESC)
+        rows = await fetch(self._read, statement, filter_values(where) | page_values(page))
+        return page_beside(rows, page, diffs_of, 0) if page.counted else page_of(diffs_of(rows), page)
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
@@ -89,6 +86,163 @@ class PostgresHistory:
         with translated():
             async with self._read() as session:
                 return await revision_of(session, AsOf(time=time))
+
+
+_ROW: Final = HISTORY.c
+
+_LEADING: Final[Mapping[str, Restriction]] = {
+    "namespace": equals(_ROW.namespace),
+    "shard_id": equals(_ROW.shard_id),
+}
+"""Fields of the filter that an index of history begins with, before the revision."""
+
+_OF_ROWS: Final[Mapping[str, Restriction]] = {
+    "owner_node_id": lambda name: or_(equals(_ROW.owner_node_id)(name), equals(_ROW.previous_owner_node_id)(name)),
+    "kinds": one_of(_ROW.kind),
+    "move_reasons": one_of(_ROW.move_reason),
+}
+
+_OF_CHANGES: Final[Mapping[str, Restriction]] = {
+    "actor": equals_text(CHANGES.c.actor),
+    "change_ticket": equals_text(CHANGES.c.change_ticket),
+}
+
+
+@lru_cache(CACHED_STATEMENTS)
+def _page(used: tuple[str, ...], shape: PageShape, descending: bool) -> AnySelect:  # noqa: FBT001 - part of the cache's key
+    """Rows in the order of an index that begins with what the filter names: the page is the beginning of what is read
+    there, whatever PostgreSQL takes for the number of rows that match. docs/decisions/0028-plans-of-reads.md."""
+    bounds = _bounds(used, shape, descending=descending)
+    shape = shape._replace(after=False, before=False)  # the cursors are among the bounds
+    if _OF_CHANGES.keys().isdisjoint(used):
+        rows, order = _of_index(select(*DIFF, _ROW.change_id), used, bounds)
+        # The changes are joined with the page, and not with all that it may be the beginning of.
+        page = keyset(rows, order, shape, descending=descending).subquery("page")
+        statement = select(*list(page.c)[:-1], *CHANGE).join_from(page, CHANGES, CHANGES.c.id == page.c.change_id)
+        order = (page.c.revision,)
+    elif "shard_id" in used:
+        of_shard = select(*DIFF, *CHANGE).join_from(HISTORY, CHANGES, CHANGES.c.id == _ROW.change_id)
+        statement, order = _of_index(of_shard, used, bounds)
+        statement = statement.where(*_conditions(_OF_CHANGES, used))
+    else:
+        statement, order = _of_changes(used, bounds)
+    if not shape.counted:
+        return keyset(statement, order, shape, descending=descending)
+    return beside((), statement, _count(used), order, shape, descending=descending)
+
+
+class _Bounds(NamedTuple):
+    """Revisions that rows are after and before, both exclusive; null for none."""
+
+    lower: ColumnElement[int] | None
+    upper: ColumnElement[int] | None
+
+    def of(self, revision: Any) -> list[ColumnElement[bool]]:
+        lower = [] if self.lower is None else [revision > self.lower]
+        return lower if self.upper is None else [*lower, revision < self.upper]
+
+
+_NO_CURSOR: Final = PageShape(after=False, before=False, backward=False, counted=False)
+
+_BEYOND: Final = literal_column(str(MAX_COUNTER), BigInteger)
+
+
+def _bounds(used: tuple[str, ...], shape: PageShape, *, descending: bool) -> _Bounds:
+    """From the filter and the cursors. A change made the revisions up to its `head_revision`, and times do not decrease
+    from change to change."""
+    lower: list[ColumnElement[int]] = []
+    upper: list[ColumnElement[int]] = []
+    if "since" in used:
+        lower.append(_head_before("where_since"))
+    if "until" in used:
+        upper.append(_head_before("where_until") + 1)
+    if "change_id" in used:
+        change = select(CHANGES.c.head_revision).where(equals(CHANGES.c.id)("where_change_id"))
+        before = change.with_only_columns(CHANGES.c.head_revision - CHANGES.c.shard_count)
+        lower.append(func.coalesce(before.scalar_subquery(), _BEYOND))
+        upper.append(func.coalesce(change.scalar_subquery(), 0) + 1)
+    if shape.after:
+        (upper if descending else lower).append(bindparam("page_after_0", type_=BigInteger))
+    if shape.before:
+        (lower if descending else upper).append(bindparam("page_before_0", type_=BigInteger))
+    return _Bounds(_tightest(func.greatest, lower), _tightest(func.least, upper))
+
+
+def _tightest(
+    choose: Callable[..., ColumnElement[int]], bounds: Sequence[ColumnElement[int]]
+) -> ColumnElement[int] | None:
+    return choose(*bounds) if len(bounds) > 1 else next(iter(bounds), None)
+
+
+def _head_before(name: str) -> ColumnElement[int]:
+    """The newest revision there was just before a time, 0 if there was none."""
+    newest = (
+        select(CHANGES.c.head_revision)
+        .where(below(CHANGES.c.committed_at)(name))
+        .order_by(CHANGES.c.committed_at.desc(), CHANGES.c.id.desc())
+        .limit(1)
+    )
+    return func.coalesce(newest.scalar_subquery(), 0)
+
+
+def _of_index(statement: AnySelect, used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
+    """The rows between the bounds, and their order: by revision, after the columns of an index that the filter names.
+
+    Those are compared as rows, with the revision. Were it `namespace = ...`, PostgreSQL would take the order by
+    (namespace, revision) for one by revision, which the primary key has as well, past the rows of all other namespaces.
+    """
+    leading = [name for name in _LEADING if name in used]
+    order = (*(_ROW[name] for name in leading), _ROW.revision)
+    if leading:
+        named = [bindparam(f"where_{name}", type_=_ROW[name].type) for name in leading]
+        lower = literal_column("0", BigInteger) if bounds.lower is None else bounds.lower
+        upper = _BEYOND if bounds.upper is None else bounds.upper
+        row = tuple_(*order)
+        statement = statement.where(row > tuple_(*named, lower), row < tuple_(*named, upper))
+    else:
+        statement = statement.where(*bounds.of(_ROW.revision))
+    return statement.where(*_conditions(_OF_ROWS, used)), order
+
+
+def _of_changes(used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
+    """The rows of the changes that match, those of each by the revisions it made, and their order.
+
+    OFFSET 0 keeps PostgreSQL from joining the two in another way than that.
+    """
+    before = CHANGES.c.head_revision - CHANGES.c.shard_count
+    made = (
+        select(*DIFF)
+        .where(_ROW.revision > before, _ROW.revision <= CHANGES.c.head_revision)
+        .where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
+        .offset(literal_column("0"))
+        .lateral("made")
+    )
+    statement = select(*made.c, *CHANGE).join_from(CHANGES, made, true()).where(*_conditions(_OF_CHANGES, used))
+    if "namespace" in used:
+        statement = statement.where(contains_item(CHANGES.c.namespaces)("where_namespace"))
+    # The changes of the first and the last row within the bounds: none before and after them is looked at.
+    row = HISTORY.alias("outermost").c
+    made_by = select(row.change_id).limit(1)
+    if bounds.lower is not None:
+        first = made_by.where(row.revision > bounds.lower).order_by(row.revision)
+        statement = statement.where(CHANGES.c.id >= first.scalar_subquery())
+    if bounds.upper is not None:
+        last = made_by.where(row.revision < bounds.upper).order_by(row.revision.desc())
+        statement = statement.where(CHANGES.c.id <= last.scalar_subquery())
+    return statement, (CHANGES.c.id, made.c.revision)
+
+
+def _count(used: tuple[str, ...]) -> Select[int]:
+    """All rows that match. They are in no order, and joined with changes only where those restrict."""
+    statement = select(func.count()).select_from(HISTORY)
+    if not _OF_CHANGES.keys().isdisjoint(used):
+        statement = statement.join(CHANGES, CHANGES.c.id == _ROW.change_id).where(*_conditions(_OF_CHANGES, used))
+    bounds = _bounds(used, _NO_CURSOR, descending=False)
+    return statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
+
+
+def _conditions(restrictions: Mapping[str, Restriction], used: tuple[str, ...]) -> Sequence[ColumnElement[bool]]:
+    return conditions(restrictions, tuple(name for name in used if name in restrictions))
 
 
 _HEAD: Final = len(HEAD)

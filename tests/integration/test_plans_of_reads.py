@@ -1,0 +1,211 @@
+"""What pages of history and other lists read, in blocks, once their statements have been executed often enough for
+PostgreSQL to hold on to a plan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from persistence.model.paging import PageRequest
+from persistence.model.queries import ChangeFilter, HistoryOrder, RefusalFilter, ShardFilter, ShardHistoryFilter
+from persistence.model.records import AsOf, ShardKey
+from persistence.postgres.database import Database
+from persistence.postgres.engine import READ_SETTINGS, create_engine, sessions
+from persistence.postgres.readers.changes import PostgresChanges
+from persistence.postgres.readers.history import PostgresHistory
+from persistence.postgres.readers.refusals import PostgresRefusals
+from persistence.postgres.readers.shards import PostgresShards
+from tests.support.databases import Databases
+
+ROWS: Final = 24_000
+"""Of history, ten a change, a change a second: 20 namespaces in turn, and before them one that is there no more."""
+
+BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+OFTEN: Final = 8
+"""From the sixth execution on PostgreSQL may take one plan for all parameters."""
+
+# As a replica applies changes: without triggers and foreign keys.
+_FILL: Final = f"""
+    SET session_replication_role = replica;
+    INSERT INTO changes (id, kind, actor, reason, change_ticket, namespaces, head_revision, shard_count, committed_at,
+        content_digest, hash)
+    SELECT c, 'UPDATE_SHARDS', CASE WHEN c = 7 THEN 'rarely' ELSE 'ops-' || c % 10 END, 'load', 'CHG-' || c,
+        ARRAY[CASE WHEN c <= 400 THEN 'early' ELSE 'ns-' || c % 20 END], c * 10, 10,
+        '2026-01-01 00:00Z'::timestamptz + c * interval '1 second', sha256(int8send(c)), sha256(int8send(c))
+    FROM generate_series(1, {ROWS} / 10) AS c;
+    INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
+        created_at, current)
+    SELECT r, c.id, c.namespaces[1], 's' || r, 1, 'CREATED', '{{}}', 'node-' || r % 10, c.committed_at,
+        json_build_object('shardId', 's' || r, 'namespace', c.namespaces[1], 'ownerNodeId', 'node-' || r % 10,
+            'strategy', 'rendezvous', 'leaderId', null, 'capacityHint', 1, 'localityHint', null, 'status', 'ACTIVE',
+            'pinned', null, 'antiAffinityGroup', null, 'changeTicket', null, 'version', 1, 'ownerEpoch', 1,
+            'checksum', md5(r::text))
+    FROM changes AS c, generate_series(c.head_revision - 9, c.head_revision) AS r;
+    UPDATE stream_head SET revision = {ROWS}, change_id = {ROWS} / 10;
+    ALTER TABLE shard_history_0 SET (autovacuum_enabled = off);
+    ALTER TABLE changes SET (autovacuum_enabled = off);
+"""  # noqa: S608 - a number
+
+_BLOCKS: Final = text("""
+    SELECT sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit) FROM pg_statio_user_tables
+    WHERE relname ~ '^(shard_history|changes)'
+""")
+
+_FLUSH: Final = text("SELECT pg_stat_force_next_flush()")
+
+_GENERIC: Final = text("""
+    SELECT statement FROM pg_prepared_statements WHERE generic_plans > 0 AND cardinality(parameter_types) > 0
+""")
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The readers, on one connection."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    history: PostgresHistory
+    changes: PostgresChanges
+
+    async def blocks(self, read: Callable[[], Awaitable[Any]]) -> int:
+        """Of history and changes, tables and indexes, that reading takes, after it was read often."""
+        for _ in range(OFTEN):
+            await read()
+        before = await self._count()
+        await read()
+        return await self._count() - before
+
+    async def _count(self) -> int:
+        async with self.sessions() as session:
+            await session.execute(_FLUSH)
+            return int((await session.execute(_BLOCKS)).scalar_one())
+
+    async def page(self, **fields: Any) -> int:
+        """Blocks of a page of history; `fields` are those of the filter, the cursor and the order."""
+        request: PageRequest[int] = PageRequest(
+            50, after=fields.pop("after", None), backward=fields.pop("backward", False)
+        )
+        order, where = fields.pop("order", HistoryOrder.REVISION_DESC), ShardHistoryFilter(**fields)
+        return await self.blocks(lambda: self.history.page(where, order, request))
+
+
+@pytest.fixture(scope="module")
+def filled(databases: Databases, template_database: str) -> Iterator[str]:
+    """A database with a history that PostgreSQL has statistics of."""
+
+    async def fill(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(_FILL)
+            await connection.execute("ANALYZE")
+        finally:
+            await connection.close()
+
+    with databases.temporary(template=template_database) as url:
+        asyncio.run(fill(url))
+        yield url
+
+
+@pytest.fixture
+async def reads(filled: str) -> AsyncIterator[Reads]:
+    database = Database(filled)
+    engine = create_engine(database, pool_size=1, settings=READ_SETTINGS, isolation_level="AUTOCOMMIT")
+    read = sessions(engine, engine).read
+    yield Reads(read, PostgresHistory(read), PostgresChanges(read))
+    await engine.dispose()
+    await database.close()
+
+
+FEW: Final = 300
+"""Blocks; history has two thousand. A page is 50 rows, each of them in a block of its own at worst, with its change and
+the way through an index to both."""
+
+
+@pytest.mark.parametrize("order", list(HistoryOrder))
+async def test_a_page_of_one_namespace_reads_its_rows_alone(reads: Reads, order: HistoryOrder) -> None:
+    assert await reads.page(namespace="ns-7", order=order) < FEW
+
+
+async def test_a_namespace_without_rows_takes_no_more_than_one_with(reads: Reads) -> None:
+    assert await reads.page(namespace="none") <= await reads.page(namespace="ns-7")
+
+
+async def test_rows_that_are_all_old_are_found_without_passing_the_newer_ones(reads: Reads) -> None:
+    assert await reads.page(namespace="early") < FEW
+
+
+async def test_a_page_deep_in_history_takes_what_the_first_takes(reads: Reads) -> None:
+    first, deep = await reads.page(namespace="ns-7"), await reads.page(namespace="ns-7", after=5_000)
+    assert deep <= 1.5 * first
+    first, deep = await reads.page(), await reads.page(after=100)
+    assert deep <= 1.5 * first
+
+
+@pytest.mark.parametrize("shard_id", ["s4070", "none"])
+async def test_a_shard_takes_its_rows(reads: Reads, shard_id: str) -> None:
+    assert await reads.page(namespace="ns-7", shard_id=shard_id) < FEW
+    assert await reads.page(namespace="ns-7", shard_id=shard_id, backward=True) < FEW
+    assert await reads.page(namespace="ns-7", shard_id=shard_id, actor="ops-7") < FEW
+
+
+@pytest.mark.parametrize("change", [7, 2_000, 999_999])
+async def test_the_rows_of_a_change_are_read_by_their_revisions(reads: Reads, change: int) -> None:
+    assert await reads.page(change_id=change) < FEW
+    assert await reads.page(change_id=change, namespace="ns-7") < FEW
+
+
+async def test_an_old_stretch_of_time_is_read_by_its_revisions(reads: Reads) -> None:
+    stretch = {"since": BEGINNING + timedelta(seconds=500), "until": BEGINNING + timedelta(seconds=520)}
+    assert await reads.page(**stretch) < FEW
+    assert await reads.page(**stretch, namespace="ns-7") < FEW
+
+
+@pytest.mark.parametrize("fields", [{"actor": "rarely"}, {"actor": "nobody"}, {"change_ticket": "CHG-30"}])
+async def test_rows_of_few_changes_are_found_through_these(reads: Reads, fields: dict[str, Any]) -> None:
+    assert await reads.page(**fields) < FEW
+    assert await reads.page(**fields, namespace="ns-7") < FEW
+
+
+async def test_rows_of_many_changes_are_read_from_the_cursor_on(reads: Reads) -> None:
+    assert await reads.page(actor="ops-3") < FEW
+    assert await reads.page(actor="ops-3", after=10_000) < FEW
+    assert await reads.page(actor="ops-3", after=10_000, order=HistoryOrder.REVISION_ASC) < FEW
+
+
+async def test_changes_of_an_actor_without_any_are_not_looked_for_in_all(reads: Reads) -> None:
+    assert (
+        await reads.blocks(lambda: reads.changes.page(ChangeFilter(actor="nobody"), PageRequest(50), newest_first=True))
+        < 20
+    )
+
+
+Read: TypeAlias = Callable[[async_sessionmaker[AsyncSession]], Awaitable[Any]]
+
+_PAGE: Final[PageRequest[Any]] = PageRequest(50)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda read: PostgresHistory(read).page(ShardHistoryFilter(), HistoryOrder.REVISION_DESC, _PAGE),
+        lambda read: PostgresHistory(read).difference("ns-7", 100, 20_000, _PAGE),
+        lambda read: PostgresChanges(read).page(ChangeFilter(namespace="ns-7"), _PAGE, newest_first=True),
+        lambda read: PostgresRefusals(read, read).page(RefusalFilter(actor="ops"), _PAGE, newest_first=True),
+        lambda read: PostgresShards(read).page(ShardFilter(owner_node_ids=("node-1",)), _PAGE),
+        lambda read: PostgresShards(read).get(ShardKey("ns-7", "s7"), AsOf(revision=100)),
+    ],
+    ids=["history", "difference", "changes", "refusals", "shards", "as of"],
+)
+async def test_no_read_is_planned_for_any_parameters(reads: Reads, read: Read) -> None:
+    for _ in range(OFTEN):
+        await read(reads.sessions)
+    async with reads.sessions() as session:
+        assert (await session.execute(_GENERIC)).scalars().all() == []
