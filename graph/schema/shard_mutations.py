@@ -3,16 +3,14 @@
 What a command may hold, it checks itself.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Final, TypeAlias
 
 import strawberry
-from strawberry.types.arguments import InputContext
-from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinition, StrawberryType, has_object_definition
 
 from graph.auth.principal import Principal
 from graph.schema import messages, results
+from graph.schema.arguments import in_bulk
 from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, NULL_CLEARS, UNSET_KEEPS, ChangeInput, set_or_unset
 from graph.schema.results import (
@@ -31,8 +29,6 @@ from persistence.commands.shards import PinRequest
 from persistence.model import outcomes
 from persistence.model.records import ShardStatus
 
-T = TypeVar("T", bound=type)
-
 _NAMESPACE: Final = "The namespace of the shard."
 
 _SHARD_ID: Final = (
@@ -44,39 +40,6 @@ _EXPECTED: Final = (
 )
 
 _GROUP: Final = "The group it is in: shards of one group of a namespace are on different nodes."
-
-
-def in_bulk(input_type: T) -> T:
-    """Class decorator for an input that comes by the thousand: values are made straight from the request.
-
-    Strawberry resolves the type and the name of each field again for each value: 5,000 shards took 0.4 s, in which the
-    process answered no other request. Leaves need neither, since graphql-core has read those already. Fields must be
-    leaves or other inputs, and have a default where null is allowed.
-    """
-    definition: StrawberryObjectDefinition = input_type.__strawberry_definition__  # type: ignore[attr-defined]
-    names: dict[str, str] = {}
-    inputs: dict[str, StrawberryType | type] = {}
-
-    def build(type_: type, value: Mapping[str, Any], context: InputContext) -> Any:
-        if not names:
-            for field in definition.fields:
-                name, kind = context.config.name_converter.from_field(field), field.resolve_type()
-                names[name] = field.python_name
-                if has_object_definition(_bare(kind)):
-                    inputs[name] = kind
-        members = {names[name]: member for name, member in value.items()}
-        for name in inputs.keys() & value.keys():
-            members[names[name]] = context.convert(value[name], inputs[name], name)
-        return type_(**members)
-
-    definition.from_input = build
-    return input_type
-
-
-def _bare(kind: StrawberryType | type) -> StrawberryType | type:
-    while isinstance(kind, StrawberryContainer):
-        kind = kind.of_type
-    return kind
 
 
 @strawberry.input(description="A pin to be made, by the actor of the change: the shard stays where it is.")
