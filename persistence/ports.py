@@ -109,6 +109,10 @@ UnitOfWorkFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWo
 class ShardReader(Protocol):
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]: ...
 
+    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
+        """The shard of each key, in the order of the keys, which may repeat; null where there is none."""
+        ...
+
     async def page(
         self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
     ) -> Stamped[Page[Shard]]:

@@ -244,7 +244,7 @@ def workload_of(operation: OperationDefinitionNode | None, variables: Mapping[st
     return Workload.LOOKUP if simple else Workload.QUERY
 
 
-_FROM_MEMORY: Final = frozenset({"shard", "shards", "__typename"})
+_FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
 
 
 def _names_position(argument: ArgumentNode, variables: Mapping[str, Any]) -> bool:

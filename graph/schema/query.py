@@ -18,7 +18,7 @@ from graph.schema.namespaces import Namespace, NamespaceConnection, Strategy
 from graph.schema.nodes import Node, NodeConnection
 from graph.schema.plans import RebalancePlan, RebalancePlanConnection
 from graph.schema.proposals import RebalanceProposal
-from graph.schema.shards import Shard, ShardConnection
+from graph.schema.shards import Shard, ShardConnection, ShardsByKey
 from graph.schema.simulations import PlacementExplanation
 from graph.schema.stream import StreamHead
 
@@ -32,6 +32,11 @@ class Query:
         resolver=of_shards.shards,
         graphql_type=ShardConnection,
         description="Shards, ordered by namespace and shard id.",
+    )
+    shards_by_key = strawberry.field(
+        resolver=of_shards.shards_by_key,
+        graphql_type=ShardsByKey,
+        description="Several shards by their keys, in that order, all at one revision.",
     )
     shard_history = strawberry.field(
         resolver=of_history.shard_history,

@@ -1,6 +1,7 @@
-"""Shards: the type, its connection and filter, point lookups and lists, now and as of the past."""
+"""Shards: the type, its connection and filter; one, several by their keys, and lists, now and as of the past."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Final, TypeAlias, cast
@@ -8,7 +9,7 @@ from typing import Annotated, Final, TypeAlias, cast
 import strawberry
 
 from graph.execution.context import Info
-from graph.schema.arguments import NamespaceName, invalid
+from graph.schema.arguments import NamespaceName, in_bulk, invalid
 from graph.schema.pagination import (
     After,
     Before,
@@ -24,7 +25,8 @@ from graph.schema.scalars import Revision
 from persistence.codec import cursors
 from persistence.codec.cursors import Cursor
 from persistence.model import queries, records
-from persistence.model.fields import check_identifiers
+from persistence.model.fields import Problems, check_identifiers, identifier_problem
+from persistence.model.paging import MAX_PAGE
 from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import ShardStatus
 from persistence.ports import DiffFeed
@@ -82,6 +84,22 @@ class Shard:
 class ShardKey:
     namespace: str = strawberry.field(description="The namespace.")
     shard_id: str = strawberry.field(description="The shard's id within it.")
+
+
+@in_bulk
+@strawberry.input(description="The identity of a shard.")
+class ShardKeyInput:
+    namespace: str = strawberry.field(description="The namespace.")
+    shard_id: str = strawberry.field(description="The shard's id within it.")
+
+
+@strawberry.type(description="Shards by their keys, all at one revision.")
+class ShardsByKey:
+    shards: list[Shard | None] = strawberry.field(description="In the order of the keys; null where there is none.")
+    cursor: Cursor = strawberry.field(
+        description="The place in the change stream this is exact at: follow with `shardDiffs(after:)`, miss nothing."
+    )
+    revision: Revision = strawberry.field(description="The revision this is exact at.")
 
 
 @strawberry.type(description="A shard and its place in the list.")
@@ -191,6 +209,44 @@ async def shard(
         await _reached(info.context.services.feed, at_least, at_least_cursor)
     key, past = records.ShardKey(namespace, shard_id), as_of.record() if as_of else None
     return (await info.context.services.store.shards.get(key, past)).value
+
+
+@dataclass(frozen=True, slots=True)
+class FoundByKey:
+    """`ShardsByKey`, of records."""
+
+    shards: Sequence[records.Shard | None]
+    cursor: Cursor
+    revision: int
+
+
+async def shards_by_key(
+    info: Info,
+    keys: Annotated[
+        list[ShardKeyInput], strawberry.argument(description=f"1 to {MAX_PAGE}. One may be there several times.")
+    ],
+    as_of: AsOfArgument = None,
+    at_least: AtLeast = None,
+    at_least_cursor: AtLeastCursor = None,
+) -> FoundByKey:
+    _check_keys(keys)
+    if at_least is not None or at_least_cursor is not None:
+        await _reached(info.context.services.feed, at_least, at_least_cursor)
+    shard_keys = [records.ShardKey(key.namespace, key.shard_id) for key in keys]
+    past = as_of.record() if as_of else None
+    found = await info.context.services.store.shards.get_many(shard_keys, past)
+    return FoundByKey(found.value, cursors.STREAM.write(found.position), found.position.revision)
+
+
+def _check_keys(keys: Sequence[ShardKeyInput]) -> None:
+    """Raises InvalidArgument naming each member that is no identifier, such as `keys[3].shardId`."""
+    if not 1 <= len(keys) <= MAX_PAGE:
+        raise invalid("keys", f"must hold 1 to {MAX_PAGE} keys, not {len(keys):,}")
+    problems = Problems()
+    for index, key in enumerate(keys):
+        problems.add(f"keys[{index}].namespace", identifier_problem(key.namespace))
+        problems.add(f"keys[{index}].shardId", identifier_problem(key.shard_id))
+    problems.raise_if_any()
 
 
 async def shards(

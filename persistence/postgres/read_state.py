@@ -17,17 +17,10 @@ from persistence.offload import offload
 from persistence.planning import lifecycle
 from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, stored_proposal
-from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shards_by_key
+from persistence.postgres.rows import KEYS, PLAN_STATUS, SHARD, as_arrays, namespace_of, node_of, plan_of, shards_by_key
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
-
-# Two arrays however many shards there are: one statement, prepared once, for any number of them.
-KEYS: Final = (
-    func.unnest(bindparam("key_namespaces", type_=ARRAY(String)), bindparam("key_shard_ids", type_=ARRAY(String)))
-    .table_valued("namespace", "shard_id", name="keys")
-    .render_derived()
-)
 
 _NAMES: Final[Any] = func.any(bindparam("names", type_=ARRAY(String)))
 
@@ -152,11 +145,6 @@ async def read_decision_inputs(
     rows = await connection.execute(_NODES, {"names": list(required.node_ids)}) if required.node_ids else ()
     groups, marks = await _groups(connection, required.groups) if required.groups else ({}, {})
     return DecisionInputs(clock, {row[0]: node_of(row) for row in rows}, groups), marks
-
-
-def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
-    """The parameters of a statement over KEYS."""
-    return {"key_namespaces": [key.namespace for key in shards], "key_shard_ids": [key.shard_id for key in shards]}
 
 
 async def _plan(connection: AsyncConnection, plan_id: str) -> StoredPlan | None:

@@ -7,11 +7,25 @@ bookkeeping out, which costs more than the query.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Text, and_, case, cast, func, literal, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    String,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 
 from persistence.codec.images import read_image
 from persistence.codec.json_documents import read_details, read_policy
@@ -46,6 +60,13 @@ def columns_of(record: type) -> Iterator[str]:
 
 
 SHARD: Final = tuple(SHARDS.c[name] for name in columns_of(Shard))
+
+# Two arrays however many shards there are: one statement, prepared once, for any number of them.
+KEYS: Final = (
+    func.unnest(bindparam("key_namespaces", type_=ARRAY(String)), bindparam("key_shard_ids", type_=ARRAY(String)))
+    .table_valued("namespace", "shard_id", name="keys")
+    .render_derived()
+)
 
 HALVES: Final = struct.Struct(">qq")
 """A 128-bit value as two signed 64-bit halves, the high one first. Its bytes in hex are how a digest is written."""
@@ -156,6 +177,11 @@ def shard_of(row: Sequence[Any]) -> Shard:
     by, reason, until = row[_PINNED : _PINNED + 3]
     pin = None if by is None else Pin(by, reason, until)
     return Shard(*(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :]))
+
+
+def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
+    """The parameters of a statement over KEYS."""
+    return {"key_namespaces": [key.namespace for key in shards], "key_shard_ids": [key.shard_id for key in shards]}
 
 
 def shards_by_key(rows: Iterable[Sequence[Any]]) -> Mapping[ShardKey, Shard]:

@@ -47,10 +47,21 @@ from persistence.postgres.commit import Assigned, Made, Relied, commit, idempote
 from persistence.postgres.database import Database
 from persistence.postgres.engine import translated
 from persistence.postgres.partitions import PartitionSupply, is_missing
-from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_decision_inputs, read_state
+from persistence.postgres.read_state import GroupMark, read_decision_inputs, read_state
 from persistence.postgres.readers.nodes import ONE_NAMESPACE, ONE_NODE
 from persistence.postgres.readers.plans import ONE_PLAN
-from persistence.postgres.rows import CHANGE, DIFF, HALVES, change_of, diffs_of, namespace_of, node_of, plan_of
+from persistence.postgres.rows import (
+    CHANGE,
+    DIFF,
+    HALVES,
+    KEYS,
+    as_arrays,
+    change_of,
+    diffs_of,
+    namespace_of,
+    node_of,
+    plan_of,
+)
 from persistence.postgres.tables.current import STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
 

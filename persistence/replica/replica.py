@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -85,6 +85,14 @@ class Replica:
             return None
         return self._fresh()
 
+    def table_with_all(self, keys: Collection[ShardKey]) -> Stamped[SortedTable] | None:
+        """As `table_with`, for several shards."""
+        if self._backlog.items and any(map(self._backlog.is_behind, {key.namespace for key in keys})):
+            return None
+        if self._expects and any(map(self._expected.of_shard, keys)):
+            return None
+        return self._fresh()
+
     def table_of(self, namespace: str | None) -> Stamped[SortedTable] | None:
         """The table as of where the feed is, unless that is not fresh, or that namespace, or any, is behind or was
         changed by this process since."""
@@ -119,10 +127,10 @@ class Replica:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)
 
-    def expect_shard(self, position: StreamPosition, key: ShardKey) -> None:
-        """A shard was read from the database as of `position`. What is read next must not be older."""
+    def expect_shards(self, position: StreamPosition, keys: Iterable[ShardKey]) -> None:
+        """Shards were read from the database as of `position`. What is read next must not be older."""
         if self._continues(position):
-            self._expected.expect_shards(position.revision, [key])
+            self._expected.expect_shards(position.revision, keys)
 
     def expect_list(self, position: StreamPosition, namespace: str | None) -> None:
         """A list of shards of a namespace, or of any, was read from the database: it shows what is absent, too."""
@@ -287,7 +295,16 @@ class ReplicaShards:
             return Stamped(table.value.get(*key), table.position)
         stored = await self._stored.get(key, as_of)
         if as_of is None:
-            self._replica.expect_shard(stored.position, key)
+            self._replica.expect_shards(stored.position, [key])
+        return stored
+
+    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
+        table = self._replica.table_with_all(keys) if as_of is None else None
+        if table is not None:
+            return Stamped([table.value.get(*key) for key in keys], table.position)
+        stored = await self._stored.get_many(keys, as_of)
+        if as_of is None:
+            self._replica.expect_shards(stored.position, keys)
         return stored
 
     async def page(

@@ -36,6 +36,11 @@ class MemoryShards:
         table = self._table(as_of)
         return Stamped(next((shard for shard in table.value if shard.key == key), None), table.position)
 
+    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
+        table = self._table(as_of)
+        shards = {shard.key: shard for shard in table.value}
+        return Stamped([shards.get(key) for key in keys], table.position)
+
     async def page(
         self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
     ) -> Stamped[Page[Shard]]:

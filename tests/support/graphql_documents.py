@@ -91,6 +91,19 @@ def shard_query(fields: str) -> str:
     }}"""
 
 
+SHARDS_BY_KEY: Final = """
+query ($keys: [ShardKeyInput!]!, $asOf: AsOf, $atLeast: Revision, $atLeastCursor: Cursor) {
+  shardsByKey(keys: $keys, asOf: $asOf, atLeast: $atLeast, atLeastCursor: $atLeastCursor) {
+    shards { namespace shardId ownerNodeId version } revision cursor
+  }
+}"""
+
+
+def shard_keys(*shard_ids: str) -> list[dict[str, str]]:
+    """Of `billing`."""
+    return [{"namespace": "billing", "shardId": shard_id} for shard_id in shard_ids]
+
+
 def one_shard(shard_id: str, version: int, **fields: Any) -> dict[str, Any]:
     """Input that names one shard of `billing` at a version, and what to change about it."""
     return {"namespace": "billing", "shardId": shard_id, "expectedVersion": version, **fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,10 @@ class UpToDate:
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
         await self._caught_up()
         return await self.shards.get(key, as_of)
+
+    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
+        await self._caught_up()
+        return await self.shards.get_many(keys, as_of)
 
     async def page(
         self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None

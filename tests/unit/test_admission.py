@@ -204,6 +204,8 @@ async def test_whatever_happens_no_turn_is_lost_and_no_bound_is_passed(seed: int
     [
         ('{ shard(namespace: "a", shardId: "b") { version } }', {}, Workload.LOOKUP),
         ("{ a: shards { revision } b: shards(first: 2) { revision } __typename }", {}, Workload.LOOKUP),
+        (operation("ShardsByKey"), {"keys": [{"namespace": "a", "shardId": "b"}]}, Workload.LOOKUP),
+        (operation("ShardsByKey"), {"asOf": {"revision": "1"}}, Workload.QUERY),
         ("{ shards(asOf: null) { revision } }", {}, Workload.LOOKUP),
         ('{ shards(asOf: {revision: "1"}) { revision } }', {}, Workload.QUERY),
         (operation("ListShards"), {}, Workload.LOOKUP),

@@ -12,7 +12,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from graph.schema import commands as own
 from graph.schema import namespaces as of_strategies
 from graph.schema import pagination as connections
-from graph.schema import stream
+from graph.schema import shards, stream
 from graph.schema.build import build_schema, export_schema
 from graph.schema.stream import Batch
 from persistence import errors
@@ -41,6 +41,7 @@ BEHIND: dict[str, type] = {
     "ShardDiffBatch": Batch,
     "PageInfo": connections.PageInfo,
     "ShardConnection": connections.StampedConnection,
+    "ShardsByKey": shards.FoundByKey,
     "ShardDiffConnection": connections.StampedConnection,
     "ShardHistoryConnection": connections.Connection,
     "ChangeConnection": connections.Connection,

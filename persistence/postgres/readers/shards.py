@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
+    FromClause,
     Subquery,
     Text,
     bindparam,
@@ -44,8 +46,8 @@ from persistence.postgres.readers.keyset import (
     page_values,
     used_fields,
 )
-from persistence.postgres.rows import SHARD, shard_of
-from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, require_servable, revision_of
+from persistence.postgres.rows import KEYS, SHARD, as_arrays, shard_of
+from persistence.postgres.stream import CURRENT, HEAD, head_of, mark_after, read_mark, require_servable, revision_of
 from persistence.postgres.tables.current import SHARDS, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
@@ -61,6 +63,21 @@ class PostgresShards:
         found = await self.page(where, PageRequest(1), as_of)
         return Stamped(next(iter(found.value.items), None), found.position)
 
+    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
+        values: dict[str, Any] = as_arrays(keys)
+        with translated():
+            async with self._read() as session:
+                if as_of is None:
+                    rows = await _rows(session, _OF_KEYS, values)
+                    position, read, front = head_of(rows[0][:_HEAD]).position, shard_of, _HEAD
+                else:
+                    revision = await revision_of(session, as_of)
+                    rows = await _rows(session, _OF_KEYS_AS_OF, values | {"as_of": revision})
+                    position, read, front = _position_as_of(rows[0], revision), _shard_as_of, _HEAD + 1
+        found = [read(row[front:]) for row in rows if row[front] is not None]
+        by_key = {shard.key: shard for shard in found}
+        return Stamped([by_key.get(key) for key in keys], position)
+
     async def page(
         self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
     ) -> Stamped[Page[Shard]]:
@@ -73,11 +90,8 @@ class PostgresShards:
                     return Stamped(page_beside(rows, page, each(shard_of), _HEAD), head_of(rows[0][:_HEAD]).position)
                 revision = await revision_of(session, as_of)
                 rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
-        *columns, mark = rows[0][: _HEAD + 1]
-        head = head_of(columns)
-        require_servable(revision, head)
-        found = page_beside(rows, page, each(_shard_as_of), _HEAD + 1)
-        return Stamped(found, StreamPosition(head.epoch, revision, read_mark(mark, revision)))
+        position = _position_as_of(rows[0], revision)
+        return Stamped(page_beside(rows, page, each(_shard_as_of), _HEAD + 1), position)
 
 
 _HEAD: Final = len(HEAD)
@@ -91,6 +105,14 @@ async def _rows(session: AsyncSession, statement: AnySelect, values: Mapping[str
     if not rows:
         raise head_missing()
     return rows
+
+
+def _position_as_of(row: Sequence[Any], revision: int) -> StreamPosition:
+    """From a row that begins with the head and the mark after a revision. Raises FutureCursor, Compacted."""
+    *columns, mark = row[: _HEAD + 1]
+    head = head_of(columns)
+    require_servable(revision, head)
+    return StreamPosition(head.epoch, revision, read_mark(mark, revision))
 
 
 def _shard_as_of(row: Sequence[Any]) -> Shard:
@@ -131,25 +153,26 @@ def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
 @lru_cache(CACHED_STATEMENTS)
 def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
     # Two subqueries: the page needs only the beginning of one, the count no images of the other.
-    table, counted = _as_of(used), _as_of(used)
+    table, counted = _as_of(_known(used)), _as_of(_known(used))
     columns = (table.c.namespace, table.c.shard_id)
-    images = (table.c.image, table.c.revision, table.c.created_at, table.c.updated_at)
-    restricted = select(*columns, *images).where(*conditions(_restrictions(table.c), used))
+    restricted = select(*_images(table)).where(*conditions(_restrictions(table.c), used))
     count = select(func.count()).select_from(counted).where(*conditions(_restrictions(counted.c), used))
     return beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape)
 
 
-def _as_of(used: tuple[str, ...]) -> Subquery:
-    """The table as of the revision `as_of`.
-
-    Every shard that ever existed is in the current table or among the tombstones, so one index probe into history for
-    each finds its state, however long its history is. A filter of identities restricts what is probed.
-    """
+def _known(used: tuple[str, ...]) -> Subquery:
+    """Every shard that ever existed is in the current table or among the tombstones. A filter of identities restricts
+    which."""
     identity = tuple(name for name in used if name in _identity(SHARDS.c))
-    known = union(
+    return union(
         select(SHARDS.c.namespace, SHARDS.c.shard_id).where(*conditions(_identity(SHARDS.c), identity)),
         select(TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id).where(*conditions(_identity(TOMBSTONES.c), identity)),
     ).subquery()
+
+
+def _as_of(known: FromClause) -> Subquery:
+    """Those of the shards that there were at the revision `as_of`: one index probe into history for each finds its
+    state, however long its history is."""
     newest = (
         select(HISTORY)
         .where(
@@ -183,3 +206,22 @@ def _as_of(used: tuple[str, ...]) -> Subquery:
         .where(newest.c.kind != literal("DELETED"))
         .subquery()
     )
+
+
+def _images(table: Subquery) -> tuple[ColumnElement[Any], ...]:
+    """Columns of `_as_of` for `_shard_as_of`."""
+    return tuple(table.c[name] for name in ("namespace", "shard_id", "image", "revision", "created_at", "updated_at"))
+
+
+def _beside_head(*more: ColumnElement[Any], found: Subquery) -> AnySelect:
+    """The head and more in front of each row, and of nulls where there is none."""
+    return select(*HEAD, *more, *found.c).select_from(CURRENT).outerjoin(found, true())
+
+
+_OF_KEYS: Final = _beside_head(
+    found=select(*SHARD)
+    .join(KEYS, (SHARDS.c.namespace == KEYS.c.namespace) & (SHARDS.c.shard_id == KEYS.c.shard_id))
+    .subquery()
+)
+
+_OF_KEYS_AS_OF: Final = _beside_head(mark_after(_AS_OF), found=select(*_images(_as_of(KEYS))).subquery())

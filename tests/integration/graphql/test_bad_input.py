@@ -20,9 +20,11 @@ from tests.support.graphql_documents import (
     DIFF,
     HISTORY,
     SHARDS,
+    SHARDS_BY_KEY,
     UPDATE,
     UPDATE_MANY,
     one_shard,
+    shard_keys,
     shard_query,
 )
 from tests.support.mesh import Mesh
@@ -318,3 +320,22 @@ async def test_a_list_of_a_filter_is_bounded(api: Api) -> None:
 async def test_a_change_is_named_by_a_number(api: Api, change_id: str) -> None:
     error = await api.error(HISTORY, filter={"changeId": change_id})
     assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "filter.changeId")
+
+
+async def test_a_malformed_key_is_refused_by_its_place(api: Api) -> None:
+    keys = [*shard_keys("1", "a b"), {"namespace": "", "shardId": "1"}, {"namespace": LONG, "shardId": NUL}]
+    error = await api.error(SHARDS_BY_KEY, keys=keys)
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert [problem["field"] for problem in error["fields"]] == [
+        "keys[1].shardId",
+        "keys[2].namespace",
+        "keys[3].namespace",
+        "keys[3].shardId",
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 501])
+async def test_shards_by_key_are_1_to_500(api: Api, count: int) -> None:
+    error = await api.error(SHARDS_BY_KEY, keys=shard_keys(*(str(number) for number in range(count))))
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert error["fields"] == [{"field": "keys", "message": f"must hold 1 to 500 keys, not {count}"}]

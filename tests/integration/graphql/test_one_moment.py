@@ -16,7 +16,7 @@ from graph.http.app import create_app
 from persistence.commands.shards import CreateShards
 from persistence.feed.live import live_feed
 from persistence.model.outcomes import VersionConflict
-from persistence.model.records import AsOf, NodeStatus
+from persistence.model.records import AsOf, NodeStatus, ShardKey
 from persistence.ports import Store
 from persistence.postgres.store import open_store
 from persistence.replica.replica import ReplicaShards, following
@@ -183,7 +183,8 @@ async def served(database_url: str) -> AsyncIterator[tuple[PlannedMesh, Api]]:
 
 
 READS: Final = """
-query ($owner: [String!]) {
+query ($owner: [String!], $keys: [ShardKeyInput!]!) {
+  byKey: shardsByKey(keys: $keys) { shards { namespace shardId version } revision }
   all: shards(first: 500) { nodes { shardId } totalCount revision }
   filtered: shards(first: 500, filter: {namespace: "billing", ownerNodeIds: $owner}) {
     nodes { shardId } totalCount revision
@@ -205,6 +206,11 @@ async def test_every_answer_under_writers_is_what_history_says_of_its_revision(
     await mesh.configure()
     await mesh.configure(SEARCH)
     done = asyncio.Event()
+    keys = [
+        {"namespace": (BILLING, SEARCH)[number % 2], "shardId": f"w{number}-{shard}"}
+        for number in range(WRITERS)
+        for shard in range(6)
+    ]
 
     async def write(number: int) -> None:
         chance, namespace = Random(number), (BILLING, SEARCH)[number % 2]
@@ -215,7 +221,7 @@ async def test_every_answer_under_writers_is_what_history_says_of_its_revision(
             await mesh.delete(*made.shards)
 
     async def read() -> list[dict[str, Any]]:
-        return [await api.data(READS, owner=["node-a"]) for _ in range(ANSWERS // 2)]
+        return [await api.data(READS, owner=["node-a"], keys=keys) for _ in range(ANSWERS // 2)]
 
     async with asyncio.TaskGroup() as tasks:
         writers = [tasks.create_task(write(number)) for number in range(WRITERS)]
@@ -236,6 +242,12 @@ async def test_every_answer_under_writers_is_what_history_says_of_its_revision(
             listed = sorted(node["shardId"] for node in page["nodes"])
             assert (listed, page["totalCount"]) == (expected, len(expected)), (name, page["revision"])
             moments.add(page["revision"])
+        table = replay(history[: int(answer["byKey"]["revision"])])
+        found = [table.get(ShardKey(key["namespace"], key["shardId"])) for key in keys]
+        assert answer["byKey"]["shards"] == [
+            shard and {"namespace": shard.namespace, "shardId": shard.shard_id, "version": str(shard.version)}
+            for shard in found
+        ]
         space = answer["namespace"]
         table = await mesh.table(AsOf(revision=int(space["revision"])))
         assert space["shardCount"] == sum(key.namespace == BILLING for key in table)

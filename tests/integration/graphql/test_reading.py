@@ -10,7 +10,7 @@ from graph.schema.scalars import write_date_time
 from persistence.codec import cursors
 from persistence.model.records import UNMARKED, ChangeMark, ShardKey, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
-from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, shard_query
+from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, SHARDS_BY_KEY, shard_keys, shard_query
 from tests.support.mesh import Mesh, because, new, patch
 
 pytestmark = ON_EVERY_STORE
@@ -133,6 +133,43 @@ async def test_at_least_is_a_revision_or_a_cursor(api: Api, mesh: Mesh) -> None:
     assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "atLeastCursor")
     error = await api.error(shard_query("revision"), id="1", atLeastCursor="1")
     assert (error["code"], error["fields"][0]["field"]) == ("BAD_CURSOR", "atLeastCursor")
+
+
+async def test_shards_by_key_come_in_the_order_asked_and_are_stamped(api: Api, mesh: Mesh) -> None:
+    await mesh.created("1", "node-a")
+    position = (await mesh.create(new("2", "node-b"))).position
+    found = await api.field(SHARDS_BY_KEY, keys=shard_keys("2", "none", "1", "2"))
+    shown = [shard and (shard["shardId"], shard["ownerNodeId"]) for shard in found["shards"]]
+    assert shown == [("2", "node-b"), None, ("1", "node-a"), ("2", "node-b")]
+    assert (found["revision"], found["cursor"]) == ("2", cursors.STREAM.write(position))
+    none = await api.field(SHARDS_BY_KEY, keys=[{"namespace": "nowhere", "shardId": "1"}])
+    assert (none["shards"], none["revision"]) == ([None], "2")
+
+
+async def test_shards_by_key_are_shown_as_of_the_past(api: Api, mesh: Mesh) -> None:
+    before = await mesh.created("1", "node-a")
+    await mesh.updated(before, owner_node_id="node-b")
+    for past in ({"revision": "1"}, {"time": before.updated_at.isoformat()}):
+        found = await api.field(SHARDS_BY_KEY, keys=shard_keys("1"), asOf=past)
+        assert (found["shards"][0]["ownerNodeId"], found["revision"]) == ("node-a", "1")
+
+
+async def test_shards_by_key_wait_for_the_callers_own_write(api: Api, mesh: Mesh) -> None:
+    position = (await mesh.create(new("1"))).position
+    cursor, keys = cursors.STREAM.write(position), shard_keys("1")
+    for fresh in ({"atLeast": "1"}, {"atLeastCursor": cursor}):
+        assert (await api.field(SHARDS_BY_KEY, keys=keys, **fresh))["revision"] == "1"
+    error = await api.error(SHARDS_BY_KEY, keys=keys, atLeast="99")
+    assert (error["code"], error["requested"], error["head"]) == ("FUTURE_REVISION", "99", "1")
+    error = await api.error(SHARDS_BY_KEY, keys=keys, atLeast="1", atLeastCursor=cursor)
+    assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "atLeastCursor")
+
+
+async def test_500_shards_by_key_are_one_answer(api: Api, mesh: Mesh) -> None:
+    ids = [f"s{number:03}" for number in range(500)]
+    await mesh.create(*map(new, ids))
+    found = await api.field(SHARDS_BY_KEY, keys=shard_keys(*reversed(ids)))
+    assert [shard["shardId"] for shard in found["shards"]] == ids[::-1]
 
 
 async def test_shards_are_paged_forwards_and_backwards(api: Api, mesh: Mesh) -> None:

@@ -121,6 +121,10 @@ class Scripted:
         self.looked_up.append(as_of or key)
         return Stamped(None, self.stored_at)
 
+    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
+        self.looked_up += [as_of] if as_of else keys
+        return Stamped([None for _ in keys], self.stored_at)
+
     async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
         self.looked_up.append(as_of or where)
         return 99
@@ -491,12 +495,39 @@ async def test_of_a_plan_that_was_applied_the_whole_namespace_is_waited_for(
     assert await reader.get(THREE.key) == Stamped(THREE, at(0))
 
 
+async def test_shards_by_key_are_read_from_the_store_while_one_of_them_is_expected(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE, THREE)
+    keys = [THREE.key, TWO.key, ONE.key]
+    assert await reader.get_many(keys) == Stamped([THREE, None, ONE], at(0))
+    replica.note(_changed(2, TWO))
+    assert await reader.get_many([THREE.key, ONE.key]) == Stamped([THREE, ONE], at(0))
+    await reader.get_many(keys)
+    assert scripted.looked_up == keys
+
+
+async def test_shards_that_were_read_by_key_from_the_store_are_not_shown_older(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await turns()
+    scripted.stored_at = at(2)
+    await reader.get_many([ONE.key, TWO.key])
+    await scripted.hand_over(0, ONE)
+    assert [replica.table_with(shard.key) is None for shard in (ONE, TWO, THREE)] == [True, True, False]
+    await scripted.tell(put(ONE), put(TWO))
+    assert await reader.get_many([TWO.key, ONE.key]) == Stamped([TWO, ONE], at(2))
+
+
 async def test_the_past_is_the_stores_to_tell(scripted: Scripted, replica: Replica) -> None:
     reader, past = ReplicaShards(replica, scripted), AsOf(revision=0)
     await scripted.hand_over(0, ONE)
     await reader.get(ONE.key, past)
     await reader.page(ShardFilter(), PageRequest(5), past)
-    assert scripted.looked_up == [past, past]
+    await reader.get_many([ONE.key], past)
+    assert scripted.looked_up == [past, past, past]
 
 
 async def test_a_write_to_another_stream_than_the_feed_knows_of_is_not_missed() -> None:
@@ -554,6 +585,8 @@ async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_
     assert replica.position == at(4)
     assert [replica.table_of(name) is None for name in ("a", "b", None)] == [True, False, True]
     assert [replica.table_with(shard.key) is None for shard in (ONE, later)] == [True, False]
+    assert replica.table_with_all([later.key, ONE.key]) is None
+    assert replica.table_with_all([later.key]) is not None
     assert (table := replica.table_of("b")) is not None
     assert table.value.get(*later.key) == later
     scripted.history.put_nowait(put(ONE_MOVED))
