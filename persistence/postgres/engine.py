@@ -53,10 +53,6 @@ POOLED_SETTINGS: Final[Mapping[str, str]] = {
     "idle_in_transaction_session_timeout": "10s",
 }
 
-# Which plan is best depends on the parameters: how many rows a filter matches, and how many a page takes. A plan made
-# for any of them may read a whole table for one page. docs/decisions/0028-plans-of-reads.md.
-READ_SETTINGS: Final[Mapping[str, str]] = {**POOLED_SETTINGS, "plan_cache_mode": "force_custom_plan"}
-
 
 class ReadSession(AsyncSession):
     """A session whose first statement is sent again if its connection is lost, on a new one.

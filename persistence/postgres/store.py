@@ -8,7 +8,7 @@ from functools import partial
 
 from persistence.ports import BulkStore, Store
 from persistence.postgres.database import Database, Fence
-from persistence.postgres.engine import READ_SETTINGS, create_engine, sessions
+from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.listener import listening
 from persistence.postgres.partitions import SPAN, PartitionSupply
 from persistence.postgres.readers.changes import PostgresChanges
@@ -43,9 +43,7 @@ async def open_store(
     async with AsyncExitStack() as stack:
         database = Database(database_url, fence=fence, program_revision=program_revision)
         stack.push_async_callback(database.close)
-        reads = create_engine(
-            database, pool_size=read_connections, settings=READ_SETTINGS, isolation_level="AUTOCOMMIT"
-        )
+        reads = create_engine(database, pool_size=read_connections, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(reads.dispose)
         writes = create_engine(database, pool_size=write_connections, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
@@ -75,7 +73,7 @@ async def open_bulk_store(database_url: str, *, fence: Fence | None = None) -> A
     async with AsyncExitStack() as stack:
         database = Database(database_url, fence=fence, program_revision=SCHEMA_REVISION)
         stack.push_async_callback(database.close)
-        reads = create_engine(database, pool_size=1, settings=READ_SETTINGS, isolation_level="AUTOCOMMIT")
+        reads = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(reads.dispose)
         writes = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)

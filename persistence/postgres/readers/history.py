@@ -14,13 +14,13 @@ from sqlalchemy import (
     Subquery,
     Text,
     bindparam,
+    case,
     cast,
     func,
     literal_column,
     or_,
     select,
     true,
-    tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -50,6 +50,7 @@ from persistence.postgres.readers.keyset import (
     page_beside,
     page_shape,
     page_values,
+    planned_for_parameters,
     used_fields,
 )
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
@@ -126,6 +127,8 @@ def _page(used: tuple[str, ...], shape: PageShape, descending: bool) -> AnySelec
         statement = statement.where(*_conditions(_OF_CHANGES, used))
     else:
         statement, order = _of_changes(used, bounds)
+    if not _OF_ROWS.keys().isdisjoint(used) or not _OF_CHANGES.keys().isdisjoint(used):
+        statement = planned_for_parameters(statement)
     if not shape.counted:
         return keyset(statement, order, shape, descending=descending)
     return beside((), statement, _count(used), order, shape, descending=descending)
@@ -186,22 +189,22 @@ def _head_before(name: str) -> ColumnElement[int]:
 
 
 def _of_index(statement: AnySelect, used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
-    """The rows between the bounds, and their order: by revision, after the columns of an index that the filter names.
+    """The rows between the bounds, and their order: that of the index that begins with what the filter names."""
+    statement = statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
+    return statement if _LEADING.keys().isdisjoint(used) else statement.where(_NOTHING_PASSED), (_ROW.revision,)
 
-    Those are compared as rows, with the revision. Were it `namespace = ...`, PostgreSQL would take the order by
-    (namespace, revision) for one by revision, which the primary key has as well, past the rows of all other namespaces.
-    """
-    leading = [name for name in _LEADING if name in used]
-    order = (*(_ROW[name] for name in leading), _ROW.revision)
-    if leading:
-        named = [bindparam(f"where_{name}", type_=_ROW[name].type) for name in leading]
-        lower = literal_column("0", BigInteger) if bounds.lower is None else bounds.lower
-        upper = _BEYOND if bounds.upper is None else bounds.upper
-        row = tuple_(*order)
-        statement = statement.where(row > tuple_(*named, lower), row < tuple_(*named, upper))
-    else:
-        statement = statement.where(*bounds.of(_ROW.revision))
-    return statement.where(*_conditions(_OF_ROWS, used)), order
+
+# True, and never evaluated beyond the comparison. Each row that is read seems to cost a count, so PostgreSQL does not
+# read the primary key, in order of revision too, past the rows of all other namespaces, in the hope of one before long.
+_NOTHING_PASSED: Final = case(
+    (_ROW.revision > literal_column("0"), true()),
+    else_=select(func.count())
+    .select_from(func.generate_series(literal_column("1"), literal_column("10000")).alias("number"))
+    .where(literal_column("number") > _ROW.revision)
+    .correlate(HISTORY)
+    .scalar_subquery()
+    > literal_column("0"),
+)
 
 
 def _of_changes(used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
@@ -262,7 +265,9 @@ def _touched(*, everywhere: bool) -> Subquery:
 def _between(namespace: str | None, start: int, end: int) -> dict[str, Any]:
     """The parameters of `_difference`."""
     low, high = sorted((start, end))
-    return {"low": low, "high": high, "end": end} | ({} if namespace is None else {"namespace": namespace})
+    return {"low": low, "high": high, "end": end, "anew": True} | (
+        {} if namespace is None else {"namespace": namespace}
+    )
 
 
 _FIRST: Final = HISTORY.alias("first_row")
@@ -290,6 +295,7 @@ def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
             *CHANGE,
         ),
     ).join(CHANGES, CHANGES.c.id == _LAST.c.change_id)
+    statement = planned_for_parameters(statement)
     count = _at_their_ends(counted, select(func.count()))
     values = (*HEAD, mark_after(bindparam("end", type_=BigInteger)))
     return beside(values, statement, count, (touched.c.namespace, touched.c.shard_id), shape)

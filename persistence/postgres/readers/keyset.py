@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Executable,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     cast,
     func,
     literal_column,
@@ -84,7 +86,7 @@ class PagedList(Generic[T]):
 
     def _new_statement(self, used: tuple[str, ...], shape: PageShape, descending: bool) -> AnySelect:  # noqa: FBT001 - part of the cache's key
         restricted = conditions(self._restrictions, used)
-        rows = self._rows.where(*restricted)
+        rows = planned_for_parameters(self._rows.where(*restricted)) if used else self._rows
         if not shape.counted:
             return keyset(rows, (self._key,), shape, descending=descending)
         count = select(func.count()).select_from(self._table).where(*restricted)
@@ -137,6 +139,22 @@ def keyset(
     """
     statement = _between_cursors(statement, columns, shape, descending=descending)
     return _ordered(statement, columns, shape, descending=descending).limit(bindparam("page_limit", type_=BigInteger))
+
+
+def planned_for_parameters(statement: AnySelect) -> AnySelect:
+    """`statement`, planned at each execution for its parameters: one for which the best plan depends on how many rows
+    these match. `filter_values` gives the parameter.
+
+    PostgreSQL plans a prepared statement once for any parameters where that looks no dearer. Here it never does: `anew`
+    is true, which leaves nothing of the condition in a plan for the parameters, and in one for any of them a count that
+    would take hours, and is not made. docs/decisions/0028-plans-of-reads.md says why not `plan_cache_mode`.
+    """
+    return statement.where(case((bindparam("anew", type_=Boolean), true()), else_=_HOURS))
+
+
+_HOURS: Final = (
+    select(func.count()).select_from(func.generate_series(literal_column("1"), literal_column(str(2**31 - 1))))
+).scalar_subquery() > literal_column("0")
 
 
 def beside(
@@ -203,8 +221,8 @@ def used_fields(where: Any) -> tuple[str, ...]:
 
 
 def filter_values(where: Any) -> dict[str, Any]:
-    """The parameters of the conditions made by `conditions`."""
-    values = {}
+    """The parameters of the conditions made by `conditions`, and of `planned_for_parameters`."""
+    values: dict[str, Any] = {"anew": True}
     for name in used_fields(where):
         value = getattr(where, name)
         values[f"where_{name}"] = [str(item) for item in value] if isinstance(value, list | tuple) else value

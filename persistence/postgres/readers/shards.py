@@ -44,6 +44,7 @@ from persistence.postgres.readers.keyset import (
     page_beside,
     page_shape,
     page_values,
+    planned_for_parameters,
     used_fields,
 )
 from persistence.postgres.rows import KEYS, SHARD, as_arrays, shard_of
@@ -147,7 +148,7 @@ def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
     restricted = conditions(_NOW, used)
     count = select(func.count()).select_from(SHARDS).where(*restricted)
     columns = (SHARDS.c.namespace, SHARDS.c.shard_id)
-    return beside(HEAD, select(*SHARD).where(*restricted), count, columns, shape)
+    return beside(HEAD, _planned(select(*SHARD).where(*restricted), used), count, columns, shape)
 
 
 @lru_cache(CACHED_STATEMENTS)
@@ -155,9 +156,14 @@ def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
     # Two subqueries: the page needs only the beginning of one, the count no images of the other.
     table, counted = _as_of(_known(used)), _as_of(_known(used))
     columns = (table.c.namespace, table.c.shard_id)
-    restricted = select(*_images(table)).where(*conditions(_restrictions(table.c), used))
+    restricted = _planned(select(*_images(table)).where(*conditions(_restrictions(table.c), used)), used)
     count = select(func.count()).select_from(counted).where(*conditions(_restrictions(counted.c), used))
     return beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape)
+
+
+def _planned(statement: AnySelect, used: tuple[str, ...]) -> AnySelect:
+    """A namespace, with ids or without, is a range of the primary key, however many shards it has."""
+    return statement if {"namespace", "shard_ids"}.issuperset(used) else planned_for_parameters(statement)
 
 
 def _known(used: tuple[str, ...]) -> Subquery:
