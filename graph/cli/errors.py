@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from types import TracebackType
 from typing import Any, Final, Self
 
 from graph.cli.output import made_by
 from graph.client.address import Address
 from graph.client.credentials import TokenUnusable
 from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
+from graph.client.http import Requests
 from graph.client.records import Json
 
 _ANOTHER_VERSION: Final = "This program and the server are of different versions: update the older one."
@@ -223,35 +223,19 @@ def _violation(violation: Json) -> str:
     return f"{about}{violation['message']}"
 
 
-class ApiClient:
-    """One server. Used as a context manager: connections stay open from one request to the next."""
-
-    def __init__(self, address: Address) -> None:
-        from graph.client.http import Requests  # noqa: PLC0415 - HTTP takes long to load, and --help needs none
-
-        self._requests = Requests(address)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._requests.__exit__(kind, error, trace)
+class ApiClient(Requests):
+    """Requests to one server. Used as a context manager; whatever goes wrong is raised as Failure."""
 
     def ask(self, name: str, variables: Json | None = None) -> Json:
-        """The data a query answers with. Raises Failure."""
-        return self._send(name, variables or {}, "Try again.")
+        """The data that a query answers with. Raises Failure."""
+        with failing():
+            return super().ask(name, variables)
 
     def change(self, name: str, given: Json) -> Json:
         """What a mutation answers, committed or refused: a member of its result's union. Raises Failure."""
-        unknown = "Whether the change was made is not known: look before you try again."
-        (answer,) = self._send(name, {"input": given}, unknown).values()
+        with failing("Whether the change was made is not known: look before you try again."):
+            (answer,) = super().ask(name, {"input": given}).values()
         return dict(answer)
-
-    def _send(self, name: str, variables: Json, if_broken_off: str) -> Json:
-        with failing(if_broken_off):
-            return self._requests.ask(name, variables)
 
 
 def newest_revision(api: ApiClient) -> int:

@@ -24,7 +24,7 @@ from graph.cli.output import pluralized, print_json, print_status, printable, sh
 from graph.cli.program import LazyCommands
 from graph.cli.tables import print_table
 from graph.client.address import Address
-from graph.client.pages import rows
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.codec.json_documents import read_policy, write_policy
 from persistence.model.fields import json_problem

@@ -35,22 +35,18 @@ def token_file(path: Path) -> TokenSource:
 class Credentials:
     """The token in use."""
 
-    def __init__(self, source: TokenSource | None) -> None:
+    def __init__(self, source: TokenSource) -> None:
         self._source = source
         self._token: str | None = None
 
-    def authorization(self) -> str | None:
-        """The value of the header; null where there is no token to be shown. Raises TokenUnusable."""
-        if self._source is None:
-            return None
+    def authorization(self) -> str:
+        """The value of the header. Raises TokenUnusable."""
         if self._token is None:
             self._token = self._read(self._source)
         return f"Bearer {self._token}"
 
     def renewed(self) -> bool:
         """After the token was refused: whether there is another one now. Raises TokenUnusable."""
-        if self._source is None:
-            return False
         before, self._token = self._token, self._read(self._source)
         return self._token != before
 

@@ -14,8 +14,7 @@ from typing import Final
 from graph.client.address import Address
 from graph.client.cache_file import CacheFile
 from graph.client.errors import POSITION_LOST, ClientError, ConnectionLost, OperationRefused
-from graph.client.http import Requests
-from graph.client.pages import Requested, pages, rows
+from graph.client.http import Requests, pages, rows
 from graph.client.reconnect import delay, relist_delay
 from graph.client.records import Claim, read_batch, read_claim, read_shard
 from graph.client.state import ClientState, State
@@ -259,7 +258,7 @@ class Follower:
         self._wait(delay(self._failures, self._spread()))
 
 
-def read_table(server: Requested, selection: Selection) -> Iterator[LiveTable]:
+def read_table(server: Requests, selection: Selection) -> Iterator[LiveTable]:
     """The table as far as it has been read, after each page. Raises ClientError."""
     table: LiveTable | None = None
     for namespace in selection.lists:
@@ -272,7 +271,7 @@ def read_table(server: Requested, selection: Selection) -> Iterator[LiveTable]:
             yield table
 
 
-def read_claims(server: Requested, selection: Selection) -> list[Claim]:
+def read_claims(server: Requests, selection: Selection) -> list[Claim]:
     """Raises ClientError."""
     claims = map(read_claim, rows(server, "ListNamespaces", {}))
     return [claim for claim in claims if claim.namespace in selection]

@@ -76,7 +76,7 @@ class Subscription:
 def subscription(address: Address, name: str, variables: Json) -> Iterator[Subscription]:
     """Subscription `name`, open until the context ends. Raises ConnectionLost, and ClientError as `subscribe` does."""
     # Asked each time: what was shown on the last connection may have expired with it.
-    authorization = Credentials(address.token).authorization()
+    authorization = None if address.token is None else Credentials(address.token).authorization()
     with _connected(address) as socket:
         opened = Subscription(socket)
         opened.start(name, variables, authorization)

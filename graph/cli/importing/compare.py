@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from graph.cli.errors import ApiClient
 from graph.cli.importing.parse import Row
-from graph.client.pages import PAGE, rows
+from graph.client.http import PAGE, rows
 from graph.client.records import Json
 from persistence.model.records import ShardKey
 

@@ -10,7 +10,7 @@ from graph.cli.options import server_options
 from graph.cli.output import pluralized, print_json, print_status, shown_time
 from graph.cli.tables import print_table
 from graph.client.address import Address
-from graph.client.pages import rows
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.records import NodeStatus
 

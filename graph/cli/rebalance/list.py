@@ -9,7 +9,7 @@ from graph.cli.options import server_options
 from graph.cli.output import listed, pluralized, print_json, print_status, shown_percent, shown_time
 from graph.cli.tables import print_table
 from graph.client.address import Address
-from graph.client.pages import rows
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.plans import PlanStatus
 

@@ -9,7 +9,7 @@ from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
 from graph.cli.shards.shared import shard_facts, shard_name
 from graph.cli.tables import print_facts
 from graph.client.address import Address
-from graph.client.pages import rows
+from graph.client.http import rows
 from graph.client.records import Json
 
 

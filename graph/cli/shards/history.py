@@ -11,7 +11,7 @@ from graph.cli.points_in_time import Time, TimeParameter
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.cli.tables import print_table
 from graph.client.address import Address
-from graph.client.pages import pages
+from graph.client.http import pages
 from graph.client.records import Json
 from persistence.model.records import MoveReason
 

@@ -13,7 +13,7 @@ from graph.cli.namespaces import configure
 from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import listed, pluralized, print_json, print_status
 from graph.client.address import Address
-from graph.client.pages import rows
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 

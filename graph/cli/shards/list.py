@@ -10,7 +10,7 @@ from graph.cli.output import pluralized, print_json, print_status, shown_time
 from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
 from graph.cli.tables import print_table
 from graph.client.address import Address
-from graph.client.pages import pages
+from graph.client.http import pages
 from graph.client.records import Json
 from persistence.model.records import ShardStatus
 
