@@ -16,7 +16,6 @@ from enum import IntEnum
 from typing import Any, Final, Self
 
 from graph.cli.output import made_by
-from graph.client.address import Address
 from graph.client.credentials import TokenUnusable
 from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
 from graph.client.http import Requests

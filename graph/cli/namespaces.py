@@ -1,13 +1,4 @@
-"""`omnirelay mesh namespaces apply`.
-
-`omnirelay mesh namespaces`: one module a command.
-
-`omnirelay mesh namespaces list`.
-
-`omnirelay mesh namespaces strategies`.
-
-Creating and configuring a namespace.
-"""
+"""`omnirelay mesh namespaces`: list, apply and strategies; and how a namespace is created or configured."""
 
 from __future__ import annotations
 
@@ -20,9 +11,7 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_json, print_status, printable, shown_time
-from graph.cli.program import LazyCommands
-from graph.cli.tables import print_table
+from graph.cli.output import Column, format_time, print_documents, print_json, print_list, print_table, printable
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json
@@ -33,7 +22,49 @@ if TYPE_CHECKING:
     from graph.settings import NamespaceDeclaration
 
 
-@click.command("apply")
+def _sorted_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+_COLUMNS: Final = (
+    Column("NAMESPACE", "name"),
+    Column("STRATEGY", "strategy"),
+    Column("PARAMETERS", "strategyParameters", _sorted_json),
+    Column("VERSION", "version"),
+    Column("SHARDS", "shardCount"),
+    Column("REVISION", "revision"),
+    Column("UPDATED", "updatedAt", format_time),
+)
+
+_STRATEGIES: Final = (
+    Column("STRATEGY", "name"),
+    Column("VERSION", "algorithmVersion"),
+    Column("MOVEMENT", "movement"),
+)
+
+_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
+
+_ANY: Final = "any strategy"
+
+
+@click.group()
+def namespaces() -> None:
+    """Families of shards, each with one placement strategy."""
+
+
+@namespaces.command("list")
+@server_options
+def list_namespaces(*, server: Address, as_json: bool) -> None:
+    """List all namespaces.
+
+    With --json JSON Lines: a namespace each.
+    """
+    with ApiClient(server) as api:
+        found = list(rows(api, "ListNamespaces", {}))
+    print_list(_COLUMNS, found, "namespace", as_json=as_json)
+
+
+@namespaces.command("apply")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @change_options
@@ -130,96 +161,6 @@ def _parameters(declaration: NamespaceDeclaration) -> str:
     return given or "default parameters"
 
 
-@click.group(
-    commands=LazyCommands(
-        {
-            "list": "graph.cli.namespaces:list_namespaces",
-            "apply": "graph.cli.namespaces:apply_namespaces",
-            "strategies": "graph.cli.namespaces:list_strategies",
-        }
-    )
-)
-def namespaces() -> None:
-    """Families of shards, each with one placement strategy."""
-
-
-_COLUMNS: Final = ("NAMESPACE", "STRATEGY", "PARAMETERS", "VERSION", "SHARDS", "REVISION", "UPDATED")
-
-
-@click.command("list")
-@server_options
-def list_namespaces(*, server: Address, as_json: bool) -> None:
-    """List all namespaces.
-
-    With --json JSON Lines: a namespace each.
-    """
-    with ApiClient(server) as api:
-        found = list(rows(api, "ListNamespaces", {}))
-    if as_json:
-        for item in found:
-            print_json(item)
-        return
-    if found:
-        print_table(
-            _COLUMNS,
-            [
-                (
-                    item["name"],
-                    item["strategy"],
-                    json.dumps(item["strategyParameters"], sort_keys=True),
-                    item["version"],
-                    item["shardCount"],
-                    item["revision"],
-                    shown_time(item["updatedAt"]),
-                )
-                for item in found
-            ],
-        )
-    print_status(f"{pluralized(len(found), 'namespace')}.")
-
-
-_STRATEGIES: Final = ("STRATEGY", "VERSION", "MOVEMENT")
-
-_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
-
-_ANY: Final = "any strategy"
-
-
-@click.command("strategies")
-@server_options
-def list_strategies(*, server: Address, as_json: bool) -> None:
-    """List the strategies that a namespace can have, with the parameters each takes.
-
-    With --json JSON Lines: a strategy each, with its parameters.
-    """
-    with ApiClient(server) as api:
-        found = api.ask("ListStrategies")["strategies"]
-    if as_json:
-        for strategy in found:
-            print_json(strategy)
-        return
-    print_table(_STRATEGIES, [(one["name"], one["algorithmVersion"], one["movement"]) for one in found])
-    click.echo()
-    print_table(_PARAMETERS, list(_strategy_parameters(found)))
-
-
-def _strategy_parameters(strategies: Sequence[Json]) -> Iterator[tuple[object, ...]]:
-    """Each strategy's own, and then once what they all have."""
-    constraints: dict[str, Json] = {}
-    for strategy in strategies:
-        for parameter in strategy["parameters"]:
-            if parameter["constraint"]:
-                constraints[parameter["name"]] = parameter
-            else:
-                yield _cells(parameter, strategy["name"])
-    for parameter in constraints.values():
-        yield _cells(parameter, _ANY)
-
-
-def _cells(parameter: Json, of: str) -> tuple[object, ...]:
-    return parameter["name"], of, json.dumps(parameter["default"]), parameter["rule"]
-
-
 def configure(
     api: ApiClient,
     name: str,
@@ -243,3 +184,38 @@ def configure(
     if policy is not None:
         given["policy"] = policy
     return dict(committed(api.change("ConfigureNamespace", given))["namespace"])
+
+
+@namespaces.command("strategies")
+@server_options
+def list_strategies(*, server: Address, as_json: bool) -> None:
+    """List the strategies that a namespace can have, with the parameters each takes.
+
+    With --json JSON Lines: a strategy each, with its parameters.
+    """
+    with ApiClient(server) as api:
+        found = api.ask("ListStrategies")["strategies"]
+    if as_json:
+        for strategy in found:
+            print_json(strategy)
+        return
+    print_documents(_STRATEGIES, found)
+    click.echo()
+    print_table(_PARAMETERS, list(_strategy_parameters(found)))
+
+
+def _strategy_parameters(strategies: Sequence[Json]) -> Iterator[tuple[object, ...]]:
+    """Each strategy's own, and then once what they all have."""
+    constraints: dict[str, Json] = {}
+    for strategy in strategies:
+        for parameter in strategy["parameters"]:
+            if parameter["constraint"]:
+                constraints[parameter["name"]] = parameter
+            else:
+                yield _cells(parameter, strategy["name"])
+    for parameter in constraints.values():
+        yield _cells(parameter, _ANY)
+
+
+def _cells(parameter: Json, of: str) -> tuple[object, ...]:
+    return parameter["name"], of, json.dumps(parameter["default"]), parameter["rule"]

@@ -25,8 +25,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure
-from graph.cli.output import arrow, pluralized, printable, shown_percent
-from graph.cli.tables import print_table
+from graph.cli.output import arrow, format_percent, pluralized, print_table, printable
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE, plan_id_problem
 from persistence.model.records import MoveReason
@@ -80,7 +79,7 @@ def summary(proposal: Proposal, move: str) -> str:
         return rollback_summary(proposal, proposal.rollback)
     if not proposal.moves:
         return _nothing(proposal)
-    moved, percent = len(proposal.moves), shown_percent(proposal.moved_percent)
+    moved, percent = len(proposal.moves), format_percent(proposal.moved_percent)
     return (
         f"{moved:,} of {pluralized(proposal.shard_count, 'shard')} {move} ({percent}): "
         f"{reasons(proposal.moves)}.{_rest(proposal)}"
@@ -103,7 +102,7 @@ def _rest(proposal: Proposal) -> str:
 
 def _namespace_cells(namespace: PlannedNamespace) -> Sequence[object]:
     share = 100 * namespace.moved / namespace.shard_count if namespace.shard_count else 0.0
-    return namespace.name, namespace.strategy, namespace.shard_count, namespace.moved, shown_percent(share)
+    return namespace.name, namespace.strategy, namespace.shard_count, namespace.moved, format_percent(share)
 
 
 @dataclass(frozen=True, slots=True)

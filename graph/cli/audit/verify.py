@@ -12,9 +12,8 @@ from graph.cli.audit.export import read_key
 from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
-from graph.cli.output import pluralized, print_json, print_status
+from graph.cli.output import pluralized, print_json, print_status, print_table
 from graph.cli.progress import progress_so_far
-from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
     from persistence.audit.checkpoints import Checkpoint

@@ -11,9 +11,9 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure
-from graph.cli.nodes.shared import changed_node, no_such_node, node_facts, version_of, version_option
+from graph.cli.nodes.shared import changed_node, no_such_node, node_fields, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_json, print_status, printable
+from graph.cli.output import pluralized, print_fields, print_json, print_status, print_table, printable
 from graph.cli.plans import (
     LISTED,
     all_option,
@@ -26,7 +26,6 @@ from graph.cli.plans import (
 )
 from graph.cli.progress import waiting
 from graph.cli.suggestions import suggest_next, suggest_retry
-from graph.cli.tables import print_facts, print_table
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import NodeStatus
@@ -128,7 +127,7 @@ def _report(preflight: Preflight, done: Json | None, *, everything: bool, as_jso
     if done is None:
         return
     click.echo()
-    print_facts(node_facts(done["node"], done["change"]))
+    print_fields(node_fields(done["node"], done["change"]))
     if preflight.moves:
         print_status("Nothing has moved yet. To have its shards moved away, and then apply the plan:")
         print_status(f"  {suggest_next('omnirelay mesh rebalance plan')}")

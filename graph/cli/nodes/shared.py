@@ -13,9 +13,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from graph.cli.errors import LIST_NODES, ApiClient, Exit, Failure, committed, refused
-from graph.cli.output import NOTHING, made_by, print_json, printable, shown_time
+from graph.cli.output import NOTHING, field_lines, format_time, made_by, print_fields, print_json, printable
 from graph.cli.suggestions import suggest_retry
-from graph.cli.tables import fact_lines, print_facts
 from graph.client.records import Json
 from persistence.model.fields import weight_problem
 from persistence.model.records import MAX_COUNTER, NodeStatus
@@ -69,25 +68,25 @@ def _weight(_context: click.Context, _parameter: click.Parameter, value: int | N
     return value
 
 
-def node_facts(node: Json, change: Json | None = None) -> list[tuple[str, object]]:
+def node_fields(node: Json, change: Json | None = None) -> list[tuple[str, object]]:
     """`change` is the one that left the node as it is, where that is known."""
     facts: list[tuple[str, object]] = [
         ("node", node["nodeId"]),
         ("status", node["status"]),
         ("region", node["region"]),
         ("zone", node["zone"]),
-        ("labels", shown_labels(node["labels"])),
+        ("labels", format_labels(node["labels"])),
         ("weight", node["weight"]),
         ("shards", node["shardCount"]),
         ("version", node["version"]),
         ("ticket", node["changeTicket"]),
-        ("created", shown_time(node["createdAt"])),
-        ("updated", shown_time(node["updatedAt"])),
+        ("created", format_time(node["createdAt"])),
+        ("updated", format_time(node["updatedAt"])),
     ]
     return facts if change is None else [*facts, ("changed by", made_by(change))]
 
 
-def shown_labels(labels: Mapping[str, str]) -> str:
+def format_labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or NOTHING
 
 
@@ -117,14 +116,14 @@ def changed_node(answer: Json, advice: Sequence[str] = ()) -> Json:
 
 def now_is(node: Json, change: Json | None) -> list[str]:
     """Advice that begins with the node as it is."""
-    return ["It is now:", *(f"  {line}" for line in fact_lines(node_facts(node, change)))]
+    return ["It is now:", *(f"  {line}" for line in field_lines(node_fields(node, change)))]
 
 
 def print_node(done: Json, *, as_json: bool) -> None:
     if as_json:
         print_json({"node": done["node"], "change": done["change"]})
     else:
-        print_facts(node_facts(done["node"], done["change"]))
+        print_fields(node_fields(done["node"], done["change"]))
 
 
 def _conflict(answer: Json) -> Failure:

@@ -10,7 +10,7 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import pluralized, print_json, shown_percent
+from graph.cli.output import format_percent, pluralized, print_json
 from graph.cli.plans import named_plan, read_plan
 from graph.cli.progress import progress_bar, stop_after, waiting
 from graph.cli.suggestions import suggest_next, suggest_retry
@@ -136,7 +136,7 @@ def _report(plan: Json, done: Json | None, *, as_json: bool) -> None:
         return
     click.echo(
         f"Plan {plan['id']} is applied: {plan['moveCount']:,} of {pluralized(plan['shardCount'], 'shard')} moved "
-        f"({shown_percent(plan['movedPercent'])}), {where}."
+        f"({format_percent(plan['movedPercent'])}), {where}."
     )
 
 

@@ -4,10 +4,9 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, newest_revision
 from graph.cli.options import server_options
-from graph.cli.output import print_json
+from graph.cli.output import print_fields, print_json
 from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
-from graph.cli.shards.shared import shard_facts, shard_name
-from graph.cli.tables import print_facts
+from graph.cli.shards.shared import shard_fields, shard_name
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json
@@ -36,7 +35,7 @@ def get_shard(*, namespace: str, shard: str, moment: PointInTime | None, server:
     if as_json:
         print_json({"shard": record, "lastChange": change})
     else:
-        print_facts(shard_facts(record, change))
+        print_fields(shard_fields(record, change))
 
 
 def _change_of(api: ApiClient, shard: Json) -> Json:

@@ -6,18 +6,27 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import moved_percent, print_json, print_status, shown_time
+from graph.cli.output import Column, format_time, moved_percent, print_documents, print_json, print_status
 from graph.cli.points_in_time import Time, TimeParameter
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
-from graph.cli.tables import print_table
 from graph.client.address import Address
 from graph.client.http import pages
 from graph.client.records import Json
 from persistence.model.records import MoveReason
 
 _COLUMNS: Final = (
-    *("TIME", "REVISION", "SHARD", "VERSION", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES"),
-    *("DIFF %", "ACTOR", "TICKET", "REASON"),
+    Column("TIME", "change.committedAt", format_time),
+    Column("REVISION", "revision"),
+    Column("SHARD", shard_name),
+    Column("VERSION", "version"),
+    Column("KIND", "kind"),
+    Column("OWNER", owner_change),
+    Column("MOVE REASON", "moveReason"),
+    Column("OTHER CHANGES", other_changes),
+    Column("DIFF %", "change", moved_percent),
+    Column("ACTOR", "change.actor"),
+    Column("TICKET", "change.changeTicket"),
+    Column("REASON", "change.reason"),
 )
 
 
@@ -72,27 +81,8 @@ def shard_history(
                     print_json(row)
             else:
                 found += page["nodes"]
-    if found:
-        print_table(_COLUMNS, [_cells(row) for row in found])
-    elif not as_json:
+    print_documents(_COLUMNS, found)
+    if not (found or as_json):
         print_status("No change matches.")
     if more:
         print_status(f"These are the newest {limit:,}; for more raise --limit.")
-
-
-def _cells(row: Json) -> tuple[object, ...]:
-    change = row["change"]
-    return (
-        shown_time(change["committedAt"]),
-        row["revision"],
-        shard_name(row),
-        row["version"],
-        row["kind"],
-        owner_change(row),
-        row["moveReason"],
-        other_changes(row),
-        moved_percent(change),
-        change["actor"],
-        change["changeTicket"],
-        change["reason"],
-    )

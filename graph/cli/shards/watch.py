@@ -16,7 +16,7 @@ import click
 
 from graph.cli.errors import Exit, Failure, failing
 from graph.cli.options import server_options
-from graph.cli.output import NOTHING, moved_percent, print_json, print_status, printable, shown_time
+from graph.cli.output import NOTHING, format_time, moved_percent, print_json, print_status, printable
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.cache_file import replace_file
@@ -134,7 +134,7 @@ def _print_line(diff: Json) -> None:
     others = other_changes(diff)
     ticket = f"[{printable(change['changeTicket'])}]" if change["changeTicket"] else ""
     words = [
-        shown_time(change["committedAt"]),
+        format_time(change["committedAt"]),
         f"revision {diff['revision']}",
         shard_name(diff),
         owner_change(diff),

@@ -8,9 +8,8 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from graph.cli.output import listed, pluralized, printable, shown_time
+from graph.cli.output import format_time, listed, pluralized, print_fields, print_table, printable
 from graph.cli.shards.shared import other_changes, owner_change
-from graph.cli.tables import print_facts, print_table
 from graph.client.records import Json
 
 LONG = "x" * 128
@@ -72,7 +71,7 @@ def test_columns_that_say_nothing_are_left_out_on_a_terminal_only(capsys: pytest
 
 
 def test_control_characters_are_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
-    print_facts([("reason", "two\nlines \x1b[2J\u202e\x00")])
+    print_fields([("reason", "two\nlines \x1b[2J\u202e\x00")])
     assert capsys.readouterr().out == "reason  two\\nlines \\x1b[2J\\u202e\\x00\n"
 
 
@@ -81,8 +80,8 @@ def test_values_are_shown_as_they_are_written() -> None:
 
 
 def test_times_are_shown_to_the_second_in_utc() -> None:
-    assert shown_time("2026-01-31T09:30:00.999999Z") == "2026-01-31T09:30:00Z"
-    assert shown_time(None) == "-"
+    assert format_time("2026-01-31T09:30:00.999999Z") == "2026-01-31T09:30:00Z"
+    assert format_time(None) == "-"
 
 
 def test_lists_are_short_and_say_how_long_they_are() -> None:
