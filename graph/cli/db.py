@@ -13,9 +13,9 @@ import click
 
 from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
-from graph.cli.options import change_options, database_options
+from graph.cli.options import Parsed, change_options, database_options
 from graph.cli.output import print_json, print_status
-from graph.cli.points_in_time import Revision, RevisionsAgo, Time, TimeParameter, read_point_in_time
+from graph.cli.points_in_time import Revision, RevisionsAgo, Time, read_point_in_time
 from graph.cli.progress import StepLog
 from persistence.model.fields import quoted
 
@@ -77,26 +77,22 @@ def _document(status: SchemaStatus, problem: str | None) -> dict[str, object]:
     }
 
 
-class _PastParameter(TimeParameter):
-    """A revision, or a time that has been."""
-
-    name = "moment"
-
-    def read(self, text: str) -> Revision | Time:
-        now = datetime.now(UTC)
-        moment = read_point_in_time(text, now)
-        if isinstance(moment, RevisionsAgo):
-            raise ValueError(f"{text} counts revisions from the newest: give the revision itself")  # noqa: TRY004 - read so
-        if isinstance(moment, Time) and moment.at > now:
-            raise ValueError(f"{quoted(text)} is yet to come")
-        return moment
+def _read_past(text: str) -> Revision | Time:
+    """A revision, or a time that is not to come. Raises ValueError."""
+    now = datetime.now(UTC)
+    point = read_point_in_time(text, now)
+    if isinstance(point, RevisionsAgo):
+        raise ValueError(f"{text} counts revisions from the newest: give the revision itself")  # noqa: TRY004 - read so
+    if isinstance(point, Time) and point.at > now:
+        raise ValueError(f"{quoted(text)} is yet to come")
+    return point
 
 
 @click.command()
 @click.option(
     "--before",
     required=True,
-    type=_PastParameter(),
+    type=Parsed("moment", _read_past),
     help="The oldest moment to keep: a revision, a time, or 15m, 2h, 30d for so long ago.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
-import click
-
 from graph.cli.errors import Exit, Failure
+from graph.cli.options import Parsed
 from graph.client.records import Json
 from persistence.model.fields import quoted
 from persistence.model.records import MAX_COUNTER
@@ -99,26 +98,8 @@ def read_point_in_time(text: str, now: datetime) -> PointInTime:
         raise ValueError(f"{error}; or give a revision, or -N for N revisions ago") from None
 
 
-class TimeParameter(click.ParamType[object, object]):
-    name = "time"
+TIME: Final = Parsed("time", lambda text: read_time(text, datetime.now(UTC)))
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        try:
-            return self.read(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+DEADLINE: Final = Parsed("time", lambda text: read_deadline(text, datetime.now(UTC)))
 
-    def read(self, text: str) -> object:
-        return read_time(text, datetime.now(UTC))
-
-
-class DeadlineParameter(TimeParameter):
-    def read(self, text: str) -> object:
-        return read_deadline(text, datetime.now(UTC))
-
-
-class AsOfParameter(TimeParameter):
-    name = "moment"
-
-    def read(self, text: str) -> object:
-        return read_point_in_time(text, datetime.now(UTC))
+POINT_IN_TIME: Final = Parsed("moment", lambda text: read_point_in_time(text, datetime.now(UTC)))

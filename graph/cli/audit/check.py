@@ -12,7 +12,7 @@ from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
 from graph.cli.output import pluralized, print_json, print_status, print_table
-from graph.cli.points_in_time import Time, TimeParameter
+from graph.cli.points_in_time import TIME, Time
 from graph.cli.progress import progress_so_far
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ LIST_NAMESPACES = "What namespaces there are: omnirelay mesh namespaces list"
 
 
 @click.command()
-@click.option("--since", type=TimeParameter(), help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
-@click.option("--until", type=TimeParameter(), help="Only changes from before this time.")
+@click.option("--since", type=TIME, help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--until", type=TIME, help="Only changes from before this time.")
 @click.option("--namespace", help="Only this namespace.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 @database_options

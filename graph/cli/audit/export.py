@@ -18,7 +18,7 @@ from graph.cli.errors import Exit, Failure, PipeClosed
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
 from graph.cli.output import pluralized, print_status
-from graph.cli.points_in_time import Time, TimeParameter
+from graph.cli.points_in_time import TIME, Time
 from graph.cli.progress import progress_so_far
 from persistence.model.fields import quoted
 
@@ -38,8 +38,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="JSON Lines, which can be verified, or comma-separated values for spreadsheets.",
 )
-@click.option("--since", type=TimeParameter(), help="Only from this time on, or from 15m, 2h, 3d ago on.")
-@click.option("--until", type=TimeParameter(), help="Only from before this time.")
+@click.option("--since", type=TIME, help="Only from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--until", type=TIME, help="Only from before this time.")
 @click.option("--namespace", help="Only changes that touched this namespace, with all their rows.")
 @click.option("--actor", help="Only what this actor did or tried.")
 @click.option("--ticket", help="Only what was done or tried under this ticket.")

@@ -4,7 +4,7 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import changed_node, place_options, print_node, read_node, use_options
-from graph.cli.options import KeyValue, KeyValueParameter, as_map, change_input, change_options, server_options
+from graph.cli.options import KEY_VALUE, KeyValue, as_map, change_input, change_options, server_options
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import MAX_COUNTER, NodeStatus
@@ -18,7 +18,7 @@ from persistence.model.records import MAX_COUNTER, NodeStatus
 @place_options
 @click.option("--no-region", is_flag=True, help="It is in no region that is known.")
 @click.option("--no-zone", is_flag=True, help="It is in no zone that is known.")
-@click.option("--label", multiple=True, type=KeyValueParameter(), help="A label to set; others stay. May be repeated.")
+@click.option("--label", multiple=True, type=KEY_VALUE, help="A label to set; others stay. May be repeated.")
 @click.option("--no-label", metavar="KEY", multiple=True, help="A label to take away. May be repeated.")
 @use_options(weight=None)
 @change_options

@@ -9,7 +9,7 @@ import click
 from graph.cli.errors import ApiClient, Exit, newest_revision
 from graph.cli.options import server_options
 from graph.cli.output import Column, format_percent, moved_percent, print_documents, print_json
-from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
+from graph.cli.points_in_time import POINT_IN_TIME, PointInTime, as_of
 from graph.cli.shards.shared import is_move, other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.http import pages
@@ -60,10 +60,10 @@ class Summary:
         return f"{counts}; {format_percent(self.movedPercent)} of {self.shards:,} shards moved"
 
 
-# A revision so many ago looks like an option to the parser; AsOfParameter refuses what is neither.
+# A revision so many ago looks like an option to the parser; POINT_IN_TIME refuses what is neither.
 @click.command("diff", context_settings={"ignore_unknown_options": True})
-@click.argument("start", metavar="FROM", type=AsOfParameter())
-@click.argument("end", metavar="[TO]", type=AsOfParameter(), required=False)
+@click.argument("start", metavar="FROM", type=POINT_IN_TIME)
+@click.argument("end", metavar="[TO]", type=POINT_IN_TIME, required=False)
 @click.option("--namespace", help="Only shards of this namespace.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference, as git does.")
 @server_options

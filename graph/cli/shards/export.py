@@ -8,7 +8,7 @@ from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.importing.parse import COLUMNS
 from graph.cli.options import server_options
 from graph.cli.output import pluralized, print_json, print_status
-from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
+from graph.cli.points_in_time import POINT_IN_TIME, PointInTime, as_of
 from graph.client.address import Address
 from graph.client.http import pages
 from graph.client.records import Json
@@ -19,7 +19,7 @@ _COMMA: Final = ","
 @click.command("export")
 @click.option("--namespace", help="Only shards of this namespace.")
 @click.option(
-    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+    "--as-of", "moment", type=POINT_IN_TIME, help="As it was: after a revision, -N revisions ago, or at a time."
 )
 @click.option(
     "--format",

@@ -5,7 +5,7 @@ import click
 from graph.cli.errors import ApiClient, Exit, Failure, newest_revision
 from graph.cli.options import server_options
 from graph.cli.output import print_fields, print_json
-from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
+from graph.cli.points_in_time import POINT_IN_TIME, PointInTime, as_of
 from graph.cli.shards.shared import shard_fields, shard_name
 from graph.client.address import Address
 from graph.client.http import rows
@@ -16,7 +16,7 @@ from graph.client.records import Json
 @click.argument("namespace")
 @click.argument("shard")
 @click.option(
-    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+    "--as-of", "moment", type=POINT_IN_TIME, help="As it was: after a revision, -N revisions ago, or at a time."
 )
 @server_options
 def get_shard(*, namespace: str, shard: str, moment: PointInTime | None, server: Address, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import click
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
 from graph.cli.output import Column, format_time, moved_percent, print_documents, print_json, print_status
-from graph.cli.points_in_time import Time, TimeParameter
+from graph.cli.points_in_time import TIME, Time
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.http import pages
@@ -42,7 +42,7 @@ _COLUMNS: Final = (
     type=click.Choice(list(MoveReason), case_sensitive=False),
     help="Only moves of a rebalance that were made for this reason. May be repeated.",
 )
-@click.option("--since", type=TimeParameter(), help="Only changes since a time, or since 15m, 2h, 3d ago.")
+@click.option("--since", type=TIME, help="Only changes since a time, or since 15m, 2h, 3d ago.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
 @server_options
 def shard_history(

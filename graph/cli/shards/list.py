@@ -7,7 +7,7 @@ import click
 from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.options import server_options
 from graph.cli.output import Column, format_time, pluralized, print_documents, print_json, print_status
-from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
+from graph.cli.points_in_time import POINT_IN_TIME, PointInTime, as_of
 from graph.client.address import Address
 from graph.client.http import pages
 from graph.client.records import Json
@@ -40,7 +40,7 @@ _COLUMNS: Final = (
 )
 @click.option("--search", help="Only shards whose id contains this, case and all.")
 @click.option(
-    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
+    "--as-of", "moment", type=POINT_IN_TIME, help="As it was: after a revision, -N revisions ago, or at a time."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many. All by default.")
 @server_options

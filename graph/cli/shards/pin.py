@@ -3,7 +3,7 @@
 import click
 
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.points_in_time import DeadlineParameter, Time
+from graph.cli.points_in_time import DEADLINE, Time
 from graph.cli.shards.shared import update_shard
 from graph.client.address import Address
 from graph.client.records import Json
@@ -18,9 +18,7 @@ _expected_version = click.option(
 @click.argument("namespace")
 @click.argument("shard")
 @_expected_version
-@click.option(
-    "--until", type=DeadlineParameter(), help="When the pin ends: a time, or 15m, 2h, 3d from now. By default never."
-)
+@click.option("--until", type=DEADLINE, help="When the pin ends: a time, or 15m, 2h, 3d from now. By default never.")
 @change_options
 @server_options
 def pin_shard(

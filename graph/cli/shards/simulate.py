@@ -1,7 +1,4 @@
-"""`omnirelay mesh shards simulate`.
-
-A node as it might be, as it is typed: node-7,weight=2,zone=b,label.disk=ssd.
-"""
+"""`omnirelay mesh shards simulate`: a plan for a mesh that might be; its nodes are typed as node-7,weight=2,zone=b."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +7,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from graph.cli.errors import ApiClient
-from graph.cli.options import KeyValue, KeyValueParameter, as_map, server_options
+from graph.cli.options import KEY_VALUE, KeyValue, Parsed, as_map, server_options
 from graph.cli.output import printable
 from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
@@ -31,14 +28,48 @@ class SupposedNode:
         return self.text
 
 
-class SupposedNodeParameter(click.ParamType[SupposedNode, object]):
-    name = "node"
+_LABEL: Final = "label."
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> SupposedNode:
-        try:
-            return value if isinstance(value, SupposedNode) else read_supposed_node(str(value))
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+_EXAMPLE: Final = "write for example node-7,weight=2,zone=b,label.disk=ssd"
+
+
+def read_supposed_node(text: str) -> SupposedNode:
+    """Raises ValueError with a sentence."""
+    node_id, *members = text.split(",")
+    if not node_id or "=" in node_id:
+        raise ValueError(f"{printable(text)} does not begin with the id of a node: {_EXAMPLE}")
+    values: Json = {}
+    for member in members:
+        name, equals, value = member.partition("=")
+        if not equals:
+            raise ValueError(f"{printable(member)} is not of the form name=value: {_EXAMPLE}")
+        if name in values:
+            raise ValueError(f"{printable(name)} is given twice")
+        values[name] = _value(name, value)
+    fields = {name: value for name, value in values.items() if not name.startswith(_LABEL)}
+    labels = {name.removeprefix(_LABEL): value for name, value in values.items() if name.startswith(_LABEL)}
+    return SupposedNode(text, {"nodeId": node_id, **fields} | ({"labels": labels} if labels else {}))
+
+
+def _value(name: str, value: str) -> object:
+    match name:
+        case "region" | "zone":
+            return value
+        case "weight":
+            weight = int(value) if value.isdecimal() else value
+            if problem := weight_problem(weight):
+                raise ValueError(f"weight {problem}")
+            return weight
+        case "status":
+            if value.upper() not in set(NodeStatus):
+                raise ValueError(f"{printable(value)} is no status: {', '.join(NodeStatus)}")
+            return value.upper()
+    if name.startswith(_LABEL):
+        return value
+    raise ValueError(f"{printable(name)} is nothing a node has: weight, region, zone, status, label.KEY")
+
+
+SUPPOSED_NODE: Final = Parsed("node", read_supposed_node)
 
 
 @click.command("simulate")
@@ -47,7 +78,7 @@ class SupposedNodeParameter(click.ParamType[SupposedNode, object]):
     "--node",
     metavar="NODE[,NAME=VALUE...]",
     multiple=True,
-    type=SupposedNodeParameter(),
+    type=SUPPOSED_NODE,
     help="Suppose this node, with this weight, region, zone, status, label.KEY. May be repeated.",
 )
 @click.option("--without", metavar="NODE", multiple=True, help="Suppose this node were not there. May be repeated.")
@@ -55,7 +86,7 @@ class SupposedNodeParameter(click.ParamType[SupposedNode, object]):
 @click.option(
     "--parameter",
     multiple=True,
-    type=KeyValueParameter(),
+    type=KEY_VALUE,
     help="A parameter of that strategy, as JSON or as text. May be repeated.",
 )
 @all_option
@@ -107,44 +138,3 @@ def _nodes(supposed: tuple[SupposedNode, ...], without: tuple[str, ...]) -> list
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
-
-
-_LABEL: Final = "label."
-
-_EXAMPLE: Final = "write for example node-7,weight=2,zone=b,label.disk=ssd"
-
-
-def read_supposed_node(text: str) -> SupposedNode:
-    """Raises ValueError with a sentence."""
-    node_id, *members = text.split(",")
-    if not node_id or "=" in node_id:
-        raise ValueError(f"{printable(text)} does not begin with the id of a node: {_EXAMPLE}")
-    values: Json = {}
-    for member in members:
-        name, equals, value = member.partition("=")
-        if not equals:
-            raise ValueError(f"{printable(member)} is not of the form name=value: {_EXAMPLE}")
-        if name in values:
-            raise ValueError(f"{printable(name)} is given twice")
-        values[name] = _value(name, value)
-    fields = {name: value for name, value in values.items() if not name.startswith(_LABEL)}
-    labels = {name.removeprefix(_LABEL): value for name, value in values.items() if name.startswith(_LABEL)}
-    return SupposedNode(text, {"nodeId": node_id, **fields} | ({"labels": labels} if labels else {}))
-
-
-def _value(name: str, value: str) -> object:
-    match name:
-        case "region" | "zone":
-            return value
-        case "weight":
-            weight = int(value) if value.isdecimal() else value
-            if problem := weight_problem(weight):
-                raise ValueError(f"weight {problem}")
-            return weight
-        case "status":
-            if value.upper() not in set(NodeStatus):
-                raise ValueError(f"{printable(value)} is no status: {', '.join(NodeStatus)}")
-            return value.upper()
-    if name.startswith(_LABEL):
-        return value
-    raise ValueError(f"{printable(name)} is nothing a node has: weight, region, zone, status, label.KEY")
