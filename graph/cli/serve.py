@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from graph.cli.errors import Exit
+from graph.cli.errors import Exit, Failure
 from graph.cli.options import database_options, settings_from
+from graph.cli.progress import StepLog
 
 
 @click.command()
@@ -54,6 +55,17 @@ def serve(
     # Imported here: what a server needs takes a second to load. Next to nothing of it is garbage, and looking for some
     # took a sixth of that; `serve_until_stopped` switches the collector on again.
     gc.disable()
-    from graph.server.lifecycle import serve_until_stopped  # noqa: PLC0415 - see above
+    from graph.server.lifecycle import CannotStart, serve_until_stopped  # noqa: PLC0415 - see above
 
-    return serve_until_stopped(settings, config)
+    steps = StepLog()
+
+    def announce(url: str) -> None:
+        steps("Ready")
+        click.echo(f"GraphiQL  {url}/graphql\nHealth    {url}/readyz\nMetrics   {url}/metrics")
+        steps("Ctrl-C stops it")
+
+    try:
+        serve_until_stopped(settings, config, progress=steps, announce=announce)
+    except CannotStart as error:
+        raise Failure(Exit.NO, str(error), error.advice) from error
+    return Exit.OK

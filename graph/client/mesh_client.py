@@ -14,7 +14,7 @@ from graph.client.errors import ClientError
 from graph.client.follower import Follower, Timeouts
 from graph.client.state import ClientState, Counters, Lag, State
 from graph.client.table import Selection, TableChange
-from graph.schema.cursors import read_stream_cursor
+from persistence.codec.cursors import read_stream_cursor
 from persistence.errors import BadCursor
 from persistence.model.records import Shard
 

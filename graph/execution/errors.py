@@ -19,7 +19,6 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from graph.auth.principal import Forbidden, Unauthenticated
-from graph.schema.messages import no_namespace, not_found
 from persistence.errors import (
     CommitUnknown,
     Compacted,
@@ -38,7 +37,6 @@ from persistence.errors import (
     TransientConflict,
     Unavailable,
 )
-from persistence.model.outcomes import NotFound
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.proposal import Violation
 
@@ -48,11 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 class NotFoundError(Exception):
-    """A query names something that is not there, and its answer cannot be null."""
-
-    def __init__(self, outcome: NotFound, nearest_namespace: str | None = None) -> None:
-        names = outcome.namespaces
-        super().__init__(no_namespace(names, nearest_namespace) if names else not_found(outcome))
+    """A query names something that is not there, and its answer cannot be null. The message is for the client."""
 
 
 def publish(errors: list[GraphQLError], request_id: str) -> None:

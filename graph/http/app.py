@@ -68,7 +68,7 @@ def create_app(
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,
     )
-    app.state.drain = endpoint.deliveries.drain
+    app.state.drain = endpoint.subscriptions.drain
     return app
 
 

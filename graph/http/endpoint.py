@@ -91,7 +91,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self._services = services
         self._authentication = authentication
         self._metrics = metrics
-        self.deliveries = SubscriptionManager(schema, metrics)
+        self.subscriptions = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
         self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
@@ -190,11 +190,11 @@ class MeshGraphQL(GraphQL[Context, None]):
         return Context.of(self._services, self._reading_proposals, principal, request_id, resume_after)
 
     async def _stream(self, request: Request, operation: GraphQLRequestData, context: Context) -> Response:
-        opened = await self.deliveries.open(
+        opened = await self.subscriptions.open(
             operation.query or "", operation.variables, operation.operation_name, context
         )
         if isinstance(opened, SubscriptionOperation):
-            return EventStream(self.deliveries, opened, context)
+            return EventStream(self.subscriptions, opened, context)
         if isinstance(opened, Refused):
             return one_result({"data": None, "errors": [error.formatted for error in opened.errors]})
         # Not valid: executing it says why.

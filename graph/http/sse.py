@@ -18,9 +18,9 @@ from graph.auth.principal import Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.execution.context import Context
 from graph.execution.executor import encode_json
-from graph.schema.cursors import stream_cursor
 from graph.subscriptions.manager import SubscriptionManager, until_first_ends
 from graph.subscriptions.operation import SubscriptionOperation
+from persistence.codec.cursors import stream_cursor
 from persistence.ports import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"

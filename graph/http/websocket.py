@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 from graphql import GraphQLError, OperationType
 from starlette.websockets import WebSocketDisconnect, WebSocketState
@@ -32,20 +32,30 @@ from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.executor import encode_json
-from graph.http.admission import client_of
+from graph.http.admission import AdmissionControl, client_of
+from graph.schema.build import MeshSchema
+from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
 from persistence.errors import Overloaded
 from persistence.ports import DiffBatch
-
-if TYPE_CHECKING:
-    from graph.http.endpoint import MeshGraphQL
-
 
 MAX_OPERATIONS: Final = 100
 
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 
 _log = logging.getLogger(__name__)
+
+
+class Endpoint(Protocol):
+    """What a socket uses of the endpoint that has accepted it, which is Strawberry's view and passed by it as such."""
+
+    schema: MeshSchema
+    admission: AdmissionControl
+    subscriptions: SubscriptionManager
+
+    def caller(self, authorization: object, request_id: str) -> Principal:
+        """The principal of this authorization. Raises Unauthenticated."""
+        ...
 
 
 class SocketAdapter(ASGIWebSocketAdapter):
@@ -111,12 +121,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     operations run on it at a time; Strawberry's own limit answers without a code.
     """
 
-    view: MeshGraphQL
     websocket: SocketAdapter
     _expiry: asyncio.Task[None] | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, view: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(view, *args, **kwargs)
+        self._endpoint: Endpoint = view
         self._begun: set[Operation[Context, None]] = set()
 
     async def handle_message(self, message: Message) -> None:
@@ -131,7 +141,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         payload = message.get("payload") or {}
         if not self.connection_init_received:  # who says it twice is closed for that
             try:
-                principal = self.view.caller(_authorization(payload), self.context.request_id)
+                principal = self._endpoint.caller(_authorization(payload), self.context.request_id)
             except Unauthenticated as refused:
                 await self._refuse(refused)
                 return
@@ -180,7 +190,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
         try:
-            opened = await self.view.deliveries.open(
+            opened = await self._endpoint.subscriptions.open(
                 operation.query, operation.variables, operation.operation_name, self.context
             )
             if isinstance(opened, SubscriptionOperation):
@@ -195,10 +205,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await self._run_in_turn(operation)
 
     async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
-        asked = self.view.schema.operation(operation.query, operation.operation_name)
+        asked = self._endpoint.schema.operation(operation.query, operation.operation_name)
         client = client_of(self.websocket.ws, self.context.principal)
         try:
-            async with self.view.admission.queue_for(asked, operation.variables).turn(client):
+            async with self._endpoint.admission.queue_for(asked, operation.variables).turn(client):
                 if asked is not None and asked.operation is OperationType.MUTATION:
                     self._begun.add(operation)
                 await super().run_operation(operation)
@@ -215,7 +225,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.send_text(f"{head}{payload}}}")
 
         try:
-            await self.view.deliveries.deliver(opened, send)
+            await self._endpoint.subscriptions.deliver(opened, send)
         except WebSocketDisconnected:
             return  # the socket's own task sees to the rest
         except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked

@@ -17,8 +17,8 @@ from strawberry.types.arguments import InputContext
 from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinition, StrawberryType, has_object_definition
 
 import graph.schema.enums  # noqa: F401 - registers the enums these types name
-from graph.schema.cursors import Cursor, read_stream_cursor
 from graph.schema.scalars import Revision
+from persistence.codec.cursors import Cursor, read_stream_cursor
 from persistence.commands import command
 from persistence.errors import FieldError, InvalidArgument
 from persistence.model import queries, records

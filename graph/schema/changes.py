@@ -15,10 +15,10 @@ import strawberry
 import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
 from graph.schema.arguments import check_filter
-from graph.schema.cursors import change_cursor, read_change_cursor, read_refusal_cursor, refusal_cursor
 from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import After, Before, Connection, First, Last, OrderBy, Paged, Placed, read_page
 from graph.schema.scalars import JSON, Revision
+from persistence.codec.cursors import change_cursor, read_change_cursor, read_refusal_cursor, refusal_cursor
 from persistence.model import queries, records
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import HistoryOrder

@@ -17,7 +17,6 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
 from graph.schema.arguments import change_id, check_filter, check_identifiers, invalid
 from graph.schema.changes import Change
-from graph.schema.cursors import DiffScope, diff_cursor, history_cursor, read_diff_cursor, read_history_cursor
 from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import (
     After,
@@ -34,6 +33,7 @@ from graph.schema.pagination import (
 )
 from graph.schema.scalars import Revision
 from graph.schema.shards import Shard
+from persistence.codec.cursors import DiffScope, diff_cursor, history_cursor, read_diff_cursor, read_history_cursor
 from persistence.model import queries, records
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey

@@ -21,9 +21,10 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
 from graph.execution.errors import NotFoundError
 from graph.schema.arguments import check_identifiers
-from graph.schema.cursors import namespace_cursor, read_namespace_cursor
+from graph.schema.messages import no_namespace, not_found
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
 from graph.schema.scalars import JSON, Revision
+from persistence.codec.cursors import namespace_cursor, read_namespace_cursor
 from persistence.model import records
 from persistence.model.outcomes import NotFound
 from strategies import model
@@ -58,12 +59,12 @@ async def require_namespaces(info: Info, *names: str | None) -> None:
 
 async def missing(info: Info, outcome: NotFound) -> NotFoundError:
     """To be raised. With the namespace that may have been meant, if it is about one."""
-    nearest: Sequence[str] = ()
-    if outcome.namespaces:
-        name = outcome.namespaces[0]
-        names = await info.context.store.namespaces.around(name, _LOOKED_AT)
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
-    return NotFoundError(outcome, next(iter(nearest), None))
+    if not outcome.namespaces:
+        return NotFoundError(not_found(outcome))
+    name = outcome.namespaces[0]
+    names = await info.context.store.namespaces.around(name, _LOOKED_AT)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
+    return NotFoundError(no_namespace(outcome.namespaces, next(iter(nearest), None)))
 
 
 _LOOKED_AT: Final = 50

@@ -11,9 +11,9 @@ import strawberry
 import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
 from graph.schema.arguments import check_identifiers
-from graph.schema.cursors import node_cursor, read_node_cursor
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
 from graph.schema.scalars import JSON, Revision
+from persistence.codec.cursors import node_cursor, read_node_cursor
 from persistence.model import queries, records
 from persistence.model.fields import Problems
 from persistence.model.records import NodeStatus

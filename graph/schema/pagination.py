@@ -20,8 +20,8 @@ from graphql import (
 )
 
 from graph.execution.context import Info
-from graph.schema.cursors import Cursor, stream_cursor
 from graph.schema.scalars import Revision
+from persistence.codec.cursors import Cursor, stream_cursor
 from persistence.model.paging import Page, PageRequest, page_of, page_request
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import StreamPosition

@@ -13,11 +13,11 @@ from graph.schema import changes as of_plan_changes
 from graph.schema import proposals
 from graph.schema.arguments import invalid
 from graph.schema.changes import Change, ChangeConnection
-from graph.schema.cursors import plan_cursor, read_plan_cursor
 from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
 from graph.schema.proposals import RebalanceProposal
 from graph.schema.scalars import Revision
+from persistence.codec.cursors import plan_cursor, read_plan_cursor
 from persistence.model import plans, queries
 from persistence.model.fields import Problems, plan_id_problem
 from persistence.model.plans import PlanKind, PlanStatus

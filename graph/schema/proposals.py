@@ -9,9 +9,9 @@ import strawberry
 
 import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema.cursors import move_cursor, read_move_cursor
 from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, connection_over, read_page
 from graph.schema.scalars import Revision
+from persistence.codec.cursors import move_cursor, read_move_cursor
 from persistence.model.plans import ConflictReason, RebalancePlan
 from persistence.model.records import MoveReason, Rebalance, ShardStatus
 from persistence.planning import proposal as proposal_records

@@ -12,9 +12,9 @@ import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.schema import commands as own
 from graph.schema import messages
 from graph.schema.changes import Change
-from graph.schema.cursors import Cursor, stream_cursor
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardKey
+from persistence.codec.cursors import Cursor, stream_cursor
 from persistence.model import outcomes
 from persistence.model.outcomes import PlanApplied, ShardsChanged
 from persistence.model.policy import PolicyRule

@@ -12,7 +12,7 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
-from graph.schema.cursors import Cursor
+from persistence.codec.cursors import Cursor
 from persistence.model.fields import quoted
 from persistence.model.records import MAX_COUNTER
 

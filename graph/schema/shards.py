@@ -19,10 +19,10 @@ from graph.schema.arguments import (
     check_identifiers,
     reached,
 )
-from graph.schema.cursors import read_shard_cursor, shard_cursor
 from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import After, Before, First, Last, Placed, StampedConnection, StampedPaged, read_page
 from graph.schema.scalars import Revision
+from persistence.codec.cursors import read_shard_cursor, shard_cursor
 from persistence.model import queries, records
 from persistence.model.records import ShardStatus
 

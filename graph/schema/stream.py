@@ -14,11 +14,11 @@ import strawberry
 
 from graph.execution.context import Info
 from graph.schema.arguments import check_identifiers
-from graph.schema.cursors import Cursor, read_stream_cursor, stream_cursor
 from graph.schema.history import ShardDiff
 from graph.schema.namespaces import require_namespaces
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardFilter, shard_filter
+from persistence.codec.cursors import Cursor, read_stream_cursor, stream_cursor
 from persistence.model import records
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffBatch, DiffFeed, DiffFilter

@@ -1,7 +1,5 @@
-"""A server's life: address, database, schema, store, feed, demo, web server; and all of it backwards.
-
-The address a server listens on, taken before anything else is started.
-"""
+"""One run of a server: address, database, schema, store, feed, demo, web server, opened in this order; the reverse when
+it stops. The address is bound first, so that a port that is taken is known before anything else is started."""
 
 from __future__ import annotations
 
@@ -13,18 +11,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from graph.auth.tokens import authentication
-from graph.cli.errors import Exit, Failure
-from graph.cli.progress import StepLog
 from graph.embedded_postgres.server import EmbeddedPostgresError
-from graph.server.composition import open_runtime
+from graph.server.composition import Progress, open_runtime
 from graph.server.demo import load_demo
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.plugins import PlugInError
@@ -45,16 +39,27 @@ _SWITCH_SECONDS: Final = 0.0005
 of the system, and Python's own 5 ms would be waited for at each of them."""
 
 
-def serve_until_stopped(settings: Settings, config: Path | None) -> Exit:
-    """Returns when the server was stopped by SIGINT or SIGTERM. Raises Failure when it could not start.
+class CannotStart(Exception):
+    """The server does not run. `advice`: lines about what to do, each a sentence."""
+
+    def __init__(self, message: str, advice: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+def serve_until_stopped(
+    settings: Settings, config: Path | None, *, progress: Progress, announce: Callable[[str], None]
+) -> None:
+    """Returns when the server was stopped by SIGINT or SIGTERM. Raises CannotStart.
 
     `config` is the file the settings were read from: the namespaces it declares are followed while the server runs.
-    The garbage collector may be off, and is on once everything is imported.
+    `progress` is called with each step, `announce` with the server's URL once it listens. The garbage collector may be
+    off, and is on once everything is imported.
     """
     _log_to_stderr(settings.log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_Lifecycle(settings, config).run())
+            runner.run(_Lifecycle(settings, config, progress, announce).run())
     finally:
         gc.enable()
 
@@ -62,33 +67,35 @@ def serve_until_stopped(settings: Settings, config: Path | None) -> Exit:
 class _Lifecycle:
     """One run of a server, and what a signal means at each point of it."""
 
-    def __init__(self, settings: Settings, config: Path | None) -> None:
+    def __init__(
+        self, settings: Settings, config: Path | None, progress: Progress, announce: Callable[[str], None]
+    ) -> None:
         self._settings = settings
         self._config = config
-        self._steps = StepLog()
+        self._progress = progress
+        self._announce = announce
         self._server: WebServer | None = None
         self._starting_postgres = False
-        self._asked_to_stop = False
+        self._stopping = False
 
-    async def run(self) -> Exit:
+    async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        task = asyncio.create_task(self._live(), name="omnirelay-serve")
+        task = asyncio.create_task(self._serve(), name="omnirelay-serve")
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop, task)
         try:
             await task
         except asyncio.CancelledError:
-            if not self._asked_to_stop:
+            if not self._stopping:
                 raise
         except (SettingsError, StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
-            raise Failure(Exit.NO, f"The server cannot run: {str(error).rstrip('.')}.") from error
+            raise CannotStart(f"The server cannot run: {str(error).rstrip('.')}.") from error
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
-        self._steps("Stopped")
-        return Exit.OK
+        self._progress("Stopped")
 
-    async def _live(self) -> None:
+    async def _serve(self) -> None:
         settings = self._settings
         callers = authentication(settings)
         async with AsyncExitStack() as stack:
@@ -96,12 +103,12 @@ class _Lifecycle:
             stack.callback(listener.close)
             web = asyncio.get_running_loop().run_in_executor(None, _load_web)
             self._starting_postgres = settings.database_url is None
-            runtime = await stack.enter_async_context(open_runtime(settings, self._steps))
+            runtime = await stack.enter_async_context(open_runtime(settings, self._progress))
             self._starting_postgres = False
-            if self._asked_to_stop:
+            if self._stopping:
                 return
             if settings.loads_demo:
-                await load_demo(runtime.store, runtime.writer, self._steps)
+                await load_demo(runtime.store, runtime.writer, self._progress)
             if self._config is not None:
                 following = syncing_namespaces(
                     self._config, runtime.store.namespaces, runtime.writer, runtime.strategies
@@ -120,24 +127,19 @@ class _Lifecycle:
             )
             _settle_memory()
             sys.setswitchinterval(_SWITCH_SECONDS)
-            self._server = WebServer(app, settings, lambda: self._announce(url_of(listener)))
+            self._server = WebServer(app, settings, lambda: self._announce(_url_of(listener)))
             await self._server.serve([listener])
-
-    def _announce(self, url: str) -> None:
-        self._steps("Ready")
-        click.echo(f"GraphiQL  {url}/graphql\nHealth    {url}/readyz\nMetrics   {url}/metrics")
-        self._steps("Ctrl-C stops it")
 
     def _stop(self, task: asyncio.Task[None]) -> None:
         """A signal came. The second one while requests are being waited for stops the waiting."""
-        again, self._asked_to_stop = self._asked_to_stop, True
+        again, self._stopping = self._stopping, True
         if self._server is not None:
             self._server.should_exit = True
             self._server.force_exit = again
-            self._steps("Stopping at once" if again else "Stopping; requests under way are finished")
+            self._progress("Stopping at once" if again else "Stopping; requests under way are finished")
         elif self._starting_postgres:
             # A thread is waiting for it and cannot be interrupted; left alone it would be started and never stopped.
-            self._steps("Stopping, once PostgreSQL is up")
+            self._progress("Stopping, once PostgreSQL is up")
         else:
             task.cancel()
 
@@ -184,14 +186,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn", "alembic"):
-        # Their news is ours to tell, see StepLog.
+        # What they report is in the progress and the errors of this module already.
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
     # What is tried again is logged where that is decided, with its reason.
     logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """Bound, not listening yet: whoever connects before we are ready is refused, not left waiting. Raises Failure."""
+    """Bound, not listening yet: a client that connects before the server is ready is refused, not left waiting.
+
+    Raises CannotStart.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -206,17 +211,16 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> Failure:
+def _cannot_listen(host: str, port: int, error: OSError) -> CannotStart:
     if error.errno == errno.EADDRINUSE:
-        return Failure(
-            Exit.NO,
+        return CannotStart(
             f"Port {port} of {host} is taken by another program.",
             ["Stop that one, or choose another with --port (0 takes any that is free)."],
         )
     why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return Failure(Exit.NO, f"Cannot listen on port {port} of {host}: {why}.", ["Choose others: --host, --port."])
+    return CannotStart(f"Cannot listen on port {port} of {host}: {why}.", ["Choose others: --host, --port."])

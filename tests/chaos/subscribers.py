@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic, time
 from typing import Any, Final
 
-from graph.schema.cursors import read_stream_cursor
+from persistence.codec.cursors import read_stream_cursor
 from persistence.model.records import StreamPosition
 from tests.chaos.progress import Arrival, Progress
 from tests.chaos.records import Listing, Record, Segment

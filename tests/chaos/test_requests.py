@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import httpx2
 import pytest
 
-from graph.schema.cursors import stream_cursor
+from persistence.codec.cursors import stream_cursor
 from persistence.model.records import NO_CHANGE, StreamPosition
 from tests.chaos.progress import Progress
 from tests.chaos.records import Ledger

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from graph.schema.cursors import read_stream_cursor
+from persistence.codec.cursors import read_stream_cursor
 from tests.chaos.progress import Progress
 from tests.chaos.records import Acknowledged, Ledger
 from tests.chaos.requests import Asker, WrongAnswerError

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from graph.auth.principal import Scope
 from graph.cli.errors import Exit
 from graph.schema.build import build_schema
-from graph.schema.cursors import stream_cursor
+from persistence.codec.cursors import stream_cursor
 from persistence.commands.nodes import RegisterNode
 from persistence.model.outcomes import PlanProposed
 from persistence.model.records import NO_CHANGE, StreamPosition

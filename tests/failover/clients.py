@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from graph.schema.cursors import read_stream_cursor
+from persistence.codec.cursors import read_stream_cursor
 from tests.chaos.progress import Progress
 from tests.chaos.records import Ledger, Listing
 from tests.chaos.requests import Asker, WrongAnswerError

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from graph.client import MeshClient, NotReady, OperationRefused, State, TableChange
-from graph.schema.cursors import stream_cursor
+from persistence.codec.cursors import stream_cursor
 from persistence.commands.nodes import RegisterNode
 from persistence.commands.shards import PinRequest
 from persistence.model.records import Shard, ShardKey

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.schema import cursors
-from graph.schema.cursors import DiffScope
+from persistence.codec import cursors
+from persistence.codec.cursors import DiffScope
 from persistence.errors import BadCursor
 from persistence.model.records import (
     IDENTIFIER_PATTERN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from graph.schema.cursors import (
+from persistence.codec.cursors import (
     change_cursor,
     history_cursor,
     move_cursor,

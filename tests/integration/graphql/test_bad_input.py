@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graph.schema.cursors import (
+from persistence.codec.cursors import (
     DiffScope,
     change_cursor,
     diff_cursor,

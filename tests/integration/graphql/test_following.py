@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.schema.cursors import stream_cursor
+from persistence.codec.cursors import stream_cursor
 from persistence.model.records import UNMARKED, ChangeMark
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import FOLLOW

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from graph.schema.cursors import stream_cursor
 from graph.schema.scalars import write_date_time
+from persistence.codec.cursors import stream_cursor
 from persistence.model.records import UNMARKED, ChangeMark, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, shard_query

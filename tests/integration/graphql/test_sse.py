@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from graph.execution.context import Feed
 from graph.http import sse as transport
 from graph.http.app import create_app
-from graph.schema.cursors import stream_cursor
+from persistence.codec.cursors import stream_cursor
 from persistence.model.records import UNMARKED, ChangeMark
 from tests.support.event_stream import event_stream
 from tests.support.graphql_api import TestServices
