@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 
 class PolicyRule(StrEnum):
@@ -53,3 +54,25 @@ class NamespacePolicy:
 
 
 DEFAULT_POLICY: Final = NamespacePolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceConfiguration:
+    """How a namespace's shards are placed, and what changes of them must keep to.
+
+    `algorithm_version` is that of the strategy: of what is declared, the one that the server has, null for a strategy
+    that it does not have. A declaration without a policy (null) leaves the policy as it is.
+    """
+
+    strategy: str
+    strategy_parameters: Mapping[str, Any]
+    algorithm_version: int | None
+    policy: NamespacePolicy | None
+
+    def is_as_declared(self, declared: NamespaceConfiguration) -> bool:
+        """Whether nothing is left to configure, an older version of the algorithm included."""
+        return (self.strategy, self.strategy_parameters, self.algorithm_version) == (
+            declared.strategy,
+            declared.strategy_parameters,
+            declared.algorithm_version,
+        ) and declared.policy in (None, self.policy)

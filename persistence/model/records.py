@@ -7,7 +7,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy
+from persistence.model.policy import DEFAULT_POLICY, NamespaceConfiguration, NamespacePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -214,6 +214,10 @@ class Namespace:
     created_at: datetime
     updated_at: datetime
     policy: NamespacePolicy = DEFAULT_POLICY
+
+    @property
+    def configuration(self) -> NamespaceConfiguration:
+        return NamespaceConfiguration(self.strategy, self.strategy_parameters, self.algorithm_version, self.policy)
 
 
 @dataclass(frozen=True, slots=True)
