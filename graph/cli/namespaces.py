@@ -17,6 +17,7 @@ from graph.client.http import rows
 from graph.client.records import Json
 from persistence.codec.json_documents import read_policy, write_policy
 from persistence.model.fields import json_problem
+from persistence.model.policy import NamespaceConfiguration
 
 if TYPE_CHECKING:
     from graph.settings import NamespaceDeclaration
@@ -135,25 +136,23 @@ def _apply(
     `algorithm` is the version that the server has: configuring a namespace again is how it gets that.
     """
     version = None if existing is None else str(existing["version"])
-    if existing is not None and _is_as_declared(existing, declaration, algorithm):
+    declared = declaration.configuration(algorithm)
+    if existing is not None and _configuration(existing).is_as_declared(declared):
         return "unchanged", version
     if change is not None:
-        after = configure(
-            api, name, declaration.strategy, declaration.parameters, version or "0", change, _policy(declaration)
-        )
+        policy = None if declared.policy is None else write_policy(declared.policy)
+        after = configure(api, name, declaration.strategy, declaration.parameters, version or "0", change, policy)
         version = str(after["version"])
     return "created" if existing is None else "updated", version
 
 
-def _is_as_declared(namespace: Json, declaration: NamespaceDeclaration, algorithm: int | None) -> bool:
-    configured = namespace["strategy"], namespace["strategyParameters"], namespace["algorithmVersion"]
-    if configured != (declaration.strategy, declaration.parameters, algorithm):
-        return False
-    return declaration.policy is None or declaration.policy.policy() == read_policy(namespace["policy"])
-
-
-def _policy(declaration: NamespaceDeclaration) -> Json | None:
-    return None if declaration.policy is None else write_policy(declaration.policy.policy())
+def _configuration(namespace: Json) -> NamespaceConfiguration:
+    return NamespaceConfiguration(
+        namespace["strategy"],
+        namespace["strategyParameters"],
+        namespace["algorithmVersion"],
+        read_policy(namespace["policy"]),
+    )
 
 
 def _parameters(declaration: NamespaceDeclaration) -> str:
