@@ -5,7 +5,6 @@ What a starting server is doing, one line a step, with the seconds since it bega
 Ctrl-C where something must not be broken off halfway.
 """
 
-import re
 import signal
 import sys
 import threading
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
 
 from graph.cli.output import print_status
 
@@ -75,18 +73,14 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
-_COUNT: Final = re.compile(r": \d+ of \d+\b.*")
-
-
 class StepLog:
-    """A step that counts what it does (`Loading: 3 of 21`) is still one step, and one line."""
+    """Prints each step with the seconds since it was made. A step that is repeated is one line."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._last = ""
 
     def __call__(self, step: str) -> None:
-        step = _COUNT.sub("", step)
         if step != self._last:
             print_status(f"[{time.monotonic() - self._began:5.1f} s] {step}")
             self._last = step

@@ -126,14 +126,15 @@ def _verified(header: Any, lines: Iterable[bytes], selection: Selection) -> Live
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, unfinished: Path | None = None) -> Iterator[BinaryIO]:
     """What is written here replaces the file when the context ends well; else the file stays as it was.
 
-    Whenever this process or the machine stops, the file is the old or the new one. Raises OSError.
+    Whenever this process or the machine stops, the file is the old or the new one. `unfinished` is where it is written,
+    in the same folder; by default a hidden file of this process. Raises OSError.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = unfinished or path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with unfinished.open("wb") as file:
+        with unfinished.open("wb", buffering=1 << 20) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
