@@ -15,7 +15,7 @@ from graph.client.address import Address
 from graph.client.cache_file import CacheFile
 from graph.client.errors import POSITION_LOST, ClientError, ConnectionLost, OperationRefused
 from graph.client.http import Requests, pages, rows
-from graph.client.reconnect import delay, relist_delay
+from graph.client.reconnect import Backoff
 from graph.client.records import Claim, read_batch, read_claim, read_shard
 from graph.client.state import ClientState, State
 from graph.client.subscription import Subscription, subscription
@@ -73,9 +73,7 @@ class Follower:
         self._board = board
         self._cache = cache
         self._stopping = threading.Event()
-        self._wait = wait or self._stopping.wait
-        self._spread = spread
-        self._failures = 0
+        self._backoff = Backoff(wait or self._stopping.wait, spread)
         self._table: LiveTable | None = None
         self._stream: Subscription | None = None
         self._proof: TableVerification | None = None
@@ -96,17 +94,18 @@ class Follower:
                 self._begin_again("the table is wrong, reading it anew: %s", wrong, logging.ERROR)
                 self._board.count(wrong=1)
                 # What is wrong here is right elsewhere: at once the first time, then after a pause like any failure.
-                if self._failures:
-                    self._pause()
-                self._failures += 1
+                if self._backoff.failures:
+                    self._backoff.pause()
+                else:
+                    self._backoff.failures = 1
             except StreamBroken as broken:
                 self._begin_again("the table is wrong, reading it anew: %s", broken, logging.ERROR)
                 self._board.count(wrong=1)
-                self._relist()
+                self._backoff.pause_before_relist(self._patience.relist)
             except OperationRefused as refused:
                 if refused.code in POSITION_LOST:
                     self._begin_again("cannot follow any further, reading the table anew: %s", refused, logging.WARNING)
-                    self._relist()
+                    self._backoff.pause_before_relist(self._patience.relist)
                 else:
                     self._refused(address, refused)
             except ClientError as lost:
@@ -196,7 +195,7 @@ class Follower:
     def _note(self) -> None:
         self._board.note(State.LIVE if self._caught_up else State.BEHIND)
         if self._caught_up:
-            self._failures = 0
+            self._backoff.reset()
 
     def _prove(self, table: LiveTable, requests: Requests) -> bool:
         """Do some of what is to be done. True when a proof has just succeeded. Raises TableWrong."""
@@ -240,22 +239,13 @@ class Follower:
     def _lost(self, address: Address, why: Exception) -> None:
         if self._stopping.is_set():
             return
-        if not self._failures:
+        if not self._backoff.failures:
             _log.warning("%s: %s. Trying again; lookups are answered from the last good table", address, why)
         self._board.problem = str(why)
         self._board.losses += 1
         self._board.note(State.AWAY)
         self._turn += 1
-        self._pause()
-        self._failures += 1
-
-    def _relist(self) -> None:
-        """Wait for this client's turn, before others have theirs."""
-        self._wait(relist_delay(self._patience.relist, self._failures, self._spread()))
-        self._failures += 1
-
-    def _pause(self) -> None:
-        self._wait(delay(self._failures, self._spread()))
+        self._backoff.pause()
 
 
 def read_table(server: Requests, selection: Selection) -> Iterator[LiveTable]:
