@@ -88,7 +88,7 @@ def apply_namespaces(
     change = change_input(reason, ticket, actor)
     with ApiClient(server) as api:
         existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
-        algorithms = {item["name"]: item["algorithmVersion"] for item in api.ask("ListStrategies")["strategies"]}
+        algorithms = {item["name"]: item["algorithmVersion"] for item in api.execute("ListStrategies")["strategies"]}
         for name, declaration in declared.items():
             before, algorithm = existing.get(name), algorithms.get(declaration.strategy)
             action, version = _apply(api, name, declaration, algorithm, before, None if dry_run else change)
@@ -193,7 +193,7 @@ def list_strategies(*, server: Address, as_json: bool) -> None:
     With --json JSON Lines: a strategy each, with its parameters.
     """
     with ApiClient(server) as api:
-        found = api.ask("ListStrategies")["strategies"]
+        found = api.execute("ListStrategies")["strategies"]
     if as_json:
         for strategy in found:
             print_json(strategy)

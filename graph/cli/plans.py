@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from graph.cli.errors import ApiClient, Exit, Failure
+from graph.cli.errors import UPDATE_THE_OLDER, ApiClient, Exit, Failure
 from graph.cli.output import arrow, format_percent, pluralized, print_table, printable
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE, plan_id_problem
@@ -41,6 +41,8 @@ from persistence.planning.proposal import (
     read_proposal,
 )
 
+_LIST_PLANS: Final = "Which plans there are: omnirelay mesh rebalance list"
+
 _NAMESPACES: Final = ("NAMESPACE", "STRATEGY", "SHARDS", "MOVED", "MOVED %")
 
 
@@ -50,8 +52,7 @@ def proposal_of(document: str) -> Proposal:
         return read_proposal(document)
     except (ValueError, KeyError, TypeError) as error:
         message = f"The server's plan cannot be read ({type(error).__name__}: {error})."
-        advice = "This program and the server are of different versions: update the older one."
-        raise Failure(Exit.INTERNAL, message, [advice]) from error
+        raise Failure(Exit.INTERNAL, message, [UPDATE_THE_OLDER]) from error
 
 
 def print_proposal(proposal: Proposal, *, everything: bool) -> None:
@@ -127,7 +128,7 @@ def named_plan(given: str) -> NamedPlan:
         read_proposal(document)
     except FileNotFoundError:
         message = f"{name} is neither the id of a plan, which has 32 hex digits, nor a file."
-        raise Failure(Exit.INVALID, message, ["Which plans there are: omnirelay mesh rebalance list"]) from None
+        raise Failure(Exit.INVALID, message, [_LIST_PLANS]) from None
     except OSError as error:
         raise Failure(Exit.INVALID, f"{name} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError):
@@ -139,8 +140,7 @@ def named_plan(given: str) -> NamedPlan:
 def no_such_plan(plan: NamedPlan) -> Failure:
     """The server keeps no plan of this id."""
     if plan.file is None:
-        advice = "Which plans there are: omnirelay mesh rebalance list"
-        return Failure(Exit.NOT_FOUND, f"There is no plan {plan.id}.", [advice])
+        return Failure(Exit.NOT_FOUND, f"There is no plan {plan.id}.", [_LIST_PLANS])
     return Failure(
         Exit.NOT_FOUND,
         f"{plan.file} is not a plan of this server: there is none with its content ({plan.id}).",
@@ -271,7 +271,7 @@ def planning_input(namespace: tuple[str, ...], max_moves: int | None) -> Json:
 
 def read_plan(api: ApiClient, plan: NamedPlan) -> Json:
     """With its proposal. Raises Failure if there is none."""
-    found = api.ask("RebalancePlan", {"id": plan.id})["rebalancePlan"]
+    found = api.execute("RebalancePlan", {"id": plan.id})["rebalancePlan"]
     if found is None:
         raise no_such_plan(plan)
     return dict(found)

@@ -60,7 +60,7 @@ class Requests:
     ) -> None:
         self._http.close()
 
-    def ask(self, name: str, variables: Json | None = None) -> Json:
+    def execute(self, name: str, variables: Json | None = None) -> Json:
         """The data that operation `name` answers with. Raises ClientError."""
         request = json.dumps({"query": operation(name), "operationName": name, "variables": variables or {}})
         response = self._post(request)
@@ -119,7 +119,7 @@ def pages(
     after: str | None = None
     left = PAGE if limit is None else limit
     while left > 0:
-        (page,) = server.ask(name, variables | {"first": min(PAGE, left), "after": after}).values()
+        (page,) = server.execute(name, variables | {"first": min(PAGE, left), "after": after}).values()
         yield page
         if not page["pageInfo"]["hasNextPage"]:
             return

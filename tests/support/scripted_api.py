@@ -26,7 +26,7 @@ class Script:
                 raise answer
             return answer
 
-        monkeypatch.setattr(Requests, "ask", send)
+        monkeypatch.setattr(Requests, "execute", send)
         return self
 
     @property

@@ -138,7 +138,7 @@ _SUMMARY: Final = ("TO", "NAMESPACE", "SHARDS")
 
 def request_preflight(api: ApiClient, node_id: str) -> Preflight:
     """Raises Failure for an unknown node."""
-    answer = api.ask("DrainPreflight", {"nodeId": node_id})["drainPreflight"]
+    answer = api.execute("DrainPreflight", {"nodeId": node_id})["drainPreflight"]
     if answer is None:
         raise no_such_node(node_id)
     return complete_preflight(api, answer)
@@ -155,7 +155,7 @@ def complete_preflight(api: ApiClient, answer: Json) -> Preflight:
         return first_page(answer)
     node_id = answer["nodeId"]
     given = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}]}
-    proposal = proposal_of(api.ask("SimulateRebalance", {"input": given})["simulateRebalance"]["document"])
+    proposal = proposal_of(api.execute("SimulateRebalance", {"input": given})["simulateRebalance"]["document"])
     return Preflight(answer, [move for move in proposal.moves if move.from_node_id == node_id])
 
 

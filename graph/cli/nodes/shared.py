@@ -92,7 +92,7 @@ def format_labels(labels: Mapping[str, str]) -> str:
 
 def read_node(api: ApiClient, node_id: str) -> Json:
     """A removed one too, with that status. Raises Failure if there never was one."""
-    found = api.ask("NodeDetails", {"nodeId": node_id})["node"]
+    found = api.execute("NodeDetails", {"nodeId": node_id})["node"]
     if found is None:
         raise no_such_node(node_id)
     return dict(found)

@@ -102,4 +102,4 @@ def diff_shards(
 def _position(api: ApiClient, moment: PointInTime, namespace: str | None) -> Json:
     """The revision a moment stands for, and how many shards there were."""
     when = as_of(moment, lambda: newest_revision(api))
-    return dict(api.ask("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])
+    return dict(api.execute("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])

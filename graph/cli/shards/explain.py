@@ -35,7 +35,7 @@ def explain_shard(*, namespace: str, shard: str, everything: bool, server: Addre
     With --json one document: the explanation, with every node and its rank or what speaks against it.
     """
     with ApiClient(server) as api, waiting("Explaining"):
-        found = api.ask("ExplainShard", {"namespace": namespace, "shardId": shard})["explainShard"]
+        found = api.execute("ExplainShard", {"namespace": namespace, "shardId": shard})["explainShard"]
     if as_json:
         print_json(found)
         return

@@ -28,7 +28,7 @@ def get_shard(*, namespace: str, shard: str, moment: PointInTime | None, server:
         variables: Json = {"namespace": namespace, "shardId": shard}
         if moment is not None:
             variables["asOf"] = as_of(moment, lambda: newest_revision(api))
-        record = api.ask("ShardDetails", variables)["shard"]
+        record = api.execute("ShardDetails", variables)["shard"]
         if record is None:
             raise _not_found(namespace, shard, past=moment is not None)
         change = _change_of(api, record)

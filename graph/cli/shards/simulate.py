@@ -114,7 +114,7 @@ def simulate_rebalance(
         "strategyParameters": {name: parameter_value(value) for name, value in as_map(parameter).items()},
     }
     with ApiClient(server) as api, waiting("Simulating"):
-        document = api.ask("SimulateRebalance", {"input": given})["simulateRebalance"]["document"]
+        document = api.execute("SimulateRebalance", {"input": given})["simulateRebalance"]["document"]
     if as_json:
         click.echo(document)
         return
