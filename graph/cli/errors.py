@@ -216,10 +216,10 @@ class ApiClient(Requests):
         with failing():
             return super().execute(name, variables)
 
-    def change(self, name: str, given: Json) -> Json:
+    def change(self, name: str, given: Json, **variables: object) -> Json:
         """What a mutation answers, committed or refused: a member of its result's union. Raises Failure."""
         with failing("Whether the change was made is not known: look before you try again."):
-            (answer,) = super().execute(name, {"input": given}).values()
+            (answer,) = super().execute(name, {"input": given, **variables}).values()
         return dict(answer)
 
 

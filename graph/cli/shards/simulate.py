@@ -114,7 +114,8 @@ def simulate_rebalance(
         "strategyParameters": {name: parameter_value(value) for name, value in as_map(parameter).items()},
     }
     with ApiClient(server) as api, waiting("Simulating"):
-        document = api.execute("SimulateRebalance", {"input": given})["simulateRebalance"]["document"]
+        variables = {"input": given, "details": False}
+        document = api.execute("SimulateRebalance", variables)["simulateRebalance"]["document"]
     if as_json:
         click.echo(document)
         return
