@@ -28,7 +28,6 @@ from graph.client.records import Json
 from persistence.model.records import NodeStatus
 from persistence.planning.proposal import Move
 
-
 _SUMMARY: Final = ("TO", "NAMESPACE", "SHARDS")
 
 
