@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PAGE: Final = 500
 """Items a page: the most that the API allows."""
 
-# A bulk write or a page of a long history may take its time; finding out that nobody is there may not.
+# A bulk write or a page of a long history may take its time; a connection may not.
 _READ_SECONDS: Final = 120.0
 
 _CONNECT_SECONDS: Final = 5.0
