@@ -133,7 +133,7 @@ def _apply(
 ) -> tuple[str, str | None]:
     """What was done and the version since. Without a change: what would be done, and the version now.
 
-    `algorithm` is the version that the server has: configuring a namespace again is how it gets that.
+    `algorithm` is the version that the server has: a namespace gets that when it is configured.
     """
     version = None if existing is None else str(existing["version"])
     declared = declaration.configuration(algorithm)
@@ -156,8 +156,8 @@ def _configuration(namespace: Json) -> NamespaceConfiguration:
 
 
 def _parameters(declaration: NamespaceDeclaration) -> str:
-    given = ", ".join(f"{name} {printable(value)}" for name, value in declaration.parameters.items())
-    return given or "default parameters"
+    parameters = ", ".join(f"{name} {printable(value)}" for name, value in declaration.parameters.items())
+    return parameters or "default parameters"
 
 
 def configure(

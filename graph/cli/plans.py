@@ -73,22 +73,22 @@ def planning_input(namespace: tuple[str, ...], max_moves: int | None) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class NamedPlan:
-    """`file` is where the id was taken from; null if it was given as it is."""
+    """`file` is where the id was read from; null where it was typed."""
 
     id: str
     file: str | None = None
 
 
-def named_plan(given: str) -> NamedPlan:
+def named_plan(text: str) -> NamedPlan:
     """Raises Failure for what is neither the id of a plan nor a file with one. `-` is stdin.
 
     A document names itself, so whatever was changed in a file, its id is another plan's: of none that is stored.
     """
-    if plan_id_problem(given) is None:
-        return NamedPlan(given)
-    name = "stdin" if given == "-" else printable(given)
+    if plan_id_problem(text) is None:
+        return NamedPlan(text)
+    name = "stdin" if text == "-" else printable(text)
     try:
-        with click.open_file(given, "rb") as file:
+        with click.open_file(text, "rb") as file:
             document = file.read().rstrip(b"\r\n").decode()
         read_proposal(document)
     except FileNotFoundError:
@@ -298,15 +298,13 @@ def _rest(proposal: Proposal) -> str:
 def rollback_summary(proposal: Proposal, rollback: Rollback) -> str:
     """`3 shards are given back what they had. 1 is left as it is, 2 are as before already.`"""
     count = len(proposal.moves)
-    given = (
-        f"{pluralized(count, 'shard')} {_are(count)} given back what they had." if count else "Nothing to give back."
-    )
+    done = f"{pluralized(count, 'shard')} {_are(count)} given back what they had." if count else "Nothing to give back."
     left = len(rollback.conflicts) + rollback.omitted_conflicts
     rest = [f"{left:,} {_are(left)} left as {'it is' if left == 1 else 'they are'}"] if left else []
     rest += [f"{rollback.unchanged:,} {_are(rollback.unchanged)} as before already"] if rollback.unchanged else []
     more = proposal.remaining_moves
     rest += [f"{more:,} did not fit: roll back again once these are made"] if more else []
-    return " ".join([given, *([f"{', '.join(rest)}."] if rest else [])])
+    return " ".join([done, *([f"{', '.join(rest)}."] if rest else [])])
 
 
 def _are(count: int) -> str:

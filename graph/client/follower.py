@@ -81,7 +81,7 @@ class Follower:
         self._saving: Generator[None, None, None] | None = None
 
     def run(self) -> None:
-        """Until stopped. A failure of any kind is logged and tried again, for a table that is not followed grows old."""
+        """Until stopped. A failure of any kind is logged and tried again: an unfollowed table grows old."""
         self._begin()
         while not self._stopping.is_set():
             address = self._servers[self._turn % len(self._servers)]

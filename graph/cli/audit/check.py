@@ -67,7 +67,7 @@ def check(
     if as_json:
         print_json(_document(report))
     else:
-        _show(report)
+        _print(report)
     return Exit.NO if report.offences else Exit.OK
 
 
@@ -78,35 +78,35 @@ def _document(report: Report) -> dict[str, Any]:
         "shards": str(report.shards),
         "floor": str(report.floor),
         "overriddenShards": str(report.overridden),
-        "offences": list(map(_offence, report.offences)),
-        "forced": list(map(_offence, report.forced)),
+        "offences": list(map(_breach, report.offences)),
+        "forced": list(map(_breach, report.forced)),
     }
 
 
-def _offence(offence: RuleBreach) -> dict[str, Any]:
+def _breach(breach: RuleBreach) -> dict[str, Any]:
     return {
-        "rule": offence.rule,
-        "subject": offence.subject,
-        "changeId": str(offence.change_id),
-        "at": offence.at.isoformat().replace("+00:00", "Z"),
-        "actor": offence.actor,
-        "actual": offence.actual,
-        "allowed": offence.allowed,
-        "remedy": offence.remedy,
-        "forced": offence.forced,
+        "rule": breach.rule,
+        "subject": breach.subject,
+        "changeId": str(breach.change_id),
+        "at": breach.at.isoformat().replace("+00:00", "Z"),
+        "actor": breach.actor,
+        "actual": breach.actual,
+        "allowed": breach.allowed,
+        "remedy": breach.remedy,
+        "forced": breach.forced,
     }
 
 
-def _show(report: Report) -> None:
+def _print(report: Report) -> None:
     if report.offences:
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
-        print_table(columns, [(*_facts(one), one.remedy) for one in report.offences[:_SHOWN]])
-        _tell_more(report.offences)
+        print_table(columns, [(*_cells(one), one.remedy) for one in report.offences[:_SHOWN]])
+        _print_rest(report.offences)
     if report.forced:
         print_status(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
-        print_table(columns, [(*_facts(one), one.forced) for one in report.forced[:_SHOWN]])
-        _tell_more(report.forced)
+        print_table(columns, [(*_cells(one), one.forced) for one in report.forced[:_SHOWN]])
+        _print_rest(report.forced)
     if report.floor:
         print_status(
             f"Rows up to revision {report.floor} were compacted: of the moves before only the tickets were checked."
@@ -119,11 +119,11 @@ def _show(report: Report) -> None:
     print_status(f"Checked {pluralized(report.changes, 'change')} and {pluralized(report.shards, 'shard')}: {broken}")
 
 
-def _facts(offence: RuleBreach) -> tuple[object, ...]:
-    at = offence.at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-    return offence.rule, offence.change_id, at, offence.actor, offence.subject, offence.actual, offence.allowed
+def _cells(breach: RuleBreach) -> tuple[object, ...]:
+    at = breach.at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    return breach.rule, breach.change_id, at, breach.actor, breach.subject, breach.actual, breach.allowed
 
 
-def _tell_more(offences: Sequence[RuleBreach]) -> None:
+def _print_rest(offences: Sequence[RuleBreach]) -> None:
     if len(offences) > _SHOWN:
         print_status(f"... and {len(offences) - _SHOWN:,} more; --json has them all.")

@@ -32,7 +32,10 @@ _SHOWN = 50
     "--since", "checkpoint", type=_FILE, help="Verify what came after this checkpoint, and that it still holds."
 )
 @click.option(
-    "--checkpoint", "keep", type=_FILE, help="Where to write the checkpoint for the next time, if all is well."
+    "--checkpoint",
+    "next_checkpoint",
+    type=_FILE,
+    help="Where to write the checkpoint for the next time, if all is well.",
 )
 @click.option(
     "--anchor", "anchor_text", metavar="ANCHOR", help="An end that was printed earlier: it must be in the chains."
@@ -47,7 +50,7 @@ def verify(
     *,
     exported: Path | None,
     checkpoint: Path | None,
-    keep: Path | None,
+    next_checkpoint: Path | None,
     anchor_text: str | None,
     key_file: Path | None,
     processes: int | None,
@@ -79,12 +82,12 @@ def verify(
     if as_json:
         print_json(_document(verdict, end))
     else:
-        _show(verdict, end)
+        _print(verdict, end)
     if verdict.findings.count:
         return Exit.NO
-    if keep is not None:
-        keep.write_text(json.dumps(end.document(), indent=2) + "\n", encoding="utf-8")
-        print_status(f"The checkpoint is in {keep}.")
+    if next_checkpoint is not None:
+        next_checkpoint.write_text(json.dumps(end.document(), indent=2) + "\n", encoding="utf-8")
+        print_status(f"The checkpoint is in {next_checkpoint}.")
     return Exit.OK
 
 
@@ -156,7 +159,7 @@ def _document(verdict: FileVerdict | Verdict, end: Checkpoint) -> dict[str, Any]
     }
 
 
-def _show(verdict: FileVerdict | Verdict, end: Checkpoint) -> None:
+def _print(verdict: FileVerdict | Verdict, end: Checkpoint) -> None:
     findings = verdict.findings
     if findings.count:
         print_table(

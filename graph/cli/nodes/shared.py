@@ -1,11 +1,4 @@
-"""What is said of a node, in the same words wherever it is.
-
-One node, line by line.
-
-One node as it is.
-
-Changing a node: what is done with every answer.
-"""
+"""What commands for nodes share: options, reading a node and printing it, and what becomes of a change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -13,7 +6,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from graph.cli.errors import LIST_NODES, ApiClient, Exit, Failure, committed, refused
-from graph.cli.output import NOTHING, field_lines, format_time, made_by, print_fields, print_json, printable
+from graph.cli.output import NOTHING, Field, field_lines, format_time, made_by, print_fields, print_json, printable
 from graph.cli.suggestions import suggest_retry
 from graph.client.records import Json
 from persistence.model.fields import weight_problem
@@ -68,9 +61,9 @@ def _weight(_context: click.Context, _parameter: click.Parameter, value: int | N
     return value
 
 
-def node_fields(node: Json, change: Json | None = None) -> list[tuple[str, object]]:
+def node_fields(node: Json, change: Json | None = None) -> list[Field]:
     """`change` is the one that left the node as it is, where that is known."""
-    facts: list[tuple[str, object]] = [
+    fields: list[Field] = [
         ("node", node["nodeId"]),
         ("status", node["status"]),
         ("region", node["region"]),
@@ -83,7 +76,7 @@ def node_fields(node: Json, change: Json | None = None) -> list[tuple[str, objec
         ("created", format_time(node["createdAt"])),
         ("updated", format_time(node["updatedAt"])),
     ]
-    return facts if change is None else [*facts, ("changed by", made_by(change))]
+    return fields if change is None else [*fields, ("changed by", made_by(change))]
 
 
 def format_labels(labels: Mapping[str, str]) -> str:
@@ -99,7 +92,7 @@ def read_node(api: ApiClient, node_id: str) -> Json:
 
 
 def version_of(api: ApiClient, node_id: str, expected: int | None) -> str:
-    """The version to expect: the one that was given, or the one it is at."""
+    """The version to expect: `expected`, or without it the one that the node is at."""
     return str(read_node(api, node_id)["version"] if expected is None else expected)
 
 
@@ -128,6 +121,6 @@ def print_node(done: Json, *, as_json: bool) -> None:
 
 def _conflict(answer: Json) -> Failure:
     now = answer["current"]
-    again = suggest_retry(expected_version=now["version"])
-    advice = [*now_is(now, answer["lastChange"]), "If your change still is the right one:", f"  {again}"]
+    retry = suggest_retry(expected_version=now["version"])
+    advice = [*now_is(now, answer["lastChange"]), "If your change still is the right one:", f"  {retry}"]
     return refused(answer, advice)

@@ -4,7 +4,7 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import format_time, listed, made_by, print_fields
+from graph.cli.output import Field, format_time, listed, made_by, print_fields
 from graph.cli.plans import all_option, named_plan, print_proposal, proposal_of, read_plan, summary
 from graph.client.address import Address
 from graph.client.records import Json
@@ -34,7 +34,7 @@ def show_plan(*, plan: str, everything: bool, server: Address, as_json: bool) ->
     click.echo(f"\n{summary(proposal, 'move')}")
 
 
-def plan_fields(plan: Json) -> list[tuple[str, object]]:
+def plan_fields(plan: Json) -> list[Field]:
     return [
         ("plan", plan["id"]),
         ("kind", plan["kind"]),

@@ -99,7 +99,7 @@ def diff_shards(
     return Exit.NO if diffs and exit_code else Exit.OK
 
 
-def _position(api: ApiClient, moment: PointInTime, namespace: str | None) -> Json:
-    """The revision a moment stands for, and how many shards there were."""
-    when = as_of(moment, lambda: newest_revision(api))
+def _position(api: ApiClient, point: PointInTime, namespace: str | None) -> Json:
+    """The revision of a point in time, and how many shards there were."""
+    when = as_of(point, lambda: newest_revision(api))
     return dict(api.execute("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])

@@ -7,7 +7,7 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import NOTHING, Column, print_documents, print_fields, print_json, printable
+from graph.cli.output import NOTHING, Column, Field, print_documents, print_fields, print_json, printable
 from graph.cli.plans import all_option, first, print_rest, print_violations, read_violation
 from graph.cli.progress import waiting
 from graph.client.address import Address
@@ -51,7 +51,7 @@ def explain_shard(*, namespace: str, shard: str, everything: bool, server: Addre
         print_rest(len(found["candidates"]) - len(listed), " nodes")
 
 
-def _fields(explanation: Json) -> list[tuple[str, object]]:
+def _fields(explanation: Json) -> list[Field]:
     space, move = explanation["namespace"], explanation["move"]
     return [
         ("owner", explanation["ownerNodeId"]),

@@ -7,7 +7,7 @@ import click
 from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.options import server_options
 from graph.cli.output import Column, format_time, pluralized, print_documents, print_json, print_status
-from graph.cli.points_in_time import POINT_IN_TIME, PointInTime, as_of
+from graph.cli.points_in_time import PointInTime, as_of, as_of_option
 from graph.client.address import Address
 from graph.client.http import pages
 from graph.client.records import Json
@@ -39,9 +39,7 @@ _COLUMNS: Final = (
     help="Only shards in this state. May be repeated.",
 )
 @click.option("--search", help="Only shards whose id contains this, case and all.")
-@click.option(
-    "--as-of", "moment", type=POINT_IN_TIME, help="As it was: after a revision, -N revisions ago, or at a time."
-)
+@as_of_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many. All by default.")
 @server_options
 def list_shards(
@@ -50,7 +48,7 @@ def list_shards(
     owner: tuple[str, ...],
     status: tuple[ShardStatus, ...],
     search: str | None,
-    moment: PointInTime | None,
+    point: PointInTime | None,
     limit: int | None,
     server: Address,
     as_json: bool,
@@ -62,8 +60,8 @@ def list_shards(
     where = {"namespace": namespace, "ownerNodeIds": owner, "statuses": [*map(str, status)], "search": search}
     with ApiClient(server) as api:
         variables: Json = {"filter": where}
-        if moment is not None:
-            variables["asOf"] = as_of(moment, lambda: newest_revision(api))
+        if point is not None:
+            variables["asOf"] = as_of(point, lambda: newest_revision(api))
         found = list(pages(api, "ListShards", variables, limit, pinned=True))
     shards = [shard for page in found for shard in page["nodes"]]
     if as_json:

@@ -1,9 +1,4 @@
-"""One shard, line by line: what `get` and `set` show.
-
-One shard changed, and shown as it is then: what `set`, `pin` and `unpin` come to.
-
-One shard before and after, in a few words: what a row of history, of a diff and of `watch` says.
-"""
+"""What commands for shards share: a shard line by line, a change of one shard, and a shard before and after."""
 
 import json
 from typing import Final
@@ -11,6 +6,7 @@ from typing import Final
 from graph.cli.errors import ApiClient, Failure, committed, refused
 from graph.cli.output import (
     NOTHING,
+    Field,
     arrow,
     field_lines,
     format_percent,
@@ -25,7 +21,7 @@ from graph.client.address import Address
 from graph.client.records import Json
 
 
-def shard_fields(shard: Json, change: Json) -> list[tuple[str, object]]:
+def shard_fields(shard: Json, change: Json) -> list[Field]:
     """`change` is the one that left the shard as it is."""
     return [
         ("shard", shard_name(shard)),
@@ -83,15 +79,15 @@ def _conflict(answer: Json) -> Failure:
     now, change = stale["current"], stale["lastChange"]
     if now is None or change is None:
         return refused(answer)
-    facts = [f"  {line}" for line in field_lines(shard_fields(now, change))]
-    again = suggest_retry(expected_version=now["version"])
-    advice = ["It is now:", *facts, "If your change still is the right one:", f"  {again}"]
+    fields = [f"  {line}" for line in field_lines(shard_fields(now, change))]
+    retry = suggest_retry(expected_version=now["version"])
+    advice = ["It is now:", *fields, "If your change still is the right one:", f"  {retry}"]
     return refused(answer, advice)
 
 
 _OWNER: Final = "ownerNodeId"
 
-_TOLD_OTHERWISE: Final = (_OWNER, "changeTicket")
+_HAVE_COLUMNS: Final = (_OWNER, "changeTicket")
 
 
 def shard_name(row: Json) -> str:
@@ -107,7 +103,7 @@ def other_changes(diff: Json) -> str:
     """Fields that changed beside owner and ticket, with both values; nothing for a creation or a deletion."""
     if diff["previous"] is None or diff["current"] is None:
         return NOTHING
-    fields = [field for field in diff["changedFields"] if field not in _TOLD_OTHERWISE]
+    fields = [field for field in diff["changedFields"] if field not in _HAVE_COLUMNS]
     return (
         ", ".join(f"{field} {_value(diff, 'previous', field)} -> {_value(diff, 'current', field)}" for field in fields)
         or NOTHING
