@@ -62,23 +62,23 @@ def check(
             return await check_log(url, Registry(discover()), where, progress)
 
     report = run_on_database(config, data_dir, database_url, work)
-    if not report.knows_namespace:
+    if not report.namespace_exists:
         raise Failure(Exit.NOT_FOUND, f"There is no namespace {namespace}.", [LIST_NAMESPACES])
     if as_json:
         print_json(_document(report))
     else:
         _print(report)
-    return Exit.NO if report.offences else Exit.OK
+    return Exit.NO if report.breaches else Exit.OK
 
 
 def _document(report: Report) -> dict[str, Any]:
     return {
-        "compliant": not report.offences,
+        "compliant": not report.breaches,
         "changes": str(report.changes),
         "shards": str(report.shards),
         "floor": str(report.floor),
         "overriddenShards": str(report.overridden),
-        "offences": list(map(_breach, report.offences)),
+        "offences": list(map(_breach, report.breaches)),
         "forced": list(map(_breach, report.forced)),
     }
 
@@ -98,10 +98,10 @@ def _breach(breach: RuleBreach) -> dict[str, Any]:
 
 
 def _print(report: Report) -> None:
-    if report.offences:
+    if report.breaches:
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
-        print_table(columns, [(*_cells(one), one.remedy) for one in report.offences[:_SHOWN]])
-        _print_rest(report.offences)
+        print_table(columns, [(*_cells(one), one.remedy) for one in report.breaches[:_SHOWN]])
+        _print_rest(report.breaches)
     if report.forced:
         print_status(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
@@ -115,7 +115,7 @@ def _print(report: Report) -> None:
         print_status(
             f"{pluralized(report.overridden, 'shard')} not where the strategy says, because a person decided so."
         )
-    broken = pluralized(len(report.offences), "rule") + " broken." if report.offences else "no rule broken."
+    broken = pluralized(len(report.breaches), "rule") + " broken." if report.breaches else "no rule broken."
     print_status(f"Checked {pluralized(report.changes, 'change')} and {pluralized(report.shards, 'shard')}: {broken}")
 
 
@@ -124,6 +124,6 @@ def _cells(breach: RuleBreach) -> tuple[object, ...]:
     return breach.rule, breach.change_id, at, breach.actor, breach.subject, breach.actual, breach.allowed
 
 
-def _print_rest(offences: Sequence[RuleBreach]) -> None:
-    if len(offences) > _SHOWN:
-        print_status(f"... and {len(offences) - _SHOWN:,} more; --json has them all.")
+def _print_rest(breaches: Sequence[RuleBreach]) -> None:
+    if len(breaches) > _SHOWN:
+        print_status(f"... and {len(breaches) - _SHOWN:,} more; --json has them all.")
