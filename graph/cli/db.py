@@ -1,7 +1,4 @@
-"""`omnirelay db`.
-
-`omnirelay db compact`.
-"""
+"""`omnirelay db`: upgrade, check, compact and new-epoch."""
 
 from __future__ import annotations
 
@@ -88,7 +85,7 @@ def _read_past(text: str) -> Revision | Time:
     return point
 
 
-@click.command()
+@db.command()
 @click.option(
     "--before",
     required=True,
@@ -136,9 +133,6 @@ def compact(
         )
         return Exit.NO
     return Exit.OK
-
-
-db.add_command(compact)
 
 
 @db.command("new-epoch")
