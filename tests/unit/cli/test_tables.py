@@ -8,7 +8,16 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from graph.cli.output import format_time, listed, pluralized, print_fields, print_table, printable
+from graph.cli.output import (
+    Column,
+    format_time,
+    listed,
+    pluralized,
+    print_documents,
+    print_fields,
+    print_table,
+    printable,
+)
 from graph.cli.shards.shared import other_changes, owner_change
 from graph.client.records import Json
 
@@ -108,3 +117,18 @@ def test_creations_and_deletions_show_the_one_side_there_is() -> None:
     deleted: Json = {"kind": "DELETED", "changedFields": [], "previous": {"ownerNodeId": "n1"}, "current": None}
     assert (owner_change(created), owner_change(deleted)) == ("- -> n1", "n1 -> -")
     assert (other_changes(created), other_changes(deleted)) == ("-", "-")
+
+
+def test_a_column_is_a_member_or_what_a_function_makes_of_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = (
+        Column("ID", "id"),
+        Column("BY", "pinned.by"),
+        Column("WHEN", "pinned.at", format_time),
+        Column("SIZE", lambda document: len(document["id"])),
+    )
+    pinned = {"by": "ops", "at": "2026-01-31T09:30:00.5Z"}
+    print_documents(columns, [{"id": "s1", "pinned": pinned}, {"id": "s22", "pinned": None}])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [["s1", "ops", "2026-01-31T09:30:00Z", "2"], ["s22", "-", "-", "3"]]
+    print_documents(columns, [])
+    assert capsys.readouterr().out == ""
