@@ -65,11 +65,11 @@ def _places(region: str | None, zone: str | None, *, no_region: bool, no_zone: b
     """What is not in it is left as it is; null clears."""
     if (region is not None and no_region) or (zone is not None and no_zone):
         raise click.UsageError("Give a value or take it away, not both.")
-    given: Json = {field: value for field, value in (("region", region), ("zone", zone)) if value is not None}
+    values: Json = {field: value for field, value in (("region", region), ("zone", zone)) if value is not None}
     cleared: Json = {field: None for field, clear in (("region", no_region), ("zone", no_zone)) if clear}
-    return given | cleared
+    return values | cleared
 
 
 def _use(weight: int | None, status: NodeStatus | None) -> Json:
-    given = {"weight": weight, "status": None if status is None else str(status)}
-    return {field: value for field, value in given.items() if value is not None}
+    values = {"weight": weight, "status": None if status is None else str(status)}
+    return {field: value for field, value in values.items() if value is not None}

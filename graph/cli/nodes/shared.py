@@ -14,7 +14,7 @@ from persistence.model.records import MAX_COUNTER, NodeStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-GIVEN_STATUSES: Final = [status for status in NodeStatus if status is not NodeStatus.REMOVED]
+_STATUSES: Final = [status for status in NodeStatus if status is not NodeStatus.REMOVED]
 """REMOVED is what `remove` is for."""
 
 
@@ -30,7 +30,7 @@ def use_options(*, weight: int | None) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         command = click.option(
             "--status",
-            type=click.Choice(GIVEN_STATUSES, case_sensitive=False),
+            type=click.Choice(_STATUSES, case_sensitive=False),
             help="Whether it may own shards from now on.",
         )(command)
         return click.option(
