@@ -1,4 +1,4 @@
-"""What must be sent to bring the store to a file, compared with the shards there are of those that the file names."""
+"""The difference between a file and the store, as what must be sent; and the shards there are of those in the file."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
