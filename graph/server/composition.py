@@ -18,7 +18,7 @@ from graph.server.worker_pool import PooledRebalancer, PooledWriter, open_worker
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.ports import Store
 from persistence.postgres.driver import connect
 from persistence.postgres.fence import Fence

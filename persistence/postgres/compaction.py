@@ -28,12 +28,13 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor, StoreError, TransientConflict
 from persistence.model.records import AsOf, Change, ChangeKind, Compaction
-from persistence.ports import Forecast, HistoryCompacted, StreamHead
+from persistence.model.stream import StreamHead
+from persistence.ports import Forecast, HistoryCompacted
 from persistence.postgres.commit import Relied, commit
 from persistence.postgres.database import Database
 from persistence.postgres.driver import SERVER_SETTINGS
 from persistence.postgres.engine import create_engine, translated
-from persistence.postgres.partitions import Partition, attaching, making_indexes, making_table, partitions
+from persistence.postgres.partitions import Partition, attach, create_indexes, create_table, partitions
 from persistence.postgres.stream import read_head, revision_of
 from persistence.postgres.tables.current import SCHEMA_REVISION
 from persistence.postgres.tables.history import HISTORY
@@ -226,7 +227,7 @@ def _swap(cut: Cut, copied: int) -> Sequence[str]:
         "LOCK TABLE ONLY shard_history, changes IN ACCESS EXCLUSIVE MODE",
         *((copying(cut.rest, copied),) if cut.rest is not None else ()),
         *(f"DROP TABLE {partition.name}" for partition in cut.old),
-        *chain.from_iterable((attaching(partition), *adopting(partition.name)) for partition in cut.new),
+        *chain.from_iterable((attach(partition), *adopting(partition.name)) for partition in cut.new),
     )
 
 
@@ -362,13 +363,13 @@ def adopting(name: str) -> list[str]:
 
 
 async def _make(session: AsyncSession, partition: Partition) -> None:
-    await _execute(session, making_table(partition.name))
+    await _execute(session, create_table(partition.name))
     await session.execute(text(f"COMMENT ON TABLE {partition.name} IS '{_UNFINISHED}'"))
 
 
 async def _finish(session: AsyncSession, partition: Partition) -> None:
     """Indexes once the rows are there, which is faster; and the bounds as a constraint, so that attaching trusts it."""
-    await _execute(session, making_indexes(partition.name))
+    await _execute(session, create_indexes(partition.name))
     first = 0 if partition.first is None else partition.first
     await session.execute(
         text(

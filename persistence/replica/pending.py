@@ -17,7 +17,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
 from persistence.model.records import ShardDiff, ShardKey
-from persistence.ports import OmittedRange
+from persistence.model.stream import OmittedRange
 
 Item: TypeAlias = ShardDiff | OmittedRange
 

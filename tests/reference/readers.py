@@ -26,7 +26,8 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.ports import Stamped, StreamHead, StreamPage
+from persistence.model.stream import StreamHead, StreamPage
+from persistence.ports import Stamped
 from tests.reference.tables import Memory, Tables
 
 

@@ -33,8 +33,8 @@ from persistence.model.records import (
     StreamPosition,
     Tombstone,
 )
+from persistence.model.stream import StreamHead
 from persistence.planning import lifecycle
-from persistence.ports import StreamHead
 
 Clock: TypeAlias = Callable[[], datetime]
 

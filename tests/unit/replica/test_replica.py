@@ -14,9 +14,10 @@ import pytest
 from persistence.errors import StoreUnavailable
 from persistence.model.outcomes import Committed, PlanApplied, ShardsChanged
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import ShardFilter
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, Stamped, Watcher
+from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.ports import Stamped, Watcher
 from persistence.replica.adapters import ReplicaShards, noting
 from persistence.replica.replica import Replica, ReplicaLimits, following
 from persistence.replica.sorted_table import SortedTable
@@ -64,11 +65,11 @@ class Scripted:
         finally:
             self.watchers.remove(watcher)
 
-    async def tell(self, *diffs: ShardDiff, left_out: OmittedRange | None = None) -> None:
+    async def tell(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
         """And let whoever was waiting for it go on."""
-        self.position = at(left_out.last if left_out else diffs[-1].revision, self.position.epoch)
+        self.position = at(omitted.last if omitted else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:
-            watcher.advanced(self.position, diffs, left_out)
+            watcher.advanced(self.position, diffs, omitted)
         await turns()
 
     async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
@@ -319,7 +320,7 @@ async def test_a_page_from_before_the_feed_began_is_of_another_history(scripted:
 
 async def test_a_page_within_a_stretch_that_was_left_out_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
     await turns()
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     scripted.history.put_nowait(put(ONE_MOVED))
     scripted.history.put_nowait(put(TWO_MOVED))
     await scripted.hand_over(2, ONE_MOVED, mark=LONG.mark)
@@ -538,7 +539,7 @@ async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_
     scripted: Scripted, replica: Replica
 ) -> None:
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     later = a_shard("b", "3", revision=4)
     await scripted.tell(put(later))
     assert replica.position == at(4)
@@ -558,7 +559,7 @@ async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_
 async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
     """A deletion that did not would be undone by it."""
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     await scripted.tell(deletion(TWO_MOVED, 4))
     for row in (put(ONE_MOVED), put(TWO_MOVED), put(a_shard("c", "9", revision=5))):
         scripted.history.put_nowait(row)
@@ -570,7 +571,7 @@ async def test_a_long_change_that_comes_before_the_table_is_loaded_is_read_after
     scripted: Scripted, replica: Replica
 ) -> None:
     await turns()
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     await scripted.hand_over(1, ONE)
     assert replica.table_of("b") is None
     scripted.history.put_nowait(put(ONE_MOVED))
@@ -583,7 +584,7 @@ async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_a
     scripted: Scripted, replica: Replica
 ) -> None:
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     await scripted.replace(at(7, "two"))
     scripted.history.put_nowait(put(ONE_MOVED))
     scripted.history.put_nowait(put(TWO_MOVED))
