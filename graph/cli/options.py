@@ -20,6 +20,7 @@ from graph.cli.output import printable
 from graph.client.address import Address, TokenSource, read_address
 from graph.client.credentials import fixed_token, token_file
 from graph.client.records import Json
+from persistence.model.records import MAX_COUNTER
 
 if TYPE_CHECKING:
     from graph.settings import Settings
@@ -128,6 +129,24 @@ def _user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name, as containers like to have
         raise click.UsageError("This user has no name: say who is responsible with --actor.") from None
+
+
+expected_version_option = click.option(
+    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
+)
+"""For commands that change one record."""
+
+
+def checked_by(problem_of: Callable[[T], str | None]) -> Callable[[click.Context, click.Parameter, T | None], T | None]:
+    """A callback for an option: what `problem_of` returns about its value is wrong usage."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: T | None) -> T | None:
+        problem = None if value is None else problem_of(value)
+        if problem is not None:
+            raise click.BadParameter(f"It {problem}.")
+        return value
+
+    return check
 
 
 class KeyValue(NamedTuple):

@@ -4,17 +4,23 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import changed_node, place_options, print_node, read_node, use_options
-from graph.cli.options import KEY_VALUE, KeyValue, as_map, change_input, change_options, server_options
+from graph.cli.options import (
+    KEY_VALUE,
+    KeyValue,
+    as_map,
+    change_input,
+    change_options,
+    expected_version_option,
+    server_options,
+)
 from graph.client.address import Address
 from graph.client.records import Json
-from persistence.model.records import MAX_COUNTER, NodeStatus
+from persistence.model.records import NodeStatus
 
 
 @click.command("set")
 @click.argument("node")
-@click.option(
-    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
-)
+@expected_version_option
 @place_options
 @click.option("--no-region", is_flag=True, help="It is in no region that is known.")
 @click.option("--no-zone", is_flag=True, help="It is in no zone that is known.")

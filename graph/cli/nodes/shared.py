@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from graph.cli.errors import LIST_NODES, ApiClient, Exit, Failure, committed, refused
+from graph.cli.options import checked_by
 from graph.cli.output import NOTHING, Field, field_lines, format_time, made_by, print_fields, print_json, printable
 from graph.cli.suggestions import suggest_retry
 from graph.client.records import Json
@@ -38,7 +39,7 @@ def use_options(*, weight: int | None) -> Callable[[F], F]:
             type=int,
             default=weight,
             show_default=weight is not None,
-            callback=_weight,
+            callback=checked_by(weight_problem),
             help="How much it takes, relative to other nodes.",
         )(command)
 
@@ -52,13 +53,6 @@ def version_option(command: F) -> F:
         type=click.IntRange(1, MAX_COUNTER),
         help="The version you have seen. By default the one it is at.",
     )(command)
-
-
-def _weight(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:
-    problem = None if value is None else weight_problem(value)
-    if problem is not None:
-        raise click.BadParameter(f"It {problem}.")
-    return value
 
 
 def node_fields(node: Json, change: Json | None = None) -> list[Field]:
