@@ -73,7 +73,7 @@ class UnitOfWork(Protocol):
         """The state of these. May be called again, for keys that only the first state shows."""
         ...
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
         """The inputs that a decision requires beside the state that was read."""
         ...
 

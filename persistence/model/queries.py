@@ -1,4 +1,4 @@
-"""What can be asked of the store's lists. Fields that are null do not restrict; an empty list matches nothing."""
+"""Filters of the store's lists. Fields that are null do not restrict; an empty list matches nothing."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Replica:
             # no revision to wait for: what is loaded from now on has it.
             self._spoil()
         elif isinstance(outcome, ShardsChanged):
-            self._expected.expect_shards(position.revision, (shard.key for shard in outcome.shards))
+            self._expected.expect_shards(position.revision, outcome.shards)
         else:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)

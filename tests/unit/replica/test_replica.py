@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from persistence.commands.command import ChangeRequest, request_digest
+from persistence.commands.shards import DeleteShards, ShardExpectation
 from persistence.errors import StoreUnavailable
 from persistence.model.outcomes import Committed, PlanApplied, ShardsChanged
 from persistence.model.paging import Page, PageRequest
@@ -18,9 +20,10 @@ from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
 from persistence.ports import Stamped, Watcher
-from persistence.replica.adapters import ReplicaShards, noting
+from persistence.replica.adapters import ReplicaShards
 from persistence.replica.replica import Replica, ReplicaLimits, following
 from persistence.replica.sorted_table import SortedTable
+from persistence.service.executor import CommandExecutor
 from tests.support.rows import HISTORY, history_row, position
 from tests.support.streams import a_shard
 
@@ -451,20 +454,27 @@ async def test_what_a_retry_was_told_is_read_from_the_store_until_it_comes(
 ) -> None:
     """Another process committed it."""
     earlier = _changed(2, TWO)
+    another, retry = (
+        DeleteShards([ShardExpectation(*TWO.key, 1)], ChangeRequest("ops", "why", idempotency_key=key))
+        for key in ("another", "key")
+    )
 
     class Replaying:
         async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-            return (b"", earlier) if (actor, idempotency_key) == ("ops", "key") else None
+            return (request_digest(retry), earlier) if (actor, idempotency_key) == ("ops", "key") else None
+
+        async def barrier(self) -> None:
+            assert replica.table_with(TWO.key) is None
 
     @asynccontextmanager
     async def unit_of_work() -> AsyncIterator[Any]:
         yield Replaying()
 
     await scripted.hand_over(0, ONE)
-    async with noting(unit_of_work, replica.note)() as unit:
-        assert await unit.earlier("ops", "another") is None
-        assert replica.table_with(TWO.key) is not None
-        assert await unit.earlier("ops", "key") == (b"", earlier)
+    writer = CommandExecutor(unit_of_work, note=replica.note)
+    assert await writer.replayed(another) is None
+    assert replica.table_with(TWO.key) is not None
+    assert await writer.replayed(retry) == replace(earlier, replayed=True)
     assert replica.table_with(TWO.key) is None
     assert replica.table_with(ONE.key) is not None
 
