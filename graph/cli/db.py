@@ -135,30 +135,6 @@ def compact(
     return Exit.OK
 
 
-@db.command("new-epoch")
-@database_options
-def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
-    """Make every subscriber list again: run it after putting an older or copied data folder in place.
-
-    Nothing in such a folder differs from a restart, and revisions that were seen would be issued again.
-    """
-    connected = run_on_database(config, data_dir, database_url, _begin_new_epoch)
-    print_status("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
-    if connected:
-        print_status(
-            f"Servers hold {connected} connections: what they answered since the folder was put in place may be wrong. "
-            "Their subscribers list again now. Another time, run this before the servers start."
-        )
-
-
-async def _begin_new_epoch(url: str) -> int:
-    import migrations  # noqa: PLC0415 - clients need not load what talks to databases
-    from graph.server.composition import begin_new_epoch  # noqa: PLC0415 - same
-
-    await migrations.require_writable(url)
-    return await begin_new_epoch(url)
-
-
 async def _compact(
     url: str, before: AsOf, change: ChangeRequest, *, dry_run: bool
 ) -> tuple[Forecast, HistoryCompacted | None]:
@@ -195,3 +171,27 @@ def _compaction_document(forecast: Forecast, done: HistoryCompacted | None) -> d
         "freedBytes": None if done is None else str(done.freed_bytes),
         "changeId": None if done is None else str(done.change.id),
     }
+
+
+@db.command("new-epoch")
+@database_options
+def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
+    """Make every subscriber list again: run it after putting an older or copied data folder in place.
+
+    Nothing in such a folder differs from a restart, and revisions that were seen would be issued again.
+    """
+    connected = run_on_database(config, data_dir, database_url, _begin_new_epoch)
+    print_status("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
+    if connected:
+        print_status(
+            f"Servers hold {connected} connections: what they answered since the folder was put in place may be wrong. "
+            "Their subscribers list again now. Another time, run this before the servers start."
+        )
+
+
+async def _begin_new_epoch(url: str) -> int:
+    import migrations  # noqa: PLC0415 - clients need not load what talks to databases
+    from graph.server.composition import begin_new_epoch  # noqa: PLC0415 - same
+
+    await migrations.require_writable(url)
+    return await begin_new_epoch(url)

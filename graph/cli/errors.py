@@ -17,6 +17,8 @@ from graph.client.http import Requests
 from graph.client.records import Json
 from persistence.model.policy import broken_rule_message
 
+LIST_NAMESPACES: Final = "What namespaces there are: omnirelay mesh namespaces list"
+
 LIST_NODES: Final = "What nodes there are: omnirelay mesh nodes list"
 
 UPDATE_THE_OLDER: Final = "This program and the server are of different versions: update the older one."

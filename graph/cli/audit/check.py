@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.errors import Exit, Failure
+from graph.cli.errors import LIST_NAMESPACES, Exit, Failure
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
 from graph.cli.output import pluralized, print_json, print_status, print_table
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from persistence.audit.compliance import Report, RuleBreach
 
 
-_SHOWN = 100
-
-LIST_NAMESPACES = "What namespaces there are: omnirelay mesh namespaces list"
+_LISTED = 100
 
 
 @click.command()
@@ -97,12 +95,12 @@ def _breach(breach: RuleBreach) -> dict[str, Any]:
 def _print(report: Report) -> None:
     if report.breaches:
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
-        print_table(columns, [(*_cells(one), one.remedy) for one in report.breaches[:_SHOWN]])
+        print_table(columns, [(*_cells(one), one.remedy) for one in report.breaches[:_LISTED]])
         _print_rest(report.breaches)
     if report.forced:
         print_status(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
-        print_table(columns, [(*_cells(one), one.forced) for one in report.forced[:_SHOWN]])
+        print_table(columns, [(*_cells(one), one.forced) for one in report.forced[:_LISTED]])
         _print_rest(report.forced)
     if report.floor:
         print_status(
@@ -122,5 +120,5 @@ def _cells(breach: RuleBreach) -> tuple[object, ...]:
 
 
 def _print_rest(breaches: Sequence[RuleBreach]) -> None:
-    if len(breaches) > _SHOWN:
-        print_status(f"... and {len(breaches) - _SHOWN:,} more; --json has them all.")
+    if len(breaches) > _LISTED:
+        print_status(f"... and {len(breaches) - _LISTED:,} more; --json has them all.")

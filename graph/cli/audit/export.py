@@ -10,8 +10,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from graph.cli.audit.check import LIST_NAMESPACES
-from graph.cli.errors import Exit, Failure, PipeClosed
+from graph.cli.errors import LIST_NAMESPACES, Exit, Failure, PipeClosed
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
 from graph.cli.output import pluralized, print_status

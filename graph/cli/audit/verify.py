@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
-_SHOWN = 50
+_LISTED = 50
 
 
 @click.command()
@@ -158,9 +158,9 @@ def _print(verdict: Verdict) -> None:
     findings = verdict.findings
     if findings.count:
         print_table(
-            ["TABLE", "ROW", "PROBLEM"], [(one.table, one.key, one.problem) for one in findings.listed[:_SHOWN]]
+            ["TABLE", "ROW", "PROBLEM"], [(one.table, one.key, one.problem) for one in findings.listed[:_LISTED]]
         )
-        more = findings.count - min(len(findings.listed), _SHOWN)
+        more = findings.count - min(len(findings.listed), _LISTED)
         print_status(
             f"{pluralized(findings.count, 'thing')} wrong" + (f", {more:,} of them not listed." if more else ".")
         )
