@@ -74,7 +74,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 
 @pytest.fixture(scope="session")
 def template_database(databases: Databases) -> str:
-    """Name of a migrated database that nobody is connected to."""
+    """Name of a migrated database without connections."""
     name = f"template_{worker() or 'main'}"
     databases.create(name)
     asyncio.run(upgrade(databases.url(name)))

@@ -162,7 +162,7 @@ def _as_of(before: Revision | Time) -> AsOf:
 
 
 def _compaction_document(forecast: Forecast, done: HistoryCompacted | None) -> dict[str, object]:
-    """Counters are strings of digits, as everywhere in the API. Null is what a dry run does not know."""
+    """Counters are strings of digits, as everywhere in the API. Null is what a dry run does not compute."""
     return {
         "floor": str(forecast.floor),
         "previousFloor": str(forecast.previous_floor),

@@ -1,4 +1,4 @@
-"""Plans and proposals: which one a command is for, and what one does, as tables and in a sentence.
+"""Plans and proposals: which one a command is for, and what one does, as tables and as a summary.
 
 A plan is named by its id or by a file with its document. Tables have the first rows, unless all are requested: the most
 urgent moves, the nodes whose loads change most.
@@ -134,7 +134,7 @@ def proposal_of(document: str) -> Proposal:
 
 
 def print_planned(plan: Json, *, everything: bool, as_json: bool) -> Proposal:
-    """A plan that was just made: its document, or its tables and a sentence."""
+    """A plan that was just made: its document, or its tables and a summary."""
     document = plan["proposal"]["document"]
     proposal = proposal_of(document)
     if as_json:
@@ -263,7 +263,7 @@ def print_rest(rest: int, what: str = "") -> None:
 
 
 def summary(proposal: Proposal, move: str) -> str:
-    """In a sentence or two. `move`: the verb, "move" or "would move"."""
+    """What the plan does, as text. `move`: the verb, "move" or "would move"."""
     if proposal.rollback is not None:
         return rollback_summary(proposal, proposal.rollback)
     if not proposal.moves:

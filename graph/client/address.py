@@ -33,7 +33,7 @@ class Address:
 
 
 def read_address(url: str) -> Address:
-    """Raises ValueError with a sentence unless `url` is one of http or https with a host."""
+    """Raises ValueError with a message unless `url` is one of http or https with a host."""
     example = "write for example http://127.0.0.1:8080"
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Everything that can go wrong between a client and a server, under one root. Each message is a sentence."""
+"""Everything that can go wrong between a client and a server, under one root, with messages for operators."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -29,7 +29,7 @@ class ServerUnreachable(ClientError):
 
 
 class AnswerLost(ClientError):
-    """The request went out and no answer came back: whether a mutation was carried out is not known."""
+    """The request went out and no answer came back: a mutation may have been carried out."""
 
 
 class NotGraphQL(ClientError):

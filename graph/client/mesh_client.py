@@ -31,7 +31,7 @@ class MeshClient:
     - What it answers stood in the server's table, after one revision or another: each change is taken whole, in order,
       once. Within a namespace the copy never shows one change without those before it.
     - It never goes back, unless a new table had to be read: from a store that was restored, or because the copy was
-      wrong, from a server that lags for a moment.
+      wrong, from a server that lags.
     - The first table, every one that replaces it, and every `verify_seconds` the one that is there are verified by the
       digests of the namespaces. One that is wrong is read anew at once; `state` is BEHIND until then.
     - While no server can be reached it answers from the last good table; `state` is AWAY, and `lag` has for how long.

@@ -66,10 +66,10 @@ def follow(
     wait: Callable[[float], object],
     report: Callable[[str], None],
 ) -> Generator[Json, None, None]:
-    """Every batch after `cursor`; without one, after the moment the stream is first open.
+    """Every batch after `cursor`; without one, from when the stream is first open.
 
     A batch is done with when the next one is requested: only then does its cursor count. A stream that cannot be
-    opened the first time raises ServerUnreachable, later it is tried again until it can. `report` takes a sentence when
+    opened the first time raises ServerUnreachable, later it is tried again until it can. `report` takes a message when
     the connection is lost and when it is back.
     """
     backoff = Backoff(wait)

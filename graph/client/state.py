@@ -63,7 +63,7 @@ class ClientState:
         self.current = State.AWAY
         self.counters = Counters()
         self.newest = 0
-        """The newest revision known of."""
+        """The newest revision that was announced."""
         self.losses = 0
         """Failures to reach a server or to stay connected."""
         self.problem: str = "no server has been asked yet"
@@ -114,7 +114,7 @@ class ClientState:
             self._notify(TableChange(self.position, tuple(changes), replaced=False))
 
     def enter(self, state: State) -> None:
-        """LIVE: the table is the newest there is at this moment."""
+        """LIVE: the table is the newest there is now."""
         if state is State.LIVE:
             self._live_at = _now()
         if state is not self.current:

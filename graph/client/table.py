@@ -142,7 +142,7 @@ class LiveTable:
         return self._fingerprints.get(namespace, _EMPTY)
 
     def fingerprint_at(self, namespace: str, revision: int) -> Fingerprint | None:
-        """As above, at a revision that the table has reached; null if that is too long ago to be known."""
+        """As above, at a revision that the table has reached; null if the trail does not reach back so far."""
         if self._changed.get(namespace, 0) <= revision:
             return self.fingerprint(namespace)
         trail = (self._trail or {}).get(namespace, ())

@@ -1,4 +1,4 @@
-"""The messages of refusals: each a sentence for the operator, of what is in the way, by which change, when and why.
+"""The messages of refusals, for the operator: what is in the way, by which change, when and why.
 
 First those that are resolvers of `message`, one for each refusal; then the parts that they are made of.
 """

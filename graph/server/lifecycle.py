@@ -162,7 +162,7 @@ def _import_web() -> None:
 def _tune_garbage_collector() -> None:
     """Exempt what lives as long as the process from garbage collection.
 
-    Walking all of the schema's objects again and again stopped every request for tens of milliseconds: in `make bench`,
+    Walking all of the schema's objects repeatedly stopped every request for tens of milliseconds: in `make bench`,
     the p99 of lookups at 200/s was 87 ms before, 17 and 24 ms after, on 2 cores.
 
     What comes later, diffs and replica above all, is no garbage either, and is freed without the collector when its

@@ -103,7 +103,7 @@ async def open_loop(
 
     For `seconds`, or until a task is done.
 
-    Latency counts from when a request was due: a server that stalls is charged for everyone who had to wait.
+    Latency counts from when a request was due: a server that stalls is charged for every request that had to wait.
     """
     idle = [await _connect(port) for _ in range(64)]
     latencies: list[float] = []

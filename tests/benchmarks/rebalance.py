@@ -53,7 +53,7 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 
 
 async def fill(url: str) -> None:
-    """Namespaces, nodes, and shards that all begin on a node nobody registered."""
+    """Namespaces, nodes, and shards that all begin on a node that is not registered."""
     async with open_store(url) as store:
         writer = CommandExecutor(store.unit_of_work)
         change = ChangeRequest("bench", "measure", "CHG-1")

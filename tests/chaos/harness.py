@@ -132,7 +132,7 @@ class Run:
                 raise end
 
     def _complain_of_stuck(self) -> bool:
-        """Whether anybody has got nowhere for too long, although history grew and no fault was on."""
+        """Whether a client has made no progress for too long, although history grew and no fault was on."""
         now, quiet_since = monotonic(), self.injector.quiet_since
         stuck = [
             subscriber
@@ -149,7 +149,7 @@ class Run:
         return bool(stuck)
 
     async def _catch_up(self, following: Sequence[asyncio.Task[None]], watch: Callable[[Run], None]) -> None:
-        """Until everybody is at the head, or nobody who is not has moved for too long."""
+        """Until all are at the head, or those that are not have not moved for too long."""
         epoch, head = await self._head()
         begun = monotonic()
         while True:

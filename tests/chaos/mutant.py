@@ -46,7 +46,7 @@ def _changed(follow: Follow, change: Callable[[DiffBatch, DiffFilter], list[Diff
 
 
 def _moved(follow: Follow, move: Callable[[LiveFeed, StreamPosition], StreamPosition]) -> Follow:
-    """Whoever begins does so elsewhere."""
+    """A subscriber begins elsewhere than it requested."""
 
     def mutated(feed: LiveFeed, begin: StreamPosition, where: DiffFilter) -> Batches:
         return follow(feed, move(feed, begin), where)

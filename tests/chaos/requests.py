@@ -49,7 +49,7 @@ class Asker:
                 (value,) = answer["data"].values()
                 return value
             self.repeated += 1
-            # There is nothing to wait for: whoever is down refuses at once, and others bring it back.
+            # There is nothing to wait for: a server that is down refuses at once, and others bring it back.
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _answer(self, body: bytes) -> Mapping[str, Any] | None:

@@ -26,7 +26,7 @@ _ENVIRONMENT: Final = {
     "OMNIRELAY_FEED_RING": "2000",
     "OMNIRELAY_DRAIN_SECONDS": "5",
     "OMNIRELAY_LOG_LEVEL": "warning",
-    "OMNIRELAY_PLAN_PROCESSES": "0",  # nobody plans here
+    "OMNIRELAY_PLAN_PROCESSES": "0",  # no plans are made here
 }
 _STOP_SECONDS: Final = 30
 

@@ -70,7 +70,7 @@ class Stall:
         self._reading = reading
 
     async def measure(self, seconds: float) -> Memory:
-        """Returns when everybody reads again."""
+        """Returns when all subscribers read again."""
         await prepare([self._address])
         while self.progress.diffs < WARM_UP_DIFFS:
             await self.writer.change()

@@ -117,7 +117,7 @@ class Writer:
             self._versions |= answer
 
     async def _contest(self) -> None:
-        """One shard that others change too; whoever comes second is refused, and looks."""
+        """One shard that others change too; the second writer is refused, and reads it."""
         if not self._contested:
             self._contested = await self._look({"namespace": CONTESTED})
         shard_id = self._randomness.choice(sorted(self._contested))

@@ -1,4 +1,4 @@
-"""Following across a failover: who lost nothing notices nothing, and nobody goes on from what was lost."""
+"""Following across a failover: a subscriber that lost nothing notices nothing, and none goes on from what was lost."""
 
 from __future__ import annotations
 

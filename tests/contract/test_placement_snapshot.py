@@ -1,4 +1,4 @@
-"""What plans are computed from: everything at one moment, however large it is and whoever writes meanwhile."""
+"""What plans are computed from: everything at one revision, however large it is and whatever is written meanwhile."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ async def test_a_wave_is_refused_by_what_concerns_its_own_moves(mesh: PlannedMes
 
 
 async def test_a_plan_that_was_stopped_goes_on_when_it_is_resumed(mesh: PlannedMesh) -> None:
-    """Whoever makes its waves in a row does not know of it: they do not overrule who stopped it."""
+    """The client that makes its waves in a row has not seen that: its next wave does not overrule the stop."""
     plan = await rescue(mesh)
     running = (await mesh.apply(plan, 1, resume=True)).plan
     stopped = await mesh.stop(plan, change=BOB)

@@ -388,7 +388,7 @@ async def test_of_plans_that_move_the_same_shards_one_is_applied(mesh: PlannedMe
     for outcome in outcomes:
         if outcome is not winner:
             if isinstance(outcome, PlanClosed):
-                # An older one: whoever decides for a plan decides against those.
+                # An older one: a decision for a plan is one against those.
                 assert (outcome.plan.status, outcome.plan.latest) == (PlanStatus.SUPERSEDED, winner.change)
                 continue
             assert isinstance(outcome, StalePlan)

@@ -1,4 +1,4 @@
-"""Units of work: all or nothing, committed on what they were decided on, and in nobody's way."""
+"""Units of work: all or nothing, committed on what they were decided on, and without locks on others."""
 
 from __future__ import annotations
 

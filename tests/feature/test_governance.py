@@ -76,7 +76,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Day:
-    """The desk that everybody works at, and a diary of what they did there."""
+    """The desk that all operators work at, and a diary of what they did there."""
 
     desk: Desk
     reading: GraphQLDesk

@@ -1,4 +1,4 @@
-"""What history says once everybody has stopped."""
+"""What history shows once all operators have stopped."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ async def test_a_plan_applied_without_approval_is_found(mesh: PlannedMesh, datab
 async def test_who_proposes_and_approves_is_asked_anew_once_a_plan_was_closed(
     mesh: PlannedMesh, database_url: str
 ) -> None:
-    """Alice and bob change places: each time, whoever approved was not who proposed."""
+    """Alice and bob change places: each time, the approver was not the submitter."""
     alice, bob = (because("x", actor=actor, change_ticket="CHG-1") for actor in ("alice", "bob"))
     tight = replace(STRICT, move_budget_percent=100, window_moves=None)
     await mesh.configure(expected=1, policy=tight, change=alice)

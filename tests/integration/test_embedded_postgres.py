@@ -1,4 +1,4 @@
-"""The embedded server is there after everything that can happen to it, and nobody else can use it."""
+"""The embedded server is there after everything that can happen to it, and no other user can use it."""
 
 import asyncio
 import importlib.util

@@ -1,4 +1,4 @@
-"""History's partitions: made ahead by whoever writes, each with everything that history promises."""
+"""History's partitions: made ahead by writers, each with everything that history promises."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ async def test_from_the_floor_on_everything_is_told_as_before(mesh: Mesh, small:
 
 
 async def test_writers_lose_nothing_while_history_is_compacted(mesh: Mesh, small: str) -> None:
-    """Revisions stay gapless, and whoever follows the stream gets each once, however often it is compacted."""
+    """Revisions stay gapless, and a subscriber gets each once, however often it is compacted."""
     shards = (await mesh.create(*(new(f"w{number}") for number in range(4)))).shards
     moving, compacted, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
     followed = [4]
@@ -183,7 +183,7 @@ async def test_writers_lose_nothing_while_history_is_compacted(mesh: Mesh, small
         await moving.wait()
         for _ in range(5):
             while await PostgresRetention(small).compact(followed[-1] - 5, WHY) is None:
-                """Nobody has written since."""
+                """Nothing was written since."""
         compacted.set()
 
     async with asyncio.TaskGroup() as group:

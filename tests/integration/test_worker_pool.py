@@ -195,7 +195,7 @@ def test_they_end_with_a_server_that_is_killed(database_url: str) -> None:
         server.send_signal(signal.SIGINT)
         assert line(server.stdout).isdecimal()
         server.kill()
-        # At its end once nobody is left who could write to it.
+        # At its end once no process is left that could write to it.
         assert server.communicate(timeout=30)[0] == ""
 
 

@@ -93,7 +93,7 @@ class Run:
             stop.set()
 
     async def _settle(self) -> list[Finding]:
-        """Every server answers again, with all that anybody was told."""
+        """Every server answers again, with all that any client was sent."""
         reader = Client(self.plan.clients, self.plan.seed, self._shards, self._addresses, self.journal)
 
         async def settled(server: int) -> None:

@@ -16,7 +16,7 @@ NO_ANSWER: Final = "no answer"
 
 
 class ReadMode(StrEnum):
-    """`latest`: at least the newest revision that anybody has been told of. `session`: at least the newest that this
+    """`latest`: at least the newest revision that any client has seen. `session`: at least the newest that this
     client has. `default`: no revision is named."""
 
     LATEST = "latest"

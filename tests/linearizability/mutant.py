@@ -102,7 +102,7 @@ def _let_the_last_writer_win() -> None:
 
 
 def _lag_behind_the_feed() -> None:
-    """The replica is told late of what the feed has told everybody else."""
+    """The replica receives late what the feed has sent to all others."""
     advanced = Replica.advanced
 
     def mutated(

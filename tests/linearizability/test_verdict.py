@@ -123,7 +123,7 @@ def stale_read(kept: Journal) -> None:
 
 
 def stale_by_a_revision_of_another_shard(kept: Journal) -> None:
-    """By the answers alone nobody could tell: that revision is of b."""
+    """The answers alone do not show it: that revision is of b."""
     kept.reads.append(read("a", A2, 47, ReadMode.SESSION, least=4))
 
 

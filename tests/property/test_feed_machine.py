@@ -273,7 +273,7 @@ class FeedMachine(RuleBasedStateMachine):
                 assert subscriber.state.position.revision - subscriber.told.revision < _LIMITS.page
 
     def teardown(self) -> None:
-        """In the end everyone who was not refused comes to the head."""
+        """In the end every subscriber that was not refused comes to the head."""
         if not self.subscribers:
             return
         self.keep_up()

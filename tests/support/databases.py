@@ -26,7 +26,7 @@ class Databases:
         asyncio.run(self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
 
     def drop(self, name: str) -> None:
-        """Whoever is still connected is thrown out."""
+        """With its connections, if there are any."""
         asyncio.run(self._execute(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
     @contextmanager

@@ -99,7 +99,7 @@ class ReusedStores:
         self._reused: ReusedStore | None = None
 
     async def empty(self) -> ReusedStore:
-        """An empty one. Whoever had it before uses it no more."""
+        """An empty one. The test that had it before uses it no more."""
         if self._reused is not None and not await self._reused.empty():
             await self.close()
         if self._reused is None:

@@ -34,7 +34,7 @@ _EXAMPLE: Final = "write for example node-7,weight=2,zone=b,label.disk=ssd"
 
 
 def read_supposed_node(text: str) -> SupposedNode:
-    """Raises ValueError with a sentence."""
+    """Raises ValueError with a message for the operator."""
     node_id, *members = text.split(",")
     if not node_id or "=" in node_id:
         raise ValueError(f"{printable(text)} does not begin with the id of a node: {_EXAMPLE}")

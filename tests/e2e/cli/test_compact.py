@@ -1,4 +1,4 @@
-"""db compact, and what whoever held an older position is told."""
+"""db compact, and the answer to a client that held an older position."""
 
 from __future__ import annotations
 

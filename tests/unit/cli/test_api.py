@@ -33,7 +33,7 @@ def answering(status: int, body: bytes | None) -> Iterator[tuple[Address, list[d
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Not read."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)

@@ -112,7 +112,7 @@ def test_a_change_of_no_shard_is_the_newest_and_moves_no_position() -> None:
 
 
 def test_while_there_is_more_to_read_the_newest_change_is_that_of_the_last_row() -> None:
-    """What the head names has not been told yet: losing it would cost nobody anything."""
+    """What the head names has not been sent yet: no subscriber could lose it."""
     tailer = at(5)
     told(tailer, head(9), rows(6, 7))
     assert tailer.newest == mark_at(7)

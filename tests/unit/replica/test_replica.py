@@ -68,7 +68,7 @@ class Scripted:
             self.watchers.remove(watcher)
 
     async def tell(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
-        """And let whoever was waiting for it go on."""
+        """And let those that wait for it go on."""
         self.position = at(omitted.last if omitted else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:
             watcher.advanced(self.position, diffs, omitted)

@@ -31,7 +31,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def groups(feed: ScriptedFeed, metrics: Metrics) -> AsyncIterator[SubscriberGroups]:
-    """In the end nobody follows, and no task is left."""
+    """In the end none follows, and no task is left."""
     tasks = asyncio.all_tasks()
     yield SubscriberGroups(metrics)
     await _quiet()
