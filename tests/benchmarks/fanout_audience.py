@@ -44,7 +44,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Received:
     """What a group was sent. `diffs` and `newest` (the last revision) are of each subscriber.
 
     A stamp and the moment it arrived, in nanoseconds, stand at the same place of `stamps` and `times`. `astray` counts
@@ -98,8 +98,8 @@ class _Hearing:
             message = self._known[payload] = _read(payload)
         return message
 
-    def heard(self) -> Heard:
-        return Heard(
+    def received(self) -> Received:
+        return Received(
             [member.diffs for member in self.members],
             [member.newest for member in self.members],
             self.astray,
@@ -241,12 +241,12 @@ class Audience:
         """Count from here on."""
         await self._ask("forget")
 
-    async def heard(self) -> Heard:
-        heard: Heard = await self._ask("heard")
-        return heard
+    async def received(self) -> Received:
+        received: Received = await self._ask("received")
+        return received
 
     async def fewest(self) -> int:
-        """How many diffs the subscriber has that has heard the fewest."""
+        """How many diffs the subscriber has that has received the fewest."""
         return int(await self._ask("fewest"))
 
     async def _ask(self, what: str) -> Any:
@@ -281,7 +281,7 @@ async def _listen(pipe: Connection, group: Group) -> None:
         await _join(hearing)
     answers: dict[str, Callable[[], object]] = {
         "forget": hearing.forget,
-        "heard": hearing.heard,
+        "received": hearing.received,
         "fewest": lambda: min(member.diffs for member in hearing.members),
     }
     pipe.send("subscribed")

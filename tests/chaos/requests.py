@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-PATIENCE_SECONDS: Final = 4.0
+TIMEOUT_SECONDS: Final = 4.0
 _UNKNOWN: Final = "COMMIT_UNKNOWN"
 RETRYABLE: Final = frozenset({"UNAVAILABLE", _UNKNOWN, "OVERLOADED", "FENCED", "TRANSIENT_CONFLICT"})
 _PAUSE_SECONDS: Final = 0.1
@@ -32,7 +32,7 @@ class Asker:
     def __init__(self, addresses: Sequence[str], randomness: random.Random) -> None:
         self._addresses = addresses
         self._randomness = randomness
-        self._http = httpx2.AsyncClient(timeout=PATIENCE_SECONDS)
+        self._http = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
         self.repeated = 0
         self.unknown = False
 
@@ -55,7 +55,7 @@ class Asker:
     async def _answer(self, body: bytes) -> Mapping[str, Any] | None:
         url = f"http://{self._randomness.choice(self._addresses)}/graphql"
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._http.post(url, content=body, headers={"content-type": "application/json"})
             answer: dict[str, Any] = orjson.loads(response.content)
         except httpx2.ConnectError:

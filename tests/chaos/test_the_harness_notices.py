@@ -17,7 +17,7 @@ from tests.chaos.mutant import Mutation, program
 from tests.chaos.servers import PROGRAM
 from tests.chaos.verdict import Flaw
 
-PLAN = Plan(seed=4, diffs=250, faults=(), writers=2, subscribers=8, servers=1, largest=20, batches=6, patience=10)
+PLAN = Plan(seed=4, diffs=250, faults=(), writers=2, subscribers=8, servers=1, largest=20, batches=6, timeout=10)
 NAMED = {
     Mutation.SKIP_REVISION: Flaw.MISSING,
     Mutation.SWAP_TWO: Flaw.OUT_OF_ORDER,

@@ -95,7 +95,7 @@ async def test_a_pin_counts_until_it_ends(backend: Backend, mesh: PlannedMesh) -
     assert [shard.pinned for shard in snapshot.shards[BILLING]] == [True, True, False, False]
 
 
-async def test_a_snapshot_is_of_one_moment_while_others_write(mesh: PlannedMesh) -> None:
+async def test_a_snapshot_is_of_one_revision_while_others_write(mesh: PlannedMesh) -> None:
     await spread(mesh)
     await mesh.registered("node-a", "node-b", "node-c")
     table = list((await mesh.table()).values())

@@ -125,7 +125,7 @@ async def test_a_plan_expires_unless_it_was_begun(mesh: PlannedMesh, backend: Ba
     assert (await mesh.apply(again, 1)).plan.moves_made == 2
 
 
-async def test_whoever_decides_for_a_plan_decides_against_older_ones(mesh: PlannedMesh, backend: Backend) -> None:
+async def test_a_decision_for_a_plan_is_one_against_older_ones(mesh: PlannedMesh, backend: Backend) -> None:
     plan = await rescue(mesh)
     await mesh.configure(SEARCH)
     await mesh.filled(3, "gone", SEARCH)
@@ -260,7 +260,7 @@ def rules(outcome: object) -> list[tuple[PolicyRule, str]]:
     return [(broken.rule, broken.namespace) for broken in outcome.violations]
 
 
-async def test_where_a_policy_asks_for_it_somebody_else_approves(mesh: PlannedMesh) -> None:
+async def test_where_a_policy_requires_it_another_actor_approves(mesh: PlannedMesh) -> None:
     asking = replace(ANY_MOVES, approval_required=True)
     await mesh.configure(SEARCH, policy=asking)
     await rescue(mesh)

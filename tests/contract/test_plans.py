@@ -349,7 +349,7 @@ async def test_nodes_that_a_plan_does_not_touch_may_change(mesh: PlannedMesh) ->
     await mesh.apply(plan)
 
 
-async def test_a_node_that_nobody_registered_is_none_to_rely_on(mesh: PlannedMesh) -> None:
+async def test_a_node_that_is_not_registered_is_none_to_rely_on(mesh: PlannedMesh) -> None:
     plan = (await mesh.plan_to_rescue(3)).plan
     assert (await mesh.proposal(plan)).nodes == (PlannedNode("node-a", 1),)
     await mesh.apply(plan)

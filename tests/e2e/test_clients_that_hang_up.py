@@ -65,7 +65,7 @@ async def test_nothing_is_carried_out_for_clients_that_left(server: RealServer, 
                 until(server, float(QUERIES_AT_ONCE), "running")
                 until(server, float(WAITING), "waiting")
                 until(server, float(CLIENTS - QUERIES_AT_ONCE - WAITING), "overloaded_total")
-                # Behind the others it would wait for the lock, which outlasts its patience.
+                # Behind the others it would wait for the lock, which is held for longer than its timeout.
                 assert server.query(LOOKUP) == {"revision": "0"}
             until(server, 0.0, "waiting")
             until(server, 0.0, "running")

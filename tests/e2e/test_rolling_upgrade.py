@@ -35,7 +35,7 @@ def upgrade():
     op.add_column("shards", sa.Column("{column}", sa.Text(), {column_options}))
     serves({serves})
 """
-PATIENCE_SECONDS: Final = 30.0
+TIMEOUT_SECONDS: Final = 30.0
 NO_PLANS: Final = {"OMNIRELAY_PLAN_PROCESSES": "0"}
 
 pytestmark = pytest.mark.timeout(180)
@@ -113,9 +113,9 @@ def everything(url: str) -> dict[str, list[str]]:
 
 def eventually(holds: Callable[[], bool]) -> None:
     """Each look is a request, so there is no busy loop; the server rechecks what it is connected to on its own time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not holds():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s"
+        assert time.monotonic() < deadline, f"not within {TIMEOUT_SECONDS:.0f} s"
         time.sleep(0.1)
 
 

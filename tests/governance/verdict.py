@@ -24,8 +24,8 @@ async def judge(url: str, mesh: PlannedMesh) -> list[str]:
         *contradictions(changes, history, table),
         *(f"audit verify: {finding}" for finding in verified.findings.listed),
         *(
-            f"audit check: {offence.rule} of {offence.subject} by change {offence.change_id}, {offence.actual}"
-            for offence in checked.breaches
-            if offence.rule != OwnerRule.PLACEMENT
+            f"audit check: {breach.rule} of {breach.subject} by change {breach.change_id}, {breach.actual}"
+            for breach in checked.breaches
+            if breach.rule != OwnerRule.PLACEMENT
         ),
     ]

@@ -171,12 +171,12 @@ def by_script(path: Path, lines: Sequence[bytes]) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-async def offences(reader: AuditReader) -> list[tuple[str, str]]:
+async def breaches(reader: AuditReader) -> list[tuple[str, str]]:
     checker, rows = ComplianceChecker(), reader.rows()
     return [
-        (offence.rule, offence.subject)
+        (breach.rule, breach.subject)
         async for change in reader.changes(0)
-        for offence in checker.add(change, await rows.up_to(change.head_revision))
+        for breach in checker.add(change, await rows.up_to(change.head_revision))
     ]
 
 
@@ -187,7 +187,7 @@ async def place_before(reader: AuditReader, revision: int) -> Checkpoint:
     return Checkpoint(ChainPosition(last.id, last.head_revision, last.hash))
 
 
-async def test_what_nobody_forged_is_in_order(told_url: str) -> None:
+async def test_a_log_that_was_not_forged_is_in_order(told_url: str) -> None:
     async with connected(told_url) as connection, connection.transaction():
         await forge(connection, lambda _: None)
         assert shown(await verify_on(AuditReader(connection))) == []
@@ -209,7 +209,7 @@ async def test_a_row_that_does_not_go_on_is_found_once_and_where_it_is(told_url:
                 assert (ended, f"row {revision} " in said) == (1, True), (name, said)
                 filtered = await found_in_an_export(reader, [], ExportFilter(namespace="billing"))
                 assert [(finding.table, finding.key) for finding in filtered] == where, name
-                assert await offences(reader) == [("CONTINUITY", "billing/x")], name
+                assert await breaches(reader) == [("CONTINUITY", "billing/x")], name
 
 
 async def test_a_row_that_does_not_go_on_is_found_where_segments_are_put_together(

@@ -75,7 +75,7 @@ async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-async def test_what_nobody_touched_is_in_order(told_url: str) -> None:
+async def test_an_untouched_log_is_in_order(told_url: str) -> None:
     verdict = await verify(told_url)
     assert shown(verdict) == []
     async with superuser(told_url) as connection:

@@ -122,7 +122,7 @@ def test_a_mesh_node_without_a_good_token_is_told_at_once(issuer: Issuer) -> Non
             pass
 
 
-def test_a_change_is_by_whoever_the_token_is_for(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_by_the_subject_of_the_token(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIRELAY_SERVER", issuer.server.url)
     monkeypatch.setenv("OMNIRELAY_TOKEN", token(Scope.OPERATE, sub="carol"))
     command = ("mesh", "nodes", "register", "node-1", "--reason", "more room")

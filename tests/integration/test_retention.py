@@ -272,7 +272,7 @@ async def test_killed_at_any_step_history_is_as_it_was_and_the_next_run_ends_it(
     assert any(words.startswith(step) for words in seen)
 
 
-async def test_whoever_comes_second_is_told_that_somebody_compacts(mesh: Mesh, small: str) -> None:
+async def test_a_second_compaction_is_refused_while_the_first_runs(mesh: Mesh, small: str) -> None:
     await mesh.create(*(new(f"s{number}") for number in range(9)))
     connection = await asyncpg.connect(small)
     try:
@@ -293,7 +293,7 @@ async def test_a_schema_that_serves_other_programs_is_not_compacted(mesh: Mesh, 
     assert await one(small, UNFINISHED) == 0
 
 
-async def test_a_long_reader_costs_the_compaction_its_patience_and_nobody_else(
+async def test_a_long_reader_costs_the_compaction_its_timeout_and_delays_no_other(
     mesh: Mesh, small: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await mesh.create(*(new(f"s{number}") for number in range(9)))

@@ -28,7 +28,7 @@ _PAUSE_SECONDS: Final = 0.1
 class Plan:
     """What a run consists of. The same plan gives the same clients and faults. It lasts for so many seconds, and until
     all faults are over and at least so many operations have been done: a busy machine does few in a second. A server
-    that does not answer within `patience` seconds of the end, when no fault is on, counts as stuck.
+    that does not answer within `timeout` seconds of the end, when no fault is on, counts as stuck.
     """
 
     seed: int
@@ -38,7 +38,7 @@ class Plan:
     clients: int = 8
     shards: int = 5
     servers: int = 3
-    patience: float = 30.0
+    timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ class Run:
         try:
             for server in range(self.plan.servers):
                 try:
-                    await asyncio.wait_for(settled(server), self.plan.patience)
+                    await asyncio.wait_for(settled(server), self.plan.timeout)
                 except TimeoutError:
-                    findings.append(Finding(Flaw.STUCK, f"server {server} does not answer {self.plan.patience:.0f} s"))
+                    findings.append(Finding(Flaw.STUCK, f"server {server} does not answer {self.plan.timeout:.0f} s"))
         finally:
             await reader.aclose()
         return findings

@@ -108,7 +108,7 @@ async def test_turns_go_round_among_those_who_wait() -> None:
         assert it.order == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
 
 
-async def test_whoever_runs_least_comes_first() -> None:
+async def test_the_client_that_runs_least_comes_first() -> None:
     async with desk(3) as it:
         for number in range(5):
             await it.ask("greedy", f"g{number}")
@@ -121,7 +121,7 @@ async def test_whoever_runs_least_comes_first() -> None:
         assert it.order[3:] == ["a0", "g3", "a1"]
 
 
-async def test_a_full_queue_refuses_whoever_filled_it() -> None:
+async def test_a_full_queue_refuses_the_client_that_filled_it() -> None:
     async with desk(1, waiting=3) as it:
         for number in range(5):
             await it.ask("greedy", f"g{number}")
@@ -139,7 +139,7 @@ async def test_a_full_queue_refuses_whoever_filled_it() -> None:
         assert it.order == ["g0", "a0"]
 
 
-async def test_nobody_waits_for_longer_than_the_bound() -> None:
+async def test_no_operation_waits_for_longer_than_the_bound() -> None:
     async with desk(1, seconds=0.01) as it:
         await it.ask("alice", "a0")
         await it.ask("alice", "a1")

@@ -91,7 +91,7 @@ def say_that_they_agree(told: list[Row]) -> bool:
 
 
 @given(st.lists(rows(), min_size=1, max_size=8))
-def test_rows_that_nobody_touched_agree(told: list[Row]) -> None:
+def test_untouched_rows_agree(told: list[Row]) -> None:
     assert say_that_they_agree(told)
 
 

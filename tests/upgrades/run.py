@@ -40,7 +40,7 @@ LAST_RELEASE: Final = "d881040"
 ROOT: Final = Path(__file__).parents[2]
 WRITES: Final = 30
 """Before the upgrade, and after it."""
-PATIENCE_SECONDS: Final = 60.0
+TIMEOUT_SECONDS: Final = 60.0
 NAMESPACE: Final = "orders"
 PLANNED: Final = "billing"
 """A namespace of its own for the plan, so that no other write makes it stale."""
@@ -84,7 +84,7 @@ class Program:
             subprocess.Popen(  # noqa: S603 - same
                 self._command("serve", *options), cwd=self.folder, stdout=subprocess.PIPE, stderr=log, text=True
             ) as process,
-            httpx2.Client(timeout=PATIENCE_SECONDS) as http,
+            httpx2.Client(timeout=TIMEOUT_SECONDS) as http,
         ):
             try:
                 assert process.stdout is not None
@@ -152,8 +152,8 @@ class Writer:
         """So many answers more, of whichever kind."""
         with self.progress:
             wanted = self._answers + writes
-            if not self.progress.wait_for(lambda: self._answers >= wanted, PATIENCE_SECONDS):
-                raise NotCheckable(f"the writer of {self.shard_id} got no further in {PATIENCE_SECONDS:.0f} s")
+            if not self.progress.wait_for(lambda: self._answers >= wanted, TIMEOUT_SECONDS):
+                raise NotCheckable(f"the writer of {self.shard_id} got no further in {TIMEOUT_SECONDS:.0f} s")
 
     @property
     def _answers(self) -> int:

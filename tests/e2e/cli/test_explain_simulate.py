@@ -24,7 +24,7 @@ def rebalance() -> None:
 
 
 @pytest.mark.usefixtures("placed")
-def test_a_shard_is_explained_in_a_sentence_facts_and_candidates() -> None:
+def test_a_shard_is_explained_by_a_summary_facts_and_candidates() -> None:
     rebalance()
     owner = explain("s00", "--json").document["ownerNodeId"]
     sentence, facts, candidates = explain("s00").out.split("\n\n")

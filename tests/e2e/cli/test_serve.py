@@ -125,7 +125,7 @@ def test_the_slots_of_a_redis_cluster_come_back_as_they_went_in(database_url: st
         (["--data-dir", "pyproject.toml/below"], "PostgreSQL cannot be kept in "),
     ],
 )
-def test_a_server_that_cannot_start_says_why_in_a_sentence(options: list[str], words: str) -> None:
+def test_a_server_that_cannot_start_prints_why_and_no_traceback(options: list[str], words: str) -> None:
     with started("serve", "--port", "0", *options) as server:
         end = server.finish()
     assert (end.exit, end.out) == (Exit.NO, "")

@@ -121,7 +121,7 @@ async def test_a_list_counts_what_it_lists_whatever_is_written_meanwhile(
 
 
 @ON_EVERY_STORE
-async def test_what_was_done_with_a_plan_is_told_up_to_the_moment_that_the_plan_is_shown_at(
+async def test_what_was_done_with_a_plan_is_shown_up_to_the_revision_of_the_plan(
     store: Store, feed: Feed, busy: PlannedMesh
 ) -> None:
     plan = (await busy.plan()).plan

@@ -60,7 +60,7 @@ def test_a_lost_connection_is_opened_again_after_the_last_cursor() -> None:
     assert stream.cursors == [None, "c3", "c3", "c3"]
 
 
-def test_the_operator_hears_of_it_once_when_it_breaks_and_once_when_it_is_back() -> None:
+def test_a_lost_connection_is_reported_once_and_its_return_once() -> None:
     stream = Stream([batch(1), lost()], [lost()], [batch(2), lost()], [batch(3)])
     batches = stream.followed()
     for _ in range(3):
@@ -112,12 +112,12 @@ def test_a_batch_counts_once_the_next_is_asked_for() -> None:
     assert stream.cursors == ["c0"]
 
 
-def test_the_place_moves_to_the_cursor_with_the_last_change_of_a_batch() -> None:
+def test_the_position_moves_to_the_cursor_with_the_last_change_of_a_batch() -> None:
     places = [place for _, place in new_changes([batch(3, 4, 5)], StoredCursor("c2", 2))]
     assert places == [StoredCursor("c2", 3), StoredCursor("c2", 4), StoredCursor("c5", 5)]
 
 
-def test_a_bookmark_moves_the_place_without_a_change() -> None:
+def test_a_bookmark_moves_the_position_without_a_change() -> None:
     assert list(new_changes([batch(upto=9)], StoredCursor("c2", 2))) == [(None, StoredCursor("c9", 9))]
 
 
@@ -149,7 +149,9 @@ def test_a_change_whose_output_broke_is_shown_again(tmp_path: Path) -> None:
     assert read_stored_cursor(file) == StoredCursor("c2", 3)
 
 
-def test_ctrl_c_keeps_the_place_and_says_where_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_stores_the_position_and_prints_where_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "cursor"
 
     def interrupted() -> Iterator[Json]:
@@ -167,7 +169,7 @@ def test_every_line_carries_the_cursor_to_resume_from() -> None:
     assert cursors == ["c2", "c4", "c5"]
 
 
-def test_no_cursor_file_is_no_place(tmp_path: Path) -> None:
+def test_no_cursor_file_is_no_position(tmp_path: Path) -> None:
     assert read_stored_cursor(tmp_path / "cursor") is None
 
 

@@ -320,7 +320,7 @@ async def test_a_page_from_before_the_feed_began_is_of_another_history(scripted:
     assert held(replica) == [ONE]
 
 
-async def test_a_page_within_a_stretch_that_was_left_out_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
+async def test_a_page_within_an_omitted_range_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
     await turns()
     await scripted.tell(put(ONE), omitted=LONG)
     scripted.history.put_nowait(put(ONE_MOVED))

@@ -176,7 +176,7 @@ def test_an_assignment_of_another_shape_or_type_is_refused(owners: object) -> No
 
 
 @pytest.mark.parametrize("place", [-1, 3, 2**31 - 1])
-def test_a_place_out_of_range_is_refused(place: int) -> None:
+def test_an_index_out_of_range_is_refused(place: int) -> None:
     owners = np.zeros(50, np.int32)
     owners[7] = place
     with pytest.raises(PlacementFailed, match=rf"assigned shard shard-7 to place {place}, where places are 0 to 2$"):

@@ -88,7 +88,7 @@ async def test_who_comes_back_right_after_another_is_answered_from_what_was_exec
     assert (first.executed, second.executed) == ([3], [])
 
 
-async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(
+async def test_a_slow_one_misses_nothing_delays_no_other_and_comes_back(
     feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     slow, fast = Client(), Client()
