@@ -1,4 +1,4 @@
-"""What every tier of tests may ask for: databases of its own, on one embedded PostgreSQL."""
+"""What every tier of tests may request: databases of its own, on one embedded PostgreSQL."""
 
 from __future__ import annotations
 

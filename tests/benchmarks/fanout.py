@@ -156,7 +156,7 @@ async def fill(url: str) -> None:
 async def window(
     server: Server, listeners: Audience, body: Callable[[], bytes], *, rate: float, seconds: float
 ) -> Window:
-    """Offers changes at that rate, after a moment that warms up and does not count, until all has been received."""
+    """Offers changes at that rate, after a warm-up that does not count, until all has been received."""
     client = await Client.of(server.port)
     warming = await writing.at_rate(client, body, rate=rate, seconds=WARMING_SECONDS)
     await everything(listeners, len(warming))

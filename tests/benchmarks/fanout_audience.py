@@ -1,6 +1,6 @@
 """Subscribers by the thousand in a process of their own, thin enough to share two cores with what they measure.
 
-They do their own framing, and a message that all are sent is decoded once: the others are told by their bytes.
+They do their own framing, and a message that all are sent is decoded once: the others are recognised by their bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REMEMBERED: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Subscribers who ask the same. `subscription` is a payload of graphql-transport-ws; null: listen only."""
+    """Subscribers with the same operation. `subscription` is a payload of graphql-transport-ws; null: listen only."""
 
     port: int
     count: int
@@ -47,7 +47,7 @@ class Group:
 class Received:
     """What a group was sent. `diffs` and `newest` (the last revision) are of each subscriber.
 
-    A stamp and the moment it arrived, in nanoseconds, stand at the same place of `stamps` and `times`. `astray` counts
+    A stamp and the time it arrived, in nanoseconds, stand at the same index of `stamps` and `times`. `astray` counts
     diffs that did not follow the one before them.
     """
 

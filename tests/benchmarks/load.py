@@ -69,7 +69,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def closed_loop(port: int, request: Callable[[int, int], bytes], *, connections: int, seconds: float) -> Figures:
-    """As many requests as the server answers on so many connections, each asking again when it was answered.
+    """As many requests as the server answers on so many connections, each sending the next when it was answered.
 
     `request(c, n)` makes the n-th request of connection c. The first fifth of the time warms up and is not counted.
     """

@@ -123,7 +123,7 @@ class Window:
 
 
 async def measure(request: Request, answer: Answer, port: int) -> tuple[Window, Window]:
-    """Place every shard, then roll nodes, with lookups asked for at a fixed rate for as long as each takes."""
+    """Place every shard, then roll nodes, with lookups sent at a fixed rate for as long as each takes."""
 
     def lookup(number: int) -> bytes:
         name, shard = f"plan{number * 7919 % NAMESPACES:02}", f"shard-{number * 104729 % SHARDS_EACH:03}"

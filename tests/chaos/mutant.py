@@ -87,7 +87,7 @@ def _early(feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
 
 
 def _at(revision: int, feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
-    """With the change that the feed knows for the revision, for any other would be noticed; else where it begins."""
+    """With the change that the feed has for the revision, for any other would be noticed; else where it begins."""
     mark = feed._tailer.ring.mark_at(revision) if revision else NO_CHANGE  # noqa: SLF001 - it is to go wrong inside
     return begin if mark is None else StreamPosition(begin.epoch, revision, mark)
 

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, asked until it is answered: of another server each time that one does not."""
+"""GraphQL over HTTP, sent until it is answered: to another server each time that one does not."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class Server:
         return old
 
     async def retire(self, process: Process) -> None:
-        """It is asked to stop, and must end well."""
+        """With SIGTERM; it must end well."""
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_STOP_SECONDS):
             code = await process.wait()

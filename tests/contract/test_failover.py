@@ -134,7 +134,7 @@ async def test_losing_a_change_of_no_shard_is_a_loss_to_a_server_that_has_seen_i
         assert await feed.begin(kept) == kept
         await mesh.configure(SEARCH)
         newest = (await mesh.store.stream.head()).newest
-        await until(lambda: feed._tailer.newest == newest)  # noqa: SLF001 - nothing else tells
+        await until(lambda: feed._tailer.newest == newest)  # noqa: SLF001 - nothing else shows it
         await fail_over()
         await until(lambda: feed.position.epoch != kept.epoch)
         assert feed.position[1:] == kept[1:]

@@ -1,4 +1,4 @@
-"""Following the stream: exactly what comes after a position, or a refusal that says why not."""
+"""Following the stream: exactly what comes after a position, or a refusal with the reason."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.support.planned_mesh import PlannedMesh
 
 @pytest.fixture(params=[3, 20_000], ids=["many statements", "one statement"], autouse=True)
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many shards PostgreSQL is asked for at once."""
+    """How many shards are requested of PostgreSQL at once."""
     monkeypatch.setattr("persistence.postgres.readers.placement._CHUNK", request.param)
 
 
@@ -134,7 +134,7 @@ async def test_a_snapshot_leaves_others_free_to_write(mesh: PlannedMesh) -> None
 
 
 def check(snapshot: PlacementSnapshot, history: Sequence[ShardDiff]) -> None:
-    """Shards and digests' counts are those of the revision that the snapshot says. Nodes' shards are not counted."""
+    """Shards and digests' counts are those of the revision of the snapshot. Nodes' shards are not counted."""
     table: dict[ShardKey, Shard] = replay(history[: snapshot.position.revision])
     expected = placed(list(table.values()))
     assert {name: shards for name, shards in snapshot.shards.items() if shards} == expected

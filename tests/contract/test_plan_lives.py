@@ -291,7 +291,7 @@ async def test_waves_keep_within_the_budget_that_one_change_would_break(mesh: Pl
 
 
 async def rescue_with(mesh: PlannedMesh, change: ChangeRequest) -> PlanProposed:
-    """As `rescue`, where a policy asks for more than the others do."""
+    """As `rescue`, where a policy requires more than the others do."""
     await mesh.registered("node-a")
     await mesh.create(*(new(f"s{number:04}", "gone") for number in range(20)), change=change)
     return await mesh.plan(change=change)

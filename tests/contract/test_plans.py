@@ -215,7 +215,7 @@ async def test_what_does_not_fit_into_a_plan_is_left_for_the_next(mesh: PlannedM
 
 
 async def test_a_plan_may_have_nothing_to_do_and_then_it_cannot_be_applied(mesh: PlannedMesh) -> None:
-    """If it could, the same plan made again would be an applied one, told as if it had been proposed."""
+    """If it could, the same plan made again would be an applied one, answered as if it had been proposed."""
     await mesh.registered("node-a")
     await mesh.filled(3)
     first = await mesh.plan()
@@ -527,7 +527,7 @@ KEYED: Final = because("once", idempotency_key="key-1")
 
 
 async def test_a_plan_asked_for_twice_is_one_plan_and_one_answer(mesh: PlannedMesh) -> None:
-    """Also when the mesh has moved on: what was asked for is the same, what comes of it would not be."""
+    """Also when the mesh has moved on: the request is the same, the plan would not be."""
     await unbalanced(mesh)
     first = await mesh.plan(change=KEYED)
     applied = await mesh.apply(first.plan)

@@ -1,4 +1,4 @@
-"""What is refused is kept: who asked for what, what the answer was, in a chain of its own."""
+"""What is refused is stored: the actor, the request and the answer, in a chain of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three hundred clients ask for what the database is slow with, and leave: the server does none of it for them."""
+"""Three hundred clients request what the database is slow with, and hang up: the server does none of it for them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def counted(server: RealServer, name: str, workload: str = "query") -> float:
 
 
 def until(server: RealServer, value: float, name: str) -> None:
-    """Asking is what lets the server run."""
+    """Each request lets the server run."""
     deadline = time.monotonic() + 30
     while (found := counted(server, name)) != value:
         assert time.monotonic() < deadline, (name, found)

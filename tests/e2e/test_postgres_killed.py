@@ -36,7 +36,7 @@ ACKNOWLEDGED_BETWEEN_KILLS = 30
 
 @dataclass
 class Operator:
-    """Changes five shards at a time and asks again, with the same key, when the answer was lost."""
+    """Changes five shards at a time and sends the request again, with the same key, when the answer was lost."""
 
     number: int
     writer: CommandExecutor
@@ -165,7 +165,7 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_there(server: Serv
     by_change: dict[int, list[Shard | None]] = {}
     for row in rows:
         by_change.setdefault(row.change.id, []).append(row.current)
-    # Every operator asked until it was answered, so what is in history is exactly what was acknowledged.
+    # Every operator retried until it was answered, so what is in history is exactly what was acknowledged.
     answers = {outcome.change.id: outcome for operator in operators for outcome in operator.acknowledged}
     assert by_change.keys() == answers.keys()
     for change_id, written in by_change.items():

@@ -1,6 +1,6 @@
 """A day of governance, once through GraphQL and once on the command line.
 
-A namespace whose rules ask for tickets, approval and small steps, and three people: alice operates, bob also approves,
+A namespace whose rules require tickets, approval and small steps, and three people: alice operates, bob also approves,
 carol may do everything. What they did, and what they were refused, must all be in the exported audit log, in order; the
 log must verify by three independent ways; and what goes round the rules must be found.
 """
@@ -66,7 +66,7 @@ SETTING_UP, EDITING, FILLING, HURRYING, TAKING_BACK, CLOSING = (f"CHG-{number}00
 
 
 class Entry(NamedTuple):
-    """What the log says of a step. `outcome` is null for what was done, else the refusal's."""
+    """The log's record of a step. `outcome` is null for what was done, else the refusal's."""
 
     kind: str
     actor: str

@@ -12,7 +12,7 @@ from tests.support.replay import contradictions
 
 
 async def judge(url: str, mesh: PlannedMesh) -> list[str]:
-    """A sentence for each promise that was broken; nothing if all were kept.
+    """A message for each promise that was broken; nothing if all were kept.
 
     Rules are recounted by an auditor of the tests' own, and then by the store's.
     """

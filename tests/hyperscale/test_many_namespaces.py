@@ -140,7 +140,7 @@ async def stores(database_url: str, count: int) -> AsyncIterator[list[Store]]:
 
 
 async def owners_by_the_library(store: Store) -> dict[ShardKey, str]:
-    """From nodes and namespaces alone, each strategy asked directly."""
+    """From nodes and namespaces alone, by each strategy directly."""
     snapshot = await store.placement.snapshot()
     nodes = [
         model.Node(node.node_id, node.weight, node.region, node.zone, node.labels)

@@ -153,7 +153,7 @@ def simulated(draw: st.DrawFn, most: int = 40) -> list[Operation[Action]]:
 
 
 def simulate(randomness: random.Random, count: int, clients: int) -> list[Operation[Action]]:
-    """Each operation takes effect at a moment of its own between invocation and return. One in six is never answered;
+    """Each operation takes effect at a time of its own between invocation and return. One in six is never answered;
     half of these take effect, and that may be late."""
     free = [0] * clients
     drafts = []

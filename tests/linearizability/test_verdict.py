@@ -1,4 +1,4 @@
-"""The verdict itself: what answers alone give away, what history does, and a sentence that a person understands."""
+"""The verdict itself: what answers alone give away, what history does, and a message that can be read."""
 
 from __future__ import annotations
 

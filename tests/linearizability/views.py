@@ -30,13 +30,13 @@ def of_register(journal: Journal) -> Histories:
 
 
 def of_server(journal: Journal, server: int) -> Histories:
-    """Every read that it answered, whatever revision was asked for."""
+    """Every read that it answered, whatever revision was required."""
     writes = _entries(journal, lambda write: write.attempts[-1].server == server)
     return _by_shard([*writes, *_read(read for read in journal.reads if read.server == server)])
 
 
 def of_session(journal: Journal, client: int) -> Histories:
-    """A read of one shard that finds it absent tells no revision, so it is none that later reads could be held to."""
+    """A read of one shard that finds it absent has no revision, so it is none that later reads could be held to."""
     writes = _entries(journal, lambda write: write.client == client)
     reads = (
         read

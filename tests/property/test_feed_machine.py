@@ -1,8 +1,8 @@
-"""Random lives of the feed's state machines: every subscriber gets exactly what it asked for, or a refusal.
+"""Random lives of the feed's state machines: every subscriber gets exactly what its filter matches, or a refusal.
 
-The machine plays the store and the driver. Pages are as large as it pleases, are told long after they were read, twice,
-or empty; revisions are compacted away; the store is replaced, fails over without a loss, or loses its newest changes
-and has others at their revisions, whether the tailer had seen those or not. Subscribers go at their own pace, from the
+The machine plays the store and the driver. Pages are as large as it pleases, are delivered long after they were read,
+twice, or empty; revisions are compacted away; the store is replaced, fails over without a loss, or loses its newest
+changes and has others at their revisions, whether the tailer had seen those or not. Subscribers go at their own pace, from the
 ring or, behind it, from history, and begin where they please, also where no server has been since.
 """
 
@@ -156,7 +156,7 @@ class FeedMachine(RuleBasedStateMachine):
 
     @rule(size=_SIZES, told=st.integers(0, 2))
     def read_a_page(self, size: int, told: int) -> None:
-        """It is told at once so many times, and perhaps once more later."""
+        """It is delivered at once so many times, and perhaps once more later."""
         page = self._page(size)
         self.read.append(page)
         for _ in range(told):
@@ -375,7 +375,7 @@ class _SkipsOne(SubscriberPosition):
 
 
 class _TellsTwice(SubscriberPosition):
-    """Does not move on past the last diff it has told."""
+    """Does not move on past the last diff it has sent."""
 
     def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         batch = super().advance(position, diffs, head, now)

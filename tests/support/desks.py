@@ -1,6 +1,6 @@
 """What operators do to the namespace `orders`, and two desks to do it at: GraphQL, and the command line.
 
-At either desk the same tasks end the same way: done, or refused with the same sentence.
+At either desk the same tasks end the same way: done, or refused with the same message.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class EventStream:
         return event
 
     async def begun(self) -> Event:
-        """The first result, after the line that says when to connect again."""
+        """The first result, after the line with when to connect again."""
         retry = await self.next()
         assert (retry.type, retry.retry) == ("", "1000"), retry
         return await self.next()

@@ -1,4 +1,4 @@
-"""A client of graphql-transport-ws that says exactly what a test wants said, right or wrong."""
+"""A client of graphql-transport-ws that sends exactly what a test gives it, right or wrong."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class OwnPostgres:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """SIGSTOP of all its processes: it accepts connections and says nothing."""
+        """SIGSTOP of all its processes: it accepts connections and sends nothing."""
         stopped = [self.pid]
         os.kill(self.pid, signal.SIGSTOP)
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")

@@ -1,4 +1,4 @@
-"""A server that is not there: answers by operation, and what was asked of it."""
+"""A server that is not there: answers by operation, and a record of the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose turn it is when more is asked for than runs at once."""
+"""Whose turn it is when more is requested than runs at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Desk:
     ends: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def ask(self, client: str, name: str) -> None:
-        """Has asked when this returns: it runs, waits, or was refused."""
+        """Has requested its turn when this returns: it runs, waits, or was refused."""
 
         async def run() -> None:
             async with self.queue.turn(client):
@@ -164,7 +164,7 @@ async def test_a_turn_that_came_while_its_client_left_goes_on_to_the_next() -> N
         for name in ("a0", "a1", "a2"):
             await it.ask("alice", name)
         it.ends["a0"].set()
-        await asyncio.sleep(0)  # a1 has its turn, and does not know yet
+        await asyncio.sleep(0)  # a1 has its turn, and was not resumed yet
         assert it.count("waiting") == 1.0
         await it.cancel("a1")
         assert it.order == ["a0", "a2"]

@@ -1,4 +1,4 @@
-"""Rows held against their images many at a time: what is said to agree does, and untouched rows are said to."""
+"""Rows held against their images many at a time: rows that are found to agree do, and untouched rows are."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Row:
         return SEPARATOR.join(member.encode() for member in members)
 
     def wrong(self) -> tuple[str, ...]:
-        """What one who parses the images has to say."""
+        """What parsing the images finds."""
         previous, current = self.images
         entry = RowEntry(1, 1, "", previous, None, None, MOMENT, current, None, **self.columns)
         before, after = parsed_images(entry)

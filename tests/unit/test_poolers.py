@@ -1,4 +1,4 @@
-"""Whether a session is one's own, told from what a pooler does with it: PgBouncer's modes in little."""
+"""Whether a session is one's own, found by what a pooler does with it: PgBouncer's modes in little."""
 
 from __future__ import annotations
 

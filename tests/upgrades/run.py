@@ -299,7 +299,7 @@ async def _versions(url: str, shard_id: str) -> list[int]:
 
 
 def check(old: Program, new: Program, url: str, console: Console) -> list[str]:
-    """What does not hold, each in a sentence."""
+    """What does not hold, a message each."""
     upgrading = old.command("db", "upgrade", "--database-url", url)
     if upgrading.returncode:
         raise NotCheckable(f"the release cannot make its schema: {upgrading.stderr.strip()}")
@@ -356,7 +356,7 @@ def beside(old: ExitStack, writer: Writer, new: Program, url: str, console: Cons
 def fenced_off(old: Api, plan: str, url: str, late: int, console: Console) -> list[str]:
     """Of a release that the schema does not serve: nothing of it is written any more.
 
-    But that something was refused: so it says in a log of its own, in the form that both programs know.
+    But that something was refused: so it says in a log of its own, in the form that both programs read.
     """
     problems = [f"the release wrote {late} times to a schema that does not serve it"] if late else []
     tables = asyncio.run(_tables(url))

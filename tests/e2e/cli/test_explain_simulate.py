@@ -18,7 +18,7 @@ def explain(shard_id: str, *options: object) -> Answer:
 
 
 def rebalance() -> None:
-    """Every shard to where its strategy wants it."""
+    """Every shard to where its strategy places it."""
     document = omnirelay("mesh", "rebalance", "plan", "--reason", "r", "--json").out
     assert omnirelay("mesh", "rebalance", "apply", "-", "--reason", "r", stdin=document.encode()).exit == Exit.OK
 

@@ -40,7 +40,7 @@ def blocks() -> Mapping[str, Sequence[str]]:
 
 
 def type_in(folder: Path, block: str, **environment: str) -> None:
-    """Each line must succeed, and PostgreSQL's programs must have nothing to say."""
+    """Each line must succeed, and PostgreSQL's programs must print nothing."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(find_binaries()), os.defpath])
     typed = subprocess.run(  # noqa: S603 - our own page
         ["bash", "-euo", "pipefail", "-c", block],  # noqa: S607 - the shell of the documentation

@@ -43,7 +43,7 @@ async def nothing_is_written(api: Api, mesh: Mesh) -> AsyncIterator[None]:
 
 
 async def refused(api: Api, mutation: str, given: Any) -> dict[str, str]:
-    """Field and message of everything an InvalidInput lists; the sentence begins with the first."""
+    """Field and message of everything an InvalidInput lists; the message begins with the first."""
     answer = await api.field(mutation, input=given)
     assert answer["__typename"] == "InvalidInput", answer
     errors = {error["field"]: error["message"] for error in answer["errors"]}

@@ -206,7 +206,7 @@ async def test_followers_that_leave_are_not_counted_any_more(address: str, api: 
         await socket.subscribe(FOLLOW)
         await socket.batch()
         assert "omnirelay_subscriptions_open 1.0" in (await api.http.get("/metrics")).text
-    # The server learns of it in its own time; asking is what lets it run.
+    # The server learns of it in its own time; each request lets it run.
     async with asyncio.timeout(5):
         while "omnirelay_subscriptions_open 0.0" not in (await api.http.get("/metrics")).text:
             pass

@@ -1,4 +1,4 @@
-"""What one answer says was true at one moment: a count beside its page, a plan beside what was done with it."""
+"""One answer is read in one snapshot: a count beside its page, a plan beside what was done with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pinned shards stay where they are, and say so."""
+"""Pinned shards stay where they are, and show their pin."""
 
 from __future__ import annotations
 

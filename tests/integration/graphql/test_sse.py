@@ -1,4 +1,4 @@
-"""Subscriptions as server-sent events: every event can be resumed from, and every end says what kind it is.
+"""Subscriptions as server-sent events: every event can be resumed from, and every end has its kind.
 
 https://github.com/graphql/graphql-over-http/blob/main/rfcs/GraphQLOverSSE.md
 """
@@ -51,7 +51,7 @@ async def metric(address: str, name: str) -> float:
 
 
 async def none_is_open(address: str) -> None:
-    """The server learns of it in its own time; asking is what lets it run."""
+    """The server learns of it in its own time; each request lets it run."""
     async with asyncio.timeout(5):
         while await metric(address, "omnirelay_subscriptions_open"):
             pass

@@ -1,4 +1,4 @@
-"""Asking over HTTP, of servers that are not what they should be."""
+"""Requests over HTTP to servers that are not what they should be."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def answering(status: int, body: bytes | None) -> Iterator[tuple[Address, list[d
 
 
 def failure(status: int, body: bytes | None) -> Failure:
-    """What asking fails with."""
+    """What the request fails with."""
     with answering(status, body) as (address, _), ApiClient(address) as api, pytest.raises(Failure) as failed:
         api.execute("StreamHead")
     return failed.value

@@ -30,7 +30,7 @@ def batch(*revisions: int, upto: int | None = None) -> Json:
 
 
 class Stream:
-    """A server: each time it is asked it answers with the next of its answers, and remembers the cursor."""
+    """A server: each request it answers with the next of its answers, and remembers the cursor."""
 
     def __init__(self, *answers: list[Json | Exception]) -> None:
         self._answers = iter(answers)

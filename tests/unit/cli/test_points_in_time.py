@@ -1,4 +1,4 @@
-"""Moments of the past, as they are written and as the API takes them."""
+"""Points in time, as they are typed and as the API takes them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Told = Callable[..., str]
 
 @pytest.fixture
 def told() -> Told:
-    """What a command says to type next, when it is given these words."""
+    """The command that is suggested next, when it is given these words."""
 
     def tell(say: Callable[[], str], *words: str) -> str:
         @click.command("set")

@@ -1,4 +1,4 @@
-"""Tables show everything, whatever it is, and never do what it says."""
+"""Tables show every text, and never pass its escape sequences to the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's side of graphql-transport-ws, against a server of a few lines that does as it is told."""
+"""The client's side of graphql-transport-ws, against a scripted server of a few lines."""
 
 from __future__ import annotations
 

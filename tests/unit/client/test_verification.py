@@ -1,4 +1,4 @@
-"""A table is proven by what the server says, and by what its records come to; whatever is wrong with it is found."""
+"""A table is verified by the server's claims and by its own records; whatever is wrong with it is found."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ async def test_one_that_has_received_more_than_the_feed_before_that_was_lost_is_
     """The feed has lost nothing, and revisions follow: only the change of the revision is another."""
     stream.put(*(history_row(revision) for revision in range(1, 6)))
     await feed.wait_for(5)
-    stream.rows += [history_row(6), history_row(7)]  # without a signal, so the feed does not know of them
+    stream.rows += [history_row(6), history_row(7)]  # without a signal, so the feed has not read them
     ahead = await feed.begin(position(7))
     async with aclosing(feed.follow(ahead, DiffFilter())) as batches:
         assert await anext(batches) == DiffBatch(ahead, [], caught_up=True)
@@ -306,7 +306,7 @@ async def test_a_feed_is_fresh_for_a_while_after_it_has_read_to_the_end(stream: 
 
 
 async def test_a_feed_is_as_fresh_as_the_time_it_began_to_read(stream: Stream) -> None:
-    """Not as the moment it had the answer: that may have waited for the process to go on."""
+    """Not as the time it had the answer: that may have waited for the process to go on."""
     now = 100.0
     feed = LiveFeed(stream, stream, await stream.head(), LIMITS, lambda: now)
     stream.held = "one", 0

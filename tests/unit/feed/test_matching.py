@@ -17,7 +17,7 @@ NODE_A = DiffFilter(shards=ShardFilter(owner_node_ids=("node-a",)))
 
 @pytest.fixture
 def matched(monkeypatch: pytest.MonkeyPatch) -> Counter[DiffFilter]:
-    """How often each filter was asked about a diff."""
+    """How often each filter was called for a diff."""
     asked: Counter[DiffFilter] = Counter()
     matches = DiffFilter.matches
 

@@ -1,4 +1,4 @@
-"""One subscriber's position: over every diff, telling of those it wants, and of itself before it is silent for long."""
+"""One subscriber's position: over every diff, batches of those that match, and bookmarks in time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def a_position(revision: int = 0) -> SubscriberPosition:
 
 
 def begun(revision: int = 0, now: float = 100.0) -> SubscriberPosition:
-    """One that has told its first bookmark."""
+    """One that has sent its first bookmark."""
     subscriber = a_position(revision)
     assert subscriber.advance(position(revision), [], revision, now) == bookmark(revision)
     return subscriber
@@ -109,5 +109,5 @@ def test_seconds_to_the_bookmark_count_down_to_zero() -> None:
 
 
 def test_a_head_that_was_passed_meanwhile_is_caught_up() -> None:
-    """The ring may have grown past what was the head when that was asked."""
+    """The ring may have grown past what was the head when that was read."""
     assert advance(begun(), rows(1, 5), rows(5, 5), head=4) == DiffBatch(position(5), rows(5, 5), True)  # noqa: FBT003

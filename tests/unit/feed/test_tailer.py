@@ -1,4 +1,4 @@
-"""The live end of the stream: what was read either follows, or says that the stream is another one."""
+"""The live end of the stream: what was read either follows, or shows that the stream is another one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def told(tailer: Tailer, head: StreamHead, diffs: list[ShardDiff], *, known: boo
 
 
 def at(revision: int) -> Tailer:
-    """A tail that has been told everything up to a revision, and holds the last three diffs at most."""
+    """A tailer that has received everything up to a revision, and holds the last three diffs at most."""
     tailer = Tailer(head(max(0, revision - 3)), FeedLimits(ring=3, page=4))
     told(tailer, head(revision), rows(tailer.position.revision + 1, revision))
     return tailer

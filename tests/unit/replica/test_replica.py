@@ -47,7 +47,7 @@ def deletion(shard: Shard, revision: int) -> ShardDiff:
 
 @dataclass
 class Scripted:
-    """A feed that says what the test says, and a store whose pages come when the test hands them over."""
+    """A feed that sends what the test gives it, and a store whose pages come when the test hands them over."""
 
     position: StreamPosition = field(default_factory=lambda: at(0))
     fresh: bool = True
@@ -268,7 +268,7 @@ async def test_pages_of_another_stream_than_the_feeds_are_not_taken(
 
 
 async def test_while_the_feed_is_not_fresh_the_database_is_read(scripted: Scripted, replica: Replica) -> None:
-    """It may have missed what others committed, and not know. What that told is not taken back afterwards."""
+    """It may have missed what others committed. What was answered by that is not taken back afterwards."""
     reader = ReplicaShards(replica, scripted)
     await scripted.hand_over(0, ONE)
     await replica.ready()

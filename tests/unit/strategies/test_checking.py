@@ -28,7 +28,7 @@ class Faulty(Mixed):
 
 
 class Answers(MixedPlacement):
-    """A placement whose methods answer what they are told to, whatever the types."""
+    """A placement whose methods return what they are given, whatever the types."""
 
     def __init__(self, nodes: Sequence[Node], **answers: Any) -> None:
         super().__init__(nodes)
