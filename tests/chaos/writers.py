@@ -1,4 +1,4 @@
-"""Writers: each changes shards of its own by the hundred and a few that all change, and retries until it is answered."""
+"""Writers: each changes shards of its own by the hundred and a few that all change, and retries until answered."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The machine plays the store and the driver. Pages are as large as it pleases, are delivered long after they were read,
 twice, or empty; revisions are compacted away; the store is replaced, fails over without a loss, or loses its newest
-changes and has others at their revisions, whether the tailer had seen those or not. Subscribers go at their own pace, from the
-ring or, behind it, from history, and begin where they please, also where no server has been since.
+changes and has others at their revisions, whether the tailer had seen those or not. Subscribers go at their own pace,
+from the ring or, behind it, from history, and begin where they please, also where no server has been since.
 """
 
 from __future__ import annotations
