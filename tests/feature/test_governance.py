@@ -28,7 +28,7 @@ from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import ChangeKind
 from strategies.model import Node, Shard, Shards
 from strategies.registry import Registry
-from tests.support.command_line import ROOT, Answer, omnirelay
+from tests.support.command_line import Answer, omnirelay
 from tests.support.desks import (
     NAMESPACE,
     STRATEGY,
@@ -48,6 +48,7 @@ from tests.support.desks import (
     Stop,
     Task,
 )
+from tests.support.fork_server import ROOT
 from tests.support.real_server import real_server
 from tests.support.tokens import SECRET, token
 

@@ -25,7 +25,7 @@ from persistence.planning.what_if import WhatIf
 from persistence.postgres.store import open_store
 from persistence.service.rebalancer import PlanRequest
 from strategies.registry import Registry
-from tests.support.command_line import ROOT
+from tests.support.fork_server import ROOT
 from tests.support.mesh import BILLING, CHANGE, because
 from tests.support.planned_mesh import PlannedMesh
 

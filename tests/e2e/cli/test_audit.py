@@ -15,7 +15,8 @@ import pytest
 from graph.cli.errors import Exit
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
-from tests.support.command_line import ROOT, Answer, omnirelay
+from tests.support.command_line import Answer, omnirelay
+from tests.support.fork_server import ROOT
 from tests.support.planned_mesh import PlannedMesh
 
 
