@@ -45,7 +45,7 @@ _SERVES: Final = text("SELECT to_jsonb(h) -> 'compatible_revisions' FROM stream_
 
 
 class Age(Enum):
-    """A schema's, beside this program."""
+    """The age of a schema compared with this program."""
 
     EMPTY = "no tables"
     BROKEN = "parts of a store"
@@ -185,16 +185,16 @@ def known() -> frozenset[str]:
 
 @asynccontextmanager
 async def _migrating(url: str) -> AsyncIterator[AsyncConnection]:
-    """The one transaction of a migration. It takes as long as it takes: checking a large table is a scan of it.
+    """The one transaction of a migration. It is not bounded in time: checking a large table is a scan of it.
 
-    Whoever else migrates is waited for. A table is not, for longer than `lock_timeout`: behind a migration that waits
-    for a long reader, everybody waits.
+    It waits for another migration, but for a table no longer than `lock_timeout`: behind a migration that waits for a
+    long reader, all other statements on the table wait.
     """
     async with _connection(url, command_timeout=None) as connection:
         await connection.execute(text("SET LOCAL statement_timeout = 0"))
         await connection.execute(text("SET LOCAL lock_timeout = 0"))
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        # Not the default: what a session is given when it begins is none to PostgreSQL.
+        # Not SET DEFAULT: a setting given when the session begins is not PostgreSQL's default.
         await connection.execute(text(f"SET LOCAL lock_timeout = '{SERVER_SETTINGS['lock_timeout']}'"))
         try:
             with translated():

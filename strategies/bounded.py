@@ -21,11 +21,11 @@ Succession: TypeAlias = Callable[[Sequence[Node]], Placement]
 
 
 def ascending(shards: Shards) -> NDArray[np.intp]:
-    """Places of the shards in ascending order of key, and of id where keys are equal."""
+    """Indexes of the shards in ascending order of key, and of id where keys are equal."""
     keys = shards.keys[shards.order]
     if not (keys[1:] == keys[:-1]).any():
         return shards.order
-    return np.array(sorted(range(len(shards)), key=lambda place: (int(shards.keys[place]), shards.ids[place])), np.intp)
+    return np.array(sorted(range(len(shards)), key=lambda index: (int(shards.keys[index]), shards.ids[index])), np.intp)
 
 
 def bounded(
@@ -40,14 +40,14 @@ def bounded(
 
     Shards in ascending (key, id); each goes to the first node of its rank that is not full. A node is full once its
     load has reached its bound, whatever the size of the shard that did it. Whether a node is full does not depend on
-    the shard that asks, so only those whose first node is full have to go on.
+    the shard, so only those whose first node is full have to go on.
 
     `staying` are the capacities of shards that nodes hold before any of these is placed, by node id; they are part of
     the load of their node and of the whole. Those of other nodes than the placement's count nowhere.
 
     `succession` prepares the same strategy over some of the nodes, if without the nodes before it in rank a shard
     belongs to the next: then all shards that full nodes refuse are handed on at once, instead of one by one. It is not
-    asked where the placement knows an `overflow`.
+    used where the placement knows an `overflow`.
 
     Raises Infeasible where every node is full before all shards are placed.
     """
@@ -64,26 +64,26 @@ def bounded(
     full = [load >= bound or count >= most for load, bound, count in zip(loads, full_at, counts, strict=True)]
     left = full.count(False)
     order = ascending(shards)
-    place_of = owners.tolist()  # a list is faster one by one
+    owner_of = owners.tolist()  # a list is faster one by one
     overflow: Overflow | None = None
     for placed, index in enumerate(order.tolist()):
-        place = place_of[index]
-        if full[place]:
+        owner = owner_of[index]
+        if full[owner]:
             if not left:
                 raise _do_not_fit(total, placed, stay, nodes, bounds)
             if overflow is None:
                 overflow = overflow_of(placement, shards, order, owners, succession)
                 for closed in np.flatnonzero(full).tolist():
                     overflow.close(closed)
-            place = place_of[index] = overflow.first_open(index)
-        loads[place] += size[index]
-        counts[place] += 1
-        if loads[place] >= full_at[place] or counts[place] >= most:
-            full[place] = True
+            owner = owner_of[index] = overflow.first_open(index)
+        loads[owner] += size[index]
+        counts[owner] += 1
+        if loads[owner] >= full_at[owner] or counts[owner] >= most:
+            full[owner] = True
             left -= 1
             if overflow is not None:
-                overflow.close(place)
-    return np.array(place_of, np.int32)
+                overflow.close(owner)
+    return np.array(owner_of, np.int32)
 
 
 def _do_not_fit(total: int, room: int, stay: int, nodes: Sequence[Node], bounds: Bounds) -> Infeasible:

@@ -58,7 +58,7 @@ class Bounds:
 def sizes(capacities: Capacities) -> list[int]:
     """Each capacity in millionths: 1 to 2^52.
 
-    Rounded half to even, as IEEE 754 does. At least 1, so that whoever is left finds the nodes not full yet: as long as
+    Rounded half to even, as IEEE 754 does. At least 1, so that the shards left find the nodes not full yet: as long as
     one has a size, what is placed stays below the sum of the bounds.
     """
     largest = float(MAX_SIZE)

@@ -1,4 +1,4 @@
-"""Nodes against blocks of shards, the inner loops of weighted.py: greatest hashes, and who beats whom."""
+"""Nodes against blocks of shards, the inner loops of weighted.py: greatest hashes, and which node beats which."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Desk:
 
 
 def _least(held: Keys, heaviest: int) -> Keys:
-    """As `Desk.challenge` says. Doubles are rounded, but by less than is added for it here."""
+    """As `Desk.challenge` defines. Doubles are rounded, but by less than is added for it here."""
     reach = held.astype(np.float64)
     reach += 1
     reach *= heaviest * (_LN_2_AND_A_BIT * 2.0 ** (6 - _UNIT_BITS))

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from strategies.model import Infeasible, Node, Owners, Placement, Shard, Shards, Strategy
-from strategies.rows import shard_at, taken
+from strategies.model import Infeasible, Node, Owners, Placement, Shard, Shards, Strategy, shard_at, taken
 
 _SAMPLE: Final = 64
 _LONGEST: Final = 500
@@ -29,7 +28,7 @@ class Checked:
     """The strategy given, except that it keeps the laws, or else raises PlacementFailed.
 
     So does whatever it raises itself, but for Infeasible. Every assignment is worked out twice, the second time with
-    nodes and shards in the opposite order, and compared with what `place` says of its first shards by id.
+    nodes and shards in the opposite order, and compared with what `place` gives for its first shards by id.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -122,16 +121,16 @@ class _CheckedPlacement:
         try:
             yield
         except Infeasible as error:
-            raise Infeasible(said(error)) from error
+            raise Infeasible(text_of(error)) from error
         except Exception as error:
-            raise self._failed(f"raised {type(error).__name__} in {method}: {said(error)}") from error
+            raise self._failed(f"raised {type(error).__name__} in {method}: {text_of(error)}") from error
 
     def _failed(self, what: str) -> PlacementFailed:
         return PlacementFailed(self._name, what)
 
 
-def said(by: object) -> str:
-    """What an exception, or anything else of a plug-in's, says: at most 500 characters, all of which UTF-8 has.
+def text_of(by: object) -> str:
+    """The text of an exception, or of anything else of a plug-in's: at most 500 characters, all of which UTF-8 has.
 
     Text may hold halves of surrogate pairs, as do paths that could not be decoded; those are written as escapes.
     """

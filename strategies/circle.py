@@ -28,7 +28,7 @@ class Circle:
         self._sections = 1 << section_bits
         starts = np.arange(self._sections, dtype=np.uint64) << self._shift
         self._first = np.searchsorted(points, starts).astype(np.int32)
-        # Nothing lies beyond the greatest value, so whoever steps past the last point stays there.
+        # Nothing lies beyond the greatest value, so a search that steps past the last point stays there.
         self._fenced = np.append(points, ~np.uint64(0))
         self._points = self._fenced[:-1]
 
@@ -37,7 +37,7 @@ class Circle:
         return self._points
 
     def successors(self, positions: Keys) -> NDArray[np.int32]:
-        """For each position the place of the first point that is not before it, round the circle."""
+        """For each position the index of the first point that is not before it, round the circle."""
         found: NDArray[np.int32] = self._first[self._section(positions)]
         short = np.flatnonzero(self._fenced[found] < positions)
         for _ in range(_STEPS):
@@ -55,7 +55,7 @@ class Circle:
         return self._points[self.successors(points) - 1], points
 
     def among(self, positions: Keys, starts: Keys, ends: Keys) -> NDArray[np.intp]:
-        """Places of all positions in any of these arcs, and of a few that lie near."""
+        """Indexes of all positions in any of these arcs, and of a few that lie near."""
         first, last = self._section(starts), self._section(ends)
         steps = np.zeros(self._sections + 1, np.int32)
         np.add.at(steps, first, 1)

@@ -1,4 +1,4 @@
-"""What a namespace may ask for whatever its strategy: who may own, how much, how many copies and where."""
+"""What a namespace may constrain whatever its strategy: which nodes may own, how much, how many copies and where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locality hints: where a shard would rather be."""
+"""Locality hints: the region or zone that a shard prefers, read and written."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_PLACE: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _HINT: Final = re.compile(
-    rf"(?P<both_region>{_PLACE})/(?P<both_zone>{_PLACE})|zone:(?P<zone>{_PLACE})|(region:)?(?P<region>{_PLACE})"
+    rf"(?P<both_region>{_NAME})/(?P<both_zone>{_NAME})|zone:(?P<zone>{_NAME})|(region:)?(?P<region>{_NAME})"
 )
 
 
@@ -31,3 +31,10 @@ def read_hint(text: str | None) -> Hint:
     if match is None:
         raise ValueError(f"{text[:64]!a} is not a locality: write region, region/zone, region:x or zone:x")
     return Hint(match["both_region"] or match["region"], match["both_zone"] or match["zone"])
+
+
+def hint_text(hint: Hint) -> str | None:
+    """What `read_hint` reads the same hint from."""
+    if hint.zone is None:
+        return None if hint.region is None else f"region:{hint.region}"
+    return f"zone:{hint.zone}" if hint.region is None else f"{hint.region}/{hint.zone}"

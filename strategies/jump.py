@@ -6,6 +6,7 @@ the same ones. The two differ only where rounding takes a quotient across a whol
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain, islice
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 
 from strategies.hashing import MASK, shard_key, splitmix64, splitmix64_block
 from strategies.model import Infeasible, Keys, Movement, Node, Owners, Placement, Shard, Shards
-from strategies.natural_order import natural_key
 from strategies.overflow import Overflow
 from strategies.parameters import Parameter
 from strategies.walks import first_met
@@ -57,8 +57,8 @@ class Jump:
 class JumpPlacement:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes: Sequence[Node] = tuple(sorted(nodes, key=lambda node: node.node_id))
-        self._line = sorted(range(len(self.nodes)), key=lambda place: natural_key(self.nodes[place].node_id))
-        self._ends = list(accumulate(self.nodes[place].weight for place in self._line))
+        self._line = sorted(range(len(self.nodes)), key=lambda index: natural_key(self.nodes[index].node_id))
+        self._ends = list(accumulate(self.nodes[index].weight for index in self._line))
 
     def place(self, namespace: str, shard: Shard) -> str:
         return self.nodes[self._owner(shard_key(namespace, shard.shard_id))].node_id
@@ -69,7 +69,7 @@ class JumpPlacement:
         key = shard_key(namespace, shard.shard_id)
         draws = chain([key], islice(splitmix64(key), _DRAWS_PER_NODE * len(self.nodes)))
         walk = chain(map(self._owner, draws), self._line)
-        return [self.nodes[place].node_id for place in first_met(walk, len(self.nodes))]
+        return [self.nodes[index].node_id for index in first_met(walk, len(self.nodes))]
 
     def assign(self, shards: Shards) -> Owners:
         return _holders(np.array(self._line, np.int32), np.array(self._ends), shards.keys)
@@ -94,32 +94,32 @@ class _Drawn:
         self._keys = keys
         self._closed = np.zeros(len(line), np.bool_)
 
-    def close(self, place: int) -> None:
-        self._closed[place] = True
+    def close(self, index: int) -> None:
+        self._closed[index] = True
 
     def first_open(self, shard: int) -> int:
         key = int(self._keys[shard])
         draws = _DRAWS_PER_NODE * len(self._line)
         drawn = min(_FEW_DRAWS, draws)
         for number in chain([key], islice(splitmix64(key), drawn)):
-            place = _holder(self._line, self._ends, number)
-            if not self._closed[place]:
-                return place
+            index = _holder(self._line, self._ends, number)
+            if not self._closed[index]:
+                return index
         while drawn < draws:
             upto = min(4 * drawn, draws)
             found = self._open_among(_holders(*self._columns, splitmix64_block(key, upto)[drawn:]))
             if found is not None:
                 return found
             drawn = upto
-        return next(place for place in self._line if not self._closed[place])
+        return next(index for index in self._line if not self._closed[index])
 
-    def _open_among(self, places: Owners) -> int | None:
-        at = np.flatnonzero(~self._closed[places])
-        return int(places[at[0]]) if len(at) else None
+    def _open_among(self, indexes: Owners) -> int | None:
+        at = np.flatnonzero(~self._closed[indexes])
+        return int(indexes[at[0]]) if len(at) else None
 
 
 def _holder(line: Sequence[int], ends: Sequence[int], key: int) -> int:
-    """The place of the node whose bucket the key falls into. `ends` are the first buckets beyond those of each."""
+    """The index of the node whose bucket the key falls into. `ends` are the first buckets beyond those of each."""
     return line[bisect_right(ends, jump_hash(key, ends[-1]))]
 
 
@@ -159,3 +159,19 @@ def _jump_into(found: NDArray[np.int64], keys: Keys, buckets: np.uint64) -> None
         following = (following + one << scale) // ((keys >> shift) + one)
         jumping = following < buckets
         lanes, keys, following = lanes[jumping], keys[jumping], following[jumping]
+
+
+_ELEMENT: Final = re.compile(r"[0-9]+|[^0-9]")
+
+
+def natural_key(text: str) -> tuple[tuple[tuple[int, int], ...], str]:
+    """Sorts texts element by element, where an element is a run of ASCII digits or one other character.
+
+    Two runs of digits compare as numbers, anything else as bytes of UTF-8 do; a text that another begins with comes
+    before it. Those that only zeros tell apart, as node-9 and node-09, compare as bytes.
+    """
+    elements = (
+        (ord("0"), int(element)) if element[0] in "0123456789" else (ord(element), 0)
+        for element in _ELEMENT.findall(text)
+    )
+    return tuple(elements), text

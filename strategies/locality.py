@@ -84,19 +84,19 @@ class LocalityPlacement:
 
     def reassign(self, shards: Shards, owners: Owners, before: Placement) -> Owners:
         earlier = LocalityPlacement(before.nodes, self._parameters)
-        places = whereabouts(before.nodes, self.nodes)
+        indexes = whereabouts(before.nodes, self.nodes)
         result = np.empty(len(shards), np.int32)
         for (then, now), at in _by_meaning(shards, lambda hint: (earlier._meaning(hint), self._meaning(hint))):
             contest, was = self._contest(now), earlier._contest(then)
-            result[at] = contest.winners_after(was, places, shards.keys[at], owners[at])
+            result[at] = contest.winners_after(was, indexes, shards.keys[at], owners[at])
         return result
 
     def _meaning(self, hint: Hint) -> Hint:
-        """The least specific hint that says the same of these nodes: there are fewer of them than places to hint at."""
+        """The least specific hint that means the same for these nodes: there are fewer of them than localities."""
         return next((known for known in (hint, Hint(hint.region)) if known in self._places), ANYWHERE)
 
     def _contest(self, hint: Hint) -> Contest:
-        """Among whom, and with which weights, the owner of a shard with this hint, one of `_meaning`, is decided."""
+        """Among which nodes, with which weights, the owner of a shard with this hint, one of `_meaning`, is decided."""
         levels = np.zeros(len(self.nodes), np.intp)
         levels[self._places.get(Hint(hint.region), [])] = 1
         if hint.zone is not None:
@@ -114,11 +114,11 @@ class LocalityPlacement:
     @cached_property
     def _places(self) -> Mapping[Hint, Sequence[int]]:
         """Which nodes are in a region, in a zone of a region, in a zone of any region."""
-        places: dict[Hint, list[int]] = {}
+        indexes: dict[Hint, list[int]] = {}
         for at, node in enumerate(self.nodes):
             for hint in {Hint(node.region), Hint(node.region, node.zone), Hint(None, node.zone)} - {ANYWHERE}:
-                places.setdefault(hint, []).append(at)
-        return places
+                indexes.setdefault(hint, []).append(at)
+        return indexes
 
 
 def _weights(nodes: Sequence[Node], parameters: Mapping[str, Any]) -> list[int]:
@@ -131,7 +131,7 @@ def _weights(nodes: Sequence[Node], parameters: Mapping[str, Any]) -> list[int]:
 
 
 def _level(node: Node, hint: Hint) -> int:
-    """2 if the node is in the zone asked for, 1 if in the region, else 0."""
+    """2 if the node is in the zone of the hint, 1 if in the region, else 0."""
     in_region = hint.region is not None and node.region == hint.region
     if hint.zone is not None and node.zone == hint.zone and (in_region or hint.region is None):
         return 2
@@ -141,7 +141,7 @@ def _level(node: Node, hint: Hint) -> int:
 def _by_meaning(
     shards: Shards, meaning: Callable[[Hint], Meaning]
 ) -> Iterator[tuple[Meaning, NDArray[np.intp] | slice]]:
-    """Each meaning that hints of these shards have, with the places of the shards."""
+    """Each meaning that hints of these shards have, with the indexes of the shards."""
     numbers: dict[Meaning, int] = {}
     number_of = np.array([numbers.setdefault(meaning(hint), len(numbers)) for hint in shards.hint_table], np.intp)
     if len(numbers) <= 1:
@@ -151,6 +151,6 @@ def _by_meaning(
     numbered = number_of.astype(np.min_scalar_type(len(numbers))).take(shards.hints)
     order = np.argsort(numbered, kind="stable")
     ends = np.cumsum(np.bincount(numbered, minlength=len(numbers)))
-    for number, places in zip(numbers, np.split(order, ends[:-1]), strict=True):
-        if len(places):
-            yield number, places
+    for number, indexes in zip(numbers, np.split(order, ends[:-1]), strict=True):
+        if len(indexes):
+            yield number, indexes

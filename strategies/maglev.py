@@ -79,7 +79,7 @@ class MaglevPlacement:
         """Nodes as they are met from the shard's slot on, then those without any slot by id."""
         met = first_met(onwards(self._table, self._slot(namespace, shard)), self._present)
         absent = [] if self._present == len(self.nodes) else sorted(set(range(len(self.nodes))) - set(met))
-        return [self.nodes[place].node_id for place in met + absent]
+        return [self.nodes[index].node_id for index in met + absent]
 
     def assign(self, shards: Shards) -> Owners:
         return self._owners[self._slots(shards)]
@@ -99,9 +99,9 @@ class MaglevPlacement:
 
 
 def turns(weights: Sequence[int], size: int) -> list[int]:
-    """Whose turn it is, as a place in `weights`, `size` times over.
+    """Which node's turn it is, as an index into `weights`, `size` times over.
 
-    A node's k-th turn comes at the time k / weight; at one time the lower place goes first. Times are compared as
+    A node's k-th turn comes at the time k / weight; at equal times the lower index goes first. Times are compared as
     floor(2^43 * k / weight), which orders them as the fractions themselves are ordered.
     """
     # At the time (size + n) / total, n nodes have had `size` turns or more, as each has lost less than one to rounding.
@@ -112,8 +112,8 @@ def turns(weights: Sequence[int], size: int) -> list[int]:
             for count, weight in zip(most, weights, strict=True)
         ]
     )
-    places = np.repeat(np.arange(len(weights)), most)
-    first: list[int] = places[np.argsort(times, kind="stable")[:size]].tolist()
+    indexes = np.repeat(np.arange(len(weights)), most)
+    first: list[int] = indexes[np.argsort(times, kind="stable")[:size]].tolist()
     return first
 
 

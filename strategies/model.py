@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.hashing import shard_keys
-from strategies.hints import Hint, read_hint
+from strategies.hints import Hint, hint_text, read_hint
 from strategies.parameters import Parameter
 
 Keys: TypeAlias = NDArray[np.uint64]
 Owners: TypeAlias = NDArray[np.int32]
-"""For each shard the place of its owner in the nodes, which are ordered by id."""
+"""For each shard the index of its owner in the nodes, which are ordered by id."""
 
 
 class Infeasible(Exception):
-    """No assignment satisfies the configuration. The message says which constraint, with its numbers."""
+    """No assignment satisfies the configuration. The message names the constraint, with its numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Shard:
 class Shards:
     """The shards of one namespace in columns, so that a million of them are a few arrays.
 
-    Order is the caller's and means nothing. `hints` holds for each shard the place of its hint in `hint_table`.
+    Order is the caller's and means nothing. `hints` holds for each shard the index of its hint in `hint_table`.
     """
 
     namespace: str
@@ -86,8 +86,27 @@ class Shards:
 
     @cached_property
     def order(self) -> NDArray[np.intp]:
-        """Places of the shards in ascending order of key."""
+        """Indexes of the shards in ascending order of key."""
         return np.argsort(self.keys, kind="stable")
+
+
+def shard_at(shards: Shards, index: int) -> Shard:
+    """The shard at that index. Its hint means what the original one meant, and may be written otherwise."""
+    hint = shards.hint_table[shards.hints[index]]
+    return Shard(shards.ids[index], float(shards.capacities[index]), hint_text(hint))
+
+
+def taken(shards: Shards, indexes: NDArray[np.integer[Any]]) -> Shards:
+    """The shards at those indexes, in that order."""
+    result = Shards(
+        shards.namespace,
+        [shards.ids[index] for index in indexes.tolist()],
+        shards.capacities[indexes],
+        shards.hints[indexes],
+        shards.hint_table,
+    )
+    vars(result)["keys"] = shards.keys[indexes]  # known already, and the costliest of the columns
+    return result
 
 
 class Movement(Enum):

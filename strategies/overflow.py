@@ -1,6 +1,6 @@
 """Which node comes next for a shard, while nodes fill up: the first of its rank that is open, without the whole rank.
 
-Nodes close and never open again. Shards and nodes go by their places.
+Nodes close and never open again. Shards and nodes go by their indexes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.model import Node, Owners, Placement, Shards
-from strategies.rows import shard_at, taken
+from strategies.model import Node, Owners, Placement, Shards, shard_at, taken
 
 
 class Overflow(Protocol):
-    def close(self, place: int) -> None:
-        """The node at `place` takes no more. It has not been closed before."""
+    def close(self, index: int) -> None:
+        """The node at `index` takes no more. It has not been closed before."""
         ...
 
     def first_open(self, shard: int) -> int:
-        """The place of the first node in the shard's rank that is open. One is."""
+        """The index of the first node in the shard's rank that is open. One is."""
         ...
 
 
@@ -40,10 +39,10 @@ class Ranked:
     def __init__(self, placement: Placement, shards: Shards) -> None:
         self._placement = placement
         self._shards = shards
-        self._open = {node.node_id: place for place, node in enumerate(placement.nodes)}
+        self._open = {node.node_id: index for index, node in enumerate(placement.nodes)}
 
-    def close(self, place: int) -> None:
-        del self._open[self._placement.nodes[place].node_id]
+    def close(self, index: int) -> None:
+        del self._open[self._placement.nodes[index].node_id]
 
     def first_open(self, shard: int) -> int:
         rank = self._placement.rank(self._shards.namespace, shard_at(self._shards, shard))
@@ -53,7 +52,7 @@ class Ranked:
 class Succeeded:
     """For placements that give a shard to the next in its rank once those before it are left out.
 
-    All shards that closed nodes own are handed on at once. `order` is that in which shards will be asked for, `owners`
+    All shards that closed nodes own are handed on at once. `order` is that in which shards will be handed on, `owners`
     who owns them while all nodes are open; `prepare` gives the placement over some of the nodes.
     """
 
@@ -74,23 +73,23 @@ class Succeeded:
         self._prepare = prepare
         self._closed = np.zeros(len(nodes), np.bool_)
 
-    def close(self, place: int) -> None:
-        self._closed[place] = True
+    def close(self, index: int) -> None:
+        self._closed[index] = True
 
     def first_open(self, shard: int) -> int:
         at = self._at[shard]
         if self._closed[self._owners[at]]:
             refused = at + np.flatnonzero(self._closed[self._owners[at:]])
             left = np.flatnonzero(~self._closed).astype(np.int32)
-            placement = self._prepare([self._nodes[place] for place in left.tolist()])
+            placement = self._prepare([self._nodes[index] for index in left.tolist()])
             self._owners[refused] = left[placement.assign(taken(self._shards, self._order[refused]))]
         return int(self._owners[at])
 
 
 class Circular:
-    """For ranks that are walks round a circle: `circle` has the places of nodes, `starts` where each shard's begins.
+    """For ranks that are walks round a circle: `circle` has the indexes of nodes, `starts` where each shard's begins.
 
-    Nodes that are not on the circle come last, by place. What was found closed is skipped ever after.
+    Nodes that are not on the circle come last, by index. What was found closed is skipped ever after.
     """
 
     def __init__(self, circle: Owners, starts: NDArray[np.integer], nodes: int) -> None:
@@ -105,14 +104,14 @@ class Circular:
         onwards[-1] = 0
         self._onwards = onwards.data
 
-    def close(self, place: int) -> None:
-        self._closed[place] = 1
-        self._left -= bool(self._present[place])
+    def close(self, index: int) -> None:
+        self._closed[index] = 1
+        self._left -= bool(self._present[index])
 
     def first_open(self, shard: int) -> int:
         closed, circle, onwards = self._closed, self._circle, self._onwards
         if not self._left:
-            return next(place for place in self._absent if not closed[place])
+            return next(index for index in self._absent if not closed[index])
         slot = int(self._starts[shard])
         while closed[circle[slot]]:
             following = onwards[slot]

@@ -1,4 +1,4 @@
-"""The parameters a strategy takes: each knows its default and says what is wrong with a value."""
+"""The parameters a strategy takes: each has its default and finds what is wrong with a value."""
 
 from __future__ import annotations
 

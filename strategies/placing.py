@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from strategies.bounded import bounded
 from strategies.bounds import Bounds, exceeded
 from strategies.checking import Checked
 from strategies.model import Infeasible, Movement, Node, Owners, Shard, Shards, Strategy
 from strategies.parameters import MAX_WEIGHT
-from strategies.replicas import choose_replicas
 from strategies.selectors import Selector, read_selector
 
 
@@ -32,7 +32,7 @@ class Placer:
         own = {name: parameters[name] for name in strategy.parameters}
         prepare = partial(strategy.prepare, parameters=own)
         self._placement = prepare(eligible)
-        # What a plug-in says of its movement is not checked. Its ranks are.
+        # A plug-in's own claim of its movement is not checked. Its ranks are.
         hands_on = strategy.movement is Movement.MINIMAL and not isinstance(strategy, Checked)
         self._succession = prepare if hands_on else None
         self._nodes = {node.node_id: node for node in sorted(eligible, key=lambda node: node.node_id)}
@@ -53,7 +53,7 @@ class Placer:
         return not self._bounds.unbounded
 
     def owners(self, shards: Shards, staying: Mapping[str, Sequence[float]] | None = None) -> Owners:
-        """For each shard the place of its owner in `nodes`. Raises Infeasible where the bounds leave too little room.
+        """For each shard the index of its owner in `nodes`. Raises Infeasible where the bounds leave too little room.
 
         With bounds, where a shard goes depends on the others: give all shards of the namespace. Those that keep their
         owner whatever is asked are not among `shards`, but their capacities are `staying`, by the owner's id: they are
@@ -65,7 +65,7 @@ class Placer:
         return bounded(self._placement, shards, owners, self._bounds, self._succession, staying)
 
     def exceeded(self, held: Mapping[str, Sequence[float]]) -> Sequence[tuple[str, str]]:
-        """(node id, sentence) of each of `nodes` that is above a bound, by id, from the capacities that each holds.
+        """(node id, message) of each of `nodes` that is above a bound, by id, from the capacities that each holds.
 
         A load is above its bound if it would have reached it even without its largest shard: whatever `owners` gives
         to a node by itself is not.
@@ -107,3 +107,27 @@ def _check_enough(eligible: int, nodes: int, selector: Selector, replicas: int) 
         raise Infeasible(
             f"{replicas} replicas need {replicas} nodes: {matching if eligible < nodes else f'there are {nodes}'}"
         )
+
+
+# Zones of the same name in two regions are two zones. Nodes without a zone (region) count as in one of their own.
+_DOMAINS: Final[Mapping[str, Callable[[Node], Hashable]]] = {
+    "none": lambda node: node.node_id,
+    "zone": lambda node: (node.region, node.zone),
+    "region": lambda node: node.region,
+}
+
+
+def choose_replicas(owner: Node, rank: Sequence[Node], count: int, spread: str) -> Sequence[Node]:
+    """`count` distinct nodes, at most as many as `rank` has: the owner, then each time the first in rank, not yet
+    chosen, whose zone or region (`spread`) has been chosen least often."""
+    domain = _DOMAINS[spread]
+    chosen = [owner]
+    used = Counter([domain(owner)])
+    rest = [node for node in rank if node.node_id != owner.node_id]
+    while len(chosen) < count:
+        # `min` keeps the first of equals, which is the best in rank.
+        best = min(rest, key=lambda node: used[domain(node)])
+        rest.remove(best)
+        chosen.append(best)
+        used[domain(best)] += 1
+    return chosen

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from strategies.model import Node, Owners, Placement, Shard, Shards
-from strategies.rows import shard_at
+from strategies.model import Node, Owners, Placement, Shard, Shards, shard_at
 
 
 class ScalarPlacement(ABC):
     """A Placement that ranks shard by shard: a few microseconds each, and as many as the ranking itself takes.
 
-    Whoever has more than some 100,000 shards to place overrides `place` where the best node is found sooner than a
+    With more than some 100,000 shards to place, override `place` where the best node is found sooner than a
     ranking, or `assign` where NumPy can do all shards at once. The laws in `strategies.model` hold for both.
     """
 
@@ -33,8 +32,8 @@ class ScalarPlacement(ABC):
         return self.rank(namespace, shard)[0]
 
     def assign(self, shards: Shards) -> Owners:
-        place_of = {node.node_id: place for place, node in enumerate(self._nodes)}
-        owners = (place_of[self.place(shards.namespace, shard_at(shards, place))] for place in range(len(shards)))
+        index_of = {node.node_id: index for index, node in enumerate(self._nodes)}
+        owners = (index_of[self.place(shards.namespace, shard_at(shards, index))] for index in range(len(shards)))
         return np.fromiter(owners, np.int32, len(shards))
 
     def reassign(self, shards: Shards, owners: Owners, before: Placement) -> Owners:  # noqa: ARG002 - the Protocol's

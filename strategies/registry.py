@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from strategies.checking import Checked, said
+from strategies.checking import Checked, text_of
 from strategies.constraints import CONSTRAINTS, contradictions
 from strategies.jump import Jump
 from strategies.locality import Locality
@@ -95,12 +95,12 @@ class Registry:
 
 
 def _problem(rule: Parameter, value: object) -> str | None:
-    """What the rule says is wrong with the value. A plug-in's rule may raise: what it cannot judge is not accepted."""
+    """The rule's problem with the value, or null. A plug-in's rule may raise: what it cannot judge is refused."""
     try:
         problem = rule.problem(value)
     except Exception as error:  # noqa: BLE001 - the plug-in's, whatever it is
-        return f"its rule failed: {type(error).__name__}: {said(error)}"
-    return None if problem is None else said(problem)
+        return f"its rule failed: {type(error).__name__}: {text_of(error)}"
+    return None if problem is None else text_of(problem)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -49,8 +49,8 @@ class RingPlacement:
         self._counts = {node.node_id: virtual_nodes * node.weight for node in self.nodes}
         points = _points({node_id: range(count) for node_id, count in self._counts.items()})
         order = np.argsort(points, kind="stable")
-        places = np.repeat(np.arange(len(self.nodes), dtype=np.int32), list(self._counts.values()))
-        self._owners: Owners = places[order]
+        indexes = np.repeat(np.arange(len(self.nodes), dtype=np.int32), list(self._counts.values()))
+        self._owners: Owners = indexes[order]
         self._circle = Circle(points[order])
 
     def place(self, namespace: str, shard: Shard) -> str:
@@ -70,9 +70,9 @@ class RingPlacement:
         """Only shards next to a point that came or went are looked up again; those of all others stay."""
         if not isinstance(before, RingPlacement):
             return self.assign(shards)
-        places = {node.node_id: place for place, node in enumerate(self.nodes)}
+        indexes = {node.node_id: index for index, node in enumerate(self.nodes)}
         # Whatever stands for a node that is gone: all its points went.
-        result: Owners = np.array([places.get(node.node_id, 0) for node in before.nodes], np.int32)[owners]
+        result: Owners = np.array([indexes.get(node.node_id, 0) for node in before.nodes], np.int32)[owners]
         came, went = self._arcs_besides(before), before._arcs_besides(self)  # noqa: SLF001 - one of its own kind
         starts, ends = (np.concatenate(both) for both in zip(came, went, strict=True))
         if len(starts):
@@ -94,9 +94,9 @@ class RingPlacement:
     def _clockwise(self, namespace: str, shard: Shard, enough: int) -> list[str]:
         """The definition, but that the points come from the arrays: as Python's integers they would take microseconds
         each, and there may be millions. The search and the walk are plain."""
-        points, places = self._circle.points.data, self._owners.data
+        points, indexes = self._circle.points.data, self._owners.data
         start = bisect_left(points, shard_key(namespace, shard.shard_id))
-        return [self.nodes[place].node_id for place in first_met(onwards(places, start), enough)]
+        return [self.nodes[index].node_id for index in first_met(onwards(indexes, start), enough)]
 
 
 def _points(numbers: Mapping[str, range]) -> Keys:

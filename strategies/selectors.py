@@ -1,7 +1,7 @@
 """Label selectors: which nodes may own the shards of a namespace, in the notation of Kubernetes.
 
 `disk=ssd,tier!=test,rack in (r1, r2),zone notin (eu-1),gpu,!spot`: every requirement has to be met. As there, a node
-without the label meets `!=` and `notin`. Also `node` (the id), `region` and `zone` can be asked for, where the node has
+without the label meets `!=` and `notin`. Also `node` (the id), `region` and `zone` can be required, where the node has
 no label of that name. Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
 """
 
@@ -57,7 +57,7 @@ class Selector:
     def contradiction(self) -> str | None:
         """None, or a predicate that names requirements which no node can meet together.
 
-        What a requirement says of a value it does not name, it says of every other such value: trying one is enough.
+        A requirement treats all values that it does not name alike: trying one is enough.
         """
         for key in dict.fromkeys(requirement.key for requirement in self.requirements):
             together = [requirement for requirement in self.requirements if requirement.key == key]
@@ -69,7 +69,7 @@ class Selector:
 
 
 def read_selector(text: str) -> Selector:
-    """Raises ValueError with a predicate that says where `text` cannot be read, counting characters from 1."""
+    """Raises ValueError with a predicate that names where `text` cannot be read, counting characters from 1."""
     if len(text) > MAX_LENGTH:
         raise ValueError(f"must have at most {MAX_LENGTH:,} characters, not {len(text):,}")
     return Selector(text, tuple(_Reader(text).requirements()))
@@ -113,7 +113,7 @@ class _Reader:
         return Requirement(self._text[start : self._at].rstrip(_WHITE), key, values, negated)
 
     def _condition(self) -> tuple[frozenset[str] | None, bool]:
-        """The values that are asked for (None: any), and whether they are those not to have."""
+        """The values that are required (None: any), and whether they are excluded instead."""
         if self._ended() or self._text[self._at] == ",":
             return None, False
         if self._take("!="):

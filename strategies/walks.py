@@ -1,4 +1,4 @@
-"""Ranking by a walk: whoever is met first comes first."""
+"""Ranks that are walks over nodes: the first one met comes first."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _MOST_PAIRS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Why a node stands where it does for a shard. `level`: 2 the zone is the one asked for, 1 the region, else 0."""
+    """Why a node stands where it does for a shard. `level`: 2 the zone is that of the hint, 1 the region, else 0."""
 
     node_id: str
     effective_weight: int
@@ -68,9 +68,9 @@ def standings(entrants: Iterable[Entrant], shard: int) -> list[Standing]:
 
 
 def whereabouts(before: Sequence[Node], after: Sequence[Node]) -> NDArray[np.int32]:
-    """For each node that was there before its place afterwards, or -1."""
-    places = {node.node_id: place for place, node in enumerate(after)}
-    return np.array([places.get(node.node_id, -1) for node in before], np.int32)
+    """For each node of `before` its index in `after`, or -1."""
+    indexes = {node.node_id: index for index, node in enumerate(after)}
+    return np.array([indexes.get(node.node_id, -1) for node in before], np.int32)
 
 
 class Contest:
@@ -85,7 +85,7 @@ class Contest:
         self._weights = weights
 
     def winners(self, shards: Keys) -> Owners:
-        """For each shard key the place of its first node."""
+        """For each shard key the index of its first node."""
         heaviest, *others = classes = classes_of(self._keys, self._weights)
         if others and len(shards) * len(self._keys) < min(_PAIRS * len(classes), _MOST_PAIRS):
             return self._winners_of_few(shards)
@@ -101,9 +101,9 @@ class Contest:
 
     def _winners_of_few(self, shards: Keys) -> Owners:
         """By scoring every pair."""
-        keys, places = self._by_key
+        keys, indexes = self._by_key
         mixed = pairs_of(keys, shards)
-        score_of = scores(mixed, self._weights[places].astype(np.uint64)[:, np.newaxis])
+        score_of = scores(mixed, self._weights[indexes].astype(np.uint64)[:, np.newaxis])
         best = np.where(score_of == score_of.min(axis=0), mixed, 0).max(axis=0)
         return self._places(best, shards)
 
@@ -152,28 +152,28 @@ class Contest:
         return result
 
     def _places(self, mixed: Keys, shards: Keys) -> Owners:
-        """Of the nodes whose hashes with the shards are `mixed`: nobody had to keep track of which they are."""
-        keys, places = self._by_key
-        owners = places.take(np.searchsorted(keys, unmix(mixed, shards)))
+        """Of the nodes whose hashes with the shards are `mixed`: which nodes they are follows from the hashes."""
+        keys, indexes = self._by_key
+        owners = indexes.take(np.searchsorted(keys, unmix(mixed, shards)))
         if self._twins:
             for at in np.flatnonzero(np.isin(owners, list(self._twins))).tolist():
                 hashed, weights = int(mixed[at]), self._weights
-                owners[at] = min(self._twins[owners[at]], key=lambda place: (score(hashed, int(weights[place])), place))
+                owners[at] = min(self._twins[owners[at]], key=lambda index: (score(hashed, int(weights[index])), index))
         return owners
 
     @cached_property
     def _by_key(self) -> tuple[Keys, NDArray[np.int32]]:
         """The keys of those that take part, ascending, and where they are. Equal keys in the order of ids."""
-        places = np.flatnonzero(self._weights)
-        places = places[np.argsort(self._keys[places], kind="stable")]
-        return self._keys[places], places.astype(np.int32)
+        indexes = np.flatnonzero(self._weights)
+        indexes = indexes[np.argsort(self._keys[indexes], kind="stable")]
+        return self._keys[indexes], indexes.astype(np.int32)
 
     @cached_property
     def _twins(self) -> Mapping[int, Sequence[int]]:
-        """Nodes of equal keys, whom hashes cannot tell apart: all their places by the first. Usually there are none."""
-        keys, places = self._by_key
+        """Nodes of equal keys, which have equal hashes: all their indexes by the first. Usually there are none."""
+        keys, indexes = self._by_key
         first = np.searchsorted(keys, keys)
         twins: dict[int, list[int]] = {}
         for at in np.flatnonzero(np.bincount(first, minlength=len(keys))[first] > 1).tolist():
-            twins.setdefault(int(places[first[at]]), []).append(int(places[at]))
+            twins.setdefault(int(indexes[first[at]]), []).append(int(indexes[at]))
         return twins

@@ -25,7 +25,7 @@ END
 $$
 """
 
-# Where the stream is born; persistence/postgres/stream.py compares it on every new connection.
+# `origin` names the table that the stream began in; programs up to 0007 compare it on every new connection.
 FIRST_HEAD = """
 INSERT INTO stream_head (id, epoch, origin, revision, floor, change_id, hash, committed_at)
 VALUES (

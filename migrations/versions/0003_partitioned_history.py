@@ -1,4 +1,4 @@
-"""History in partitions by revision, so that it can be compacted; and the change that says so."""
+"""History in partitions by revision, so that it can be compacted; and the kind of change that records it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """All rows in one table again. PostgreSQL refuses where history was compacted: the change says so for good."""
+    """All rows in one table again. PostgreSQL refuses where history was compacted: a change of that kind stays."""
     replace_checks({"ck_changes_kind_known": KINDS_BEFORE, "ck_changes_namespaces_named": NAMESPACES_NAMED_BEFORE})
     op.execute("CREATE TABLE all_history (LIKE shard_history INCLUDING CONSTRAINTS)")
     op.execute("INSERT INTO all_history SELECT * FROM shard_history ORDER BY revision")

@@ -43,8 +43,8 @@ CHECKS = {
 }
 CHANGE_COLUMNS = ("approved_change_id", "latest_change_id")
 
-# What planning/lifecycle.py allows, with the statuses that are kept: EXPIRED is PROPOSED or APPROVED here. Each step is
-# a later change's, moves are made in APPLYING and APPLIED only, and only being proposed again begins a new life.
+# What planning/lifecycle.py allows, of the statuses that are stored: EXPIRED is PROPOSED or APPROVED here. Each step
+# is a later change's, moves are made in APPLYING and APPLIED only, and only being proposed again begins a new life.
 AS_THEY_MAY = """
 CREATE TRIGGER rebalance_plans_as_they_may
 BEFORE UPDATE ON rebalance_plans
@@ -128,7 +128,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """PostgreSQL refuses where changes or rows of history are that only this version knows: they are there for good."""
+    """PostgreSQL refuses where there are changes or rows of history of kinds that only this version has: they stay."""
     replace_checks("changes", {"ck_changes_kind_known": KINDS_BEFORE})
     replace_checks("shard_history", {"ck_shard_history_move_reason_known": REASONS_BEFORE})
     op.drop_index("ix_changes_plan", table_name="changes")

@@ -1,10 +1,10 @@
 """A change is committed by one call of a function, which takes the stream head, re-checks what the decision relied on,
 and writes.
 
-The head is never held while a client is waited for: a server that is frozen or cut off at any point of a write delays
+The head is never locked while a client computes: a server that is frozen or cut off at any point of a write delays
 no other writer. `persistence/postgres/commit.py` is the one caller, and documents the parameters.
 
-The head learns two things on the way. `timeline` is the newest PostgreSQL timeline that was seen: an older one may not
+The head is given two columns. `timeline` is the newest PostgreSQL timeline that was seen: an older one may not
 write. `compatible_revisions` are the program revisions that this schema serves: any other may not write either.
 Programs of revision 0007 and before know nothing of this. They read `origin`, which is gone, so that each of their
 connections and commits is refused by the database instead of writing what this schema no longer means.

@@ -1,4 +1,7 @@
-"""What is kept elsewhere of the chains, so that a later look finds them replaced or cut off: their ends, by hash."""
+"""Checkpoints: the ends of the chains, by hash. Stored elsewhere, they reveal chains that were replaced or cut off.
+
+In texts and documents for users a checkpoint is an anchor.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,20 @@ class Checkpoint:
     refusal_hash: bytes = hash_chain.GENESIS
 
     def __str__(self) -> str:
-        """One word: change id, revision, hash; refusal id, hash."""
+        """`change id:revision:hash/refusal id:hash`."""
         change = self.change
-        place = f"{change.change_id}:{change.revision}:{change.hash.hex()}"
-        return f"{place}/{self.refusal_id}:{self.refusal_hash.hex()}"
+        position = f"{change.change_id}:{change.revision}:{change.hash.hex()}"
+        return f"{position}/{self.refusal_id}:{self.refusal_hash.hex()}"
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises ValueError with a sentence."""
+        """Raises ValueError with a message."""
         found = _TEXT.fullmatch(text.strip())
         if found is None:
             raise ValueError("is not an anchor: write it as `mesh audit verify` printed it")
         change_id, revision, link, refusal_id, refusal_link = found.groups()
-        place = ChainPosition(int(change_id), int(revision), bytes.fromhex(link))
-        return cls(place, int(refusal_id), bytes.fromhex(refusal_link))
+        position = ChainPosition(int(change_id), int(revision), bytes.fromhex(link))
+        return cls(position, int(refusal_id), bytes.fromhex(refusal_link))
 
     def document(self) -> dict[str, str]:
         """As JSON; counters are strings of digits, as everywhere in the API."""
@@ -52,14 +55,16 @@ class Checkpoint:
 
     @classmethod
     def read_document(cls, text: str) -> Self:
-        """What `document` wrote. Raises ValueError with a sentence."""
+        """What `document` wrote. Raises ValueError with a message."""
         try:
             document: Any = json.loads(text)
             problem = None if document["format"] == FORMAT else f"its format is not {FORMAT}"
-            place = ChainPosition(int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"]))
-            anchor = cls(place, int(document["refusalId"]), bytes.fromhex(document["refusalHash"]))
+            position = ChainPosition(
+                int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"])
+            )
+            checkpoint = cls(position, int(document["refusalId"]), bytes.fromhex(document["refusalHash"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError("is not a checkpoint that `mesh audit verify` wrote") from error
         if problem is not None:
             raise ValueError(problem)
-        return anchor
+        return checkpoint

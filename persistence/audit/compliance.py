@@ -1,4 +1,4 @@
-"""What history says about the rules: each change held against the policies that were in force when it was made.
+"""Checking history against the rules: each change against the policies that were in force when it was made.
 
 Fed with every change and its rows in order. It recounts what the write path counted, from history alone, so it also
 finds what was written around the write path.
@@ -25,7 +25,7 @@ from persistence.planning.lifecycle import move_budget
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
 
-_ROUND_IT: Final = "Find out who let it through: the store refuses this."
+_BYPASSED: Final = "Find out who let it through: the store refuses this."
 
 _TWO_HOLDERS: Final = "Move the shard, so that its owner has a fencing token of its own; find out what wrote the row."
 
@@ -57,8 +57,8 @@ class RuleBreach:
 
 @dataclass(frozen=True, slots=True)
 class OwnerDecision:
-    """The change that gave a shard its owner; `by_plan` if a rebalance did, not a person who named the node or had a
-    change taken back."""
+    """The change that gave a shard its owner; `by_plan` if a plan of a rebalance did, not one that named the node, nor
+    a rollback."""
 
     change_id: int
     at: datetime
@@ -67,8 +67,8 @@ class OwnerDecision:
 
 
 @dataclass
-class _PlanStory:
-    """Who proposed and who approved a plan since it was closed last: what was said before that is void."""
+class _PlanReview:
+    """The actors that proposed and that approved a plan since it was closed last; what came before that is void."""
 
     namespaces: Sequence[str] = ()
     submitters: set[str] = field(default_factory=set)
@@ -77,7 +77,10 @@ class _PlanStory:
 
 @dataclass
 class ComplianceChecker:
-    """`floor`: rows up to there were compacted. What moved before is not known, only what tickets there were."""
+    """`floor`: rows up to there were compacted. Which shards moved before is not known, only which tickets there were.
+
+    `owners` are the decisions that gave the shards their present owners.
+    """
 
     floor: int = 0
     changes: int = 0
@@ -85,90 +88,92 @@ class ComplianceChecker:
     _continuity: Continuity = field(init=False)
     _policies: dict[str, NamespacePolicy] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
-    _plans: dict[str, _PlanStory] = field(default_factory=dict)
+    _plans: dict[str, _PlanReview] = field(default_factory=dict)
     _moves: dict[str, deque[tuple[datetime, int]]] = field(default_factory=dict)
     _shard_moves: dict[tuple[str, str], deque[datetime]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._continuity = Continuity(self.floor, judges_first=True)
+        self._continuity = Continuity(self.floor, checks_first=True)
 
     def add(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
-        """The rules it broke. To be taken to the end before the next change is added."""
+        """The rules it broke. The iterator must be exhausted before the next change is added."""
         self.changes += 1
         details = None if change.configuration is None else json.loads(change.configuration)
         if change.shard_count:
-            moved = Counter(row.namespace for row in rows if _moves(row))
-            yield from self._of_tickets(change)
-            yield from self._of_moves(change, moved)
-            yield from self._of_shards(change, rows)
-            yield from self._of_continuity(change, rows)
-            self._remember(change, rows, moved)
+            moved = Counter(row.namespace for row in rows if _is_move(row))
+            yield from self._check_tickets(change)
+            yield from self._check_moves(change, moved)
+            yield from self._check_shards(change, rows)
+            yield from self._check_continuity(change, rows)
+            self._record(change, rows, moved)
         if details is not None:
-            yield from self._of_approval(change, details)
-            self._learn(change, details)
+            yield from self._check_approval(change, details)
+            self._configure(change, details)
 
-    def _of_tickets(self, change: ChangeEntry) -> Iterator[RuleBreach]:
+    def _check_tickets(self, change: ChangeEntry) -> Iterator[RuleBreach]:
         for name, policy in self._in_force(change.namespaces):
             pattern, ticket = policy.ticket_pattern, change.change_ticket
             if ticket is None and policy.ticket_required:
                 remedy = "Have the ticket written, and name it in a change that follows up."
-                yield _offence(change, PolicyRule.TICKET_REQUIRED, name, "no ticket", "a ticket", remedy)
+                yield _breach(change, PolicyRule.TICKET_REQUIRED, name, "no ticket", "a ticket", remedy)
             elif ticket is not None and pattern is not None and not matches(pattern, ticket):
                 remedy = "Find the ticket that was meant."
-                yield _offence(change, PolicyRule.TICKET_PATTERN, name, f"ticket {ticket}", pattern, remedy)
+                yield _breach(change, PolicyRule.TICKET_PATTERN, name, f"ticket {ticket}", pattern, remedy)
 
-    def _of_moves(self, change: ChangeEntry, moved: Counter[str]) -> Iterator[RuleBreach]:
+    def _check_moves(self, change: ChangeEntry, moved: Counter[str]) -> Iterator[RuleBreach]:
         for name, policy in self._in_force(change.namespaces):
             for freeze in policy.freezes:
                 if freeze.begins <= change.committed_at < freeze.ends:
-                    allowed = f"nothing from {_time(freeze.begins)} to {_time(freeze.ends)}: {freeze.reason}"
-                    yield _forcible(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
+                    allowed = f"nothing from {_written(freeze.begins)} to {_written(freeze.ends)}: {freeze.reason}"
+                    yield _forcible_breach(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
             count, budget = self._counts[name], move_budget(self._counts[name], policy)
             if moved[name] > budget:
                 actual = f"{moved[name]:,} of {count:,} shards moved"
-                yield _forcible(change, PolicyRule.MOVE_BUDGET, name, actual, f"{budget:,} in one change")
+                yield _forcible_breach(change, PolicyRule.MOVE_BUDGET, name, actual, f"{budget:,} in one change")
             most = policy.window_moves
-            total = moved[name] + self._recent(name, change.committed_at, policy.window_seconds)
+            total = moved[name] + self._recent_moves(name, change.committed_at, policy.window_seconds)
             if most is not None and moved[name] and total > most:
                 actual = f"{total:,} moves in {policy.window_seconds:,} seconds"
-                yield _forcible(change, PolicyRule.WINDOW_BUDGET, name, actual, f"{most:,}")
+                yield _forcible_breach(change, PolicyRule.WINDOW_BUDGET, name, actual, f"{most:,}")
 
-    def _of_shards(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
+    def _check_shards(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:
             policy = self._policies.get(row.namespace)
-            if policy is None or policy.shard_window_moves is None or not _moves(row):
+            if policy is None or policy.shard_window_moves is None or not _is_move(row):
                 continue
             begins = change.committed_at - timedelta(seconds=policy.window_seconds)
             moves = 1 + sum(at > begins for at in self._shard_moves.get((row.namespace, row.shard_id), ()))
             if moves > policy.shard_window_moves:
                 actual = f"{moves:,} moves in {policy.window_seconds:,} seconds"
                 subject = f"{row.namespace}/{row.shard_id}"
-                yield _forcible(change, PolicyRule.SHARD_THRASH, subject, actual, f"{policy.shard_window_moves:,}")
+                yield _forcible_breach(
+                    change, PolicyRule.SHARD_THRASH, subject, actual, f"{policy.shard_window_moves:,}"
+                )
 
-    def _of_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
+    def _check_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:
             broken = self._continuity.add(row, *parsed_images(row), change.committed_at)
             if broken is not None:
                 subject = "/".join(broken.key)
-                yield _offence(change, OwnerRule.CONTINUITY, subject, broken.actual, broken.expected, _TWO_HOLDERS)
+                yield _breach(change, OwnerRule.CONTINUITY, subject, broken.actual, broken.expected, _TWO_HOLDERS)
 
-    def _of_approval(self, change: ChangeEntry, details: dict[str, Any]) -> Iterator[RuleBreach]:
+    def _check_approval(self, change: ChangeEntry, details: dict[str, Any]) -> Iterator[RuleBreach]:
         if change.kind != "APPLY_PLAN":
             return
-        story = self._plans.get(details["plan"], _PlanStory(change.namespaces))
-        for name, policy in self._in_force(story.namespaces):
-            if not policy.approval_required or story.approvers - story.submitters:
+        review = self._plans.get(details["plan"], _PlanReview(change.namespaces))
+        for name, policy in self._in_force(review.namespaces):
+            if not policy.approval_required or review.approvers - review.submitters:
                 continue
-            submitted = ", ".join(sorted(story.submitters)) or "nobody known"
+            submitted = ", ".join(sorted(review.submitters)) or "nobody known"
             remedy = "Have the moves reviewed now; `mesh rebalance rollback` puts them back."
-            if story.approvers:
+            if review.approvers:
                 actual = f"approved only by who submitted it ({submitted})"
-                yield _offence(change, PolicyRule.SELF_APPROVAL, name, actual, "approval by somebody else", remedy)
+                yield _breach(change, PolicyRule.SELF_APPROVAL, name, actual, "approval by somebody else", remedy)
             else:
                 actual = f"plan {details['plan']} applied without approval"
-                yield _offence(change, PolicyRule.APPROVAL_REQUIRED, name, actual, "approval by somebody else", remedy)
+                yield _breach(change, PolicyRule.APPROVAL_REQUIRED, name, actual, "approval by somebody else", remedy)
 
-    def _remember(self, change: ChangeEntry, rows: Sequence[RowEntry], moved: Counter[str]) -> None:
+    def _record(self, change: ChangeEntry, rows: Sequence[RowEntry], moved: Counter[str]) -> None:
         at = change.committed_at
         for name, count in moved.items():
             recent = self._moves.setdefault(name, deque())
@@ -177,30 +182,30 @@ class ComplianceChecker:
                 recent.popleft()
         for row in rows:
             key = (row.namespace, row.shard_id)
-            kept = row.revision <= self.floor
-            self._counts[row.namespace] += _added(row, kept=kept)
+            retained = row.revision <= self.floor
+            self._counts[row.namespace] += _added(row, retained=retained)
             if row.current is None:
                 self.owners.pop(key, None)
-            elif row.previous is None or _moves(row):
-                # A rollback puts shards where they were, not where their strategies want them.
+            elif row.previous is None or _is_move(row):
+                # A rollback puts shards where they were, not where their strategies place them.
                 by_plan = row.move_reason not in (None, MoveReason.ROLLBACK)
                 self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan)
-            elif kept:
-                # The row that decided is gone. Nobody can say any more that a plan did.
+            elif retained:
+                # The row that decided is gone, so it is not known any more whether a plan did.
                 self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan=False)
-            if _moves(row):
+            if _is_move(row):
                 times = self._shard_moves.setdefault(key, deque())
                 times.append(at)
                 while times[0] <= at - _LONGEST:
                     times.popleft()
 
-    def _learn(self, change: ChangeEntry, details: dict[str, Any]) -> None:
+    def _configure(self, change: ChangeEntry, details: dict[str, Any]) -> None:
         if "plan" in details:
-            story = self._plans.setdefault(details["plan"], _PlanStory(change.namespaces))
+            review = self._plans.setdefault(details["plan"], _PlanReview(change.namespaces))
             if change.kind in ("PLAN_REBALANCE", "ROLLBACK_CHANGE"):
-                story.submitters.add(change.actor)
+                review.submitters.add(change.actor)
             elif change.kind == "APPROVE_PLAN":
-                story.approvers.add(change.actor)
+                review.approvers.add(change.actor)
             closed = [details["plan"]] if change.kind == "REJECT_PLAN" else details.get("supersedes", ())
             for plan in closed:
                 self._plans.pop(plan, None)
@@ -208,36 +213,36 @@ class ComplianceChecker:
             self._policies[details["namespace"]] = read_policy(details["current"]["policy"])
 
     def _in_force(self, namespaces: Sequence[str]) -> Iterator[tuple[str, NamespacePolicy]]:
-        """Configurations of before there were policies have none, and nothing was held against them then."""
+        """Configurations of before there were policies have none: nothing was required then."""
         return ((name, self._policies[name]) for name in namespaces if name in self._policies)
 
-    def _recent(self, namespace: str, now: datetime, seconds: int) -> int:
+    def _recent_moves(self, namespace: str, now: datetime, seconds: int) -> int:
         begins = now - timedelta(seconds=seconds)
         return sum(count for at, count in self._moves.get(namespace, ()) if at > begins)
 
 
-def _moves(row: RowEntry) -> bool:
+def _is_move(row: RowEntry) -> bool:
     return row.kind == DiffKind.UPDATED and row.owner_node_id != row.previous_owner_node_id
 
 
-def _added(row: RowEntry, *, kept: bool) -> int:
-    """By how much the row changes how many shards there are. Of a shard's kept row nothing came before."""
-    if kept:
+def _added(row: RowEntry, *, retained: bool) -> int:
+    """By how much the row changes the number of shards. Before a row that compaction retained nothing is known."""
+    if retained:
         return int(row.current is not None)
     return (row.previous is None) - (row.current is None)
 
 
-def _offence(
+def _breach(
     change: ChangeEntry, rule: PolicyRule | OwnerRule, subject: str, actual: str, allowed: str, remedy: str
 ) -> RuleBreach:
     return RuleBreach(rule, subject, change.id, change.committed_at, change.actor, actual, allowed, remedy)
 
 
-def _forcible(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, allowed: str) -> RuleBreach:
+def _forcible_breach(change: ChangeEntry, rule: PolicyRule, subject: str, actual: str, allowed: str) -> RuleBreach:
     return RuleBreach(
-        rule, subject, change.id, change.committed_at, change.actor, actual, allowed, _ROUND_IT, change.forced
+        rule, subject, change.id, change.committed_at, change.actor, actual, allowed, _BYPASSED, change.forced
     )
 
 
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _written(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

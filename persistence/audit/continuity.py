@@ -1,4 +1,4 @@
-"""Each shard from row to row: what a row says was there before it must be what the row before it left.
+"""Each shard from row to row: the state that a row follows from must be the one that the row before it ends with.
 
 The audit chain proves that rows are as they were written; this proves that they were written as they may be. Versions
 go up by one with each row of a shard, also with its deletion and from there on with the next creation. The owner epoch
@@ -24,7 +24,7 @@ from persistence.model.records import DiffKind
 Key: TypeAlias = tuple[str, str]
 
 ABSENT: Final = b""
-"""The state of a shard that never was."""
+"""The state of a shard that never existed."""
 
 _REPORTED: Final = {
     DiffKind.CREATED.value: "created as",
@@ -33,13 +33,14 @@ _REPORTED: Final = {
 }
 
 image_digest: Final[Callable[[bytes], bytes]] = mmh3.mmh3_x64_128_digest
-"""Of 128 bits, to compare what one row left with what the next one begins with; the audit chain covers both."""
+"""Of 128 bits, to compare the image that a row ends with and the one that the next begins with; the audit chain covers
+both."""
 
 _numbers: Final = struct.Struct(">qqq").pack
 
-Link: TypeAlias = tuple[int, bytes]
+ShardState: TypeAlias = tuple[int, bytes]
 """The revision of a row, and the state of its shard before or after it: equal states are equal bytes. A plain tuple,
-because processes send each other tens of thousands."""
+because processes exchange tens of thousands."""
 
 
 def state_there(digest: bytes, revision: int, updated_at: int, created_at: int) -> bytes:
@@ -48,12 +49,12 @@ def state_there(digest: bytes, revision: int, updated_at: int, created_at: int) 
 
 
 def state_deleted(version: int, owner_epoch: int) -> bytes:
-    """The state of a shard that is not there any more: the counters from which it goes on."""
+    """The state of a shard that was deleted: the counters from which it goes on."""
     return encode(version, owner_epoch) if version or owner_epoch else ABSENT
 
 
 def continues_from(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether an update leaves the counters as it must. Raises KeyError or TypeError for what is no image."""
+    """Whether an update counts version and owner epoch on. Raises KeyError or TypeError for what is no image."""
     moved = before["ownerNodeId"] != after["ownerNodeId"]
     version, owner_epoch = after["version"], after["ownerEpoch"]
     return bool(version == before["version"] + 1 and owner_epoch == before["ownerEpoch"] + moved)
@@ -61,7 +62,7 @@ def continues_from(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A row that does not go on from the row before it of its shard. `columns` are those that cannot be right."""
+    """A row that does not follow from the row before it of its shard. `columns` are those that cannot be right."""
 
     revision: int
     key: Key
@@ -73,8 +74,8 @@ class Break:
         return f"{'/'.join(self.key)} {self.actual}; expected {self.expected}"
 
 
-class _Left(NamedTuple):
-    """What a row left of a shard. `image` is null for a deletion, `updated_at` when the row was committed."""
+class _ShardEnd(NamedTuple):
+    """A shard after a row. `image` is null for a deletion, `updated_at` when the row was committed."""
 
     revision: int
     version: int
@@ -106,87 +107,89 @@ class _Counters(NamedTuple):
 class Continuity:
     """Fed with rows in order of revision.
 
-    `floor`: rows up to there are those that a compaction kept, one of each shard, and nothing is known of before them.
-    `start`: rows up to there are not here. What the first row of a shard says was there before is put into `claims`,
-    for those who know what earlier rows left; with `judges_first` it is held against what can be known without them.
-    `unfiltered`: a namespace of which `omit` leaves out nothing.
+    `floor`: rows up to there are those that a compaction kept, one of each shard, with nothing known before them.
+    `start`: rows up to there are not given. The state that the first row of a shard follows from is put into `claims`,
+    to be compared where earlier rows are known; with `checks_first` it is checked as far as is possible without them.
+    `complete_namespace`: a namespace of which `omit` leaves out nothing. `gaps`: revisions whose rows are missing.
     """
 
     floor: int = 0
     start: int = 0
-    judges_first: bool = False
-    unfiltered: str | None = None
-    claims: dict[Key, Link] = field(default_factory=dict)
+    checks_first: bool = False
+    complete_namespace: str | None = None
+    claims: dict[Key, ShardState] = field(default_factory=dict)
     gaps: list[tuple[int, int]] = field(default_factory=list)
-    _left: dict[Key, _Left] = field(default_factory=dict)
+    _newest: dict[Key, _ShardEnd] = field(default_factory=dict)
     _omitted: list[int] = field(default_factory=list)
 
-    def links(self) -> dict[Key, Link]:
-        """What the newest row of each shard left."""
-        return {key: (left.revision, left.state) for key, left in self._left.items()}
+    def newest(self) -> dict[Key, ShardState]:
+        """The state of each shard after its newest row."""
+        return {key: (end.revision, end.state) for key, end in self._newest.items()}
 
     def omit(self, last: int) -> None:
-        """A change up to this revision is left out: it may have touched any shard, each once."""
+        """A change up to the revision `last` is left out: it may have touched any shard, each once."""
         self._omitted.append(last)
 
-    def miss(self, first: int, last: int) -> None:
-        """Rows are not there, which is found elsewhere: what follows from that is not found again."""
+    def add_gap(self, first: int, last: int) -> None:
+        """Rows are missing, which the caller reports: what follows from that is not reported again."""
         if first <= last:
             self.gaps.append((first, last))
 
-    def know(self, row: RowEntry, before: Any, after: Any, committed_at: datetime) -> None:
-        """Take a row for what it is. Raises KeyError or TypeError if its images, parsed, are none."""
+    def record(self, row: RowEntry, before: Any, after: Any, committed_at: datetime) -> None:
+        """Take a row unchecked. Raises KeyError or TypeError if its images, parsed, are none."""
         key, counters = _identity(before, after)
-        self._left[key] = _Left(row.revision, *counters, row.current, row.created_at, committed_at)
+        self._newest[key] = _ShardEnd(row.revision, *counters, row.current, row.created_at, committed_at)
 
     def add(self, row: RowEntry, before: Any, after: Any, committed_at: datetime) -> Break | None:
-        """Take a row with its images, parsed. A break is found once: the next row has to go on from this one."""
+        """Check a row, with its images parsed. A break is found once: the next row has to follow from this one."""
         try:
             key, counters = _identity(before, after)
-            last = self._left.get(key)
-            self.know(row, before, after, committed_at)
+            last = self._newest.get(key)
+            self.record(row, before, after, committed_at)
             if row.revision <= self.floor:
-                return None if last is None else _kept_twice(row, key, last)
-            if last is None and not self.judges_first:
+                return None if last is None else _retained_twice(row, key, last)
+            if last is None and not self.checks_first:
                 self.claims[key] = (row.revision, _claimed(row, counters))
-            elif found := self._unlike(row, key, counters, before, last):
+            elif found := self._break_before(row, key, counters, before, last):
                 return found
             return (
                 None
                 if not before or not after or continues_from(before, after)
-                else _miscounted(row, key, before, after)
+                else _break_in_counters(row, key, before, after)
             )
         except (KeyError, TypeError, struct.error):
-            self.miss(row.revision, row.revision)
+            self.add_gap(row.revision, row.revision)
             key = (row.namespace, row.shard_id)
             return Break(row.revision, key, "has images that are none", "those of a shard", ("previous", "current"))
 
-    def _unlike(self, row: RowEntry, key: Key, counters: _Counters, before: Any, last: _Left | None) -> Break | None:
-        """What the row says was there before, against what was."""
+    def _break_before(
+        self, row: RowEntry, key: Key, counters: _Counters, before: Any, last: _ShardEnd | None
+    ) -> Break | None:
+        """The state that the row follows from, against the newest one of its shard."""
         if _claimed(row, counters) == (ABSENT if last is None else last.state):
             return None
-        if self._may_be_hidden(row, key[0], counters, last):
+        if self._may_follow_a_gap(row, key[0], counters, last):
             return None
-        told = "nothing of it was there before" if last is None else str(last)
+        history = "nothing of it was there before" if last is None else str(last)
         actual = f"{_REPORTED.get(row.kind, row.kind)} {counters}"
         if last is not None and last.image is not None:
             if before is not None:
-                return _unlike_what_was_left(row, key, actual, before, last)
-            return Break(row.revision, key, actual, f"it to be deleted first: {told}", ("kind", "previous"))
+                return _break_in_images(row, key, actual, before, last)
+            return Break(row.revision, key, actual, f"it to be deleted first: {history}", ("kind", "previous"))
         if before is not None:
-            return Break(row.revision, key, actual, f"it to be created first: {told}", ("kind", "previous"))
+            return Break(row.revision, key, actual, f"it to be created first: {history}", ("kind", "previous"))
         expected = _Counters(1, 1) if last is None else _Counters(last.version + 1, last.owner_epoch + 1)
-        return Break(row.revision, key, actual, f"{expected}: {told}", ("version", "current"))
+        return Break(row.revision, key, actual, f"{expected}: {history}", ("version", "current"))
 
-    def _may_be_hidden(self, row: RowEntry, namespace: str, counters: _Counters, last: _Left | None) -> bool:
-        """Whether the row before it may be one that is not here."""
+    def _may_follow_a_gap(self, row: RowEntry, namespace: str, counters: _Counters, last: _ShardEnd | None) -> bool:
+        """Whether the row before it may be missing."""
         newest, version = (self.start, 0) if last is None else (last.revision, last.version)
         hidden = sum(until - max(first, newest + 1) + 1 for first, until in self.gaps if until > newest)
-        if namespace != self.unfiltered:
+        if namespace != self.complete_namespace:
             hidden += len(self._omitted) - bisect(self._omitted, newest)
         if last is None and self.start:
             return bool(hidden) or row.previous_revision is None or row.previous_revision <= self.start
-        # Each of the rows between gave the shard a version.
+        # Each of the rows between counted the version on.
         return 0 < counters.version - 1 - version <= hidden
 
 
@@ -197,25 +200,25 @@ def _identity(before: Any, after: Any) -> tuple[Key, _Counters]:
 
 
 def _claimed(row: RowEntry, counters: _Counters) -> bytes:
-    """The state of which the row says that it goes on from it."""
+    """The state that the row follows from, by its own columns."""
     if row.previous is None:
         return state_deleted(counters.version - 1, counters.owner_epoch - 1)
     return _state(row.previous, row.previous_revision, row.previous_updated_at, row.created_at)
 
 
 def _state(image: str, revision: int | None, updated_at: datetime | None, created_at: datetime) -> bytes:
-    """Whoever edits the tables can leave null what never is: no row leaves such a state."""
+    """In tables that were edited these may be null: then it is a state that no row ends with."""
     if revision is None or updated_at is None:
         return b"unknown"
     digest = image_digest(image.encode())
     return state_there(digest, revision, microseconds(updated_at), microseconds(created_at))
 
 
-def _kept_twice(row: RowEntry, key: Key, last: _Left) -> Break:
+def _retained_twice(row: RowEntry, key: Key, last: _ShardEnd) -> Break:
     return Break(row.revision, key, "was kept by a compaction", f"only its newest row, but {last}", ())
 
 
-def _miscounted(row: RowEntry, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> Break:
+def _break_in_counters(row: RowEntry, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> Break:
     moved = before["ownerNodeId"] != after["ownerNodeId"]
     was, now = (_Counters(image["version"], image["ownerEpoch"]) for image in (before, after))
     expected = _Counters(was.version + 1, was.owner_epoch + moved)
@@ -223,19 +226,19 @@ def _miscounted(row: RowEntry, key: Key, before: Mapping[str, Any], after: Mappi
     return Break(row.revision, key, f"updated to {now}", f"{expected}: {why}", ("current",))
 
 
-def _unlike_what_was_left(row: RowEntry, key: Key, actual: str, before: Any, last: _Left) -> Break:
+def _break_in_images(row: RowEntry, key: Key, actual: str, before: Any, last: _ShardEnd) -> Break:
     was = _Counters(before["version"], before["ownerEpoch"])
     columns = tuple(
         column
-        for column, said, left in (
+        for column, recorded, newest in (
             ("previous", row.previous, last.image),
             ("previous_revision", row.previous_revision, last.revision),
             ("previous_updated_at", row.previous_updated_at, last.updated_at),
             ("created_at", row.created_at, last.created_at),
         )
-        if said != left
+        if recorded != newest
     )
-    left = _Counters(last.version, last.owner_epoch)
+    counters = _Counters(last.version, last.owner_epoch)
     actual = f"{actual}, after {was} of revision {row.previous_revision}"
-    expected = f"after {left} of revision {last.revision}: {', '.join(columns)} not as it was left"
+    expected = f"after {counters} of revision {last.revision}: {', '.join(columns)} not as it was left"
     return Break(row.revision, key, actual, expected, columns)

@@ -1,8 +1,6 @@
-"""What the audit chains cover, row by row, as it is stored: the input of verification, export and checks.
+"""Entries of the audit log as they are stored, and findings: the input and the output of verification.
 
-JSON stays the text it is kept as, because the hashes cover those bytes.
-
-What verification found, and where.
+Export and the checks of rules read the same entries. JSON stays the text that is stored: the hashes cover its bytes.
 """
 
 from __future__ import annotations
@@ -48,8 +46,8 @@ class ChangeEntry(NamedTuple):
 
 
 class RowEntry(NamedTuple):
-    """A row of `shard_history`. What follows `move_reason` only repeats what the images say; of `changed_fields` the
-    names with commas between them."""
+    """A row of `shard_history`. The columns after `move_reason` only repeat the images; `changed_fields` are names with
+    commas between them."""
 
     revision: int
     change_id: int
@@ -116,11 +114,11 @@ class RefusalEntry(NamedTuple):
 
 
 MAX_FINDINGS: Final = 1_000
-"""That are listed; all are counted."""
+"""So many are listed; all are counted."""
 
 
 class Table(StrEnum):
-    """Where something is wrong: the tables by their names in the database, or the anchor somebody kept."""
+    """Where something is wrong: a table by its name in the database, an earlier checkpoint, or the exported file."""
 
     CHANGES = "changes"
     HISTORY = "shard_history"
@@ -133,7 +131,7 @@ class Table(StrEnum):
     PLANS = "rebalance_plans"
     REFUSALS = "refusals"
     REFUSAL_HEAD = "refusal_head"
-    ANCHOR = "anchor"
+    CHECKPOINT = "anchor"
     FILE = "file"
 
 
@@ -141,7 +139,7 @@ class Table(StrEnum):
 class Finding:
     """`key` names the row: a change's or refusal's id, a revision, a range of them (`7..9`), or a name.
 
-    `columns` are those that cannot be right, where that can be told; `problem` is a sentence.
+    `columns` are those that cannot be right, where that is known; `problem` is a message.
     """
 
     table: Table
@@ -155,7 +153,7 @@ class Finding:
 
 @dataclass
 class Findings:
-    """Collects them, in bounds."""
+    """The first `MAX_FINDINGS` of them, and how many there are."""
 
     listed: list[Finding] = field(default_factory=list)
     count: int = 0
@@ -169,5 +167,5 @@ class Findings:
 
 
 def span(first: int, last: int) -> str:
-    """`7`, `7..9`."""
+    """A key for one number, `7`, or for a range of them, `7..9`."""
     return str(first) if first == last else f"{first}..{last}"

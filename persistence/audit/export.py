@@ -1,4 +1,4 @@
-"""The audit log as a file: JSON Lines that can be verified without the store, or a table for people.
+"""The audit log as a file: JSON Lines that can be verified without the store, or CSV for spreadsheets.
 
 JSON Lines begin with a header, end with a manifest, and hold every change followed by its rows, then the refusals. What
 a filter leaves out stays in as the little that its hash covers, so that the chain can be followed over it. Counters are
@@ -59,7 +59,7 @@ class ExportFilter:
     until: datetime | None = None
 
     def selects(self, entry: ChangeEntry | RefusalEntry) -> bool:
-        """Times apart: they decide where an export begins and ends."""
+        """Regardless of times: these decide where an export begins and ends."""
         return (
             (self.namespace is None or self.namespace in entry.namespaces)
             and (self.actor is None or entry.actor == self.actor)
@@ -142,35 +142,35 @@ class Csv:
 
     def change(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> bytes:
         at = _written(change.committed_at)
-        who = (change.actor, change.reason, change.change_ticket, change.forced)
+        origin = (change.actor, change.reason, change.change_ticket, change.forced)
         names = " ".join(change.namespaces)
         link = change.hash.hex()
         lines: list[Sequence[object]] = [
-            ("change", change.id, change.id, at, change.kind, *who, names, *("",) * 7, link)
+            ("change", change.id, change.id, at, change.kind, *origin, names, *("",) * 7, link)
         ]
         for row in rows:
             owners = (row.previous_owner_node_id, row.owner_node_id)
-            what = (row.namespace, row.shard_id, row.version, *owners, row.changed_fields, row.move_reason)
-            lines.append(("row", row.revision, change.id, at, row.kind, *who, *what, "", ""))
+            state = (row.namespace, row.shard_id, row.version, *owners, row.changed_fields, row.move_reason)
+            lines.append(("row", row.revision, change.id, at, row.kind, *origin, *state, "", ""))
         return _csv(lines)
 
-    def omitted_change(self, change: ChangeEntry) -> bytes:  # noqa: ARG002 - nobody verifies it
+    def omitted_change(self, change: ChangeEntry) -> bytes:  # noqa: ARG002 - a CSV is not verified
         return b""
 
     def refusal(self, refusal: RefusalEntry) -> bytes:
         at = _written(refusal.refused_at)
-        who = (refusal.actor, refusal.reason, refusal.change_ticket, "")
+        origin = (refusal.actor, refusal.reason, refusal.change_ticket, "")
         names = " ".join(refusal.namespaces)
         link = refusal.hash.hex()
-        return _csv([("refusal", refusal.id, "", at, refusal.kind, *who, names, *("",) * 6, refusal.outcome, link)])
+        return _csv([("refusal", refusal.id, "", at, refusal.kind, *origin, names, *("",) * 6, refusal.outcome, link)])
 
-    def omitted_refusal(self, refusal: RefusalEntry) -> bytes:  # noqa: ARG002 - nobody verifies it
+    def omitted_refusal(self, refusal: RefusalEntry) -> bytes:  # noqa: ARG002 - a CSV is not verified
         return b""
 
 
 @dataclass
 class Manifest:
-    """What was exported, and where the chains ended. `content_sha256` is of every byte before the manifest."""
+    """What was exported, and where the chains end. `add` digests every byte before the manifest."""
 
     end: Checkpoint
     changes: int = 0
@@ -186,7 +186,7 @@ class Manifest:
         return data
 
     def document(self, key: bytes | None = None) -> dict[str, Any]:
-        """With `key`, signed by HMAC-SHA256 over the line that it is without the signature."""
+        """With `key`, signed by HMAC-SHA256 over the line that the document is without the signature."""
         document = {
             "type": "manifest",
             "changes": self.changes,
@@ -201,7 +201,7 @@ class Manifest:
 
 
 def signature(document: dict[str, Any], key: bytes) -> str:
-    """Of a manifest without one."""
+    """The HMAC-SHA256, in hex, of the line of a manifest without signature."""
     return hmac.new(key, line(document), hashlib.sha256).hexdigest()
 
 
@@ -256,5 +256,5 @@ def _csv(lines: Sequence[Sequence[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _written(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+def _written(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")

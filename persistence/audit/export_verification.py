@@ -1,4 +1,4 @@
-"""Verifying an export: the file alone, without the store it came from."""
+"""Verifying an export in JSON Lines: the file alone, without the store it came from."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class FileVerdict:
 
 
 class NotAnExport(Exception):
-    """The file is none, or not in JSON Lines: there is nothing to verify."""
+    """The file is no export in JSON Lines: there is nothing to verify."""
 
 
-def verify_lines(lines: Iterable[bytes], key: bytes | None = None, anchor: Checkpoint | None = None) -> FileVerdict:
-    """Raises NotAnExport. With `key` the manifest must be signed by it; `anchor` must be in the chains."""
+def verify_lines(lines: Iterable[bytes], key: bytes | None = None, checkpoint: Checkpoint | None = None) -> FileVerdict:
+    """Raises NotAnExport. With `key` the manifest must be signed by it; `checkpoint` must be in the chains."""
     verifier: _FileVerifier | None = None
     for number, line in enumerate(lines, 1):
         try:
             document = orjson.loads(line)
             if verifier is None:
-                verifier = _FileVerifier(document, anchor)
+                verifier = _FileVerifier(document, checkpoint)
             else:
                 verifier.add(document, key)
             verifier.digest.update(line)
@@ -61,17 +61,17 @@ def verify_lines(lines: Iterable[bytes], key: bytes | None = None, anchor: Check
 class _FileVerifier:
     """Fed with the documents of the lines in order."""
 
-    def __init__(self, header: dict[str, Any], anchor: Checkpoint | None) -> None:
+    def __init__(self, header: dict[str, Any], checkpoint: Checkpoint | None) -> None:
         if header["type"] != "header" or header["format"] != FORMAT:
             raise ValueError(header["type"])
         start = Checkpoint.read(header["start"])
         self.verdict = FileVerdict(start)
         self.digest = hashlib.sha256()
-        self._anchor = anchor
+        self._checkpoint = checkpoint
         self._floor = int(header["floor"])
         only = header["filter"]
-        whole = only["namespace"] if only["actor"] is None and only["changeTicket"] is None else None
-        continuity = Continuity(self._floor, start.change.revision, judges_first=True, unfiltered=whole)
+        complete = only["namespace"] if only["actor"] is None and only["changeTicket"] is None else None
+        continuity = Continuity(self._floor, start.change.revision, checks_first=True, complete_namespace=complete)
         self._chain = ChainVerifier(start.change, self._floor, self.verdict.findings, continuity)
         self._refusals = RefusalVerifier(start.refusal_id, start.refusal_hash, self.verdict.findings)
         self._whole = not start.change.change_id
@@ -94,7 +94,7 @@ class _FileVerifier:
                 self._flush(None)
                 refusal = _refusal(document)
                 self._refusals.add(refusal, omitted=kind == "omittedRefusal")
-                self._look_for(Table.REFUSALS, refusal.id, refusal.hash)
+                self._compare_with_checkpoint(Table.REFUSALS, refusal.id, refusal.hash)
             case "manifest":
                 self._flush(None)
                 self._manifest = document
@@ -106,8 +106,8 @@ class _FileVerifier:
         self._flush(None)
         self._chain.finish(self._rows)
         self._refusals.finish()
-        verdict, place = self.verdict, self._chain.place
-        verdict.end = Checkpoint(place, self._refusals.refusal_id, self._refusals.hash)
+        verdict, position = self.verdict, self._chain.position
+        verdict.end = Checkpoint(position, self._refusals.refusal_id, self._refusals.hash)
         verdict.changes, verdict.rows, verdict.refusals = self._chain.changes, self._chain.rows, self._refusals.refusals
         self._verify_floor()
         if self._manifest is None:
@@ -129,28 +129,28 @@ class _FileVerifier:
             self._chain.end(change, rows)
         if change.kind == _COMPACTING and change.configuration is not None:
             self._compaction = (change.id, json.loads(change.configuration))
-        self._look_for(Table.CHANGES, change.id, change.hash)
+        self._compare_with_checkpoint(Table.CHANGES, change.id, change.hash)
 
-    def _look_for(self, table: Table, number: int, link: bytes) -> None:
-        if self._anchor is None:
+    def _compare_with_checkpoint(self, table: Table, number: int, link: bytes) -> None:
+        if self._checkpoint is None:
             return
-        place = self._anchor.change
+        position = self._checkpoint.change
         known = {
-            (Table.CHANGES, place.change_id): place.hash,
-            (Table.REFUSALS, self._anchor.refusal_id): self._anchor.refusal_hash,
+            (Table.CHANGES, position.change_id): position.hash,
+            (Table.REFUSALS, self._checkpoint.refusal_id): self._checkpoint.refusal_hash,
         }
         if known.get((table, number), link) != link:
-            self.verdict.findings.add(Table.ANCHOR, f"{table} {number}", "has another hash than the anchor", "hash")
+            self.verdict.findings.add(Table.CHECKPOINT, f"{table} {number}", "has another hash than the anchor", "hash")
 
     def _verify_floor(self) -> None:
-        """Only where nothing was left out does the file say which rows a compaction kept."""
+        """Only a file from which nothing was left out holds all rows that a compaction kept."""
         if not self._whole:
             return
         change_id, compaction = self._compaction
         if self._floor != compaction["floor"]:
             problem = f"says {self._floor}, the last compaction {compaction['floor']}"
             self.verdict.findings.add(Table.FILE, "floor", problem, "floor")
-        elif self._floor and hash_chain.compacted_digest(self._chain.kept_rows).hex() != compaction["keptDigest"]:
+        elif self._floor and hash_chain.compacted_digest(self._chain.retained_rows).hex() != compaction["keptDigest"]:
             problem = f"rows are not those that the compaction kept (change {change_id})"
             self.verdict.findings.add(Table.HISTORY, span(1, self._floor), problem, "previous", "current")
 

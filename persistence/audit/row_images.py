@@ -1,10 +1,10 @@
-"""A row of history against its own images: what its columns repeat, and the checksums inside.
+"""Rows of history against their own images: the columns that repeat members, and the checksums inside.
 
-Rows of history against their own images, which are parsed only where they have to be.
-
-Images are canonical JSON (`images.py`): members sorted by name, no spaces, every quote inside a string escaped. So `,"`
-stands between two members and nowhere else; and in an image without a pin and without a group each has its place. Many
-images are taken apart at once, with a byte between them that no text of PostgreSQL has, which shows where each ends.
+Either one row, with its images parsed (`wrong_columns`), or many rows at once, whose images are parsed only where they
+have to be (`all_agree`). Images are canonical JSON (`codec/images.py`): members sorted by name, no spaces, every quote
+inside a string escaped. So `,"` stands between two members and nowhere else, and in an image without a pin and without
+a group each member has a fixed index. Many images are split at once, with a byte between them that no text in
+PostgreSQL contains, which shows where each ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def parsed_images(row: RowEntry) -> tuple[Any, Any]:
 
 
 def wrong_columns(row: RowEntry, before: Any, after: Any) -> tuple[str, ...]:
-    """The columns that say something else than the images. The audit chain covers the images, not these columns."""
+    """The columns that differ from the images. The audit chain covers the images, not these columns."""
     try:
         return () if _agrees(row, before, after) else tuple(_wrong(row, before, after))
     except (KeyError, TypeError):
@@ -41,7 +41,7 @@ def wrong_columns(row: RowEntry, before: Any, after: Any) -> tuple[str, ...]:
 
 
 def _agrees(row: RowEntry, before: Any, after: Any) -> bool:
-    """All of it at once, because this is asked of every row there is."""
+    """In one expression, because it is evaluated for every row."""
     image = after or before
     return (
         row.namespace == image["namespace"]
@@ -73,12 +73,12 @@ def expected_columns(before: Any, after: Any) -> dict[str, Any]:
 def _changed(before: Any, after: Any) -> str:
     if before is None or after is None:
         return ""
-    # `get`: an image leaves some members out where there is nothing to say.
+    # `get`: an image leaves out some members that are null.
     return ",".join(compress(CONTENT, map(ne, map(before.get, CONTENT), map(after.get, CONTENT))))
 
 
 def images_with_wrong_checksums(row: RowEntry) -> tuple[str, ...]:
-    """Which images do not have the checksum of their own content. For rows that are suspected: it takes a while."""
+    """The images that do not have the checksum of their own content. It parses them: for rows under suspicion."""
     images = (("previous", row.previous), ("current", row.current))
     return tuple(name for name, image in images if image is not None and not _is_intact(image, row))
 
@@ -92,8 +92,8 @@ def _is_intact(image: str, row: RowEntry) -> bool:
 
 
 REPEATED: Final = ("namespace", "shardId", "ownerNodeId", "version")
-"""Members that columns repeat. The columns of a row are those as they stand in an image between the separators
-(`version":7}`), the owner before in the same way, and the changed fields with commas between them."""
+"""Members that columns repeat. The columns of a row for `all_agree` are these as they stand in an image between the
+separators (`version":7}`), the previous owner in the same way, and the changed fields with commas between them."""
 
 COLUMNS: Final = len(REPEATED) + 2
 
@@ -118,16 +118,16 @@ _ROW_STEP: Final = COLUMNS + 1
 _NO_PIN: Final = b'pinned":null'
 
 _CHANGEABLE: Final = {name.encode(): MEMBERS.index(name) for name in CONTENT if name in MEMBERS}
-"""As `changed_fields` has them, in its order."""
+"""Members that `changed_fields` may name, in its order."""
 
 _REPEATED: Final = tuple(map(MEMBERS.index, REPEATED))
 
 _repeated = itemgetter(*_REPEATED)
 
 
-def taken_apart(texts: Sequence[bytes], separator: bytes, count: int) -> list[bytes]:
-    """The pieces of all of them, one after the other, and between those of one and those of the next a piece that is
-    none. Raises ValueError if one of them has more pieces than `count`, or fewer.
+def split_all(texts: Sequence[bytes], separator: bytes, count: int) -> list[bytes]:
+    """The pieces of all texts, `count` of each, and between two texts a piece that belongs to neither. Raises
+    ValueError if a text has more pieces, or fewer.
     """
     pieces = (separator + _END + separator).join(texts).split(separator)
     if len(pieces) != len(texts) * (count + 1) - 1 or pieces[count :: count + 1].count(_END) != len(texts) - 1:
@@ -136,37 +136,37 @@ def taken_apart(texts: Sequence[bytes], separator: bytes, count: int) -> list[by
 
 
 def all_agree(columns: Sequence[bytes], previous: Sequence[bytes | None], current: Sequence[bytes | None]) -> bool:
-    """Whether the columns of some rows, `taken_apart`, say what the images say, and updates count versions and owner
-    epochs on. Raises ValueError, KeyError or TypeError if something is none of either.
+    """Whether the columns of some rows, split by `split_all`, agree with the images, and updates count versions and
+    owner epochs on. Raises ValueError, KeyError or TypeError for what is no column or no image.
     """
     before, after = _members(previous), _members(current)
     if before is not None and after is not None:
         differs = bytes(map(ne, before, after))
         return (
-            all(after[place::_STEP] == columns[number::_ROW_STEP] for number, place in enumerate(_REPEATED))
+            all(after[index::_STEP] == columns[number::_ROW_STEP] for number, index in enumerate(_REPEATED))
             and before[_OWNER::_STEP] == columns[len(REPEATED) :: _ROW_STEP]
             and _changes(differs) == columns[COLUMNS - 1 :: _ROW_STEP]
-            and _count_on(differs, before, after)
+            and _counters_continue(differs, before, after)
         )
-    rows = (columns[place : place + COLUMNS] for place in range(0, len(columns), _ROW_STEP))
+    rows = (columns[index : index + COLUMNS] for index in range(0, len(columns), _ROW_STEP))
     return all(starmap(_members_agree, zip(rows, previous, current, strict=True)))
 
 
 def _members(images: Sequence[bytes | None]) -> list[bytes] | None:
-    """All of them, taken apart; null if one of them is not there, or has other members than most."""
+    """All images, split; null if one of them is null, or has other members than an image without pin and group."""
     present = [image for image in images if image is not None]
     if len(present) < len(images):
         return None
     try:
-        members = taken_apart(present, _BETWEEN, _COUNT)
+        members = split_all(present, _BETWEEN, _COUNT)
     except ValueError:
         return None
     return members if members[_PIN::_STEP].count(_NO_PIN) == len(images) else None
 
 
 def _changes(differs: bytes) -> list[bytes]:
-    """Of each row the changed fields."""
-    return [_changed_fields(differs[place : place + _COUNT]) for place in range(0, len(differs), _STEP)]
+    """The changed fields of each row."""
+    return [_changed_fields(differs[index : index + _COUNT]) for index in range(0, len(differs), _STEP)]
 
 
 def _members_agree(columns: Sequence[bytes], previous: bytes | None, current: bytes | None) -> bool:
@@ -176,21 +176,21 @@ def _members_agree(columns: Sequence[bytes], previous: bytes | None, current: by
     if not len(before) == len(after) == _COUNT or not before[_PIN] == after[_PIN] == _NO_PIN:
         return _agrees_parsed(columns, previous, current)
     differs = bytes(map(ne, before, after))
-    said = [*_repeated(after), before[_OWNER], _changed_fields(differs)]
-    return columns == said and _count_on(differs, before, after)
+    expected = [*_repeated(after), before[_OWNER], _changed_fields(differs)]
+    return columns == expected and _counters_continue(differs, before, after)
 
 
-def _count_on(differs: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
-    """`continues_from` for the members of some images. Of each member a 1 in `differs` if it is another than before."""
+def _counters_continue(differs: bytes, before: Sequence[bytes], after: Sequence[bytes]) -> bool:
+    """`continues_from` for the members of some images. `differs` has a 1 for each member that changed, else a 0."""
     epochs = before[_EPOCH::_STEP]
-    moved = zip(differs[_OWNER::_STEP], epochs, map(_following.__getitem__, epochs), strict=True)
-    return after[_VERSION::_STEP] == list(map(_following.__getitem__, before[_VERSION::_STEP])) and after[
+    moved = zip(differs[_OWNER::_STEP], epochs, map(_successors.__getitem__, epochs), strict=True)
+    return after[_VERSION::_STEP] == list(map(_successors.__getitem__, before[_VERSION::_STEP])) and after[
         _EPOCH::_STEP
     ] == [following if moves else epoch for moves, epoch, following in moved]
 
 
-class _Following(dict[bytes, bytes]):
-    """`version":7}` is followed by `version":8}`. Few numbers come again and again."""
+class _Successors(dict[bytes, bytes]):
+    """`version":7}` is followed by `version":8}`. A cache: the same few numbers recur."""
 
     def __missing__(self, member: bytes) -> bytes:
         """Raises ValueError for what is no counter."""
@@ -206,20 +206,20 @@ class _Following(dict[bytes, bytes]):
 
 _COUNTERS_REMEMBERED: Final = 10_000
 
-_following: Final = _Following()
+_successors: Final = _Successors()
 
 
 @cache
 def _changed_fields(differs: bytes) -> bytes:
-    """For each member a 1 if it is another than before. Few combinations ever occur."""
-    return b",".join(name for name, place in _CHANGEABLE.items() if differs[place])
+    """The names of the members that have a 1 in `differs`. Cached: few combinations occur."""
+    return b",".join(name for name, index in _CHANGEABLE.items() if differs[index])
 
 
 def _agrees_parsed(columns: Sequence[bytes], previous: bytes | None, current: bytes | None) -> bool:
     before, after = (None if image is None else orjson.loads(image) for image in (previous, current))
     *members, changed = columns
     namespace, shard_id, owner, version, previous_owner = (orjson.loads(_value(each)) for each in members)
-    said = {
+    expected = {
         "namespace": namespace,
         "shard_id": shard_id,
         "changed_fields": changed.decode(),
@@ -227,7 +227,7 @@ def _agrees_parsed(columns: Sequence[bytes], previous: bytes | None, current: by
         "previous_owner_node_id": previous_owner,
         "version": version,
     }
-    return said == expected_columns(before, after) and (not before or not after or continues_from(before, after))
+    return expected == expected_columns(before, after) and (not before or not after or continues_from(before, after))
 
 
 def _value(member: bytes) -> bytes:

@@ -15,10 +15,9 @@ from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
 from strategies import model
 from strategies.checking import PlacementFailed
-from strategies.model import Infeasible
+from strategies.model import Infeasible, taken
 from strategies.placing import Placer
 from strategies.registry import Registry
-from strategies.rows import taken
 
 _VACATED: Final = {
     NodeStatus.REMOVED: MoveReason.OWNER_REMOVED,

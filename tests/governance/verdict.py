@@ -25,7 +25,7 @@ async def judge(url: str, mesh: PlannedMesh) -> list[str]:
         *(f"audit verify: {finding}" for finding in verified.findings.listed),
         *(
             f"audit check: {offence.rule} of {offence.subject} by change {offence.change_id}, {offence.actual}"
-            for offence in checked.offences
+            for offence in checked.breaches
             if offence.rule != OwnerRule.PLACEMENT
         ),
     ]

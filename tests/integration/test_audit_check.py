@@ -46,7 +46,7 @@ async def checked(url: str, **where: Any) -> Report:
 
 
 def rules(report: Report) -> list[tuple[str, str, int]]:
-    return [(offence.rule, offence.subject, offence.change_id) for offence in report.offences]
+    return [(offence.rule, offence.subject, offence.change_id) for offence in report.breaches]
 
 
 async def believe(url: str, policy: NamespacePolicy) -> None:
@@ -84,7 +84,7 @@ async def test_what_went_round_the_write_path_is_found(mesh: PlannedMesh, databa
         ("WINDOW_BUDGET", BILLING, last),
     ]
     assert rules(await checked(database_url, namespace="search")) == []
-    moment = report.offences[-1].at
+    moment = report.breaches[-1].at
     assert {change for *_, change in rules(await checked(database_url, since=moment))} == {last}
 
 
@@ -143,7 +143,7 @@ async def test_an_owner_that_no_plan_and_no_person_explains_is_found(mesh: Plann
     await mesh.apply(plan, change=replace(TICKET, forced="the first placement"))
     assert rules(await checked(database_url)) == []
     await mesh.registered("node-c", "node-d")
-    found = (await checked(database_url)).offences
+    found = (await checked(database_url)).breaches
     assert {offence.rule for offence in found} == {"PLACEMENT"}
     assert all(offence.allowed in ("on node-c", "on node-d") for offence in found)
 

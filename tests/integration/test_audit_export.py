@@ -70,8 +70,8 @@ async def test_an_export_is_complete_and_verified_by_both(told_url: str, tmp_pat
     verdict, stored = verify_lines(lines), await verify(told_url)
     assert verdict.findings.listed == []
     assert (verdict.changes, verdict.rows, verdict.refusals) == (stored.changes, stored.rows, stored.refusals)
-    assert verdict.end == stored.anchor
-    ended, said = by_script(tmp_path / "a.jsonl", lines, str(stored.anchor))
+    assert verdict.end == stored.end
+    ended, said = by_script(tmp_path / "a.jsonl", lines, str(stored.end))
     assert (ended, said.startswith("OK: ")) == (0, True), said
     assert by_script(tmp_path / "a.jsonl", lines, "1:1:00/0:00")[0] == 1
 
@@ -142,7 +142,7 @@ async def test_a_signed_manifest_is_verified_with_its_key(told_url: str) -> None
 
 async def test_an_anchor_tells_an_export_of_another_past(told_url: str) -> None:
     lines = await exported(told_url)
-    anchor = (await verify(told_url)).anchor
+    anchor = (await verify(told_url)).end
     assert problems(lines, anchor=anchor) == []
     other = Checkpoint.read(str(anchor).replace(anchor.change.hash.hex(), "ab" * 32))
     assert problems(lines, anchor=other) == [f"anchor changes {anchor.change.change_id}"]

@@ -8,8 +8,8 @@ import pytest
 
 from persistence.audit.chain import BEGINNING, ChainPosition
 from persistence.commands.shards import PinRequest
-from persistence.postgres.audit.reader import reading
-from persistence.postgres.audit.segments import Segment, cut, is_intact, verify_with_care
+from persistence.postgres.audit.reader import open_reader
+from persistence.postgres.audit.segments import Segment, cut, intact_verdict, verify_row_by_row
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
@@ -34,31 +34,31 @@ async def told_url(database_url: str) -> str:
 @pytest.mark.parametrize("rows", [1, 7, 50_000])
 async def test_the_verdicts_are_the_same(told_url: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("persistence.postgres.audit.segments.SEGMENT_ROWS", rows)
-    async with reading(told_url) as reader:
+    async with open_reader(told_url) as reader:
         heads = await reader.heads()
         assert heads is not None
-        for segment in await cut(reader, BEGINNING, heads.anchor.change, 0):
-            verdict = await is_intact(reader, segment)
+        for segment in await cut(reader, BEGINNING, heads.end.change, 0):
+            verdict = await intact_verdict(reader, segment)
             assert verdict is not None
-            assert verdict == await verify_with_care(reader, segment)
+            assert verdict == await verify_row_by_row(reader, segment)
 
 
 async def test_a_segment_that_does_not_end_where_it_should_is_not_sound(told_url: str) -> None:
-    async with reading(told_url) as reader:
+    async with open_reader(told_url) as reader:
         heads = await reader.heads()
         assert heads is not None
-        head = heads.anchor.change
+        head = heads.end.change
         segment = Segment(BEGINNING, head, 0, head.hash)
-        assert await is_intact(reader, segment) is not None
+        assert await intact_verdict(reader, segment) is not None
         for change_id, revision in ((-1, 0), (1, 0), (0, -1), (0, 1)):
             last = ChainPosition(head.change_id + change_id, head.revision + revision, head.hash)
-            assert await is_intact(reader, dataclasses.replace(segment, last=last)) is None
+            assert await intact_verdict(reader, dataclasses.replace(segment, last=last)) is None
 
 
 async def test_what_compaction_left_is_looked_at_with_care(told_url: str) -> None:
     assert await PostgresRetention(told_url).compact(16, because("storage")) is not None
-    async with reading(told_url) as reader:
-        assert await is_intact(reader, Segment(BEGINNING, None, 16, b"")) is None
+    async with open_reader(told_url) as reader:
+        assert await intact_verdict(reader, Segment(BEGINNING, None, 16, b"")) is None
 
 
 @pytest.mark.parametrize(("namespace", "quickly"), [("annulled", True), ("null", False)])
@@ -69,11 +69,11 @@ async def test_a_name_that_postgresql_writes_in_quotes_is_looked_at_with_care(
         mesh = PlannedMesh(store)
         await mesh.configure(namespace)
         await mesh.create(new("s1", namespace=namespace))
-    async with reading(database_url) as reader:
+    async with open_reader(database_url) as reader:
         heads = await reader.heads()
         assert heads is not None
-        segment = Segment(BEGINNING, None, 0, heads.anchor.change.hash)
-        assert (await is_intact(reader, segment) is not None) == quickly
-        told = await verify_with_care(reader, segment)
+        segment = Segment(BEGINNING, None, 0, heads.end.change.hash)
+        assert (await intact_verdict(reader, segment) is not None) == quickly
+        told = await verify_row_by_row(reader, segment)
         assert not told.findings.count
         assert told.namespaces == {namespace: 1}

@@ -17,8 +17,8 @@ from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import Finding
 from persistence.errors import StoreUnavailable
 from persistence.postgres.audit import segments
-from persistence.postgres.audit.reader import reading
-from persistence.postgres.audit.verify import Apart, verify, verify_on
+from persistence.postgres.audit.reader import open_reader
+from persistence.postgres.audit.verify import ParallelVerifier, verify, verify_on
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import covers, shown, tell, verified
@@ -154,10 +154,10 @@ async def test_a_process_that_cannot_read_is_told_as_if_there_were_none(
     told_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "SEGMENT_ROWS", 7)
-    async with reading(told_url) as reader:
-        apart = Apart("postgresql://localhost:1/nowhere", reader, 2)
+    async with open_reader(told_url) as reader:
+        apart = ParallelVerifier("postgresql://localhost:1/nowhere", reader, 2)
         with pytest.raises(StoreUnavailable):
-            await verify_on(reader, apart=apart)
+            await verify_on(reader, parallel=apart)
 
 
 @dataclass(frozen=True)
@@ -461,7 +461,7 @@ TRUNCATED: Final = """
 
 
 async def test_a_chain_that_was_cut_off_with_its_head_is_found_by_an_anchor(told_url: str) -> None:
-    anchor = (await verify(told_url)).anchor
+    anchor = (await verify(told_url)).end
     async with superuser(told_url) as connection:
         await connection.execute(TRUNCATED)
         verdict = await verified(connection, Checkpoint.read(str(anchor)))
@@ -470,7 +470,7 @@ async def test_a_chain_that_was_cut_off_with_its_head_is_found_by_an_anchor(told
 
 
 async def test_what_is_new_is_verified_from_a_checkpoint(told_url: str) -> None:
-    checkpoint = (await verify(told_url)).anchor
+    checkpoint = (await verify(told_url)).end
     async with open_store(told_url) as store:
         mesh = PlannedMesh(store)
         shard = await mesh.shard("s1")

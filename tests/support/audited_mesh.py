@@ -44,7 +44,7 @@ async def tell(mesh: PlannedMesh, rounds: int = 4) -> None:
 async def verified(connection: asyncpg.Connection, anchor: Checkpoint | None = None) -> Verdict:
     """What this connection sees, uncommitted edits and all."""
     async with connection.transaction():
-        return await verify_on(AuditReader(connection), anchor=anchor)
+        return await verify_on(AuditReader(connection), checkpoint=anchor)
 
 
 def covers(key: str, sought: str | int) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from persistence.audit.continuity import continues_from
 from persistence.audit.entries import RowEntry
-from persistence.audit.row_images import COLUMNS, all_agree, expected_columns, parsed_images, taken_apart, wrong_columns
+from persistence.audit.row_images import COLUMNS, all_agree, expected_columns, parsed_images, split_all, wrong_columns
 from persistence.codec.images import write_image
 from persistence.model.records import Pin, ShardContent, ShardKey, ShardStatus
 
@@ -85,7 +85,7 @@ def rows(draw: st.DrawFn) -> Row:
 
 
 def say_that_they_agree(told: list[Row]) -> bool:
-    columns = taken_apart([row.sent() for row in told], SEPARATOR, COLUMNS)
+    columns = split_all([row.sent() for row in told], SEPARATOR, COLUMNS)
     images = [[None if image is None else image.encode() for image in row.images] for row in told]
     return all_agree(columns, *zip(*images, strict=True))
 
@@ -156,7 +156,7 @@ def test_a_member_that_moved_on_to_the_next_image_is_missed() -> None:
 
 
 def test_texts_with_other_numbers_of_pieces_are_not_taken_apart() -> None:
-    assert taken_apart([b"a b", b"c d"], b" ", 2) == [b"a", b"b", b"\0", b"c", b"d"]
+    assert split_all([b"a b", b"c d"], b" ", 2) == [b"a", b"b", b"\0", b"c", b"d"]
     for uneven in ([b"a b c", b"d"], [b"a b", b"c"], [b"a", b"b c d"], [b"a b c d e f"]):
         with pytest.raises(ValueError, match="not 2 pieces each"):
-            taken_apart(uneven, b" ", 2)
+            split_all(uneven, b" ", 2)

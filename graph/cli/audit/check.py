@@ -63,23 +63,23 @@ def check(
             return await check_log(url, Registry(discover()), where, progress)
 
     report = run_on_database(config, data_dir, database_url, work)
-    if not report.knows_namespace:
+    if not report.namespace_exists:
         raise Failure(Exit.NOT_FOUND, f"There is no namespace {namespace}.", [LIST_NAMESPACES])
     if as_json:
         print_json(_document(report))
     else:
         _show(report)
-    return Exit.NO if report.offences else Exit.OK
+    return Exit.NO if report.breaches else Exit.OK
 
 
 def _document(report: Report) -> dict[str, Any]:
     return {
-        "compliant": not report.offences,
+        "compliant": not report.breaches,
         "changes": str(report.changes),
         "shards": str(report.shards),
         "floor": str(report.floor),
         "overriddenShards": str(report.overridden),
-        "offences": list(map(_offence, report.offences)),
+        "offences": list(map(_offence, report.breaches)),
         "forced": list(map(_offence, report.forced)),
     }
 
@@ -99,10 +99,10 @@ def _offence(offence: RuleBreach) -> dict[str, Any]:
 
 
 def _show(report: Report) -> None:
-    if report.offences:
+    if report.breaches:
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
-        print_table(columns, [(*_facts(one), one.remedy) for one in report.offences[:_SHOWN]])
-        _tell_more(report.offences)
+        print_table(columns, [(*_facts(one), one.remedy) for one in report.breaches[:_SHOWN]])
+        _tell_more(report.breaches)
     if report.forced:
         print_status(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
@@ -116,7 +116,7 @@ def _show(report: Report) -> None:
         print_status(
             f"{pluralized(report.overridden, 'shard')} not where the strategy says, because a person decided so."
         )
-    broken = pluralized(len(report.offences), "rule") + " broken." if report.offences else "no rule broken."
+    broken = pluralized(len(report.breaches), "rule") + " broken." if report.breaches else "no rule broken."
     print_status(f"Checked {pluralized(report.changes, 'change')} and {pluralized(report.shards, 'shard')}: {broken}")
 
 

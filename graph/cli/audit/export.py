@@ -71,7 +71,7 @@ def export(
     """
     from persistence.audit.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - clients need not load it
     from persistence.postgres.audit.export import export as export_log  # noqa: PLC0415 - same
-    from persistence.postgres.audit.export import knows_namespace  # noqa: PLC0415 - same
+    from persistence.postgres.audit.export import has_namespace  # noqa: PLC0415 - same
 
     key = read_key(key_file)
     jsonl = as_json or form == "jsonl"
@@ -81,7 +81,7 @@ def export(
         from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_compatible(url)
-        if namespace is not None and not await knows_namespace(url, namespace):
+        if namespace is not None and not await has_namespace(url, namespace):
             raise Failure(Exit.NOT_FOUND, f"There is no namespace {quoted(namespace)}.", [LIST_NAMESPACES])
         with _whole(out) as write, progress_so_far("Exporting") as progress:
             manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), write, progress)

@@ -76,7 +76,7 @@ def verify(
         if key_file is not None:
             raise click.UsageError("--key-file is for an export: name it with --file.")
         verdict = _verify_database(since, anchor, processes, config, data_dir, database_url)
-        end = verdict.anchor
+        end = verdict.end
     if as_json:
         print_json(_document(verdict, end))
     else:

@@ -1,4 +1,4 @@
-"""Checking a database against the rules: every change, and then where every shard is now."""
+"""Checking a database against the rules: every change, and then the owner of every shard."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from persistence.audit.compliance import ComplianceChecker, OwnerRule, RuleBreach
-from persistence.errors import SchemaOutOfDate
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.postgres.audit.reader import reading
+from persistence.postgres.audit.reader import open_reader
+from persistence.postgres.database import head_missing
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
 from strategies.registry import Registry
@@ -21,36 +21,37 @@ from strategies.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class CheckFilter:
-    """Offences of changes in [`since`, `until`), and of one namespace. All of history is read all the same: rules
-    count what came before."""
+    """Breaches by changes in [`since`, `until`), and of one namespace. All of history is read all the same: rules count
+    what came before."""
 
     namespace: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
-    def selects(self, offence: RuleBreach) -> bool:
+    def selects(self, breach: RuleBreach) -> bool:
         return (
-            (self.namespace is None or offence.subject.partition("/")[0] == self.namespace)
-            and (self.since is None or offence.at >= self.since)
-            and (self.until is None or offence.at < self.until)
+            (self.namespace is None or breach.subject.partition("/")[0] == self.namespace)
+            and (self.since is None or breach.at >= self.since)
+            and (self.until is None or breach.at < self.until)
         )
 
 
 @dataclass
 class Report:
-    """`offences` are what is wrong, `forced` what was forced through, on record. `floor`: see ComplianceChecker.
-    `knows_namespace` is false if the one it is of does not exist: then nothing wrong says nothing."""
+    """`forced` are breaches that were forced with a reason on record, `breaches` all others. `overridden` is how many
+    shards are not where their strategy has them by a decision of no plan. `floor`: see ComplianceChecker.
+    `namespace_exists` is false if the filter's namespace does not exist: then no breach means nothing."""
 
     floor: int
     changes: int = 0
     shards: int = 0
-    offences: list[RuleBreach] = field(default_factory=list)
+    breaches: list[RuleBreach] = field(default_factory=list)
     forced: list[RuleBreach] = field(default_factory=list)
     overridden: int = 0
-    knows_namespace: bool = True
+    namespace_exists: bool = True
 
-    def add(self, offence: RuleBreach) -> None:
-        (self.offences if offence.forced is None else self.forced).append(offence)
+    def add(self, breach: RuleBreach) -> None:
+        (self.breaches if breach.forced is None else self.forced).append(breach)
 
 
 async def check(
@@ -59,29 +60,29 @@ async def check(
     where: CheckFilter,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """`progress` is told revisions done and in all."""
-    async with reading(url) as reader:
+    """`progress` is called with revisions done and in all."""
+    async with open_reader(url) as reader:
         heads = await reader.heads()
         if heads is None:
-            raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+            raise head_missing()
         checker = ComplianceChecker(heads.floor)
         report = Report(heads.floor)
         rows = reader.rows()
         async for change in reader.changes(0):
-            for offence in checker.add(change, await rows.up_to(change.head_revision)):
-                if where.selects(offence):
-                    report.add(offence)
-            progress(change.head_revision, heads.anchor.change.revision)
+            for breach in checker.add(change, await rows.up_to(change.head_revision)):
+                if where.selects(breach):
+                    report.add(breach)
+            progress(change.head_revision, heads.end.change.revision)
     report.changes = checker.changes
     snapshot = await _snapshot(url, where.namespace)
-    report.knows_namespace = where.namespace is None or bool(snapshot.namespaces)
+    report.namespace_exists = where.namespace is None or bool(snapshot.namespaces)
     report.shards = sum(map(len, snapshot.shards.values()))
     for move in _moves(snapshot, strategies):
         decision = checker.owners.get(move.key)
         if decision is None or not decision.by_plan:
             report.overridden += 1
             continue
-        offence = RuleBreach(
+        breach = RuleBreach(
             OwnerRule.PLACEMENT,
             f"{move.namespace}/{move.shard_id}",
             decision.change_id,
@@ -91,8 +92,8 @@ async def check(
             f"on {move.to_node_id}",
             "Plan a rebalance: omnirelay mesh rebalance plan",
         )
-        if where.selects(offence):
-            report.add(offence)
+        if where.selects(breach):
+            report.add(breach)
     return report
 
 

@@ -1,23 +1,25 @@
-"""The tables of the present against history: each row must be what the newest change of it left.
+"""The tables of the current state against history: each row must follow from the newest change of it.
 
 `shards`, `shard_tombstones`, `namespaces`, `namespace_heads`, `nodes` and `rebalance_plans` are what servers answer
-from; history is what they must follow from. Read in one pass each, with one probe of history a row.
+from. Each is read once; a row of `shards`, `shard_tombstones` and `nodes` takes one probe of history or changes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy
 
-from persistence.audit.continuity import Key, Link
+from persistence.audit.continuity import Key, ShardState
 from persistence.audit.entries import Findings, Table
 from persistence.codec.encoding import digest_term
 from persistence.codec.images import image_of
 from persistence.commands.write_set import configuration_of
+from persistence.model.records import Namespace, Node
 from persistence.planning.proposal import document_id
 from persistence.postgres.audit.reader import AuditReader
 from persistence.postgres.rows import NAMESPACE, NODE, SHARD, namespace_of, node_of, shard_of
@@ -33,7 +35,7 @@ _NEWEST: Final = """
 
 
 def _columns(columns: Sequence[sqlalchemy.ColumnElement[Any]], table: sqlalchemy.Table, alias: str) -> str:
-    """Of a record, with 0 for what is counted and not in the table."""
+    """The columns of a record, with 0 for counts that are not in the table."""
     return ", ".join(f"{alias}.{column.name}" if column in table.c.values() else "0" for column in columns)
 
 
@@ -67,9 +69,11 @@ _NODES: Final = f"""
     ) AS c ON true
 """  # noqa: S608 - constants
 
-_CONFIGURED: Final = "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
+_CONFIGURED_NAMES: Final = (
+    "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
+)
 
-_REGISTERED: Final = """
+_REGISTERED_NAMES: Final = """
     SELECT DISTINCT configuration ->> 'node' FROM changes WHERE (configuration ->> 'node') IS NOT NULL
 """
 
@@ -98,23 +102,23 @@ _MASK: Final = 2**64 - 1
 
 
 @dataclass
-class Present:
-    """What was found in the tables of the present; for each shard, there or deleted, the newest revision that was found
-    in history; and what each namespace says is its last."""
+class CurrentState:
+    """What was found: findings; for each shard, present or deleted, its newest revision in history; and the last
+    revision that the head of each namespace records."""
 
     findings: Findings = field(default_factory=Findings)
     shards: dict[Key, int | None] = field(default_factory=dict)
     tombstones: dict[Key, int | None] = field(default_factory=dict)
     namespaces: dict[str, int] = field(default_factory=dict)
 
-    def compare(self, shards: Mapping[Key, Link], namespaces: Mapping[str, int]) -> Findings:
-        """All findings, with what the chain said of those that the changes just verified touched."""
-        for key, (left, _) in shards.items():
+    def compare(self, shards: Mapping[Key, ShardState], namespaces: Mapping[str, int]) -> Findings:
+        """All findings, after a comparison with the shards and namespaces that the verified changes touched."""
+        for key, (revision, _) in shards.items():
             table, found = (Table.SHARDS, self.shards) if key in self.shards else (Table.TOMBSTONES, self.tombstones)
             if key not in found:
-                self.findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {left} left it")
-            elif found[key] != left:
-                problem = f"revision {left} left it, but history has {found[key]} for its newest"
+                self.findings.add(Table.SHARDS, "/".join(key), f"not there, though revision {revision} left it")
+            elif found[key] != revision:
+                problem = f"revision {revision} left it, but history has {found[key]} for its newest"
                 self.findings.add(table, "/".join(key), problem, "revision")
         for name, revision in namespaces.items():
             if self.namespaces.get(name, revision) != revision:
@@ -123,23 +127,23 @@ class Present:
         return self.findings
 
 
-async def verify_tables(reader: AuditReader, present: Present) -> None:
-    """Against history; `compare` then holds them against the chain."""
+async def verify_tables(reader: AuditReader, current: CurrentState) -> None:
+    """Against history; `CurrentState.compare` compares with the chain afterwards."""
     await reader.connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-    digests, counts = await _verify_shards(reader, present)
-    await _verify_tombstones(reader, present)
-    await _verify_namespace_heads(reader, digests, counts, present)
-    await _verify_namespaces(reader, present.findings)
-    await _verify_nodes(reader, present.findings)
-    await _verify_plans(reader, present.findings)
+    digests, counts = await _verify_shards(reader, current)
+    await _verify_tombstones(reader, current)
+    await _verify_namespace_heads(reader, digests, counts, current)
+    for configured in _CONFIGURED:
+        await _verify_configured(reader, configured, current.findings)
+    await _verify_plans(reader, current.findings)
 
 
-async def _verify_shards(reader: AuditReader, present: Present) -> tuple[dict[str, int], dict[str, int]]:
+async def _verify_shards(reader: AuditReader, current: CurrentState) -> tuple[dict[str, int], dict[str, int]]:
     digests: dict[str, int] = {}
     counts: dict[str, int] = {}
     async for newest_revision, image, created_at, committed_at, *columns in _stream(reader, _SHARDS):
         shard = shard_of(columns)
-        present.shards[shard.key] = newest_revision
+        current.shards[shard.key] = newest_revision
         term = digest_term(shard.shard_id, shard.version, shard.checksum)
         digests[shard.namespace] = digests.get(shard.namespace, 0) ^ term
         counts[shard.namespace] = counts.get(shard.namespace, 0) + 1
@@ -155,7 +159,7 @@ async def _verify_shards(reader: AuditReader, present: Present) -> tuple[dict[st
         if wrong:
             key = "/".join(shard.key)
             problem = f"{', '.join(wrong)}: not what revision {newest_revision} left"
-            present.findings.add(Table.SHARDS, key, problem, *wrong)
+            current.findings.add(Table.SHARDS, key, problem, *wrong)
     return digests, counts
 
 
@@ -163,21 +167,21 @@ def _differing(image: str | None, stored: str) -> list[str]:
     if image is None:
         return ["shard_id"]
     try:
-        recorded, present = json.loads(image), json.loads(stored)
-        return [name for name in present if recorded.get(name) != present[name]] or ["current"]
+        recorded, actual = json.loads(image), json.loads(stored)
+        return [name for name in actual if recorded.get(name) != actual[name]] or ["current"]
     except (ValueError, AttributeError):
         return ["current"]
 
 
-async def _verify_tombstones(reader: AuditReader, present: Present) -> None:
+async def _verify_tombstones(reader: AuditReader, current: CurrentState) -> None:
     async for namespace, shard_id, version, epoch, revision, *newest in _stream(reader, _TOMBSTONES):
         key = (namespace, shard_id)
         kind, newest_version, image = newest
-        present.tombstones[key] = revision
+        current.tombstones[key] = revision
         right = kind == "DELETED" and version == newest_version and epoch == _epoch(image)
         if not right:
             problem = f"version {version}, owner epoch {epoch}: not what the deletion left"
-            present.findings.add(Table.TOMBSTONES, "/".join(key), problem, "version", "owner_epoch")
+            current.findings.add(Table.TOMBSTONES, "/".join(key), problem, "version", "owner_epoch")
 
 
 def _epoch(image: str | None) -> int | None:
@@ -189,11 +193,11 @@ def _epoch(image: str | None) -> int | None:
 
 
 async def _verify_namespace_heads(
-    reader: AuditReader, digests: Mapping[str, int], counts: Mapping[str, int], present: Present
+    reader: AuditReader, digests: Mapping[str, int], counts: Mapping[str, int], current: CurrentState
 ) -> None:
-    findings = present.findings
+    findings = current.findings
     async for name, high, low, count, revision in _stream(reader, _HEADS):
-        present.namespaces[name] = revision
+        current.namespaces[name] = revision
         wrong = []
         if (high & _MASK) << 64 | (low & _MASK) != digests.get(name, 0):
             wrong.append("digest")
@@ -201,46 +205,63 @@ async def _verify_namespace_heads(
             wrong.append("shard_count")
         if wrong:
             findings.add(Table.NAMESPACE_HEADS, name, f"{', '.join(wrong)}: not what its shards come to", *wrong)
-    for name in counts.keys() - present.namespaces.keys():
+    for name in counts.keys() - current.namespaces.keys():
         findings.add(Table.NAMESPACE_HEADS, name, "not there, though the namespace has shards")
 
 
-async def _verify_namespaces(reader: AuditReader, findings: Findings) -> None:
+@dataclass(frozen=True, slots=True)
+class _Configured:
+    """A table whose rows are configured by changes: `rows` selects each with the newest change of it, `names` the names
+    in all those changes."""
+
+    table: Table
+    rows: str
+    names: str
+    record_of: Callable[[Sequence[Any]], Namespace | Node]
+    name_of: Callable[[Any], str]
+    change: str
+    verb: str
+
+
+_CONFIGURED: Final = (
+    _Configured(
+        Table.NAMESPACES,
+        _NAMESPACES,
+        _CONFIGURED_NAMES,
+        namespace_of,
+        attrgetter("name"),
+        "configuration",
+        "configured",
+    ),
+    _Configured(Table.NODES, _NODES, _REGISTERED_NAMES, node_of, attrgetter("node_id"), "change", "registered"),
+)
+
+
+async def _verify_configured(reader: AuditReader, configured: _Configured, findings: Findings) -> None:
     seen = set()
-    async for details, changed_at, *columns in _stream(reader, _NAMESPACES):
-        namespace = namespace_of(columns)
-        seen.add(namespace.name)
-        wrong = _unlike(details, configuration_of(namespace), changed_at, namespace.updated_at)
+    async for details, changed_at, *columns in _stream(reader, configured.rows):
+        record = configured.record_of(columns)
+        name = configured.name_of(record)
+        seen.add(name)
+        wrong = _differing_configuration(details, configuration_of(record), changed_at, record.updated_at)
         if wrong:
-            problem = f"{', '.join(wrong)}: not what its last configuration says"
-            findings.add(Table.NAMESPACES, namespace.name, problem, *wrong)
-    async for (name,) in _stream(reader, _CONFIGURED):
+            problem = f"{', '.join(wrong)}: not what its last {configured.change} says"
+            findings.add(configured.table, name, problem, *wrong)
+    async for (name,) in _stream(reader, configured.names):
         if name not in seen:
-            findings.add(Table.NAMESPACES, name, "not there, though a change configured it")
+            findings.add(configured.table, name, f"not there, though a change {configured.verb} it")
 
 
-async def _verify_nodes(reader: AuditReader, findings: Findings) -> None:
-    seen = set()
-    async for details, changed_at, *columns in _stream(reader, _NODES):
-        node = node_of(columns)
-        seen.add(node.node_id)
-        wrong = _unlike(details, configuration_of(node), changed_at, node.updated_at)
-        if wrong:
-            problem = f"{', '.join(wrong)}: not what its last change says"
-            findings.add(Table.NODES, node.node_id, problem, *wrong)
-    async for (name,) in _stream(reader, _REGISTERED):
-        if name not in seen:
-            findings.add(Table.NODES, name, "not there, though a change registered it")
-
-
-def _unlike(details: str | None, present: Mapping[str, Any], changed_at: object, updated_at: object) -> list[str]:
-    """The members of a configuration that are not what the change says which made it. It may not have them all: it was
-    made by a version of this program that did not know them."""
+def _differing_configuration(
+    details: str | None, actual: Mapping[str, Any], changed_at: object, updated_at: object
+) -> list[str]:
+    """The members of a configuration that differ from the change that made it. That may not have all of them: a version
+    of this program before they existed made it."""
     if details is None:
         return ["name"]
     try:
         recorded = json.loads(details)["current"]
-        wrong = [name for name, value in recorded.items() if present.get(name) != value]
+        wrong = [name for name, value in recorded.items() if actual.get(name) != value]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ["configuration"]
     return wrong if changed_at == updated_at else [*wrong, "updated_at"]

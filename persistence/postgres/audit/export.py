@@ -10,10 +10,10 @@ from persistence.audit.chain import BEGINNING, ChainPosition
 from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import ChangeEntry
 from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
-from persistence.errors import SchemaOutOfDate
-from persistence.postgres.audit.reader import AuditReader, reading
+from persistence.postgres.audit.reader import AuditReader, open_reader
+from persistence.postgres.database import head_missing
 
-_KNOWS: Final = """
+_HAS_NAMESPACE: Final = """
     SELECT EXISTS (SELECT FROM namespaces WHERE name = $1)
         OR EXISTS (SELECT FROM refusals WHERE namespaces @> ARRAY[$1]::text[])
 """
@@ -27,10 +27,10 @@ _REFUSED_BEFORE: Final = """
 """
 
 
-async def knows_namespace(url: str, name: str) -> bool:
-    """Whether there is anything to export of it: it was configured, or something was refused that named it."""
-    async with reading(url) as reader:
-        return bool(await reader.connection.fetchval(_KNOWS, name))
+async def has_namespace(url: str, name: str) -> bool:
+    """Whether the log has entries of it: it was configured, or a refused request named it."""
+    async with open_reader(url) as reader:
+        return bool(await reader.connection.fetchval(_HAS_NAMESPACE, name))
 
 
 async def export(
@@ -40,8 +40,8 @@ async def export(
     write: Write,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Manifest:
-    """Everything but the manifest is given to `write`. `progress` is told revisions done and in all."""
-    async with reading(url) as reader:
+    """Everything but the manifest goes to `write`. `progress` is called with revisions done and in all."""
+    async with open_reader(url) as reader:
         return await export_on(reader, where, form, write, progress)
 
 
@@ -52,41 +52,41 @@ async def export_on(
     write: Write,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Manifest:
-    """As `export`, what the reader's transaction sees."""
+    """`export` of what the reader's transaction sees."""
     heads = await reader.heads()
     if heads is None:
-        raise SchemaOutOfDate("the stream head is missing; run 'omnirelay db upgrade'")
+        raise head_missing()
     start = await _start(reader, where.since)
     manifest = Manifest(start)
     write(manifest.add(form.header(heads.epoch, heads.floor, start, where)))
-    total = heads.anchor.change.revision - start.change.revision
+    total = heads.end.change.revision - start.change.revision
     rows = reader.rows(start.change.revision)
-    place = start.change
+    position = start.change
     async for change in _changes(reader, start.change.change_id, where.until):
         if where.selects(change):
             rows.skip_to(change.head_revision - change.shard_count)
-            made = await rows.up_to(change.head_revision) if change.shard_count else []
-            write(manifest.add(form.change(change, made)))
+            own = await rows.up_to(change.head_revision) if change.shard_count else []
+            write(manifest.add(form.change(change, own)))
             manifest.changes += 1
-            manifest.rows += len(made)
+            manifest.rows += len(own)
         else:
             write(manifest.add(form.omitted_change(change)))
             manifest.omitted_changes += 1
-        place = ChainPosition(change.id, change.head_revision, change.hash)
+        position = ChainPosition(change.id, change.head_revision, change.hash)
         progress(change.head_revision - start.change.revision, total)
     refusal_id, link = await _export_refusals(reader, start, where, form, write, manifest)
-    manifest.end = Checkpoint(place, refusal_id, link)
+    manifest.end = Checkpoint(position, refusal_id, link)
     return manifest
 
 
 async def _start(reader: AuditReader, since: datetime | None) -> Checkpoint:
-    """The newest change and refusal that were there before: commit times never go back."""
+    """The newest change and refusal of before that time: commit times never go back."""
     if since is None:
         return Checkpoint()
     change = await reader.connection.fetchrow(_BEFORE, since)
     refusal = await reader.connection.fetchrow(_REFUSED_BEFORE, since)
-    place = BEGINNING if change is None else ChainPosition(*change)
-    return Checkpoint(place) if refusal is None else Checkpoint(place, *refusal)
+    position = BEGINNING if change is None else ChainPosition(*change)
+    return Checkpoint(position) if refusal is None else Checkpoint(position, *refusal)
 
 
 async def _changes(reader: AuditReader, after: int, until: datetime | None) -> AsyncIterator[ChangeEntry]:

@@ -1,7 +1,7 @@
 """The tables of the audit log, row by row in order, in one snapshot, a bounded number at a time.
 
-In SQL and straight through the driver: SQLAlchemy's rows would cost more than the hashes. The columns are those of
-`entries.py`, in their order.
+In SQL and straight through the driver: SQLAlchemy's rows would cost more than the hashes. The columns are the fields of
+`audit/entries.py`, in their order.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ BLOCK: Final = 5_000
 """Rows read at a time: a few megabytes."""
 
 CHANGED_FIELDS: Final = "left(substr(changed_fields::text, 2), -1)"
-"""Their names with commas between. As PostgreSQL writes an array, so that a name with a comma in it, a null or another
-shape, which nobody but a superuser can make, is not taken for two names, or for none."""
+"""Their names with commas between. From the text of the array, so that a name with a comma in it, a null or another
+shape, which takes a superuser to write, is not mistaken for two names, or for none."""
 
 _CHANGE: Final = ", ".join(ChangeEntry._fields)
 
@@ -45,7 +45,7 @@ _ROWS: Final = f"SELECT {_ROW} FROM shard_history WHERE revision > $1 ORDER BY r
 
 _COMMITTED_AT: Final = "(SELECT c.committed_at FROM changes AS c WHERE c.id = h.change_id)"
 
-_THESE_ROWS: Final = f"SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h WHERE revision = ANY($1)"  # noqa: S608 - constants
+_ROWS_AT: Final = f"SELECT {_COMMITTED_AT}, {_ROW} FROM shard_history AS h WHERE revision = ANY($1)"  # noqa: S608 - constants
 
 _NEWEST: Final = f"""
     SELECT newest.* FROM unnest($1::text[], $2::text[]) AS key (namespace, shard_id) CROSS JOIN LATERAL (
@@ -75,9 +75,9 @@ _BEFORE_THE_FIRST: Final = -(2**63)
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What the two heads say is there, and the epoch of the stream."""
+    """The rows of the two heads: the end of the chains, by which the log ends there, and the epoch of the stream."""
 
-    anchor: Checkpoint
+    end: Checkpoint
     committed_at: Any
     floor: int
     refused_at: Any
@@ -85,7 +85,7 @@ class Heads:
 
 
 class AuditReader:
-    """Reads on one connection."""
+    """Reads the audit log on one connection, whose transaction is the snapshot."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
@@ -96,11 +96,11 @@ class AuditReader:
         if row is None:
             return None
         change_id, revision, link, committed_at, floor, refusal_id, refusal_link, refused_at, epoch = row
-        anchor = Checkpoint(ChainPosition(change_id, revision, link), refusal_id, refusal_link)
-        return Heads(anchor, committed_at, floor, refused_at, epoch)
+        end = Checkpoint(ChainPosition(change_id, revision, link), refusal_id, refusal_link)
+        return Heads(end, committed_at, floor, refused_at, epoch)
 
     async def last_compaction(self) -> tuple[int, str] | None:
-        """The id of the newest compaction, and its details as they are kept."""
+        """The id of the newest compaction, and its details as they are stored."""
         row = await self.connection.fetchrow(_LAST_COMPACTION)
         return None if row is None else (row[0], row[1])
 
@@ -119,7 +119,7 @@ class AuditReader:
             after = block[-1][0]
 
     async def below_one(self, table: Table) -> list[int]:
-        """Ids of a chain's table that no chain begins with, the first 5,000 of them."""
+        """Ids below 1 in a chain's table, where no chain begins: the first 5,000 of them."""
         return [record[0] for record in await self.connection.fetch(_BELOW_ONE % table)]
 
     async def refusals(self, after: int) -> AsyncIterator[RefusalEntry]:
@@ -128,56 +128,56 @@ class AuditReader:
                 yield RefusalEntry._make(record)
             after = block[-1][0]
 
-    async def these_rows(self, revisions: Collection[int]) -> list[tuple[Any, RowEntry]]:
-        """Those that are there, each with the time when it was committed, null if its change is not there."""
-        records = await self.connection.fetch(_THESE_ROWS, list(revisions))
+    async def rows_at(self, revisions: Collection[int]) -> list[tuple[Any, RowEntry]]:
+        """The rows of these revisions that exist, each with its commit time, null if its change is missing."""
+        records = await self.connection.fetch(_ROWS_AT, list(revisions))
         return [(record[0], RowEntry._make(record[1:])) for record in records]
 
     async def newest_rows(self, keys: Collection[Key], revision: int) -> list[tuple[Any, RowEntry]]:
-        """Of each of these shards the newest one up to a revision, as `these_rows`."""
-        names = ([key[place] for key in keys] for place in (0, 1))
+        """The newest row of each of these shards up to a revision, with its commit time as of `rows_at`."""
+        names = ([key[part] for key in keys] for part in (0, 1))
         records = await self.connection.fetch(_NEWEST, *names, revision)
         return [(record[0], RowEntry._make(record[1:])) for record in records]
 
     def rows(self, after: int | None = None) -> RowStream:
-        """The rows of history after a revision; without one from whatever row is the first."""
+        """The rows of history after a revision; without one all of them, also those below revision 1."""
         return RowStream(self.connection, _BEFORE_THE_FIRST if after is None else after)
 
 
 class RowStream:
-    """Rows of history in order, taken as far as they are asked for."""
+    """Rows of history in order, each returned once."""
 
     def __init__(self, connection: asyncpg.Connection, after: int) -> None:
         self._connection = connection
         self._after = after
         self._block: list[RowEntry] = []
-        self._place = 0
+        self._index = 0
         self._ended = False
 
     def skip_to(self, revision: int) -> None:
-        """Take nothing up to and including one revision."""
+        """Leave out the rows up to and including one revision."""
         if self._block and revision < self._block[-1].revision:
-            while self._place < len(self._block) and self._block[self._place].revision <= revision:
-                self._place += 1
+            while self._index < len(self._block) and self._block[self._index].revision <= revision:
+                self._index += 1
         elif revision > self._after or self._block:
-            self._block, self._place = [], 0
+            self._block, self._index = [], 0
             self._after = max(self._after, revision)
 
     async def up_to(self, revision: int) -> list[RowEntry]:
-        """Those not taken yet, up to and including one revision."""
+        """The rows not returned yet, up to and including one revision."""
         taken: list[RowEntry] = []
         while True:
-            block, start = self._block, self._place
+            block, start = self._block, self._index
             if block and block[-1].revision <= revision:
                 taken += block[start:] if start else block
-                self._place = len(block)
+                self._index = len(block)
             else:
                 end = start
                 while end < len(block) and block[end].revision <= revision:
                     end += 1
                 taken += block[start:end]
-                self._place = end
-            if self._place < len(self._block) or self._ended:
+                self._index = end
+            if self._index < len(self._block) or self._ended:
                 return taken
             if self._after >= revision:
                 return taken
@@ -186,22 +186,22 @@ class RowStream:
     async def _fetch(self) -> None:
         records = await self._connection.fetch(_ROWS, self._after)
         self._block = [RowEntry._make(record) for record in records]
-        self._place = 0
+        self._index = 0
         self._ended = not records
         if records:
             self._after = records[-1][0]
 
 
 @asynccontextmanager
-async def reading(url: str, snapshot: str | None = None) -> AsyncIterator[AuditReader]:
-    """A reader in one read-only transaction: of a snapshot that another one exported, or of one of its own.
+async def open_reader(url: str, snapshot: str | None = None) -> AsyncIterator[AuditReader]:
+    """A reader in one read-only transaction: of a snapshot that another one exported, or of its own.
 
-    Until it is closed, this process does not collect cycles.
+    Until it is closed, this process's garbage collector is off. Raises StoreError.
     """
-    with translated(), _no_collecting():
+    with translated(), _gc_paused():
         connection = await connect(url, application_name="omnirelay audit", command_timeout=None)
         try:
-            # An export or a verification takes as long as it takes, and idles where the other end does not read.
+            # An export or a verification is not bounded in time, and idles while its output is not read.
             await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
             if snapshot is None:
                 await _barrier(connection)
@@ -214,8 +214,8 @@ async def reading(url: str, snapshot: str | None = None) -> AsyncIterator[AuditR
 
 
 async def _barrier(connection: asyncpg.Connection) -> None:
-    """What an audit tells of must not be lost by the next promotion: its anchor would be taken for that of an altered
-    log. A standby has nothing to wait for. Raises StoreUnavailable."""
+    """What an audit reports must not be lost by the next promotion: its checkpoint would not be in the chains, as after
+    tampering. A standby has nothing to wait for. Raises StoreUnavailable."""
     try:
         async with asyncio.timeout(BARRIER_SECONDS):
             await connection.execute(f"{BARRIER} WHERE NOT pg_is_in_recovery()")
@@ -226,8 +226,8 @@ async def _barrier(connection: asyncpg.Connection) -> None:
 
 
 @contextmanager
-def _no_collecting() -> Iterator[None]:
-    """Rows are not in cycles, and looking for some in a million of them takes a fifth of the time."""
+def _gc_paused() -> Iterator[None]:
+    """Rows are in no cycles, and to look for some in a million of them takes a fifth of the time."""
     if not gc.isenabled():
         yield
         return

@@ -1,11 +1,8 @@
-"""The chain in segments that processes verify at the same time: each begins with the hash the one before ends with.
+"""The chain in segments, which processes verify in parallel: each begins with the hash that the one before ends with.
 
-Verifying one segment: quickly, and where that is not enough with care.
-
-Is a segment of the chain all right? Answered quickly, and without a word about what is not.
-
-Nearly every segment of nearly every log is. Yes is final: looked at row by row, nothing would be found in it. Anything
-else means that somebody has to look with care, who can say what is wrong and where (`chain.py`).
+Nearly every segment of nearly every log is intact, and that is found on a fast path (`binary_copy.py`). Its verdict is
+final: row by row, nothing would be found. Any other segment is verified row by row, which names what is wrong and
+where (`audit/chain.py`).
 """
 
 from __future__ import annotations
@@ -16,22 +13,29 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from persistence.audit.chain import ChainPosition, ChainVerifier, names_what_it_touched
-from persistence.audit.continuity import Continuity, Key, Link
+from persistence.audit.chain import ChainPosition, ChainVerifier, namespaces_match
+from persistence.audit.continuity import Continuity, Key, ShardState
 from persistence.audit.entries import ChangeEntry, Findings
 from persistence.codec import hash_chain
 from persistence.postgres.audit.binary_copy import WireChange, WireRows, copied_changes, copied_rows
-from persistence.postgres.audit.reader import AuditReader, reading
+from persistence.postgres.audit.reader import AuditReader, open_reader
 
 SEGMENT_ROWS: Final = 50_000
 
 _CHANGE_AT: Final = "SELECT change_id FROM shard_history WHERE revision >= $1 ORDER BY revision LIMIT 1"
 
+_LOWEST: Final = -(2**63) + 1
+
+_HIGHEST: Final = 2**63 - 1
+
+_BEFORE_NAMESPACE: Final = len('namespace":"')
+
+_BEFORE_SHARD: Final = len('shardId":"')
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The changes after `start`, up to and including that of `last`; null: up to whatever is the last, and every row
-    left."""
+    """The changes after `start`, up to and including that of `last`; null: up to the newest, with every row left."""
 
     start: ChainPosition
     last: ChainPosition | None
@@ -41,38 +45,43 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SegmentVerdict:
-    """What a process found. `claims` are what the first row of each shard says was there before the segment, `links`
-    what the newest one left; `gaps` where rows are missing. `kept` are the rows up to the floor, as the digest of a
-    compaction covers them."""
+    """What was found. `claims` are the states that the first row of each shard follows from, `newest` those after its
+    newest row; `gaps` where rows are missing. `retained` are the rows up to the floor, as the digest of a compaction
+    covers them."""
 
     end: ChainPosition
     findings: Findings
     changes: int
     rows: int
-    claims: dict[Key, Link]
-    links: dict[Key, Link]
+    claims: dict[Key, ShardState]
+    newest: dict[Key, ShardState]
     gaps: list[tuple[int, int]]
     namespaces: dict[str, int]
-    kept: list[bytes]
+    retained: list[bytes]
 
 
 async def cut(reader: AuditReader, start: ChainPosition, head: ChainPosition, floor: int) -> Sequence[Segment]:
     """Segments of about `SEGMENT_ROWS`. Rows up to the floor are few, and stay together."""
-    places = [start]
+    positions = [start]
     for revision in range(max(start.revision, floor) + SEGMENT_ROWS, head.revision, SEGMENT_ROWS):
         change_id = await reader.connection.fetchval(_CHANGE_AT, revision)
-        if change_id is None or not places[-1].change_id < change_id - 1 < head.change_id:
+        if change_id is None or not positions[-1].change_id < change_id - 1 < head.change_id:
             continue
-        place = await _place_of(reader, change_id - 1)
-        # Tables that were tampered with may say anything here: then the segment before is the longer one.
-        if place is not None and places[-1].revision < place.revision <= revision and place.revision >= floor:
-            places.append(place)
-    ends = [*places[1:], None]
-    return [Segment(place, last, floor, head.hash) for place, last in zip(places, ends, strict=True)]
+        position = await _position_of(reader, change_id - 1)
+        # In tables that were tampered with anything may stand here: then the segment before is the longer one.
+        if (
+            position is not None
+            and positions[-1].revision < position.revision <= revision
+            and position.revision >= floor
+        ):
+            positions.append(position)
+    ends = [*positions[1:], None]
+    return [Segment(position, last, floor, head.hash) for position, last in zip(positions, ends, strict=True)]
 
 
-async def _place_of(reader: AuditReader, change_id: int) -> ChainPosition | None:
-    """Where a segment begins. Where the stored hash does not follow, the next change tells whether it is to be used."""
+async def _position_of(reader: AuditReader, change_id: int) -> ChainPosition | None:
+    """Where a segment begins. If the stored hash does not follow, but the next change follows from the hash that would,
+    that one is used."""
     before, change, after = [await reader.change(number) for number in (change_id - 1, change_id, change_id + 1)]
     if change is None:
         return None
@@ -85,10 +94,22 @@ async def _place_of(reader: AuditReader, change_id: int) -> ChainPosition | None
 
 
 async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdict:
-    return await is_intact(reader, segment) or await verify_with_care(reader, segment)
+    """On the fast path, and row by row where that does not suffice."""
+    return await intact_verdict(reader, segment) or await verify_row_by_row(reader, segment)
 
 
-async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerdict:
+def verify_in_process(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
+    """`verify_segment` in a worker process, which reads the snapshot that another connection exported."""
+
+    async def work() -> SegmentVerdict:
+        async with open_reader(url, snapshot) as reader:
+            return await verify_segment(reader, segment)
+
+    return asyncio.run(work())
+
+
+async def verify_row_by_row(reader: AuditReader, segment: Segment) -> SegmentVerdict:
+    """With all findings."""
     continuity = Continuity(segment.floor)
     verifier = ChainVerifier(segment.start, segment.floor, continuity=continuity)
     rows = reader.rows(segment.start.revision if segment.start.change_id else None)
@@ -98,42 +119,23 @@ async def verify_with_care(reader: AuditReader, segment: Segment) -> SegmentVerd
         following: ChangeEntry | None = await anext(changes, None)
         verifier.end(change, await rows.up_to(verifier.begin(change, following)))
         change = following
-    left = await rows.up_to(2**63 - 1) if segment.last is None else []
-    verifier.finish(left, change, segment.head_hash)
+    rest = await rows.up_to(_HIGHEST) if segment.last is None else []
+    verifier.finish(rest, change, segment.head_hash)
     return SegmentVerdict(
-        verifier.place,
+        verifier.position,
         verifier.findings,
         verifier.changes,
         verifier.rows,
         continuity.claims,
-        continuity.links(),
+        continuity.newest(),
         continuity.gaps,
         verifier.namespaces,
-        verifier.kept_rows,
+        verifier.retained_rows,
     )
 
 
-def verify_in_process(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
-    """In a process of its own."""
-
-    async def work() -> SegmentVerdict:
-        async with reading(url, snapshot) as reader:
-            return await verify_segment(reader, segment)
-
-    return asyncio.run(work())
-
-
-_LOWEST: Final = -(2**63) + 1
-
-_HIGHEST: Final = 2**63 - 1
-
-_BEFORE_NAMESPACE: Final = len('namespace":"')
-
-_BEFORE_SHARD: Final = len('shardId":"')
-
-
-async def is_intact(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
-    """The verdict that all is well; null if it may not be, or if compaction left gaps, which is not for here."""
+async def intact_verdict(reader: AuditReader, segment: Segment) -> SegmentVerdict | None:
+    """The verdict that the segment is intact; null if it may not be, and where compaction left gaps."""
     start = segment.start
     if start.revision < segment.floor:
         return None
@@ -145,18 +147,18 @@ async def is_intact(reader: AuditReader, segment: Segment) -> SegmentVerdict | N
     last_change = _HIGHEST if segment.last is None else segment.last.change_id
     if not await copied_changes(reader.connection, start.change_id, last_change, changes.follow):
         return None
-    place = changes.place
-    count = place.revision - start.revision
-    if count != len(rows.digests) or (segment.last is not None and place[:2] != segment.last[:2]):
+    position = changes.position
+    count = position.revision - start.revision
+    if count != len(rows.digests) or (segment.last is not None and position[:2] != segment.last[:2]):
         return None
-    links = rows.shards.links(changes.times)
-    if links is None:
+    newest = rows.shards.newest(changes.times)
+    if newest is None:
         return None
-    # The same names in both, so that each is sent once to another process.
-    names = {key: (_namespace(key[0]), key[1][_BEFORE_SHARD:-1].decode()) for key in links}
-    claimed = {names[key]: link for key, link in rows.shards.claims.items()}
-    left = {names[key]: link for key, link in links.items()}
-    return SegmentVerdict(place, Findings(), changes.count, count, claimed, left, [], changes.namespaces, [])
+    # The same objects in both, so that each name is sent once from a worker process.
+    names = {key: (_namespace(key[0]), key[1][_BEFORE_SHARD:-1].decode()) for key in newest}
+    claims = {names[key]: state for key, state in rows.shards.claims.items()}
+    newest_states = {names[key]: state for key, state in newest.items()}
+    return SegmentVerdict(position, Findings(), changes.count, count, claims, newest_states, [], changes.namespaces, [])
 
 
 @dataclass(slots=True)
@@ -165,29 +167,29 @@ class _Changes:
     was committed, in microseconds since 1970."""
 
     rows: WireRows
-    place: ChainPosition
+    position: ChainPosition
     count: int = 0
     times: list[int] = field(default_factory=list)
     namespaces: dict[str, int] = field(default_factory=dict)
 
     def follow(self, change: WireChange) -> bool:
         """False unless the change follows from the one before it, and its rows are its own."""
-        rows, place = self.rows, self.place
-        first = place.revision + 1 - rows.first
+        rows, position = self.rows, self.position
+        first = position.revision + 1 - rows.first
         own = slice(first, first + change.shard_count)
         digests = rows.digests[own]
         touched = set(map(_namespace, set(rows.namespaces[own])))
         right = (
-            change.id == place.change_id + 1
-            and change.shard_count == len(digests) == change.head_revision - place.revision
+            change.id == position.change_id + 1
+            and change.shard_count == len(digests) == change.head_revision - position.revision
             and rows.changes[own].count(change.id) == len(digests)
             and set(rows.created[own]) <= {None, change.committed_at}
-            and names_what_it_touched(change.namespaces, change.configuration, touched, whole=True)
-            and hash_chain.digest_of_change(change.said, digests) == change.content_digest
-            and hash_chain.hash_of_position(place.hash, change.place) == change.hash
+            and namespaces_match(change.namespaces, change.configuration, touched, complete=True)
+            and hash_chain.digest_of_change(change.header, digests) == change.content_digest
+            and hash_chain.hash_of_position(position.hash, change.position) == change.hash
         )
         if right:
-            self.place = ChainPosition(change.id, change.head_revision, change.hash)
+            self.position = ChainPosition(change.id, change.head_revision, change.hash)
             self.namespaces.update(dict.fromkeys(touched, change.head_revision))
             self.times.extend([change.committed_at] * len(digests))
             self.count += 1
@@ -196,5 +198,5 @@ class _Changes:
 
 @lru_cache(maxsize=4_096)
 def _namespace(member: bytes) -> str:
-    """`namespace":"billing"` says billing. Rows of few namespaces come again and again."""
+    """`namespace":"billing"` names billing. The rows are of few namespaces."""
     return member[_BEFORE_NAMESPACE:-1].decode()

@@ -1,4 +1,4 @@
-"""Verifying a database: its two chains, and the tables that must say what they say. Changes nothing."""
+"""Verifying a database: its two chains, and the tables that must follow from them. Changes nothing."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import Findings, Table, span
 from persistence.codec import hash_chain
 from persistence.postgres.audit.boundaries import Boundaries
-from persistence.postgres.audit.current_state import Present, verify_tables
-from persistence.postgres.audit.reader import AuditReader, Heads, reading
+from persistence.postgres.audit.current_state import CurrentState, verify_tables
+from persistence.postgres.audit.reader import AuditReader, Heads, open_reader
 from persistence.postgres.audit.segments import Segment, SegmentVerdict, cut, verify_in_process, verify_segment
 
 Progress: TypeAlias = Callable[[int, int], None]
 
-Step: TypeAlias = Callable[[], Awaitable[None]]
+Task: TypeAlias = Callable[[], Awaitable[None]]
 
 MAX_PROCESSES: Final = 8
 
 WORTH_PROCESSES: Final = 3
-"""From so many segments on starting processes takes less time than it saves."""
+"""From so many segments on, starting processes takes less time than it saves."""
 
 
 @dataclass
 class Verdict:
-    """`anchor` is where the chains end now; keep it elsewhere. Everything is in order if nothing was found."""
+    """`end` is where the chains end now, to be stored elsewhere. The database is intact if there are no findings."""
 
-    anchor: Checkpoint
+    end: Checkpoint
     findings: Findings = field(default_factory=Findings)
     changes: int = 0
     rows: int = 0
@@ -46,38 +46,40 @@ class Verdict:
 async def verify(
     url: str,
     since: Checkpoint | None = None,
-    anchor: Checkpoint | None = None,
+    checkpoint: Checkpoint | None = None,
     *,
     processes: int | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Verdict:
-    """All of it, or what came after `since`, which was verified before. `anchor` must be in the chains.
+    """All of it, or what came after `since`, which was verified before. `checkpoint` must be in the chains.
 
-    In so many processes, by default one for each processor. `progress` is told how many rows of how many are done.
+    In so many processes, by default one for each processor, at most 8. `progress` is called with rows done and in all.
     """
     count = min(processes or os.cpu_count() or 1, MAX_PROCESSES)
-    async with reading(url) as reader:
-        return await verify_on(reader, since, anchor, Apart(url, reader, count) if count > 1 else None, progress)
+    async with open_reader(url) as reader:
+        return await verify_on(
+            reader, since, checkpoint, ParallelVerifier(url, reader, count) if count > 1 else None, progress
+        )
 
 
 async def verify_on(
     reader: AuditReader,
     since: Checkpoint | None = None,
-    anchor: Checkpoint | None = None,
-    apart: Apart | None = None,
+    checkpoint: Checkpoint | None = None,
+    parallel: ParallelVerifier | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Verdict:
-    """As `verify`, what the reader's transaction sees; without `apart` in this process."""
+    """`verify` on what the reader's transaction sees; without `parallel` in this process."""
     start = since or Checkpoint()
     heads = await reader.heads()
     if heads is None:
         verdict = Verdict(start)
         verdict.findings.add(Table.HEAD, 1, "the row of stream_head or of refusal_head is not there")
         return verdict
-    verdict = Verdict(heads.anchor)
-    for kept in (since, anchor):
-        if kept is not None:
-            await _verify_anchor(reader, kept, verdict.findings)
+    verdict = Verdict(heads.end)
+    for earlier in (since, checkpoint):
+        if earlier is not None:
+            await _verify_checkpoint(reader, earlier, verdict.findings)
     if since is not None and verdict.findings.count:
         return verdict
     for table in (Table.CHANGES, Table.REFUSALS):
@@ -85,47 +87,47 @@ async def verify_on(
             verdict.findings.add(table, number, "stands before the first there can be: it was put in", "id")
     floor = await _verify_floor(reader, heads, verdict.findings)
     chain = _Chain(start.change, Boundaries(start.change.revision))
-    segments = await cut(reader, start.change, heads.anchor.change, floor.revision)
-    present = Present()
-    async for segment in _verdicts(reader, segments, apart, partial(verify_tables, reader, present)):
+    segments = await cut(reader, start.change, heads.end.change, floor.revision)
+    current = CurrentState()
+    async for segment in _verdicts(reader, segments, parallel, partial(verify_tables, reader, current)):
         chain.add(segment)
         verdict.findings.extend(segment.findings.listed, segment.findings.count)
         verdict.changes += segment.changes
         verdict.rows += segment.rows
-        progress(verdict.rows, heads.anchor.change.revision - start.change.revision)
+        progress(verdict.rows, heads.end.change.revision - start.change.revision)
     await chain.boundaries.verify(reader, verdict.findings)
     if start.change.revision < floor.revision:
-        _verify_kept(floor, chain.kept_rows, verdict.findings)
+        _verify_retained(floor, chain.retained_rows, verdict.findings)
     _verify_head(heads, chain.end, await _last_time(reader), verdict.findings)
     await _verify_refusals(reader, start, heads, verdict)
-    found = present.compare(chain.boundaries.links, chain.namespaces)
+    found = current.compare(chain.boundaries.newest, chain.namespaces)
     verdict.findings.extend(found.listed, found.count)
     return verdict
 
 
 @dataclass
 class _Chain:
-    """What the segments said, put together."""
+    """The verdicts of the segments, joined in order."""
 
     end: ChainPosition
     boundaries: Boundaries
     namespaces: dict[str, int] = field(default_factory=dict)
-    kept_rows: list[bytes] = field(default_factory=list)
+    retained_rows: list[bytes] = field(default_factory=list)
 
     def add(self, segment: SegmentVerdict) -> None:
         self.end = segment.end
         self.boundaries.add(segment)
         self.namespaces.update(segment.namespaces)
-        self.kept_rows += segment.kept
+        self.retained_rows += segment.retained
 
 
 @dataclass(frozen=True, slots=True)
 class _Floor:
-    """The newest revision up to which rows were compacted away, by which change, and the digest of those kept."""
+    """The newest revision up to which rows were compacted away, by which change, and the digest of rows retained."""
 
     revision: int = 0
     change_id: int = 0
-    kept_digest: str = ""
+    retained_digest: str = ""
 
 
 async def _verify_floor(reader: AuditReader, heads: Heads, findings: Findings) -> _Floor:
@@ -144,68 +146,68 @@ async def _verify_floor(reader: AuditReader, heads: Heads, findings: Findings) -
     return floor
 
 
-def _verify_kept(floor: _Floor, kept: Sequence[bytes], findings: Findings) -> None:
-    if hash_chain.compacted_digest(kept).hex() != floor.kept_digest:
+def _verify_retained(floor: _Floor, retained: Sequence[bytes], findings: Findings) -> None:
+    if hash_chain.compacted_digest(retained).hex() != floor.retained_digest:
         problem = f"rows are not those that the compaction kept (change {floor.change_id})"
         findings.add(Table.HISTORY, span(1, floor.revision), problem, "previous", "current")
 
 
-async def _verify_anchor(reader: AuditReader, anchor: Checkpoint, findings: Findings) -> None:
-    """What was there must still be there: nothing in a database that was cut off or written anew can tell."""
-    place = anchor.change
-    if place.change_id:
-        change = await reader.change(place.change_id)
+async def _verify_checkpoint(reader: AuditReader, checkpoint: Checkpoint, findings: Findings) -> None:
+    """What was there must still be there: a database that was cut off, or written anew, is consistent in itself."""
+    position = checkpoint.change
+    if position.change_id:
+        change = await reader.change(position.change_id)
         if change is None:
-            problem = f"change {place.change_id} is not there any more: the chain was cut off before it"
-            findings.add(Table.ANCHOR, f"change {place.change_id}", problem)
-        elif change.hash != place.hash:
-            problem = f"change {place.change_id} has another hash: it, or changes before it, were written anew"
-            findings.add(Table.ANCHOR, f"change {place.change_id}", problem, "hash")
-    if anchor.refusal_id:
-        link = await reader.connection.fetchval("SELECT hash FROM refusals WHERE id = $1", anchor.refusal_id)
-        if link != anchor.refusal_hash:
+            problem = f"change {position.change_id} is not there any more: the chain was cut off before it"
+            findings.add(Table.CHECKPOINT, f"change {position.change_id}", problem)
+        elif change.hash != position.hash:
+            problem = f"change {position.change_id} has another hash: it, or changes before it, were written anew"
+            findings.add(Table.CHECKPOINT, f"change {position.change_id}", problem, "hash")
+    if checkpoint.refusal_id:
+        link = await reader.connection.fetchval("SELECT hash FROM refusals WHERE id = $1", checkpoint.refusal_id)
+        if link != checkpoint.refusal_hash:
             missing = "is not there any more" if link is None else "has another hash"
-            problem = f"refusal {anchor.refusal_id} {missing}: the chain was cut off or written anew"
-            findings.add(Table.ANCHOR, f"refusal {anchor.refusal_id}", problem, "hash")
+            problem = f"refusal {checkpoint.refusal_id} {missing}: the chain was cut off or written anew"
+            findings.add(Table.CHECKPOINT, f"refusal {checkpoint.refusal_id}", problem, "hash")
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
-    """Verifies segments in so many processes, which all see what the reader sees. This one is one of them."""
+class ParallelVerifier:
+    """Verifies segments in so many processes, this one among them, which all see what the reader sees."""
 
     url: str
     reader: AuditReader
     processes: int
 
-    async def verdicts(self, segments: Sequence[Segment], first: Step) -> AsyncIterator[SegmentVerdict]:
-        """In order. This process begins with another step, while the others start."""
+    async def verdicts(self, segments: Sequence[Segment], first: Task) -> AsyncIterator[SegmentVerdict]:
+        """In the segments' order. This process begins with the task `first`, while the others start."""
         snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
         loop = asyncio.get_running_loop()
-        # Taken out as they are given: what a segment says of its shards comes to megabytes.
+        # Removed as they are yielded: the states of a segment's shards come to megabytes.
         verdicts: dict[int, asyncio.Future[SegmentVerdict]] = {
             number: loop.create_future() for number in range(len(segments))
         }
-        left = deque(enumerate(segments))
+        pending = deque(enumerate(segments))
 
-        async def work(verify: Callable[[Segment], Awaitable[SegmentVerdict]], first: Step | None = None) -> None:
+        async def work(verify: Callable[[Segment], Awaitable[SegmentVerdict]], first: Task | None = None) -> None:
             if first is not None:
                 await first()
-            while left:
-                number, segment = left.popleft()
+            while pending:
+                number, segment = pending.popleft()
                 verdicts[number].set_result(await verify(segment))
 
-        # Spawned: a fork would copy this process's connection. Each is given its next segment when it has done the one
-        # before; a pool's own queue would keep several for a process that has not even started.
+        # Spawned: a fork would copy this process's connection. Each is given its next segment when it has finished the
+        # one before; a pool's own queue would hold several for a process that has not started yet.
         with ProcessPoolExecutor(self.processes - 1, multiprocessing.get_context("spawn")) as pool:
 
-            async def elsewhere(segment: Segment) -> SegmentVerdict:
+            async def in_pool(segment: Segment) -> SegmentVerdict:
                 return await loop.run_in_executor(pool, verify_in_process, self.url, snapshot, segment)
 
             try:
                 async with asyncio.TaskGroup() as workers:
                     workers.create_task(work(partial(verify_segment, self.reader), first))
                     for _ in range(self.processes - 1):
-                        workers.create_task(work(elsewhere))
+                        workers.create_task(work(in_pool))
                     for number in range(len(segments)):
                         yield await verdicts[number]
                         del verdicts[number]
@@ -214,14 +216,14 @@ class Apart:
 
 
 async def _verdicts(
-    reader: AuditReader, segments: Sequence[Segment], apart: Apart | None, first: Step
+    reader: AuditReader, segments: Sequence[Segment], parallel: ParallelVerifier | None, first: Task
 ) -> AsyncIterator[SegmentVerdict]:
-    if apart is None or len(segments) < WORTH_PROCESSES:
+    if parallel is None or len(segments) < WORTH_PROCESSES:
         await first()
         for segment in segments:
             yield await verify_segment(reader, segment)
         return
-    async for verdict in apart.verdicts(segments, first):
+    async for verdict in parallel.verdicts(segments, first):
         yield verdict
 
 
@@ -231,7 +233,7 @@ async def _last_time(reader: AuditReader) -> object:
 
 
 def _verify_head(heads: Heads, end: ChainPosition, last_time: object, findings: Findings) -> None:
-    head = heads.anchor.change
+    head = heads.end.change
     for column, stored, last in (
         ("change_id", head.change_id, end.change_id),
         ("revision", head.revision, end.revision),
@@ -248,10 +250,10 @@ async def _verify_refusals(reader: AuditReader, start: Checkpoint, heads: Heads,
     async for refusal in reader.refusals(start.refusal_id):
         verifier.add(refusal)
         last_time = refusal.refused_at
-    verifier.finish(heads.anchor.refusal_hash)
+    verifier.finish(heads.end.refusal_hash)
     for column, stored, last in (
-        ("refusal_id", heads.anchor.refusal_id, verifier.refusal_id),
-        ("hash", heads.anchor.refusal_hash.hex(), verifier.hash.hex()),
+        ("refusal_id", heads.end.refusal_id, verifier.refusal_id),
+        ("hash", heads.end.refusal_hash.hex(), verifier.hash.hex()),
         ("refused_at", heads.refused_at, last_time or heads.refused_at),
     ):
         if stored != last:

@@ -1,44 +1,65 @@
-"""Reading history: row by row, and as the net difference between two revisions."""
+"""Reading history: the list of its rows, and the net difference between two revisions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Subquery, Text, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.codec.images import net_diff, read_image
-from persistence.model.paging import Page, PageRequest, page_of
+from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import HistoryOrder, ShardHistoryFilter
 from persistence.model.records import AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
-    STATEMENTS_KEPT,
+    CACHED_STATEMENTS,
     AnySelect,
+    PagedList,
     PageShape,
-    Restriction,
     at_least,
     below,
     beside,
-    conditions,
-    counted_keyset,
+    each,
     equals,
     equals_text,
-    filter_values,
+    fetch,
     one_of,
-    page_from,
+    page_beside,
     page_shape,
     page_values,
-    used_fields,
 )
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, require_servable, revision_of
 from persistence.postgres.tables.history import CHANGES, HISTORY
+
+_JOINED: Final = HISTORY.join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+
+_HISTORY: Final = PagedList(
+    select(*DIFF, *CHANGE).select_from(_JOINED),
+    _JOINED,
+    HISTORY.c.revision,
+    diffs_of,
+    {
+        "namespace": equals(HISTORY.c.namespace),
+        "shard_id": equals(HISTORY.c.shard_id),
+        "owner_node_id": lambda name: or_(
+            equals(HISTORY.c.owner_node_id)(name), equals(HISTORY.c.previous_owner_node_id)(name)
+        ),
+        "kinds": one_of(HISTORY.c.kind),
+        "actor": equals_text(CHANGES.c.actor),
+        "change_ticket": equals_text(CHANGES.c.change_ticket),
+        "change_id": equals(HISTORY.c.change_id),
+        "move_reasons": one_of(HISTORY.c.move_reason),
+        "since": at_least(CHANGES.c.committed_at),
+        "until": below(CHANGES.c.committed_at),
+    },
+)
 
 
 class PostgresHistory:
@@ -48,28 +69,20 @@ class PostgresHistory:
         self._read = read
 
     async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
-        statement = _page(used_fields(where), page_shape(page), order)
-        with translated():
-            async with self._read() as session:
-                rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
-        return page_from(rows, page, diffs_of)
+        return await _HISTORY.page(self._read, where, page, descending=order is HistoryOrder.REVISION_DESC)
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
     ) -> Stamped[Page[ShardDiff]]:
         statement = _difference(page_shape(page), everywhere=namespace is None)
-        with translated():
-            async with self._read() as session:
-                rows = (await session.execute(statement, _between(namespace, start, end) | page_values(page))).all()
+        rows = await fetch(self._read, statement, _between(namespace, start, end) | page_values(page))
         if not rows:
             raise head_missing()
         *columns, mark = rows[0][: _HEAD + 1]
         head = head_of(columns)
         for revision in (start, end):
             require_servable(revision, head)
-        there = _HEAD + 1 + page.counted
-        diffs = [_net(tuple(row[there + 1 :]), backwards=start > end) for row in rows if row[there] is not None]
-        found = page_of(diffs, page, total=rows[0][_HEAD + 1] if page.counted else None)
+        found = page_beside(rows, page, each(partial(_net, backwards=start > end)), _HEAD + 1)
         return Stamped(found, StreamPosition(head.epoch, end, read_mark(mark, end)))
 
     async def revision_at(self, time: datetime) -> int:
@@ -79,32 +92,6 @@ class PostgresHistory:
 
 
 _HEAD: Final = len(HEAD)
-
-_RESTRICTIONS: Final[Mapping[str, Restriction]] = {
-    "namespace": equals(HISTORY.c.namespace),
-    "shard_id": equals(HISTORY.c.shard_id),
-    "owner_node_id": lambda name: or_(
-        equals(HISTORY.c.owner_node_id)(name), equals(HISTORY.c.previous_owner_node_id)(name)
-    ),
-    "kinds": one_of(HISTORY.c.kind),
-    "actor": equals_text(CHANGES.c.actor),
-    "change_ticket": equals_text(CHANGES.c.change_ticket),
-    "change_id": equals(HISTORY.c.change_id),
-    "move_reasons": one_of(HISTORY.c.move_reason),
-    "since": at_least(CHANGES.c.committed_at),
-    "until": below(CHANGES.c.committed_at),
-}
-
-_JOINED: Final = HISTORY.join(CHANGES, CHANGES.c.id == HISTORY.c.change_id)
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _page(used: tuple[str, ...], shape: PageShape, order: HistoryOrder) -> AnySelect:
-    restricted = conditions(_RESTRICTIONS, used)
-    rows = select(*DIFF, *CHANGE).select_from(_JOINED).where(*restricted)
-    count = select(func.count()).select_from(_JOINED).where(*restricted)
-    descending = order is HistoryOrder.REVISION_DESC
-    return counted_keyset(rows, count, (HISTORY.c.revision,), shape, descending=descending)
 
 
 def _touched(*, everywhere: bool) -> Subquery:
@@ -132,7 +119,7 @@ _LAST: Final = HISTORY.alias("last_row")
 _AT_AN_END: Final = or_(_FIRST.c.kind != DiffKind.CREATED, _LAST.c.kind != DiffKind.DELETED)
 
 
-@lru_cache(STATEMENTS_KEPT)
+@lru_cache(CACHED_STATEMENTS)
 def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
     touched, counted = _touched(everywhere=everywhere), _touched(everywhere=everywhere)
     statement = _at_their_ends(
@@ -151,9 +138,7 @@ def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
     ).join(CHANGES, CHANGES.c.id == _LAST.c.change_id)
     count = _at_their_ends(counted, select(func.count()))
     values = (*HEAD, mark_after(bindparam("end", type_=BigInteger)))
-    if shape.counted:
-        values = (*values, count.scalar_subquery())
-    return beside(values, statement, (touched.c.namespace, touched.c.shard_id), shape)
+    return beside(values, statement, count, (touched.c.namespace, touched.c.shard_id), shape)
 
 
 def _at_their_ends(touched: Subquery, columns: AnySelect) -> AnySelect:
@@ -166,7 +151,7 @@ def _at_their_ends(touched: Subquery, columns: AnySelect) -> AnySelect:
     )
 
 
-def _net(row: tuple[Any, ...], *, backwards: bool) -> ShardDiff:
+def _net(row: Sequence[Any], *, backwards: bool) -> ShardDiff:
     before_image, before_revision, before_created, before_updated, after_image, revision, after_created = row[:7]
     reason, *columns = row[7:]
     change = change_of(columns)

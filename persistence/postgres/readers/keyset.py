@@ -1,22 +1,25 @@
 """Keyset pagination: a page begins where a key says, so its cost does not grow with its distance from the start.
 
-Statements are made once for each shape of a request and kept; its values go in as parameters. Making one anew costs
-SQLAlchemy several times what PostgreSQL takes to answer it.
-
-Filters as conditions with parameters: one statement for all filters that use the same fields.
+`PagedList` answers the pages of a list; where other values are read with a page, `beside` and `page_beside` do.
+Statements are made once for each shape of a request and cached, and a request's values are parameters: making one anew
+costs SQLAlchemy several times what PostgreSQL takes to answer it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Column,
     ColumnElement,
+    Executable,
+    FromClause,
     Select,
     and_,
     bindparam,
@@ -28,16 +31,78 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import Page, PageRequest, page_of
+from persistence.postgres.engine import translated
 from persistence.postgres.tables.columns import INDEXED_CHARACTERS
 
 T = TypeVar("T")
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
-STATEMENTS_KEPT: Final = 512
-"""Bound of each memory of statements; beyond it the one not used for longest is made anew when needed."""
+Restriction: TypeAlias = Callable[[str], ColumnElement[bool]]
+"""Makes the condition from the name of its parameter."""
+
+CACHED_STATEMENTS: Final = 512
+"""Bound of each statement cache; beyond it the statement not used for longest is made anew when needed."""
+
+
+class PagedList(Generic[T]):
+    """A list that is read in pages, in the order of one unique column. `read` makes records of rows of `rows`, which
+    selects from `table`; `restrictions` has one for each field of the list's filter.
+    """
+
+    def __init__(
+        self,
+        rows: AnySelect,
+        table: FromClause,
+        key: Column[Any],
+        read: Callable[[Sequence[Any]], Sequence[T]],
+        restrictions: Mapping[str, Restriction] = MappingProxyType({}),
+    ) -> None:
+        self._rows = rows
+        self._table = table
+        self._key = key
+        self._read = read
+        self._restrictions = restrictions
+        self._statement = lru_cache(CACHED_STATEMENTS)(self._new_statement)
+
+    async def page(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        where: Any,
+        page: PageRequest[Any],
+        *,
+        descending: bool = False,
+    ) -> Page[T]:
+        """`where` is a filter, or null for all of the list; `descending` turns the list's order around."""
+        used, values = ((), {}) if where is None else (used_fields(where), filter_values(where))
+        statement = self._statement(used, page_shape(page), descending)
+        rows = await fetch(sessions, statement, values | page_values(page))
+        return page_beside(rows, page, self._read, 0) if page.counted else page_of(self._read(rows), page)
+
+    def _new_statement(self, used: tuple[str, ...], shape: PageShape, descending: bool) -> AnySelect:  # noqa: FBT001 - part of the cache's key
+        restricted = conditions(self._restrictions, used)
+        rows = self._rows.where(*restricted)
+        if not shape.counted:
+            return keyset(rows, (self._key,), shape, descending=descending)
+        count = select(func.count()).select_from(self._table).where(*restricted)
+        return beside((), rows, count, (self._key,), shape, descending=descending)
+
+
+def each(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], Sequence[T]]:
+    """`read`, which makes a record of a row, for many rows."""
+    return lambda rows: [read(row) for row in rows]
+
+
+async def fetch(
+    sessions: async_sessionmaker[AsyncSession], statement: Executable, values: Mapping[str, Any]
+) -> Sequence[Any]:
+    """All rows of one statement, in a session of its own. Raises StoreError."""
+    with translated():
+        async with sessions() as session:
+            return (await session.execute(statement, values)).all()
 
 
 class PageShape(NamedTuple):
@@ -68,13 +133,14 @@ def keyset(
 ) -> AnySelect:
     """`statement` restricted to the page, in the direction of the request, with one row more than its limit.
 
-    `columns` are the connection's order, `descending` turns that order around. `page_of` makes a page of the rows.
+    `columns` are the list's order, `descending` turns that order around. `page_of` makes a page of the rows.
     """
     statement = _between_cursors(statement, columns, shape, descending=descending)
     return _ordered(statement, columns, shape, descending=descending).limit(bindparam("page_limit", type_=BigInteger))
 
 
-def counted_keyset(
+def beside(
+    values: Sequence[ColumnElement[Any]],
     statement: AnySelect,
     count: Select[int],
     columns: Sequence[Column[Any] | Any],
@@ -82,38 +148,28 @@ def counted_keyset(
     *,
     descending: bool = False,
 ) -> AnySelect:
-    """`keyset`, together with the answer of `count` where the shape says so. `page_from` makes a page of the rows."""
-    if not shape.counted:
-        return keyset(statement, columns, shape, descending=descending)
-    return beside((count.scalar_subquery(),), statement, columns, shape, descending=descending)
-
-
-def beside(
-    values: Sequence[ColumnElement[Any]],
-    statement: AnySelect,
-    columns: Sequence[Column[Any] | Any],
-    shape: PageShape,
-    *,
-    descending: bool = False,
-) -> AnySelect:
     """`keyset` with the same values in front of every row: one statement, so page and values are of one snapshot.
 
-    A row holds the values, 1, and the columns of `statement`. An empty page is one row: the values, null, and nulls.
+    A row holds the values, the answer of `count` where the shape is counted, 1, and the columns of `statement`. An
+    empty page is one row: values and count, null, and nulls. `page_beside` makes a page of the rows.
     """
-    order = [column.label(f"place_{index}") for index, column in enumerate(columns)]
-    there: ColumnElement[Any] = literal_column("1").label("there")
-    page = keyset(statement.add_columns(there, *order), columns, shape, descending=descending).subquery()
-    *shown, found = list(page.c)[: -len(order)]
-    front = select(*values).subquery()
-    wanted = select(*front.c, found, *shown).select_from(front).outerjoin(page, true())
-    return _ordered(wanted, list(page.c)[-len(order) :], shape, descending=descending)
+    front = select(*values, *((count.scalar_subquery(),) if shape.counted else ())).subquery()
+    order = [column.label(f"order_{index}") for index, column in enumerate(columns)]
+    found: ColumnElement[Any] = literal_column("1").label("found")
+    page = keyset(statement.add_columns(found, *order), columns, shape, descending=descending).subquery()
+    *row, found = list(page.c)[: -len(order)]
+    joined = select(*front.c, found, *row).select_from(front).outerjoin(page, true())
+    return _ordered(joined, list(page.c)[-len(order) :], shape, descending=descending)
 
 
-def page_from(rows: Sequence[Any], request: PageRequest[Any], read: Callable[[Sequence[Any]], Sequence[T]]) -> Page[T]:
-    """The page that the rows of `counted_keyset` hold. `read` takes the columns of the rows that there are."""
-    if not request.counted:
-        return page_of(read(rows), request)
-    return page_of(read([row[2:] for row in rows if row[1] is not None]), request, total=rows[0][0])
+def page_beside(
+    rows: Sequence[Any], request: PageRequest[Any], read: Callable[[Sequence[Any]], Sequence[T]], values: int
+) -> Page[T]:
+    """The page that the rows of `beside` hold, which begin with so many values. `read` takes the columns of the rows
+    that were found."""
+    found = values + request.counted
+    items = read([row[found + 1 :] for row in rows if row[found] is not None])
+    return page_of(items, request, total=rows[0][values] if request.counted else None)
 
 
 def _between_cursors(
@@ -132,17 +188,13 @@ def _between_cursors(
 def _ordered(
     statement: AnySelect, columns: Sequence[Column[Any] | Any], shape: PageShape, *, descending: bool
 ) -> AnySelect:
-    downwards = descending != shape.backward
-    return statement.order_by(*(column.desc() if downwards else column for column in columns))
+    reverse = descending != shape.backward
+    return statement.order_by(*(column.desc() if reverse else column for column in columns))
 
 
 def _key(side: str, columns: Sequence[Any]) -> Any:
     parts = [bindparam(f"page_{side}_{index}", type_=column.type) for index, column in enumerate(columns)]
     return parts[0] if len(parts) == 1 else tuple_(*parts)
-
-
-Restriction: TypeAlias = Callable[[str], ColumnElement[bool]]
-"""Makes the condition from the name of its parameter."""
 
 
 def used_fields(where: Any) -> tuple[str, ...]:
@@ -160,6 +212,7 @@ def filter_values(where: Any) -> dict[str, Any]:
 
 
 def conditions(restrictions: Mapping[str, Restriction], used: tuple[str, ...]) -> list[ColumnElement[bool]]:
+    """A filter as conditions with parameters: one statement serves all filters that use the same fields."""
     return [restrictions[name](f"where_{name}") for name in used]
 
 

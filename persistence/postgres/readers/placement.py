@@ -1,4 +1,4 @@
-"""What placing depends on, read at one moment."""
+"""Reading what placement depends on, in one snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from persistence.postgres.stream import read_head
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS
 
 _CHUNK: Final = 20_000
-"""Shards a statement: as many as are taken in within some 20 milliseconds, in which this process does nothing else."""
+"""Shards a statement: as many as are read in some 20 ms, during which the event loop is blocked."""
 
 _NAMESPACES: Final = SELECT_NAMESPACE.order_by(NAMESPACES.c.name)
 

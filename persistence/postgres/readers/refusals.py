@@ -1,34 +1,17 @@
-"""Keeping and reading refusals."""
+"""Storing and reading refusals."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, LargeBinary, String, bindparam, func, select, text
+from sqlalchemy import ARRAY, BigInteger, LargeBinary, String, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.commands.refusals import RefusalWrite
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import Refusal
-from persistence.postgres.engine import translated
-from persistence.postgres.readers.keyset import (
-    STATEMENTS_KEPT,
-    AnySelect,
-    PageShape,
-    at_least,
-    below,
-    conditions,
-    contains_item,
-    counted_keyset,
-    equals_text,
-    filter_values,
-    page_from,
-    page_shape,
-    page_values,
-    used_fields,
-)
+from persistence.postgres.readers.keyset import PagedList, at_least, below, contains_item, each, equals_text, fetch
 from persistence.postgres.rows import REFUSAL, refusal_of
 from persistence.postgres.stream import schema_outdated
 from persistence.postgres.tables.current import SCHEMA_REVISION
@@ -36,9 +19,9 @@ from persistence.postgres.tables.history import REFUSALS
 
 _COLUMNS: Final = ", ".join(column.name for column in REFUSAL)
 
-# In SQL, because it must be one round trip: the head is never held while an answer is on its way. As in migration 0008
-# the clock is read once the head is locked, time never goes back, only programs that the schema serves write, and
-# sha256(...) repeats audit.refusal_hash byte for byte.
+# In SQL, because it must be one round trip: the head is never locked while a message is on its way. As in migration
+# 0008 the clock is read once the head is locked, time never goes back, only programs that the schema serves write, and
+# sha256(...) repeats hash_chain.refusal_hash byte for byte.
 _SQL: Final = f"""
 WITH locked AS MATERIALIZED (
     SELECT r.id FROM refusal_head AS r JOIN stream_head AS s ON s.id = r.id
@@ -79,9 +62,24 @@ _APPEND: Final = (
 )
 
 
+_REFUSALS: Final = PagedList(
+    select(*REFUSAL),
+    REFUSALS,
+    REFUSALS.c.id,
+    each(refusal_of),
+    {
+        "namespace": contains_item(REFUSALS.c.namespaces),
+        "actor": equals_text(REFUSALS.c.actor),
+        "change_ticket": equals_text(REFUSALS.c.change_ticket),
+        "since": at_least(REFUSALS.c.refused_at),
+        "until": below(REFUSALS.c.refused_at),
+    },
+)
+
+
 class PostgresRefusals:
-    """Refusals. Each is stored by one statement that commits by itself: their head is never held while this process is
-    waited for."""
+    """Refusals. Each is stored by one statement that commits by itself, so that their head is never locked while this
+    process computes."""
 
     def __init__(self, read: async_sessionmaker[AsyncSession], write: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
@@ -103,32 +101,10 @@ class PostgresRefusals:
             "left_out": refusal.left_out,
             "content_digest": refusal.content_digest,
         }
-        with translated():
-            async with self._write() as session:
-                row = (await session.execute(_APPEND, values)).one_or_none()
-        if row is None:
+        rows = await fetch(self._write, _APPEND, values)
+        if not rows:
             raise schema_outdated()
-        return refusal_of(row)
+        return refusal_of(rows[0])
 
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
-        statement = _page(used_fields(where), page_shape(page), newest_first)
-        with translated():
-            async with self._read() as session:
-                rows = (await session.execute(statement, filter_values(where) | page_values(page))).all()
-        return page_from(rows, page, lambda found: [refusal_of(row) for row in found])
-
-
-_RESTRICTIONS: Final = {
-    "namespace": contains_item(REFUSALS.c.namespaces),
-    "actor": equals_text(REFUSALS.c.actor),
-    "change_ticket": equals_text(REFUSALS.c.change_ticket),
-    "since": at_least(REFUSALS.c.refused_at),
-    "until": below(REFUSALS.c.refused_at),
-}
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _page(used: tuple[str, ...], shape: PageShape, newest_first: bool) -> AnySelect:  # noqa: FBT001 - part of the key
-    restricted = conditions(_RESTRICTIONS, used)
-    count = select(func.count()).select_from(REFUSALS).where(*restricted)
-    return counted_keyset(select(*REFUSAL).where(*restricted), count, (REFUSALS.c.id,), shape, descending=newest_first)
+        return await _REFUSALS.page(self._read, where, page, descending=newest_first)

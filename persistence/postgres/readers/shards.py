@@ -1,15 +1,13 @@
-"""Reading the shard table, as it is and as it stood."""
+"""Reading the shard table, as it is and as of a revision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
-    Select,
     Subquery,
     Text,
     bindparam,
@@ -23,23 +21,25 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.codec.images import read_image
-from persistence.model.paging import Page, PageRequest, page_of
+from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey, StreamPosition
 from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
-    STATEMENTS_KEPT,
+    CACHED_STATEMENTS,
     AnySelect,
     PageShape,
     Restriction,
     beside,
     conditions,
     contains_text,
+    each,
     equals,
     filter_values,
     one_of,
+    page_beside,
     page_shape,
     page_values,
     used_fields,
@@ -70,13 +70,13 @@ class PostgresShards:
             async with self._read() as session:
                 if as_of is None:
                     rows = await _rows(session, _page(used, shape), values)
-                    return Stamped(_page_from(rows, page, _HEAD, shard_of), head_of(rows[0][:_HEAD]).position)
+                    return Stamped(page_beside(rows, page, each(shard_of), _HEAD), head_of(rows[0][:_HEAD]).position)
                 revision = await revision_of(session, as_of)
                 rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
         *columns, mark = rows[0][: _HEAD + 1]
         head = head_of(columns)
         require_servable(revision, head)
-        found = _page_from(rows, page, _HEAD + 1, _stood)
+        found = page_beside(rows, page, each(_shard_as_of), _HEAD + 1)
         return Stamped(found, StreamPosition(head.epoch, revision, read_mark(mark, revision)))
 
 
@@ -86,23 +86,14 @@ _AS_OF: Final = bindparam("as_of", type_=BigInteger)
 
 
 async def _rows(session: AsyncSession, statement: AnySelect, values: Mapping[str, Any]) -> Sequence[Any]:
-    """Rows that begin with the head, and with the count if it is asked for."""
+    """Rows that begin with the head. Raises SchemaOutOfDate without one."""
     rows = (await session.execute(statement, values)).all()
     if not rows:
         raise head_missing()
     return rows
 
 
-def _page_from(
-    rows: Sequence[Any], page: PageRequest[ShardKey], width: int, shard: Callable[[Sequence[Any]], Shard]
-) -> Page[Shard]:
-    """`width`: how many columns come before the count, if there is one."""
-    there = width + page.counted
-    shards = [shard(row[there + 1 :]) for row in rows if row[there] is not None]
-    return page_of(shards, page, total=rows[0][width] if page.counted else None)
-
-
-def _stood(row: Sequence[Any]) -> Shard:
+def _shard_as_of(row: Sequence[Any]) -> Shard:
     """From columns of `_as_of`: what identifies the shard, and its image."""
     return read_image(*row[2:])
 
@@ -116,7 +107,7 @@ def _identity(columns: Any) -> dict[str, Restriction]:
 
 
 def _restrictions(columns: Any) -> dict[str, Restriction]:
-    """Over the columns of the current table, or of one as it stood."""
+    """Over the columns of the current table, or of one as of a revision."""
     return _identity(columns) | {
         "owner_node_ids": one_of(columns.owner_node_id),
         "leader_ids": one_of(columns.leader_id),
@@ -129,41 +120,30 @@ def _restrictions(columns: Any) -> dict[str, Restriction]:
 _NOW: Final = _restrictions(SHARDS.c)
 
 
-@lru_cache(STATEMENTS_KEPT)
+@lru_cache(CACHED_STATEMENTS)
 def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
     restricted = conditions(_NOW, used)
     count = select(func.count()).select_from(SHARDS).where(*restricted)
     columns = (SHARDS.c.namespace, SHARDS.c.shard_id)
-    return _beside(HEAD, select(*SHARD).where(*restricted), count, columns, shape)
+    return beside(HEAD, select(*SHARD).where(*restricted), count, columns, shape)
 
 
-@lru_cache(STATEMENTS_KEPT)
+@lru_cache(CACHED_STATEMENTS)
 def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
-    # Two readings of the same: the page needs only the beginning of one, the count no images of the other.
+    # Two subqueries: the page needs only the beginning of one, the count no images of the other.
     table, counted = _as_of(used), _as_of(used)
     columns = (table.c.namespace, table.c.shard_id)
     images = (table.c.image, table.c.revision, table.c.created_at, table.c.updated_at)
     restricted = select(*columns, *images).where(*conditions(_restrictions(table.c), used))
     count = select(func.count()).select_from(counted).where(*conditions(_restrictions(counted.c), used))
-    return _beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape)
-
-
-def _beside(
-    values: Sequence[ColumnElement[Any]],
-    statement: AnySelect,
-    count: Select[int],
-    columns: Sequence[ColumnElement[Any]],
-    shape: PageShape,
-) -> AnySelect:
-    values = (*values, count.scalar_subquery()) if shape.counted else values
-    return beside(values, statement, columns, shape)
+    return beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape)
 
 
 def _as_of(used: tuple[str, ...]) -> Subquery:
-    """The table as it stood at the revision `as_of`.
+    """The table as of the revision `as_of`.
 
-    Every shard there ever was is in the current table or among the tombstones, so one index probe into history for each
-    of those finds its state, however long its history is. What the filter says of identity is asked before probing.
+    Every shard that ever existed is in the current table or among the tombstones, so one index probe into history for
+    each finds its state, however long its history is. A filter of identities restricts what is probed.
     """
     identity = tuple(name for name in used if name in _identity(SHARDS.c))
     known = union(

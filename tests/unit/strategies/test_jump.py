@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from strategies.hashing import MASK, shard_key, splitmix64, splitmix64_block
-from strategies.jump import MAX_BUCKETS, Jump, jump_hash, jump_hashes
+from strategies.jump import MAX_BUCKETS, Jump, jump_hash, jump_hashes, natural_key
 from strategies.model import Infeasible, Movement, Node, Placement, Shard, Shards
-from strategies.natural_order import natural_key
 from strategies.parameters import MAX_WEIGHT
 
 SHARDS: Final = Shards.named("orders", [f"shard-{at}" for at in range(3_000)])

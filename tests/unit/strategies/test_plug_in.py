@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strategies.hints import Hint, read_hint
-from strategies.model import Node, Shard, Shards
-from strategies.rows import hint_text, shard_at, taken
+from strategies.hints import Hint, hint_text, read_hint
+from strategies.model import Node, Shard, Shards, shard_at, taken
 from tests.support.fake_strategies import MixedPlacement
 
 PLACEMENT = MixedPlacement([Node("c"), Node("a"), Node("b")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strategies.model import Node
-from strategies.replicas import choose_replicas
+from strategies.placing import choose_replicas
 
 EU1, EU2 = (
     [Node(f"e{place}", 1, "eu", "z1") for place in (1, 2)],
