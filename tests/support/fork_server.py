@@ -25,6 +25,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from tests.support.fork_client import request_fork
+
 PROGRAM: Final = ("graph.cli",)
 """`omnirelay`, for `fork`."""
 
@@ -109,16 +111,11 @@ def fork(
     stderr: int,
 ) -> ForkedProcess:
     """Run `main` of a module, in a process of its own: the module's name, then its arguments. Files are descriptors."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        socket.send_fds(_fork_server(), [b"f"], [stdin, stdout, stderr, theirs.fileno()])
-    ours.sendall(json.dumps({"program": list(program), "environment": dict(environment)}).encode())
-    ours.shutdown(socket.SHUT_WR)
-    return ForkedProcess(ours)
+    return ForkedProcess(request_fork(fork_server(), program, environment, str(ROOT), [stdin, stdout, stderr]))
 
 
 @cache
-def _fork_server() -> socket.socket:
+def fork_server() -> socket.socket:
     """The one of this process, which ends with it. Not started by a shell, so Ctrl-C of a terminal is not for it."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -204,6 +201,7 @@ class _Forks:
             os.close(file)
         os.environ.clear()
         os.environ.update(asked["environment"])
+        os.chdir(asked["folder"])
         time.tzset()
         sys.argv = asked["program"]
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
