@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespaceConfiguration, NamespacePolicy
 from strategies.registry import DEFAULT_STRATEGY
 
 PREFIX: Final = "OMNIRELAY_"
@@ -83,6 +83,11 @@ class NamespaceDeclaration(BaseModel):
     strategy: str = Field(DEFAULT_STRATEGY, description="Name of the placement strategy.")
     parameters: dict[str, Any] = Field(default_factory=dict, description="The strategy's parameters.")
     policy: PolicyDeclaration | None = Field(None, description="Its policy. Unset: the one it has, or the default.")
+
+    def configuration(self, algorithm_version: int | None) -> NamespaceConfiguration:
+        """What is declared, with the version of the strategy's algorithm that the server has; null for none."""
+        policy = None if self.policy is None else self.policy.policy()
+        return NamespaceConfiguration(self.strategy, self.parameters, algorithm_version, policy)
 
 
 class Settings(BaseModel):

@@ -1,6 +1,6 @@
 """Everything that can go wrong in the store, under one root, each with a stable code.
 
-Expected refusals (a stale version, a missing shard) are not here: they are outcomes, see `outcomes.py`.
+Expected refusals (a stale version, a missing shard) are not here: they are outcomes, see `model/outcomes.py`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class EpochMismatch(PositionUnavailable):
 
 
 class FutureRevision(PositionUnavailable):
-    """A revision was asked for with `atLeast` that no server has: it was lost, or is of another store."""
+    """A revision was requested with `atLeast` that no server has: it was lost, or is of another store."""
 
     code = "FUTURE_REVISION"
 
@@ -129,7 +129,7 @@ class FutureRevision(PositionUnavailable):
 
 
 class StaleRead(StoreError):
-    """The server could not reach the revision asked for with `atLeast` in time."""
+    """The server could not reach the revision requested with `atLeast` in time."""
 
     code = "STALE_READ"
 
@@ -151,7 +151,7 @@ class Unavailable(StrEnum):
     UNREACHABLE = "UNREACHABLE"  # no answer, a refused or broken connection, starting up
     TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"  # it takes no more of them
     DISK_FULL = "DISK_FULL"
-    READ_ONLY = "READ_ONLY"  # a standby, or a primary that was told to take no writes
+    READ_ONLY = "READ_ONLY"  # a standby, or a primary that was set to take no writes
     AWAITING_STANDBY = "AWAITING_STANDBY"  # commits wait for a synchronous standby that does not confirm them
     TRANSACTION_POOLER = "TRANSACTION_POOLER"  # a pooler gives the session of this process to others
     SESSION_SETTINGS = "SESSION_SETTINGS"  # a setting of the session cannot be had
@@ -195,7 +195,7 @@ class Overloaded(StoreError):
 
 
 class PlanCorrupt(StoreError):
-    """The document that is kept under a plan's id is not the one that was reviewed. Nothing of it is done or shown."""
+    """The document that is stored under a plan's id is not the one that was reviewed. None of it is done or shown."""
 
     code = "PLAN_CORRUPT"
 

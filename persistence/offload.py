@@ -1,4 +1,4 @@
-"""Work on many shards, beside the event loop."""
+"""Work on many shards, off the event loop."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What the store offers to the layers above, and what a backend must provide. Held by tests/contract for every backend.
+"""The interface between the layers above the store and its backends. tests/contract holds every backend to it.
 
-Reads are one consistent statement each, stamped with the position they were made at. Of a page that is `counted` the
-count is from the same snapshot: no reader counts by itself. Writes go through `write.py`,
-which drives a `UnitOfWork`.
+A read is one consistent statement, stamped with the position it was made at; the count of a page that is `counted` is
+from the same snapshot. Writes go through `service/executor.py`, which drives a `UnitOfWork`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
@@ -22,8 +21,8 @@ from persistence.model.outcomes import Committed
 from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import (
-    EVERY_SHARD,
     ChangeFilter,
+    DiffFilter,
     HistoryOrder,
     NodeFilter,
     PlanFilter,
@@ -45,6 +44,7 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
+from persistence.model.stream import DiffBatch, OmittedRange, StreamHead, StreamPage
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacementSnapshot
 
@@ -70,15 +70,15 @@ class UnitOfWork(Protocol):
         ...
 
     async def read(self, reads: ReadSet) -> ReadState:
-        """The state of these. May be called again, for what is known only then."""
+        """The state of these. May be called again, for keys that only the first state shows."""
         ...
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        """What a decision asks for beside what was read."""
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
+        """The inputs that a decision requires beside the state that was read."""
         ...
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
-        """The newest change of each shard that history knows of, deleted ones included."""
+        """The newest change of each shard in history, deleted ones included."""
         ...
 
     async def last_configuration(self, namespace: str) -> Change | None:
@@ -90,8 +90,8 @@ class UnitOfWork(Protocol):
         ...
 
     async def barrier(self) -> None:
-        """Returns once what was read is as durable as a commit: to be called before a caller is told that it was
-        committed."""
+        """Returns once what was read is as durable as a commit: before it is answered that something was committed
+        earlier."""
         ...
 
     async def commit(self, write_set: WriteSet) -> Committed:
@@ -124,7 +124,7 @@ class NamespaceReader(Protocol):
         ...
 
     async def exists(self, name: str) -> bool:
-        """As `get`, but without asking the database twice: for subscribers, who come back by the thousand."""
+        """Whether it exists; known from memory once it was found: subscribers come back by the thousand."""
         ...
 
     async def around(self, name: str, limit: int) -> Sequence[str]:
@@ -150,13 +150,14 @@ class PlanReader(Protocol):
         ...
 
     async def page(self, where: PlanFilter, page: PageRequest[int]) -> Page[RebalancePlan]:
-        """Newest first; keys are the ids of the changes that keep the plans."""
+        """Newest first; keys are the ids of the changes that stored the plans."""
         ...
 
 
 class PlacementReader(Protocol):
     async def snapshot(self, namespaces: Collection[str] | None = None) -> PlacementSnapshot:
-        """Everything placing depends on at one moment, of these namespaces (those that exist) or of all."""
+        """Everything that placement depends on, as of one revision, of these namespaces (those that exist) or of
+        all."""
         ...
 
 
@@ -176,7 +177,7 @@ class HistoryReader(Protocol):
         ...
 
     async def revision_at(self, time: datetime) -> int:
-        """The newest revision there was then, 0 if there was none. A time of this very moment may still gain one."""
+        """The newest revision there was then, 0 if there was none. A later call may give more for the current time."""
         ...
 
 
@@ -194,10 +195,10 @@ class ChangeReader(Protocol):
 
 
 class Refusals(Protocol):
-    """What was refused, in a chain of its own: keeping a refusal holds up no change."""
+    """Requests that were refused, in a chain of their own: storing a refusal holds up no change."""
 
     async def append(self, refusal: RefusalWrite) -> Refusal:
-        """Keep it, after the unit of work that was refused has ended."""
+        """Store it, after the unit of work that was refused has ended."""
         ...
 
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
@@ -207,7 +208,7 @@ class Refusals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What compacting history to `floor` would come to: nothing if that is not above `previous_floor`."""
+    """The result of compacting history to `floor`, in advance: no change if that is not above `previous_floor`."""
 
     floor: int
     previous_floor: int
@@ -225,7 +226,7 @@ class HistoryCompacted:
 
 
 class Retention(Protocol):
-    """Taking away old history. What can be served from the floor on does not change; what came before is refused."""
+    """Removal of old history. What is served from the floor on does not change; positions before it are refused."""
 
     async def foresee(self, before: AsOf) -> Forecast:
         """`before` a revision, or before the one the store had at a time. Raises FutureCursor beyond the head."""
@@ -235,36 +236,10 @@ class Retention(Protocol):
         """Make `floor` the oldest position served, and keep of the rows up to it the newest of each shard.
 
         Null, and nothing is written, if history was compacted to there or beyond already. Raises FutureCursor beyond
-        the head, InvalidArgument for the change, and TransientConflict if somebody else compacts, or uses the tables
-        for so long that there is no moment for it: then history is as it was.
+        the head, InvalidArgument for the change, and TransientConflict if another compaction runs, or the tables are
+        locked for too long: then history is as it was.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class StreamHead:
-    """Where the stream is: its epoch, its newest revision, and the oldest position that can still be served.
-
-    `mark` is of the change that made the newest revision, `newest` of the newest change, which may have made none.
-    """
-
-    epoch: str
-    revision: int
-    floor: int
-    mark: ChangeMark
-    newest: ChangeMark
-
-    @property
-    def position(self) -> StreamPosition:
-        return StreamPosition(self.epoch, self.revision, self.mark)
-
-
-class StreamPage(NamedTuple):
-    """Rows of the stream and its head, in one snapshot. `known`: so is the change that was asked for, with its hash."""
-
-    head: StreamHead
-    diffs: Sequence[ShardDiff]
-    known: bool
 
 
 class ChangeStream(Protocol):
@@ -277,7 +252,7 @@ class ChangeStream(Protocol):
         ...
 
     async def renew(self, epoch: str) -> None:
-        """Start a new epoch in place of this one (if it still is the current one): what was issued under it is gone."""
+        """Start a new epoch in place of this one, if it still is the current one: changes seen under it are lost."""
         ...
 
     async def after(
@@ -285,10 +260,9 @@ class ChangeStream(Protocol):
     ) -> StreamPage:
         """Up to `limit` rows after `revision` in order, of one namespace if it is named.
 
-        Whoever goes on from rows that were read before gives the `mark` they led to, and drops the page where that is
-        not `known`: it is of another history, however well its revisions follow. Neither that nor a head before
-        `revision` is said by a database that others have gone on without. Raises StoreUnavailable where that is not
-        certain.
+        To go on from rows that were read before, pass the `mark` they led to, and drop the page if that is not `known`:
+        it is of another history, however well its revisions follow. Neither that nor a head before `revision` is
+        answered by a primary that was left behind by a failover: raises StoreUnavailable where that is not certain.
         """
         ...
 
@@ -297,52 +271,21 @@ class CommitSignal(Protocol):
     """A hint that something may have been committed; never data, and it may be lost, so readers poll as well."""
 
     async def wait(self) -> None:
-        """Returns at the first hint since the last return; at once if there was one meanwhile. For one waiter."""
+        """Returns at the first hint since the last return; at once if there has been one. For one waiter."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class DiffFilter:
-    """Which diffs a subscriber wants. A diff is in when the shard matched before or after: leaving is news too."""
-
-    namespace: str | None = None
-    shards: ShardFilter = EVERY_SHARD
-
-    @property
-    def only_namespace(self) -> str | None:
-        """Nothing of another namespace is in."""
-        return self.namespace or self.shards.namespace
-
-    def wants_any_of(self, namespaces: Collection[str]) -> bool:
-        """Whether a diff in one of these namespaces could be in."""
-        return all(name is None or name in namespaces for name in (self.namespace, self.shards.namespace))
-
-    def matches(self, diff: ShardDiff) -> bool:
-        if self.namespace is not None and diff.namespace != self.namespace:
-            return False
-        return any(side is not None and self.shards.matches(side) for side in (diff.previous, diff.current))
-
-
-@dataclass(frozen=True, slots=True)
-class DiffBatch:
-    """Diffs in order, and the position they lead to. No diffs: a bookmark. `caught_up`: nothing newer was known."""
-
-    position: StreamPosition
-    diffs: Sequence[ShardDiff]
-    caught_up: bool
 
 
 class DiffFeed(Protocol):
     """The live end of the stream, shared by all subscribers of a process."""
 
     async def wait_for(self, revision: int) -> None:
-        """Until this process has seen `revision`. Raises StaleRead when that takes too long, and FutureRevision at once
-        where the store has no such revision."""
+        """Until this process has received `revision`. Raises StaleRead when that takes too long, and FutureRevision at
+        once where the store has no such revision."""
         ...
 
     async def wait_for_position(self, position: StreamPosition) -> None:
-        """Until this process has seen everything up to the position. Raises StaleRead when that takes too long, and at
-        once EpochMismatch or FutureCursor for a position that is not in the store's history."""
+        """Until this process has received everything up to the position. Raises StaleRead when that takes too long, and
+        at once EpochMismatch or FutureCursor for a position that is not in the store's history."""
         ...
 
     async def begin(self, after: StreamPosition | None) -> StreamPosition:
@@ -362,13 +305,26 @@ class DiffFeed(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """A part of this process that keeps up with the feed itself: called before subscribers are woken, so that it is
+    never behind. What it raises is a defect: it is logged, and subscribers get those diffs a poll later."""
+
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
+        """These diffs came next, and then the omitted range, to be read with `follow`; both lead to `position`."""
+        ...
+
+    def replaced(self, position: StreamPosition) -> None:
+        """Another stream goes on at `position`; nothing received of the old one holds."""
+        ...
+
+
 async def _always_available() -> None:
     """A store without a database has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A backend, assembled. The composition root makes one; nothing else names a concrete one."""
+    """A backend, assembled by the composition root."""
 
     shards: ShardReader
     namespaces: NamespaceReader
@@ -382,7 +338,7 @@ class Store:
     refusals: Refusals
     unit_of_work: UnitOfWorkFactory
     trouble: Callable[[], Awaitable[Unavailable | None]] = _always_available
-    """What requests have failed for, and still would, where reading the head need not show it."""
+    """Why requests have failed, and still would, where reading the head need not show it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,30 +351,3 @@ class BulkStore:
     stream: ChangeStream
     refusals: Refusals
     unit_of_work: UnitOfWorkFactory
-
-
-class Watcher(Protocol):
-    """Something of this process that keeps up with the feed itself: it is told first, so it is never behind. What it
-    raises is a defect: it is logged, and subscribers hear of those diffs a poll later."""
-
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
-        """These came next, and then a stretch that is to be read with `follow`; they lead to `position`."""
-        ...
-
-    def replaced(self, position: StreamPosition) -> None:
-        """Another stream takes over at `position`; nothing learned from the old one holds."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class OmittedRange:
-    """Revisions `first` to `last`, which one change made in these namespaces, left in history for whoever wants them.
-    `mark` is that change's.
-
-    Who follows another namespace goes past them at once, however many they are.
-    """
-
-    first: int
-    last: int
-    namespaces: frozenset[str]
-    mark: ChangeMark

@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute, Route
 from graph.execution.context import Feed
 from graph.execution.metrics import Metrics
 from persistence.errors import Fenced, Overloaded, SchemaOutOfDate, StaleRead, StoreError, StoreUnavailable, Unavailable
-from persistence.ports import Store, StreamHead
+from persistence.model.stream import StreamHead
+from persistence.ports import Store
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
 

@@ -9,6 +9,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -18,10 +19,10 @@ from graph.auth.principal import Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.execution.context import Context
 from graph.execution.executor import encode_json
-from graph.subscriptions.manager import SubscriptionManager, until_first_ends
+from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
 from persistence.codec.cursors import stream_cursor
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
 
@@ -29,7 +30,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
-HEARTBEAT_TIMEOUT_SECONDS: Final = 60.0
+SEND_TIMEOUT_SECONDS: Final = 60.0
 """How long a client may take nothing. Then the connection is dropped, and it resumes from its last event id."""
 
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -45,10 +46,10 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, deliveries: SubscriptionManager, operation: SubscriptionOperation, context: Context) -> None:
+    def __init__(self, subscriptions: SubscriptionManager, operation: SubscriptionOperation, context: Context) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._deliveries = deliveries
+        self._subscriptions = subscriptions
         self._operation = operation
         self._context = context
 
@@ -59,7 +60,7 @@ class EventStream(Response):
         async def write(chunk: bytes, *, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
-        async def deliver(payload: str, batch: DiffBatch) -> None:
+        async def send_batch(payload: str, batch: DiffBatch) -> None:
             await write(_next(payload, stream_cursor(batch.position)))
 
         async def left() -> None:
@@ -72,24 +73,36 @@ class EventStream(Response):
 
         await write(_RETRY)
         try:
-            await until_first_ends(
+            await _until_first_ends(
                 asyncio.create_task(
-                    self._deliveries.deliver(self._operation, deliver, patience=HEARTBEAT_TIMEOUT_SECONDS)
+                    self._subscriptions.run(self._operation, send_batch, send_timeout=SEND_TIMEOUT_SECONDS)
                 ),
                 asyncio.create_task(left()),
                 asyncio.create_task(token_expires()),
-                asyncio.create_task(self._deliveries.drained()),
+                asyncio.create_task(self._subscriptions.drained()),
             )
         except TimeoutError:
-            _log.info(
-                "request %s: the client took nothing for %g s", self._context.request_id, HEARTBEAT_TIMEOUT_SECONDS
-            )
+            _log.info("request %s: the client took nothing for %g s", self._context.request_id, SEND_TIMEOUT_SECONDS)
             return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone
         except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked
             await write(_next(self._operation.failure(error)) + _COMPLETE)
         await write(b"", more=False)
+
+
+async def _until_first_ends(*tasks: asyncio.Task[Any]) -> None:
+    """Until one of the tasks has ended; the others are cancelled and waited for. Raises what the first one raised."""
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+    for task in done:
+        task.result()
 
 
 def one_result(body: Mapping[str, Any]) -> Response:

@@ -37,7 +37,7 @@ from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
 from persistence.errors import Overloaded
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 MAX_OPERATIONS: Final = 100
 
@@ -225,7 +225,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.send_text(f"{head}{payload}}}")
 
         try:
-            await self._endpoint.subscriptions.deliver(opened, send)
+            await self._endpoint.subscriptions.run(opened, send)
         except WebSocketDisconnected:
             return  # the socket's own task sees to the rest
         except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked

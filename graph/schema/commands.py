@@ -150,7 +150,7 @@ async def _keep_attempt(info: Info, request: _Request, missing: Scope) -> None:
     """An auditor wants to know who tried to get past a rule. What is malformed beside that is not kept, as ever."""
     with suppress(InvalidArgument):
         attempted = request.command(info.context.principal.supposing(missing))
-        await info.context.writer.keep_forbidden(attempted, refusals.Forbidden(missing))
+        await info.context.writer.store_forbidden(attempted, refusals.Forbidden(missing))
 
 
 INPUT_TO_PLAN = strawberry.argument(description="What to do, by whom, and why.")

@@ -37,7 +37,8 @@ from persistence.codec.cursors import DiffScope, diff_cursor, history_cursor, re
 from persistence.model import queries, records
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
-from persistence.ports import HistoryReader, StreamHead
+from persistence.model.stream import StreamHead
+from persistence.ports import HistoryReader
 
 
 @strawberry.input(description="Which rows of history. All fields must match.")

@@ -1,9 +1,4 @@
-"""The change stream: where it is, and how to follow it.
-
-The change stream as the API shows it.
-
-What the resolver of `shardDiffs` gives: a place in the feed, and a filter.
-"""
+"""The change stream: `streamHead`, and the subscription `shardDiffs`."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -20,8 +15,22 @@ from graph.schema.scalars import Revision
 from graph.schema.shards import ShardFilter, shard_filter
 from persistence.codec.cursors import Cursor, read_stream_cursor, stream_cursor
 from persistence.model import records
+from persistence.model.queries import DiffFilter
 from persistence.model.records import StreamPosition
-from persistence.ports import DiffBatch, DiffFeed, DiffFilter
+from persistence.model.stream import DiffBatch
+from persistence.ports import DiffFeed
+
+
+@strawberry.type(description="Where the change stream is.")
+class StreamHead:
+    cursor: Cursor = strawberry.field(description="Follow from here with `shardDiffs(after:)`.")
+    epoch: str = strawberry.field(
+        description="Names this stream. It changes when the store is restored or replaced; older cursors end there."
+    )
+    revision: Revision = strawberry.field(description="The newest revision; 0 before the first change.")
+    oldest_revision: Revision = strawberry.field(
+        description="The oldest revision that can still be read as of, diffed from and followed after."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +46,48 @@ async def head(info: Info) -> Head:
     return Head(stream_cursor(now.position), now.epoch, now.revision, now.floor)
 
 
+@strawberry.type(description="Shard changes in order, and the place in the stream they lead up to.")
+class ShardDiffBatch:
+    cursor: Cursor = strawberry.field(description="Resume here: `after` of the next subscription.")
+    revision: Revision = strawberry.field(
+        description="Everything up to and including this revision has been delivered to this subscription."
+    )
+    diffs: list[ShardDiff] = strawberry.field(
+        description="The changes that match, in order of revision. Empty in a bookmark, which only moves the cursor."
+    )
+    caught_up: bool = strawberry.field(description="Whether this was the newest revision when the batch was made.")
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     cursor: Cursor
     revision: int
     diffs: Sequence[records.ShardDiff]
     caught_up: bool
+
+
+def as_batch(batch: DiffBatch) -> Batch:
+    return Batch(stream_cursor(batch.position), batch.position.revision, batch.diffs, batch.caught_up)
+
+
+@dataclass(frozen=True, slots=True)
+class DiffStream:
+    """The source of events of `shardDiffs`. Subscriber groups do not iterate over it: they `follow` once for many."""
+
+    feed: DiffFeed
+    begin: StreamPosition
+    where: DiffFilter
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self._batches()
+
+    def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
+        return self.feed.follow(begin, self.where)
+
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
+        async with aclosing(self.follow(self.begin)) as batches:
+            async for batch in batches:
+                yield as_batch(batch)
 
 
 async def shard_diffs(
@@ -75,51 +120,3 @@ async def shard_diffs(
     feed = info.context.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
     return DiffStream(feed, await feed.begin(position), where)
-
-
-@strawberry.type(description="Where the change stream is.")
-class StreamHead:
-    cursor: Cursor = strawberry.field(description="Follow from here with `shardDiffs(after:)`.")
-    epoch: str = strawberry.field(
-        description="Names this stream. It changes when the store is restored or replaced; older cursors end there."
-    )
-    revision: Revision = strawberry.field(description="The newest revision; 0 before the first change.")
-    oldest_revision: Revision = strawberry.field(
-        description="The oldest revision that can still be read as of, diffed from and followed after."
-    )
-
-
-@strawberry.type(description="Shard changes in order, and the place in the stream they lead up to.")
-class ShardDiffBatch:
-    cursor: Cursor = strawberry.field(description="Resume here: `after` of the next subscription.")
-    revision: Revision = strawberry.field(
-        description="Everything up to and including this revision has been delivered to this subscription."
-    )
-    diffs: list[ShardDiff] = strawberry.field(
-        description="The changes that match, in order of revision. Empty in a bookmark, which only moves the cursor."
-    )
-    caught_up: bool = strawberry.field(description="Whether this was the newest revision when the batch was made.")
-
-
-@dataclass(frozen=True, slots=True)
-class DiffStream:
-    """Can be iterated like any source of events. Who delivers to many takes it apart instead, and follows once."""
-
-    feed: DiffFeed
-    begin: StreamPosition
-    where: DiffFilter
-
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        return self._batches()
-
-    def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
-        return self.feed.follow(begin, self.where)
-
-    async def _batches(self) -> AsyncGenerator[Batch, None]:
-        async with aclosing(self.follow(self.begin)) as batches:
-            async for batch in batches:
-                yield as_batch(batch)
-
-
-def as_batch(batch: DiffBatch) -> Batch:
-    return Batch(stream_cursor(batch.position), batch.position.revision, batch.diffs, batch.caught_up)

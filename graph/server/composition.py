@@ -18,13 +18,13 @@ from graph.server.worker_pool import PooledRebalancer, PooledWriter, open_worker
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.ports import Store
+from persistence.postgres.database import Fence
 from persistence.postgres.driver import connect
-from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
-from persistence.replica.adapters import ReplicaShards, noting
-from persistence.replica.replica import Replica, ReplicaLimits, following
+from persistence.replica.adapters import ReplicaShards
+from persistence.replica.replica import ReplicaLimits, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
@@ -102,8 +102,9 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
         replica = await stack.enter_async_context(
             following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
         )
-        store = _served_from(replica, store)
-        writer, rebalancer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals), None
+        store = replace(store, shards=ReplicaShards(replica, store.shards))
+        writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals, note=replica.note)
+        rebalancer = None
         if settings.plan_processes:
             workshop = await stack.enter_async_context(open_worker_pool(url, settings.plan_processes, seen=seen))
             writer = PooledWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
@@ -146,10 +147,3 @@ async def _supervise(server: EmbeddedPostgres) -> None:
             _log.exception("the embedded PostgreSQL cannot be started; trying again in %g s", pause)
         else:
             _log.warning("the embedded PostgreSQL is up again (process %d)", server.postmaster_pid)
-
-
-def _served_from(replica: Replica, store: Store) -> Store:
-    """The store with its shards read from the replica, which hears of what is committed here before the feed tells."""
-    return replace(
-        store, shards=ReplicaShards(replica, store.shards), unit_of_work=noting(store.unit_of_work, replica.note)
-    )

@@ -19,7 +19,6 @@ from persistence.commands.command import UNSET, ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUnavailable, TransientConflict
 from persistence.model.outcomes import NamespaceConfigured
-from persistence.model.records import Namespace
 from persistence.ports import NamespaceReader
 from persistence.service.executor import CommandExecutor
 from strategies.registry import Registry
@@ -86,10 +85,13 @@ class NamespaceSync:
     async def _configured(self, name: str, declaration: NamespaceDeclaration) -> bool:
         """Raises InvalidArgument, StoreError. False: somebody else configured it meanwhile."""
         current = await self._namespaces.get(name)
-        if current is not None and self._is_as_declared(current, declaration):
+        known = declaration.strategy in self._strategies
+        algorithm = self._strategies[declaration.strategy].algorithm_version if known else None
+        declared = declaration.configuration(algorithm)
+        if current is not None and current.configuration.is_as_declared(declared):
             return True
         change = ChangeRequest(ACTOR, f"declared in {self._file.name}")
-        policy = UNSET if declaration.policy is None else declaration.policy.policy()
+        policy = UNSET if declared.policy is None else declared.policy
         version = current.version if current else 0
         outcome = await self._writer.execute(
             ConfigureNamespace(name, declaration.strategy, declaration.parameters, version, change, policy)
@@ -98,15 +100,6 @@ class NamespaceSync:
             return False
         _log.info("Configured namespace %s as %s declares it: %s", name, self._file, declaration.strategy)
         return True
-
-    def _is_as_declared(self, current: Namespace, declaration: NamespaceDeclaration) -> bool:
-        """And to be placed by the algorithm that this server has: configuring it again is how it gets that."""
-        return (
-            (current.strategy, current.strategy_parameters) == (declaration.strategy, declaration.parameters)
-            and (declaration.policy is None or declaration.policy.policy() == current.policy)
-            and current.strategy in self._strategies
-            and current.algorithm_version == self._strategies[current.strategy].algorithm_version
-        )
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
-from persistence.postgres.fence import Fence, SharedWord
+from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.store import open_bulk_store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
@@ -184,7 +184,7 @@ async def _warm_up(workshop: WorkerPool, processes: int) -> None:
 class PooledWriter(CommandExecutor):
     """Applies and approves plans in the workshop; every other change is made here.
 
-    `note` is told what the workshop committed.
+    `note` is called with what was committed, here or there.
     """
 
     def __init__(
@@ -195,9 +195,8 @@ class PooledWriter(CommandExecutor):
         workshop: WorkerPool,
         note: Callable[[Outcome], None],
     ) -> None:
-        super().__init__(unit_of_work, strategies, refusals=refusals)
+        super().__init__(unit_of_work, strategies, refusals=refusals, note=note)
         self._workshop = workshop
-        self._note = note
 
     async def execute(self, command: Command) -> Outcome:
         if not isinstance(command, ApplyPlan | ApprovePlan):

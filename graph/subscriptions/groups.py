@@ -1,72 +1,155 @@
-"""Following the feed once for all subscribers who ask the same and keep up.
+"""Subscribers, and the groups in which those of the same operation share its execution.
 
-A cohort reads batches, has each executed once, and offers the result to its members. A member takes it without waiting
-or drops out, to be served alone until it has caught up: nobody waits for a slow socket, and it costs what its socket
-buffers and one message.
+A subscriber that is behind follows the feed alone. Once it has caught up it joins the group of its operation, which
+follows the feed once, executes each batch once, and offers the messages to its members. A member sends a message
+without waiting or drops out of the group: a slow socket delays no other, and costs what it buffers and one message.
+docs/decisions/0013-cohorts.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import aclosing
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions.operation import SharingKey, SubscriptionOperation
 from persistence.model.records import StreamPosition
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
-_IN_ONE_GO: Final = 250_000
-"""Characters: a millisecond or two, in which this process answers nobody."""
+_CHARACTERS_A_TURN: Final = 250_000
+"""Characters sent before other tasks run: a millisecond or two."""
 
-_LEAST: Final = 5_000
-"""Characters. What a small message costs is not its length, but that it is sent."""
+_MESSAGE_COST: Final = 5_000
+"""Characters that a shorter message counts as: sending it costs no less."""
 
-LARGEST: Final = 255 * 1024
-"""Bytes of a payload, so that a frame or an event with its envelope takes 256 KiB at most: clients that take a message
-of a megabyte, as most do, are never stuck at one that is larger. One diff that is larger goes alone."""
+MAX_PAYLOAD_BYTES: Final = 255 * 1024
+"""So that a frame or an event with its envelope takes 256 KiB at most: most clients have a limit of a megabyte, and
+would never get past a larger message. One diff that is larger goes alone."""
 
 _REMEMBERED: Final = 32
-"""Batches of a process: who drops out of a cohort, or comes back after a deploy, often asks for the same again."""
+"""Batches of a process: subscribers that drop out of a group, or come back after a deploy, often need the same ones."""
 
-_MessagesKey = tuple[SharingKey, StreamPosition, int, int, bool]
+_MessagesKey: TypeAlias = tuple[SharingKey, StreamPosition, int, int, bool]
+
+
+Send: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
+"""Sends to the client a payload, made of the batch. Waits while the client does not read what was sent."""
 
 
 class Message(NamedTuple):
-    """A batch, or a part of one, and what it comes to."""
+    """The payload made of a batch, or of a part of one."""
 
     payload: str
     batch: DiffBatch
 
 
-class Member(Protocol):
-    position: StreamPosition
+class Subscriber:
+    """Everything up to `position` has been sent to the client."""
+
+    def __init__(
+        self, groups: SubscriberGroups, operation: SubscriptionOperation, send: Send, send_timeout: float | None
+    ) -> None:
+        self._groups = groups
+        self._operation = operation
+        self._send = send
+        self._send_timeout = send_timeout
+        self._dropped: asyncio.Future[Suspended | None] | None = None
+        self.position: StreamPosition = operation.stream.begin
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what following the feed or sending raises, and TimeoutError when sending waits for
+        more than `send_timeout` seconds; null is without a limit."""
+        while True:
+            await self._catch_up()
+            await self._keep_up()
+
+    async def _catch_up(self) -> None:
+        async with aclosing(self._operation.stream.follow(self.position)) as batches:
+            async for batch in batches:
+                async with self._groups.catch_up_lock:
+                    first, *others = await self._groups.messages(self._operation, batch)
+                    suspended = start_eagerly(self._send(*first))
+                await self._sent(first, suspended)
+                for message in others:
+                    async with self._groups.catch_up_lock:
+                        suspended = start_eagerly(self._send(*message))
+                    await self._sent(message, suspended)
+                if batch.caught_up and self._groups.may_join(self._operation, self.position):
+                    return
+
+    async def _sent(self, message: Message, suspended: Suspended | None) -> None:
+        if suspended is not None:
+            async with asyncio.timeout(self._send_timeout):
+                await suspended
+        self.position = message.batch.position
+        self._groups.count_sent(1)
+
+    async def _keep_up(self) -> None:
+        """Until it has dropped out of its group."""
+        self._dropped = asyncio.get_running_loop().create_future()
+        self._groups.join(self._operation, self)
+        try:
+            suspended = await self._dropped
+            self._groups.leave(self._operation, self)
+            if suspended is not None:
+                async with asyncio.timeout(self._send_timeout):
+                    await suspended
+        finally:
+            self._groups.leave(self._operation, self)
+            self._close_suspended()
 
     def offer(self, payload: str, batch: DiffBatch) -> bool:
-        """Send it. False if that has to wait, or failed: the member has dropped out."""
-        ...
+        """Send it. False if that has to wait, or failed: the subscriber drops out of its group."""
+        dropped = self._dropped
+        if dropped is None or dropped.done():
+            return False
+        try:
+            suspended = start_eagerly(self._send(payload, batch))
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            dropped.set_exception(error)
+            return False
+        self.position = batch.position
+        if suspended is None:
+            return True
+        dropped.set_result(suspended)
+        return False
 
     def drop(self, error: Exception | None = None) -> None:
-        """The cohort has gone past it; or, for a reason, the stream cannot be followed any more."""
-        ...
+        """The group has passed it; or, with an error, the stream cannot be followed any more."""
+        dropped = self._dropped
+        if dropped is None or dropped.done():
+            return
+        if error is None:
+            dropped.set_result(None)
+        else:
+            dropped.set_exception(error)
+
+    def _close_suspended(self) -> None:
+        """A message that was being sent when the subscriber was cancelled is not sent."""
+        dropped, self._dropped = self._dropped, None
+        if dropped is not None and dropped.done() and not dropped.cancelled() and dropped.exception() is None:
+            suspended = dropped.result()
+            if suspended is not None:
+                suspended.close()
 
 
 class SubscriberGroups:
-    """All cohorts of a process, and what they have executed lately."""
+    """All groups of a process, and the messages that were made lately."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._cohorts: dict[SharingKey, SubscriberGroup] = {}
+        self._groups: dict[SharingKey, SubscriberGroup] = {}
         self._messages: OrderedDict[_MessagesKey, Sequence[Message]] = OrderedDict()
         self._metrics = metrics
-        self.turn = asyncio.Lock()
-        """Held while something is made and sent for one who is behind: when hundreds are, they get one message a round
-        of the event loop between them, and whoever keeps up is not delayed."""
+        self.catch_up_lock = asyncio.Lock()
+        """Held while a message is made and sent for a subscriber that is behind: hundreds of them get one message a
+        round of the event loop between them, and do not delay those that keep up."""
 
     async def messages(self, operation: SubscriptionOperation, batch: DiffBatch) -> Sequence[Message]:
-        """What the batch comes to, executed once for all of a cohort who are sent just these diffs: one message, or
-        several, each with the position it leads to, where it would be too large."""
+        """The batch executed, once for all subscribers of the operation that are sent just these diffs: one message, or
+        several, each with the position that it leads to, where one would be too large."""
         first = batch.diffs[0].revision if batch.diffs else 0
         key = (operation.key, batch.position, first, len(batch.diffs), batch.caught_up)
         messages = self._messages.get(key)
@@ -77,67 +160,69 @@ class SubscriberGroups:
         return messages
 
     async def _executed(self, operation: SubscriptionOperation, batch: DiffBatch) -> list[Message]:
-        """How large a diff is depends on what is asked of it, so a batch is executed to know; a part of one again."""
+        """The size of a diff depends on the fields selected, so it is known when the batch, or a part, was executed."""
         payload = await operation.payload(batch)
         self._metrics.executions.inc()
         size, count = len(payload.encode()), len(batch.diffs)
-        if size <= LARGEST or count <= 1:
+        if size <= MAX_PAYLOAD_BYTES or count <= 1:
             return [Message(payload, batch)]
         messages: list[Message] = []
-        for part in _parts(batch, min(count, size // LARGEST + 1)):
+        for part in _parts(batch, min(count, size // MAX_PAYLOAD_BYTES + 1)):
             await asyncio.sleep(0)
             messages += await self._executed(operation, part)
         return messages
 
-    def sent(self, count: int) -> None:
-        """So many batches have gone out."""
+    def count_sent(self, count: int) -> None:
+        """For the metric of batches sent."""
         self._metrics.batches.inc(count)
 
     def may_join(self, operation: SubscriptionOperation, position: StreamPosition) -> bool:
-        """Whether nothing between that position and the cohort's would be missed."""
-        cohort = self._cohorts.get(operation.key)
-        if cohort is None:
+        """Whether a member at that position would miss nothing."""
+        group = self._groups.get(operation.key)
+        if group is None:
             return True
-        return position.epoch == cohort.position.epoch and position.revision >= cohort.position.revision
+        return position.epoch == group.position.epoch and position.revision >= group.position.revision
 
-    def join(self, operation: SubscriptionOperation, member: Member) -> None:
-        """The member must be where it may join."""
-        cohort = self._cohorts.get(operation.key)
-        if cohort is None:
-            cohort = self._cohorts[operation.key] = SubscriberGroup(self, operation, member.position)
-            cohort.start()
-        cohort.members[member] = None
+    def join(self, operation: SubscriptionOperation, member: Subscriber) -> None:
+        """Only at a position where it `may_join`. Begins a group if there is none."""
+        group = self._groups.get(operation.key)
+        if group is None:
+            group = self._groups[operation.key] = SubscriberGroup(self, operation, member.position)
+            group.start()
+        group.members[member] = None
 
-    def leave(self, operation: SubscriptionOperation, member: Member) -> None:
-        """A cohort without members ends. Leaving twice is leaving."""
-        cohort = self._cohorts.get(operation.key)
-        if cohort is None:
+    def leave(self, operation: SubscriptionOperation, member: Subscriber) -> None:
+        """A group without members ends. May be called again."""
+        group = self._groups.get(operation.key)
+        if group is None:
             return
-        cohort.members.pop(member, None)
-        if not cohort.members:
-            cohort.stop()
-            self.ended(cohort)
+        group.members.pop(member, None)
+        if not group.members:
+            group.stop()
+            self.ended(group)
 
-    def ended(self, cohort: SubscriberGroup) -> None:
-        """Nobody may join it any more."""
-        if self._cohorts.get(cohort.key) is cohort:
-            del self._cohorts[cohort.key]
+    def ended(self, group: SubscriberGroup) -> None:
+        """It cannot be joined any more."""
+        if self._groups.get(group.key) is group:
+            del self._groups[group.key]
 
 
 class SubscriberGroup:
-    def __init__(self, cohorts: SubscriberGroups, operation: SubscriptionOperation, position: StreamPosition) -> None:
-        self._cohorts = cohorts
+    """The subscribers of one operation that keep up: everything up to `position` has been offered to them."""
+
+    def __init__(self, groups: SubscriberGroups, operation: SubscriptionOperation, position: StreamPosition) -> None:
+        self._groups = groups
         self._operation = operation
         self._task: asyncio.Task[None] | None = None
         self.position = position
-        self.members: dict[Member, None] = {}
+        self.members: dict[Subscriber, None] = {}
 
     @property
     def key(self) -> SharingKey:
         return self._operation.key
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="omnirelay-cohort")
+        self._task = asyncio.create_task(self._run(), name="omnirelay-subscriber-group")
 
     def stop(self) -> None:
         if self._task is not None:
@@ -149,41 +234,81 @@ class SubscriberGroup:
             async with aclosing(self._operation.stream.follow(self.position)) as batches:
                 begun = False
                 async for batch in batches:
-                    # The bookmark that every reader begins with: each member has had its own.
+                    # Not the bookmark that following begins with: each member has sent its own.
                     if begun or batch.diffs or batch.position != self.position:
                         await self._offer(batch)
                     begun = True
-        except Exception as error:  # noqa: BLE001 - each member raises it, and whoever runs that tells its client
+        except Exception as error:  # noqa: BLE001 - raised by each member's `run`
             for member in list(self.members):
                 member.drop(error)
         finally:
-            # Here, not when the task is done: whoever joined in between would wait for ever.
-            self._cohorts.ended(self)
+            # Here, not when the task is done: a member that joined in between would wait for ever.
+            self._groups.ended(self)
 
     async def _offer(self, batch: DiffBatch) -> None:
-        for message in await self._cohorts.messages(self._operation, batch):
+        for message in await self._groups.messages(self._operation, batch):
             await self._offer_one(*message)
 
     async def _offer_one(self, payload: str, batch: DiffBatch) -> None:
         before, self.position = self.position, batch.position
-        in_one_go = max(1, _IN_ONE_GO // max(_LEAST, len(payload)))
+        members_a_turn = max(1, _CHARACTERS_A_TURN // max(_MESSAGE_COST, len(payload)))
         for number, member in enumerate(list(self.members), 1):
             if member.position == before:
                 if member not in self.members:
                     continue
-                self._cohorts.sent(1)
+                self._groups.count_sent(1)
                 if not member.offer(payload, batch):
                     self.members.pop(member, None)
             elif member.position.revision < batch.position.revision:
                 self.members.pop(member, None)
                 member.drop()
-            if number % in_one_go == 0:
+            if number % members_a_turn == 0:
                 await asyncio.sleep(0)
 
 
 def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
-    """The batch in so many, about as long each; it must have as many diffs."""
+    """The batch in `count` parts of about the same length; it must have as many diffs."""
     epoch, length = batch.position.epoch, len(batch.diffs)
     runs = [batch.diffs[length * part // count : length * (part + 1) // count] for part in range(count)]
     parts = [DiffBatch(run[-1].position_in(epoch), run, caught_up=False) for run in runs[:-1]]
     return [*parts, DiffBatch(batch.position, runs[-1], batch.caught_up)]
+
+
+def start_eagerly(work: Coroutine[Any, Any, object]) -> Suspended | None:
+    """Run a coroutine until it first has to wait. Null if it is done by then. Raises what it raises.
+
+    A frame for a socket that is not backed up is sent without waiting. A task for each would cost more than the sending
+    itself, and awaiting one after the other would let one slow socket hold up all. Python 3.12 has eager tasks; this is
+    the part of them that is needed, for 3.11.
+    """
+    try:
+        waited_for = work.send(None)
+    except StopIteration:
+        return None
+    return Suspended(work, waited_for)
+
+
+class Suspended:
+    """The rest of a coroutine that was begun. To be awaited once, or closed."""
+
+    def __init__(self, work: Coroutine[Any, Any, object], waited_for: Any) -> None:
+        self._work = work
+        self._waited_for = waited_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waited_for = self._waited_for
+        try:
+            while True:
+                try:
+                    answer = yield waited_for
+                except Exception as error:  # noqa: BLE001 - thrown into the coroutine
+                    waited_for = self._work.throw(error)
+                else:
+                    waited_for = self._work.send(answer)
+        except StopIteration:
+            return
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._work.close()

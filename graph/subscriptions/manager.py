@@ -1,10 +1,9 @@
-"""All subscriptions of one application, whatever they arrive by, and their end when the server is stopping."""
+"""All subscriptions of one application, over WebSockets and event streams, and their end when the server stops."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from graphql import OperationType
@@ -12,52 +11,36 @@ from graphql import OperationType
 from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema
-from graph.subscriptions.groups import SubscriberGroups
+from graph.subscriptions.groups import Send, Subscriber, SubscriberGroups
 from graph.subscriptions.operation import Refused, SubscriptionOperation, open_operation
-from graph.subscriptions.subscriber import Deliver, Subscriber
 
 
 class SubscriptionManager:
     def __init__(self, schema: MeshSchema, metrics: Metrics) -> None:
         self._schema = schema
         self._metrics = metrics
-        self._cohorts = SubscriberGroups(metrics)
+        self._groups = SubscriberGroups(metrics)
         self._draining = asyncio.Event()
 
     async def open(
         self, query: str, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
     ) -> SubscriptionOperation | Refused | None:
-        """Null for what is not a subscription to the stream."""
+        """As `open_operation`; a refusal is counted."""
         opened = await open_operation(self._schema, query, variables, operation_name, context)
         if isinstance(opened, Refused):
             self._metrics.ended(OperationType.SUBSCRIPTION.value, "errors", 0.0)
         return opened
 
-    async def deliver(self, operation: SubscriptionOperation, send: Deliver, *, patience: float | None = None) -> None:
-        """Sends batches until cancelled. Raises what ends the stream, what sending raises, and TimeoutError when the
-        client has taken nothing for `patience` seconds."""
+    async def run(self, operation: SubscriptionOperation, send: Send, *, send_timeout: float | None = None) -> None:
+        """Send batches until cancelled. Raises as `Subscriber.run`."""
         with self._metrics.subscription():
-            await Subscriber(self._cohorts, operation, send, patience).run()
+            await Subscriber(self._groups, operation, send, send_timeout).run()
 
     def drain(self) -> None:
-        """The server is stopping: streams that no protocol closes for us are to end now, so that their clients come
-        back to another process."""
+        """The server is stopping: streams end that have no close of their own, so that their clients connect to another
+        process."""
         self._draining.set()
 
     async def drained(self) -> None:
         """Until the server is stopping."""
         await self._draining.wait()
-
-
-async def until_first_ends(*tasks: asyncio.Task[Any]) -> None:
-    """Until one of the tasks has ended; the others are cancelled and waited for. Raises what the first one raised."""
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
-    for task in done:
-        task.result()

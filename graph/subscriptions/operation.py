@@ -1,8 +1,8 @@
-"""Reading one subscription: its document, its variables, its place in the stream, and what it shares with others.
+"""One subscription to the stream, from its document and variables to the payload of each batch.
 
-Two subscriptions are of one cohort if they would be sent the same bytes for the same batch: the same document and
-operation, the same variables, the same scopes. Where they resume from does not count: nodes of a mesh come back with a
-cursor each. Nor does who they are, so whoever executes a batch for all of them is not told.
+Subscriptions share a group if they are sent the same bytes for the same batch: the same document and operation, the
+same variables, the same scopes. The cursor does not count: each node of a mesh resumes with its own. Nor does the
+caller, so batches are executed without one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from graph.execution.context import Context
 from graph.execution.executor import RecordExecutor, encode_json
 from graph.schema.build import MeshSchema
 from graph.schema.stream import DiffStream, as_batch
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class SharingKey:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The operation was not begun."""
+    """The operation is not begun, for these errors."""
 
     errors: list[GraphQLError]
 
@@ -88,8 +88,8 @@ async def open_operation(
     operation_name: str | None,
     context: Context,
 ) -> SubscriptionOperation | Refused | None:
-    """Null for anything that is not a subscription to the stream, valid and with all it needs to be read: the ordinary
-    way of executing operations deals with those, and says what is wrong with them."""
+    """Null for anything that is not a valid subscription to the stream: that is executed as any other operation, which
+    also reports what is wrong with it."""
     document = schema.valid_document(query)
     operation = None if document is None else get_operation_ast(document, operation_name)
     if document is None or operation is None or operation.operation is not OperationType.SUBSCRIPTION:
@@ -110,7 +110,7 @@ async def open_operation(
         return _refused(schema, list(executor), context)
     found = create_source_event_stream(executor)
     if not isinstance(found, ExecutionResult | DiffStream):
-        found = await found  # type: ignore[misc]  # an iterable that is no DiffStream is nobody's here
+        found = await found  # type: ignore[misc]  # an iterable that is no DiffStream is not followed
     if isinstance(found, ExecutionResult):
         return _refused(schema, list(found.errors or ()), context)
     if not isinstance(found, DiffStream):
@@ -128,7 +128,7 @@ def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -
 def _without_cursor(
     variables: Mapping[str, Any], operation: OperationDefinitionNode, document: DocumentNode
 ) -> Mapping[str, Any]:
-    """The variables but for the one that is `after` of the stream, if it is nothing else."""
+    """The variables without the one that is `after` of the stream, unless it is used elsewhere too."""
     cursors = {
         argument.value.name.value
         for selection in operation.selection_set.selections

@@ -1,16 +1,14 @@
-"""The byte encoding under every checksum, digest and audit hash.
+"""The byte encoding under every checksum, digest and audit hash, and the checksums of shards and namespaces.
 
 A sequence of fields; each is a 4-byte big-endian length followed by that many bytes, and null is the length 0xFFFFFFFF
 with no bytes. Strings are UTF-8, integers 8 bytes big-endian two's complement, floats IEEE 754 binary64 big-endian
 with -0.0 written as 0.0, times integers of microseconds since 1970-01-01T00:00:00Z. Every value has one encoding, in
 any language. No two sequences of the same types share one; the types are not written, so every sequence begins with
-the name of what it encodes or has a place for each type.
+the name of what it encodes or has a position for each type.
 
-Checksums of shards and digests of namespaces: MurmurHash3 x64 128, seed 0, over `encoding.py`.
-
-They find differences between copies; they do not resist an attacker (the audit chain does). A 128-bit value is written
-as 32 hex digits: the algorithm's first 64-bit word, then the second, each most significant digit first.
-Test vectors for other languages: tests/golden/checksums.json.
+Checksums are MurmurHash3 x64 128, seed 0, over that encoding. They find differences between copies; they do not resist
+an attacker (the audit chain does). A 128-bit value is written as 32 hex digits: the algorithm's first 64-bit word, then
+the second, each most significant digit first. Test vectors for other languages: tests/golden/checksums.json.
 """
 
 from __future__ import annotations
@@ -62,9 +60,9 @@ def encode(*fields: Field) -> bytes:
     return b"".join(parts)
 
 
-def microseconds(moment: datetime) -> int:
+def microseconds(timestamp: datetime) -> int:
     """Exact, unlike a float timestamp."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (timestamp - _EPOCH) // _MICROSECOND
 
 
 EMPTY_DIGEST: Final = "0" * 32

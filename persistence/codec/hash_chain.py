@@ -1,7 +1,7 @@
-"""The audit chain: every change's hash covers its content, its place, and the hash before it.
+"""The audit chain: every change's hash covers its content, its position, and the hash before it.
 
-What a change says and does is digested before the stream head is taken, row by row; under the head only one short hash
-remains, over the previous hash and the numbers the head assigned. SHA-256 over `encoding.py` throughout.
+What a change states and does is digested before the stream head is taken, row by row; under the head only one short
+hash remains, over the previous hash and the numbers the head assigned. SHA-256 over `encoding.py` throughout.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def row_digest(
 
 
 def moved_row(row: bytes, move_reason: str | bytes) -> bytes:
-    """The encoding of a row that says why its shard moved."""
+    """The encoding of a row with the reason why its shard moved."""
     return encode("omnirelay.row.v2", row, move_reason)
 
 
@@ -57,16 +57,17 @@ def content_digest(
     rows: Iterable[bytes],
     forced: str | None = None,
 ) -> bytes:
-    """Digest of what a change says and does. `metadata` and `configuration` are canonical JSON, `rows` row digests.
+    """Digest of what a change states and does. `metadata` and `configuration` are canonical JSON, `rows` row digests.
 
     A change that was not forced is encoded as it was before any could be, so that older chains still verify.
     """
+    covered = b"".join(rows)
     header = encode(CHANGE, kind, actor, reason, change_ticket, metadata, configuration)
-    return digest_of_change(header if forced is None else forced_change(header, forced), rows)
+    return hashlib.sha256((header if forced is None else forced_change(header, forced)) + covered).digest()
 
 
 def forced_change(header: bytes, forced: str | bytes) -> bytes:
-    """The encoding of a change that says why it was forced."""
+    """The encoding of a change with the reason why it was forced."""
     return encode("omnirelay.change.v2", header, forced)
 
 
@@ -76,12 +77,12 @@ def digest_of_change(header: bytes, rows: Iterable[bytes]) -> bytes:
 
 
 def compacted_row(revision: int, change_id: int, row: bytes) -> bytes:
-    """A row that a compaction kept, by its digest: alone, it no longer has its place from its neighbours."""
+    """A row that a compaction left, by its digest: alone, it no longer has its position from its neighbours."""
     return encode(revision, change_id, row)
 
 
 def compacted_digest(rows: Iterable[bytes]) -> bytes:
-    """Digest of the rows that a compaction kept, each a `compacted_row`, in order of revision."""
+    """Digest of the rows that a compaction left, each a `compacted_row`, in order of revision."""
     digest = hashlib.sha256(encode("omnirelay.kept.v1"))
     for row in rows:
         digest.update(row)
@@ -93,14 +94,14 @@ def chain_hash(
 ) -> bytes:
     """The hash of a change. `head_revision` is the newest revision after it.
 
-    PostgreSQL computes the same value in `postgres/commit.py`; a test holds the two together.
+    PostgreSQL computes the same value in `commit_change` (`postgres/commit.py`); a test compares the two.
     """
     return hash_of_position(previous, encode(change_id, head_revision, shard_count, committed_at, content))
 
 
-def hash_of_position(previous: bytes, place: bytes) -> bytes:
-    """The hash of a change whose place in the chain and content are encoded already."""
-    return hashlib.sha256(_HASH_LENGTH + previous + place).digest()
+def hash_of_position(previous: bytes, position: bytes) -> bytes:
+    """The hash of a change whose position in the chain and content are encoded already."""
+    return hashlib.sha256(_HASH_LENGTH + previous + position).digest()
 
 
 def refusal_digest(
@@ -121,5 +122,5 @@ def refusal_digest(
 
 
 def refusal_hash(previous: bytes, refusal_id: int, refused_at: datetime, content: bytes) -> bytes:
-    """The hash of a refusal. PostgreSQL computes the same value in `postgres/refusals.py`."""
+    """The hash of a refusal. PostgreSQL computes the same value in `postgres/readers/refusals.py`."""
     return hashlib.sha256(encode(previous, refusal_id, refused_at, content)).digest()

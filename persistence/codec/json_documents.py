@@ -1,48 +1,40 @@
-"""Policies as JSON documents: as the database keeps them, as changes record them, and as the API writes them.
+"""Policies and the details of changes as JSON documents: as rows store them, and policies as the API writes them.
 
-A document names every rule, also those at their defaults: what was configured stays, should a default ever change.
+The document of a policy names every rule, also those at their defaults: what was configured stays, should a default
+ever change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from persistence.model.fields import canonical_json
 from persistence.model.policy import FreezeWindow, NamespacePolicy
-from persistence.model.records import Compaction, ConfigurationChange, Rebalance
+from persistence.model.records import Compaction, ConfigurationChange, Rebalance, public_name
+
+_RULES: Final = {member.name: public_name(member.name) for member in fields(NamespacePolicy)}
 
 
 def write_policy(policy: NamespacePolicy) -> dict[str, Any]:
     """The document of one policy. Times are written in UTC."""
-    return {
-        "ticketRequired": policy.ticket_required,
-        "ticketPattern": policy.ticket_pattern,
-        "approvalRequired": policy.approval_required,
-        "moveBudgetPercent": float(policy.move_budget_percent),
-        "windowSeconds": policy.window_seconds,
-        "windowMoves": policy.window_moves,
-        "shardWindowMoves": policy.shard_window_moves,
-        "freezes": [
-            {"begins": _written(freeze.begins), "ends": _written(freeze.ends), "reason": freeze.reason}
-            for freeze in policy.freezes
-        ],
-    }
+    document = {name: getattr(policy, attribute) for attribute, name in _RULES.items()}
+    document["moveBudgetPercent"] = float(policy.move_budget_percent)
+    document["freezes"] = [
+        {"begins": _written(freeze.begins), "ends": _written(freeze.ends), "reason": freeze.reason}
+        for freeze in policy.freezes
+    ]
+    return document
 
 
 def read_policy(document: Mapping[str, Any]) -> NamespacePolicy:
     """The policy a document stands for."""
-    return NamespacePolicy(
-        document["ticketRequired"],
-        document["ticketPattern"],
-        document["approvalRequired"],
-        float(document["moveBudgetPercent"]),
-        document["windowSeconds"],
-        document["windowMoves"],
-        document["shardWindowMoves"],
-        tuple(map(_freeze, document["freezes"])),
-    )
+    rules = {attribute: document[name] for attribute, name in _RULES.items()}
+    rules["move_budget_percent"] = float(rules["move_budget_percent"])
+    rules["freezes"] = tuple(map(_freeze, rules["freezes"]))
+    return NamespacePolicy(**rules)
 
 
 def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
@@ -50,14 +42,14 @@ def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
     return FreezeWindow(begins, ends, document["reason"])
 
 
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _written(timestamp: datetime) -> str:
+    return timestamp.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def details_json(
     configuration: ConfigurationChange | None, rebalance: Rebalance | None, compaction: Compaction | None = None
 ) -> str | None:
-    """A configuration change, a plan or a compaction, as a row of `changes` keeps it; a change has at most one."""
+    """A configuration change, a plan or a compaction, as a row of `changes` stores it; a change has at most one."""
     if compaction is not None:
         return canonical_json(
             {

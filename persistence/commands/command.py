@@ -1,4 +1,4 @@
-"""TODO."""
+"""What all commands have in common: the change that they request, and the digest that identifies a request."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from persistence.commands.read_state import ReadSet
-from persistence.model import fields as rules
-from persistence.model.fields import Problems, canonical_json
+from persistence.model.fields import Check, Problems, canonical_json, json_problem, text_problem
 from persistence.model.records import ChangeKind
 
 
 class Unset(Enum):
-    """A patch leaves this field as it is; null is a value and clears it."""
+    """Of a field that a patch leaves as it is; null is a value and clears it."""
 
     UNSET = "UNSET"
 
@@ -30,12 +30,12 @@ UNSET: Final = Unset.UNSET
 NOT_NULL: Final = "must not be null; leave it out to keep it as it is"
 
 NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_when_null": False})
-"""For a field that came later: requests without it keep the digest they had, and so do their retries."""
+"""Of a field that came later: requests without it have the digest they had, and so do their retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
-    """By whom, why, under which ticket. Retries with the same `idempotency_key` get the first answer.
+    """Actor, reason and ticket of a change. Retries with the same `idempotency_key` get the first answer.
 
     `forced` is why the rules of a policy that can be forced shall not hold for it.
     """
@@ -54,20 +54,26 @@ class ChangeRequest:
         problems.raise_if_any()
 
     def add_problems(self, problems: Problems) -> None:
-        problems.add("change.actor", rules.text_problem(self.actor))
-        problems.add("change.reason", rules.text_problem(self.reason))
-        if self.change_ticket is not None:
-            problems.add("change.changeTicket", rules.text_problem(self.change_ticket))
-        if self.metadata is not None:
-            problems.add("change.metadata", rules.json_problem(self.metadata))
-        if self.idempotency_key is not None:
-            problems.add("change.idempotencyKey", rules.text_problem(self.idempotency_key, limit=255))
-        if self.forced is not None:
-            problems.add("change.force.reason", rules.text_problem(self.forced))
+        given: list[Check] = [
+            ("change.changeTicket", text_problem, self.change_ticket),
+            ("change.metadata", json_problem, self.metadata),
+            ("change.idempotencyKey", _key_problem, self.idempotency_key),
+            ("change.force.reason", text_problem, self.forced),
+        ]
+        problems.check(
+            [
+                ("change.actor", text_problem, self.actor),
+                ("change.reason", text_problem, self.reason),
+                *(check for check in given if check[2] is not None),
+            ]
+        )
+
+
+_key_problem: Final = partial(text_problem, limit=255)
 
 
 class Command(Protocol):
-    """One unit of work to be."""
+    """One request to change the store, executed as one unit of work."""
 
     @property
     def change(self) -> ChangeRequest: ...
@@ -77,14 +83,14 @@ class Command(Protocol):
 
     @property
     def reads(self) -> ReadSet:
-        """What must not change before it is committed."""
+        """What it is decided on, and what must not change before it is committed."""
         ...
 
     def add_problems(self, problems: Problems) -> None: ...
 
 
 def request_digest(command: Command) -> bytes:
-    """SHA-256 of everything the caller asked for: tells a retry from another request under the same idempotency key."""
+    """SHA-256 of all of the request: distinguishes a retry from another request under the same idempotency key."""
     return hashlib.sha256(canonical_json({"kind": command.kind, "request": _plain(command)}).encode()).digest()
 
 

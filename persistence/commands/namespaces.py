@@ -1,4 +1,4 @@
-"""TODO."""
+"""Configuring a namespace: its strategy, parameters and policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from strategies.registry import Registry
 class ConfigureNamespace:
     """Create the namespace (`expected_version` 0) or change its strategy, parameters and policy.
 
-    Without a policy it keeps the one it has, and a new one has the default.
+    Without a policy it has the one it had, and a new one the default.
     """
 
     name: str

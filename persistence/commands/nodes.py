@@ -1,11 +1,11 @@
-"""Changes of nodes: registering them, describing them anew, taking them out."""
+"""Registering, changing and draining nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from persistence.commands.command import UNSET, ChangeRequest, Unset
+from persistence.commands.command import NOT_NULL, UNSET, ChangeRequest, Unset
 from persistence.commands.read_state import ReadSet
 from persistence.model import fields as rules
 from persistence.model.fields import Problems
@@ -14,7 +14,7 @@ from persistence.model.records import ChangeKind, NodeStatus
 
 @dataclass(frozen=True, slots=True)
 class RegisterNode:
-    """A node that is not there, or was removed. It is ACTIVE unless `status` says otherwise."""
+    """A node that is not there, or was removed. It is ACTIVE unless `status` is given."""
 
     node_id: str
     change: ChangeRequest
@@ -65,10 +65,9 @@ class UpdateNode:
     def add_problems(self, problems: Problems) -> None:
         problems.add("nodeId", rules.identifier_problem(self.node_id))
         problems.add("expectedVersion", rules.counter_problem(self.expected_version))
-        not_null = "must not be null; leave it out to keep it as it is"
         for name, value in (("labels", self.labels), ("weight", self.weight), ("status", self.status)):
             if value is None:
-                problems.add(name, not_null)
+                problems.add(name, NOT_NULL)
         if isinstance(self.weight, (int, float)):
             problems.add("weight", rules.weight_problem(self.weight))
         if isinstance(self.region, str):
@@ -85,7 +84,7 @@ class UpdateNode:
 class DrainNode:
     """Take the node out of placement, so that the next plan vacates it.
 
-    The caller has looked at what blocks that (`planning/preflight.py`) before it asks.
+    What blocks that is the caller's to check before (`planning/what_if.py`).
     """
 
     node_id: str

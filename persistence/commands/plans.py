@@ -1,4 +1,4 @@
-"""Changes by plan: keeping a proposal, deciding on it, and doing what it says."""
+"""Storing plans, deciding on them, and applying them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RollbackTarget:
 
 
 class _Store:
-    """What keeping a proposal takes, whatever it is for."""
+    """What both commands that store a proposal have in common."""
 
     __slots__ = ()
     proposal: Proposal
@@ -71,10 +71,9 @@ class _Store:
 
 @dataclass(frozen=True, slots=True)
 class StorePlan(_Store):
-    """Keep a proposal, to be reviewed and applied. The same proposal is kept once, whoever computed it again.
+    """Store a proposal, to be reviewed and applied. The same proposal is stored once, however often it is computed.
 
-    What was asked for is what a retry under the same idempotency key must equal: the proposal it
-    led to may have moved on.
+    What a retry under the same idempotency key must equal are the other fields: the proposal may have moved on.
     """
 
     proposal: Proposal = field(compare=False)
@@ -87,7 +86,7 @@ class StorePlan(_Store):
 
 @dataclass(frozen=True, slots=True)
 class StoreRollback(_Store):
-    """Keep the proposal to take changes back, as any other plan."""
+    """Store the proposal that takes changes back, as any other plan."""
 
     proposal: Proposal = field(compare=False)
     change: ChangeRequest
@@ -102,7 +101,7 @@ class StoreRollback(_Store):
 
 
 class _OnPlan:
-    """What all commands on a plan that is kept have in common."""
+    """What all commands on a stored plan have in common."""
 
     __slots__ = ()
     plan_id: str
@@ -121,7 +120,7 @@ class ApplyPlan(_OnPlan):
     """Make the moves of a plan, if nothing they rely on has changed since.
 
     All that are left; with `max_moves` the next ones, at most so many and within the budgets of their namespaces. To go
-    on with a plan that was stopped takes `resume`: whoever makes its waves in a row must not overrule who stopped it.
+    on with a plan that was stopped takes `resume`: a client that applies waves in a row must not overrule the stop.
     """
 
     plan_id: str
@@ -138,7 +137,7 @@ class ApplyPlan(_OnPlan):
 
 @dataclass(frozen=True, slots=True)
 class ApprovePlan(_OnPlan):
-    """Say that a plan may be applied. Refused like applying it, where what it relies on has changed."""
+    """Allow a plan to be applied. Refused like applying it, where what it relies on has changed."""
 
     plan_id: str
     change: ChangeRequest
@@ -147,7 +146,7 @@ class ApprovePlan(_OnPlan):
 
 @dataclass(frozen=True, slots=True)
 class RejectPlan(_OnPlan):
-    """Say that nobody makes a plan's moves, or any more of them."""
+    """Close a plan: none of its moves is made, or no more of them."""
 
     plan_id: str
     change: ChangeRequest
@@ -156,7 +155,7 @@ class RejectPlan(_OnPlan):
 
 @dataclass(frozen=True, slots=True)
 class StopPlan(_OnPlan):
-    """Keep a plan that is being applied from going on, until somebody resumes it."""
+    """Halt a plan that is being applied, until it is resumed."""
 
     plan_id: str
     change: ChangeRequest

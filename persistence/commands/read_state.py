@@ -1,8 +1,6 @@
-"""What a command reads before it is decided, and what must still be so when its change is committed.
+"""What is read for a decision: the state of a command's read set and, where that makes it necessary, further inputs.
 
-What a decision needs to know beside its read set, and what it is told.
-
-InputsRequired for once the state is known, and only what the command turns on: most changes ask for nothing.
+The commit re-checks all of it, so nothing is locked.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from persistence.planning.proposal import Proposal
 class ReadSet:
     """Read in one snapshot, without a lock. A commit re-checks the version of each of these, or its absence.
 
-    `older_than` (the id of a change) asks for the open rebalance plans that were proposed before that change and cover
-    one of the namespaces. `configure`: nodes with the shards they own counted. `moves`: the shards may be given other
+    `older_than` (the id of a change): also the open rebalance plans that were proposed before that change and cover one
+    of the namespaces. `configure`: nodes with the shards they own counted. `moves`: the shards may be given other
     owners, so that recent moves are counted where a policy bounds them.
     """
 
@@ -36,20 +34,19 @@ class ReadSet:
 
 @dataclass(frozen=True, slots=True)
 class InputsRequired:
-    """The database's clock, nodes, and anti-affinity groups. The commit re-checks that the nodes and the members of the
-    groups are as they were read."""
+    """The database's clock, nodes, and anti-affinity groups, where a decision depends on them: most depend on none.
+
+    Known once the state is. The commit re-checks that the nodes and the members of the groups are as they were read.
+    """
 
     clock: bool = False
     node_ids: Sequence[str] = ()
     groups: Sequence[GroupKey] = ()
 
-    def __bool__(self) -> bool:
-        return self.clock or bool(self.node_ids) or bool(self.groups)
-
 
 @dataclass(frozen=True, slots=True)
 class DecisionInputs:
-    """`clock` is null where it was not asked for: a decision has one, which is read with the state where a policy
+    """`clock` is null where it was not required: a decision has one, which is read with the state where a policy
     depends on it. `groups` are the shards of each, by id, with their owners. Nodes and groups are of the snapshot that
     the state is of.
     """
@@ -82,11 +79,11 @@ class StoredPlan:
 class ReadState:
     """What is there of a read set, as of one snapshot.
 
-    `older` are the plans that `ReadSet.older_than` asks for. Plans have the status they had at that time. `nodes` has
+    `older` are the plans of `ReadSet.older_than`. Plans have the status they had at that time. `nodes` has
     removed ones too. Where they are not read to be configured, their shards are not counted, and `shard_count` is 0.
     `now` is the time of a change that is committed now, no earlier than any change before, and `clock` the database's,
-    behind `now` for a while after having been set back: read where a policy asks for the time, and then `recent` are
-    the moves it asks for. `circumstances` are known only where they were asked for.
+    behind `now` for a while after having been set back: read where a policy depends on the time, and then `recent` are
+    the moves that it bounds. `inputs` are null until they have been read because a decision requires them.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -98,9 +95,9 @@ class ReadState:
     now: datetime | None = None
     clock: datetime | None = None
     recent: RecentMoves = field(default_factory=RecentMoves)
-    circumstances: DecisionInputs = field(default_factory=DecisionInputs)
+    inputs: DecisionInputs | None = None
 
     @property
     def time(self) -> datetime | None:
-        """The database's clock, read once for the decision: with the state, or with the circumstances."""
-        return self.clock or self.circumstances.clock
+        """The database's clock, read once for the decision: with the state, or with the inputs."""
+        return self.inputs.clock if self.clock is None and self.inputs is not None else self.clock

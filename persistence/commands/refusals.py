@@ -1,9 +1,8 @@
-"""What is kept of a request that was refused: who asked, for what, and what the answer was; bounded, whatever it held.
+"""What is stored of a request that was refused: actor, request and answer; bounded, whatever they held.
 
-Kept is what the rules of the store refuse, the outcomes of `outcomes.py`, and what the store was not even asked because
-whoever wanted to force it may not. Malformed input is not: it is refused before
-anything is decided, and what would be kept of it may be the very thing that is wrong. Nor are faults, which say nothing
-about the request.
+Stored are the refusals of `model/outcomes.py`, and requests that were not executed because the caller lacks the right
+to force. Malformed input is not: it is refused before anything is decided, and what would be stored of it may be the
+very thing that is wrong. Nor are faults, which are no fact about the request.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from persistence.model.plans import RebalancePlan
 from persistence.model.records import Change, ChangeKind, Namespace, Node, Shard, ShardKey
 
 MAX_DOCUMENT: Final = 4_096
-"""Of what is kept of a request or an answer, written as JSON, in characters."""
+"""Of what is stored of a request or an answer, written as JSON, in characters."""
 
 SHOWN_ITEMS: Final = 10
 """Of each list in them."""
@@ -33,14 +32,14 @@ EACH_SECOND: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """Refused before the store was asked: whoever asked may not, for want of `scope`."""
+    """Refused before it was decided: the caller lacks `scope`."""
 
     scope: str
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalWrite:
-    """A refusal to be kept, complete but for its id, time and hash. `request` and `details` are canonical JSON."""
+    """A refusal to be stored, complete but for its id, time and hash. `request` and `details` are canonical JSON."""
 
     kind: ChangeKind
     actor: str
@@ -70,22 +69,22 @@ class RefusalWrite:
 
 
 class TokenBucket:
-    """How many refusals a process keeps: `BURST` at once, and `EACH_SECOND` from then on.
+    """How many refusals a process stores: `BURST` at once, and `EACH_SECOND` from then on.
 
-    A client that repeats a refused request in a loop must not fill the disk. What is not kept is counted.
+    A client that repeats a refused request in a loop must not fill the disk. What is not stored is counted.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._left = float(BURST)
-        self._asked_at = clock()
+        self._refilled_at = clock()
         self._left_out = 0
 
     def take(self) -> int | None:
-        """How many were left out since the last one that was kept; null if this one is left out too."""
+        """How many were left out since the last one that was stored; null if this one is left out too."""
         now = self._clock()
-        self._left = min(float(BURST), self._left + (now - self._asked_at) * EACH_SECOND)
-        self._asked_at = now
+        self._left = min(float(BURST), self._left + (now - self._refilled_at) * EACH_SECOND)
+        self._refilled_at = now
         if self._left < 1:
             self._left_out += 1
             return None
@@ -95,7 +94,7 @@ class TokenBucket:
 
 
 def refusal_of(command: Command, outcome: object, left_out: int) -> RefusalWrite:
-    """What is kept of `command` and the outcome that refused it."""
+    """What is stored of `command` and the outcome that refused it."""
     change = command.change
     return RefusalWrite(
         command.kind,
@@ -112,20 +111,20 @@ def refusal_of(command: Command, outcome: object, left_out: int) -> RefusalWrite
 
 
 def _namespaces(command: Command, outcome: object) -> tuple[str, ...]:
-    """Of what was asked for; a plan's are known only where it was found."""
+    """Of the request; a plan's are known only where it was found."""
     plan = getattr(outcome, "plan", None)
     known = plan.namespaces if isinstance(plan, RebalancePlan) else ()
     return tuple(sorted({*command.reads.namespaces, *known}))
 
 
 def _without_change(command: Command) -> Mapping[str, Any]:
-    """Who asked and why is kept beside it."""
-    request: Any = command  # every command is a dataclass, which a Protocol cannot say
+    """Actor and reason are stored beside it."""
+    request: Any = command  # every command is a dataclass, which a Protocol cannot express
     return {field.name: getattr(command, field.name) for field in fields(request) if field.name != "change"}
 
 
 def _extract(value: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of value
-    """JSON with the beginning of each list and how long it is; records by what tells them from others."""
+    """JSON with the beginning of each list and how long it is; records by what identifies them."""
     match value:
         case None | bool() | int() | float():
             return value

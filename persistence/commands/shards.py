@@ -1,19 +1,24 @@
-"""What a caller asks the store to change. Each checks itself: `validate` names every field to mend.
-
-Pins: a decision that a shard stays where it is, by whom, why and until when.
-"""
+"""Creating, changing and deleting shards, and the pins and groups that they may be given."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Final
 
 from persistence.commands.command import NOT_DIGESTED_WHEN_NULL, NOT_NULL, UNSET, ChangeRequest, Unset
 from persistence.commands.read_state import ReadSet
-from persistence.model import fields as rules
-from persistence.model.fields import MAX_SHARDS_PER_CHANGE, Problems
+from persistence.model.fields import (
+    MAX_SHARDS_PER_CHANGE,
+    Check,
+    Problems,
+    capacity_problem,
+    counter_problem,
+    identifier_problem,
+    locality_problem,
+    text_problem,
+)
 from persistence.model.records import ChangeKind, Pin, ShardKey, ShardStatus, public_name
 
 
@@ -23,9 +28,6 @@ class PinRequest:
 
     reason: str
     until: datetime | None = None
-
-    def add_problems(self, problems: Problems, path: str) -> None:
-        problems.add(f"{path}pin.reason", rules.text_problem(self.reason))
 
     def by(self, actor: str) -> Pin:
         return Pin(actor, self.reason, self.until)
@@ -47,6 +49,14 @@ class NewShard:
     def key(self) -> ShardKey:
         return ShardKey(self.namespace, self.shard_id)
 
+    def checks(self, path: str) -> list[Check]:
+        """`path` is the shard's position in the input, with a dot at its end."""
+        return [
+            (f"{path}ownerNodeId", identifier_problem, self.owner_node_id),
+            (f"{path}capacityHint", capacity_problem, self.capacity_hint),
+            *_optional_checks(self, path),
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class ShardPatch:
@@ -67,6 +77,37 @@ class ShardPatch:
     def key(self) -> ShardKey:
         return ShardKey(self.namespace, self.shard_id)
 
+    def checks(self, path: str) -> list[Check]:
+        """As those of NewShard."""
+        checks: list[Check] = [(f"{path}expectedVersion", counter_problem, self.expected_version)]
+        if self.owner_node_id is None:
+            checks.append((f"{path}ownerNodeId", None, NOT_NULL))
+        elif self.owner_node_id is not UNSET:
+            checks.append((f"{path}ownerNodeId", identifier_problem, self.owner_node_id))
+        if self.capacity_hint is None:
+            checks.append((f"{path}capacityHint", None, NOT_NULL))
+        elif self.capacity_hint is not UNSET:
+            checks.append((f"{path}capacityHint", capacity_problem, self.capacity_hint))
+        if self.status is None:
+            checks.append((f"{path}status", None, NOT_NULL))
+        checks += _optional_checks(self, path)
+        if all(getattr(self, name) is UNSET for name in _CHANGEABLE):
+            *most, last = map(public_name, _CHANGEABLE)
+            checks.append((f"{path}shardId", None, f"has nothing to change: give {', '.join(most)} or {last}"))
+        return checks
+
+
+def _optional_checks(shard: NewShard | ShardPatch, path: str) -> Iterator[Check]:
+    """Of fields that may be null, where they are given."""
+    if isinstance(shard.leader_id, str):
+        yield f"{path}leaderId", identifier_problem, shard.leader_id
+    if isinstance(shard.locality_hint, str):
+        yield f"{path}localityHint", locality_problem, shard.locality_hint
+    if isinstance(shard.pin, PinRequest):
+        yield f"{path}pin.reason", text_problem, shard.pin.reason
+    if isinstance(shard.anti_affinity_group, str):
+        yield f"{path}antiAffinityGroup", identifier_problem, shard.anti_affinity_group
+
 
 _CHANGEABLE: Final = tuple(member.name for member in fields(ShardPatch) if member.default is UNSET)
 
@@ -81,9 +122,13 @@ class ShardExpectation:
     def key(self) -> ShardKey:
         return ShardKey(self.namespace, self.shard_id)
 
+    def checks(self, path: str) -> list[Check]:
+        """As those of NewShard."""
+        return [(f"{path}expectedVersion", counter_problem, self.expected_version)]
+
 
 class _Shards:
-    """What the three commands on shards share. `path` writes a shard's place in the input, for messages."""
+    """What the three commands on shards share. `path` is a shard's position in the input, for messages."""
 
     __slots__ = ()
     shards: Sequence[NewShard | ShardPatch | ShardExpectation]
@@ -100,21 +145,28 @@ class _Shards:
     def path(self, index: int) -> str:
         return f"shards[{index}]."
 
-    def _add_identity_problems(self, problems: Problems) -> None:
+    def add_problems(self, problems: Problems) -> None:
+        checks = self._identity_checks()
+        for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
+            checks += shard.checks(self.path(index))
+        problems.check(checks)
+
+    def _identity_checks(self) -> list[Check]:
         if not self.shards:
-            problems.add("shards", "must name at least one shard")
+            return [("shards", None, "must name at least one shard")]
         if len(self.shards) > MAX_SHARDS_PER_CHANGE:
             message = f"holds {len(self.shards):,} shards; one change takes at most {MAX_SHARDS_PER_CHANGE:,}"
-            problems.add("shards", message)
-            return
+            return [("shards", None, message)]
+        checks: list[Check] = []
         seen: dict[ShardKey, int] = {}
         for index, shard in enumerate(self.shards):
             path = self.path(index)
-            problems.add(f"{path}namespace", rules.identifier_problem(shard.namespace))
-            problems.add(f"{path}shardId", rules.identifier_problem(shard.shard_id))
+            checks.append((f"{path}namespace", identifier_problem, shard.namespace))
+            checks.append((f"{path}shardId", identifier_problem, shard.shard_id))
             first = seen.setdefault(shard.key, index)
             if first != index:
-                problems.add(f"{path}shardId", f"names the same shard as {self.path(first)}shardId")
+                checks.append((f"{path}shardId", None, f"names the same shard as {self.path(first)}shardId"))
+        return checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +174,6 @@ class CreateShards(_Shards):
     shards: Sequence[NewShard]
     change: ChangeRequest
     kind = ChangeKind.CREATE_SHARDS
-
-    def add_problems(self, problems: Problems) -> None:
-        self._add_identity_problems(problems)
-        for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            path = self.path(index)
-            problems.add(f"{path}ownerNodeId", rules.identifier_problem(shard.owner_node_id))
-            problems.add(f"{path}capacityHint", rules.capacity_problem(shard.capacity_hint))
-            if shard.leader_id is not None:
-                problems.add(f"{path}leaderId", rules.identifier_problem(shard.leader_id))
-            if shard.locality_hint is not None:
-                problems.add(f"{path}localityHint", rules.locality_problem(shard.locality_hint))
-            _add_rule_problems(shard, path, problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +188,6 @@ class UpdateShards(_Shards):
     def path(self, index: int) -> str:
         return "" if self.single else f"shards[{index}]."
 
-    def add_problems(self, problems: Problems) -> None:
-        self._add_identity_problems(problems)
-        for index, patch in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            _add_patch_problems(patch, self.path(index), problems)
-
 
 @dataclass(frozen=True, slots=True)
 class DeleteShards(_Shards):
@@ -160,47 +195,7 @@ class DeleteShards(_Shards):
     change: ChangeRequest
     kind = ChangeKind.DELETE_SHARDS
 
-    def add_problems(self, problems: Problems) -> None:
-        self._add_identity_problems(problems)
-        for index, shard in enumerate(self.shards[:MAX_SHARDS_PER_CHANGE]):
-            problems.add(f"{self.path(index)}expectedVersion", rules.counter_problem(shard.expected_version))
-
-
-def _add_patch_problems(patch: ShardPatch, path: str, problems: Problems) -> None:
-    problems.add(f"{path}expectedVersion", rules.counter_problem(patch.expected_version))
-    if patch.owner_node_id is None:
-        problems.add(f"{path}ownerNodeId", NOT_NULL)
-    elif patch.owner_node_id is not UNSET:
-        problems.add(f"{path}ownerNodeId", rules.identifier_problem(patch.owner_node_id))
-    if patch.capacity_hint is None:
-        problems.add(f"{path}capacityHint", NOT_NULL)
-    elif patch.capacity_hint is not UNSET:
-        problems.add(f"{path}capacityHint", rules.capacity_problem(patch.capacity_hint))
-    if patch.status is None:
-        problems.add(f"{path}status", NOT_NULL)
-    if isinstance(patch.leader_id, str):
-        problems.add(f"{path}leaderId", rules.identifier_problem(patch.leader_id))
-    if isinstance(patch.locality_hint, str):
-        problems.add(f"{path}localityHint", rules.locality_problem(patch.locality_hint))
-    _add_rule_problems(patch, path, problems)
-    if all(getattr(patch, name) is UNSET for name in _CHANGEABLE):
-        *most, last = map(public_name, _CHANGEABLE)
-        problems.add(f"{path}shardId", f"has nothing to change: give {', '.join(most)} or {last}")
-
-
-def _add_rule_problems(shard: NewShard | ShardPatch, path: str, problems: Problems) -> None:
-    """Of what keeps a shard from being placed freely."""
-    if isinstance(shard.pin, PinRequest):
-        shard.pin.add_problems(problems, path)
-    if isinstance(shard.anti_affinity_group, str):
-        problems.add(f"{path}antiAffinityGroup", rules.identifier_problem(shard.anti_affinity_group))
-
 
 def holds(pin: Pin | None, now: datetime | None) -> bool:
     """Whether the shard must stay where it is. `now` may be null for a pin without an end."""
     return pin is not None and (pin.until is None or (now is not None and pin.until > now))
-
-
-def ends(pin: Pin | PinRequest | None) -> bool:
-    """Whether it depends on the time if the pin holds."""
-    return pin is not None and pin.until is not None

@@ -1,24 +1,22 @@
-"""What a unit of work has read, and what it will write: values that the rules and the backends share.
-
-What a decision writes, put together.
-"""
+"""What a handler's decision writes: values that handlers return and every backend commits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import starmap
 from typing import Any
 
 from persistence.codec import hash_chain
 from persistence.codec.encoding import digest_term
 from persistence.codec.json_documents import details_json, write_policy
 from persistence.commands.command import ChangeRequest, Command, request_digest
-from persistence.commands.read_state import ReadSet
 from persistence.model.fields import canonical_json
 from persistence.model.plans import PlanStatus, RebalancePlan
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import (
+    ADDED_FIELDS,
     Change,
     ChangeKind,
     Compaction,
@@ -32,13 +30,14 @@ from persistence.model.records import (
     Shard,
     ShardContent,
     ShardKey,
+    content_values,
 )
 from persistence.planning.proposal import Proposal
 
 
 @dataclass(frozen=True, slots=True)
 class CommitConditions:
-    """What must be so at the moment the change is committed, although it was decided earlier.
+    """What must be so when the change is committed, although it was decided earlier.
 
     It is committed at `decided_at` or later, before `frozen_from`, and before `expires_at` of the plan that it begins;
     its namespaces hold `fewest_shards` or more before it, and have seen at most `moves_left` moves after revision
@@ -79,20 +78,15 @@ class ShardWrite:
         """The record after the change; for a deletion the record it took away."""
         if self.kind is DiffKind.DELETED and self.previous is not None:
             return self.previous
-        return Shard.of(
-            self.key,
-            self.content,
-            self.version,
-            self.owner_epoch,
-            self.checksum,
-            revision,
-            self.previous.created_at if self.previous else committed_at,
-            committed_at,
-        )
+        values, added = content_values(self.content), len(ADDED_FIELDS)
+        created_at = self.previous.created_at if self.previous else committed_at
+        counted = (self.version, self.owner_epoch, self.checksum, revision, created_at, committed_at)
+        return Shard(*(*self.key, *values[:-added], *counted, *values[-added:]))
 
-    def row_digest(self) -> bytes:
+    def digested(self) -> tuple[Any, ...]:
+        """The arguments of `hash_chain.row_digest`."""
         before = self.previous
-        return hash_chain.row_digest(
+        return (
             self.kind,
             self.previous_image,
             before.revision if before else None,
@@ -177,7 +171,7 @@ class NodeWrite:
 
 @dataclass(frozen=True, slots=True)
 class PlanWrite:
-    """What becomes of a plan that is kept already. With `lifetime` it is proposed again, for so long."""
+    """What becomes of a stored plan. With `lifetime` it is proposed again, for so long."""
 
     previous: RebalancePlan
     status: PlanStatus
@@ -196,9 +190,13 @@ class PlanWrite:
 class WriteSet:
     """Everything one unit of work writes, complete but for what the stream head assigns.
 
-    `proposal` is a plan to keep, which may be begun within `lifetime`; `rebalance` names the plan that the change is
-    about. Where it writes nothing of that plan and only keeps an idempotency key, `known` is the plan. `plans` are
+    `proposal` is a plan to store, which may be begun within `lifetime`; `rebalance` names the plan that the change is
+    about. Where it writes nothing of that plan and only stores an idempotency key, `known` is the plan. `plans` are
     those it changes, the one that it is about first.
+
+    From `configuration` on fields follow from those before, and are filled by `completed`: what it changes beside
+    shards, and metadata and details (configuration, plan or compaction) as the change stores them and its audit digest
+    covers them.
     """
 
     kind: ChangeKind
@@ -215,26 +213,14 @@ class WriteSet:
     plans: tuple[PlanWrite, ...] = ()
     known: RebalancePlan | None = None
     compaction: Compaction | None = None
-    content_digest: bytes = b""
     conditions: CommitConditions = field(default_factory=CommitConditions)
-
-    @property
-    def metadata_json(self) -> str | None:
-        return None if self.request.metadata is None else canonical_json(self.request.metadata)
-
-    @property
-    def configuration(self) -> ConfigurationChange | None:
-        """What it changes beside shards."""
-        written = self.namespace or self.node
-        return None if written is None else written.configuration
-
-    @property
-    def details_json(self) -> str | None:
-        """Configuration, plan or compaction as the change keeps it, and as the audit digest covers it."""
-        return details_json(self.configuration, self.rebalance, self.compaction)
+    configuration: ConfigurationChange | None = None
+    metadata_json: str | None = None
+    details_json: str | None = None
+    content_digest: bytes = b""
 
     def digest(self) -> bytes:
-        """The audit digest of what this change says and does."""
+        """The audit digest of what this change states and does."""
         return hash_chain.content_digest(
             self.kind,
             self.request.actor,
@@ -242,26 +228,27 @@ class WriteSet:
             self.request.change_ticket,
             self.metadata_json,
             self.details_json,
-            (write.row_digest() for write in self.shards),
+            starmap(hash_chain.row_digest, [write.digested() for write in self.shards]),
             self.request.forced,
         )
 
 
-def timed(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
-    """Those whose policy asks for the time, where shards are to be changed."""
-    if not reads.shards:
-        return []
-    return [namespace for namespace in namespaces if namespace.policy.freezes or move_limited([namespace], reads)]
-
-
-def move_limited(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
-    """Those whose policy counts moves, where any may be made."""
-    bounds = ((one, (one.policy.window_moves, one.policy.shard_window_moves)) for one in namespaces if reads.moves)
-    return [namespace for namespace, most in bounds if most != (None, None)]
+def completed(write_set: WriteSet) -> WriteSet:
+    """With what follows from what it writes: the configuration, the JSON of metadata and details, and the digest."""
+    written, metadata = write_set.namespace or write_set.node, write_set.request.metadata
+    configuration = None if written is None else written.configuration
+    details = configuration, write_set.rebalance, write_set.compaction
+    write_set = replace(
+        write_set,
+        configuration=configuration,
+        metadata_json=None if metadata is None else canonical_json(metadata),
+        details_json=None if details == (None, None, None) else details_json(*details),
+    )
+    return replace(write_set, content_digest=write_set.digest())
 
 
 def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> RebalancePlan:
-    """The plan that a change keeps, as it leaves it."""
+    """The plan that a change stores, as it leaves it."""
     return RebalancePlan(
         proposal.id,
         PlanStatus.PROPOSED,
@@ -299,7 +286,7 @@ def _node_configuration(node: Node | NodeWrite) -> Mapping[str, Any]:
 
 
 def configuration_of(member: Namespace | Node) -> Mapping[str, Any]:
-    """What a change keeps of its configuration."""
+    """What a change stores of its configuration."""
     return _namespace_configuration(member) if isinstance(member, Namespace) else _node_configuration(member)
 
 
@@ -335,7 +322,7 @@ def write_set(
         known,
         conditions=conditions or CommitConditions(),
     )
-    return replace(written, content_digest=written.digest())
+    return completed(written)
 
 
 def _deltas(writes: Iterable[ShardWrite]) -> Iterator[NamespaceDelta]:

@@ -1,10 +1,8 @@
-"""The live end of the change stream, for every subscriber of a process.
+"""The live end of the change stream, shared by all subscribers of a process.
 
-A task is woken by commit signals and by a slow poll, and reads what is new from history: a lost signal costs a poll
+One task is woken by commit signals and by a slow poll, and reads what is new from history: a lost signal costs a poll
 interval, never a diff. Subscribers pull at their own pace. One that falls behind the ring reads pages of history until
-it has caught up: it costs its socket, a cursor and one page, and delays nobody.
-
-What each filter wants of a stretch of the stream: worked out once, however many subscribers share the filter.
+it has caught up: it costs its socket, a cursor and one page, and delays no other.
 """
 
 from __future__ import annotations
@@ -12,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
-from persistence.feed.ring import DEFAULT_LIMITS, FeedLimits
-from persistence.feed.subscriber import SubscriberPosition
-from persistence.feed.tailer import Advanced, Lost, Replaced, Tailer
-from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import ChangeStream, CommitSignal, DiffBatch, DiffFilter, StreamHead, Watcher
+from persistence.feed.subscriber import Matching, SubscriberPosition
+from persistence.feed.tailer import DEFAULT_LIMITS, Advanced, FeedLimits, Lost, Replaced, Tailer
+from persistence.model.queries import DiffFilter
+from persistence.model.records import ShardDiff, StreamPosition
+from persistence.model.stream import DiffBatch, StreamHead
+from persistence.ports import ChangeStream, CommitSignal, Watcher
 
 _log = logging.getLogger(__name__)
 
@@ -31,16 +29,16 @@ Clock: TypeAlias = Callable[[], float]
 
 
 def boot_time() -> float:
-    """Seconds that nobody sets, and that go on while this process, or the machine, is asleep: time.monotonic stops with
-    the machine."""
+    """Seconds of a clock that is never set and that goes on while the machine is asleep: time.monotonic stops with
+    it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class LiveFeed:
-    """DiffFeed. `run` must be running; `live_feed` sees to it.
+    """DiffFeed. `run` must be running, as in `live_feed`.
 
-    Whatever position it goes on from, of its own or of a subscriber, it compares the change that the position names
-    with what it goes on to: with the ring, or in the snapshot of the page.
+    Before it goes on from a position, its own or a subscriber's, it compares the change that the position names with
+    the history that follows: with the ring, or in the snapshot of the page.
     """
 
     def __init__(
@@ -59,14 +57,14 @@ class LiveFeed:
         self._pages = Pages(stream, limits)
         self._matching = Matching()
         self._watchers: list[Watcher] = []
-        self._moved = asyncio.Event()
+        self._advanced = asyncio.Event()
         self._interrupted = False
         self._clock = clock
-        self._at_the_end = clock()
+        self._at_end_since = clock()
 
     @property
     def position(self) -> StreamPosition:
-        """How far this process has seen."""
+        """Up to where this process has received the stream."""
         return self._tailer.position
 
     @property
@@ -76,12 +74,13 @@ class LiveFeed:
 
     @property
     def fresh(self) -> bool:
-        """Whether all that there was `fresh_seconds` ago has been seen; also where this process stood still since."""
-        return self._clock() - self._at_the_end <= self._limits.fresh_seconds
+        """Whether everything committed `fresh_seconds` ago has been received; false also after this process stood
+        still."""
+        return self._clock() - self._at_end_since <= self._limits.fresh_seconds
 
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
-        """Tells the watcher of everything from the position on that this gives."""
+        """Calls the watcher with everything that follows the position yielded."""
         self._watchers.append(watcher)
         try:
             yield self.position
@@ -89,7 +88,7 @@ class LiveFeed:
             self._watchers.remove(watcher)
 
     async def run(self) -> None:
-        """Tail the stream until cancelled. Whatever fails is logged and tried again: a feed that died is silent."""
+        """Tail the stream until cancelled. Every failure is logged and tried again: a feed that died is silent."""
         while True:
             try:
                 await self._advance()
@@ -117,7 +116,7 @@ class LiveFeed:
         await self._reach(revision)
 
     async def wait_for_position(self, position: StreamPosition) -> None:
-        if position.epoch == self.position.epoch and self._tailer.ring.mark_at(position.revision) == position.mark:
+        if position.epoch == self.position.epoch and self._tailer.mark_at(position.revision) == position.mark:
             return
         page = await self._stream.after(position.revision, 0, mark=position.mark)
         _require_known(position, page.head, known=page.known)
@@ -135,37 +134,41 @@ class LiveFeed:
         return after or head.position
 
     async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
-        place = SubscriberPosition(begin, where, self._limits)
+        subscriber = SubscriberPosition(begin, where, self._limits)
         while True:
-            moved, matching = self._moved, self._matching
-            self._require_same_history(place.position)
-            left_out = self._tailer.ring.left_out_after(place.position.revision)
-            if left_out is not None and not where.wants_any_of(left_out.namespaces):
-                place.go_past(StreamPosition(place.position.epoch, left_out.last, left_out.mark))
+            advanced, matching, position = self._advanced, self._matching, subscriber.position
+            self._require_same_history(position)
+            omitted = self._tailer.ring.omitted_after(position.revision)
+            if omitted is not None and not where.may_match_in(omitted.namespaces):
+                subscriber.skip_to(StreamPosition(position.epoch, omitted.last, omitted.mark))
                 continue
-            following = await self._next(place.position, where)
+            following = self._tailer.after(position) or await self._read_after(position, where)
             if following is None:
-                await self._pause(moved, self._limits.poll_seconds)
+                await self._pause(advanced, self._limits.poll_seconds)
                 continue
             diffs, reached = following
-            now, before = asyncio.get_running_loop().time(), place.position
-            batch = place.advance(reached, matching.wanted(where, diffs), self.position.revision, now)
+            now = asyncio.get_running_loop().time()
+            batch = subscriber.advance(reached, matching.select(where, diffs), self._tailer.position.revision, now)
             if batch is not None:
                 yield batch
-            elif reached == before:
-                ahead = reached.revision > self.position.revision
-                patience = place.patience(now)
-                await self._pause(moved, min(patience, self._limits.poll_seconds) if ahead else patience)
-            if reached.revision < self.position.revision:
-                # There is more at once, and perhaps nothing else on the way that waits: others get their turn.
+            elif reached == position:
+                ahead = reached.revision > self._tailer.position.revision
+                seconds = subscriber.seconds_to_bookmark(now)
+                await self._pause(advanced, min(seconds, self._limits.poll_seconds) if ahead else seconds)
+            if reached.revision < self._tailer.position.revision:
+                # More follows at once, and nothing on the way to it need suspend: other tasks run here.
                 await asyncio.sleep(0)
 
     async def _advance(self) -> None:
-        """Read everything new."""
+        """Receive everything new."""
         more = True
         while more:
             began = self._clock()
-            page = await self._pages.newest(self.position.revision, self._tailer.newest)
+            # Without it, a peer that vanished behind a firewall holds the feed until the driver's longer timeout.
+            async with asyncio.timeout(self._limits.read_seconds):
+                page = await self._stream.after(
+                    self._tailer.position.revision, self._limits.page, mark=self._tailer.newest
+                )
             match self._tailer.receive(page):
                 case Lost(seen, newest, head):
                     _log.error(
@@ -181,35 +184,30 @@ class LiveFeed:
                         position.epoch,
                         position.revision,
                     )
-                    self._at_the_end = began
+                    self._at_end_since = began
                     self._matching = Matching()
                     for watcher in self._watchers:
                         watcher.replaced(position)
                     self._wake()
                     more = False
-                case Advanced(diffs, left_out, more):
+                case Advanced(diffs, omitted, more):
                     if diffs:
                         for watcher in self._watchers:
-                            watcher.advanced(self.position, diffs, left_out)
+                            watcher.advanced(self._tailer.position, diffs, omitted)
                         self._wake()
-                    if self.position.revision == page.head.revision:
-                        self._at_the_end = began
+                    if self._tailer.position.revision == page.head.revision:
+                        self._at_end_since = began
 
     def _wake(self) -> None:
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        advanced, self._advanced = self._advanced, asyncio.Event()
+        advanced.set()
 
-    async def _next(
+    async def _read_after(
         self, position: StreamPosition, where: DiffFilter
     ) -> tuple[Sequence[ShardDiff], StreamPosition] | None:
-        """What follows the position, all that could be wanted, and how far that goes: from the ring or else from
-        history; null when that cannot be read just now."""
-        ring = self._tailer.ring
-        # Nor is one served from it that is ahead of it: whether that is the future, or was lost, the database knows.
-        covered = ring.mark_at(position.revision) is not None
-        held = ring.after(position.revision, self._limits.to_page_end(position.revision)) if covered else None
-        if held is not None:
-            return held, held[-1].position_in(position.epoch) if held else position
+        """What follows the position in history, all that could match, and how far that goes; null when that cannot be
+        read just now. Also for a position that is ahead of the tailer: whether that is the future, or was lost, the
+        database knows."""
         try:
             page = await self._pages.after(position, where.only_namespace)
         except (StoreError, TimeoutError):
@@ -222,30 +220,31 @@ class LiveFeed:
         try:
             async with asyncio.timeout(self._limits.catch_up_seconds):
                 while self.position.revision < revision:
-                    await self._moved.wait()
+                    await self._advanced.wait()
         except TimeoutError:
             raise StaleRead(revision, self.position.revision) from None
 
     def _require_same_history(self, position: StreamPosition) -> None:
-        """As far as can be told from what is held: the database may have lost its end before the feed had come to the
-        position, and then has other changes for the same revisions."""
-        held = self._tailer.ring.mark_at(position.revision)
-        if position.epoch != self.position.epoch or held not in {None, position.mark}:
-            raise EpochMismatch(position.epoch, self.position.epoch)
+        """Raises EpochMismatch if what is held shows that the position is of another history: the database may have
+        lost its end before the feed had come there, and then has other changes for the same revisions."""
+        held, epoch = self._tailer.mark_at(position.revision), self._tailer.position.epoch
+        if position.epoch != epoch or held not in {None, position.mark}:
+            raise EpochMismatch(position.epoch, epoch)
 
     async def _same_epoch(self, head: StreamHead) -> None:
-        """Until the feed has noticed that the store was replaced, which a poll tells it."""
+        """Until the feed has noticed, at the next poll, that the store was replaced. Returns after `catch_up_seconds`
+        anyway."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.catch_up_seconds):
                 while head.epoch != self.position.epoch:
-                    await self._moved.wait()
+                    await self._advanced.wait()
 
     @staticmethod
-    async def _pause(moved: asyncio.Event, seconds: float) -> None:
-        """Until the feed moves on, or `seconds` have passed."""
+    async def _pause(advanced: asyncio.Event, seconds: float) -> None:
+        """Until the feed has advanced, or `seconds` have passed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await moved.wait()
+                await advanced.wait()
 
 
 @asynccontextmanager
@@ -264,41 +263,15 @@ async def live_feed(
 
 
 def _require_servable(position: StreamPosition, head: StreamHead, *, known: bool) -> None:
-    """Raises what is wrong with resuming at `position`."""
+    """Raises EpochMismatch, FutureCursor or Compacted for a position that cannot be resumed from."""
     _require_known(position, head, known=known)
     if position.revision < head.floor:
         raise Compacted(position.revision, head.floor)
 
 
 def _require_known(position: StreamPosition, head: StreamHead, *, known: bool) -> None:
-    """Raises EpochMismatch or FutureCursor for a position that is not there. `known`: the change that it names is."""
+    """Raises EpochMismatch or FutureCursor for a position that is not in history. `known`: its change is."""
     if position.epoch != head.epoch or not known:
         raise EpochMismatch(position.epoch, head.epoch)
     if position.revision > head.revision:
         raise FutureCursor(position.revision, head.revision)
-
-
-_REMEMBERED: Final = 256
-"""Stretches. Subscribers who keep up ask for the newest one only, each filter once."""
-
-_EVERYTHING: Final = DiffFilter()
-
-
-class Matching:
-    """For diffs of one stream; made anew when that is replaced."""
-
-    def __init__(self) -> None:
-        self._wanted: OrderedDict[tuple[DiffFilter, int, int, ChangeMark], Sequence[ShardDiff]] = OrderedDict()
-
-    def wanted(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
-        """Those of a gapless stretch that the filter matches, in order."""
-        if not diffs or where == _EVERYTHING:
-            return diffs
-        # Revisions alone do not tell a stretch from one that took its place in a failover.
-        key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.mark)
-        wanted = self._wanted.get(key)
-        if wanted is None:
-            wanted = self._wanted[key] = [diff for diff in diffs if where.matches(diff)]
-            if len(self._wanted) > _REMEMBERED:
-                self._wanted.popitem(last=False)
-        return wanted

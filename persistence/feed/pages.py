@@ -1,4 +1,4 @@
-"""Pages of history for those whom the ring cannot serve, read once for all who ask for the same."""
+"""Pages of history for subscribers that the ring cannot serve: one that several need is read once."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from persistence.feed.ring import FeedLimits
-from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import ChangeStream, StreamHead, StreamPage
+from persistence.feed.tailer import FeedLimits
+from persistence.model.records import ShardDiff, StreamPosition
+from persistence.model.stream import StreamHead
+from persistence.ports import ChangeStream
 
 _REMEMBERED: Final = 64
-"""Pages, some 250 kB each. Who reads a change of thousands of shards, or comes back after a restart, is about where
-others are."""
+"""Pages, some 250 kB each. Subscribers that read a change of thousands of shards, or come back after a restart, are
+near each other."""
 
 
 class Page(NamedTuple):
     """What the stream has of one namespace, or of all, up to and including `reached`; and its head at that time.
-    `known`: it follows the position that it was asked for with, and not another history's."""
+    `known`: the position that it follows is of this history, and not of another one."""
 
     head: StreamHead
     diffs: Sequence[ShardDiff]
@@ -43,26 +44,19 @@ class Pages:
             entry = self._entries[key] = _Entry()
             if len(self._entries) > _REMEMBERED:
                 self._entries.popitem(last=False)
-        # Not a task for all to wait for: whoever is cancelled leaves the reading to the next.
+        # A lock, not a task that all await: when the reader is cancelled, the next one reads.
         async with entry.reading:
             if entry.page is not None:
                 return entry.page
             limit = self._limits.page if namespace is not None else self._limits.to_page_end(position.revision)
-            head, diffs, known = await self._read(position.revision, limit, namespace, position.mark)
+            # Without it, a peer that vanished behind a firewall holds all of them until the driver's longer timeout.
+            async with asyncio.timeout(self._limits.read_seconds):
+                head, diffs, known = await self._stream.after(position.revision, limit, namespace, mark=position.mark)
             full = len(diffs) == limit
             page = Page(head, diffs, diffs[-1].position_in(head.epoch) if full else head.position, known)
             if full and known:
                 entry.page = page
             return page
-
-    async def newest(self, revision: int, mark: ChangeMark) -> StreamPage:
-        """What follows the revision now, and whether that change is known. Raises as `after` does."""
-        return await self._read(revision, self._limits.page, None, mark)
-
-    async def _read(self, revision: int, limit: int, namespace: str | None, mark: ChangeMark) -> StreamPage:
-        # A peer that vanished behind a firewall would otherwise hold the feed until the driver's own, longer timeout.
-        async with asyncio.timeout(self._limits.read_seconds):
-            return await self._stream.after(revision, limit, namespace, mark=mark)
 
 
 class _Entry:

@@ -1,46 +1,81 @@
-"""One subscriber's place in the stream as a passive state machine. Pure: no I/O, and the time is given to it."""
+"""One subscriber's position in the stream, as a passive state machine, and the diffs that its filter matches.
+
+Pure: no I/O, and the time is given.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
+from persistence.model.queries import DiffFilter
 from persistence.model.records import ShardDiff, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter
+from persistence.model.stream import DiffBatch
 
 
 class SubscriberPosition:
-    """Goes forward over every diff, and tells the subscriber of those it wants.
+    """Goes forward over every diff, and makes batches of those that match.
 
-    Beside them it tells bookmarks: one at once, so that the client holds a cursor; then whenever the subscriber has
-    heard nothing for a while or a long stretch was filtered out, so that resuming need not read that stretch again.
+    Batches without diffs are bookmarks: one at once, so that the client holds a cursor; then one `bookmark_seconds`
+    after the last batch, or once a page's worth of diffs was filtered out, so that resuming need not read them again.
     """
 
     def __init__(self, position: StreamPosition, where: DiffFilter, limits: FeedLimits) -> None:
         self.position = position
         self.where = where
         self._limits = limits
-        self._told: int | None = None
-        self._due = 0.0
+        self._last_batch: int | None = None
+        self._bookmark_at = 0.0
 
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        """Go on to that position; `wanted` are all that match of the diffs after the last one and up to there.
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        """Go on to that position; `diffs` are all that match of those after the last one and up to there.
 
-        `head` is the newest revision known, `now` the time in seconds. Null if there is nothing to tell.
+        `head` is the newest revision known, `now` the time in seconds. Null if no batch is due.
         """
         self.position = position
         revision = position.revision
-        long_silent = self._told is None or now >= self._due or revision - self._told >= self._limits.page
-        if not wanted and not long_silent:
+        bookmark_due = (
+            self._last_batch is None or now >= self._bookmark_at or revision - self._last_batch >= self._limits.page
+        )
+        if not diffs and not bookmark_due:
             return None
-        self._told = revision
-        self._due = now + self._limits.bookmark_seconds
-        return DiffBatch(position, wanted, caught_up=revision >= head)
+        self._last_batch = revision
+        self._bookmark_at = now + self._limits.bookmark_seconds
+        return DiffBatch(position, diffs, caught_up=revision >= head)
 
-    def go_past(self, position: StreamPosition) -> None:
-        """There is nothing the subscriber wants up to there."""
+    def skip_to(self, position: StreamPosition) -> None:
+        """Go on to that position, with nothing that matches before it."""
         self.position = position
 
-    def patience(self, now: float) -> float:
-        """Seconds until there is something to tell although nothing happens."""
-        return max(0.0, self._due - now)
+    def seconds_to_bookmark(self, now: float) -> float:
+        """Seconds until a bookmark is due although nothing happens."""
+        return max(0.0, self._bookmark_at - now)
+
+
+_REMEMBERED: Final = 256
+"""Runs of diffs, each for one filter. Subscribers that keep up need the newest one only."""
+
+_EVERYTHING: Final = DiffFilter()
+
+
+class Matching:
+    """The diffs that each filter matches, computed once for all subscribers that share it. Of one stream: made anew
+    when that is replaced."""
+
+    def __init__(self) -> None:
+        self._selected: OrderedDict[tuple[DiffFilter, int, int, str], Sequence[ShardDiff]] = OrderedDict()
+
+    def select(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
+        """Those of a gapless run of diffs that the filter matches, in order."""
+        if not diffs or where == _EVERYTHING:
+            return diffs
+        # Revisions alone do not tell a run of diffs from one that took its place in a failover.
+        key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.hash)
+        selected = self._selected.get(key)
+        if selected is None:
+            selected = self._selected[key] = [diff for diff in diffs if where.matches(diff)]
+            if len(self._selected) > _REMEMBERED:
+                self._selected.popitem(last=False)
+        return selected

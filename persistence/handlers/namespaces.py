@@ -1,4 +1,4 @@
-"""Creating and reconfiguring a namespace."""
+"""The handler of a namespace's configuration."""
 
 from __future__ import annotations
 

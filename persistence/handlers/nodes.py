@@ -1,4 +1,4 @@
-"""Registering, changing and draining nodes."""
+"""Handlers of the commands on nodes: registering, changing and draining them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping a plan, deciding on it, and doing what it says."""
+"""Handlers of the commands on plans: storing, approving, rejecting, stopping and applying them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import TypeAlias
 
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan, StorePlan, StoreRollback
-from persistence.commands.read_state import ReadSet, ReadState, StoredPlan
+from persistence.commands.read_state import InputsRequired, ReadSet, ReadState, StoredPlan
 from persistence.commands.write_set import CommitConditions, PlanWrite, WriteSet, write_set
 from persistence.errors import FieldError, InvalidArgument
 from persistence.handlers.rules.approval import missing_approval, self_approval
-from persistence.handlers.rules.policies import conditions, violation
-from persistence.handlers.shards import misplaced, move_shard
+from persistence.handlers.rules.policies import check
+from persistence.handlers.shards import inputs_required_by_moves, move_shard
 from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.records import NodeStatus, Rebalance
@@ -26,7 +26,7 @@ PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
 def reads_of(command: PlanCommand, held: StoredPlan) -> ReadSet:
     """What the command relies on beside the plan: the configurations of its namespaces, the nodes it moves shards
-    between, and those shards. To decide for a rebalance is to decide against the older ones of its namespaces."""
+    between, and those shards. A decision for a rebalance supersedes the older ones of its namespaces."""
     plan, proposal = held.plan, held.proposal
     if plan.status not in lifecycle.OPEN or isinstance(command, RejectPlan | StopPlan):
         return ReadSet()
@@ -53,11 +53,13 @@ def store_plan(command: StorePlan | StoreRollback, state: ReadState) -> WriteSet
         return write_set(command, names, rebalance=rebalance, plans=(again,))
     if command.change.idempotency_key is None:
         return PlanKnown(known.plan)
-    # Only a change keeps a key: without one, a retry on a mesh that moved on would be given another plan.
+    # Only a change stores a key: without one, a retry on a mesh that moved on would be given another plan.
     return write_set(command, names, rebalance=rebalance, known=known.plan)
 
 
-def apply_plan(command: ApplyPlan, state: ReadState) -> WriteSet | NotFound | PlanClosed | StalePlan | PolicyViolation:
+def apply_plan(
+    command: ApplyPlan, state: ReadState
+) -> WriteSet | InputsRequired | NotFound | PlanClosed | StalePlan | PolicyViolation:
     """`state` holds the plan and everything `reads_of` names. Raises InvalidArgument for a plan without moves."""
     if state.plan is None:
         return NotFound(plans=(command.plan_id,))
@@ -71,11 +73,12 @@ def apply_plan(command: ApplyPlan, state: ReadState) -> WriteSet | NotFound | Pl
     moves = wave_moves(left, counts, policies, command.max_moves)
     if stale := _stale(state.plan, moves, state):
         return stale
+    if state.inputs is None and (required := inputs_required_by_moves(moves, state)):
+        return required
     shards = tuple(move_shard(move, state, command.change.change_ticket) for move in moves)
-    known = (*missing_approval(plan, state.namespaces), *misplaced(command.change, shards, state))
-    broken = violation(command.change, state, shards, known)
-    if broken is not None:
-        return broken
+    checked = check(command.change, state, shards, missing_approval(plan, state.namespaces))
+    if isinstance(checked, PolicyViolation):
+        return checked
     made = plan.moves_made + len(moves)
     status = lifecycle.after(plan.status, action, moves_left=plan.move_count - made) or plan.status
     return write_set(
@@ -84,7 +87,7 @@ def apply_plan(command: ApplyPlan, state: ReadState) -> WriteSet | NotFound | Pl
         shards=shards,
         rebalance=Rebalance(plan.id, len(moves), plan.shard_count, tuple(older.id for older in state.older)),
         plans=(PlanWrite(plan, status, made), *_superseded(state)),
-        conditions=replace(conditions(command.change, state, shards), expires_at=_expiry(plan)),
+        conditions=replace(checked, expires_at=_expiry(plan)),
     )
 
 
@@ -128,7 +131,7 @@ def _expiry(plan: RebalancePlan) -> datetime | None:
 
 def _with_moves(held: StoredPlan) -> StoredPlan:
     """Raises InvalidArgument for a plan without moves. Applied or not, the same mesh would give the same plan again:
-    there is no state that would tell the two apart."""
+    no state distinguishes the two."""
     if not held.proposal.moves:
         raise InvalidArgument(FieldError("planId", "has no moves: there is nothing to apply"))
     return held

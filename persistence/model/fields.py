@@ -1,18 +1,18 @@
-"""The rules each field obeys, said once. The database repeats them as named constraints (`postgres/tables`)."""
+"""The rule of each field, once. The database repeats them as named constraints (`postgres/tables`)."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from persistence.errors import FieldError, InvalidArgument
 from persistence.model.records import IDENTIFIER_PATTERN, MAX_COUNTER
 from strategies.parameters import MAX_WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 IDENTIFIER_LENGTH: Final = 128
@@ -43,28 +43,31 @@ _label_key = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 _label_value = re.compile(r"[A-Za-z0-9._-]{0,128}")
 
 
-class Problems:
-    """Collects what is wrong with an input, so that the caller hears of everything at once.
+Check: TypeAlias = "tuple[str, Callable[[Any], str | None] | None, Any]"
+"""A field as the input names it, a rule and the value that must obey it. Without a rule the value is the message of one
+that is broken."""
 
-    At most `limit` are kept: ten thousand identical complaints help nobody.
+
+class Problems(list[FieldError]):
+    """What is wrong with an input, all of it, so that the caller can mend everything at once.
+
+    At most `limit` are collected: ten thousand identical complaints are of no use.
     """
 
     limit: Final = 100
 
-    def __init__(self) -> None:
-        self._errors: list[FieldError] = []
-
     def add(self, field: str, message: str | None) -> None:
-        if message is not None and len(self._errors) < self.limit:
-            self._errors.append(FieldError(field, message))
+        if message is not None and len(self) < self.limit:
+            self.append(FieldError(field, message))
 
-    def __iter__(self) -> Iterator[FieldError]:
-        return iter(self._errors)
+    def check(self, checks: Iterable[Check]) -> None:
+        for field, rule, value in checks:
+            self.add(field, value if rule is None else rule(value))
 
     def raise_if_any(self) -> None:
         """Raises InvalidArgument with everything collected."""
-        if self._errors:
-            raise InvalidArgument(*self._errors)
+        if self:
+            raise InvalidArgument(*self)
 
 
 def identifier_problem(value: str) -> str | None:

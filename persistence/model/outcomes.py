@@ -12,7 +12,7 @@ from persistence.model.records import Change, Namespace, Node, Shard, ShardKey, 
 
 @dataclass(frozen=True, slots=True)
 class ShardsChanged:
-    """Committed. `shards` are the records after the change (before it, for a deletion), in the order asked for.
+    """Committed. `shards` are the records after the change (before it, for a deletion), in the order of the request.
 
     `replayed`: the change was made earlier, by a request with the same idempotency key.
     """
@@ -52,7 +52,7 @@ class StaleNamespace:
 
 @dataclass(frozen=True, slots=True)
 class VersionConflict:
-    """Nothing was written. Every stale shard is listed, with the record as it is and who changed it last."""
+    """Nothing was written. Every stale shard is listed, with the record as it is and its last change."""
 
     stale: tuple[StaleShard, ...] = ()
 
@@ -86,8 +86,8 @@ class NodeInUse:
 class PlanProposed:
     """A plan that can be reviewed and applied.
 
-    `change` is `plan.created`, unless the plan was known already and the change only holds the idempotency key of
-    whoever asked again.
+    `change` is `plan.created`, unless the plan was known already and the change only stores the idempotency key of
+    another request for it.
     """
 
     change: Change
@@ -97,7 +97,7 @@ class PlanProposed:
 
 @dataclass(frozen=True, slots=True)
 class PlanKnown:
-    """Nothing was written: the same inputs gave a plan that is kept already."""
+    """Nothing was written: the same inputs gave a plan that is stored already."""
 
     plan: RebalancePlan
 
@@ -132,7 +132,7 @@ class PlanClosed:
 class StalePlan:
     """Nothing was written: what the plan relies on has changed since it was made.
 
-    `shards` were changed, `namespaces` were reconfigured, and so were the nodes of `node_ids`, or they are gone, or may
+    `shards` were changed, `namespaces` were reconfigured, and the nodes of `node_ids` were changed or removed, or may
     not be given shards any more.
     """
 
@@ -146,7 +146,7 @@ class StalePlan:
 class BrokenRule:
     """A rule of a namespace's policy that a change would break; `shard_id` where it is about one shard.
 
-    `actual` is what the change comes to, `allowed` what the policy allows, `remedy` a sentence on how to go on.
+    `actual` is what the change comes to, `allowed` what the policy allows, `remedy` how to go on, as a message.
     """
 
     rule: PolicyRule

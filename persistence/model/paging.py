@@ -37,7 +37,7 @@ class PageRequest(Generic[K]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items in the connection's order, whichever direction they were asked for in.
+    """Items in the connection's order, in whichever direction they were requested.
 
     `total` is how many there were on all pages when this one was read; null unless the request is `counted`.
     """
@@ -63,7 +63,7 @@ def page_request(
 def page_of(rows: Sequence[T], request: PageRequest[K], total: int | None = None) -> Page[T]:
     """The page from up to `limit` + 1 rows, fetched in the direction of the request.
 
-    The one row too many tells whether there is more; the end that was given as a cursor has something beyond it.
+    The one row too many shows whether there is more; the end that was given as a cursor has something beyond it.
     """
     more = len(rows) > request.limit
     items = rows[: request.limit]

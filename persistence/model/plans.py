@@ -1,4 +1,4 @@
-"""TODO."""
+"""Plans as records, without their moves: `planning/proposal.py` has those."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PlanStatus(StrEnum):
-    """How far a plan has come; `planning/lifecycle.py` says what leads from one to the next."""
+    """How far a plan has come; `planning/lifecycle.py` has the transitions."""
 
     PROPOSED = "PROPOSED"
     APPROVED = "APPROVED"
@@ -49,7 +49,7 @@ class RebalancePlan:
     `created` is the change that proposed it (again, if it had been closed), `approved` the one that approved it since,
     `latest` the one that brought it where it is. `moves_made` of its moves, the first ones, were made.
     From `expires_at` on it cannot be begun any more. `newest_change` is the id of the store's newest when this was
-    read: what it shows is what was done with it up to there. Null from a write, whose own change is the newest.
+    read: it includes what was done with it up to there. Null from a write, whose own change is the newest.
     """
 
     id: str

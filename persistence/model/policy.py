@@ -1,11 +1,12 @@
-"""What a namespace's changes must keep to: the policy, as it is configured, and the rules it is made of."""
+"""A namespace's policy, which bounds the changes of its shards, and the rules that it is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 
 class PolicyRule(StrEnum):
@@ -34,10 +35,10 @@ class FreezeWindow:
 
 @dataclass(frozen=True, slots=True)
 class NamespacePolicy:
-    """What changes of a namespace's shards must keep to. A move is a change of owner of a shard that is there.
+    """Bounds of the changes of a namespace's shards. A move is a change of owner of a shard that is there.
 
-    `ticket_pattern` must match the whole ticket (RE2 syntax). `approval_required`: a plan is applied only after someone
-    else than its submitter approved it. `move_budget_percent` is of the namespace's shards, for one change.
+    `ticket_pattern` must match the whole ticket (RE2 syntax). `approval_required`: a plan is applied only after another
+    actor than its submitter approved it. `move_budget_percent` is of the namespace's shards, for one change.
     `window_moves` bounds the moves of the namespace, and `shard_window_moves` those of each shard, in any
     `window_seconds` seconds; null for no bound.
     """
@@ -53,3 +54,25 @@ class NamespacePolicy:
 
 
 DEFAULT_POLICY: Final = NamespacePolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceConfiguration:
+    """How a namespace's shards are placed, and what bounds their changes.
+
+    `algorithm_version` is that of the strategy: of what is declared, the one that the server has, null for a strategy
+    that it does not have. A declaration without a policy (null) leaves the policy as it is.
+    """
+
+    strategy: str
+    strategy_parameters: Mapping[str, Any]
+    algorithm_version: int | None
+    policy: NamespacePolicy | None
+
+    def is_as_declared(self, declared: NamespaceConfiguration) -> bool:
+        """Whether nothing is left to configure, an older version of the algorithm included."""
+        return (self.strategy, self.strategy_parameters, self.algorithm_version) == (
+            declared.strategy,
+            declared.strategy_parameters,
+            declared.algorithm_version,
+        ) and declared.policy in (None, self.policy)

@@ -1,10 +1,8 @@
 """What a policy may hold. The database repeats the bounds as named constraints (`postgres/tables`).
 
-Patterns of tickets: regular expressions that cannot run away.
-
-A pattern is run in the write path, on text that a caller gives. RE2 matches in time linear in the text, whatever the
-pattern is; it has no back-references and no look-around, which is what that takes
-(https://github.com/google/re2/wiki/Syntax). docs/decisions/0016-ticket-patterns-by-re2.md says why.
+A ticket's pattern is run in the write path, on text that a caller gives. RE2 matches in time linear in the text,
+whatever the pattern is; it has no back-references and no look-around, which is what that takes
+(https://github.com/google/re2/wiki/Syntax). docs/decisions/0016-ticket-patterns-by-re2.md has the reasons.
 """
 
 from __future__ import annotations
@@ -24,6 +22,14 @@ MAX_WINDOW_SECONDS: Final = 30 * 24 * 60 * 60
 MAX_WINDOW_MOVES: Final = 1_000_000_000
 
 MAX_FREEZES: Final = 32
+
+MAX_PATTERN: Final = 256
+"""Of a pattern, in characters."""
+
+_CACHED_PATTERNS: Final = 256
+
+_MEMORY: Final = 1 << 20
+"""Of a compiled pattern, in bytes: RE2 refuses what takes more, and bounds what matching it remembers."""
 
 
 def add_policy_problems(problems: Problems, policy: NamespacePolicy) -> None:
@@ -55,22 +61,13 @@ def _range_problem(value: int, most: int) -> str | None:
 
 
 def _freeze_problems(freeze: FreezeWindow) -> Iterator[tuple[str, str | None]]:
-    for name, moment in (("begins", freeze.begins), ("ends", freeze.ends)):
-        if moment.tzinfo is None:
-            yield name, f"{quoted(moment.isoformat())} has no time zone: write for example 2026-01-31T09:30:00Z"
+    for name, time in (("begins", freeze.begins), ("ends", freeze.ends)):
+        if time.tzinfo is None:
+            yield name, f"{quoted(time.isoformat())} has no time zone: write for example 2026-01-31T09:30:00Z"
             return
     if freeze.ends <= freeze.begins:
         yield "ends", f"must be after begins, {freeze.begins.isoformat()}"
     yield "reason", text_problem(freeze.reason)
-
-
-MAX_PATTERN: Final = 256
-"""Of a pattern, in characters."""
-
-_COMPILED_KEPT: Final = 256
-
-_MEMORY: Final = 1 << 20
-"""Of a compiled pattern, in bytes: RE2 refuses what takes more, and bounds what matching it remembers."""
 
 
 def pattern_problem(pattern: str) -> str | None:
@@ -78,7 +75,7 @@ def pattern_problem(pattern: str) -> str | None:
     try:
         _compiled(pattern)
     except re2.error as error:
-        return f"is not a regular expression of RE2: {_said(error)}"
+        return f"is not a regular expression of RE2: {_message(error)}"
     return None
 
 
@@ -87,7 +84,7 @@ def matches(pattern: str, ticket: str) -> bool:
     return _compiled(pattern).fullmatch(ticket) is not None
 
 
-@lru_cache(_COMPILED_KEPT)
+@lru_cache(_CACHED_PATTERNS)
 def _compiled(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
@@ -95,6 +92,6 @@ def _compiled(pattern: str) -> Any:
     return re2.compile(pattern, options)
 
 
-def _said(error: Exception) -> str:
-    (said,) = error.args
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+def _message(error: Exception) -> str:
+    (message,) = error.args
+    return message.decode(errors="replace") if isinstance(message, bytes) else str(message)

@@ -1,8 +1,8 @@
-"""What can be asked of the store's lists. Fields that are null do not restrict; an empty list matches nothing."""
+"""Filters of the store's lists. Fields that are null do not restrict; an empty list matches nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from enum import StrEnum
 from persistence.model import fields as rules
 from persistence.model.fields import Problems, plan_id_problem
 from persistence.model.plans import PlanKind, PlanStatus
-from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardStatus
+from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardDiff, ShardStatus
 
 MAX_FILTER_VALUES = 1_000
 
@@ -180,3 +180,25 @@ def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str
         return
     for index, value in enumerate(values):
         problems.add(f"{path}[{index}]", rules.identifier_problem(value))
+
+
+@dataclass(frozen=True, slots=True)
+class DiffFilter:
+    """The diffs that a subscriber follows: of shards that matched before the change or match after it."""
+
+    namespace: str | None = None
+    shards: ShardFilter = EVERY_SHARD
+
+    @property
+    def only_namespace(self) -> str | None:
+        """The namespace that no diff of another one matches; null if there is none."""
+        return self.namespace or self.shards.namespace
+
+    def may_match_in(self, namespaces: Collection[str]) -> bool:
+        """Whether a diff of one of these namespaces could match."""
+        return all(name is None or name in namespaces for name in (self.namespace, self.shards.namespace))
+
+    def matches(self, diff: ShardDiff) -> bool:
+        if self.namespace is not None and diff.namespace != self.namespace:
+            return False
+        return any(side is not None and self.shards.matches(side) for side in (diff.previous, diff.current))

@@ -7,7 +7,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy
+from persistence.model.policy import DEFAULT_POLICY, NamespaceConfiguration, NamespacePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,7 @@ class Shard:
     """One shard as of `revision`.
 
     `version` counts its changes and is never reused, `owner_epoch` counts its changes of owner (the fencing token),
-    `checksum` is 32 hex digits over identity and content (`checksums.py`).
+    `checksum` is 32 hex digits over identity and content (`encoding.shard_checksum`).
     """
 
     namespace: str
@@ -153,23 +153,6 @@ class Shard:
     @property
     def content(self) -> ShardContent:
         return ShardContent(*content_values(self))
-
-    @classmethod
-    def of(
-        cls,
-        key: ShardKey,
-        content: ShardContent,
-        version: int,
-        owner_epoch: int,
-        checksum: str,
-        revision: int,
-        created_at: datetime,
-        updated_at: datetime,
-    ) -> Shard:
-        values = content_values(content)
-        first, added = values[: -len(ADDED_FIELDS)], values[-len(ADDED_FIELDS) :]
-        counted = (version, owner_epoch, checksum, revision, created_at, updated_at)
-        return cls(*(*key, *first, *counted, *added))
 
 
 CONTENT_FIELDS: Final = tuple(member.name for member in fields(ShardContent))
@@ -214,6 +197,10 @@ class Namespace:
     created_at: datetime
     updated_at: datetime
     policy: NamespacePolicy = DEFAULT_POLICY
+
+    @property
+    def configuration(self) -> NamespaceConfiguration:
+        return NamespaceConfiguration(self.strategy, self.strategy_parameters, self.algorithm_version, self.policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +247,9 @@ UNMARKED: Final = ChangeMark(0, b"")
 class Compaction:
     """What a compaction left of history. `floor` is the oldest position served since, `previous_floor` the one before.
 
-    Of the rows up to the floor the newest of each shard was kept (`kept_rows`), and `removed_rows` are gone.
-    `kept_digest` (SHA-256, hex) covers the kept ones (`audit.kept_digest`): what is left of a change whose other rows
-    are gone no longer adds up to the change's own digest.
+    Of the rows up to the floor the newest of each shard was left (`kept_rows`), and `removed_rows` were removed.
+    `kept_digest` (SHA-256, hex) covers those that are left (`hash_chain.compacted_digest`): what is left of a change
+    whose other rows were removed no longer adds up to the change's own digest.
     """
 
     floor: int
@@ -336,8 +323,8 @@ class Refusal:
     """One request that the store refused, and that therefore is no change.
 
     `id` counts refusals without gaps; `hash` (SHA-256, hex) chains each to the one before. `outcome` names the answer,
-    `request` and `details` are bounded extracts of what was asked and answered. `left_out` refusals before this one
-    were not kept, because there were too many at once.
+    `request` and `details` are bounded extracts of the request and the answer. `left_out` refusals before this one
+    were not stored, because there were too many at once.
     """
 
     id: int
@@ -401,7 +388,7 @@ class StreamPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """A moment of the past: exactly one of a revision or a time."""
+    """A point in time: exactly one of a revision or a timestamp."""
 
     revision: int | None = None
     time: datetime | None = None

@@ -1,4 +1,4 @@
-"""Anti-affinity in plans: the shards of a group get the nodes that their strategy wants them on, one each."""
+"""Anti-affinity in plans: the shards of a group get the nodes that their strategy prefers, one each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from strategies.placing import Placer
 
 @dataclass(frozen=True, slots=True)
 class Separated:
-    """By place among the shards: where those of groups go, and which of them stay because no node is free for them."""
+    """By position among the shards: where those of groups go, and which of them stay for want of a free node."""
 
     targets: Mapping[int, str] = field(default_factory=dict)
     stuck: Collection[int] = frozenset()
@@ -23,35 +23,35 @@ class Separated:
 
 
 def separate(
-    namespace: str, shards: Sequence[PlacedShard], wanted: Sequence[str], staying: Collection[int], placer: Placer
+    namespace: str, shards: Sequence[PlacedShard], preferred: Sequence[str], staying: Collection[int], placer: Placer
 ) -> Separated:
-    """`wanted` are the strategy's first choices, `staying` the places of shards that keep their owner in any case.
+    """`preferred` are the strategy's first choices, `staying` the positions of shards that keep their owner anyway.
 
     Those have their nodes first. Then, by id, each has its first choice if that is free, and the others the best that
     is left: so as few as can be are sent elsewhere. Where a group has more shards than nodes, those that are on one by
-    themselves keep it, and who finds none stays.
+    themselves keep it, and those that find none stay.
     """
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, shard in enumerate(shards):
+    positions: dict[str, list[int]] = defaultdict(list)
+    for position, shard in enumerate(shards):
         if shard.group is not None:
-            places[shard.group].append(place)
+            positions[shard.group].append(position)
     targets: dict[int, str] = {}
     stuck: set[int] = set()
     violations: list[Violation] = []
-    for group, members in sorted(places.items()):
+    for group, members in sorted(positions.items()):
         taken: dict[str, int] = {}
-        for place in members:
-            if place in staying:
-                first = taken.setdefault(shards[place].owner_node_id, place)
-                if first != place:
-                    violations.append(_together(namespace, group, shards[place], shards[first]))
-        free = [place for place in members if place not in staying]
-        found = _assigned(namespace, shards, free, wanted, set(taken), placer)
+        for position in members:
+            if position in staying:
+                first = taken.setdefault(shards[position].owner_node_id, position)
+                if first != position:
+                    violations.append(_together(namespace, group, shards[position], shards[first]))
+        free = [position for position in members if position not in staying]
+        found = _assigned(namespace, shards, free, preferred, set(taken), placer)
         targets |= found
-        for place in free:
-            if place not in found:
-                stuck.add(place)
-                violations.append(_crowded(namespace, group, shards[place], len(members), len(placer.nodes)))
+        for position in free:
+            if position not in found:
+                stuck.add(position)
+                violations.append(_crowded(namespace, group, shards[position], len(members), len(placer.nodes)))
     return Separated(targets, stuck, tuple(violations))
 
 
@@ -59,28 +59,28 @@ def _assigned(
     namespace: str,
     shards: Sequence[PlacedShard],
     free: Sequence[int],
-    wanted: Sequence[str],
+    preferred: Sequence[str],
     taken: set[str],
     placer: Placer,
 ) -> Mapping[int, str]:
-    """A node of its own for each place, of as many as there are nodes for."""
+    """A node of its own for each position, of as many as there are nodes for."""
     nodes = {node.node_id for node in placer.nodes} - taken
     found: dict[int, str] = {}
     if len(free) > len(nodes):
-        _claim(((place, shards[place].owner_node_id) for place in free), nodes, found)
-    _claim(((place, wanted[place]) for place in free), nodes, found)
-    for place in free:
-        if place not in found and nodes:
-            shard = shards[place]
+        _claim(((position, shards[position].owner_node_id) for position in free), nodes, found)
+    _claim(((position, preferred[position]) for position in free), nodes, found)
+    for position in free:
+        if position not in found and nodes:
+            shard = shards[position]
             ranked = placer.rank(namespace, model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint))
-            _claim(((place, node_id) for node_id in ranked), nodes, found)
+            _claim(((position, node_id) for node_id in ranked), nodes, found)
     return found
 
 
 def _claim(choices: Iterable[tuple[int, str]], nodes: set[str], found: dict[int, str]) -> None:
-    for place, node_id in choices:
-        if place not in found and node_id in nodes:
-            found[place] = node_id
+    for position, node_id in choices:
+        if position not in found and node_id in nodes:
+            found[position] = node_id
             nodes.remove(node_id)
 
 
@@ -94,10 +94,10 @@ def without_collisions(moves: Sequence[Move], shards: Mapping[str, Sequence[Plac
                 key = GroupKey(name, shard.group)
                 members[key][shard.shard_id] = shard.owner_node_id
                 group_of[ShardKey(name, shard.shard_id)] = key
-    kept = list(moves)
-    while colliding := set(_colliding(kept, members, group_of)):
-        kept = [move for move in kept if move.key not in colliding]
-    return kept
+    remaining = list(moves)
+    while colliding := set(_colliding(remaining, members, group_of)):
+        remaining = [move for move in remaining if move.key not in colliding]
+    return remaining
 
 
 def _colliding(

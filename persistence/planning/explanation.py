@@ -1,4 +1,4 @@
-"""Why a shard is where it is, and where it would go: told from what the planner itself computed."""
+"""Why a shard is where it is, and where it would go: from what the planner itself computed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Candidate:
 class Explanation:
     """`target_node_id` is null where there is no placement; `move` is what a plan made now would do with the shard.
 
-    `stays` says why it is left where it is although its strategy wants it elsewhere: PINNED, CORDONED, or
+    `stays` is why it is left where it is although its strategy prefers another node: PINNED, CORDONED, or
     ANTI_AFFINITY where no node is left for its group.
     """
 
@@ -44,7 +44,7 @@ class Explanation:
 
     @property
     def summary(self) -> str:
-        """What an operator asks first, in one sentence or two."""
+        """The answer for an operator, in a sentence or two."""
         name, owner = f"{self.namespace.name}/{self.shard.shard_id}", self.shard.owner_node_id
         if self.target_node_id is None:
             why = "; ".join(violation.message for violation in self.violations)
@@ -71,30 +71,30 @@ def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategi
         return None
     nodes = {node.node_id: node for node in snapshot.nodes}
     placement = place_namespace(space, snapshot.shards[namespace], nodes, strategies)
-    place = next((place for place, shard in enumerate(placement.shards) if shard.shard_id == shard_id), None)
-    if place is None:
+    position = next((position for position, shard in enumerate(placement.shards) if shard.shard_id == shard_id), None)
+    if position is None:
         return None
-    shard = placement.shards[place]
-    stuck = "ANTI_AFFINITY" if place in placement.apart.stuck else None
+    shard = placement.shards[position]
+    stuck = "ANTI_AFFINITY" if position in placement.separated.stuck else None
     owner = nodes.get(shard.owner_node_id)
     move = next((move for move in placement.moves if move.shard_id == shard_id), None)
-    target = placement.targets[place] if placement.placer is not None else None
+    target = placement.targets[position] if placement.placer is not None else None
     return Explanation(
         space,
         shard,
         target,
         move,
         stays(shard, owner) or stuck if target is not None and target != shard.owner_node_id else None,
-        tuple(_candidates(placement, place, nodes)),
+        tuple(_candidates(placement, position, nodes)),
         _replicas(placement, shard, target),
         tuple(one for one in placement.violations if one.shard_id in (None, shard_id)),
     )
 
 
-def _candidates(placement: NamespacePlacement, place: int, nodes: Mapping[str, Node]) -> Iterator[Candidate]:
+def _candidates(placement: NamespacePlacement, position: int, nodes: Mapping[str, Node]) -> Iterator[Candidate]:
     """Every node: the eligible ones by rank, then the others by id."""
-    shard = placement.shards[place]
-    others = _group_mates(placement, place)
+    shard = placement.shards[position]
+    others = _group_mates(placement, position)
     ranked: Sequence[str] = ()
     if placement.placer is not None:
         ranked = placement.placer.rank(placement.namespace.name, strategy_shard(shard))
@@ -111,15 +111,15 @@ def _candidate(node: Node, rank: int | None, obstacle: str | None) -> Candidate:
     return Candidate(node.node_id, rank, node.status, node.weight, node.region, node.zone, obstacle)
 
 
-def _group_mates(placement: NamespacePlacement, place: int) -> Mapping[str, str]:
+def _group_mates(placement: NamespacePlacement, position: int) -> Mapping[str, str]:
     """The nodes that are for other shards of its group, and for which."""
-    group = placement.shards[place].group
+    group = placement.shards[position].group
     if group is None:
         return {}
     return {
-        placement.apart.targets.get(other, shard.owner_node_id): shard.shard_id
+        placement.separated.targets.get(other, shard.owner_node_id): shard.shard_id
         for other, shard in enumerate(placement.shards)
-        if other != place and shard.group == group
+        if other != position and shard.group == group
     }
 
 

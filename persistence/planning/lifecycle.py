@@ -1,10 +1,7 @@
-"""The life of a plan: which command leads from which status to which. docs/governance.md draws it, and a test holds
-the two together.
+"""The life of a plan: which command leads from which status to which, and how much of it one change makes.
 
 A plan is open until it is applied, rejected, superseded or expired. A closed one that had made no move can be proposed
-again: the same mesh gives the same plan.
-
-How much of a plan one change makes: the next moves in the plan's order, within every namespace's budget.
+again: the same mesh gives the same plan. docs/governance.md draws the transitions, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -68,7 +65,7 @@ def after(status: PlanStatus, action: PlanAction, *, moves_left: int) -> PlanSta
 
 
 def as_of(plan: RebalancePlan, now: datetime) -> RebalancePlan:
-    """The plan with the status it has at a moment: expiring is nobody's change."""
+    """The plan with the status it has at that time: no change is committed when it expires."""
     if plan.status in EXPIRING and plan.expires_at <= now:
         return replace(plan, status=PlanStatus.EXPIRED)
     return plan
@@ -82,19 +79,19 @@ def wave_moves(
 ) -> Sequence[Move]:
     """The next wave of the moves that are `left`: at most `max_moves`, and up to the first that breaks a budget.
 
-    Without `max_moves` it is all of them, in one go: whether that is too much is for the rules of the write path to
-    say. The order is kept, whatever the budgets, so that progress is one number and urgent moves come first.
+    Without `max_moves` it is all of them, in one go: whether that is too much is up to the rules of the write path. The
+    order is kept, whatever the budgets, so that progress is one number and urgent moves come first.
     """
     if max_moves is None:
         return left
     made: Counter[str] = Counter()
-    for place, move in enumerate(left[:max_moves]):
+    for position, move in enumerate(left[:max_moves]):
         if move.from_node_id == move.to_node_id:
             continue
         made[move.namespace] += 1
         policy = policies.get(move.namespace, DEFAULT_POLICY)
         if made[move.namespace] > move_budget(shard_counts.get(move.namespace, 0), policy):
-            return left[:place]
+            return left[:position]
     return left[:max_moves]
 
 

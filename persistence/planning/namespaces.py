@@ -33,10 +33,10 @@ Held: TypeAlias = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class NamespacePlacement:
-    """`targets` are node ids in the order of `shards`, empty where `violations` say why there is no placement.
+    """`targets` are node ids in the order of `shards`, empty where there is no placement because of `violations`.
 
-    The target of a shard that stays whatever is asked is where its strategy wants it first, bounds aside. `obstacles`
-    says of each node that may not own shards here why not.
+    The target of a shard that stays in any case is its strategy's first choice, bounds aside. `obstacles` has, for each
+    node that may not own shards here, the reason.
     """
 
     namespace: Namespace
@@ -46,7 +46,7 @@ class NamespacePlacement:
     moves: Sequence[Move]
     violations: Sequence[Violation]
     obstacles: Mapping[str, str] = field(default_factory=dict)
-    apart: Separated = field(default_factory=Separated)
+    separated: Separated = field(default_factory=Separated)
 
 
 def place_namespace(
@@ -58,15 +58,15 @@ def place_namespace(
         placer = _placer(namespace, active, strategies)
         batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
         unbounded = _owners(_unbounded(namespace, active, strategies) if placer.bounded else placer, batch)
-        targets, apart = _targets(placer, namespace, shards, batch, unbounded, nodes)
+        targets, separated = _targets(placer, namespace, shards, batch, unbounded, nodes)
     except (Infeasible, PlacementFailed) as reason:
         violation = Violation("NO_PLACEMENT", namespace.name, None, None, str(reason))
         return NamespacePlacement(namespace, shards, None, (), (), (violation,))
     eligible = {node.node_id for node in placer.nodes}
-    moves = tuple(_moves(namespace, shards, targets, unbounded, nodes, eligible, apart))
+    moves = tuple(_moves(namespace, shards, targets, unbounded, nodes, eligible, separated))
     obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
-    placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, apart)
-    violations = (*_misplaced_pins(placement, nodes), *apart.violations, *_overfull_by_rules(placement))
+    placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, separated)
+    violations = (*_misplaced_pins(placement, nodes), *separated.violations, *_overfull_by_rules(placement))
     return replace(placement, violations=violations)
 
 
@@ -82,7 +82,7 @@ def held_after(placement: NamespacePlacement, moves: Sequence[Move]) -> Held:
 
 
 def stays(shard: PlacedShard, owner: Node | None) -> str | None:
-    """Why the shard stays where it is, whatever its strategy says; None if nothing keeps it."""
+    """Why the shard stays where it is, whatever its strategy prefers; None if nothing holds it."""
     if shard.pinned:
         return "PINNED"
     # A cordoned node takes nothing and gives nothing away.
@@ -121,11 +121,11 @@ def _placer(namespace: Namespace, active: Sequence[model.Node], strategies: Regi
 
 def _owners(placer: Placer, batch: model.Shards) -> Sequence[str]:
     node_ids = [node.node_id for node in placer.nodes]
-    return [node_ids[place] for place in placer.owners(batch).tolist()]
+    return [node_ids[position] for position in placer.owners(batch).tolist()]
 
 
 def _unbounded(namespace: Namespace, active: Sequence[model.Node], strategies: Registry) -> Placer:
-    """As if no node could be full: it tells a shard that its owner has no room for from others."""
+    """As if no node could be full: so a shard that its owner has no room for differs from others."""
     free = {name: value for name, value in namespace.strategy_parameters.items() if name not in _BOUNDS}
     return strategies.placer(namespace.strategy, free, active)
 
@@ -138,16 +138,16 @@ def _targets(
     unbounded: Sequence[str],
     nodes: Mapping[str, Node],
 ) -> tuple[Sequence[str], Separated]:
-    """Where the strategy wants each shard, given the others: first those of groups, then what the bounds leave."""
+    """The strategy's node for each shard, given the others: first those of groups, then what the bounds leave."""
     grouped = any(shard.group is not None for shard in shards)
     if not grouped and not placer.bounded:
         return unbounded, Separated()
-    staying = {place for place, shard in enumerate(shards) if stays(shard, nodes.get(shard.owner_node_id))}
-    apart = separate(namespace.name, shards, unbounded, staying, placer) if grouped else Separated()
+    staying = {position for position, shard in enumerate(shards) if stays(shard, nodes.get(shard.owner_node_id))}
+    separated = separate(namespace.name, shards, unbounded, staying, placer) if grouped else Separated()
     targets = list(unbounded)
-    for place, target in apart.targets.items():
-        targets[place] = target
-    return _bounded(placer, shards, batch, targets, staying, apart) if placer.bounded else targets, apart
+    for position, target in separated.targets.items():
+        targets[position] = target
+    return _bounded(placer, shards, batch, targets, staying, separated) if placer.bounded else targets, separated
 
 
 def _bounded(
@@ -156,32 +156,32 @@ def _bounded(
     batch: model.Shards,
     settled: Sequence[str],
     staying: Collection[int],
-    apart: Separated,
+    separated: Separated,
 ) -> list[str]:
-    """Who owns the shards that nothing keeps, given what the nodes have to keep; of the others what `settled` says.
+    """The owners of the shards that nothing holds, given what the nodes must hold; of the others as in `settled`.
 
     What stays on a node that takes part counts towards its bounds, and so does what a group puts there: groups come
     first, for they have fewer nodes to choose from. What stays elsewhere counts nowhere: as long as it is there, it
-    takes nobody's room.
+    takes no other shard's room.
     """
-    kept: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
+    occupied: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
     free: list[int] = []
-    for place, shard in enumerate(shards):
-        if place in staying or place in apart.stuck:
+    for position, shard in enumerate(shards):
+        if position in staying or position in separated.stuck:
             where = shard.owner_node_id
-        elif place in apart.targets:
-            where = apart.targets[place]
+        elif position in separated.targets:
+            where = separated.targets[position]
         else:
-            free.append(place)
+            free.append(position)
             continue
-        if where in kept:
-            kept[where].append(shard.capacity_hint)
-    held = {node_id: capacities for node_id, capacities in kept.items() if capacities}
+        if where in occupied:
+            occupied[where].append(shard.capacity_hint)
+    held = {node_id: capacities for node_id, capacities in occupied.items() if capacities}
     node_ids = [node.node_id for node in placer.nodes]
     some = batch if len(free) == len(shards) else taken(batch, np.array(free, np.intp))
     targets = list(settled)
-    for place, owner in zip(free, placer.owners(some, held).tolist(), strict=True):
-        targets[place] = node_ids[owner]
+    for position, owner in zip(free, placer.owners(some, held).tolist(), strict=True):
+        targets[position] = node_ids[owner]
     return targets
 
 
@@ -192,13 +192,13 @@ def _moves(
     unbounded: Sequence[str],
     nodes: Mapping[str, Node],
     eligible: set[str],
-    apart: Separated,
+    separated: Separated,
 ) -> Iterator[Move]:
-    for place, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
-        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or place in apart.stuck:
+    for position, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
+        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or position in separated.stuck:
             continue
-        # Whom its group sends elsewhere has not met a bound.
-        preferred = target if place in apart.targets else first
+        # A shard that its group sends elsewhere has not met a bound.
+        preferred = target if position in separated.targets else first
         reason = _reason(namespace, shard, nodes.get(shard.owner_node_id), eligible, preferred)
         yield Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, target, reason)
 
@@ -222,14 +222,14 @@ def _overfull_by_rules(placement: NamespacePlacement) -> Iterator[Violation]:
     """Nodes that are above a bound when all is done, because of what is pinned to them, or what groups put there."""
     placer, name = placement.placer, placement.namespace.name
     pinned = Counter(shard.owner_node_id for shard in placement.shards if shard.pinned)
-    grouped = Counter(placement.apart.targets.values())
+    grouped = Counter(placement.separated.targets.values())
     if placer is None or not placer.bounded or not (pinned or grouped):
         return
-    for node_id, sentence in placer.exceeded(held_after(placement, placement.moves)):
+    for node_id, message in placer.exceeded(held_after(placement, placement.moves)):
         for count, what in ((pinned[node_id], "pinned"), (grouped[node_id], "kept apart from others")):
             if count:
                 because = f"{count:,} of its shards {'is' if count == 1 else 'are'} {what}"
-                yield Violation("BOUND_EXCEEDED", name, None, node_id, f"{sentence}: {because}")
+                yield Violation("BOUND_EXCEEDED", name, None, node_id, f"{message}: {because}")
                 break
 
 

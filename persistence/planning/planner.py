@@ -1,7 +1,4 @@
-"""The planner: a snapshot to a proposal.
-
-What moves do to namespaces and nodes: the parts of a proposal that follow from its moves.
-"""
+"""The planner: from a snapshot to a proposal, and what its moves do to namespaces and nodes."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ MAX_MOVES: Final = MAX_SHARDS_PER_CHANGE
 
 
 class PlacementImpossible(Exception):
-    """None of the namespaces can be placed. `violations` say why, one for each."""
+    """None of the namespaces can be placed. `violations` are the reasons, one for each."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         self.violations = tuple(violations)
@@ -44,7 +41,7 @@ class PlacementImpossible(Exception):
 
 
 def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int = MAX_MOVES) -> Proposal:
-    """The moves that bring every shard to where its strategy wants it, as far as pins and cordons let it.
+    """The moves that bring every shard to the node that its strategy prefers, as far as pins and cordons let it.
 
     A namespace that cannot be placed is left alone and listed among the violations. Raises PlacementImpossible if that
     goes for every one.
@@ -57,18 +54,18 @@ def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int
     violations = [violation for placement in placements for violation in placement.violations]
     if placements and all(placement.placer is None for placement in placements):
         raise PlacementImpossible(violations)
-    wanted = sorted((move for placement in placements for move in placement.moves), key=_order)
-    moves: Sequence[Move] = wanted[:max_moves]
-    if len(moves) < len(wanted):
+    needed = sorted((move for placement in placements for move in placement.moves), key=_order)
+    moves: Sequence[Move] = needed[:max_moves]
+    if len(moves) < len(needed):
         moves = without_collisions(moves, snapshot.shards)
-    if len(moves) < len(wanted):
+    if len(moves) < len(needed):
         violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
         inputs_digest(*snapshot_inputs(snapshot), [max_moves]),
         tuple(planned_namespaces(snapshot, moves)),
         tuple(moves),
-        len(wanted) - len(moves),
+        len(needed) - len(moves),
         tuple(node_loads(snapshot.shards, moves, nodes)),
         tuple(violations),
         tuple(planned_nodes(moves, nodes)),
@@ -86,9 +83,9 @@ def _overfull_meanwhile(placement: NamespacePlacement, moves: Sequence[Move]) ->
     if placer is None or not placer.bounded or not filled:
         return
     for_good = {violation.node_id for violation in placement.violations if violation.code == "BOUND_EXCEEDED"}
-    for node_id, sentence in placer.exceeded(held_after(placement, moves)):
+    for node_id, exceeded in placer.exceeded(held_after(placement, moves)):
         if node_id in filled and node_id not in for_good:
-            message = f"{sentence}, until the remaining moves are made"
+            message = f"{exceeded}, until the remaining moves are made"
             yield Violation("BOUND_EXCEEDED", name, None, node_id, message)
 
 

@@ -1,7 +1,7 @@
 """A set of moves and what it was computed from, as a value and as a document that names itself.
 
 The document is canonical JSON; the proposal's id is the beginning of its SHA-256. So the same inputs give the same
-plan, byte for byte, and a plan that was written to a file can be told from one that was edited.
+plan, byte for byte, and a plan that was edited in a file no longer has its id.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class NodeLoad:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something the plan cannot put right, as a stable code and a sentence for the operator."""
+    """Something the plan cannot put right, as a stable code and a message for the operator."""
 
     code: str
     namespace: str
@@ -229,7 +229,7 @@ def urgency(reason: MoveReason) -> int:
     return _URGENCY[reason]
 
 
-_URGENCY: Final[Mapping[MoveReason, int]] = {reason: place for place, reason in enumerate(MoveReason)}
+_URGENCY: Final[Mapping[MoveReason, int]] = {reason: position for position, reason in enumerate(MoveReason)}
 
 
 def inputs_digest(*inputs: Sequence[Any]) -> str:

@@ -1,7 +1,7 @@
 """What takes changes back: the moves that give each shard what it had before them, and the shards it leaves alone.
 
 Nothing that came later is overwritten. Creating and deleting are not taken back: a shard that others know by now does
-not vanish, and one that is gone does not come back, without somebody saying so of that very shard.
+not vanish, and one that was deleted does not come back, without a command for that very shard.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ def compensating_moves(
     *,
     max_moves: int,
 ) -> Proposal:
-    """The proposal that undoes `rows`, which are history in order. `what` says whose rows they are.
+    """The proposal that undoes `rows`, which are history in order. `what` names the changes whose rows they are.
 
     `current` has the shards that are there, `last_changes` the newest change of each that is not as `rows` left it, and
     `snapshot` the namespaces they are in. Owner, leader, capacity, locality and status are given back; pins are
-    decisions of their own, and the ticket is that of whoever applies the plan.
+    decisions of their own, and the ticket is that of the change that applies the plan.
     """
-    lives: dict[ShardKey, list[ShardDiff]] = defaultdict(list)
+    histories: dict[ShardKey, list[ShardDiff]] = defaultdict(list)
     for row in rows:
-        lives[row.key].append(row)
+        histories[row.key].append(row)
     nodes = {node.node_id: node for node in snapshot.nodes}
     pinned = {ShardKey(name, one.shard_id) for name, shards in snapshot.shards.items() for one in shards if one.pinned}
     moves: list[Move] = []
     conflicts: list[Conflict] = []
     unchanged = 0
-    for key in sorted(lives):
-        found = _undone(lives[key], current.get(key), last_changes.get(key), nodes, pinned=key in pinned)
+    for key in sorted(histories):
+        found = _undone(histories[key], current.get(key), last_changes.get(key), nodes, pinned=key in pinned)
         if isinstance(found, Move):
             moves.append(found)
         elif isinstance(found, Conflict):
@@ -91,7 +91,7 @@ def _undone(
 
 
 def _changed_since(rows: Sequence[ShardDiff], now: Shard, last: Change | None) -> Conflict | None:
-    """Versions go up by one: where one is missing, or the shard is past the last, somebody else was there."""
+    """Versions go up by one: where one is missing, or the shard is past the last, another change was made."""
     name, newest = f"{now.namespace}/{now.shard_id}", rows[-1].version
     if now.version != newest:
         by = f" by change {last.id}" if last else ""
@@ -140,8 +140,8 @@ def _same(before: Shard | None, now: Shard | None) -> bool:
 
 def _rest(before: Shard, now: Shard) -> Restored | None:
     """What is given back beside the owner; null where that is as it was."""
-    wanted = _restored(before)
-    return None if wanted == _restored(now) else wanted
+    earlier = _restored(before)
+    return None if earlier == _restored(now) else earlier
 
 
 def _restored(shard: Shard) -> Restored:

@@ -1,4 +1,4 @@
-"""What a plan is computed from: namespaces, nodes and shards at one moment."""
+"""What a plan is computed from: namespaces, nodes and shards at one revision."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Hypotheses: the same mesh with other nodes or another configuration.
-
-What draining a node would do, and what stands in the way.
-"""
+"""The same mesh with other nodes or another configuration, and what stands in the way of draining a node."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ class SupposedNode:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """`strategy` and `strategy_parameters`, where a strategy is given, replace those of every namespace asked for."""
+    """`strategy` and `strategy_parameters`, where a strategy is given, replace those of every namespace."""
 
     nodes: Sequence[SupposedNode] = field(default_factory=tuple)
     strategy: str | None = None
@@ -107,7 +104,7 @@ def _unknown(node_id: str) -> Node:
 
 
 def _namespace(namespace: Namespace, what_if: WhatIf, strategies: Registry) -> Namespace:
-    assert what_if.strategy is not None  # noqa: S101 - asked by the caller
+    assert what_if.strategy is not None  # noqa: S101 - checked by the caller
     return replace(
         namespace,
         strategy=what_if.strategy,

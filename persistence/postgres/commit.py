@@ -1,7 +1,7 @@
 """The commit of one unit of work: one call of the function `commit_change` (migration 0008), and its answer.
 
 Everything from taking the stream head to the commit itself happens in that call, so the head is never held while this
-process is waited for. What can be computed beforehand (checksums, images, digests) comes as parameters; only what the
+process delays others. What can be computed beforehand (checksums, images, digests) comes as parameters; only what the
 head assigns is computed there. The call is the same for one shard and for ten thousand.
 """
 
@@ -24,7 +24,9 @@ from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.write_set import NamespaceDelta, NamespaceWrite, NodeWrite, ShardWrite, WriteSet
 from persistence.errors import Fenced, SchemaOutOfDate, TransientConflict
 from persistence.model.records import (
+    MARK_BYTES,
     Change,
+    ChangeMark,
     GroupKey,
     Namespace,
     Node,
@@ -37,8 +39,8 @@ from persistence.offload import offload
 from persistence.postgres.driver_errors import first_line
 from persistence.postgres.engine import committing
 from persistence.postgres.read_state import GroupMark
-from persistence.postgres.rows import columns_of, split_halves
-from persistence.postgres.stream import mark_of, schema_outdated
+from persistence.postgres.rows import HALVES, columns_of
+from persistence.postgres.stream import schema_outdated
 from persistence.postgres.tables.current import SCHEMA_REVISION, SHARDS
 
 _REFUSED: Final = "OR001"
@@ -58,7 +60,7 @@ def idempotency_digest(actor: str, idempotency_key: str) -> bytes:
 
 
 class Relied(NamedTuple):
-    """What a decision was made on: each read set with the state it found, and the groups it looked at."""
+    """What a decision was made on: each read set with the state it found, and the groups that were read."""
 
     reads: Sequence[tuple[ReadSet, ReadState]] = ()
     groups: Mapping[GroupKey, GroupMark] = {}
@@ -76,7 +78,7 @@ class Assigned(NamedTuple):
     @property
     def position(self) -> StreamPosition:
         """Of a change that made a revision."""
-        return StreamPosition(self.epoch, self.revision, mark_of(self.change_id, self.hash))
+        return StreamPosition(self.epoch, self.revision, ChangeMark(self.change_id, self.hash[:MARK_BYTES]))
 
 
 class Made(NamedTuple):
@@ -170,8 +172,8 @@ _WRITES: Final[Sequence[Parameter[ShardWrite]]] = (
 
 _DELTAS: Final[Sequence[Parameter[NamespaceDelta]]] = (
     ("delta_name", "text", _T, lambda delta: delta.namespace),
-    ("delta_high", "int8", _I, lambda delta: split_halves(delta.digest)[0]),
-    ("delta_low", "int8", _I, lambda delta: split_halves(delta.digest)[1]),
+    ("delta_high", "int8", _I, lambda delta: HALVES.unpack(delta.digest.to_bytes(16))[0]),
+    ("delta_low", "int8", _I, lambda delta: HALVES.unpack(delta.digest.to_bytes(16))[1]),
     ("delta_count", "int8", _I, lambda delta: delta.shard_count),
 )
 

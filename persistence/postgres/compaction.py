@@ -1,21 +1,16 @@
-"""Compacting history: build what is kept beside it, then swap whole partitions in one short transaction.
+"""Compacting history: what is left is built beside it, then whole partitions are swapped in one short transaction.
 
-All the work is done without holding anybody up. The swap alone locks history, for milliseconds, and is part of the one
-call that commits the change, so that nobody waits for this process. It waits for its locks only so long, because
-whoever comes after waits behind it, lets them pass and tries again. Killed at any point, history is as it was or
-compacted.
-
-Tables that will take the place of old partitions: what a compaction keeps, built beside history while it is used.
-
-Until they are attached they are marked as unfinished, so that whoever compacts next can clear away what was left by one
-that was killed.
+All the work is done without holding up other writers. The swap alone locks history, for milliseconds, and is part of
+the one call that commits the change, so that none waits for this process. It waits for its locks only so long, because
+later statements queue behind it, lets them pass and tries again. Killed at any point, history is as it was or
+compacted: tables that are not attached yet are marked as unfinished, and the next compaction drops them.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -25,15 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from persistence.codec import hash_chain
 from persistence.commands.command import ChangeRequest
-from persistence.commands.write_set import WriteSet
+from persistence.commands.write_set import WriteSet, completed
 from persistence.errors import FutureCursor, StoreError, TransientConflict
 from persistence.model.records import AsOf, Change, ChangeKind, Compaction
-from persistence.ports import Forecast, HistoryCompacted, StreamHead
+from persistence.model.stream import StreamHead
+from persistence.ports import Forecast, HistoryCompacted
 from persistence.postgres.commit import Relied, commit
 from persistence.postgres.database import Database
 from persistence.postgres.driver import SERVER_SETTINGS
 from persistence.postgres.engine import create_engine, translated
-from persistence.postgres.partitions import Partition, attaching, making_indexes, making_table, partitions
+from persistence.postgres.partitions import Partition, attach, create_indexes, create_table, partitions
 from persistence.postgres.stream import read_head, revision_of
 from persistence.postgres.tables.current import SCHEMA_REVISION
 from persistence.postgres.tables.history import HISTORY
@@ -63,7 +59,7 @@ _ROWS_UP_TO: Final = select(func.count()).where(HISTORY.c.revision <= bindparam(
 
 
 class PostgresRetention:
-    """Retention. `progress` is told each step, in a few words."""
+    """Retention. `progress` is called with each step, in a few words."""
 
     def __init__(self, database_url: str, progress: Callable[[str], None] = lambda _: None) -> None:
         self._database = Database(database_url, program_revision=SCHEMA_REVISION)
@@ -172,12 +168,11 @@ async def _size(session: AsyncSession, tables: tuple[Partition, ...]) -> int:
 
 
 def _write_set(change: ChangeRequest, compaction: Compaction) -> WriteSet:
-    write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
-    return replace(write_set, content_digest=write_set.digest())
+    return completed(WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction))
 
 
 async def _briefly(session: AsyncSession, statement: str) -> None:
-    """A statement that locks tables in use, with its commit. Raises TransientConflict if there was no moment for it."""
+    """A statement that locks tables in use, with its commit. Raises TransientConflict if they are not free in time."""
 
     async def once(lock_timeout: str) -> None:
         # One statement that commits by itself: nothing waits for this process while it holds the lock.
@@ -219,14 +214,14 @@ async def _autocommitting(session: AsyncSession) -> AsyncIterator[AsyncConnectio
 
 
 def _swap(cut: Cut, copied: int) -> Sequence[str]:
-    """The statements that put what is kept in the place of what goes."""
+    """The statements that replace the old partitions by what is left of them."""
     return (
-        # Attaching takes a trigger off changes. Both are locked at once, in the order in which everybody names them:
-        # halfway one would wait for a writer who waits for us.
+        # Attaching takes a trigger off changes. Both are locked at once, in the order that every statement has: halfway
+        # one would wait for a writer that waits for this.
         "LOCK TABLE ONLY shard_history, changes IN ACCESS EXCLUSIVE MODE",
         *((copying(cut.rest, copied),) if cut.rest is not None else ()),
         *(f"DROP TABLE {partition.name}" for partition in cut.old),
-        *chain.from_iterable((attaching(partition), *adopting(partition.name)) for partition in cut.new),
+        *chain.from_iterable((attach(partition), *adopting(partition.name)) for partition in cut.new),
     )
 
 
@@ -256,7 +251,7 @@ KEPT_COUNT: Final = text(f"SELECT count(*) {_NEWEST.format(columns='1')}")
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a compaction cuts: `old` partitions go, `kept` comes in their place, and `rest` if one was cut in two."""
+    """Where a compaction cuts: `old` partitions go, `kept` replaces them, and `rest` if one was cut in two."""
 
     old: tuple[Partition, ...]
     kept: Partition
@@ -326,7 +321,7 @@ async def require_all_known(session: AsyncSession, kept: Partition, floor: int) 
 
 
 async def kept_digest(session: AsyncSession, kept: Partition) -> str:
-    """See `audit.kept_digest`."""
+    """`hash_chain.compacted_digest` of them."""
     columns = (
         "revision, change_id, kind, previous::text, previous_revision, previous_updated_at, created_at, current::text"
     )
@@ -351,7 +346,7 @@ def adding_foreign_key(name: str) -> str:
 
 
 async def validate(session: AsyncSession, name: str) -> None:
-    """Look at the rows now, while nobody waits: attaching then need not. New tables have no statistics either."""
+    """Check the rows now, while nothing waits: attaching then need not. New tables have no statistics either."""
     await session.execute(text(f"ALTER TABLE {name} VALIDATE CONSTRAINT fk_shard_history_change_id_changes"))
     await session.execute(text(f"ANALYZE {name}"))
 
@@ -362,13 +357,13 @@ def adopting(name: str) -> list[str]:
 
 
 async def _make(session: AsyncSession, partition: Partition) -> None:
-    await _execute(session, making_table(partition.name))
+    await _execute(session, create_table(partition.name))
     await session.execute(text(f"COMMENT ON TABLE {partition.name} IS '{_UNFINISHED}'"))
 
 
 async def _finish(session: AsyncSession, partition: Partition) -> None:
     """Indexes once the rows are there, which is faster; and the bounds as a constraint, so that attaching trusts it."""
-    await _execute(session, making_indexes(partition.name))
+    await _execute(session, create_indexes(partition.name))
     first = 0 if partition.first is None else partition.first
     await session.execute(
         text(

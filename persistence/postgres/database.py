@@ -1,4 +1,4 @@
-"""The database as one process knows it: which of its servers may be used, and whether what they say may be told."""
+"""The database as one process knows it: which of its servers may be used, and whether what they answer is durable."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakSet
+from zlib import crc32
 
-from persistence.errors import SchemaOutOfDate, StoreError, StoreUnavailable, Unavailable
+from persistence.errors import Fenced, SchemaOutOfDate, StoreError, StoreUnavailable, Unavailable
+from persistence.postgres.barrier import BARRIER_SECONDS, Barrier, ServerLife
 from persistence.postgres.driver import (
     OWN_SESSION,
     Connection,
@@ -22,7 +24,6 @@ from persistence.postgres.driver import (
     transaction_pooler,
 )
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.fence import BARRIER_SECONDS, Barrier, Fence, ServerLife
 
 # In SQL, as all of this file: the driver's connections are looked at before SQLAlchemy has them.
 #
@@ -77,6 +78,9 @@ _FACTS: Final = f"""
     FROM stream_head AS head
 """  # noqa: S608 - constants only
 
+REMINDER_SECONDS: Final = 60.0
+"""After which an old primary that is still there is logged again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,11 +93,66 @@ class _Admitted:
     head_outdated: bool
 
 
+class SharedWord(Protocol):
+    """64 bits that processes share, such as `multiprocessing.RawValue("Q")`. Read and written as a whole."""
+
+    value: int
+
+
+class Fence:
+    """The newest timeline of each system (cluster) that this process, or one that shares `word`, has seen.
+
+    The word holds 32 bits that identify the system, and the timeline. No lock: a process that was killed would hold it.
+    Of two that write at once one is overwritten, and writes again with its next connection.
+    """
+
+    def __init__(self, word: SharedWord | None = None) -> None:
+        self._word = word
+        self._seen: dict[str, int] = {}
+        self._logged_until: dict[tuple[str, int], float] = {}
+
+    def newest(self, system: str) -> int:
+        """0 for a system that is new."""
+        seen = self._seen.get(system, 0)
+        if self._word is None:
+            return seen
+        mark, timeline = divmod(self._word.value, 1 << 32)
+        return max(seen, timeline) if mark == _mark(system) else seen
+
+    def admit(self, system: str, timeline: int, recorded: int = 0) -> bool:
+        """Note that a server of the system is on that timeline; true if it is newer than all that were seen.
+
+        `recorded` is the timeline that the database itself records as seen. Raises Fenced for an older one.
+        """
+        newest = self.newest(system)
+        if timeline < max(newest, recorded):
+            raise self._refusal(system, timeline, max(newest, recorded))
+        self._seen[system] = timeline
+        if self._word is not None:
+            self._word.value = (_mark(system) << 32) | timeline
+        return 0 < newest < timeline
+
+    def _refusal(self, system: str, timeline: int, newest: int) -> Fenced:
+        message = (
+            f"this server of system {system} is on timeline {timeline}, and timeline {newest} has been seen: an old "
+            "primary came back. Nothing is read from it or written to it; stop it, and make it a standby of the new one"
+        )
+        # It is met with each heartbeat while it stays up.
+        if monotonic() >= self._logged_until.get((system, timeline), 0.0):
+            self._logged_until[system, timeline] = monotonic() + REMINDER_SECONDS
+            _log.error("%s", message)
+        return Fenced(message)
+
+
+def _mark(system: str) -> int:
+    return crc32(system.encode())
+
+
 class Database:
     """Opens connections to the first server that is fit, and knows the ones that are open.
 
     `program_revision` is the migration that this program was made for; null where that is not to be compared. Closing
-    it ends what it holds itself; connections belong to those who opened them.
+    it ends what it holds itself; connections belong to those that opened them.
     """
 
     def __init__(self, url: str, *, fence: Fence | None = None, program_revision: str | None = None) -> None:
@@ -128,20 +187,20 @@ class Database:
         return self.fence.newest(self._system)
 
     async def listen(self, **options: Any) -> Connection:
-        """A connection for hints only: what is told on it may not have reached the standby."""
+        """A connection for hints only: what is notified on it may not have reached the standby."""
         return await connect(self.url, admission=self._admit, first=self._last, **options)
 
     async def recheck(self, connection: Connection) -> None:
-        """Whether a connection that is open would be taken again. Raises as `connect` does, or the driver's errors."""
+        """Whether a connection that is open would be admitted again. Raises as `connect`, or the driver's errors."""
         with translated():
             await self._require_own(connection)
             await self._admit(connection)
 
     async def look_beside(self, connection: Connection) -> None:
-        """Ask the URL's other hosts for a newer timeline of the same system.
+        """Query the URL's other hosts for a newer timeline of the same system.
 
-        A primary whose standby was promoted without it, because it was cut off or what minds it had died, goes on as if
-        nothing had happened: it answers reads, and leaves commits waiting. Nothing on a connection to it tells.
+        A primary whose standby was promoted without it, because it was cut off or its supervisor died, goes on as if
+        nothing had happened: it answers reads, and leaves commits waiting. Nothing on a connection to it shows that.
         """
         others = [host for host in hosts_of(self.url) if host != connection.host]
         await asyncio.gather(*(self._look_at(host) for host in others))
@@ -193,9 +252,11 @@ class Database:
         else:
             self._idle.add(connection)
 
-    def taken(self, connection: Connection) -> None:
+    def taken(self, connection: Connection) -> bool:
+        """It leaves its pool; false if it is not to be used any more."""
         self._idle.discard(connection)
         self._busy.add(connection)
+        return not self.is_stale(connection)
 
     def is_stale(self, connection: Connection) -> bool:
         """Closed, of a server of an older timeline, or from before idle connections were dropped."""
@@ -209,15 +270,15 @@ class Database:
         for _ in range(_ATTEMPTS):
             connection = await self._connect_unsettled(**options)
             try:
-                if await self._may_be_told_of(connection):
+                if await self._is_settled(connection):
                     return connection
             except BaseException:
                 connection.terminate()
                 raise
             connection.terminate()
-        raise StoreUnavailable(f"the database was another server each of {_ATTEMPTS} times that it was asked")
+        raise StoreUnavailable(f"the database was another server each of {_ATTEMPTS} times that it was connected to")
 
-    async def _may_be_told_of(self, connection: Connection) -> bool:
+    async def _is_settled(self, connection: Connection) -> bool:
         """False for a server that was promoted, or has recovered, since the connection was made."""
         admitted: _Admitted = connection.admitted
         if admitted.life not in self._settled:
@@ -265,7 +326,7 @@ class Database:
             (await connect(self.url, admission=look, only=host)).terminate()
 
     def _see(self, facts: Mapping[str, Any]) -> None:
-        """What a primary said of itself. Raises Fenced."""
+        """What a primary reported of itself. Raises Fenced."""
         system, timeline = facts["system"], facts["timeline"]
         recorded = facts["recorded_timeline"] if facts["at_home"] else 0
         if self.fence.admit(system, timeline, recorded):

@@ -1,4 +1,4 @@
-"""Connections, all made in one place, so that a database URL means one thing to the pools and to the listener.
+"""Connections, all made here, so that a database URL means one thing to the pools and to the listener.
 
 The URL is libpq's, read by asyncpg: `sslmode`, `sslrootcert`, several hosts, a socket's folder as `host`. Hosts are
 tried here, one after the other, each within its own time: the driver has one timeout for all of them, and a host that
@@ -40,19 +40,19 @@ CONNECT_SECONDS: Final = 10.0
 """For all hosts together."""
 
 HOST_SECONDS: Final = 3.0
-"""For one of several hosts. `connect_timeout` in the URL says otherwise, as it does to libpq."""
+"""For one of several hosts. `connect_timeout` in the URL overrides it, as with libpq."""
 
 _CONNECT_TIMEOUT: Final = "connect_timeout="  # libpq's; the driver would send it to the server
 
 _PROBE_SECONDS: Final = 1.0
 
 # The startup packet names the application and nothing else: PgBouncer refuses a parameter that it does not know, or
-# drops it, as it is told. What is set here is what `_READ_BACK` must find in another round trip, as the server spells
+# drops it, as configured. What is set here is what `_READ_BACK` must find in another round trip, as the server spells
 # it. `synchronous_commit` is only ever raised: an operator's remote_write or remote_apply stays. A statement is never
 # cancelled (see Connection), so the server has to notice by itself that its client is gone; it can on Linux.
 _SET: Final = """
-    SELECT wanted.name, set_config(wanted.name, wanted.value, false)
-    FROM unnest($1::text[], $2::text[]) AS wanted (name, value)
+    SELECT given.name, set_config(given.name, given.value, false)
+    FROM unnest($1::text[], $2::text[]) AS given (name, value)
     UNION ALL SELECT 'synchronous_commit', set_config('synchronous_commit',
         CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
         ELSE current_setting('synchronous_commit') END, false)
@@ -61,7 +61,7 @@ _SET: Final = """
 """
 
 _READ_BACK: Final = """
-    SELECT name, current_setting(name, true) AS value, pg_backend_pid() AS pid FROM unnest($1::text[]) AS asked (name)
+    SELECT name, current_setting(name, true) AS value, pg_backend_pid() AS pid FROM unnest($1::text[]) AS given (name)
 """
 
 _TOKEN: Final = "omnirelay.session"  # noqa: S105 - the name of a setting
@@ -98,8 +98,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
         self.admitted: Any = None  # what an admission found out
 
     def _cancel_current_command(self, *waiters: asyncio.Future[None] | None) -> None:
-        """Called by asyncpg in place of a CancelRequest. `waiters` are awaited by whatever uses the connection next,
-        so they are completed once it is closed, and not before."""
+        """Called by asyncpg instead of sending a CancelRequest. `waiters` are awaited by the connection's next use, so
+        they are completed once it is closed, and not before."""
 
         def drop() -> None:
             self.terminate()
@@ -107,7 +107,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
                 if waiter is not None and not waiter.done():
                     waiter.set_result(None)
 
-        # Not at once: the protocol is in the middle of something, and has yet to tell its caller.
+        # Not at once: the protocol is in the middle of something, and its caller has no answer yet.
         asyncio.get_running_loop().call_soon(drop)
 
     def _process_log_message(self, fields: Mapping[str, str], last_query: str | None) -> None:
@@ -142,7 +142,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a URL says: the hosts, in order, and how long each may take."""
+    """Of a URL: the hosts, in order, and how long each may take."""
 
     url: str
     hosts: Sequence[Host]
@@ -172,7 +172,7 @@ async def connect(
     seconds.
 
     Its settings were read back, and its session is its own. Raises InvalidArgument for the URL, and else StoreErrors:
-    what the one host or, if none will do, what all of them said.
+    what the one host or, if none will do, what all of them answered.
     """
     target = _target(require_postgresql(url))
     hosts = sorted(target.hosts, key=lambda host: host != first) if only is None else [only]
@@ -242,8 +242,8 @@ async def _settle(
     connection: Connection, settings: Mapping[str, str], target: _Target, options: Mapping[str, Any]
 ) -> None:
     """Set what the session needs, and see in another round trip that it is there."""
-    wanted = {**settings, _TOKEN: connection.token}
-    chosen = dict(await connection.fetch(_SET, list(wanted), list(wanted.values())))
+    given = {**settings, _TOKEN: connection.token}
+    chosen = dict(await connection.fetch(_SET, list(given), list(given.values())))
     pid = await _read_back(connection, chosen)
     # A pooler has to make up the number that its clients would cancel by.
     connection.behind_pooler = connection.get_server_pid() != pid
@@ -284,7 +284,7 @@ async def _require_own_session(
     except asyncpg.ProtocolViolationError as error:
         raise transaction_pooler() from error  # 'transaction blocks not allowed in statement pooling mode'
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # The pooler has no room for another client. Pools ask again each time they hand out this connection.
+        # The pooler has no room for another client. Pools check again each time they hand out this connection.
         if connection.is_closed():
             raise unreachable(error) from error
     finally:
@@ -327,7 +327,7 @@ def _target(url: str) -> _Target:
     return _Target(url, hosts, limit if limit > 0 else usual, parameters.target_session_attrs.value)
 
 
-# Of several hosts that will not do, the one to tell of first.
+# Of several hosts that will not do, the one to report first.
 _GRAVITY: Final = (
     Unavailable.TRANSACTION_POOLER,
     Unavailable.SESSION_SETTINGS,
@@ -342,7 +342,7 @@ _GRAVITY: Final = (
 def _worst(failures: Sequence[tuple[Host, StoreError]]) -> StoreError:
     if len(failures) == 1:
         return failures[0][1]
-    told = "; ".join(dict.fromkeys(f"{host}: {error}" for host, error in failures))
+    failed = "; ".join(dict.fromkeys(f"{host}: {error}" for host, error in failures))
     reasons = [error.reason for _, error in failures if isinstance(error, StoreUnavailable)]
     kind = Fenced if any(isinstance(error, Fenced) for _, error in failures) else StoreUnavailable
-    return kind(f"no usable database: {told}", min(reasons, key=_GRAVITY.index))
+    return kind(f"no usable database: {failed}", min(reasons, key=_GRAVITY.index))

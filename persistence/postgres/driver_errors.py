@@ -1,4 +1,4 @@
-"""Errors of asyncpg, translated once into the store's own. For whoever holds a connection of its own."""
+"""Errors of asyncpg, translated once into the store's own: for connections that SQLAlchemy does not hold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRANSIENT: Final = frozenset(
     }
 )
 
-_CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or somebody cancelled it
+_CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or it was cancelled
 
 _UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
 
@@ -44,9 +44,20 @@ _REASONS: Final = {
     "42P05": (Unavailable.TRANSACTION_POOLER, "a pooler in transaction mode stands in between"),
 }
 
-# Connection, resources, intervention, system; a transaction that idled too long; a database that is not there, as for a
-# moment while a restored one takes its name.
+# Connection, resources, intervention, system; a transaction that idled too long; a database that is not there, as while
+# a restored one takes its name.
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57", "58", "25P03", "3D000")
+
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""Everything that a connection of the driver raises."""
+
+_ENDED: Final = frozenset({"57P01", "57P02", "57P04"})  # admin_shutdown, crash_shutdown, database_dropped
 
 
 @contextmanager
@@ -56,10 +67,8 @@ def translated() -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise translation(error) from error
-    except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
-        raise unreachable(error) from error
+    except DRIVER_ERRORS as error:
+        raise store_error(error) from error
 
 
 @contextmanager
@@ -68,14 +77,20 @@ def committing() -> Iterator[None]:
     it leaves as CommitUnknown, and else as the driver raised it.
 
     What the server answers (an error ends the transaction) and what the driver refuses before it sends anything stand
-    for nothing written. A task that is cancelled in here is not told which it was.
+    for nothing written. A task that is cancelled in here does not learn which it was.
     """
     try:
         yield
-    except (asyncpg.PostgresError, OSError, TimeoutError, asyncpg.InternalClientError) as error:
+    except DRIVER_ERRORS as error:
         if is_unanswered(error):
             raise unanswered(error) from error
         raise
+
+
+def store_error(error: BaseException) -> StoreError:
+    """Of one of DRIVER_ERRORS."""
+    answered = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)
+    return translation(error) if answered else unreachable(error)
 
 
 def unreachable(error: BaseException) -> StoreUnavailable:
@@ -95,8 +110,8 @@ def translation(error: BaseException | None) -> StoreError:
     if state == _CANCELLED:
         return Overloaded(f"the database gave up a statement that took too long: {first_line(error)}")
     if state in _REASONS:
-        reason, sentence = _REASONS[state]
-        return StoreUnavailable(f"{sentence}: {first_line(error)}", reason)
+        reason, message = _REASONS[state]
+        return StoreUnavailable(f"{message}: {first_line(error)}", reason)
     if not state or state.startswith(_UNAVAILABLE_CLASSES):
         return StoreUnavailable(f"the database cannot be reached or broke off: {first_line(error)}")
     return StoreError(f"the database refused (SQLSTATE {state}): {first_line(error)}")
@@ -110,9 +125,6 @@ def is_unanswered(error: BaseException) -> bool:
         return True
     # The backend ended, perhaps while its commit waited for the standby.
     return getattr(error, "severity_en", None) in {"FATAL", "PANIC"} or error.sqlstate in _ENDED
-
-
-_ENDED: Final = frozenset({"57P01", "57P02", "57P04"})  # admin_shutdown, crash_shutdown, database_dropped
 
 
 def first_line(error: BaseException | None) -> str:

@@ -1,6 +1,6 @@
-"""Engines: one pool for reads (each statement its own snapshot), one for units of work.
+"""Engines and sessions: a pool for reads (each statement its own snapshot), and one for units of work.
 
-Errors of SQLAlchemy, and of the driver below it, translated once into the store's own.
+Their errors, of SQLAlchemy and of the driver below it, are translated here into the store's own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from persistence.errors import Overloaded, StoreError, StoreUnavailable
-from persistence.postgres import driver_errors
 from persistence.postgres.database import Database
 from persistence.postgres.driver import (
     OWN_SESSION,
@@ -28,9 +27,11 @@ from persistence.postgres.driver import (
     transaction_pooler,
 )
 from persistence.postgres.driver_errors import (
+    DRIVER_ERRORS,
     READ_ONLY,
     first_line,
     is_unanswered,
+    store_error,
     translation,
     unanswered,
     unreachable,
@@ -43,8 +44,8 @@ COMMAND_SECONDS: Final = 10.0
 """After so long without an answer a connection is dropped."""
 
 # Less than that, so that a statement that waits inside the server is answered by it, with nothing written. It goes for
-# waiting in the queue of writers, while a standby is away, as well: a lock timeout would be taken for a conflict of the
-# moment, and the wait begun anew, eight times.
+# waiting in the queue of writers, while a standby is away, as well: a lock timeout would be taken for a conflict
+# that passes, and the wait begun anew, eight times.
 POOLED_SETTINGS: Final[Mapping[str, str]] = {
     **SERVER_SETTINGS,
     "statement_timeout": "8s",
@@ -56,8 +57,8 @@ POOLED_SETTINGS: Final[Mapping[str, str]] = {
 class ReadSession(AsyncSession):
     """A session whose first statement is sent again if its connection is lost, on a new one.
 
-    A pool hands out what has died and not been noticed, and reading twice harms nobody. Asking before each statement
-    whether the connection lives would cost each a round trip, and miss what dies in between.
+    A pool hands out what has died and not been noticed, and reading twice does no harm. A liveness check before each
+    statement would cost each a round trip, and miss what dies in between.
     docs/decisions/0026-connections.md.
     """
 
@@ -134,8 +135,7 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
     @event.listens_for(engine.sync_engine, "checkout")
     def taken(adapted: Any, _record: Any, _fairy: Any) -> None:
         connection: Connection = adapted.driver_connection
-        database.taken(connection)
-        if database.is_stale(connection):
+        if not database.taken(connection):
             # At once: a farewell to a server that does not answer would be waited for.
             connection.terminate()
             raise DisconnectionError("the connection is not to be used any more")
@@ -162,7 +162,7 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
 
 
 def _still_own(adapted: Any, connection: Connection) -> bool:
-    """Behind a pooler a session is one's own as long as it says so; of PostgreSQL itself that need not be asked."""
+    """Behind a pooler a session is one's own as long as it has the token; with PostgreSQL itself it always is."""
     cursor = adapted.cursor()
     cursor.execute(OWN_SESSION)
     (found,) = cursor.fetchone()
@@ -184,8 +184,9 @@ _GIVEN_UP: Final = "This connection is closed"  # of a pool: three connections i
 def translated() -> Iterator[None]:
     """Run database work; whatever goes wrong below leaves as a StoreError."""
     try:
-        with driver_errors.translated():
-            yield
+        yield
+    except StoreError:
+        raise
     except DBAPIError as error:
         raise translation(error.orig) from error
     except PoolTimeoutError as error:
@@ -196,17 +197,19 @@ def translated() -> Iterator[None]:
         raise StoreError(f"the database layer failed: {first_line(error)}") from error
     except SQLAlchemyError as error:
         raise StoreError(f"the database layer failed: {first_line(error)}") from error
+    except DRIVER_ERRORS as error:
+        raise store_error(error) from error
 
 
 @contextmanager
 def committing() -> Iterator[None]:
     """`driver_errors.committing`, for a call by a session or a connection of SQLAlchemy's."""
     try:
-        with driver_errors.committing():
-            yield
-    except DBAPIError as error:
-        # What the driver raised says more than the class that it was mapped to.
-        cause = getattr(error.orig, "__cause__", None) or error
+        yield
+    except (DBAPIError, *DRIVER_ERRORS) as error:
+        # What the driver raised is more precise than the class that it was mapped to.
+        mapped = error.orig if isinstance(error, DBAPIError) else None
+        cause = getattr(mapped, "__cause__", None) or error
         if is_unanswered(cause):
             raise unanswered(cause) from error
         raise

@@ -1,8 +1,8 @@
-"""The LISTEN connection: one per process, outside the pool, watched, and replaced when it dies.
+"""The LISTEN connection: one per process, outside the pool, with a heartbeat, and replaced when it dies.
 
-A notification says only that something was committed; what, is read from history. So this may lose, double or delay
-hints without harm, as long as it never stays silent about a gap: each time it is connected anew it raises the
-signal, because anything may have happened meanwhile.
+A notification is a hint that something was committed; what, is read from history. So hints may be lost, doubled or
+delayed without harm, except across a gap: after each new connection the signal is raised, for commits may have been
+missed meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from persistence.postgres.commit import CHANNEL
 from persistence.postgres.database import Database
 
 HEARTBEAT_SECONDS: Final = 5.0
+"""Between two checks of the connection."""
 
 HEARTBEAT_TIMEOUT_SECONDS: Final = 3.0
 
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class PostgresListener:
-    """CommitSignal. `connected` is false while hints cannot arrive; the feed's slow poll covers that time."""
+    """CommitSignal. `connected` is false while no hints arrive; the feed's slow poll covers that time."""
 
     def __init__(self) -> None:
         self._raised = asyncio.Event()
@@ -58,7 +59,7 @@ class PostgresListener:
                     await self._listen(database)
 
     async def _listen(self, database: Database) -> None:
-        """One connection's life. Raises when it is lost."""
+        """From one connection's beginning to its loss, which is raised."""
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         connection = await database.listen(application_name="omnirelay-listener")
         try:
@@ -73,12 +74,12 @@ class PostgresListener:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
                         await database.look_beside(connection)
-                # asyncpg sets no TCP keepalive: a peer that vanished is noticed only by asking it something. And what
-                # is asked is what a new connection is: a schema that was upgraded meanwhile shows here first.
+                # asyncpg sets no TCP keepalive: a peer that vanished is noticed only by a query. This one makes the
+                # checks of a new connection, so a schema that was upgraded meanwhile shows here first.
                 async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
                     await database.recheck(connection)
         except (StoreError, OSError):
-            # What is wrong with this connection is wrong with those that idle in the pools.
+            # The connections that idle in the pools have failed the same way.
             database.drop_idle()
             raise
         finally:
@@ -100,7 +101,7 @@ async def listening(database: Database) -> AsyncIterator[PostgresListener]:
 
 
 def _interrupted(error: BaseException) -> bool:
-    """Whatever it was, listening begins anew: a listener that died is silent. Only being cancelled ends it."""
+    """True, and logged, for every error but cancellation: a listener that died is silent."""
     if not isinstance(error, Exception):
         return False
     expected = isinstance(error, (StoreError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError))

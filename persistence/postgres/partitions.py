@@ -23,15 +23,15 @@ Connection: TypeAlias = AsyncConnection | AsyncSession
 SPAN: Final = 1_000_000
 """Revisions in a partition: about a gigabyte of rows."""
 
-# Any constant, as long as every version of this program uses the same: it names the right to append a partition.
-_APPENDING: Final = 0x6F6D6E70
+# The advisory lock of appending a partition: any constant that is the same in every version of this program.
+_APPEND_LOCK: Final = 0x6F6D6E70
 
-_AGAIN_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 
-_MADE_ALREADY: Final = ("42P07", "42P17")
-"""duplicate_table, and invalid_object_definition for bounds that overlap."""
+_ALREADY_THERE: Final = ("42P07", "42P17")
+"""SQLSTATEs duplicate_table, and invalid_object_definition for bounds that overlap."""
 
-# In SQL, as all of this file: of PostgreSQL's catalogs and of partitions nothing is declared.
+# In SQL, as all of this file: PostgreSQL's catalogs and partitions are not among the declared tables.
 _BOUNDS: Final = """
     SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds
     FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'shard_history'::regclass
@@ -69,9 +69,9 @@ async def partitions(connection: Connection) -> list[Partition]:
     return [Partition(*row) for row in await connection.execute(_PARTITIONS)]
 
 
-def making_table(name: str) -> list[str]:
-    """Statements for a table like history, not part of it yet and without indexes. Triggers are not inherited, so it
-    has its own."""
+def create_table(name: str) -> list[str]:
+    """Statements for a table like history, not attached yet and without indexes. Triggers are not inherited, so it has
+    its own."""
     return [
         f"CREATE TABLE {name} (LIKE shard_history INCLUDING ALL EXCLUDING INDEXES)",
         f"CREATE TRIGGER {name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {name}"  # noqa: ISC003 - in a list
@@ -79,8 +79,9 @@ def making_table(name: str) -> list[str]:
     ]
 
 
-def making_indexes(name: str) -> list[str]:
-    """Those of history, and the one that only a partition can have: a shard has each version once."""
+def create_indexes(name: str) -> list[str]:
+    """Statements for the indexes of history, and for the one that only a partition can have: a shard has each version
+    once."""
     return [
         f"ALTER TABLE {name} ADD CONSTRAINT pk_{name} PRIMARY KEY (revision)",
         f"CREATE INDEX ix_{name}_shard_revision ON {name} (namespace, shard_id, revision)",
@@ -89,36 +90,37 @@ def making_indexes(name: str) -> list[str]:
     ]
 
 
-def attaching(partition: Partition) -> str:
-    """Readers and writers go on meanwhile, but for a moment in which no change commits: a foreign key is added."""
+def attach(partition: Partition) -> str:
+    """Statement after which the table is part of history. Reads and writes go on meanwhile, but for the moment in which
+    a foreign key is added: no change commits then."""
     return f"ALTER TABLE shard_history ATTACH PARTITION {partition.name} {partition.bounds}"
 
 
 async def append(connection: AsyncConnection, span: int = SPAN) -> Partition:
-    """A new partition after the newest, up to the next multiple of `span`, if there is none meanwhile.
+    """Append a partition after the newest, up to the next multiple of `span`, unless another process just has.
 
-    The connection commits each statement, and this is one: attaching locks `changes`, which every writer needs, and no
-    writer is ever to wait for this process.
+    The connection commits each statement, and this is one: attaching locks `changes`, which every writer needs, and the
+    lock must not wait for this process.
     """
     existing = await partitions(connection)
     first = existing[-1].after_last if existing else None
     partition = Partition(f"shard_history_{first or 0}", first, ((first or 0) // span + 1) * span)
     steps = (
-        # Behind this new commits queue: let them pass, and try again.
+        # New commits queue behind this lock: let them pass, and try again.
         "SET LOCAL lock_timeout = '250ms'",
-        f"PERFORM pg_advisory_xact_lock({_APPENDING})",
-        # What attaching locks anyway. Without it a compaction may take partitions away while they are being looked up,
-        # and PostgreSQL then knows no bounds of those.
+        f"PERFORM pg_advisory_xact_lock({_APPEND_LOCK})",
+        # Attaching takes this lock anyway. Taken here, no compaction drops partitions while they are being looked up:
+        # PostgreSQL then has no bounds for those.
         "LOCK TABLE shard_history IN SHARE UPDATE EXCLUSIVE MODE",
-        *making_table(partition.name),
-        *making_indexes(partition.name),
-        attaching(partition),
+        *create_table(partition.name),
+        *create_indexes(partition.name),
+        attach(partition),
     )
     try:
         await connection.exec_driver_sql(f"DO $do$ BEGIN {'; '.join(steps)}; END $do$")
     except DBAPIError as error:
-        # Another process has made it since.
-        if getattr(error.orig, "sqlstate", None) not in _MADE_ALREADY:
+        # Another process has appended it since.
+        if getattr(error.orig, "sqlstate", None) not in _ALREADY_THERE:
             raise
     return partition
 
@@ -131,53 +133,55 @@ def is_missing(error: DBAPIError) -> bool:
 
 
 class PartitionSupply:
-    """Keeps partitions ahead of the newest revision, so that no writer has to make one while others wait.
+    """Keeps partitions ahead of the newest revision, so that no writer has to append one while others wait.
 
-    One for each process. What it knows is what this process has committed; once half a partition is left it makes the
-    next. That is one comparison for a writer but once in half a million revisions, and once at the start.
+    One for each process, which counts what the process has committed: once half a partition is left it appends the
+    next. That costs a write one comparison, and a query at the start and once in half a million revisions.
     """
 
     def __init__(self, engine: AsyncEngine, span: int = SPAN) -> None:
         self._engine = engine
         self._span = span
-        self._wanted = span // 2
+        self._headroom = span // 2
         self._newest = 0
         self._end = 0
-        self._not_before = 0.0
-        self._making = asyncio.Lock()
+        self._retry_at = 0.0
+        self._append_lock = asyncio.Lock()
 
     async def ensure(self) -> None:
-        """To be called before anything is read. Raises TransientConflict if there is no room, nor any to be made."""
-        if self._newest + self._wanted < self._end or (self._newest < self._end and monotonic() < self._not_before):
+        """To be called before a unit of work reads. Raises TransientConflict if there is no partition for the next
+        revision, and none can be appended just now."""
+        if self._newest + self._headroom < self._end or (self._newest < self._end and monotonic() < self._retry_at):
             return
-        async with self._making:
-            if self._newest + self._wanted >= self._end:
-                await self._make()
+        async with self._append_lock:
+            if self._newest + self._headroom >= self._end:
+                await self._append_missing()
 
     def committed(self, revision: int | None) -> None:
-        """That revision exists; null for a change without any."""
+        """A change was committed up to that revision; null for one without revisions."""
         self._newest = max(self._newest, revision or 0)
 
     def missed(self, shard_count: int) -> None:
-        """A change of so many shards found no room: another process has written what this one had room for."""
-        self._wanted = max(self._wanted, shard_count)
+        """A change of so many shards found no partition: other processes have written more revisions than this one knew
+        of."""
+        self._headroom = max(self._headroom, shard_count)
         self._end = 0
 
-    async def _make(self) -> None:
+    async def _append_missing(self) -> None:
         try:
             with translated():
                 # Each statement commits by itself.
                 async with self._engine.connect() as connection:
-                    await self._look(connection)
-                    while self._newest + self._wanted >= self._end:
+                    await self._refresh(connection)
+                    while self._newest + self._headroom >= self._end:
                         await append(connection, self._span)
-                        await self._look(connection)
+                        await self._refresh(connection)
         except TransientConflict:
             if self._newest >= self._end:
                 raise
-            # There is room for others meanwhile, so nothing waits for what holds the tables.
-            self._not_before = monotonic() + _AGAIN_SECONDS
+            # There is room until then, so writes do not wait for what holds the tables.
+            self._retry_at = monotonic() + _RETRY_SECONDS
 
-    async def _look(self, connection: AsyncConnection) -> None:
+    async def _refresh(self, connection: AsyncConnection) -> None:
         for newest, end in await connection.execute(_SUPPLY):
             self._newest, self._end = max(self._newest, newest), end

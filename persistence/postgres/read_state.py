@@ -1,8 +1,8 @@
-"""What a decision is made on, read in the snapshot of its unit of work. Nothing is locked: the commit re-checks it."""
+"""What a decision is made on, read in the snapshot of its unit of work, without locks: the commit re-checks it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -10,14 +10,14 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, Select, String, TableValuedA
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState, RecentMoves, StoredPlan
-from persistence.commands.write_set import move_limited, timed
+from persistence.handlers.rules.policies import depending_on_time, limiting_moves
 from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import DiffKind, GroupKey, Namespace, Node, Shard, ShardKey, Tombstone
 from persistence.offload import offload
 from persistence.planning import lifecycle
 from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, stored_proposal
-from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shard_of
+from persistence.postgres.rows import PLAN_STATUS, SHARD, namespace_of, node_of, plan_of, shards_by_key
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
@@ -87,7 +87,7 @@ _NOW: Final = select(
 
 _WINDOWS: Final = (
     func.unnest(bindparam("begins", type_=ARRAY(DateTime(timezone=True))))
-    .table_valued("begins", with_ordinality="place", name="windows")
+    .table_valued("begins", with_ordinality="position", name="windows")
     .render_derived()
 )
 
@@ -104,7 +104,7 @@ _BEGINNINGS: Final = (
         )
     )
     .select_from(_WINDOWS)
-    .order_by(_WINDOWS.c.place)
+    .order_by(_WINDOWS.c.position)
 )
 
 _IN: Final = bindparam("namespaces", type_=ARRAY(String))
@@ -119,7 +119,7 @@ _OF_SHARDS: Final = _moves_of(
 
 
 class GroupMark(NamedTuple):
-    """By which a group that has changed is told: a shard that joins, leaves or moves changes one of the two."""
+    """What changes whenever a group does: a shard that joins, leaves or moves changes one of the two."""
 
     members: int
     revision: int
@@ -128,21 +128,29 @@ class GroupMark(NamedTuple):
 async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
     plan = await _plan(connection, reads.plan) if reads.plan is not None else None
     older = await _older(connection, reads.older_than, reads.namespaces) if reads.older_than is not None else ()
-    namespaces = await _namespaces(connection, reads.namespaces)
-    now, clock, recent = await _policy_facts(connection, namespaces.values(), reads)
-    nodes = await _nodes(connection, reads.nodes, counted=reads.configure)
-    shards = await _shards(connection, reads.shards)
-    tombstones = await _tombstones(connection, set(reads.shards) - shards.keys())
+    nodes = await _nodes(connection, reads.nodes, counted=reads.configure) if reads.nodes else {}
+    namespaces: Mapping[str, Namespace] = {}
+    if reads.namespaces:
+        rows = await connection.execute(_NAMESPACES, {"names": list(reads.namespaces)})
+        namespaces = {row[0]: namespace_of(row) for row in rows}
+    shards: Mapping[ShardKey, Shard] = {}
+    if reads.shards:
+        found = (await connection.execute(_SHARDS, as_arrays(reads.shards))).all()
+        shards = await offload(len(found), shards_by_key, found)
+    missing = set(reads.shards) - shards.keys()
+    tombstones = await _tombstones(connection, missing) if missing else {}
+    timed = depending_on_time(namespaces.values(), reads)
+    now, clock, recent = await _policy_facts(connection, timed, reads) if timed else (None, None, RecentMoves())
     return ReadState(namespaces, shards, tombstones, nodes, plan, older, now, clock, recent)
 
 
 async def read_decision_inputs(
-    connection: AsyncConnection, asked: InputsRequired
+    connection: AsyncConnection, required: InputsRequired
 ) -> tuple[DecisionInputs, Mapping[GroupKey, GroupMark]]:
     """And the mark of each group."""
-    clock = (await connection.execute(_CLOCK)).scalar_one() if asked.clock else None
-    rows = await connection.execute(_NODES, {"names": list(asked.node_ids)}) if asked.node_ids else ()
-    groups, marks = await _groups(connection, asked.groups) if asked.groups else ({}, {})
+    clock = (await connection.execute(_CLOCK)).scalar_one() if required.clock else None
+    rows = await connection.execute(_NODES, {"names": list(required.node_ids)}) if required.node_ids else ()
+    groups, marks = await _groups(connection, required.groups) if required.groups else ({}, {})
     return DecisionInputs(clock, {row[0]: node_of(row) for row in rows}, groups), marks
 
 
@@ -164,33 +172,12 @@ async def _older(connection: AsyncConnection, change_id: int, names: Sequence[st
     return tuple(plan_of(row) for row in rows)
 
 
-async def _namespaces(connection: AsyncConnection, names: Sequence[str]) -> Mapping[str, Namespace]:
-    if not names:
-        return {}
-    return {row[0]: namespace_of(row) for row in await connection.execute(_NAMESPACES, {"names": list(names)})}
-
-
 async def _nodes(connection: AsyncConnection, node_ids: Sequence[str], *, counted: bool) -> Mapping[str, Node]:
-    if not node_ids:
-        return {}
     rows = await connection.execute(_COUNTED_NODES if counted else _NODES, {"names": list(node_ids)})
     return {row[0]: node_of(row) for row in rows}
 
 
-async def _shards(connection: AsyncConnection, keys: Sequence[ShardKey]) -> Mapping[ShardKey, Shard]:
-    if not keys:
-        return {}
-    rows = (await connection.execute(_SHARDS, as_arrays(keys))).all()
-    return await offload(len(rows), _by_key, rows)
-
-
-def _by_key(rows: Sequence[Any]) -> Mapping[ShardKey, Shard]:
-    return {ShardKey(row[0], row[1]): shard_of(row) for row in rows}
-
-
 async def _tombstones(connection: AsyncConnection, missing: Collection[ShardKey]) -> Mapping[ShardKey, Tombstone]:
-    if not missing:
-        return {}
     rows = await connection.execute(_TOMBSTONES, as_arrays(missing))
     return {ShardKey(row[0], row[1]): Tombstone(row[2], row[3]) for row in rows}
 
@@ -209,15 +196,12 @@ async def _groups(
 
 
 async def _policy_facts(
-    connection: AsyncConnection, namespaces: Iterable[Namespace], reads: ReadSet
-) -> tuple[datetime | None, datetime | None, RecentMoves]:
-    """What the policies of namespaces ask of the clock and of history: `now`, `clock` and `recent` of the state."""
-    asking = timed(namespaces, reads)
-    if not asking:
-        return None, None, RecentMoves()
+    connection: AsyncConnection, namespaces: Sequence[Namespace], reads: ReadSet
+) -> tuple[datetime, datetime, RecentMoves]:
+    """What policies that depend on time are judged by: `now`, `clock` and `recent` of the state."""
     now, clock, revision = (await connection.execute(_NOW)).one()
-    counting = move_limited(asking, reads)
-    recent = await _recent(connection, counting, clock, revision, reads.shards) if counting else RecentMoves()
+    limiting = limiting_moves(namespaces, reads)
+    recent = await _recent(connection, limiting, clock, revision, reads.shards) if limiting else RecentMoves()
     return now, clock, recent
 
 

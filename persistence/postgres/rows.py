@@ -6,13 +6,13 @@ bookkeeping out, which costs more than the query.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Integer, Text, and_, case, cast, func, literal, literal_column, select
 
-from persistence.codec.encoding import format_digest
 from persistence.codec.images import read_image
 from persistence.codec.json_documents import read_details, read_policy
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
@@ -28,6 +28,7 @@ from persistence.model.records import (
     Refusal,
     Shard,
     ShardDiff,
+    ShardKey,
     ShardStatus,
 )
 from persistence.planning import lifecycle
@@ -39,12 +40,15 @@ _PIN: Final = tuple(f"pinned_{member.name}" for member in fields(Pin))
 
 
 def columns_of(record: type) -> Iterator[str]:
-    """The columns that keep a record, in the order of its fields: a pin has one for each of its own."""
+    """The columns that hold a record, in the order of its fields: a pin has one for each of its own."""
     for member in fields(record):
         yield from _PIN if member.name == "pinned" else (member.name,)
 
 
 SHARD: Final = tuple(SHARDS.c[name] for name in columns_of(Shard))
+
+HALVES: Final = struct.Struct(">qq")
+"""A 128-bit value as two signed 64-bit halves, the high one first. Its bytes in hex are how a digest is written."""
 
 _DIGEST: Final = (NAMESPACE_HEADS.c.digest_high, NAMESPACE_HEADS.c.digest_low)
 
@@ -102,8 +106,8 @@ PLAN_STATUS: Final = case(
     ),
     else_=PLANS.c.status,
 )
-"""The status that a plan has by the database's clock when the statement begins: expiring is nobody's change. One time
-for all of a statement, or a list of the plans that are open could show one that has expired."""
+"""The status that a plan has by the database's clock when the statement begins: no change is committed when it
+expires. One time for all of a statement, or a list of the plans that are open could show one that has expired."""
 
 PLAN: Final = (
     PLANS.c.id,
@@ -137,25 +141,6 @@ DIFF: Final = (
 )
 
 
-def shard_of(row: Sequence[Any]) -> Shard:
-    """From columns in the order of SHARD."""
-    by, reason, until = row[_PINNED : _PINNED + 3]
-    pin = None if by is None else Pin(by, reason, until)
-    return Shard(*(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :]))
-
-
-def namespace_of(row: Sequence[Any]) -> Namespace:
-    """From columns in the order of NAMESPACE."""
-    high, low = row[_HALVES : _HALVES + 2]
-    *counted, policy = row[_HALVES + 2 :]
-    return Namespace(*(*row[:_HALVES], join_halves(high, low), *counted, read_policy(policy)))
-
-
-def node_of(row: Sequence[Any]) -> Node:
-    """From columns in the order of NODE, or of NODE_UNCOUNTED."""
-    return Node(*(*row[:_NODE_STATUS], NodeStatus(row[_NODE_STATUS]), *row[_NODE_STATUS + 1 :]))
-
-
 # Where in a row those stand that a record has otherwise than the table. Status and pin stand side by side.
 _STATUS: Final = SHARD.index(SHARDS.c.status)
 
@@ -164,6 +149,30 @@ _PINNED: Final = _STATUS + 1
 _HALVES: Final = NAMESPACE.index(NAMESPACE_HEADS.c.digest_high)
 
 _NODE_STATUS: Final = NODE.index(NODES.c.status)
+
+
+def shard_of(row: Sequence[Any]) -> Shard:
+    """From columns in the order of SHARD."""
+    by, reason, until = row[_PINNED : _PINNED + 3]
+    pin = None if by is None else Pin(by, reason, until)
+    return Shard(*(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :]))
+
+
+def shards_by_key(rows: Iterable[Sequence[Any]]) -> Mapping[ShardKey, Shard]:
+    """From rows of SHARD."""
+    return {ShardKey(row[0], row[1]): shard_of(row) for row in rows}
+
+
+def namespace_of(row: Sequence[Any]) -> Namespace:
+    """From columns in the order of NAMESPACE."""
+    high, low = row[_HALVES : _HALVES + 2]
+    *counted, policy = row[_HALVES + 2 :]
+    return Namespace(*(*row[:_HALVES], HALVES.pack(high, low).hex(), *counted, read_policy(policy)))
+
+
+def node_of(row: Sequence[Any]) -> Node:
+    """From columns in the order of NODE, or of NODE_UNCOUNTED."""
+    return Node(*(*row[:_NODE_STATUS], NodeStatus(row[_NODE_STATUS]), *row[_NODE_STATUS + 1 :]))
 
 
 def plan_of(row: Sequence[Any]) -> RebalancePlan:
@@ -264,19 +273,3 @@ def diffs_of(rows: Iterable[Sequence[Any]]) -> list[ShardDiff]:
     for row in rows:
         read.add(tuple(row))
     return read.diffs
-
-
-def split_halves(digest: int) -> tuple[int, int]:
-    """A 128-bit value as two signed 64-bit halves."""
-    return _signed(digest >> 64), _signed(digest & _MASK)
-
-
-def join_halves(high: int, low: int) -> str:
-    return format_digest((high & _MASK) << 64 | (low & _MASK))
-
-
-_MASK: Final = (1 << 64) - 1
-
-
-def _signed(half: int) -> int:
-    return half - (1 << 64) if half >> 63 else half

@@ -7,9 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from persistence.ports import BulkStore, Store
-from persistence.postgres.database import Database
+from persistence.postgres.database import Database, Fence
 from persistence.postgres.engine import create_engine, sessions
-from persistence.postgres.fence import Fence
 from persistence.postgres.listener import listening
 from persistence.postgres.partitions import SPAN, PartitionSupply
 from persistence.postgres.readers.changes import PostgresChanges

@@ -1,7 +1,4 @@
-"""The stream head and history read as a stream.
-
-From a moment of the past to the revision the store had then.
-"""
+"""The stream head, history read as a stream, and the revision that the store had at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.errors import Compacted, FutureCursor, SchemaOutOfDate
 from persistence.model.records import MARK_BYTES, NO_CHANGE, UNMARKED, AsOf, ChangeMark, StreamPosition
-from persistence.ports import StreamHead, StreamPage
+from persistence.model.stream import StreamHead, StreamPage
 from persistence.postgres.database import NEW_EPOCH, TIMELINE, head_missing
 from persistence.postgres.driver import connect
 from persistence.postgres.engine import translated
@@ -37,13 +34,13 @@ from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.tables.current import SCHEMA_REVISION, STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
-_CHANGE_BEGINNING: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
+_HASH_PREFIX: Final = func.substring(CHANGES.c.hash, 1, MARK_BYTES, type_=LargeBinary())
 
 
 def mark_after(revision: ColumnElement[int]) -> ScalarSelect[bytes]:
-    """The mark of the change that made a revision, for `read_mark`. The row of every revision that is served is there:
+    """The mark of the change that made a revision, for `read_mark`. Every revision that is served has its row:
     compaction keeps the newest row of each shard, and that of the floor is one of them."""
-    written = func.int8send(CHANGES.c.id, type_=LargeBinary()).op("||", return_type=LargeBinary())(_CHANGE_BEGINNING)
+    written = func.int8send(CHANGES.c.id, type_=LargeBinary()).op("||", return_type=LargeBinary())(_HASH_PREFIX)
     return (
         select(written)
         .join_from(HISTORY, CHANGES, CHANGES.c.id == HISTORY.c.change_id)
@@ -52,7 +49,7 @@ def mark_after(revision: ColumnElement[int]) -> ScalarSelect[bytes]:
     )
 
 
-# Once a statement, and not once for each row it stands beside.
+# Materialized: computed once a statement, not once for each row it is joined to.
 CURRENT: Final = (
     select(
         STREAM_HEAD.c.epoch,
@@ -73,11 +70,11 @@ _RENEW: Final = (
     update(STREAM_HEAD).where(STREAM_HEAD.c.epoch == bindparam("ended")).values(epoch=literal_column(NEW_EPOCH))
 )
 
-# In SQL, for a connection of the driver's own. The copy may be of a server that had seen a later timeline than the one
-# it is run on now.
-_BEGIN_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
+# In SQL, for a connection of the driver's own. Sets the timeline back too: a copied data folder may be of a server with
+# a later one than the server that it is run on now.
+_START_EPOCH: Final = f"UPDATE stream_head SET epoch = {NEW_EPOCH}, timeline = {TIMELINE} RETURNING epoch"  # noqa: S608 - constants
 
-# Seen by every role, unlike what other roles' sessions are doing.
+# These columns are visible to every role, unlike the states and queries of other roles' sessions.
 _CONNECTED: Final = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'omnirelay%'
@@ -91,8 +88,8 @@ _AFTER: Final = bindparam("after_revision", type_=BigInteger)
 
 
 def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
-    """The head, the beginning of the hash of the change that is asked for, and beside them the rows that follow."""
-    asked_for = select(_CHANGE_BEGINNING).where(CHANGES.c.id == bindparam("mark_id", type_=BigInteger))
+    """The head, the beginning of the hash of the change `mark_id`, and the rows that follow `after_revision`."""
+    marked = select(_HASH_PREFIX).where(CHANGES.c.id == bindparam("mark_id", type_=BigInteger))
     page = (
         select(*DIFF, HISTORY.c.change_id)
         .where(HISTORY.c.revision > _AFTER, *where)
@@ -100,11 +97,11 @@ def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
         .limit(bindparam("page_limit", type_=BigInteger))
         .subquery()
     )
-    # A change of ten thousand shards names fifty namespaces and says why: once, with the first row of it that is read.
+    # A change of ten thousand shards has fifty namespaces and metadata: read once, with the first of its rows.
     first = func.row_number().over(partition_by=page.c.change_id, order_by=page.c.revision) == 1
     rows = select(page, first.label("first_of_change")).subquery()
     return (
-        select(*HEAD, asked_for.scalar_subquery(), *(rows.c[column.name] for column in DIFF), *CHANGE)
+        select(*HEAD, marked.scalar_subquery(), *(rows.c[column.name] for column in DIFF), *CHANGE)
         .select_from(CURRENT)
         .outerjoin(rows, true())
         .outerjoin(CHANGES, and_(CHANGES.c.id == rows.c.change_id, rows.c.first_of_change))
@@ -116,15 +113,15 @@ _SELECT_NEXT: Final = _select_next()
 
 _SELECT_NEXT_OF_NAMESPACE: Final = _select_next(HISTORY.c.namespace == bindparam("of_namespace", type_=Text))
 
-_BESIDE: Final = len(HEAD) + 1
-"""Columns before those of a row: the head, and what was found of the change that was asked for."""
+_LEADING: Final = len(HEAD) + 1
+"""Columns before those of a row of history: the head, and the hash of the change `mark_id`."""
 
-_SLICE: Final = 50
-"""Rows that are parsed in one go: three milliseconds, in which this process answers nobody."""
+_ROWS_A_TURN: Final = 50
+"""Rows parsed before other tasks run: three milliseconds."""
 
 
 class PostgresStream:
-    """ChangeStream. `confirm` returns once a commit that it has made is where nothing can lose it."""
+    """ChangeStream. `confirm` commits something, and returns once that cannot be lost in a failover."""
 
     def __init__(self, read: async_sessionmaker[AsyncSession], confirm: Callable[[], Awaitable[object]]) -> None:
         self._read = read
@@ -159,20 +156,20 @@ class PostgresStream:
         if namespace is not None:
             statement, values["of_namespace"] = _SELECT_NEXT_OF_NAMESPACE, namespace
         rows = await self._rows(statement, values)
-        head, known = _beginning(rows, mark)
+        head, known = _leading(rows, mark)
         if not known or head.revision < revision:
-            # Lost; or this is a primary that was left behind when its standby was promoted, and others have been told
-            # of what it does not have. No commit of such a one is confirmed.
+            # Lost; or this is a primary that was left behind when its standby was promoted, and clients have revisions
+            # that it does not have. No commit of such a one is confirmed.
             await self._confirm()
             rows = await self._rows(statement, values)
-            head, known = _beginning(rows, mark)
-        if rows[0][_BESIDE] is None:
+            head, known = _leading(rows, mark)
+        if rows[0][_LEADING] is None:
             return StreamPage(head, (), known)
         read = Diffs()
-        for start in range(0, len(rows), _SLICE):
-            for row in rows[start : start + _SLICE]:
-                read.add(tuple(row)[_BESIDE:])
-            # Others may go in between: every server follows every change of ten thousand shards.
+        for start in range(0, len(rows), _ROWS_A_TURN):
+            for row in rows[start : start + _ROWS_A_TURN]:
+                read.add(tuple(row)[_LEADING:])
+            # Other tasks run here: every server follows every change of ten thousand shards.
             await asyncio.sleep(0)
         return StreamPage(head, read.diffs, known)
 
@@ -186,9 +183,9 @@ class PostgresStream:
         return rows
 
 
-def _beginning(rows: Sequence[Row[Any]], mark: ChangeMark) -> tuple[StreamHead, bool]:
-    """The head, and whether the change that the mark names is there."""
-    *columns, found = rows[0][:_BESIDE]
+def _leading(rows: Sequence[Row[Any]], mark: ChangeMark) -> tuple[StreamHead, bool]:
+    """The head, and whether the change that the mark names is in history."""
+    *columns, found = rows[0][:_LEADING]
     return head_of(columns), mark == NO_CHANGE or found == mark.hash
 
 
@@ -207,8 +204,8 @@ def head_of(row: Sequence[Any]) -> StreamHead:
 
 
 def read_mark(written: bytes | None, revision: int) -> ChangeMark:
-    """What `mark_after` of a revision that is served came to. A row that is missing all the same, because the tables
-    were edited, gives a position that nothing is served after."""
+    """From the value of `mark_after` for a revision that is served. A row that is missing all the same, because the
+    tables were edited, gives a position that nothing is served after."""
     if written is None:
         return UNMARKED if revision else NO_CHANGE
     return ChangeMark(int.from_bytes(written[:-MARK_BYTES], "big"), written[-MARK_BYTES:])
@@ -219,21 +216,21 @@ def mark_of(change_id: int, chain_hash: bytes) -> ChangeMark:
 
 
 def schema_outdated() -> SchemaOutOfDate:
-    """For a write that found it so when it was made, although its connection had been found fit."""
+    """For a write that finds the schema upgraded since its connection was admitted."""
     return SchemaOutOfDate(
         f"the database's schema does not serve programs of revision {SCHEMA_REVISION} any more; update this program"
     )
 
 
 async def begin_new_epoch(url: str) -> int:
-    """For after an older or copied data folder was put in place, which a server cannot tell from a restart.
+    """Start a new epoch after an older or copied data folder was put in place, which looks like a restart to a server.
 
-    How many connections of servers are open. Raises SchemaOutOfDate if there is no stream head.
+    Returns how many connections of servers are open. Raises SchemaOutOfDate if there is no stream head.
     """
     with translated():
         connection = await connect(url)
         try:
-            if await connection.fetchval(_BEGIN_EPOCH) is None:
+            if await connection.fetchval(_START_EPOCH) is None:
                 raise head_missing()
             return int(await connection.fetchval(_CONNECTED))
         finally:
@@ -242,17 +239,17 @@ async def begin_new_epoch(url: str) -> int:
 
 _REVISION_AT: Final = (
     select(CHANGES.c.head_revision)
-    .where(CHANGES.c.committed_at <= bindparam("moment", type_=CHANGES.c.committed_at.type))
+    .where(CHANGES.c.committed_at <= bindparam("as_of", type_=CHANGES.c.committed_at.type))
     .order_by(CHANGES.c.committed_at.desc(), CHANGES.c.id.desc())
     .limit(1)
 )
 
 
 async def revision_of(session: AsyncSession, as_of: AsOf) -> int:
-    """The newest revision at that moment. Whether it can be served is known to whoever reads the head with the rows."""
+    """The newest revision at that point in time. `require_servable` with a head of the rows' own snapshot checks it."""
     if as_of.revision is not None:
         return as_of.revision
-    return (await session.execute(_REVISION_AT, {"moment": as_of.time})).scalar_one_or_none() or 0
+    return (await session.execute(_REVISION_AT, {"as_of": as_of.time})).scalar_one_or_none() or 0
 
 
 def require_servable(revision: int, head: StreamHead) -> None:

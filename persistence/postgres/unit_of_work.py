@@ -1,9 +1,7 @@
-"""One unit of work on PostgreSQL: one connection, one snapshot to decide in, and one call that commits the change.
+"""One unit of work on PostgreSQL: one connection, one snapshot to decide in, one call that commits, and its answer.
 
 No row is locked, and the transaction that reads is over before the call is made: a process that is frozen at any point
-of it delays no other writer.
-
-The answer to a change: once it is committed, and again, from what it left, to a retry of its request.
+of it delays no other writer. The answer to a retry is read from what the change left.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ from persistence.postgres.partitions import PartitionSupply, is_missing
 from persistence.postgres.read_state import KEYS, GroupMark, as_arrays, read_decision_inputs, read_state
 from persistence.postgres.readers.nodes import ONE_NAMESPACE, ONE_NODE
 from persistence.postgres.readers.plans import ONE_PLAN
-from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of, join_halves, namespace_of, node_of, plan_of
+from persistence.postgres.rows import CHANGE, DIFF, HALVES, change_of, diffs_of, namespace_of, node_of, plan_of
 from persistence.postgres.tables.current import STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
@@ -79,17 +77,22 @@ _LAST_NODE_CHANGE: Final = (
     .limit(1)
 )
 
+_EPOCH: Final = select(STREAM_HEAD.c.epoch)
+
 _READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 _CALLING: Final = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
 
 
+_PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
+
+
 class PostgresUnitOfWork:
     """UnitOfWork. All that is read is of one snapshot, which ends with the decision."""
 
-    def __init__(self, connection: AsyncConnection, room: PartitionSupply, database: Database) -> None:
+    def __init__(self, connection: AsyncConnection, supply: PartitionSupply, database: Database) -> None:
         self._connection = connection
-        self._room = room
+        self._supply = supply
         self._database = database
         self.committing = False
         self._reads: list[tuple[ReadSet, ReadState]] = []
@@ -108,11 +111,11 @@ class PostgresUnitOfWork:
         self._reads.append((reads, state))
         return state
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        circumstances, groups = await read_decision_inputs(self._connection, asked)
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
+        inputs, groups = await read_decision_inputs(self._connection, required)
         self._groups |= groups
-        self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=circumstances.nodes)))
-        return circumstances
+        self._reads.append((ReadSet(nodes=required.node_ids), ReadState(nodes=inputs.nodes)))
+        return inputs
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
         rows = await self._connection.execute(_LAST_CHANGES, as_arrays(shards))
@@ -145,9 +148,9 @@ class PostgresUnitOfWork:
         except DBAPIError as error:
             if not is_missing(error):
                 raise
-            self._room.missed(len(write_set.shards))
+            self._supply.missed(len(write_set.shards))
             raise TransientConflict("history has no partition for these revisions yet") from error
-        self._room.committed(made.change.last_revision)
+        self._supply.committed(made.change.last_revision)
         return await offload(len(write_set.shards), answer, write_set, made)
 
     async def _stop_reading(self) -> None:
@@ -157,18 +160,18 @@ class PostgresUnitOfWork:
 
 @asynccontextmanager
 async def unit_of_work(
-    engine: AsyncEngine, room: PartitionSupply, database: Database
+    engine: AsyncEngine, supply: PartitionSupply, database: Database
 ) -> AsyncIterator[PostgresUnitOfWork]:
     """A unit of work that writes nothing unless it commits. Driver errors leave it as StoreErrors.
 
     `database` is the one that the engine's connections are of: it knows the newest timeline that this process has seen,
     on an older one than which nothing is written.
     """
-    await room.ensure()
+    await supply.ensure()
     with translated():
         async with engine.connect() as connection:
             await connection.execution_options(**_READING)
-            unit = PostgresUnitOfWork(connection, room, database)
+            unit = PostgresUnitOfWork(connection, supply, database)
             try:
                 yield unit
             except DBAPIError as error:
@@ -176,11 +179,6 @@ async def unit_of_work(
                     # A connection that died in the pool: everything is read again, on another.
                     raise TransientConflict("the connection was lost before anything was sent") from error
                 raise
-
-
-_EPOCH: Final = select(STREAM_HEAD.c.epoch)
-
-PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
 
 
 def answer(write_set: WriteSet, made: Made) -> Committed:
@@ -208,7 +206,7 @@ def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str
         write.algorithm_version,
         write.parameters_digest,
         write.version,
-        join_halves(counted["digestHigh"], counted["digestLow"]),
+        HALVES.pack(counted["digestHigh"], counted["digestLow"]).hex(),
         counted["shardCount"],
         counted["revision"],
         write.previous.created_at if write.previous else change.committed_at,
@@ -217,7 +215,7 @@ def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str
     )
 
 
-def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> PlanAnswer:
+def _plan_answer(write_set: WriteSet, assigned: Assigned, change: Change) -> _PlanAnswer:
     plan = _plan_after(write_set, change)
     if write_set.kind in (ChangeKind.PLAN_REBALANCE, ChangeKind.ROLLBACK_CHANGE):
         return PlanProposed(change, plan)
@@ -309,7 +307,7 @@ async def _node(connection: AsyncConnection, change: Change) -> NodeChanged:
 
 
 async def _plan(connection: AsyncConnection, change: Change) -> RebalancePlan:
-    assert change.rebalance is not None  # noqa: S101 - the kind says so, and the type cannot
+    assert change.rebalance is not None  # noqa: S101 - its kind implies it, which the type cannot express
     return plan_of((await connection.execute(ONE_PLAN, {"plan_id": change.rebalance.plan_id})).one())
 
 
@@ -318,5 +316,5 @@ async def _position(connection: AsyncConnection, change: Change, revision: int) 
 
 
 def _configuration(change: Change) -> ConfigurationChange:
-    assert change.configuration is not None  # noqa: S101 - the kind says so, and the type cannot
+    assert change.configuration is not None  # noqa: S101 - its kind implies it, which the type cannot express
     return change.configuration

@@ -1,20 +1,11 @@
-"""Reading shards from the replica, and from the database what the replica cannot answer.
-
-Units of work that tell the replica what they committed.
-"""
+"""Reading shards from the replica, and from the database what the replica cannot answer."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
-
-from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
-from persistence.commands.write_set import WriteSet
-from persistence.model.outcomes import Committed
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
-from persistence.model.records import AsOf, Change, Shard, ShardKey
-from persistence.ports import ShardReader, Stamped, UnitOfWork, UnitOfWorkFactory
+from persistence.model.records import AsOf, Shard, ShardKey
+from persistence.ports import ShardReader, Stamped
 from persistence.replica.replica import Replica
 
 
@@ -49,53 +40,3 @@ class ReplicaShards:
             return stored
         # Nothing is awaited between page, count and position: the table is the same for all three.
         return Stamped(found, self._replica.position)
-
-
-Note = Callable[[Committed], None]
-
-
-def noting(unit_of_work: UnitOfWorkFactory, note: Note) -> UnitOfWorkFactory:
-    """The same units of work; `note` is called with what each of them committed, or found committed."""
-
-    @asynccontextmanager
-    async def noted() -> AsyncIterator[UnitOfWork]:
-        async with unit_of_work() as unit:
-            yield _Noting(unit, note)
-
-    return noted
-
-
-class _Noting:
-    def __init__(self, unit: UnitOfWork, note: Note) -> None:
-        self._unit = unit
-        self._note = note
-
-    async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-        earlier = await self._unit.earlier(actor, idempotency_key)
-        if earlier is not None:
-            # Another process may have committed it; told of here, it must be there in what is read here next.
-            self._note(earlier[1])
-        return earlier
-
-    async def read(self, reads: ReadSet) -> ReadState:
-        return await self._unit.read(reads)
-
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        return await self._unit.look(asked)
-
-    async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
-        return await self._unit.last_changes(shards)
-
-    async def last_configuration(self, namespace: str) -> Change | None:
-        return await self._unit.last_configuration(namespace)
-
-    async def last_node_change(self, node_id: str) -> Change | None:
-        return await self._unit.last_node_change(node_id)
-
-    async def barrier(self) -> None:
-        await self._unit.barrier()
-
-    async def commit(self, write_set: WriteSet) -> Committed:
-        committed = await self._unit.commit(write_set)
-        self._note(committed)
-        return committed

@@ -16,8 +16,8 @@ from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
-from persistence.model.records import ShardDiff, ShardKey
-from persistence.ports import OmittedRange
+from persistence.model.records import Shard, ShardDiff, ShardKey
+from persistence.model.stream import OmittedRange
 
 Item: TypeAlias = ShardDiff | OmittedRange
 
@@ -78,9 +78,10 @@ class Expectations:
         self._wholly: dict[str, int] = {}
         self._all = 0
 
-    def expect_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
-        """These were changed by a commit that ended at `revision`, or told as of it."""
-        for key in keys:
+    def expect_shards(self, revision: int, shards: Iterable[ShardKey | Shard]) -> None:
+        """These were changed by a commit that ended at `revision`, or answered as of it."""
+        for shard in shards:
+            key = ShardKey(shard.namespace, shard.shard_id)
             # Commits are answered in any order, and what was told last need not be the newest.
             _raise(self._shards, key, revision)
             _raise(self._partly, key.namespace, revision)

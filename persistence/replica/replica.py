@@ -15,9 +15,10 @@ from typing import Final, Protocol
 from persistence.errors import EpochMismatch, StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
 from persistence.model.paging import PageRequest
-from persistence.model.queries import EVERY_SHARD
+from persistence.model.queries import EVERY_SHARD, DiffFilter
 from persistence.model.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, ShardReader, Watcher
+from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.ports import ShardReader, Watcher
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
@@ -99,7 +100,7 @@ class Replica:
             # no revision to wait for: what is loaded from now on has it.
             self._spoil()
         elif isinstance(outcome, ShardsChanged):
-            self._expected.expect_shards(position.revision, (shard.key for shard in outcome.shards))
+            self._expected.expect_shards(position.revision, outcome.shards)
         else:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)
@@ -129,11 +130,11 @@ class Replica:
         """Until it serves, and no namespace is behind."""
         await self._ready.wait()
 
-    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         self._position = position
         self._expected.seen(position.revision)
         if self._history is not None:
-            self._history.told(diffs, left_out)
+            self._history.told(diffs, omitted)
             if not self._history.one:
                 _log.warning("the replica was read across a failover that lost changes; loading it anew")
                 self._spoil()
@@ -149,9 +150,10 @@ class Replica:
                 raise
             if len(self._table) > self._limits.shards:
                 self._spoil()
-            self._tell()
-        if left_out is not None:
-            self._backlog.add([left_out])
+            if not self._ready.is_set():
+                self._set_ready()
+        if omitted is not None:
+            self._backlog.add([omitted])
             self._ready.clear()
             self._work.set()
 
@@ -191,7 +193,7 @@ class Replica:
                     if not self._spoiled:
                         self._table = table
                         self._settle()
-                        self._tell()
+                        self._set_ready()
                         await self._work.wait()
                 if len(table) > self._limits.shards:
                     raise _Full
@@ -211,14 +213,14 @@ class Replica:
         if len(table) > self._limits.shards:
             self._spoil()
 
-    async def _read(self, stretch: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
-        begin = StreamPosition(self._position.epoch, stretch.first - 1, stretch.mark)
+    async def _read(self, omitted: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
+        begin = StreamPosition(self._position.epoch, omitted.first - 1, omitted.mark)
         async with aclosing(self._feed.follow(begin, DiffFilter())) as batches:
             async for batch in batches:
                 for diff in batch.diffs:
-                    if diff.revision <= stretch.last:
+                    if diff.revision <= omitted.last:
                         yield diff
-                if batch.position.revision >= stretch.last:
+                if batch.position.revision >= omitted.last:
                     return
 
     def _settle(self) -> None:
@@ -226,7 +228,7 @@ class Replica:
         if self.table is not None:
             self._history = None
 
-    def _tell(self) -> None:
+    def _set_ready(self) -> None:
         if self.table is not None and not len(self._backlog):
             self._ready.set()
 
@@ -261,7 +263,7 @@ class _SameHistory:
     def __init__(self, begin: StreamPosition) -> None:
         self._begin = begin
         self._told = {begin.revision: begin.mark}
-        self._stretches: list[OmittedRange] = []
+        self._omitted: list[OmittedRange] = []
         self._read: dict[int, ChangeMark] = {}
 
     def read(self, position: StreamPosition) -> bool:
@@ -271,11 +273,11 @@ class _SameHistory:
         self._read[position.revision] = position.mark
         return self.one
 
-    def told(self, diffs: Sequence[ShardDiff], left_out: OmittedRange | None) -> None:
+    def told(self, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         """The feed has come by these."""
         self._told |= {diff.revision: diff.change.mark for diff in diffs}
-        if left_out is not None:
-            self._stretches.append(left_out)
+        if omitted is not None:
+            self._omitted.append(omitted)
 
     @property
     def one(self) -> bool:
@@ -285,7 +287,7 @@ class _SameHistory:
     def _of_feed(self, revision: int) -> ChangeMark | None:
         """Null while the feed has not come by."""
         known = self._told.get(revision)
-        return known or next((each.mark for each in self._stretches if each.first <= revision <= each.last), None)
+        return known or next((each.mark for each in self._omitted if each.first <= revision <= each.last), None)
 
 
 class _Full(Exception):

@@ -11,11 +11,11 @@ import stamina
 
 from persistence.commands.command import Command, request_digest
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
-from persistence.commands.read_state import ReadState
+from persistence.commands.read_state import InputsRequired, ReadSet
 from persistence.commands.refusals import Forbidden, TokenBucket, refusal_of
 from persistence.commands.write_set import WriteSet
 from persistence.errors import CommitUnknown, StoreError, StoreUnavailable, TransientConflict
-from persistence.handlers.dispatch import decide, inputs_required_by, validate
+from persistence.handlers.dispatch import decide, validate
 from persistence.handlers.plans import reads_of
 from persistence.model.outcomes import (
     Committed,
@@ -48,7 +48,8 @@ _log = logging.getLogger(__name__)
 class CommandExecutor:
     """Executes commands. What changed between a decision and its commit is decided again, a stale expectation never is.
 
-    What is refused is kept in `refusals`, where there are any.
+    What is refused is stored in `refusals`, where there are any. `note` is called with what was committed, also by an
+    earlier request, before it is returned: a replica must not be behind an answer.
     """
 
     def __init__(
@@ -57,40 +58,43 @@ class CommandExecutor:
         strategies: Registry | None = None,
         *,
         refusals: Refusals | None = None,
+        note: Callable[[Outcome], None] = lambda _: None,
         attempts: int = 25,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._strategies = strategies or Registry()
         self._refusals = refusals
-        self._allowance = TokenBucket()
+        self._note = note
+        self._rate = TokenBucket()
         self._attempts = attempts
 
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost,
         or TransientConflict when every attempt met one."""
-        await offload(len(command.reads.shards), validate, command, self._strategies)
-        outcome = await self._retried(lambda unit: self._run(unit, command))
+        reads = command.reads
+        await offload(len(reads.shards), validate, command, self._strategies)
+        outcome = await self._retried(lambda unit: self._run(unit, command, reads))
         if not isinstance(outcome, Committed):
-            await self._keep_refusal(command, outcome)
+            await self._store_refusal(command, outcome)
         return outcome
 
-    async def keep_forbidden(self, command: Command, forbidden: Forbidden) -> None:
-        """Puts on record that somebody asked for what they may not; nothing is carried out.
+    async def store_forbidden(self, command: Command, forbidden: Forbidden) -> None:
+        """Stores the refusal of a command whose caller lacks a right; nothing is executed.
 
-        Raises InvalidArgument for a command that could not be carried out by anybody.
+        Raises InvalidArgument for a command that no right would let execute.
         """
         await offload(len(command.reads.shards), validate, command, self._strategies)
-        await self._keep_refusal(command, forbidden)
+        await self._store_refusal(command, forbidden)
 
     async def replayed(self, command: Command) -> Outcome | None:
         """The answer to an earlier request with the same idempotency key, if there was one.
 
-        For callers to whom working out what to execute is work: a retry must not do it again, and must not be answered
-        from a mesh that has changed meanwhile. Raises as `execute` does.
+        For callers that compute what to execute: a retry must not compute it again, and must not be answered from a
+        mesh that has changed meanwhile. Raises as `execute` does.
         """
         validate(command, self._strategies)
         key = command.change.idempotency_key
-        return None if key is None else await self._retried(lambda unit: _answered(unit, command, key))
+        return None if key is None else await self._retried(lambda unit: self._answered(unit, command, key))
 
     async def _retried(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         async for attempt in stamina.retry_context(
@@ -106,9 +110,9 @@ class CommandExecutor:
                     return await work(unit)
         raise AssertionError("the retry loop returns or raises")
 
-    async def _keep_refusal(self, command: Command, outcome: Outcome | Forbidden) -> None:
-        """The caller is owed the refusal, also where it cannot be kept."""
-        if self._refusals is None or (left_out := self._allowance.take()) is None:
+    async def _store_refusal(self, command: Command, outcome: Outcome | Forbidden) -> None:
+        """The caller gets the refusal, also where it cannot be stored."""
+        if self._refusals is None or (left_out := self._rate.take()) is None:
             return
         try:
             refusal = await offload(len(command.reads.shards), refusal_of, command, outcome, left_out)
@@ -116,51 +120,50 @@ class CommandExecutor:
         except StoreError:
             _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
 
-    async def _run(self, unit: UnitOfWork, command: Command) -> Outcome:
+    async def _run(self, unit: UnitOfWork, command: Command, reads: ReadSet) -> Outcome:
         if command.change.idempotency_key is not None:
-            answered = await _answered(unit, command, command.change.idempotency_key)
+            answered = await self._answered(unit, command, command.change.idempotency_key)
             if answered is not None:
                 return answered
-        state = await _state(unit, command)
-        size = max(len(command.reads.shards), len(state.shards))
-        decision = await offload(size, decide, command, state, self._strategies)
+        state = await unit.read(reads)
+        if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
+            # What a plan relies on is known only once the plan has been read.
+            state = replace(await unit.read(reads_of(command, state.plan)), plan=state.plan)
+        decision = await offload(max(len(reads.shards), len(state.shards)), decide, command, state, self._strategies)
+        if isinstance(decision, InputsRequired):
+            state = replace(state, inputs=await unit.read_inputs(decision))
+            decision = await offload(len(state.shards), decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
-            return await unit.commit(decision)
+            committed = await unit.commit(decision)
+            self._note(committed)
+            return committed
+        if isinstance(decision, InputsRequired):
+            raise TypeError(f"{type(command).__name__} is decided once its inputs are read")
         refused = await _explained(unit, decision)
         if not isinstance(refused, NotFound | PolicyViolation):
-            # It shows what others committed, and so it tells a caller whose answer was lost that they did.
+            # It shows what others committed, and so that they did, to a caller that may have had no answer.
             await unit.barrier()
         return refused
 
-
-async def _state(unit: UnitOfWork, command: Command) -> ReadState:
-    """The state the command is decided on. What a plan relies on is known only once the plan has been read."""
-    state = await unit.read(command.reads)
-    if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
-        relied_on = await unit.read(reads_of(command, state.plan))
-        state = replace(relied_on, plan=state.plan)
-    asked = await offload(len(state.shards), inputs_required_by, command, state)
-    return replace(state, circumstances=await unit.look(asked)) if asked else state
-
-
-async def _answered(unit: UnitOfWork, command: Command, key: str) -> Outcome | None:
-    earlier = await unit.earlier(command.change.actor, key)
-    if earlier is None:
-        return None
-    digest, answer = earlier
-    if digest != request_digest(command):
-        await unit.barrier()
-        return IdempotencyKeyReused(key, answer.change)
-    try:
-        await unit.barrier()
-    except StoreUnavailable as error:
-        # It is there, and may yet be lost: "nothing of this request was committed" would be untrue.
-        raise CommitUnknown(f"the change was made, and may not be on the standby yet: {error}") from error
-    return replace(answer, replayed=True)
+    async def _answered(self, unit: UnitOfWork, command: Command, key: str) -> Outcome | None:
+        earlier = await unit.earlier(command.change.actor, key)
+        if earlier is None:
+            return None
+        digest, answer = earlier
+        self._note(answer)
+        if digest != request_digest(command):
+            await unit.barrier()
+            return IdempotencyKeyReused(key, answer.change)
+        try:
+            await unit.barrier()
+        except StoreUnavailable as error:
+            # It is there, and may yet be lost: "nothing of this request was committed" would be untrue.
+            raise CommitUnknown(f"the change was made, and may not be on the standby yet: {error}") from error
+        return replace(answer, replayed=True)
 
 
 async def _explained(unit: UnitOfWork, refused: Refused) -> Outcome:
-    """The refusal, with who changed last what is stale."""
+    """The refusal, with the last change of what is stale."""
     match refused:
         case StaleNamespace():
             return replace(refused, last_change=await unit.last_configuration(refused.name))

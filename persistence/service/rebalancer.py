@@ -1,4 +1,4 @@
-"""The service behind plans: takes a snapshot, has the planner work on it in a thread, keeps what comes out."""
+"""The service behind plans: takes a snapshot, has the planner work on it in a thread, stores the proposal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Rebalancer:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def simulate(self, request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
-        """What a plan would hold if the mesh were different. Nothing is kept."""
+        """What a plan would hold if the mesh were different. Nothing is stored."""
         _check(request.add_problems, lambda problems: what_if.add_problems(problems, self._strategies))
         async with self._turns:
             snapshot = await self._snapshot(request.namespaces)
@@ -64,7 +64,7 @@ class Rebalancer:
             return await asyncio.to_thread(_proposed, snapshot, what_if, self._strategies, request.max_moves)
 
     async def plan(self, request: PlanRequest, change: ChangeRequest) -> Outcome:
-        """A plan of the mesh as it is, kept so that it can be reviewed and applied."""
+        """A plan of the mesh as it is, stored so that it can be reviewed and applied."""
         _check(request.add_problems)
         names = None if request.namespaces is None else tuple(sorted(set(request.namespaces)))
         command = StorePlan(NOTHING, change, names, request.max_moves, request.lifetime_seconds)
@@ -76,8 +76,8 @@ class Rebalancer:
         return await self._writer.execute(replace(command, proposal=proposal))
 
     async def roll_back(self, target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
-        """A plan that takes changes back, kept as any other; of `request`, how much and for how long. Raises Compacted
-        and FutureCursor, too, where history does not have what is to be taken back."""
+        """A plan that takes changes back, stored as any other; of `request`, how much and for how long. Also raises
+        Compacted and FutureCursor, where history does not have what is to be taken back."""
         _check(request.add_problems)
         command = StoreRollback(NOTHING, change, target, request.max_moves, request.lifetime_seconds)
         if (answered := await self._writer.replayed(command)) is not None:

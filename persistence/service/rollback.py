@@ -67,7 +67,7 @@ async def propose_rollback(store: Past, target: RollbackTarget, max_moves: int) 
 
 
 def written(proposal: Proposal) -> Proposal:
-    """With its document, which is kept with it: ten thousand moves are a megabyte of JSON, for a thread to write."""
+    """With its document, which is stored with it: ten thousand moves are a megabyte of JSON, for a thread to write."""
     _ = proposal.document
     return proposal
 

@@ -33,7 +33,7 @@ from persistence.postgres.audit.export import export
 from persistence.postgres.audit.verify import verify
 from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
-from persistence.postgres.rows import split_halves
+from persistence.postgres.rows import HALVES
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.benchmarks.report import Report, say
@@ -187,7 +187,7 @@ async def _fill_tables(connection: asyncpg.Connection, log: Log) -> None:
             " (SELECT max(c.head_revision) FROM changes AS c WHERE c.namespaces @> ARRAY[$1]::text[])"
             " WHERE name = $1",
             name,
-            *split_halves(digest),
+            *HALVES.unpack(digest.to_bytes(16)),
             count,
         )
     await connection.execute(

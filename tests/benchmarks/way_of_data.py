@@ -34,7 +34,7 @@ from tests.benchmarks.call_trace import ROOT
 # Names of asyncio tasks. A request's is uvicorn's; a socket's has the same name in another class.
 REQUEST: Final = "RequestResponseCycle.run_asgi"
 FEED: Final = "omnirelay-feed"
-GROUP: Final = "omnirelay-cohort"
+GROUP: Final = "omnirelay-subscriber-group"
 CLI: Final = "MainThread"
 
 CASES: Final = ("list", "list-two", "lookup", "update", "diff", "cli-list", "cli-node")

@@ -14,8 +14,9 @@ from typing import Final, TypeAlias
 
 import graph.cli
 from persistence.feed.live import LiveFeed
+from persistence.model.queries import DiffFilter
 from persistence.model.records import NO_CHANGE, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter
+from persistence.model.stream import DiffBatch
 
 Batches: TypeAlias = AsyncGenerator[DiffBatch, None]
 Follow: TypeAlias = Callable[[LiveFeed, StreamPosition, DiffFilter], Batches]

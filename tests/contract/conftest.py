@@ -13,10 +13,11 @@ import asyncpg
 import pytest
 
 from persistence.feed.live import live_feed
+from persistence.model.outcomes import Outcome
 from persistence.model.records import Pin, ShardKey
 from persistence.ports import HistoryCompacted, Retention, Store
 from persistence.postgres.compaction import PostgresRetention
-from persistence.replica.adapters import ReplicaShards, noting
+from persistence.replica.adapters import ReplicaShards
 from persistence.replica.replica import following
 from tests.reference.retention import MemoryRetention
 from tests.reference.store import store_on
@@ -33,7 +34,8 @@ FailOver: TypeAlias = Callable[[], Awaitable[None]]
 class Backend:
     """A store, the retention of its history, and what the ports do not offer: a pin that has ended by now, letting a
     plan's time run out, a failover that loses everything since `keep`, which gives what does that, and a newest change
-    that was committed so far ahead of the clock, which was set back since."""
+    that was committed so far ahead of the clock, which was set back since. `note` is what writers call with what they
+    committed."""
 
     store: Store
     retention: Retention
@@ -41,6 +43,7 @@ class Backend:
     expire: Callable[[str], Awaitable[None]]
     keep: Callable[[], Awaitable[FailOver]]
     run_ahead: Callable[[timedelta], Awaitable[None]]
+    note: Callable[[Outcome], None] = lambda _: None
 
     async def compact(self, floor: int) -> HistoryCompacted:
         """A compaction that there must be something to do for."""
@@ -89,9 +92,9 @@ def store(backend: Backend) -> Store:
 
 
 @pytest.fixture
-async def mesh(store: Store) -> PlannedMesh:
+async def mesh(backend: Backend) -> PlannedMesh:
     """A store with the namespace `billing`, and neither shard nor node."""
-    mesh = PlannedMesh(store)
+    mesh = PlannedMesh(backend.store, backend.note)
     await mesh.configure()
     return mesh
 
@@ -103,8 +106,7 @@ async def replicated(backend: Backend) -> AsyncIterator[Backend]:
     async with live_feed(store.stream, store.signal) as feed, following(store.shards, feed) as replica:
         await replica.ready()
         shards = UpToDate(ReplicaShards(replica, store.shards), replica, feed, store.stream)
-        unit_of_work = noting(store.unit_of_work, replica.note)
-        yield replace(backend, store=replace(store, shards=shards, unit_of_work=unit_of_work))
+        yield replace(backend, store=replace(store, shards=shards), note=replica.note)
 
 
 def _in_memory() -> Backend:

@@ -10,11 +10,12 @@ import pytest
 
 from persistence.errors import EpochMismatch, StoreError
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import ShardFilter
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, Stamped, Store
+from persistence.model.stream import DiffBatch
+from persistence.ports import Stamped, Store
 from persistence.replica.replica import Replica, following
 from tests.contract.conftest import Backend, FailOver
 from tests.support.mesh import SEARCH, Mesh, new

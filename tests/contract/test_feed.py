@@ -11,11 +11,12 @@ import pytest
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.model.paging import PageRequest
-from persistence.model.queries import ShardFilter
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, UNMARKED, AsOf, DiffKind, Shard, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, Store
+from persistence.model.stream import DiffBatch
+from persistence.ports import Store
 from tests.contract.conftest import Backend
 from tests.support.mesh import SEARCH, Mesh, because, new
 

@@ -12,11 +12,11 @@ import pytest
 from persistence.commands.command import Command
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.nodes import DrainNode, RegisterNode
-from persistence.commands.read_state import ReadSet
+from persistence.commands.read_state import InputsRequired, ReadSet
 from persistence.commands.shards import CreateShards, DeleteShards, PinRequest, ShardExpectation, UpdateShards
 from persistence.commands.write_set import CommitConditions, WriteSet
 from persistence.errors import InvalidArgument, TransientConflict
-from persistence.handlers.dispatch import decide, inputs_required_by
+from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import Committed, PolicyViolation, StaleNamespace, VersionConflict
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter, ShardFilter
@@ -35,8 +35,9 @@ async def decided(unit: UnitOfWork, command: Command) -> WriteSet:
     if command.change.idempotency_key is not None:
         assert await unit.earlier(command.change.actor, command.change.idempotency_key) is None
     state = await unit.read(command.reads)
-    state = replace(state, circumstances=await unit.look(inputs_required_by(command, state)))
     decision = decide(command, state, Registry())
+    if isinstance(decision, InputsRequired):
+        decision = decide(command, replace(state, inputs=await unit.read_inputs(decision)), Registry())
     assert isinstance(decision, WriteSet)
     return decision
 

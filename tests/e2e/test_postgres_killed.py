@@ -18,10 +18,10 @@ from migrations import upgrade
 from persistence.commands.shards import UpdateShards
 from persistence.errors import StoreUnavailable
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.model.outcomes import ShardsChanged, VersionConflict
+from persistence.model.queries import DiffFilter
 from persistence.model.records import Shard, StreamPosition
-from persistence.ports import DiffFilter
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.support.length import rounds

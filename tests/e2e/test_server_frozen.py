@@ -6,7 +6,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from tests.support.real_server import real_server
 
 OWNER = 'query { shard(namespace: "orders", shardId: "s1") { ownerNodeId version } }'

@@ -47,14 +47,13 @@ def _without(guard: str) -> Callable[[WriteSet, Relied], Mapping[str, Any]]:
 
 _REPLACED: Final[Mapping[Mutation, Mapping[str, Any]]] = {
     Mutation.CONDITIONS_DROPPED: {
-        "persistence.handlers.shards.conditions": _no_conditions,
-        "persistence.handlers.plans.conditions": _no_conditions,
+        "persistence.handlers.rules.policies.conditions": _no_conditions,
     },
     Mutation.MOVES_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("movesLeft")},
     Mutation.GROUPS_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("groups")},
     Mutation.APPROVAL_NOT_ASKED: {"persistence.handlers.plans.missing_approval": _nothing},
     Mutation.OWN_APPROVAL_TAKEN: {"persistence.handlers.plans.self_approval": _nothing},
-    Mutation.PINS_NOT_LOOKED_AT: {"persistence.handlers.shards.broken_pins": _nothing},
+    Mutation.PINS_NOT_LOOKED_AT: {"persistence.handlers.rules.policies.broken_pins": _nothing},
 }
 
 

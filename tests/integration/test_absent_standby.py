@@ -16,9 +16,9 @@ from sqlalchemy import text
 from persistence.audit.export import ExportFilter, JsonLines
 from persistence.errors import CommitUnknown, StoreUnavailable, Unavailable
 from persistence.feed.live import live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
+from persistence.model.queries import DiffFilter
 from persistence.model.records import NO_CHANGE, ChangeMark
-from persistence.ports import DiffFilter
 from persistence.postgres import driver_errors
 from persistence.postgres import engine as session_errors
 from persistence.postgres.audit.export import export

@@ -13,10 +13,11 @@ import pytest
 from persistence.codec.encoding import shard_checksum
 from persistence.commands.shards import UpdateShards
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.model.outcomes import ShardsChanged, StaleShard, VersionConflict
+from persistence.model.queries import DiffFilter
 from persistence.model.records import Shard, StreamPosition
-from persistence.ports import DiffFilter, Store
+from persistence.ports import Store
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.support.length import rounds

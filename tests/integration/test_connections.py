@@ -30,10 +30,9 @@ from persistence.errors import (
     Unavailable,
 )
 from persistence.model.outcomes import NotFound
-from persistence.postgres.database import Database
+from persistence.postgres.database import Database, Fence
 from persistence.postgres.driver import SERVER_SETTINGS, Connection, connect
 from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, committing, create_engine, translated
-from persistence.postgres.fence import Fence
 from persistence.postgres.store import open_store
 from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.own_postgres import OwnPostgres, own_postgres, within

@@ -14,10 +14,11 @@ from persistence.commands.shards import UpdateShards
 from persistence.commands.write_set import WriteSet
 from persistence.errors import EpochMismatch
 from persistence.feed.live import live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import VersionConflict
-from persistence.ports import DiffBatch, DiffFilter
+from persistence.model.queries import DiffFilter
+from persistence.model.stream import DiffBatch
 from persistence.postgres.commit import Relied, commit
 from persistence.postgres.database import Database
 from persistence.postgres.engine import engine_on

@@ -18,7 +18,7 @@ PLACE = """
 import json
 import sys
 
-from graph.plug_ins import discover
+from graph.server.plugins import discover
 from strategies.model import Node, Shards
 from strategies.registry import Registry
 

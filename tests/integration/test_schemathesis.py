@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from graph.http.app import create_app
 from persistence.commands.nodes import RegisterNode
 from persistence.feed.live import live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.model.outcomes import PlanProposed
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry

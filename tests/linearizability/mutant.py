@@ -16,7 +16,8 @@ from persistence.commands.shards import UpdateShards
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import OmittedRange, Stamped
+from persistence.model.stream import OmittedRange
+from persistence.ports import Stamped
 from persistence.replica.adapters import ReplicaShards
 from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor
@@ -106,9 +107,9 @@ def _lag_behind_the_feed() -> None:
     advanced = Replica.advanced
 
     def mutated(
-        self: Replica, position: StreamPosition, diffs: Sequence[ShardDiff], left_out: OmittedRange | None
+        self: Replica, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None
     ) -> None:
-        asyncio.get_running_loop().call_later(_LATE_SECONDS, advanced, self, position, diffs, left_out)
+        asyncio.get_running_loop().call_later(_LATE_SECONDS, advanced, self, position, diffs, omitted)
 
     Replica.advanced = mutated  # type: ignore[method-assign] # what it is for
 

@@ -25,13 +25,11 @@ from hypothesis.stateful import (
 )
 
 from persistence.feed import tailer
-from persistence.feed.live import Matching
-from persistence.feed.ring import FeedLimits, Ring
-from persistence.feed.subscriber import SubscriberPosition
-from persistence.feed.tailer import Lost, Received, Replaced, Tailer
-from persistence.model.queries import ShardFilter
+from persistence.feed.subscriber import Matching, SubscriberPosition
+from persistence.feed.tailer import FeedLimits, Lost, Received, Replaced, Ring, Tailer
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, StreamHead, StreamPage
+from persistence.model.stream import DiffBatch, OmittedRange, StreamHead, StreamPage
 from tests.support.rows import rows_of_one_change
 
 _LIMITS: Final = FeedLimits(ring=6, page=4, bookmark_seconds=10.0)
@@ -115,7 +113,7 @@ def _is_in(position: StreamPosition, rows: Sequence[ShardDiff]) -> bool:
 class _Subscriber:
     """What one has been told since `begin`, and the refusal that ended it."""
 
-    place: SubscriberPosition
+    state: SubscriberPosition
     begin: StreamPosition
     heard: list[ShardDiff] = field(default_factory=list)
     told: StreamPosition | None = None
@@ -127,7 +125,7 @@ class _Subscriber:
 
 
 class FeedMachine(RuleBasedStateMachine):
-    place_kind: ClassVar[type[SubscriberPosition]] = SubscriberPosition
+    position_kind: ClassVar[type[SubscriberPosition]] = SubscriberPosition
     matching_kind: ClassVar[type[Matching]] = Matching
     tailer_kind: ClassVar[type[Tailer]] = Tailer
     loses: ClassVar[bool] = True
@@ -223,7 +221,7 @@ class FeedMachine(RuleBasedStateMachine):
         kept = len(self.store.changes)
         self.store.commit(lost)
         begin = self.store.head.position
-        self.subscribers.append(_Subscriber(self.place_kind(begin, where, _LIMITS), begin))
+        self.subscribers.append(_Subscriber(self.position_kind(begin, where, _LIMITS), begin))
         self._step(self.subscribers[-1])
         self.store.lose(kept)
         self.store.commit(rows)
@@ -240,7 +238,7 @@ class FeedMachine(RuleBasedStateMachine):
         known = self.store.after(revision, 0, None, begin.mark).known
         assert known == _is_in(begin, self.store.rows)
         if known and revision >= self.store.floor:
-            self.subscribers.append(_Subscriber(self.place_kind(begin, where, _LIMITS), begin))
+            self.subscribers.append(_Subscriber(self.position_kind(begin, where, _LIMITS), begin))
 
     @precondition(lambda self: self.subscribers)
     @rule(data=st.data(), steps=st.integers(1, 4), seconds=st.floats(0.0, 12.0))
@@ -266,13 +264,13 @@ class FeedMachine(RuleBasedStateMachine):
             life = self.store.life_of(told)
             assert _is_in(subscriber.begin, life)
             stream = life[subscriber.begin.revision : told.revision]
-            assert subscriber.heard == [row for row in stream if subscriber.place.where.matches(row)]
+            assert subscriber.heard == [row for row in stream if subscriber.state.where.matches(row)]
 
     @invariant()
     def nobody_is_told_of_a_place_far_behind_its_own(self) -> None:
         for subscriber in self.subscribers:
             if subscriber.told is not None:
-                assert subscriber.place.position.revision - subscriber.told.revision < _LIMITS.page
+                assert subscriber.state.position.revision - subscriber.told.revision < _LIMITS.page
 
     def teardown(self) -> None:
         """In the end everyone who was not refused comes to the head."""
@@ -302,43 +300,41 @@ class FeedMachine(RuleBasedStateMachine):
         return received
 
     def _step(self, subscriber: _Subscriber) -> None:
-        place = subscriber.place
-        position = place.position
+        state = subscriber.state
+        position = state.position
         if subscriber.refused:
             return
         if not self._may_go_on(position):
             self._refuse(subscriber)
             return
-        left_out = self.tailer.ring.left_out_after(position.revision)
-        if left_out is not None and not place.where.wants_any_of(left_out.namespaces):
-            place.go_past(StreamPosition(position.epoch, left_out.last, left_out.mark))
-        position = place.position
-        limit = _LIMITS.to_page_end(position.revision)
-        ring = self.tailer.ring
-        covered = ring.mark_at(position.revision) is not None
-        passed: Sequence[ShardDiff] | None = ring.after(position.revision, limit) if covered else None
-        if passed is not None:
-            reached = passed[-1].position_in(position.epoch) if passed else position
+        omitted = self.tailer.ring.omitted_after(position.revision)
+        if omitted is not None and not state.where.may_match_in(omitted.namespaces):
+            state.skip_to(StreamPosition(position.epoch, omitted.last, omitted.mark))
+        position = state.position
+        held = self.tailer.after(position)
+        if held is not None:
+            passed, reached = held
         else:
-            page = self.store.after(position.revision, limit, place.where.only_namespace, position.mark)
+            limit = _LIMITS.to_page_end(position.revision)
+            page = self.store.after(position.revision, limit, state.where.only_namespace, position.mark)
             there = page.head.floor <= position.revision <= page.head.revision
             if page.head.epoch != position.epoch or not page.known or not there:
                 self._refuse(subscriber)
                 return
             passed = page.diffs
             reached = passed[-1].position_in(position.epoch) if len(passed) == limit else page.head.position
-        wanted = self.matching.wanted(place.where, passed)
-        batch = place.advance(reached, wanted, self.tailer.position.revision, self.now)
+        wanted = self.matching.select(state.where, passed)
+        batch = state.advance(reached, wanted, self.tailer.position.revision, self.now)
         if batch is not None:
             subscriber.hear(batch)
 
     def _may_go_on(self, position: StreamPosition) -> bool:
-        held = self.tailer.ring.mark_at(position.revision)
+        held = self.tailer.mark_at(position.revision)
         return position.epoch == self.tailer.position.epoch and held in {None, position.mark}
 
     def _refuse(self, subscriber: _Subscriber) -> None:
         """There must be something to refuse it for: a failover that lost nothing is nothing."""
-        position = subscriber.place.position
+        position = subscriber.state.position
         assert any(_is_in(position, rows) for rows in self.store.lives)
         gone = not _is_in(position, self.store.rows) or position.revision < self.store.floor
         behind = not self.store.knows(self.tailer.newest)  # it holds what was lost, and has not noticed
@@ -363,47 +359,47 @@ class _TakesAnything(Ring):
 
 
 class _SaysTooMuchIsLeftOut(Ring):
-    def left_out_after(self, revision: int) -> OmittedRange | None:
-        stretch = super().left_out_after(revision)
-        return stretch and replace(stretch, last=stretch.last + 3)
+    def omitted_after(self, revision: int) -> OmittedRange | None:
+        omitted = super().omitted_after(revision)
+        return omitted and replace(omitted, last=omitted.last + 3)
 
 
 class _ForgetsANamespace(Ring):
-    def leave_out(self, stretch: OmittedRange) -> None:
-        super().leave_out(replace(stretch, namespaces=frozenset(sorted(stretch.namespaces)[:1])))
+    def omit(self, omitted: OmittedRange) -> None:
+        super().omit(replace(omitted, namespaces=frozenset(sorted(omitted.namespaces)[:1])))
 
 
 class _SkipsOne(SubscriberPosition):
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        return super().advance(position, wanted[1:] if len(wanted) > 2 else wanted, head, now)
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        return super().advance(position, diffs[1:] if len(diffs) > 2 else diffs, head, now)
 
 
 class _TellsTwice(SubscriberPosition):
     """Does not move on past the last diff it has told."""
 
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        batch = super().advance(position, wanted, head, now)
-        if len(wanted) > 2:
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        batch = super().advance(position, diffs, head, now)
+        if len(diffs) > 2:
             self.position = position._replace(revision=position.revision - 1)
         return batch
 
 
 class _Reorders(SubscriberPosition):
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        return super().advance(position, wanted[::-1], head, now)
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        return super().advance(position, diffs[::-1], head, now)
 
 
 class _NeverBookmarks(SubscriberPosition):
-    def advance(self, position: StreamPosition, wanted: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
-        batch = super().advance(position, wanted, head, now)
-        return batch if wanted else None
+    def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
+        batch = super().advance(position, diffs, head, now)
+        return batch if diffs else None
 
 
 class _MatchesBriefly(Matching):
     """Forgets where the stretch ended."""
 
-    def wanted(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
-        return super().wanted(where, diffs[:3])
+    def select(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
+        return super().select(where, diffs[:3])
 
 
 class _DoesNotLookBack(Tailer):
@@ -411,6 +407,14 @@ class _DoesNotLookBack(Tailer):
 
     def receive(self, page: StreamPage) -> Received:
         return super().receive(page._replace(known=True))
+
+
+class _LeadsTooFar(Tailer):
+    """Takes the diffs up to where a page ends for all there are."""
+
+    def after(self, position: StreamPosition) -> tuple[Sequence[ShardDiff], StreamPosition] | None:
+        held = super().after(position)
+        return held and (held[0], self.position)
 
 
 @pytest.mark.parametrize("ring", [_TakesAnything, _SaysTooMuchIsLeftOut, _ForgetsANamespace])
@@ -423,16 +427,17 @@ def test_a_ring_that_is_broken_is_found_out(ring: type[Ring], monkeypatch: pytes
 
 
 @pytest.mark.parametrize("broken", [_SkipsOne, _TellsTwice, _Reorders, _NeverBookmarks])
-def test_a_place_that_is_broken_is_found_out(broken: type[SubscriberPosition]) -> None:
+def test_a_position_that_is_broken_is_found_out(broken: type[SubscriberPosition]) -> None:
     class Machine(FeedMachine):
-        place_kind = broken
+        position_kind = broken
 
     _assert_found_out(Machine)
 
 
-def test_a_tailer_that_is_broken_is_found_out() -> None:
+@pytest.mark.parametrize("broken", [_DoesNotLookBack, _LeadsTooFar])
+def test_a_tailer_that_is_broken_is_found_out(broken: type[Tailer]) -> None:
     class Machine(FeedMachine):
-        tailer_kind = _DoesNotLookBack
+        tailer_kind = broken
 
     _assert_found_out(Machine)
 

@@ -1,7 +1,4 @@
-"""The readers: each takes the tables once and answers from them.
-
-Pages of rows that are all at hand.
-"""
+"""The readers: each takes the tables once and answers from them."""
 
 from __future__ import annotations
 
@@ -26,7 +23,8 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.ports import Stamped, StreamHead, StreamPage
+from persistence.model.stream import StreamHead, StreamPage
+from persistence.ports import Stamped
 from tests.reference.tables import Memory, Tables
 
 
@@ -170,7 +168,7 @@ T = TypeVar("T")
 
 
 def page_by(key: Callable[[T], K], rows: Iterable[T], request: PageRequest[K], *, descending: bool = False) -> Page[T]:
-    """The rows between the cursors, in the order of `key`, cut to the page that was asked for."""
+    """The rows between the cursors, in the order of `key`, cut to the page that was requested."""
     rows = list(rows)
     lower, upper = (request.before, request.after) if descending else (request.after, request.before)
     inside = [row for row in rows if (lower is None or lower < key(row)) and (upper is None or key(row) < upper)]

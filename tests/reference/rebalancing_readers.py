@@ -38,19 +38,19 @@ class MemoryPlans:
         self._memory = memory
 
     async def get(self, plan_id: str) -> RebalancePlan | None:
-        kept, tables = self._memory.tables.plans.get(plan_id), self._memory.tables
-        return None if kept is None else _shown(kept.plan, tables, self._memory.clock())
+        stored, tables = self._memory.tables.plans.get(plan_id), self._memory.tables
+        return None if stored is None else _shown(stored.plan, tables, self._memory.clock())
 
     async def proposal(self, plan_id: str) -> Proposal | None:
-        kept = self._memory.tables.plans.get(plan_id)
-        return None if kept is None else kept.proposal
+        stored = self._memory.tables.plans.get(plan_id)
+        return None if stored is None else stored.proposal
 
     async def page(self, where: PlanFilter, page: PageRequest[int]) -> Page[RebalancePlan]:
         return page_by(lambda plan: plan.created.id, self._matching(where), page, descending=True)
 
     def _matching(self, where: PlanFilter) -> Sequence[RebalancePlan]:
         tables, now = self._memory.tables, self._memory.clock()
-        plans = (_shown(kept.plan, tables, now) for kept in tables.plans.values())
+        plans = (_shown(stored.plan, tables, now) for stored in tables.plans.values())
         return [
             plan
             for plan in plans

@@ -22,7 +22,7 @@ class MemoryRefusals:
         self._memory = memory
 
     async def append(self, refusal: RefusalWrite) -> Refusal:
-        # Nothing is awaited in here, so nothing is kept in between: no lock, and no waiting for who writes.
+        # Nothing is awaited in here, so nothing is stored in between: no lock, and no waiting for writers.
         tables = self._memory.tables
         last = tables.refusals[-1] if tables.refusals else None
         refused_at = self._memory.clock() if last is None else max(self._memory.clock(), last.refused_at)
@@ -30,7 +30,7 @@ class MemoryRefusals:
         link = hash_chain.refusal_hash(
             bytes.fromhex(last.hash) if last else hash_chain.GENESIS, number, refused_at, refusal.content_digest
         )
-        kept = Refusal(
+        stored = Refusal(
             number,
             refusal.kind,
             refusal.actor,
@@ -44,8 +44,8 @@ class MemoryRefusals:
             refused_at,
             link.hex(),
         )
-        self._memory.tables = replace(tables, refusals=(*tables.refusals, kept))
-        return kept
+        self._memory.tables = replace(tables, refusals=(*tables.refusals, stored))
+        return stored
 
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
         refusals = [refusal for refusal in self._memory.tables.refusals if _is_in(where, refusal)]

@@ -10,7 +10,7 @@ from typing import TypeVar
 from persistence.codec import hash_chain
 from persistence.codec.images import image_of
 from persistence.commands.command import ChangeRequest
-from persistence.commands.write_set import WriteSet
+from persistence.commands.write_set import WriteSet, completed
 from persistence.errors import FutureCursor
 from persistence.model.outcomes import Committed, ShardsChanged
 from persistence.model.records import AsOf, ChangeKind, Compaction, ShardDiff
@@ -46,8 +46,7 @@ class MemoryRetention:
         removed = len(tables.between(0, floor)) - len(kept)
         digest = hash_chain.compacted_digest(map(_kept_row, kept)).hex()
         compaction = Compaction(floor, tables.floor, removed, len(kept), digest)
-        write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
-        write_set = replace(write_set, content_digest=write_set.digest())
+        write_set = completed(WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction))
         after, _ = committed(_compacted(tables, floor, kept), write_set, self._memory.clock())
         self._memory.publish(after)
         return HistoryCompacted(after.changes[-1], compaction, 0)
@@ -73,7 +72,7 @@ def _compacted(tables: Tables, floor: int, kept: Sequence[ShardDiff]) -> Tables:
 def _answers(
     answers: Mapping[K, tuple[bytes, Committed]], revisions: Collection[int]
 ) -> Mapping[K, tuple[bytes, Committed]]:
-    """Told again, an answer has only the shards that history still has."""
+    """Answered again, it has only the shards that history still has."""
     return {key: (digest, _retold(answer, revisions)) for key, (digest, answer) in answers.items()}
 
 

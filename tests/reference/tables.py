@@ -1,6 +1,6 @@
 """What the store holds, as one immutable value.
 
-A commit replaces the value by the next one; a reader keeps the one it began with. So every read is one snapshot,
+A commit replaces the value by the next one; a reader has the one it began with. So every read is one snapshot,
 nothing is ever half written, and there is nothing to undo.
 """
 
@@ -33,8 +33,8 @@ from persistence.model.records import (
     StreamPosition,
     Tombstone,
 )
+from persistence.model.stream import StreamHead
 from persistence.planning import lifecycle
-from persistence.ports import StreamHead
 
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -45,10 +45,10 @@ IdempotencyKey: TypeAlias = str
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`changes` are complete, `history` is what was kept of it, both in commit order.
+    """`changes` are complete, `history` is what compactions left of it, both in commit order.
 
     `revision` is the newest there is, `digests` are of the changes' contents, as the audit chain covers them.
-    `registered` are nodes as they were written last: how many shards each owns is asked of `node`.
+    `registered` are nodes as they were written last: how many shards each owns is counted by `node`.
     """
 
     epoch: str
@@ -96,7 +96,7 @@ class Tables:
         return max(committed, default=0)
 
     def served(self, revision: int) -> int:
-        """`revision`, if the table can be told as it stood then."""
+        """`revision`, if the table is known as it was then."""
         if revision > self.head.revision:
             raise FutureCursor(revision, self.head.revision)
         if revision < self.floor:
@@ -126,7 +126,7 @@ class Tables:
         return None if node is None else replace(node, shard_count=self.owned(node_id))
 
     def uncounted(self, node_id: str) -> Node | None:
-        """Where nobody asks how many shards it owns."""
+        """Where the shards that it owns are not counted."""
         node = self.registered.get(node_id)
         return None if node is None else replace(node, shard_count=0)
 
@@ -160,9 +160,9 @@ class Memory:
         self._committed.set()
 
     def plan(self, plan_id: str) -> StoredPlan:
-        """A plan that is kept, with the status it has now."""
-        kept = self.tables.plans[plan_id]
-        return replace(kept, plan=lifecycle.as_of(kept.plan, self.clock()))
+        """A stored plan, with the status it has now."""
+        stored = self.tables.plans[plan_id]
+        return replace(stored, plan=lifecycle.as_of(stored.plan, self.clock()))
 
     def renew(self, epoch: str) -> None:
         """A new epoch in place of this one, if it still is the current one."""

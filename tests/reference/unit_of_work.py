@@ -1,7 +1,4 @@
-"""Decided on the tables as they were, committed on the tables as they are if what was read is still so.
-
-What the policies of namespaces ask of the clock and of history.
-"""
+"""One unit of work: decided on the tables as they were, committed on the tables as they are if nothing read differs."""
 
 from __future__ import annotations
 
@@ -12,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState, RecentMoves, StoredPlan
-from persistence.commands.write_set import WriteSet, move_limited, timed
+from persistence.commands.write_set import WriteSet
 from persistence.errors import TransientConflict
+from persistence.handlers.rules.policies import depending_on_time, limiting_moves
 from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import Change, Namespace, Node, NodeStatus, ShardKey
@@ -29,7 +27,7 @@ class MemoryUnitOfWork:
         self._memory = memory
         self._tables = memory.tables
         self._reads: list[tuple[ReadSet, ReadState]] = []
-        self._looked = DecisionInputs()
+        self._inputs = DecisionInputs()
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
         found = self._tables.answers.get((actor, idempotency_key))
@@ -37,7 +35,7 @@ class MemoryUnitOfWork:
             return None
         digest, answer = found
         if isinstance(answer, PlanProposed | PlanApplied | PlanChanged):
-            # What became of a plan since is told, as the counts of a node are.
+            # With what became of a plan since, as with the counts of a node.
             answer = replace(answer, plan=self._plan(answer.plan.id).plan)
         return digest, answer
 
@@ -60,8 +58,8 @@ class MemoryUnitOfWork:
 
     def _plan(self, plan_id: str) -> StoredPlan:
         """With the status it has now."""
-        kept = self._tables.plans[plan_id]
-        return replace(kept, plan=lifecycle.as_of(kept.plan, self._memory.clock()))
+        stored = self._tables.plans[plan_id]
+        return replace(stored, plan=lifecycle.as_of(stored.plan, self._memory.clock()))
 
     def _older(self, change_id: int, namespaces: Collection[str]) -> tuple[RebalancePlan, ...]:
         plans = (self._plan(plan_id).plan for plan_id in self._tables.plans)
@@ -74,19 +72,19 @@ class MemoryUnitOfWork:
             and not set(namespaces).isdisjoint(plan.namespaces)
         )
 
-    async def look(self, asked: InputsRequired) -> DecisionInputs:
-        nodes = ((node_id, self._tables.uncounted(node_id)) for node_id in asked.node_ids)
-        self._looked = DecisionInputs(
-            self._memory.clock() if asked.clock else None,
+    async def read_inputs(self, required: InputsRequired) -> DecisionInputs:
+        nodes = ((node_id, self._tables.uncounted(node_id)) for node_id in required.node_ids)
+        self._inputs = DecisionInputs(
+            self._memory.clock() if required.clock else None,
             {node_id: node for node_id, node in nodes if node is not None},
-            {group: self._tables.members(group) for group in asked.groups},
+            {group: self._tables.members(group) for group in required.groups},
         )
-        self._reads.append((ReadSet(nodes=asked.node_ids), ReadState(nodes=self._looked.nodes)))
-        return self._looked
+        self._reads.append((ReadSet(nodes=required.node_ids), ReadState(nodes=self._inputs.nodes)))
+        return self._inputs
 
     async def last_changes(self, shards: Collection[ShardKey]) -> Mapping[ShardKey, Change]:
-        wanted = set(shards)
-        return {row.key: row.change for row in self._tables.history if row.key in wanted}
+        keys = set(shards)
+        return {row.key: row.change for row in self._tables.history if row.key in keys}
 
     async def last_configuration(self, namespace: str) -> Change | None:
         changes = reversed(self._tables.changes)
@@ -101,7 +99,7 @@ class MemoryUnitOfWork:
 
     async def commit(self, write_set: WriteSet) -> Committed:
         tables = self._memory.tables
-        broken = next(_broken(tables, write_set, self._reads, self._looked), None)
+        broken = next(_broken(tables, write_set, self._reads, self._inputs), None)
         if broken is not None:
             raise TransientConflict(f"the {broken} that this change was decided on changed before it was committed")
         after, answer = committed(tables, write_set, self._memory.clock())
@@ -110,7 +108,7 @@ class MemoryUnitOfWork:
 
 
 def _broken(
-    tables: Tables, write_set: WriteSet, read: Sequence[tuple[ReadSet, ReadState]], looked: DecisionInputs
+    tables: Tables, write_set: WriteSet, read: Sequence[tuple[ReadSet, ReadState]], inputs: DecisionInputs
 ) -> Iterator[str]:
     """What is not as it was read."""
     request = write_set.request
@@ -129,7 +127,7 @@ def _broken(
             yield "shards"
         if any(state.tombstones.get(key) != tables.tombstones.get(key) for key in keys):
             yield "shards"
-    if any(tables.members(group) != members for group, members in looked.groups.items()):
+    if any(tables.members(group) != members for group, members in inputs.groups.items()):
         yield "anti-affinity groups"
     removed = write_set.node
     if removed is not None and removed.status is NodeStatus.REMOVED and tables.owned(removed.node_id):
@@ -141,8 +139,8 @@ def _versions(names: Sequence[str], members: Mapping[str, Namespace] | Mapping[s
     return [members[name].version if name in members else None for name in names]
 
 
-def _latest(kept: StoredPlan | None) -> int | None:
-    return None if kept is None else kept.plan.latest.id
+def _latest(stored: StoredPlan | None) -> int | None:
+    return None if stored is None else stored.plan.latest.id
 
 
 def _plans_read(reads: ReadSet, state: ReadState) -> Iterator[tuple[str, int | None]]:
@@ -167,14 +165,14 @@ def policy_facts(
     tables: Tables, namespaces: Iterable[Namespace], reads: ReadSet, clock: Clock
 ) -> tuple[datetime | None, datetime | None, RecentMoves]:
     """`now`, `clock` and `recent` of the state that is read."""
-    asking = timed(namespaces, reads)
-    if not asking:
+    timed = depending_on_time(namespaces, reads)
+    if not timed:
         return None, None, RecentMoves()
     time = clock()
     now = max(time, tables.changes[-1].committed_at)
     moves: Counter[str] = Counter()
     of_shards: Counter[ShardKey] = Counter()
-    for namespace in move_limited(asking, reads):
+    for namespace in limiting_moves(timed, reads):
         begins = time - timedelta(seconds=namespace.policy.window_seconds)
         moved = [row for row in tables.history if row.namespace == namespace.name and row.moves]
         within = [row.key for row in moved if row.change.committed_at > begins]

@@ -20,7 +20,7 @@ from persistence.codec import hash_chain as audit
 from persistence.codec.encoding import digest_term
 from persistence.codec.images import read_image
 from persistence.postgres.audit.reader import AuditReader
-from persistence.postgres.rows import split_halves
+from persistence.postgres.rows import HALVES
 
 _UPDATE: Final = """
     UPDATE shard_history SET kind = $2, previous = $3::text::json, previous_revision = $4, previous_updated_at = $5,
@@ -142,4 +142,4 @@ async def _fill_tables(connection: asyncpg.Connection, rows: list[RowEntry], tim
         what = (*content, shard.status, shard.change_ticket, *counters, shard.created_at, shard.updated_at)
         await connection.execute(_SHARD, *shard.key, *what)
     for name, (digest, count) in digests.items():
-        await connection.execute(_HEADS, name, *split_halves(digest), count)
+        await connection.execute(_HEADS, name, *HALVES.unpack(digest.to_bytes(16)), count)

@@ -52,10 +52,11 @@ class Mesh:
     """Commands that must succeed, and reads of everything there is."""
 
     store: Store
+    note: Callable[[Outcome], None] = lambda _: None
 
     @cached_property
     def writer(self) -> CommandExecutor:
-        return CommandExecutor(self.store.unit_of_work, refusals=self.store.refusals)
+        return CommandExecutor(self.store.unit_of_work, refusals=self.store.refusals, note=self.note)
 
     async def execute(self, command: Command) -> Outcome:
         return await self.writer.execute(command)

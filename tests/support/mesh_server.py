@@ -14,7 +14,7 @@ from graph.server.lifecycle import bound_socket
 from graph.server.web_server import WebServer
 from graph.settings import load_settings
 from persistence.feed.live import live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from tests.reference.store import store_on
 from tests.reference.tables import Memory
 from tests.support.graphql_api import TestServices

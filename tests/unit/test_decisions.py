@@ -14,10 +14,10 @@ from persistence.codec.images import changed_fields, image_of
 from persistence.codec.json_documents import details_json, write_policy
 from persistence.commands.command import UNSET, ChangeRequest, Command, request_digest
 from persistence.commands.namespaces import ConfigureNamespace
-from persistence.commands.read_state import ReadState
+from persistence.commands.read_state import InputsRequired, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
 from persistence.commands.write_set import NamespaceDelta, ShardWrite, WriteSet
-from persistence.handlers.dispatch import decide, inputs_required_by
+from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import NotFound, PolicyViolation, StaleNamespace, StaleShard, VersionConflict
 from persistence.model.policy import DEFAULT_POLICY, PolicyRule
 from persistence.model.records import (
@@ -283,7 +283,7 @@ def test_the_audit_digest_covers_request_configuration_and_rows_in_order() -> No
     moved = written(replace(update(before, owner_node_id="node-b"), change=change), state(before))
     (write,) = moved.shards
     row = row_digest("UPDATED", image_of(before), 43, NOON + timedelta(hours=3), NOON, write.current_image)
-    assert write.row_digest() == row
+    assert row_digest(*write.digested()) == row
     assert moved.content_digest == content_digest(
         "UPDATE_SHARDS", "ops", "because", "CHG-9", '{"a":"ä","b":1}', None, [row]
     )
@@ -328,9 +328,10 @@ def test_a_decision_reads_the_clock_once_and_judges_pins_by_that_of_the_policies
     pinned = shard(pinned=Pin("ops", "audit", until))
     move = UpdateShards([ShardPatch("billing", "s1", 3, "node-b")], CHANGE)
     without = ReadState({"billing": namespace()}, {KEY: pinned})
-    assert inputs_required_by(move, without).clock
+    required = decide(move, without, STRATEGIES)
+    assert isinstance(required, InputsRequired)
+    assert required.clock
     at_noon, later = (replace(without, now=until, clock=clock) for clock in (NOON, until))
-    assert not inputs_required_by(move, at_noon).clock
     refused = decide(move, at_noon, STRATEGIES)
     assert isinstance(refused, PolicyViolation)
     assert [broken.rule for broken in refused.violations] == [PolicyRule.PIN]

@@ -8,7 +8,7 @@ import multiprocessing
 import pytest
 
 from persistence.errors import Fenced
-from persistence.postgres.fence import Fence
+from persistence.postgres.database import Fence
 
 SYSTEM, OTHER = "7301234567890123456", "7309876543210987654"
 
@@ -41,7 +41,7 @@ def test_an_old_primary_that_came_back_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
-    monkeypatch.setattr("persistence.postgres.fence.monotonic", lambda: now)
+    monkeypatch.setattr("persistence.postgres.database.monotonic", lambda: now)
     fence = Fence()
     fence.admit(SYSTEM, 2)
 

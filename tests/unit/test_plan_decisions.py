@@ -12,7 +12,7 @@ from persistence.codec.encoding import digest_term, shard_checksum
 from persistence.codec.json_documents import read_details
 from persistence.commands.command import ChangeRequest, request_digest
 from persistence.commands.plans import ApplyPlan, ApprovePlan, StorePlan
-from persistence.commands.read_state import ReadSet, ReadState, StoredPlan
+from persistence.commands.read_state import DecisionInputs, ReadSet, ReadState, StoredPlan
 from persistence.commands.write_set import NamespaceDelta, WriteSet, proposed
 from persistence.handlers.dispatch import decide
 from persistence.handlers.plans import reads_of
@@ -72,7 +72,8 @@ def kept(what: Proposal = PROPOSAL) -> StoredPlan:
 def there(plan: StoredPlan | None) -> ReadState:
     shards = {one.key: one for one in (shard("s0"), shard("s1"))}
     nodes = {node_id: node(node_id) for node_id in ("node-b", "node-c")}
-    return ReadState({"orders": namespace("orders", shard_count=100)}, shards, nodes=nodes, plan=plan)
+    namespaces, inputs = {"orders": namespace("orders", shard_count=100)}, DecisionInputs()
+    return ReadState(namespaces, shards, nodes=nodes, plan=plan, inputs=inputs)
 
 
 def written(command: StorePlan | ApplyPlan | ApprovePlan, state: ReadState) -> WriteSet:

@@ -1,21 +1,23 @@
-"""Anti-affinity in the write path: no change puts two shards of a group on one node."""
+"""The rule of anti-affinity groups: no change brings two shards of a group to one node."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from persistence.commands.read_state import ReadState
 from persistence.commands.write_set import ShardWrite
 from persistence.model.outcomes import BrokenRule
 from persistence.model.policy import PolicyRule
-from persistence.model.records import DiffKind, GroupKey, ShardContent, ShardKey
+from persistence.model.records import DiffKind, GroupKey, Shard, ShardContent, ShardKey
 
 
-def broken_groups(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
-    """What is so already is left alone: only shards that the change brings to a node, or into a group, can break it."""
-    members = {key: dict(owners) for key, owners in state.circumstances.groups.items()}
+def broken_groups(writes: Sequence[ShardWrite], groups: Mapping[GroupKey, Mapping[str, str]]) -> Iterator[BrokenRule]:
+    """`groups` are the owners of the members before the change, by shard id, of all groups that it brings shards to.
+
+    What is so already is left alone: only shards that the change brings to a node, or into a group, can break it.
+    """
+    members = {key: dict(owners) for key, owners in groups.items()}
     for write in writes:
-        before = _group(write.key, write.previous.content if write.previous else None)
+        before = _group(write.key, write.previous)
         if before in members:
             members[before].pop(write.key.shard_id, None)
     for write in writes:
@@ -24,11 +26,11 @@ def broken_groups(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[Br
             members[after][write.key.shard_id] = write.content.owner_node_id
     for write in writes:
         key = _group(write.key, write.content)
-        if key is not None and brings(write):
+        if key is not None and _brings(write):
             yield from _shared(write, key, members.get(key, {}))
 
 
-def brings(write: ShardWrite) -> bool:
+def _brings(write: ShardWrite) -> bool:
     """Whether the change brings the shard to its node, or into its group."""
     before = write.previous
     return write.kind is not DiffKind.DELETED and (
@@ -38,7 +40,7 @@ def brings(write: ShardWrite) -> bool:
     )
 
 
-def _group(shard: ShardKey, content: ShardContent | None) -> GroupKey | None:
+def _group(shard: ShardKey, content: ShardContent | Shard | None) -> GroupKey | None:
     if content is None or content.anti_affinity_group is None:
         return None
     return GroupKey(shard.namespace, content.anti_affinity_group)

@@ -1,4 +1,4 @@
-"""Who may decide for a plan: where a policy asks for approval, somebody else than whoever submitted it."""
+"""The rules of approval: where a policy requires it, another actor than a plan's submitter approves the plan."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from persistence.model.records import Namespace
 
 
 def self_approval(plan: RebalancePlan, approver: str, namespaces: Mapping[str, Namespace]) -> Iterator[BrokenRule]:
-    """The rules that `approver` would break by approving. The submitter is whoever proposed the plan last."""
+    """The rules that `approver` would break by approving. The submitter is the actor that proposed the plan last."""
     submitter = plan.created.actor
     if approver == submitter:
-        for name in _asking(plan, namespaces):
+        for name in _requiring(plan, namespaces):
             yield BrokenRule(
                 PolicyRule.SELF_APPROVAL,
                 name,
@@ -31,7 +31,7 @@ def missing_approval(plan: RebalancePlan, namespaces: Mapping[str, Namespace]) -
         yield from self_approval(plan, plan.approved.actor, namespaces)
         return
     submitter = plan.created.actor
-    for name in _asking(plan, namespaces):
+    for name in _requiring(plan, namespaces):
         yield BrokenRule(
             PolicyRule.APPROVAL_REQUIRED,
             name,
@@ -42,6 +42,6 @@ def missing_approval(plan: RebalancePlan, namespaces: Mapping[str, Namespace]) -
         )
 
 
-def _asking(plan: RebalancePlan, namespaces: Mapping[str, Namespace]) -> Iterator[str]:
-    """Those of the plan's namespaces whose policy asks for approval."""
+def _requiring(plan: RebalancePlan, namespaces: Mapping[str, Namespace]) -> Iterator[str]:
+    """Those of the plan's namespaces whose policy requires approval."""
     return (name for name in plan.namespaces if name in namespaces and namespaces[name].policy.approval_required)

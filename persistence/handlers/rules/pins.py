@@ -1,4 +1,4 @@
-"""Pins in the write path: none that contradicts the mesh is made, and none that holds is broken."""
+"""The rules of pins: none that contradicts the mesh is made, and none that holds is broken."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_pins(command: CreateShards | UpdateShards, state: ReadState) -> None:
         if isinstance(shard.pin, PinRequest):
             path = command.path(index)
             problems.add(f"{path}pin.until", _ignoring(shard.pin, state))
-            problems.add(f"{path}pin", _unavailable(owner_after(shard, state), state))
+            problems.add(f"{path}pin", _unavailable(_owner_after(shard, state), state))
     problems.raise_if_any()
 
 
@@ -51,7 +51,7 @@ def _ignoring(pin: PinRequest, state: ReadState) -> str | None:
 
 
 def _unavailable(owner: str | None, state: ReadState) -> str | None:
-    node = state.circumstances.nodes.get(owner or "")
+    node = None if state.inputs is None else state.inputs.nodes.get(owner or "")
     if node is not None and node.status not in _VACATED:
         return None
     what = "not registered" if node is None else str(node.status)
@@ -67,7 +67,7 @@ def _time(pin: Pin | PinRequest) -> str:
     return pin.until.isoformat().replace("+00:00", "Z") if pin.until else ""
 
 
-def owner_after(shard: NewShard | ShardPatch, state: ReadState) -> str | None:
+def _owner_after(shard: NewShard | ShardPatch, state: ReadState) -> str | None:
     """Null for a patch of a shard that is not there."""
     if isinstance(shard.owner_node_id, str):
         return shard.owner_node_id

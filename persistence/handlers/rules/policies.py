@@ -1,22 +1,24 @@
-"""What a namespace's policy says to a change of its shards.
+"""The rules of a namespace's policy that a change of its shards is checked against.
 
-Everything here can be found out again from history: `committed_at` of the change, the owners before and after in its
-rows, and the configuration in force, which is that of the newest change of the namespace before it.
-docs/governance.md says how to count.
+All of it can be recomputed from history: `committed_at` of the change, the owners before and after in its rows, and the
+configuration in force, which is that of the newest change of the namespace before it. docs/governance.md has the
+definitions that are counted by.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from math import floor
 from typing import Final
 
 from persistence.commands.command import ChangeRequest
-from persistence.commands.read_state import ReadState
+from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.write_set import CommitConditions, ShardWrite
+from persistence.handlers.rules.anti_affinity import broken_groups
+from persistence.handlers.rules.pins import broken_pins
 from persistence.model.fields import quoted
 from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
@@ -30,27 +32,51 @@ LISTED: Final = 100
 _OR_FORCE: Final = "or force it with a reason."
 
 
-def violation(
+def depending_on_time(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
+    """Those whose policy is judged by the time, where shards are to be changed."""
+    if not reads.shards:
+        return []
+    return [one for one in namespaces if one.policy.freezes or limiting_moves([one], reads)]
+
+
+def limiting_moves(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
+    """Those whose policy limits the moves in a window, where any may be made."""
+    if not reads.moves:
+        return []
+    limits = ((one, (one.policy.window_moves, one.policy.shard_window_moves)) for one in namespaces)
+    return [namespace for namespace, most in limits if most != (None, None)]
+
+
+def check(
     change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite], broken: Iterable[BrokenRule] = ()
-) -> PolicyViolation | None:
-    """Every rule that the change of these shards of the state would break, after those that it is known to
-    break already; null if there are none."""
-    broken = [*broken, *_broken(change, state, writes)]
-    return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED)) if broken else None
+) -> PolicyViolation | CommitConditions:
+    """Every rule that the change of these shards of the state would break, after those that it is known to break
+    already; or, if there are none, what must still be so when it is committed."""
+    names = sorted({write.key.namespace for write in writes})
+    moves = [write for write in writes if write.moves]
+    moved = Counter(write.key.namespace for write in moves)
+    policies = {name: state.namespaces[name].policy for name in names}
+    broken = list(broken)
+    if change.forced is None:
+        broken += _misplaced(writes, moves, state)
+    for name in names:
+        broken += _broken(change, state, state.namespaces[name], moved[name])
+    if change.forced is None:
+        broken += _thrashing(state, moves)
+    if broken:
+        return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED))
+    return CommitConditions(state.now) if change.forced is not None else conditions(state, policies, moved)
 
 
-def conditions(change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite]) -> CommitConditions:
-    """What of a change that breaks no rule must still be so when it is committed."""
-    if change.forced is not None:
-        return CommitConditions(state.now)
-    policies = {name: state.namespaces[name].policy for name in _touched(writes)}
+def conditions(state: ReadState, policies: Mapping[str, NamespacePolicy], moved: Mapping[str, int]) -> CommitConditions:
+    """What of a change that breaks no rule must still be so when it is committed. `policies` are those of the
+    namespaces that it touches, `moved` how many shards of them it moves."""
     begins = (freeze.begins for policy in policies.values() for freeze in policy.freezes)
-    moved = _moved(writes)
     fewest = {name: fewest_shards(count, policies[name]) for name, count in moved.items()}
     bounded = {name: most for name in moved if (most := policies[name].window_moves) is not None}
     return CommitConditions(
         state.now,
-        min((moment for moment in begins if state.now is not None and state.now < moment), default=None),
+        min((start for start in begins if state.now is not None and state.now < start), default=None),
         {name: count for name, count in fewest.items() if count},
         {name: most - state.recent.namespaces.get(name, 0) - moved[name] for name, most in bounded.items()},
         state.recent.revision,
@@ -62,17 +88,21 @@ def fewest_shards(moved: int, policy: NamespacePolicy) -> int:
     return 0 if moved <= 1 else floor((moved - 1) * 100 / _exactly(policy.move_budget_percent)) + 1
 
 
-def _broken(change: ChangeRequest, state: ReadState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
-    moved = _moved(writes)
-    for name in _touched(writes):
-        namespace = state.namespaces[name]
-        yield from _ticket(change.change_ticket, namespace)
-        if change.forced is None:
-            yield from _frozen(state, namespace)
-            yield from _over_budget(moved[name], namespace)
-            yield from _over_window(moved[name], state.recent.namespaces.get(name, 0), namespace)
+def _misplaced(writes: Sequence[ShardWrite], moves: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
+    """Moves that pins forbid, and owners that an anti-affinity group has already."""
+    if any(write.previous is not None and write.previous.pinned is not None for write in moves):
+        yield from broken_pins(moves, state)
+    if state.inputs is not None and state.inputs.groups:
+        yield from broken_groups(writes, state.inputs.groups)
+
+
+def _broken(change: ChangeRequest, state: ReadState, namespace: Namespace, moved: int) -> Iterator[BrokenRule]:
+    yield from _ticket(change.change_ticket, namespace)
     if change.forced is None:
-        yield from _thrashing(state, writes)
+        yield from _frozen(state, namespace)
+        if moved > 1:  # one move is within every budget
+            yield from _over_budget(moved, namespace)
+        yield from _over_window(moved, state.recent.namespaces.get(namespace.name, 0), namespace)
 
 
 def _ticket(ticket: str | None, namespace: Namespace) -> Iterator[BrokenRule]:
@@ -131,27 +161,19 @@ def _over_window(moved: int, before: int, namespace: Namespace) -> Iterator[Brok
         )
 
 
-def _thrashing(state: ReadState, writes: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
-    for write in writes:
+def _thrashing(state: ReadState, moves: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
+    for write in moves:
         policy = state.namespaces[write.key.namespace].policy
         most, seconds = policy.shard_window_moves, policy.window_seconds
-        moves = state.recent.shards.get(write.key, 0) + 1
-        if write.moves and most is not None and moves > most:
+        count = state.recent.shards.get(write.key, 0) + 1
+        if most is not None and count > most:
             yield BrokenRule(
                 PolicyRule.SHARD_THRASH,
                 *write.key,
-                f"{_moves(moves)} of the shard in {seconds:,} seconds, with this one",
+                f"{_moves(count)} of the shard in {seconds:,} seconds, with this one",
                 f"{_moves(most)} of a shard in {seconds:,} seconds",
                 f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
             )
-
-
-def _touched(writes: Sequence[ShardWrite]) -> Sequence[str]:
-    return sorted({write.key.namespace for write in writes})
-
-
-def _moved(writes: Sequence[ShardWrite]) -> Counter[str]:
-    return Counter(write.key.namespace for write in writes if write.moves)
 
 
 def _thawed(freeze: FreezeWindow, policy: NamespacePolicy) -> datetime:
@@ -172,5 +194,5 @@ def _moves(count: int) -> str:
     return "1 move" if count == 1 else f"{count:,} moves"
 
 
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _time(timestamp: datetime) -> str:
+    return timestamp.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -20,9 +20,9 @@ from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.continuity import Key
 from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry, Table
 from persistence.errors import StoreUnavailable, Unavailable
+from persistence.postgres.barrier import BARRIER, BARRIER_SECONDS
 from persistence.postgres.driver import connect
 from persistence.postgres.driver_errors import translated
-from persistence.postgres.fence import BARRIER, BARRIER_SECONDS
 
 BLOCK: Final = 5_000
 """Rows read at a time: a few megabytes."""

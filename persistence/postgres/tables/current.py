@@ -114,7 +114,7 @@ class NamespaceHeadRow(Base):
     """What follows from a namespace's shards, written by every change under the stream head.
 
     Apart from the configuration, so that rows that are compared and seldom written are not written by every change.
-    The digest is kept as two signed halves because PostgreSQL has an exclusive or for bigint, not for bytea.
+    The digest is stored as two signed halves because PostgreSQL has an exclusive or for bigint, not for bytea.
     """
 
     __tablename__ = "namespace_heads"
@@ -178,7 +178,7 @@ class ShardRow(Base):
 class NodeRow(Base):
     """What may own shards. A removed node stays, with that status, so that its version goes on if it comes back.
 
-    Shards do not refer to it: a shard may belong to a node that nobody has registered, which a plan then puts right.
+    Shards do not refer to it: a shard may belong to a node that is not registered, which a plan then puts right.
     """
 
     __tablename__ = "nodes"

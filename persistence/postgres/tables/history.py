@@ -26,8 +26,8 @@ from persistence.postgres.tables.columns import (
 class ChangeRow(Base):
     """One committed transaction. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
 
-    `metadata` and `configuration` are `json`, kept byte for byte as written, because the audit hash covers those bytes.
-    `configuration` is what `details_json` of `writes.py` writes: of a namespace, of a node, or a plan.
+    `metadata` and `configuration` are `json`, byte for byte as written, because the audit hash covers those bytes.
+    `configuration` is what `codec/json_documents.py` writes: of a namespace, of a node, or a plan.
     """
 
     __tablename__ = "changes"
@@ -159,7 +159,7 @@ class RefusalHeadRow(Base):
 class RefusalRow(Base):
     """One refused request (`refusals.py`). Append-only, like `changes`, in a chain of its own.
 
-    `request` and `details` are `json`, kept byte for byte as written, because the hash covers those bytes.
+    `request` and `details` are `json`, stored byte for byte as written, because the hash covers those bytes.
     """
 
     __tablename__ = "refusals"

@@ -12,14 +12,14 @@ from persistence.model.fields import ID_LENGTH
 from persistence.model.plans import PlanKind, PlanStatus
 from persistence.postgres.tables.columns import Base, Counter, Identifier, Timestamp, enum_check, quoted_list, table_of
 
-KEPT_STATUSES: Final = tuple(status for status in PlanStatus if status is not PlanStatus.EXPIRED)
+STORED_STATUSES: Final = tuple(status for status in PlanStatus if status is not PlanStatus.EXPIRED)
 
 
 class RebalancePlanDocumentRow(Base):
-    """What a plan proposes. Append-only: nobody applies another plan than the one reviewed.
+    """What a plan proposes. Append-only: the plan that is applied is the one that was reviewed.
 
     A table of its own, because a megabyte of document is written before the stream head is taken, and the plan's row
-    after it. `document` is `json`, kept byte for byte as written, because the plan's id is taken from those bytes.
+    after it. `document` is `json`, stored byte for byte as written, because the plan's id is taken from those bytes.
     """
 
     __tablename__ = "rebalance_plan_documents"
@@ -37,7 +37,7 @@ class RebalancePlanRow(Base):
 
     __tablename__ = "rebalance_plans"
     __table_args__ = (
-        CheckConstraint(f"status IN ({quoted_list(KEPT_STATUSES)})", name="status_known"),
+        CheckConstraint(f"status IN ({quoted_list(STORED_STATUSES)})", name="status_known"),
         enum_check("kind", PlanKind),
         CheckConstraint("base_revision >= 0", name="base_revision_natural"),
         CheckConstraint("move_count BETWEEN 0 AND shard_count", name="move_count_range"),

@@ -18,8 +18,8 @@ import pytest
 from graph.cli.program import omnirelay
 from graph.embedded_postgres.server import find_binaries, start_embedded_postgres
 from persistence import errors
+from persistence.postgres import barrier, engine
 from persistence.postgres import driver as connecting
-from persistence.postgres import engine, fence
 from persistence.postgres.store import open_store
 from tests.support.databases import Databases
 from tests.support.fork_client import CONTROL, write_script
@@ -178,6 +178,6 @@ def test_the_time_limits_are_those_of_the_code() -> None:
             f"{connecting.CONNECT_SECONDS:.0f}."
         ),
         f"not answered within {engine.COMMAND_SECONDS:.0f} seconds is given up",
-        f"If that takes more than {fence.BARRIER_SECONDS:.0f} seconds",
+        f"If that takes more than {barrier.BARRIER_SECONDS:.0f} seconds",
     ):
         assert limit in page

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from graph.execution.context import Feed
 from graph.http.app import create_app
 from persistence.feed.live import live_feed
-from persistence.feed.ring import FeedLimits
+from persistence.feed.tailer import FeedLimits
 from persistence.ports import Store
 from tests.reference.store import memory_store
 from tests.support.graphql_api import Api, TestServices, api_of

@@ -19,7 +19,7 @@ from persistence.model.outcomes import VersionConflict
 from persistence.model.records import AsOf, NodeStatus
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.replica.adapters import ReplicaShards, noting
+from persistence.replica.adapters import ReplicaShards
 from persistence.replica.replica import following
 from tests.support.graphql_api import ON_EVERY_STORE, Api, TestServices, api_of
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new
@@ -178,8 +178,7 @@ async def served(database_url: str) -> AsyncIterator[tuple[PlannedMesh, Api]]:
         following(store.shards, feed) as replica,
     ):
         await replica.ready()
-        shards, unit_of_work = ReplicaShards(replica, store.shards), noting(store.unit_of_work, replica.note)
-        mesh = PlannedMesh(replace(store, shards=shards, unit_of_work=unit_of_work))
+        mesh = PlannedMesh(replace(store, shards=ReplicaShards(replica, store.shards)), replica.note)
         async with api_of(create_app(TestServices(mesh.store, mesh.writer, feed))) as api:
             yield mesh, api
 

@@ -196,7 +196,7 @@ async def test_a_server_that_stops_ends_the_stream_and_the_next_one_goes_on(mesh
 async def test_a_client_that_takes_nothing_is_dropped_and_resumes(
     app: Starlette, mesh: Mesh, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transport, "HEARTBEAT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "SEND_TIMEOUT_SECONDS", 0.2)
     caplog.set_level(logging.INFO)
     query = "subscription { shardDiffs { diffs { change { reason } current { shardId } } } }"
     async with serving(app) as address:

@@ -20,8 +20,9 @@ from websockets.typing import Origin, Subprotocol
 
 from graph.execution.context import Feed
 from graph.http.app import create_app
+from persistence.model.queries import DiffFilter
 from persistence.model.records import NO_CHANGE, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter
+from persistence.model.stream import DiffBatch
 from tests.support.graphql_api import Api, TestServices
 from tests.support.graphql_socket import Socket, graphql_socket, raw_socket
 from tests.support.mesh import Mesh, because, new

@@ -11,10 +11,10 @@ import pytest
 
 from persistence.errors import EpochMismatch, FutureRevision
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.feed.ring import FeedLimits
-from persistence.model.queries import ShardFilter
+from persistence.feed.tailer import FeedLimits
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, UNMARKED, ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, StreamHead, StreamPage
+from persistence.model.stream import DiffBatch, StreamHead, StreamPage
 from tests.support.rows import HISTORY, history_row, position, rows_of_one_change
 
 LIMITS = FeedLimits(ring=1_000, page=10, bookmark_seconds=3_600.0, poll_seconds=60.0)

@@ -6,10 +6,9 @@ from collections import Counter
 
 import pytest
 
-from persistence.feed.live import Matching
-from persistence.model.queries import ShardFilter
+from persistence.feed.subscriber import Matching
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import ShardDiff
-from persistence.ports import DiffFilter
 from tests.support.rows import history_row
 
 BILLING = DiffFilter(namespace="billing")
@@ -50,45 +49,45 @@ def revisions(diffs: object) -> list[int]:
 def test_each_filter_looks_at_a_stretch_once_however_many_ask(matched: Counter[DiffFilter]) -> None:
     matching, diffs = Matching(), stretch(1, 6)
     for _ in range(10):
-        assert revisions(matching.wanted(BILLING, diffs)) == [2, 4, 6]
-        assert revisions(matching.wanted(NODE_A, list(diffs))) == [3, 6]
+        assert revisions(matching.select(BILLING, diffs)) == [2, 4, 6]
+        assert revisions(matching.select(NODE_A, list(diffs))) == [3, 6]
     assert matched == {BILLING: 6, NODE_A: 6}
 
 
 def test_equal_filters_are_one_filter(matched: Counter[DiffFilter]) -> None:
     matching, diffs = Matching(), stretch(1, 6)
     for owners in (["node-a"], ("node-a",)):
-        matching.wanted(DiffFilter(shards=ShardFilter(owner_node_ids=owners)), diffs)
+        matching.select(DiffFilter(shards=ShardFilter(owner_node_ids=owners)), diffs)
     assert sum(matched.values()) == 6
 
 
 def test_whoever_wants_everything_is_given_it_unlooked_at(matched: Counter[DiffFilter]) -> None:
     diffs = stretch(1, 6)
-    assert Matching().wanted(DiffFilter(), diffs) is diffs
+    assert Matching().select(DiffFilter(), diffs) is diffs
     assert not matched
 
 
 def test_nothing_is_nothing() -> None:
-    assert list(Matching().wanted(BILLING, [])) == []
+    assert list(Matching().select(BILLING, [])) == []
 
 
 def test_stretches_that_begin_or_end_elsewhere_are_told_apart() -> None:
     matching = Matching()
-    assert revisions(matching.wanted(BILLING, stretch(1, 6))) == [2, 4, 6]
-    assert revisions(matching.wanted(BILLING, stretch(3, 6))) == [4, 6]
-    assert revisions(matching.wanted(BILLING, stretch(1, 4))) == [2, 4]
+    assert revisions(matching.select(BILLING, stretch(1, 6))) == [2, 4, 6]
+    assert revisions(matching.select(BILLING, stretch(3, 6))) == [4, 6]
+    assert revisions(matching.select(BILLING, stretch(1, 4))) == [2, 4]
 
 
 def test_what_was_asked_long_ago_is_worked_out_anew(matched: Counter[DiffFilter]) -> None:
     matching, diffs = Matching(), stretch(1, 2)
     for revision in range(10, 10 + 255):
-        matching.wanted(BILLING, stretch(revision, revision))
-    matching.wanted(BILLING, diffs)
+        matching.select(BILLING, stretch(revision, revision))
+    matching.select(BILLING, diffs)
     asked = matched[BILLING]
-    matching.wanted(BILLING, diffs)
+    matching.select(BILLING, diffs)
     assert matched[BILLING] == asked
     for revision in range(1_000, 1_000 + 256):
-        matching.wanted(BILLING, stretch(revision, revision))
+        matching.select(BILLING, stretch(revision, revision))
     asked = matched[BILLING]
-    matching.wanted(BILLING, diffs)
+    matching.select(BILLING, diffs)
     assert matched[BILLING] == asked + 2

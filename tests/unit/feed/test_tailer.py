@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from persistence.feed.ring import FeedLimits
-from persistence.feed.tailer import Advanced, Lost, Received, Replaced, Tailer
+from persistence.feed.tailer import Advanced, FeedLimits, Lost, Received, Replaced, Tailer
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
-from persistence.ports import OmittedRange, StreamHead, StreamPage
+from persistence.model.stream import OmittedRange, StreamHead, StreamPage
 from tests.support.rows import history_row, mark_at, position, rows_of_one_change
 
 
@@ -127,6 +126,30 @@ def test_it_names_the_change_of_each_revision_that_it_holds() -> None:
     assert marks == [None, None, *(mark_at(revision) for revision in range(2, 6)), None]
 
 
+def test_the_marks_it_remembers_as_values_are_those_of_the_ring() -> None:
+    tailer = at(5)
+    told(tailer, head(7), rows(6, 7))
+    assert [tailer.mark_at(revision) for revision in range(3, 9)] == [
+        None,
+        *(mark_at(each) for each in (4, 5, 6, 7)),
+        None,
+    ]
+
+
+def test_it_gives_what_follows_a_position_up_to_where_a_page_ends_and_where_that_leads() -> None:
+    tailer = Tailer(head(2), FeedLimits(ring=10, page=4))
+    told(tailer, head(7), rows(3, 6))
+    assert tailer.position == position(6)
+    told(tailer, head(7), rows(7, 7))
+    assert tailer.after(position(2)) == (rows(3, 4), position(4))
+    assert tailer.after(position(5)) == (rows(6, 7), position(7))
+    assert tailer.after(position(7)) == ([], position(7))
+
+
+def test_of_what_it_does_not_hold_it_gives_nothing() -> None:
+    assert [at(5).after(position(revision)) for revision in (1, 6)] == [None, None]
+
+
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
@@ -151,10 +174,10 @@ def change_of(length: int) -> list[ShardDiff]:
 
 def test_the_rest_of_a_long_change_is_left_out() -> None:
     tailer, rows = at(5), change_of(10)
-    stretch = OmittedRange(8, 15, frozenset({"billing", "orders"}), rows[0].change.mark)
-    assert told(tailer, head(16), rows[:2]) == Advanced(rows[:2], stretch, more=True)
+    omitted = OmittedRange(8, 15, frozenset({"billing", "orders"}), rows[0].change.mark)
+    assert told(tailer, head(16), rows[:2]) == Advanced(rows[:2], omitted, more=True)
     assert tailer.position.revision == 15
-    assert (tailer.ring.left_out_after(7), tailer.ring.after(7, 10)) == (stretch, None)
+    assert (tailer.ring.omitted_after(7), tailer.ring.after(7, 10)) == (omitted, None)
     assert {tailer.ring.mark_at(revision) for revision in range(6, 16)} == {rows[0].change.mark}
     assert tailer.position == StreamPosition("one", 15, rows[0].change.mark)
     assert told(tailer, head(16), [history_row(16)]) == Advanced([history_row(16)], None, more=False)

@@ -6,20 +6,24 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from persistence.commands.command import ChangeRequest, request_digest
+from persistence.commands.shards import DeleteShards, ShardExpectation
 from persistence.errors import StoreUnavailable
 from persistence.model.outcomes import Committed, PlanApplied, ShardsChanged
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import ShardFilter
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import DiffBatch, DiffFilter, OmittedRange, Stamped, Watcher
-from persistence.replica.adapters import ReplicaShards, noting
+from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.ports import Stamped, Watcher
+from persistence.replica.adapters import ReplicaShards
 from persistence.replica.replica import Replica, ReplicaLimits, following
 from persistence.replica.sorted_table import SortedTable
+from persistence.service.executor import CommandExecutor
 from tests.support.rows import HISTORY, history_row, position
 from tests.support.streams import a_shard
 
@@ -64,11 +68,11 @@ class Scripted:
         finally:
             self.watchers.remove(watcher)
 
-    async def tell(self, *diffs: ShardDiff, left_out: OmittedRange | None = None) -> None:
+    async def tell(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
         """And let whoever was waiting for it go on."""
-        self.position = at(left_out.last if left_out else diffs[-1].revision, self.position.epoch)
+        self.position = at(omitted.last if omitted else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:
-            watcher.advanced(self.position, diffs, left_out)
+            watcher.advanced(self.position, diffs, omitted)
         await turns()
 
     async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
@@ -319,7 +323,7 @@ async def test_a_page_from_before_the_feed_began_is_of_another_history(scripted:
 
 async def test_a_page_within_a_stretch_that_was_left_out_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
     await turns()
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     scripted.history.put_nowait(put(ONE_MOVED))
     scripted.history.put_nowait(put(TWO_MOVED))
     await scripted.hand_over(2, ONE_MOVED, mark=LONG.mark)
@@ -450,20 +454,27 @@ async def test_what_a_retry_was_told_is_read_from_the_store_until_it_comes(
 ) -> None:
     """Another process committed it."""
     earlier = _changed(2, TWO)
+    another, retry = (
+        DeleteShards([ShardExpectation(*TWO.key, 1)], ChangeRequest("ops", "why", idempotency_key=key))
+        for key in ("another", "key")
+    )
 
     class Replaying:
         async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
-            return (b"", earlier) if (actor, idempotency_key) == ("ops", "key") else None
+            return (request_digest(retry), earlier) if (actor, idempotency_key) == ("ops", "key") else None
+
+        async def barrier(self) -> None:
+            assert replica.table_with(TWO.key) is None
 
     @asynccontextmanager
     async def unit_of_work() -> AsyncIterator[Any]:
         yield Replaying()
 
     await scripted.hand_over(0, ONE)
-    async with noting(unit_of_work, replica.note)() as unit:
-        assert await unit.earlier("ops", "another") is None
-        assert replica.table_with(TWO.key) is not None
-        assert await unit.earlier("ops", "key") == (b"", earlier)
+    writer = CommandExecutor(unit_of_work, note=replica.note)
+    assert await writer.replayed(another) is None
+    assert replica.table_with(TWO.key) is not None
+    assert await writer.replayed(retry) == replace(earlier, replayed=True)
     assert replica.table_with(TWO.key) is None
     assert replica.table_with(ONE.key) is not None
 
@@ -538,7 +549,7 @@ async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_
     scripted: Scripted, replica: Replica
 ) -> None:
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     later = a_shard("b", "3", revision=4)
     await scripted.tell(put(later))
     assert replica.position == at(4)
@@ -558,7 +569,7 @@ async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_
 async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
     """A deletion that did not would be undone by it."""
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     await scripted.tell(deletion(TWO_MOVED, 4))
     for row in (put(ONE_MOVED), put(TWO_MOVED), put(a_shard("c", "9", revision=5))):
         scripted.history.put_nowait(row)
@@ -570,7 +581,7 @@ async def test_a_long_change_that_comes_before_the_table_is_loaded_is_read_after
     scripted: Scripted, replica: Replica
 ) -> None:
     await turns()
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     await scripted.hand_over(1, ONE)
     assert replica.table_of("b") is None
     scripted.history.put_nowait(put(ONE_MOVED))
@@ -583,7 +594,7 @@ async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_a
     scripted: Scripted, replica: Replica
 ) -> None:
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), left_out=LONG)
+    await scripted.tell(put(ONE), omitted=LONG)
     await scripted.replace(at(7, "two"))
     scripted.history.put_nowait(put(ONE_MOVED))
     scripted.history.put_nowait(put(TWO_MOVED))

@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.execution.metrics import Metrics
-from graph.subscriptions import groups as cohorts_module
-from graph.subscriptions.groups import LARGEST, SubscriberGroups
-from graph.subscriptions.subscriber import Subscriber, start
+from graph.subscriptions import groups as groups_module
+from graph.subscriptions.groups import MAX_PAYLOAD_BYTES, Subscriber, SubscriberGroups, start_eagerly
 from persistence.errors import StoreUnavailable
-from tests.support.scripted_delivery import Client, ScriptedFeed, at, operation, subscribed
+from tests.support.scripted_feed import Client, ScriptedFeed, at, operation, subscribed
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-async def cohorts(feed: ScriptedFeed, metrics: Metrics) -> AsyncIterator[SubscriberGroups]:
+async def groups(feed: ScriptedFeed, metrics: Metrics) -> AsyncIterator[SubscriberGroups]:
     """In the end nobody follows, and no task is left."""
     tasks = asyncio.all_tasks()
     yield SubscriberGroups(metrics)
@@ -45,14 +44,14 @@ def counted(metrics: Metrics, name: str) -> float | None:
 
 
 async def test_who_asks_the_same_shares_one_execution_wherever_they_began(
-    feed: ScriptedFeed, cohorts: SubscriberGroups, metrics: Metrics
+    feed: ScriptedFeed, groups: SubscriberGroups, metrics: Metrics
 ) -> None:
     feed.commit(2)
     clients = [Client() for _ in range(3)]
     asked = [operation(feed, begin) for begin in (0, 1, 2)]
     async with AsyncExitStack() as stack:
         for client, each in zip(clients, asked, strict=True):
-            await stack.enter_async_context(subscribed(cohorts, each, client))
+            await stack.enter_async_context(subscribed(groups, each, client))
         await _quiet()
         assert feed.followers == 1
         before = sum(len(each.executed) for each in asked)
@@ -66,10 +65,10 @@ async def test_who_asks_the_same_shares_one_execution_wherever_they_began(
     assert (executed, sent) == (before + 5, 3 + 3 * 5)
 
 
-async def test_who_asks_something_else_shares_nothing(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
+async def test_who_asks_something_else_shares_nothing(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
     one, other = Client(), Client()
     first, second = operation(feed, variables=b'{"a":1}'), operation(feed, variables=b'{"a":2}')
-    async with subscribed(cohorts, first, one), subscribed(cohorts, second, other):
+    async with subscribed(groups, first, one), subscribed(groups, second, other):
         await _quiet()
         assert feed.followers == 2
         feed.commit()
@@ -78,22 +77,22 @@ async def test_who_asks_something_else_shares_nothing(feed: ScriptedFeed, cohort
 
 
 async def test_who_comes_back_right_after_another_is_answered_from_what_was_executed(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
+    feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     feed.commit(3)
     first, second = operation(feed), operation(feed)
     for asked in (first, second):
         client = Client()
-        async with subscribed(cohorts, asked, client):
+        async with subscribed(groups, asked, client):
             assert await client.has(3) == [1, 2, 3]
     assert (first.executed, second.executed) == ([3], [])
 
 
 async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
+    feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     slow, fast = Client(), Client()
-    async with subscribed(cohorts, operation(feed), slow), subscribed(cohorts, operation(feed), fast):
+    async with subscribed(groups, operation(feed), slow), subscribed(groups, operation(feed), fast):
         feed.commit()
         assert await slow.has(1) == await fast.has(1) == [1]
         slow.door.clear()
@@ -111,10 +110,10 @@ async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(
 
 
 async def test_one_that_is_slow_over_and_over_has_everything_once_and_in_order(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
+    feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     slow, fast = Client(), Client()
-    async with subscribed(cohorts, operation(feed), slow), subscribed(cohorts, operation(feed), fast):
+    async with subscribed(groups, operation(feed), slow), subscribed(groups, operation(feed), fast):
         for revision in range(1, 30):
             slow.door.clear()
             feed.commit()
@@ -123,9 +122,9 @@ async def test_one_that_is_slow_over_and_over_has_everything_once_and_in_order(
         assert await slow.has(29) == list(range(1, 30))
 
 
-async def test_one_that_breaks_ends_alone(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
+async def test_one_that_breaks_ends_alone(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
     broken, whole = Client(), Client()
-    async with subscribed(cohorts, operation(feed), broken) as task, subscribed(cohorts, operation(feed), whole):
+    async with subscribed(groups, operation(feed), broken) as task, subscribed(groups, operation(feed), whole):
         await _quiet()
         broken.breaks = ConnectionResetError("gone")
         feed.commit()
@@ -136,11 +135,9 @@ async def test_one_that_breaks_ends_alone(feed: ScriptedFeed, cohorts: Subscribe
         assert await whole.has(2) == [1, 2]
 
 
-async def test_one_that_breaks_while_its_message_waits_ends_alone(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
-) -> None:
+async def test_one_that_breaks_while_its_message_waits_ends_alone(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
     broken, whole = Client(), Client()
-    async with subscribed(cohorts, operation(feed), broken) as task, subscribed(cohorts, operation(feed), whole):
+    async with subscribed(groups, operation(feed), broken) as task, subscribed(groups, operation(feed), whole):
         await _quiet()
         broken.door.clear()
         feed.commit()
@@ -154,11 +151,11 @@ async def test_one_that_breaks_while_its_message_waits_ends_alone(
 
 
 async def test_one_that_leaves_while_its_message_waits_is_not_sent_it(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
+    feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     leaving, staying = Client(), Client()
-    async with subscribed(cohorts, operation(feed), staying):
-        async with subscribed(cohorts, operation(feed), leaving):
+    async with subscribed(groups, operation(feed), staying):
+        async with subscribed(groups, operation(feed), leaving):
             await _quiet()
             leaving.door.clear()
             feed.commit()
@@ -169,9 +166,9 @@ async def test_one_that_leaves_while_its_message_waits_is_not_sent_it(
     assert leaving.taken == []
 
 
-async def test_one_that_takes_nothing_for_too_long_is_given_up(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
+async def test_one_that_takes_nothing_for_too_long_is_given_up(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
     client = Client()
-    async with subscribed(cohorts, operation(feed), client, patience=0.01) as task:
+    async with subscribed(groups, operation(feed), client, send_timeout=0.01) as task:
         await _quiet()
         client.door.clear()
         feed.commit()
@@ -179,9 +176,9 @@ async def test_one_that_takes_nothing_for_too_long_is_given_up(feed: ScriptedFee
             await task
 
 
-async def test_the_last_to_leave_ends_the_cohort(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
-    async with subscribed(cohorts, operation(feed), Client()):
-        async with subscribed(cohorts, operation(feed), Client()):
+async def test_the_last_to_leave_ends_the_group(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
+    async with subscribed(groups, operation(feed), Client()):
+        async with subscribed(groups, operation(feed), Client()):
             await _quiet()
         await _quiet()
         assert feed.followers == 1
@@ -189,9 +186,9 @@ async def test_the_last_to_leave_ends_the_cohort(feed: ScriptedFeed, cohorts: Su
     assert feed.followers == 0
 
 
-async def test_an_end_of_the_stream_reaches_every_member(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
+async def test_an_end_of_the_stream_reaches_every_member(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
     async with AsyncExitStack() as stack:
-        tasks = [await stack.enter_async_context(subscribed(cohorts, operation(feed), Client())) for _ in range(3)]
+        tasks = [await stack.enter_async_context(subscribed(groups, operation(feed), Client())) for _ in range(3)]
         await _quiet()
         feed.fail(StoreUnavailable("the database is gone"))
         for task in tasks:
@@ -199,19 +196,19 @@ async def test_an_end_of_the_stream_reaches_every_member(feed: ScriptedFeed, coh
                 await task
 
 
-async def test_who_comes_just_when_a_cohort_ended_is_not_left_to_it(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
+async def test_who_comes_just_when_a_group_ended_is_not_left_to_it(
+    feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
-    async with subscribed(cohorts, operation(feed), Client()) as ending:
+    async with subscribed(groups, operation(feed), Client()) as ending:
         await _quiet()
         feed.fail(StoreUnavailable("for a moment"))
         await asyncio.sleep(0)
         feed.recover()
         client = Client()
-        come = Subscriber(cohorts, operation(feed), client.take, None)  # type: ignore[arg-type] # what it needs of one
-        rest = start(come.run())  # as far as it comes in this turn: into a cohort
-        assert rest is not None
-        served = asyncio.ensure_future(rest)
+        come = Subscriber(groups, operation(feed), client.take, None)  # type: ignore[arg-type] # what it needs of one
+        suspended = start_eagerly(come.run())  # as far as it comes in this turn: into a group
+        assert suspended is not None
+        served = asyncio.ensure_future(suspended)
         with pytest.raises(StoreUnavailable):
             await ending
         feed.commit()
@@ -223,18 +220,18 @@ async def test_who_comes_just_when_a_cohort_ended_is_not_left_to_it(
 
 
 async def test_a_batch_that_would_be_too_large_is_sent_in_parts_that_others_share(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
+    feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     """Three diffs of a half each: two messages, of one and of two or the other way round."""
     feed.commit(3)
-    first, second = (operation(feed, width=LARGEST // 2 - 1) for _ in range(2))
+    first, second = (operation(feed, width=MAX_PAYLOAD_BYTES // 2 - 1) for _ in range(2))
     one, other = Client(), Client()
-    async with subscribed(cohorts, first, one), subscribed(cohorts, second, other):
+    async with subscribed(groups, first, one), subscribed(groups, second, other):
         assert await one.has(3) == await other.has(3) == [1, 2, 3]
         feed.commit(3)
         assert await one.has(6) == await other.has(6) == [1, 2, 3, 4, 5, 6]
     assert one.messages == other.messages
-    assert all(size <= LARGEST for size, _ in one.messages)
+    assert all(size <= MAX_PAYLOAD_BYTES for size, _ in one.messages)
     told = [(batch.position, [diff.revision for diff in batch.diffs], batch.caught_up) for _, batch in one.messages]
     assert told == [
         (at(1), [1], False),
@@ -245,20 +242,20 @@ async def test_a_batch_that_would_be_too_large_is_sent_in_parts_that_others_shar
     assert first.executed + second.executed == [3, 1, 3, 6, 4, 6]
 
 
-async def test_one_diff_that_is_too_large_goes_alone(feed: ScriptedFeed, cohorts: SubscriberGroups) -> None:
+async def test_one_diff_that_is_too_large_goes_alone(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
     feed.commit(3)
     client = Client()
-    async with subscribed(cohorts, operation(feed, width=LARGEST + 1), client):
+    async with subscribed(groups, operation(feed, width=MAX_PAYLOAD_BYTES + 1), client):
         assert await client.has(3) == [1, 2, 3]
-    assert [(size, len(batch.diffs)) for size, batch in client.messages] == [(LARGEST + 1, 1)] * 3
+    assert [(size, len(batch.diffs)) for size, batch in client.messages] == [(MAX_PAYLOAD_BYTES + 1, 1)] * 3
 
 
 async def test_who_is_too_slow_for_the_second_part_of_a_batch_goes_on_from_the_first(
-    feed: ScriptedFeed, cohorts: SubscriberGroups
+    feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     slow, fast = Client(), Client()
-    wide = [operation(feed, width=LARGEST // 2 - 1) for _ in range(2)]
-    async with subscribed(cohorts, wide[0], slow), subscribed(cohorts, wide[1], fast):
+    wide = [operation(feed, width=MAX_PAYLOAD_BYTES // 2 - 1) for _ in range(2)]
+    async with subscribed(groups, wide[0], slow), subscribed(groups, wide[1], fast):
         await _quiet()
         slow.door.clear()
         feed.commit(3)
@@ -271,13 +268,15 @@ async def test_who_is_too_slow_for_the_second_part_of_a_batch_goes_on_from_the_f
 @given(seed=st.integers(0, 2**32 - 1))
 def test_whatever_the_order_of_things_each_record_equals_the_stream(seed: int) -> None:
     chance = random.Random(seed)
-    with patch.object(cohorts_module, "LARGEST", chance.choice((3, LARGEST))):  # two revisions, or all
+    with patch.object(
+        groups_module, "MAX_PAYLOAD_BYTES", chance.choice((3, MAX_PAYLOAD_BYTES))
+    ):  # two revisions, or all
         asyncio.run(_live(chance))
 
 
 async def _live(chance: random.Random) -> None:
     """Commits, doors that open and close, comings and goings, with any number of turns of the loop in between."""
-    feed, cohorts = ScriptedFeed(), SubscriberGroups(Metrics())
+    feed, groups = ScriptedFeed(), SubscriberGroups(Metrics())
     async with AsyncExitStack() as stack:
         clients: list[tuple[int, Client, AsyncExitStack]] = []
         for _ in range(60):
@@ -287,7 +286,7 @@ async def _live(chance: random.Random) -> None:
                 case "come" if len(clients) < 6:
                     begin, client = chance.randint(0, len(feed.rows)), Client()
                     stay = await stack.enter_async_context(AsyncExitStack())
-                    await stay.enter_async_context(subscribed(cohorts, operation(feed, begin), client))
+                    await stay.enter_async_context(subscribed(groups, operation(feed, begin), client))
                     clients.append((begin, client, stay))
                 case "door" if clients:
                     _, client, _ = chance.choice(clients)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.feed.ring import Ring
-from persistence.ports import OmittedRange
+from persistence.feed.tailer import Ring
+from persistence.model.stream import OmittedRange
 from tests.support.rows import history_row, mark_at
 
 LONG = mark_at(10)
@@ -48,7 +48,7 @@ def test_a_gap_is_refused_rather_than_kept() -> None:
 
 def test_what_follows_a_stretch_that_was_left_out_is_held() -> None:
     ring = filled(10, 5, 9)
-    ring.leave_out(OmittedRange(10, 5_009, frozenset({"billing"}), LONG))
+    ring.omit(OmittedRange(10, 5_009, frozenset({"billing"}), LONG))
     ring.extend([history_row(5_010)])
     assert (ring.start, ring.end) == (5, 5_010)
     assert revisions(ring, 7, 10) == [8, 9]
@@ -57,29 +57,29 @@ def test_what_follows_a_stretch_that_was_left_out_is_held() -> None:
 
 
 def test_a_stretch_is_known_to_whoever_is_in_it() -> None:
-    ring, stretch = filled(10, 5, 9), OmittedRange(10, 5_009, frozenset({"billing"}), LONG)
-    ring.leave_out(stretch)
-    assert [ring.left_out_after(after) for after in (8, 9, 10, 5_008, 5_009)] == [None, stretch, stretch, stretch, None]
+    ring, omitted = filled(10, 5, 9), OmittedRange(10, 5_009, frozenset({"billing"}), LONG)
+    ring.omit(omitted)
+    assert [ring.omitted_after(after) for after in (8, 9, 10, 5_008, 5_009)] == [None, omitted, omitted, omitted, None]
 
 
 def test_a_stretch_that_does_not_follow_is_refused() -> None:
     ring = filled(10, 5, 9)
     with pytest.raises(ValueError, match="revision 11 does not follow 9"):
-        ring.leave_out(OmittedRange(11, 20, frozenset(), LONG))
+        ring.omit(OmittedRange(11, 20, frozenset(), LONG))
     assert ring.end == 9
 
 
 def test_stretches_leave_as_diffs_do() -> None:
     ring = Ring(2, 0, mark_at(0))
     for first in (1, 11, 21):
-        ring.leave_out(OmittedRange(first, first + 9, frozenset({"billing"}), LONG))
+        ring.omit(OmittedRange(first, first + 9, frozenset({"billing"}), LONG))
     assert (ring.start, ring.end) == (10, 30)
-    assert [ring.left_out_after(after) is None for after in (9, 10, 29)] == [True, False, False]
+    assert [ring.omitted_after(after) is None for after in (9, 10, 29)] == [True, False, False]
 
 
 def test_it_names_the_change_that_made_each_revision_it_goes_on_from() -> None:
     ring = filled(3, 5, 9)
-    ring.leave_out(OmittedRange(10, 5_009, frozenset({"billing"}), LONG))
+    ring.omit(OmittedRange(10, 5_009, frozenset({"billing"}), LONG))
     ring.extend([history_row(5_010)])
     named = [ring.mark_at(revision) for revision in (6, 7, 8, 9, 10, 5_008, 5_009, 5_010, 5_011)]
     assert named == [None, None, mark_at(8), mark_at(9), LONG, LONG, LONG, mark_at(5_010), None]
@@ -107,7 +107,7 @@ def test_whatever_it_answers_is_a_gapless_stretch_of_the_stream(
     for step in steps:
         first, last = ring.end + 1, ring.end + abs(step)
         if step < 0:
-            ring.leave_out(OmittedRange(first, last, frozenset(), LONG))
+            ring.omit(OmittedRange(first, last, frozenset(), LONG))
         else:
             ring.extend([history_row(revision) for revision in range(first, last + 1)])
             held |= set(range(first, last + 1))

@@ -1,22 +1,15 @@
-"""What a process refuses to forget of its databases: the newest timeline, and what a standby is known to hold.
-
-A promotion makes a new timeline. A server of an older one is an old primary that came back: what it commits is lost
-when it is made a standby, and what it is asked has been answered otherwise since.
-"""
+"""Waiting for the synchronous standby, and the life of a server that such a wait was answered in."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from time import monotonic
-from typing import Final, Protocol
-from zlib import crc32
+from typing import Final
 
-from persistence.errors import Fenced, StoreError, StoreUnavailable, Unavailable
+from persistence.errors import StoreError, StoreUnavailable, Unavailable
 from persistence.postgres.driver import Connection
 from persistence.postgres.driver_errors import translated
 
@@ -28,8 +21,6 @@ BARRIER_SECONDS: Final = 5.0
 BARRIER: Final = "SELECT pg_logical_emit_message(true, 'omnirelay', '')"
 
 _STILL_ALIVE_SECONDS: Final = 5.0
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,72 +37,13 @@ class ServerLife:
     counting_since: datetime | None
 
 
-class SharedWord(Protocol):
-    """64 bits that processes share, such as `multiprocessing.RawValue("Q")`. Read and written as a whole."""
-
-    value: int
-
-
-class Fence:
-    """The newest timeline of each system (cluster) that this process, or one that shares `word`, has seen.
-
-    The word holds 32 bits that tell systems apart, and the timeline. No lock: a process that was killed would keep it.
-    Of two that write at once one is overwritten, and writes again with its next connection.
-    """
-
-    def __init__(self, word: SharedWord | None = None) -> None:
-        self._word = word
-        self._seen: dict[str, int] = {}
-        self._told_until: dict[tuple[str, int], float] = {}
-
-    def newest(self, system: str) -> int:
-        """0 for a system that is new."""
-        seen = self._seen.get(system, 0)
-        if self._word is None:
-            return seen
-        mark, timeline = divmod(self._word.value, 1 << 32)
-        return max(seen, timeline) if mark == _mark(system) else seen
-
-    def admit(self, system: str, timeline: int, recorded: int = 0) -> bool:
-        """Note that a server of the system is on that timeline; true if it is newer than all that were seen.
-
-        `recorded` is the timeline that the database itself says was seen. Raises Fenced for an older one.
-        """
-        newest = self.newest(system)
-        if timeline < max(newest, recorded):
-            raise self._refusal(system, timeline, max(newest, recorded))
-        self._seen[system] = timeline
-        if self._word is not None:
-            self._word.value = (_mark(system) << 32) | timeline
-        return 0 < newest < timeline
-
-    def _refusal(self, system: str, timeline: int, newest: int) -> Fenced:
-        message = (
-            f"this server of system {system} is on timeline {timeline}, and timeline {newest} has been seen: an old "
-            "primary came back. Nothing is read from it or written to it; stop it, and make it a standby of the new one"
-        )
-        # It is met with each heartbeat while it stays up.
-        if monotonic() >= self._told_until.get((system, timeline), 0.0):
-            self._told_until[system, timeline] = monotonic() + REMINDER_SECONDS
-            _log.error("%s", message)
-        return Fenced(message)
-
-
-REMINDER_SECONDS: Final = 60.0
-"""After which an old primary that is still there is logged again."""
-
-
-def _mark(system: str) -> int:
-    return crc32(system.encode())
-
-
 class Barrier:
     """Waits until the synchronous standby, where there is one, holds everything that could be read when the wait began.
 
-    One commit is under way at a time, on a connection of its own, and all who come meanwhile join the next one: 0.3 ms,
-    or what a round trip to the standby takes. `connect` opens the connection, `life_of` says whose it is, and
-    `is_stale` whether it is closed or of a server that may not be used any more: another process, or another pool of
-    this one, may have seen a newer timeline since.
+    One commit is under way at a time, on a connection of its own, and all that begin to wait meanwhile join the next
+    one: 0.3 ms, or what a round trip to the standby takes. `connect` opens the connection, `life_of` is that of its
+    server, and `is_stale` whether it is closed or of a server that may not be used any more: another process, or
+    another pool of this one, may have seen a newer timeline since.
     """
 
     def __init__(
@@ -207,6 +139,6 @@ class Barrier:
 def _complete(sent: asyncio.Future[ServerLife], outcome: ServerLife | StoreError) -> None:
     if isinstance(outcome, StoreError):
         sent.set_exception(outcome)
-        sent.exception()  # all who waited may have given up
+        sent.exception()  # every caller may have given up waiting
     else:
         sent.set_result(outcome)

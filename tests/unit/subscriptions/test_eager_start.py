@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from graph.subscriptions.subscriber import start
+from graph.subscriptions.groups import start_eagerly
 
 
 class Log:
@@ -32,16 +32,16 @@ async def nothing() -> str:
 
 async def test_what_need_not_wait_is_done_at_once() -> None:
     log = Log()
-    assert start(log.work(nothing())) is None
+    assert start_eagerly(log.work(nothing())) is None
     assert log.said == ["got nothing", "done", "left"]
 
 
 async def test_what_has_to_wait_goes_on_where_it_is_awaited() -> None:
     log, first, second = Log(), asyncio.Event(), asyncio.Event()
-    rest = start(log.work(first.wait(), asyncio.sleep(0), second.wait()))
-    assert rest is not None
+    suspended = start_eagerly(log.work(first.wait(), asyncio.sleep(0), second.wait()))
+    assert suspended is not None
     assert log.said == []
-    finishing = asyncio.ensure_future(rest)
+    finishing = asyncio.ensure_future(suspended)
     first.set()
     second.set()
     await finishing
@@ -50,27 +50,27 @@ async def test_what_has_to_wait_goes_on_where_it_is_awaited() -> None:
 
 async def test_what_it_waits_for_may_come_before_anybody_awaits_it() -> None:
     log, event = Log(), asyncio.Event()
-    rest = start(log.work(event.wait()))
+    suspended = start_eagerly(log.work(event.wait()))
     event.set()
     await asyncio.sleep(0)
     assert log.said == []
-    assert rest is not None
-    await rest
+    assert suspended is not None
+    await suspended
     assert log.said == ["got True", "done", "left"]
 
 
 async def test_what_it_raises_at_once_is_raised_at_once() -> None:
     with pytest.raises(ZeroDivisionError):
-        start(_failing(nothing()))
+        start_eagerly(_failing(nothing()))
 
 
 async def test_what_it_raises_later_is_raised_where_it_is_awaited() -> None:
     event = asyncio.Event()
-    rest = start(_failing(event.wait()))
-    assert rest is not None
+    suspended = start_eagerly(_failing(event.wait()))
+    assert suspended is not None
     event.set()
     with pytest.raises(ZeroDivisionError):
-        await rest
+        await suspended
 
 
 async def test_what_it_waited_for_may_fail_and_that_is_its_to_handle() -> None:
@@ -83,18 +83,18 @@ async def test_what_it_waited_for_may_fail_and_that_is_its_to_handle() -> None:
             log.append("handled")
 
     failing = asyncio.get_running_loop().create_future()
-    rest = start(work())
+    suspended = start_eagerly(work())
     failing.set_exception(ZeroDivisionError())
-    assert rest is not None
-    await rest
+    assert suspended is not None
+    await suspended
     assert log == ["handled"]
 
 
 async def test_cancelled_while_it_waits_it_is_left() -> None:
     log = Log()
-    rest = start(log.work(asyncio.Event().wait()))
-    assert rest is not None
-    task = asyncio.ensure_future(rest)
+    suspended = start_eagerly(log.work(asyncio.Event().wait()))
+    assert suspended is not None
+    task = asyncio.ensure_future(suspended)
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -104,13 +104,13 @@ async def test_cancelled_while_it_waits_it_is_left() -> None:
 
 async def test_closed_before_it_is_awaited_it_leaves_nothing_behind() -> None:
     log, tasks = Log(), asyncio.all_tasks()
-    rest = start(log.work(asyncio.Event().wait()))
-    assert rest is not None
-    rest.close()
-    rest.close()
+    suspended = start_eagerly(log.work(asyncio.Event().wait()))
+    assert suspended is not None
+    suspended.close()
+    suspended.close()
     assert log.said == ["left"]
     assert asyncio.all_tasks() == tasks
-    del rest
+    del suspended
     gc.collect()  # a coroutine that was forgotten would warn here, and warnings are errors
 
 

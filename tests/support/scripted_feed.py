@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from graph.subscriptions.groups import SubscriberGroups
+from graph.subscriptions.groups import Subscriber, SubscriberGroups
 from graph.subscriptions.operation import SharingKey
-from graph.subscriptions.subscriber import Subscriber
 from persistence.model.records import ShardDiff, StreamPosition
-from persistence.ports import DiffBatch
+from persistence.model.stream import DiffBatch
 from tests.support.rows import history_row, position
 
 EPOCH = "epoch"
@@ -128,10 +127,10 @@ def operation(feed: ScriptedFeed, begin: int = 0, variables: bytes = b"{}", *, w
 
 @asynccontextmanager
 async def subscribed(
-    cohorts: SubscriberGroups, asked: ScriptedOperation, client: Client, patience: float | None = None
+    groups: SubscriberGroups, asked: ScriptedOperation, client: Client, send_timeout: float | None = None
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A task that serves the client, after its first message has been sent or waits to be."""
-    subscriber = Subscriber(cohorts, asked, client.take, patience)  # type: ignore[arg-type] # what it needs of one
+    subscriber = Subscriber(groups, asked, client.take, send_timeout)  # type: ignore[arg-type] # what it needs of one
     task = asyncio.create_task(subscriber.run())
     try:
         yield task

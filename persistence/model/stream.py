@@ -1,0 +1,58 @@
+"""Values of the change stream: its head and pages, as they are read, and the batches that subscribers get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHead:
+    """The stream's epoch, its newest revision, and the oldest position that can still be served.
+
+    `mark` is of the change that made the newest revision, `newest` of the newest change, which may have made none.
+    """
+
+    epoch: str
+    revision: int
+    floor: int
+    mark: ChangeMark
+    newest: ChangeMark
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.epoch, self.revision, self.mark)
+
+
+class StreamPage(NamedTuple):
+    """Rows of the stream and its head, in one snapshot. `known`: the mark that the page follows is in that history."""
+
+    head: StreamHead
+    diffs: Sequence[ShardDiff]
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OmittedRange:
+    """Revisions `first` to `last`, which one change made in these namespaces, and which the feed does not hold: its
+    subscribers read them from history. `mark` is that change's.
+
+    A subscriber of another namespace skips them at once, however many they are.
+    """
+
+    first: int
+    last: int
+    namespaces: frozenset[str]
+    mark: ChangeMark
+
+
+@dataclass(frozen=True, slots=True)
+class DiffBatch:
+    """Diffs in order, and the position they lead to. No diffs: a bookmark. `caught_up`: no newer revision was known."""
+
+    position: StreamPosition
+    diffs: Sequence[ShardDiff]
+    caught_up: bool
