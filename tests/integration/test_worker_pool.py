@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import IO, Any
 
@@ -170,7 +170,8 @@ def parent(database_url: str) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # all have ended, and were waited for
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def line(stream: IO[str] | None) -> str:
