@@ -112,6 +112,13 @@ def database_url(databases: Databases, template_database: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def module_database_url(databases: Databases, template_database: str) -> Iterator[str]:
+    """A migrated database of this module's own, to fill once and have each test take a copy of."""
+    with databases.temporary(template=template_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 async def reused_stores(databases: Databases, template_database: str) -> AsyncIterator[ReusedStores]:
     """Stores on migrated databases, for tests that can do with one that others have used before."""
     stores = ReusedStores(databases, template_database)
