@@ -1,8 +1,8 @@
-"""Every code that this server closes a WebSocket with, and whether the client should come back.
+"""Every code that this server closes a WebSocket with, and whether the client should connect again.
 
-The rules are those of the official client, npm graphql-ws: what it takes for fatal ends all its subscriptions, after
-anything else it connects again. Of the codes below 2000 it comes back after 1000, 1001, 1005, 1006, 1012, 1013 and 1014
-only; of those above, 4400, 4401, 4406, 4409, 4429 and 4500 are fatal. docs/graphql-api.md has the table for clients.
+The rules are those of the official client, npm graphql-ws: a code that it treats as fatal ends all its subscriptions,
+after any other it connects again. Of the codes below 2000 it does so after 1000, 1001, 1005, 1006, 1012, 1013 and 1014;
+of those above, 4400, 4401, 4406, 4409, 4429 and 4500 are fatal. docs/graphql-api.md has the table for clients.
 """
 
 from enum import IntEnum
@@ -20,9 +20,9 @@ class CloseCode(IntEnum):
     RESTARTING = 1012
     BAD_MESSAGE = 4400
     UNAUTHORIZED = 4401
-    """Nothing that was shown can become good: no token, a forged or malformed one; or nothing was shown yet."""
+    """No token, or one that can never become good, forged or malformed; or an operation before `connection_init`."""
     TOKEN_OUTDATED = 4403
-    """The token has expired, before or meanwhile, or is not taken yet: the next one may be good."""
+    """The token has expired, before or meanwhile, or is not valid yet: the next one may be good."""
     PROTOCOL_UNKNOWN = 4406
     INIT_TIMEOUT = 4408
     ID_IN_USE = 4409
@@ -40,6 +40,6 @@ _COMES_BACK: Final = frozenset(
 
 
 def is_final(code: int) -> bool:
-    """Whether a socket that was closed with this code is not to be opened again. Codes that are not ours, of whatever
-    stands between, are not final."""
+    """Whether a socket that was closed with this code is not to be opened again. Codes that this server does not send,
+    such as those of a proxy, are not final."""
     return code in CloseCode.__members__.values() and not CloseCode(code).comes_back

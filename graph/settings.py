@@ -1,8 +1,7 @@
 """Settings: environment variables `OMNIRELAY_*` over an optional TOML file, parsed once into a frozen object.
 
-docs/operations.md lists them; a test holds that list to this file.
-
-A namespace's policy as a TOML file declares it: `[namespaces.orders.policy]`, in the words of the API.
+docs/operations.md lists them; a test compares that list with this file. A TOML file may declare namespaces as well, and
+their policies in the names of the API: `[namespaces.orders.policy]`.
 """
 
 import ipaddress
@@ -63,16 +62,8 @@ class PolicyDeclaration(BaseModel):
     freezes: list[FreezeDeclaration] = []
 
     def policy(self) -> NamespacePolicy:
-        return NamespacePolicy(
-            self.ticket_required,
-            self.ticket_pattern,
-            self.approval_required,
-            self.move_budget_percent,
-            self.window_seconds,
-            self.window_moves,
-            self.shard_window_moves,
-            tuple(FreezeWindow(freeze.begins, freeze.ends, freeze.reason) for freeze in self.freezes),
-        )
+        freezes = tuple(FreezeWindow(**dict(freeze)) for freeze in self.freezes)
+        return NamespacePolicy(**{**dict(self), "freezes": freezes})
 
 
 class NamespaceDeclaration(BaseModel):
@@ -164,7 +155,7 @@ class Settings(BaseModel):
     @field_validator("auth_secret_file", "auth_jwks_file")
     @classmethod
     def _only_one(cls, path: Path | None, known: ValidationInfo) -> Path | None:
-        """Two kinds of keys would be two ways in, and whoever rotates the one forgets the other."""
+        """Two kinds of keys would be two ways in, and the rotation of one would leave the other."""
         others = [name for name in _KEYS if name != known.field_name and known.data.get(name) is not None]
         if path is not None and others:
             raise ValueError(f"must not be set together with {others[0]}")
@@ -173,7 +164,7 @@ class Settings(BaseModel):
     @field_validator("host")
     @classmethod
     def _loopback(cls, host: str, known: ValidationInfo) -> str:
-        """Anyone who reaches the port may write, so until callers can be told apart only this machine may reach it."""
+        """Without authentication every client that reaches the port may write, so only this machine may reach it."""
         if any(known.data.get(name, "refused") is not None for name in _KEYS):
             return host
         try:

@@ -1,4 +1,4 @@
-"""A copy of the shard table, kept by applying the change stream. Pure: no I/O, no clock.
+"""A copy of the shard table, kept up to date by applying the change stream. Pure: no I/O, no clock.
 
 Records carry the revision of their last change, so a copy can be put together from pages that were read at different
 times: whatever is newer stays. Once every diff up to the newest page has been applied, it is the table at one revision.
@@ -80,7 +80,7 @@ class ShardTable:
         shards[shard.shard_id] = shard
 
     def _added(self, namespace: str, shard_id: str) -> None:
-        """For those who keep more than the records: the table gets a shard it does not hold."""
+        """For tables that hold more than the records: the table gets a shard that it does not hold."""
 
     def _removed(self, namespace: str, shard_id: str) -> None:
         """The table has lost a shard."""

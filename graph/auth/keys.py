@@ -1,9 +1,8 @@
-"""The keys that tokens are signed with. Each is good for one algorithm, whatever a token says of itself: a public key
-that is taken for a secret is the oldest forgery there is. https://www.rfc-editor.org/rfc/rfc8725#section-3.1
+"""The keys that tokens are signed with, from settings or from a file that is read again when it changes: so they are
+rotated without a restart. Each key is good for one algorithm, whichever a token names: a public key that is used as a
+secret is the oldest forgery there is. https://www.rfc-editor.org/rfc/rfc8725#section-3.1
 
 PyJWT, and cryptography under it, is imported with the first key: a server without authentication needs neither.
-
-Keys from a file, read again whenever it changes: they are rotated without a restart.
 """
 
 from __future__ import annotations
@@ -44,9 +43,13 @@ _PUBLIC_ALGORITHMS: Final = (
 
 _PRIVATE_MEMBERS: Final = ("d", "k")
 
+_Stamp: TypeAlias = tuple[int, int, int]
+
+_log = logging.getLogger(__name__)
+
 
 class KeysUnusable(Exception):
-    """There is no key to be had from that. Says why in a few words, and shows nothing of it."""
+    """There is no usable key in that. The message is the reason, and holds nothing of the key."""
 
 
 def secret_key(secret: bytes) -> Keys:
@@ -122,11 +125,6 @@ def _checked(key: PyJWK) -> PyJWK:
     return key
 
 
-_log = logging.getLogger(__name__)
-
-_Stamp = tuple[int, int, int]
-
-
 class KeyFile:
     """The keys of a file. One that has become unusable is logged, once, and the last good keys stay."""
 
@@ -138,9 +136,9 @@ class KeyFile:
         self._keys = read(path.read_bytes())
 
     def __call__(self) -> Keys:
-        """The same object until the file changes. Looks at the file's time, size and identity: a microsecond or two."""
+        """The same object until the file changes. Compares its time, size and identity, which takes 1 or 2 µs."""
         try:
-            # Before what it holds: a change in between is seen the next time.
+            # Before the content: a change in between is found the next time.
             stamp = self._stamped()
         except OSError as error:
             self._lost(None, error.strerror)

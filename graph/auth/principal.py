@@ -1,4 +1,4 @@
-"""Whoever is asking, and what they may do."""
+"""The caller, and what it may do."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """What a token may allow. None of them includes another, but that whoever has any of them may read."""
+    """What a token may allow. None includes another, but that each includes READ."""
 
     READ = "mesh.read"
     OPERATE = "mesh.operate"
@@ -23,10 +23,10 @@ class Forbidden(Exception):
 
 
 class Unauthenticated(Exception):
-    """No token, or one that is not good. The message says what is wrong with it, and never holds any of it.
+    """No token, or one that is not good. The message is the reason, and never holds any of the token.
 
     `shown`: whether there was one at all. `may_pass`: whether the next token of the same issuer, or this one later, may
-    be good; else showing a token again is useless.
+    be good; else another attempt is useless.
     """
 
     def __init__(self, message: str, *, shown: bool = True, may_pass: bool = False) -> None:
@@ -37,15 +37,15 @@ class Unauthenticated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """`subject` is null without authentication: then the request itself says who makes it. `expires_at`: unix seconds,
-    null for never."""
+    """`subject` is null without authentication: then a change names its actor itself. `expires_at`: unix seconds, null
+    for never."""
 
     subject: str | None
     scopes: frozenset[Scope]
     expires_at: float | None = None
 
     def supposing(self, scope: Scope) -> "Principal":
-        """The same caller, were this allowed: to put on record what was asked for, never to carry it out."""
+        """The same caller with this scope: to record what was refused, never to carry it out."""
         return replace(self, scopes=self.scopes | {scope})
 
     def require(self, scope: Scope, what: str = "this") -> None:
@@ -55,7 +55,7 @@ class Principal:
 
 
 UNRESTRICTED: Final = Principal(None, frozenset(Scope))
-"""Whoever asks a server without authentication."""
+"""Every caller of a server without authentication."""
 
 ANONYMOUS: Final = Principal(None, frozenset())
-"""Whoever has not said yet who they are."""
+"""The caller of a socket before `connection_init`."""

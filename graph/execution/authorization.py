@@ -1,9 +1,7 @@
-"""The scope that each entry point needs, and whether whoever asks for an operation has all that it needs.
+"""The scope that each field of the root types needs, and whether a caller has all that an operation needs.
 
-An operation is looked at as a whole, before any of it is executed, whatever it arrived by: ten mutations of which the
-last is not allowed change nothing.
-
-Where operations are held against the scopes they need, on their way through Strawberry.
+An operation is looked at as a whole, before any of it is executed, whichever transport it came by: ten mutations of
+which the last is not allowed change nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,14 +17,11 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
-    get_operation_ast,
 )
-from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from graph.auth.principal import Forbidden, Principal, Scope
-from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 
 _SCOPE: Final = "omnirelay.scope"
@@ -48,6 +43,11 @@ class Requirements:
     def of(self, kind: OperationType, field: str) -> Scope:
         """What selecting this field needs. Also for one that does not exist, `__typename` and introspection."""
         return self._mutations.get(field, Scope.READ) if kind is OperationType.MUTATION else Scope.READ
+
+    def scopes(self, document: DocumentNode, operation: OperationDefinitionNode) -> frozenset[Scope]:
+        """All that the operation needs."""
+        fields = _root_fields(document, operation.selection_set, set())
+        return frozenset(self.of(operation.operation, node.name.value) for node in fields)
 
     def problem(
         self, document: DocumentNode, operation: OperationDefinitionNode, principal: Principal
@@ -90,20 +90,3 @@ def _fragment(document: DocumentNode, name: str) -> SelectionSetNode:
         for node in document.definitions
         if isinstance(node, FragmentDefinitionNode) and node.name.value == name
     )
-
-
-class Authorize(SchemaExtension):
-    """To stand after what validates. One per operation, as Strawberry wants it."""
-
-    def __init__(self, requirements: Requirements) -> None:
-        self._requirements = requirements
-
-    def on_validate(self) -> Iterator[None]:
-        execution = self.execution_context
-        document, context = execution.graphql_document, execution.context
-        if document is not None and not execution.pre_execution_errors and isinstance(context, Context):
-            operation = get_operation_ast(document, execution.operation_name)
-            problem = operation and self._requirements.problem(document, operation, context.principal)
-            if problem:
-                execution.pre_execution_errors = [problem]
-        yield

@@ -1,15 +1,15 @@
-"""Documents, read once: the text of an operation is parsed and validated when it is first seen, then remembered.
+"""Documents: parsed, validated and held against scopes once, then remembered; and what every execution of one passes.
 
-Clients send the same few documents for ever, and reading one costs more than answering a point lookup.
-
-How large a document may be. Generous for people and programs, a wall for documents made to exhaust the server.
-
-Many shards are asked for by a list and changed through variables; neither makes a document longer.
+Clients send the same few documents for ever, and reading one costs more than answering a point lookup. The limits are
+generous for people and programs, and bound what a document made to exhaust the server can cost. Many shards are read by
+a list and changed through variables: neither makes a document longer.
 """
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Final
 
 from graphql import (
@@ -23,13 +23,27 @@ from graphql import (
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
+    get_operation_ast,
     parse,
     specified_rules,
 )
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
+from strawberry.types.graphql import OperationType
 
+from graph.auth.principal import Principal, Scope
+from graph.execution.authorization import Requirements
+from graph.execution.context import Context
 from graph.execution.errors import Code, coded
+from graph.execution.metrics import UNREADABLE, Metrics
+
+MAX_TOKENS: Final = 5_000
+
+MAX_DEPTH: Final = 32
+
+MAX_ALIASES: Final = 200
+
+MAX_FIELDS: Final = 2_000
 
 _REMEMBERED: Final = 512
 
@@ -37,76 +51,136 @@ _LONGEST_REMEMBERED: Final = 65_536
 
 
 @dataclass(slots=True)
-class _Document:
+class Document:
+    """A text that could be parsed. `problems` is null until it is validated; `scopes` are those that each operation
+    needs, by its name."""
+
     node: DocumentNode
     problems: list[GraphQLError] | None = None
+    scopes: dict[str | None, frozenset[Scope]] = field(default_factory=dict)
 
 
 class DocumentCache:
     """The newest documents of one schema, at most 512, of at most 65,536 characters each."""
 
     def __init__(self) -> None:
-        self._documents: OrderedDict[str, _Document] = OrderedDict()
+        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._schema = GraphQLSchema()
+        self._requirements = Requirements(self._schema)
 
-    def parsed(self, text: str) -> _Document:
+    def bind(self, schema: GraphQLSchema, requirements: Requirements) -> None:
+        """To be called before anything is validated. The schema's extensions are made before the schema is."""
+        self._schema, self._requirements = schema, requirements
+
+    def parsed(self, text: str) -> Document:
         """Raises GraphQLSyntaxError, also for a document that is too long or nested too deeply to be parsed."""
         document = self._documents.get(text)
         if document is None:
-            document = _Document(parse(text, max_tokens=MAX_TOKENS))
+            document = Document(parse(text, max_tokens=MAX_TOKENS))
             self._remember(text, document)
         else:
             self._documents.move_to_end(text)
         return document
 
-    def valid(self, text: str, schema: GraphQLSchema) -> DocumentNode | None:
-        """The document, or null if it cannot be parsed or is not valid."""
+    def valid(self, text: str) -> Document | None:
+        """Null for a text that is no valid document of the schema; executing it returns why."""
         try:
             document = self.parsed(text)
         except GraphQLError:
             return None
-        return None if self.problems(document, schema) else document.node
+        return None if self.problems(document) else document
 
-    def problems(self, document: _Document, schema: GraphQLSchema) -> list[GraphQLError]:
-        """What is wrong with a document, worked out when it is first asked for."""
+    def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
+        """What executing this would execute; null for none, and for a text that cannot be parsed."""
+        try:
+            return get_operation_ast(self.parsed(text or "").node, name)
+        except GraphQLError:
+            return None
+
+    def problems(self, document: Document) -> list[GraphQLError]:
         if document.problems is None:
-            document.problems = _validate(schema, document.node)
+            document.problems = _validate(self._schema, document.node)
         return document.problems
 
-    def _remember(self, text: str, document: _Document) -> None:
+    def forbidden(self, document: Document, operation_name: str | None, principal: Principal) -> GraphQLError | None:
+        """Why this caller may not execute that operation of a valid document; null if it may, or if there is none."""
+        scopes = document.scopes.get(operation_name)
+        if scopes is not None and scopes <= principal.scopes:
+            return None
+        operation = get_operation_ast(document.node, operation_name)
+        if operation is None:
+            return None
+        document.scopes[operation_name] = self._requirements.scopes(document.node, operation)
+        return self._requirements.problem(document.node, operation, principal)
+
+    def _remember(self, text: str, document: Document) -> None:
         if len(text) <= _LONGEST_REMEMBERED:
             self._documents[text] = document
             if len(self._documents) > _REMEMBERED:
                 self._documents.popitem(last=False)
 
 
-class ReadDocument(SchemaExtension):
-    """Parses and validates through the cache. One per operation, as Strawberry wants it."""
+class Execution(SchemaExtension):
+    """What is done around the execution of each operation: it is parsed and validated through the cache, held against
+    the scopes of its caller, counted and timed. One instance an operation, as Strawberry requires."""
 
-    def __init__(self, cache: DocumentCache) -> None:
-        self._cache = cache
-        self._document: _Document | None = None
+    def __init__(self, documents: DocumentCache, metrics: Metrics | None = None) -> None:
+        self._documents = documents
+        self._metrics = metrics
+        self._document: Document | None = None
+        self._is_streaming = False
 
-    @staticmethod
-    def through(cache: DocumentCache) -> Callable[[], SchemaExtension]:
-        return lambda: ReadDocument(cache)
+    def on_operation(self) -> Iterator[None]:
+        started = perf_counter()
+        outcome = "ok"
+        try:
+            yield
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except Exception:
+            outcome = "errors"
+            raise
+        finally:
+            if self.execution_context.pre_execution_errors:
+                outcome = "errors"
+            try:
+                kind = self.execution_context.operation_type.value
+            except RuntimeError:  # no document, or no operation of that name in it
+                kind = UNREADABLE
+            if self._metrics is not None:
+                if self._is_streaming:
+                    self._metrics.subscriptions.dec()
+                self._metrics.ended(kind, outcome, perf_counter() - started)
 
     def on_parse(self) -> Iterator[None]:
-        context = self.execution_context
-        context.parse_options = {"max_tokens": MAX_TOKENS}
+        execution = self.execution_context
+        execution.parse_options = {"max_tokens": MAX_TOKENS}
         try:
-            self._document = self._cache.parsed(context.query or "")
+            self._document = self._documents.parsed(execution.query or "")
         except GraphQLError:
             # Strawberry parses what has not been parsed, and reports the same error where each transport expects it;
             # raised from here it would end a WebSocket operation without an answer.
             pass
         else:
-            context.graphql_document = self._document.node
+            execution.graphql_document = self._document.node
         yield
 
     def on_validate(self) -> Iterator[None]:
-        if self._document is not None:
-            schema = self.execution_context.schema._schema  # noqa: SLF001 - Strawberry's own validation takes it there
-            self.execution_context.pre_execution_errors = list(self._cache.problems(self._document, schema))
+        document, execution = self._document, self.execution_context
+        if document is not None:
+            execution.pre_execution_errors = list(self._documents.problems(document))
+            if not execution.pre_execution_errors and isinstance(execution.context, Context):
+                name, principal = execution.operation_name, execution.context.principal
+                forbidden = self._documents.forbidden(document, name, principal)
+                if forbidden is not None:
+                    execution.pre_execution_errors = [forbidden]
+        yield
+
+    def on_execute(self) -> Iterator[None]:
+        if self._metrics is not None and self.execution_context.operation_type is OperationType.SUBSCRIPTION:
+            self._is_streaming = True
+            self._metrics.subscriptions.inc()
         yield
 
 
@@ -116,15 +190,6 @@ def _validate(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLErro
     except RecursionError:
         problems = [GraphQLError("The document is nested too deeply.")]
     return [coded(problem, Code.VALIDATION_FAILED) for problem in problems]
-
-
-MAX_TOKENS: Final = 5_000
-
-MAX_DEPTH: Final = 32
-
-MAX_ALIASES: Final = 200
-
-MAX_FIELDS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +205,7 @@ class _Size:
 
 
 def limit_problems(document: DocumentNode) -> list[GraphQLError]:
-    """What is too much about a document, for the rules of validation are not all linear in its size."""
+    """The limits that a document exceeds. Checked before the rules of validation: some are not linear in its size."""
     sizes = _Sizes(document)
     total = _Size()
     for definition in document.definitions:
@@ -190,7 +255,7 @@ class _Sizes:
 
     def _fragment(self, name: str) -> _Size:
         if name not in self._measured:
-            self._measured[name] = _Size()  # a fragment that spreads itself is another rule's to refuse
+            self._measured[name] = _Size()  # a fragment that spreads itself is refused by another rule
             if name in self._fragments:
                 self._measured[name] = self.of(self._fragments[name].selection_set)
         return self._measured[name]

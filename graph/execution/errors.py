@@ -1,11 +1,7 @@
 """What a client may learn of an error: a stable code, a message, and the numbers that help.
 
-Refusals the API documents are passed on. Anything else is a defect or the weather: it is logged here, once, with the
-request id, and the client gets that id and nothing more. The codes are listed in docs/graphql-api.md.
-
-`extensions.code` of everything this package refuses itself; the store's refusals bring their own.
-
-All of them stand in docs/graphql-api.md, and a test holds that list to this one.
+Refusals that the API documents are passed on. Anything else is a defect or an outage: it is logged here, once, with the
+request id, and the client gets that id and, of an outage, its kind.
 """
 
 import logging
@@ -45,6 +41,30 @@ _MAX_MESSAGE: Final = 2_000
 _log = logging.getLogger(__name__)
 
 
+class Code(StrEnum):
+    """`extensions.code` of what this package refuses itself; the store's refusals have codes of their own.
+
+    All stand in docs/graphql-api.md, and a test compares that list with this one.
+    """
+
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    MISDIRECTED = "MISDIRECTED"
+    BAD_REQUEST = "BAD_REQUEST"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    SUBSCRIPTION_TRANSPORT = "SUBSCRIPTION_TRANSPORT"
+    OPERATION_NOT_FOUND = "OPERATION_NOT_FOUND"
+    TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
+    PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    BAD_USER_INPUT = "BAD_USER_INPUT"
+    PLACEMENT_IMPOSSIBLE = "PLACEMENT_IMPOSSIBLE"
+    INTERNAL = "INTERNAL"
+
+
 class NotFoundError(Exception):
     """A query names something that is not there, and its answer cannot be null. The message is for the client."""
 
@@ -78,9 +98,9 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
     code = _public_code(cause, error)
     if code is not None:
         return coded(error, code, **_numbers(cause))
-    if isinstance(cause, StoreError) and (told := _unavailability(cause)) is not None:
+    if isinstance(cause, StoreError) and (explanation := _unavailability(cause)) is not None:
         _log.warning("request %s: %s: %s", request_id, cause.code, cause)
-        code, message = cause.code, told
+        code, message = cause.code, explanation
     else:
         _log.error("request %s failed", request_id, exc_info=cause)
         code, message = Code.INTERNAL, f"Internal error; report request id {request_id}."
@@ -89,8 +109,8 @@ def _published(error: GraphQLError, request_id: str) -> GraphQLError:
 
 
 def _unavailability(cause: StoreError) -> str | None:
-    """A sentence for what passes, or is for the operator of the server to mend. Its own may name hosts and users, which
-    the log gets. Null for what is none of this."""
+    """The message for an outage, which passes or is for the operator of the server to mend. That of the error itself is
+    for the log alone, because it may name hosts and users. Null for what is no outage."""
     match cause:
         case StoreUnavailable() if cause.code == StoreUnavailable.code:
             return _WHY_UNAVAILABLE[cause.reason]
@@ -98,15 +118,15 @@ def _unavailability(cause: StoreError) -> str | None:
             return _UNAVAILABILITY.get(cause.code)
 
 
-_NOTHING: Final = "nothing was written. Try again shortly."
+_NOTHING_WRITTEN: Final = "nothing was written. Try again shortly."
 
 _WHY_UNAVAILABLE: Final = {
-    Unavailable.UNREACHABLE: f"The store cannot be reached just now; {_NOTHING}",
-    Unavailable.TOO_MANY_CONNECTIONS: f"The database takes no more connections; {_NOTHING}",
+    Unavailable.UNREACHABLE: f"The store cannot be reached just now; {_NOTHING_WRITTEN}",
+    Unavailable.TOO_MANY_CONNECTIONS: f"The database takes no more connections; {_NOTHING_WRITTEN}",
     Unavailable.DISK_FULL: "The database's disk is full; nothing was written. It has to be given room.",
-    Unavailable.READ_ONLY: f"The database takes no writes just now; {_NOTHING}",
+    Unavailable.READ_ONLY: f"The database takes no writes just now; {_NOTHING_WRITTEN}",
     Unavailable.AWAITING_STANDBY: (
-        f"The database waits for its synchronous standby, and nothing can be told before; {_NOTHING}"
+        f"The database waits for its synchronous standby, and nothing can be told before; {_NOTHING_WRITTEN}"
     ),
     Unavailable.TRANSACTION_POOLER: (
         "A pooler in transaction mode stands between the server and its database; nothing was written. It has to be "
@@ -124,7 +144,7 @@ _UNAVAILABILITY: Final = {
         "The change was sent to the database, which has not answered: whether it was made is unknown. Send the same "
         "request again, with its idempotency key, to find out."
     ),
-    Fenced.code: f"The database is an old primary that came back, and is not used; {_NOTHING}",
+    Fenced.code: f"The database is an old primary that came back, and is not used; {_NOTHING_WRITTEN}",
     SchemaOutOfDate.code: (
         "The database's schema is not one that this version of the server works with; nothing was written. The log "
         "says which of the two has to be upgraded."
@@ -132,9 +152,9 @@ _UNAVAILABILITY: Final = {
 }
 
 
-def retry_after(errors: Sequence[GraphQLError] | None) -> dict[str, str] | None:
+def retry_after(errors: Sequence[GraphQLError]) -> dict[str, str] | None:
     """The header of an answer in which something was refused because the store is busy."""
-    seconds = [(error.extensions or {}).get("retryAfter") for error in errors or ()]
+    seconds = [(error.extensions or {}).get("retryAfter") for error in errors]
     busy = [wait for wait in seconds if wait is not None]
     return {"retry-after": str(math.ceil(max(busy)))} if busy else None
 
@@ -173,7 +193,7 @@ def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # no
 
 
 def _cause(error: GraphQLError) -> BaseException:
-    """What was raised, under the layers that say where."""
+    """What was raised, under the errors that locate it."""
     cause: BaseException = error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
@@ -204,25 +224,6 @@ def _numbers(cause: BaseException) -> Mapping[str, Any]:  # noqa: PLR0911 - one 
 
 
 def _violation(violation: Violation) -> Mapping[str, Any]:
-    """As the type of that name shows one; in queries that could place nothing it is about a namespace."""
+    """As the type of that name has it; in queries that could place nothing it is about a namespace."""
     message = encodable(violation.message)
     return {"code": violation.code, "namespace": violation.namespace, "message": message}
-
-
-class Code(StrEnum):
-    UNAUTHENTICATED = "UNAUTHENTICATED"
-    FORBIDDEN = "FORBIDDEN"
-    MISDIRECTED = "MISDIRECTED"
-    BAD_REQUEST = "BAD_REQUEST"
-    NOT_FOUND = "NOT_FOUND"
-    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
-    SUBSCRIPTION_TRANSPORT = "SUBSCRIPTION_TRANSPORT"
-    OPERATION_NOT_FOUND = "OPERATION_NOT_FOUND"
-    TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
-    PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
-    VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
-    BAD_USER_INPUT = "BAD_USER_INPUT"
-    PLACEMENT_IMPOSSIBLE = "PLACEMENT_IMPOSSIBLE"
-    INTERNAL = "INTERNAL"

@@ -1,17 +1,17 @@
-"""Executing lists of records: a selection set is compiled once per operation, then applied to each item.
+"""Executing lists of records: a selection set is compiled once per operation, then applied to all items at once.
 
 graphql-core executes each field of each item by itself: a path, a resolve info, a resolver, a completion, together ten
 microseconds. For a list of 100 shards that is most of what an answer takes. Where every selected field is an attribute
-without arguments or a resolver of its own, none of that can be seen from outside, so it is left out.
+without arguments or a resolver of its own, none of that can be seen from outside, so it is left out: field after field
+is read from all records and completed for all of them.
 
-Whatever is not plain, and every list in which something goes wrong, is executed as ever: errors, their paths and where
-null spreads to are graphql-core's alone.
-
-Writing JSON. orjson does nearly all of it, many times faster than the standard library.
+Whatever is not plain, and every list in which something goes wrong, graphql-core executes: errors, their paths and
+where null spreads to are its alone.
 """
 
 import json
 from collections.abc import Callable, Hashable, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
@@ -32,10 +32,10 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-Complete: TypeAlias = Callable[[Any], Any]
-"""From what an attribute holds to what the answer holds."""
+Complete: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+"""From what an attribute of each record holds to what the answer holds, in the same order."""
 
-_Place: TypeAlias = tuple[Hashable, ...]
+_SelectionKey: TypeAlias = tuple[Hashable, ...]
 
 _TYPENAME: Final = "__typename"
 
@@ -50,18 +50,18 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # By nodes of the document. Each event of a subscription has field details of its own: what is remembered by
-        # those, as graphql-core does, is never asked for again, and held for as long as the subscription lasts.
-        self._compiled: dict[_Place, Complete | None] = {}
-        self._collected: dict[_Place, CollectedFields] = {}
+        # those, as graphql-core does, is never looked up again, and held for as long as the subscription lasts.
+        self._compiled: dict[_SelectionKey, Complete | None] = {}
+        self._collected: dict[_SelectionKey, CollectedFields] = {}
 
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: list[FieldDetails]
     ) -> CollectedFields:
-        """As graphql-core does, once per place of the document."""
-        place = _place(return_type, field_details_list)
-        collected = self._collected.get(place)
+        """As graphql-core does, once per selection of the document."""
+        key = _selection_key(return_type, field_details_list)
+        collected = self._collected.get(key)
         if collected is None:
-            collected = self._collected[place] = collect_subfields(
+            collected = self._collected[key] = collect_subfields(
                 self.schema,
                 self.fragments,
                 self.variable_values,
@@ -81,33 +81,33 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        complete = self._item_of(return_type, field_details_list) if isinstance(result, list | tuple) else None
+        complete = self._items_of(return_type, field_details_list) if isinstance(result, list | tuple) else None
         if complete is not None:
             try:
-                return [complete(item) for item in result]
-            except Exception:  # noqa: BLE001, S110 - whatever it is, the long way finds it again and says where
+                return list(complete(result))
+            except Exception:  # noqa: BLE001, S110 - whatever it is, the long way finds it again, and where it is
                 pass
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    def _item_of(self, list_type: GraphQLList[Any], details: list[FieldDetails]) -> Complete | None:
-        """How to complete an item of this list; null if that is not plain. Lists of leaves are left alone."""
-        place = _place(list_type, details)
-        if place not in self._compiled:
+    def _items_of(self, list_type: GraphQLList[Any], details: list[FieldDetails]) -> Complete | None:
+        """How to complete the items of this list; null if that is not plain."""
+        key = _selection_key(list_type, details)
+        if key not in self._compiled:
             try:
-                self._compiled[place] = self._of(list_type.of_type, details)
+                self._compiled[key] = self._of(list_type.of_type, details)
             except _NotPlain:
-                self._compiled[place] = None
-        return self._compiled[place]
+                self._compiled[key] = None
+        return self._compiled[key]
 
     def _of(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> Complete:
         if isinstance(type_, GraphQLNonNull):
             return _present(self._of(type_.of_type, details))
         if isinstance(type_, GraphQLList):
-            return _optional(_list_of(self._of(type_.of_type, details)))
+            return _optional(_lists_of(self._of(type_.of_type, details)))
         if isinstance(type_, GraphQLObjectType):
             return _optional(self._object(type_, details))
         if is_leaf_type(type_):
-            return _optional(_text if type_ is GraphQLString else _leaf(type_.coerce_output_value))
+            return _optional(_texts if type_ is GraphQLString else _leaves(type_.coerce_output_value))
         raise _NotPlain
 
     def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> Complete:
@@ -117,17 +117,21 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
             raise _NotPlain
         members = [(name, *self._member(type_, members)) for name, members in grouped.items()]
 
-        def complete(record: Any) -> dict[str, Any]:
-            return {name: value(read(record)) for name, read, value in members}
+        def complete(records: Sequence[Any]) -> list[dict[str, Any]]:
+            answers: list[dict[str, Any]] = [{} for _ in records]
+            for name, read, complete_values in members:
+                for answer, value in zip(answers, complete_values(list(map(read, records))), strict=True):
+                    answer[name] = value
+            return answers
 
         return complete
 
-    def _member(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> tuple[Complete, Complete]:
-        """How to read a field from its record, and how to complete what was read."""
+    def _member(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> tuple[Callable[[Any], Any], Complete]:
+        """How to read a field from a record, and how to complete what was read from all of them."""
         node = details[0].node
         if node.name.value == _TYPENAME:
             name = parent.name
-            return lambda _: name, lambda value: value
+            return lambda _: name, list
         field = self.schema.get_field(parent, node.name.value)
         defined = None if field is None else (field.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
         if field is None or field.args or not isinstance(defined, StrawberryField) or not defined.is_basic_field:
@@ -135,16 +139,16 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         return attrgetter(defined.python_name), self._of(field.type, details)
 
 
-def _place(type_: GraphQLOutputType, details: Sequence[FieldDetails]) -> _Place:
+def _selection_key(type_: GraphQLOutputType, details: Sequence[FieldDetails]) -> _SelectionKey:
     """What tells apart the fields that are collected for a type. The executor holds the nodes, so ids are safe; and no
     fragment has variables of its own, which documents are not parsed for."""
     return type_, *((id(each.node), each.defer_usage) for each in details)
 
 
 def _present(complete: Complete) -> Complete:
-    def present(value: Any) -> Any:
-        completed = complete(value)
-        if completed is None:
+    def present(values: Sequence[Any]) -> Sequence[Any]:
+        completed = complete(values)
+        if any(value is None for value in completed):
             raise _NotPlain
         return completed
 
@@ -152,30 +156,38 @@ def _present(complete: Complete) -> Complete:
 
 
 def _optional(complete: Complete) -> Complete:
-    return lambda value: None if value is None else complete(value)
+    def optional(values: Sequence[Any]) -> Sequence[Any]:
+        present = [value for value in values if value is not None]
+        if len(present) == len(values):
+            return complete(values)
+        completed = iter(complete(present))
+        return [None if value is None else next(completed) for value in values]
+
+    return optional
 
 
-def _list_of(complete: Complete) -> Complete:
-    def complete_list(values: Any) -> list[Any]:
-        if not isinstance(values, list | tuple):
+def _lists_of(complete: Complete) -> Complete:
+    def lists(values: Sequence[Any]) -> Sequence[Any]:
+        if not all(isinstance(value, list | tuple) for value in values):
             raise _NotPlain
-        return [complete(value) for value in values]
+        completed = iter(complete([item for value in values for item in value]))
+        return [list(islice(completed, len(value))) for value in values]
 
-    return complete_list
-
-
-def _text(value: Any) -> str:
-    return value if type(value) is str else _leaf(GraphQLString.coerce_output_value)(value)
+    return lists
 
 
-def _leaf(coerce: Callable[[Any], Any]) -> Complete:
-    def leaf(value: Any) -> Any:
-        coerced = coerce(value)
-        if coerced is None or coerced is Undefined:
+def _texts(values: Sequence[Any]) -> Sequence[Any]:
+    return values if {*map(type, values)} <= {str} else _leaves(GraphQLString.coerce_output_value)(values)
+
+
+def _leaves(coerce: Callable[[Any], Any]) -> Complete:
+    def leaves(values: Sequence[Any]) -> Sequence[Any]:
+        coerced = list(map(coerce, values))
+        if any(value is None or value is Undefined for value in coerced):
             raise _NotPlain
         return coerced
 
-    return leaf
+    return leaves
 
 
 def encode_json(value: Any) -> bytes:

@@ -1,13 +1,10 @@
-"""What Prometheus is told. One registry per app: two apps in a process do not count into each other."""
+"""Prometheus metrics. One registry per application: two in a process do not count into each other."""
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from time import perf_counter
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 UNREADABLE: Final = "unreadable"
@@ -87,7 +84,7 @@ class Metrics:
         )
 
     def ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """Count an operation. A subscription lasts as long as its client likes, so its time says nothing."""
+        """Count an operation. A subscription lasts as long as its client likes, so its time is not observed."""
         self.operations.labels(kind, outcome).inc()
         if kind != OperationType.SUBSCRIPTION.value:
             self.seconds.labels(kind).observe(seconds)
@@ -109,45 +106,3 @@ class Metrics:
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-class Measure(SchemaExtension):
-    """Counts and times operations. One per operation, as Strawberry wants it."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._streaming = False
-
-    @staticmethod
-    def into(metrics: Metrics) -> Callable[[], SchemaExtension]:
-        return lambda: Measure(metrics)
-
-    def on_operation(self) -> Iterator[None]:
-        started = perf_counter()
-        outcome = "ok"
-        try:
-            yield
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        except Exception:
-            outcome = "errors"
-            raise
-        finally:
-            if self._streaming:
-                self._metrics.subscriptions.dec()
-            if self.execution_context.pre_execution_errors:
-                outcome = "errors"
-            self._metrics.ended(self._kind(), outcome, perf_counter() - started)
-
-    def on_execute(self) -> Iterator[None]:
-        if self.execution_context.operation_type is OperationType.SUBSCRIPTION:
-            self._streaming = True
-            self._metrics.subscriptions.inc()
-        yield
-
-    def _kind(self) -> str:
-        try:
-            return self.execution_context.operation_type.value
-        except RuntimeError:  # no document, or no operation of that name in it
-            return UNREADABLE

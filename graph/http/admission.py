@@ -1,19 +1,19 @@
-"""Admission control: how many operations run at once in a process, and whose turn it is when more are asked for.
+"""Admission control: how many operations run at once in a process, and which is next when more are waiting.
 
-As in the API server of Kubernetes (priority and fairness): operations are told apart by what they cost, each kind has a
-bound of its own, and among those that wait each client is as good as the other, however much it asks for.
+As in the API server of Kubernetes (priority and fairness): operations are distinguished by what they cost, each kind
+has a bound of its own, and the clients that wait share it equally, however many requests each sends.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from graphql import ArgumentNode, FieldNode, NullValueNode, OperationDefinitionNode, OperationType, VariableNode
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from graph.auth.principal import Principal
 from graph.execution.metrics import Metrics
@@ -109,7 +109,7 @@ class AdmissionQueue:
         self._running[client] -= 1
         self._forget(client)
         while self._waiting and self._running.total() < self._bounds.running:
-            # Of those who run least, the one whose turn was longest ago.
+            # Of the clients that run least, the one whose turn was longest ago.
             following = min(self._waiting, key=lambda each: (self._running[each], self._last_turn.get(each, 0)))
             granted = self._waiting[following].popleft()
             if not granted.done():
@@ -127,7 +127,7 @@ class AdmissionQueue:
         self._forget(client)
 
     def _make_room(self, client: str) -> None:
-        """At the cost of whoever has most waiting. Raises Overloaded where that is this client, or as good as."""
+        """At the cost of the client that has most waiting. Raises Overloaded where that is this one, or has as many."""
         longest = max(self._waiting, key=lambda each: len(self._waiting[each]))
         refusal = _overloaded(f"{self.waiting:,} operations wait already")
         if len(self._waiting[longest]) <= len(self._waiting.get(client, ())) + 1:
@@ -162,18 +162,71 @@ class AdmissionControl:
         }
         self._queues = {workload: AdmissionQueue(workload, each, metrics) for workload, each in bounds.items()}
 
-    def queue_for(
-        self, operation: OperationDefinitionNode | None, variables: Mapping[str, Any] | None
-    ) -> AdmissionQueue:
-        """Where the operation has to wait. One that cannot be executed is answered like a lookup."""
-        return self._queues[workload_of(operation, variables or {})]
+    def turn(
+        self,
+        connection: HTTPConnection,
+        principal: Principal,
+        operation: OperationDefinitionNode | None,
+        variables: Mapping[str, Any] | None,
+    ) -> AbstractAsyncContextManager[None]:
+        """The turn of an operation, as `AdmissionQueue.turn`. One that cannot be executed is answered like a lookup.
+
+        Turns are shared among the subjects of tokens, and the addresses of callers without one.
+        """
+        if principal.subject is not None:
+            client = f"subject {principal.subject}"
+        else:
+            client = f"address {connection.client.host if connection.client else 'unknown'}"
+        return self._queues[workload_of(operation, variables or {})].turn(client)
+
+    @asynccontextmanager
+    async def turn_while_connected(
+        self,
+        request: Request,
+        principal: Principal,
+        operation: OperationDefinitionNode | None,
+        variables: Mapping[str, Any] | None,
+    ) -> AsyncIterator[None]:
+        """As `turn`, of an operation whose request has been read. When the client hangs up it is cancelled, and raises
+        ClientDisconnect, but for a mutation that has begun: that is finished."""
+        async with AsyncExitStack() as stack:
+            async with _while_connected(request):
+                await stack.enter_async_context(self.turn(request, principal, operation, variables))
+                if operation is None or operation.operation is not OperationType.MUTATION:
+                    yield
+                    return
+            yield
 
 
-def client_of(connection: HTTPConnection, principal: Principal) -> str:
-    """Among whom turns are shared: the token's subject, or the address of a caller without one."""
-    if principal.subject is not None:
-        return f"subject {principal.subject}"
-    return f"address {connection.client.host if connection.client else 'unknown'}"
+@asynccontextmanager
+async def _while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancels what runs inside when the client hangs up, and raises ClientDisconnect then. For a request whose body was
+    read.
+
+    A client that has stopped sending while it still receives counts as gone: HTTP/1.1 does not distinguish the two.
+    """
+    task = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if task is not None:
+            task.cancel()
+
+    watcher = asyncio.create_task(watch(), name="omnirelay-disconnect")
+    try:
+        yield
+    except asyncio.CancelledError:
+        # Cancelled by another task as well, which then has to see it.
+        if task is None or not gone or task.uncancel():
+            raise
+        raise ClientDisconnect from None
+    finally:
+        # Not awaited: a cancellation that arrived then would replace the result of what ran inside. It ends at once.
+        watcher.cancel()
 
 
 def workload_of(operation: OperationDefinitionNode | None, variables: Mapping[str, Any]) -> Workload:

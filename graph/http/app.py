@@ -1,37 +1,38 @@
-"""The ASGI application, assembled from services that are open already.
-
-Which names this server answers to.
-
-A page from elsewhere that has its own name resolve to this machine would otherwise speak to the API with the browser's
-blessing (DNS rebinding). Probes know a pod by its address alone, and what they are told is no secret.
-"""
+"""The ASGI application, assembled from open services, and its middleware: request ids and allowed hosts."""
 
 import re
+import uuid
 from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from graph.auth.tokens import Authentication, NoAuthentication
-from graph.execution.context import Services
 from graph.execution.errors import Code, encodable
 from graph.execution.metrics import Metrics
+from graph.execution.services import Services
 from graph.http.admission import DEFAULT_QUERIES
 from graph.http.endpoint import MeshGraphQL
 from graph.http.graphiql import graphiql_routes
 from graph.http.health import PATHS, Health
-from graph.http.requests import RequestIds
+from graph.http.requests import REQUEST_ID
 from graph.schema.build import build_schema
 
 MAX_BODY_BYTES: Final = 33_554_432
+
+_FIT: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
+
+_CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
 
 
 def create_app(
@@ -43,11 +44,11 @@ def create_app(
     queries_at_once: int = DEFAULT_QUERIES,
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
-    """The server for these services. It closes nothing: whoever opened them does. Whoever stops it calls
-    `app.state.drain()` first, so that event streams end.
+    """The server for these services, which it does not close. Before it is stopped `app.state.drain()` is to be called,
+    so that event streams end.
 
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
-    host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` everybody may do
+    host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
     everything. At most `queries_at_once` that are not answered from memory are executed at a time.
     """
     metrics = Metrics()
@@ -81,16 +82,42 @@ def _in_json(_request: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status_code, error.headers)
 
 
-_CODES: Final = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+class RequestIds:
+    """ASGI middleware, the outermost. Every request has an id: the caller's own if it is fit to be logged, else a new
+    one. It is `request.state.request_id`, and is in the header of the response, in masked errors, and in the log beside
+    what they mask.
+    """
 
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _FIT.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        # Of a socket every frame would pass here: what accepts or refuses it sends the header.
+        await self._app(scope, receive, send_with_id if scope["type"] == "http" else send)
 
 
 class AllowedHosts:
-    """ASGI middleware. `*.example.com` allows every name below it, `*` every name."""
+    """ASGI middleware. `*.example.com` allows every name below it, `*` every name.
+
+    A page from elsewhere that has its own name resolve to this machine could otherwise send requests to the API from
+    the browser of an operator (DNS rebinding).
+    """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], open_paths: Collection[str] = ()) -> None:
-        """`open_paths` are answered whatever host they are asked of, over HTTP."""
+        """`open_paths` are answered over HTTP whatever the host: probes know a pod by its address alone, and what they
+        are answered is no secret."""
         self._app = app
         self._any = "*" in hosts
         self._names = frozenset(host.lower() for host in hosts)
@@ -106,7 +133,7 @@ class AllowedHosts:
         if self._allows(host):
             await self._app(scope, receive, send)
         else:
-            await _refusal(host)(scope, receive, send)
+            await _refusal(host, scope["state"]["request_id"])(scope, receive, send)
 
     def _allows(self, header: str) -> bool:
         parts = _HOST.fullmatch(header)
@@ -116,11 +143,11 @@ class AllowedHosts:
         return name in self._names or name.endswith(self._suffixes)
 
 
-def _refusal(host: str) -> JSONResponse:
+def _refusal(host: str, request_id: str) -> JSONResponse:
     # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
     message = encodable(
         f"This server does not answer to the host {host!r}. Address it by a name in its setting allowed_hosts "
         "(OMNIRELAY_ALLOWED_HOSTS), or have this one added there."
     )
     body = {"errors": [{"message": message, "extensions": {"code": Code.MISDIRECTED}}]}
-    return JSONResponse(body, HTTPStatus.MISDIRECTED_REQUEST)
+    return JSONResponse(body, HTTPStatus.MISDIRECTED_REQUEST, {REQUEST_ID: request_id})

@@ -1,18 +1,15 @@
 """GraphQL over HTTP and over WebSockets, on Strawberry's ASGI view.
 
-HTTP follows https://graphql.github.io/graphql-over-http/draft/, whose audits (npm graphql-http) it passes: one module
-reads requests, one negotiates, this one executes and answers.
+HTTP follows https://graphql.github.io/graphql-over-http/draft/, whose audits (npm graphql-http) it passes. `requests`
+reads a request, this module executes its operation and answers.
 """
 
-import asyncio
 import logging
 import math
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Final
 
-from graphql import OperationDefinitionNode
 from graphql import OperationType as Kind
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -27,21 +24,22 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
-from graph.execution.context import Context, Services
+from graph.execution.context import Context
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.executor import encode_json
 from graph.execution.metrics import Metrics
-from graph.http.admission import DEFAULT_QUERIES, AdmissionControl, client_of
+from graph.execution.services import Services
+from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (
     EVENT_STREAM,
     GRAPHQL_RESPONSE,
     HTML,
+    REQUEST_ID,
     Accept,
     BadRequest,
+    read_accept,
     read_operation,
-    request_id_of,
-    while_connected,
 )
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.websocket import SocketAdapter, TransportHandler
@@ -59,12 +57,9 @@ _CONNECTION_INIT_TIMEOUT: Final = timedelta(seconds=10)
 
 _log = logging.getLogger(__name__)
 
-_PROPOSALS_AT_ONCE: Final = 2
-"""Read by one process: each may be a megabyte to parse, and occupies a connection that lookups need, too."""
-
 
 class MeshGraphQL(GraphQL[Context, None]):
-    """The endpoint. A browser that comes without a query gets GraphiQL."""
+    """The endpoint. A browser that sends no query gets GraphiQL."""
 
     graphql_transport_ws_handler_class = TransportHandler
 
@@ -93,7 +88,6 @@ class MeshGraphQL(GraphQL[Context, None]):
         self._metrics = metrics
         self.subscriptions = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
-        self._reading_proposals = asyncio.Semaphore(_PROPOSALS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -104,18 +98,26 @@ class MeshGraphQL(GraphQL[Context, None]):
             response = await self._answer(request)
         except BadRequest as bad:
             response = _failure(request, bad)
+        except Unauthenticated as refused:
+            response = _failure(request, _unauthenticated(refused))
+        except Overloaded as overloaded:
+            response = _failure(request, _overloaded(overloaded))
         except ClientDisconnect:
             return
-        except Exception:  # noqa: BLE001 - the last line: whatever it is, it is logged and the client is answered
-            request_id = request_id_of(request)
+        except Exception:  # noqa: BLE001 - the last resort: the defect is logged and the client is answered
+            request_id = request.state.request_id
             _log.exception("request %s failed", request_id)
             message = f"Internal error; report request id {request_id}."
             response = _failure(request, BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, message))
         await response(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
-        # Of a socket, whose caller is nobody until it has been introduced.
-        return Context.of(self._services, self._reading_proposals, ANONYMOUS, request_id_of(request))
+        # Of a socket, whose caller is anonymous until `connection_init`.
+        return Context(self._services, ANONYMOUS, request.state.request_id)
+
+    async def create_websocket_response(self, request: WebSocket, subprotocol: str | None) -> WebSocket:
+        await request.accept(subprotocol, [(REQUEST_ID.encode(), request.state.request_id.encode())])
+        return request
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
@@ -124,33 +126,19 @@ class MeshGraphQL(GraphQL[Context, None]):
     async def _answer(self, request: Request) -> Response:
         if request.method not in _ALLOWED:
             raise _not_allowed("GraphQL takes GET and POST", "GET, POST")
-        accept = _accept(request)
-        if request.method == "GET" and "query" not in request.query_params and accept.names(HTML):
+        if request.method == "GET" and "query" not in request.query_params and read_accept(request).names(HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
-        # Before the body: nobody has us read one without saying who they are.
-        context = self._context(request)
+        # Before the body, which is not read for a client without a good token.
+        principal = self.caller(request.headers.get("authorization"), request.state.request_id)
         operation = await read_operation(request, self._max_body_bytes)
-        asked = self.schema.operation(operation.query, operation.operation_name)
-        if asked is not None and asked.operation is Kind.SUBSCRIPTION and accept.names(EVENT_STREAM):
+        accept = read_accept(request)
+        context = Context(self._services, principal, request.state.request_id, request.headers.get(LAST_EVENT_ID))
+        definition = self.schema.documents.operation(operation.query, operation.operation_name)
+        if definition is not None and definition.operation is Kind.SUBSCRIPTION and accept.names(EVENT_STREAM):
             return await self._stream(request, operation, context)
-        result = await self._execute_in_turn(request, operation, asked, context)
+        async with self.admission.turn_while_connected(request, principal, definition, operation.variables):
+            result = await self._execute(operation, context, _ALLOWED[request.method])
         return one_result(process_result(result)) if accept.prefers_event_stream else _result(result, accept)
-
-    async def _execute_in_turn(
-        self, request: Request, operation: GraphQLRequestData, asked: OperationDefinitionNode | None, context: Context
-    ) -> ExecutionResult:
-        """Given up when the client leaves, but for a mutation that has begun. Raises BadRequest, ClientDisconnect."""
-        turn = self.admission.queue_for(asked, operation.variables).turn(client_of(request, context.principal))
-        allowed = _ALLOWED[request.method]
-        try:
-            async with AsyncExitStack() as stack:
-                async with while_connected(request):
-                    await stack.enter_async_context(turn)
-                    if asked is None or asked.operation is not Kind.MUTATION:
-                        return await self._execute(operation, context, allowed)
-                return await self._execute(operation, context, allowed)
-        except Overloaded as overloaded:
-            raise _overloaded(overloaded) from None
 
     async def _execute(
         self, operation: GraphQLRequestData, context: Context, allowed: frozenset[OperationType]
@@ -171,23 +159,13 @@ class MeshGraphQL(GraphQL[Context, None]):
             raise _wrong_transport(error.operation_type) from None
 
     def caller(self, authorization: object, request_id: str) -> Principal:
-        """Whoever shows this. Raises Unauthenticated, which is logged and counted here."""
+        """The principal of this authorization. Raises Unauthenticated, which is logged and counted here."""
         try:
             return self._authentication.caller(authorization)
         except Unauthenticated as refused:
             _log.info("request %s: %s", request_id, refused)
             self._metrics.callers_refused.inc()
             raise
-
-    def _context(self, request: Request) -> Context:
-        """Raises BadRequest without a good token, where one is wanted."""
-        request_id = request_id_of(request)
-        try:
-            principal = self.caller(request.headers.get("authorization"), request_id)
-        except Unauthenticated as refused:
-            raise _unauthenticated(refused) from None
-        resume_after = request.headers.get(LAST_EVENT_ID)
-        return Context.of(self._services, self._reading_proposals, principal, request_id, resume_after)
 
     async def _stream(self, request: Request, operation: GraphQLRequestData, context: Context) -> Response:
         opened = await self.subscriptions.open(
@@ -197,13 +175,9 @@ class MeshGraphQL(GraphQL[Context, None]):
             return EventStream(self.subscriptions, opened, context)
         if isinstance(opened, Refused):
             return one_result({"data": None, "errors": [error.formatted for error in opened.errors]})
-        # Not valid: executing it says why.
+        # Not valid: executing it returns why.
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
         return one_result(process_result(await self._execute(operation, context, allowed)))
-
-
-def _accept(request: Request) -> Accept:
-    return Accept(request.headers.getlist("accept"))
 
 
 def _result(result: ExecutionResult, accept: Accept) -> Response:
@@ -211,16 +185,16 @@ def _result(result: ExecutionResult, accept: Accept) -> Response:
     body = process_result(result)
     refused = result.data is None and all(error.path is None for error in result.errors or ())
     if refused:
-        # Never executed: GraphQL tells that from "executed, and the answer is null" by the absence of `data`.
+        # Never executed. The absence of `data` distinguishes that from an answer that is null.
         del body["data"]
     status = _status_of_refusal(result) if refused and media_type == GRAPHQL_RESPONSE else HTTPStatus.OK
-    return Response(encode_json(body), status, retry_after(result.errors), media_type)
+    return Response(encode_json(body), status, retry_after(result.errors) if result.errors else None, media_type)
 
 
 def _failure(request: Request, bad: BadRequest) -> Response:
     extensions = {"code": bad.code, **bad.extensions}
     body = {"errors": [{"message": encodable(bad.message), "extensions": extensions}]}
-    return Response(encode_json(body), bad.status, bad.headers, _accept(request).response_type)
+    return Response(encode_json(body), bad.status, bad.headers, read_accept(request).response_type)
 
 
 def _status_of_refusal(result: ExecutionResult) -> HTTPStatus:
@@ -235,7 +209,7 @@ def _overloaded(overloaded: Overloaded) -> BadRequest:
 
 
 def _unauthenticated(refused: Unauthenticated) -> BadRequest:
-    # https://www.rfc-editor.org/rfc/rfc6750#section-3: who has shown nothing is told of no error.
+    # https://www.rfc-editor.org/rfc/rfc6750#section-3: no error is named to a client that sent no token.
     error = f', error="invalid_token", error_description="{refused}"' if refused.shown else ""
     headers = {"www-authenticate": f'Bearer realm="omnirelay"{error}'}
     return BadRequest(HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, str(refused), headers)

@@ -1,7 +1,7 @@
 """GraphiQL from this server's own files: operators' networks are closed, so nothing is fetched from elsewhere.
 
 The page is sent by the endpoint itself, to browsers; its files are below it. What comes from npm lies unmodified in
-graphiql_assets/vendor (`make vendor-graphiql`); index.html, page.js, page.css and the examples are ours.
+graphiql_assets/vendor (`make vendor-graphiql`); index.html, page.js, page.css and the examples are this project's.
 """
 
 import functools
@@ -58,7 +58,7 @@ def graphiql_routes() -> list[BaseRoute]:
 
 
 class _ForeverFiles(StaticFiles):
-    """Files that browsers need not ask for again: the page names each with a digest of its content."""
+    """Files that browsers cache for a year: the page names each with a digest of its content."""
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200

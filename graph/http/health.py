@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from graph.execution.context import Feed
 from graph.execution.metrics import Metrics
+from graph.execution.services import Feed
 from persistence.errors import Fenced, Overloaded, SchemaOutOfDate, StaleRead, StoreError, StoreUnavailable, Unavailable
 from persistence.model.stream import StreamHead
 from persistence.ports import Store
@@ -37,7 +37,7 @@ class Health:
         )
 
     async def alive(self, _request: Request) -> Response:
-        """The event loop turns. Says nothing of the database: restarting this process would not mend that."""
+        """The event loop runs. Independent of the database: restarting this process would not mend that."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
@@ -96,5 +96,5 @@ def _reason(error: StoreError) -> str:
 
 
 def _unavailable(reason: str) -> Response:
-    """The port is open to probes of all kinds, so not a word of the store's own: it may name hosts and users."""
+    """The port is open to probes of all kinds, so the store's own message is left out: it may name hosts and users."""
     return JSONResponse({"status": "unavailable", "reason": reason}, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -1,32 +1,40 @@
-"""Reading a GraphQL request from HTTP: every way it can be malformed has a status, a code and a sentence.
+"""Reading a GraphQL request from HTTP: its operation, and the media type that its client accepts.
 
-Media types of GraphQL over HTTP, https://graphql.github.io/graphql-over-http/draft/: which one a client wants.
-
-Weights and specificity are those of https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1. Several Accept headers count
-as one, their values joined by commas.
-
-Every request has an id: the caller's own from `x-request-id` if it is fit to be logged, else a new one.
-
-It comes back on every response, stands in masked errors, and in the log beside what they mask.
+Every way a request can be malformed has a status, a code and a message. Media types are those of GraphQL over HTTP,
+https://graphql.github.io/graphql-over-http/draft/, their weights and specificity those of
+https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1. Several Accept headers count as one, joined by commas.
 """
 
-import asyncio
 import email.message
 import json
 import re
-import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import Request
 from strawberry.http import GraphQLRequestData
 
 from graph.execution.errors import Code
+
+REQUEST_ID: Final = "x-request-id"
+
+JSON: Final = "application/json"
+
+GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
+
+EVENT_STREAM: Final = "text/event-stream"
+
+HTML: Final = "text/html"
+
+_ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
+
+_PARAMETER: Final = re.compile(r'(?:[^;"]|"(?:\\.|[^"\\])*"?)+')
+
+_LONGEST_CACHED: Final = 1_024
+"""Characters of an Accept header."""
 
 
 @dataclass(slots=True)
@@ -41,7 +49,7 @@ class BadRequest(Exception):
 
 
 async def read_operation(request: Request, max_body_bytes: int) -> GraphQLRequestData:
-    """The operation a GET or POST asks for. Raises BadRequest."""
+    """The operation of a GET or POST. Raises BadRequest."""
     if request.method == "POST":
         return _operation(await _read_body(request, max_body_bytes))
     parameters: dict[str, Any] = dict(request.query_params)
@@ -49,36 +57,6 @@ async def read_operation(request: Request, max_body_bytes: int) -> GraphQLReques
         if name in parameters:
             parameters[name] = read_json(parameters[name], f"the parameter {name}") if parameters[name] else None
     return _operation(parameters)
-
-
-@asynccontextmanager
-async def while_connected(request: Request) -> AsyncIterator[None]:
-    """Cancels what runs inside when the client hangs up, and raises ClientDisconnect then. To follow the body.
-
-    A client that stops sending while it still listens counts as gone: HTTP/1.1 has no way to tell.
-    """
-    task = asyncio.current_task()
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        if task is not None:
-            task.cancel()
-
-    watcher = asyncio.create_task(watch(), name="omnirelay-disconnect")
-    try:
-        yield
-    except asyncio.CancelledError:
-        # Cancelled by somebody else as well, who then is to hear of it.
-        if task is None or not gone or task.uncancel():
-            raise
-        raise ClientDisconnect from None
-    finally:
-        # Not waited for: whatever comes with what runs inside must not be lost on the way out. It ends at once.
-        watcher.cancel()
 
 
 def read_json(text: str | bytes, what: str) -> Any:
@@ -139,49 +117,28 @@ def _malformed(message: str) -> BadRequest:
     return BadRequest(HTTPStatus.BAD_REQUEST, Code.BAD_REQUEST, message)
 
 
-JSON: Final = "application/json"
-
-GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
-
-EVENT_STREAM: Final = "text/event-stream"
-
-HTML: Final = "text/html"
-
-_ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
-
-_PARAMETER: Final = re.compile(r'(?:[^;"]|"(?:\\.|[^"\\])*"?)+')
-
-
 class Accept:
-    """The Accept headers of one request. Without any, or with nothing in them, JSON is wanted."""
+    """The Accept headers of one request. Without any, or with nothing in them, JSON is accepted.
+
+    `response_type` is the media type to answer in: of GRAPHQL_RESPONSE and JSON the one of greater weight, of equal
+    ones the former where it is named. JSON for a client that accepts neither: it is of more use than 406 would be.
+
+    `prefers_event_stream`: whether one result is to be sent as an event stream, which is named, and of greater weight
+    than JSON of either type. Clients that can read streams accept them beside JSON (urql: last, and of equal weight),
+    and take the result of a mutation that comes as a stream for a failure of the network.
+    """
 
     def __init__(self, headers: Sequence[str]) -> None:
         self._weights = dict(_weights(headers)) or {JSON: 1.0}
+        graphql_response, json = self._weight(GRAPHQL_RESPONSE), self._weight(JSON)
+        preferred = graphql_response > json or (graphql_response == json and self.names(GRAPHQL_RESPONSE))
+        self.response_type = GRAPHQL_RESPONSE if preferred else JSON
+        stream = self._weight(EVENT_STREAM)
+        self.prefers_event_stream = self.names(EVENT_STREAM) and stream > max(graphql_response, json)
 
     def names(self, media_type: str) -> bool:
-        """Whether this very type is accepted by name; a wildcard does not say that a client can read it."""
+        """Whether this type is accepted by name; a wildcard does not show that a client can read it."""
         return self._weights.get(media_type, 0.0) > 0
-
-    @property
-    def response_type(self) -> str:
-        """The media type to answer in: of GRAPHQL_RESPONSE and JSON the more welcome one, and the former where it is
-        named and as welcome.
-
-        JSON for a client that accepts neither: an answer it did not ask for tells it more than 406 would.
-        """
-        graphql_response, json = self._weight(GRAPHQL_RESPONSE), self._weight(JSON)
-        wanted = graphql_response >= json and self.names(GRAPHQL_RESPONSE)
-        return GRAPHQL_RESPONSE if wanted or graphql_response > json else JSON
-
-    @property
-    def prefers_event_stream(self) -> bool:
-        """Whether one result should come as an event stream: it is named, and more welcome than JSON of either type.
-
-        Clients that can read streams accept them beside JSON (urql: last, and of equal weight), and read the result of
-        a mutation that comes as a stream as a failure of the network.
-        """
-        json = max(self._weight(GRAPHQL_RESPONSE), self._weight(JSON))
-        return self.names(EVENT_STREAM) and self._weight(EVENT_STREAM) > json
 
     def _weight(self, media_type: str) -> float:
         """By the most specific range that the type is in; 0 if it is in none."""
@@ -189,8 +146,17 @@ class Accept:
         return next((self._weights[each] for each in ranges if each in self._weights), 0.0)
 
 
+_accept_of: Final = lru_cache(256)(lambda header: Accept([header]))
+"""Clients send the same few headers for ever, and reading one takes a dozen calls."""
+
+
+def read_accept(request: Request) -> Accept:
+    header = ",".join(request.headers.getlist("accept"))
+    return _accept_of(header) if len(header) <= _LONGEST_CACHED else Accept([header])
+
+
 def _weights(headers: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """By range, 0 to 1. Of a range that stands there twice, with other parameters, the greatest."""
+    """By range, 0 to 1. Of a range that is given twice, with other parameters, the greatest."""
     weights: dict[str, float] = {}
     for item in _ITEM.findall(",".join(headers)):
         media_range, *parameters = [part.strip() for part in _PARAMETER.findall(item)] or [""]
@@ -206,42 +172,9 @@ def _named(parameters: Sequence[str]) -> Mapping[str, str]:
 
 
 def _quality(parameters: Mapping[str, str]) -> float:
-    """What cannot be read counts as 1, as if it were not there."""
+    """What is no number counts as 1, as if it were not there."""
     try:
         quality = float(parameters.get("q", "1"))
     except ValueError:
         return 1.0
     return quality if 0 <= quality <= 1 else 1.0
-
-
-HEADER: Final = "x-request-id"
-
-_FIT: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-
-_KEY: Final = "omnirelay.request_id"
-
-
-class RequestIds:
-    """ASGI middleware, to stand outside everything that answers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _FIT.fullmatch(given) else uuid.uuid4().hex
-        scope[_KEY] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
-                MutableHeaders(scope=message)[HEADER] = request_id
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
-
-
-def request_id_of(connection: HTTPConnection) -> str:
-    return str(connection.scope.get(_KEY, "none"))

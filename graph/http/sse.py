@@ -21,7 +21,7 @@ from graph.execution.context import Context
 from graph.execution.executor import encode_json
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.model.stream import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
@@ -61,7 +61,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
         async def send_batch(payload: str, batch: DiffBatch) -> None:
-            await write(_next(payload, stream_cursor(batch.position)))
+            await write(_next(payload, cursors.STREAM.write(batch.position)))
 
         async def left() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -86,7 +86,7 @@ class EventStream(Response):
             return  # unfinished, so the server drops the connection: to write an end would mean to wait for the client
         except OSError:
             return  # the client has gone
-        except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked
+        except Exception as error:  # noqa: BLE001 - published: refusals as they are, defects logged and masked
             await write(_next(self._operation.failure(error)) + _COMPLETE)
         await write(b"", more=False)
 

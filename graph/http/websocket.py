@@ -1,8 +1,8 @@
 """graphql-transport-ws on Strawberry's handler, made to survive whatever a client sends.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. What the protocol does not know closes the socket
-with 4400; what only is a bad operation ends that operation with `error`, and the socket lives on. Which codes there are
-is in `close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `cli/web_server.py`.
+with 4400; what only is a bad operation ends that operation with `error`, and the socket stays open. The codes are in
+`graph/close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `graph/server/web_server.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.executor import encode_json
-from graph.http.admission import AdmissionControl, client_of
+from graph.http.admission import AdmissionControl
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
@@ -65,7 +65,7 @@ class SocketAdapter(ASGIWebSocketAdapter):
 
     @classmethod
     def limited_to(cls, characters: int) -> type[SocketAdapter]:
-        """The adapter for messages of at most so many characters. Strawberry asks for a class, not for an instance."""
+        """The adapter for messages of at most so many characters. Strawberry takes a class, not an instance."""
         return type(cls.__name__, (cls,), {"max_message_characters": characters})
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002
@@ -115,9 +115,9 @@ class SocketAdapter(ASGIWebSocketAdapter):
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """One socket. Subscriptions to the stream are delivered together with those of others, the rest is Strawberry's.
+    """One socket. Subscriptions to the stream are delivered by the subscription manager, the rest is Strawberry's.
 
-    Its caller is whoever's token came with `connection_init`; when that expires, the socket is closed. At most 100
+    Its caller is that of the token in `connection_init`; when that expires, the socket is closed. At most 100
     operations run on it at a time; Strawberry's own limit answers without a code.
     """
 
@@ -139,7 +139,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         # A payload of null is no payload; Strawberry would close the socket over it.
         payload = message.get("payload") or {}
-        if not self.connection_init_received:  # who says it twice is closed for that
+        if not self.connection_init_received:  # a second one closes the socket
             try:
                 principal = self._endpoint.caller(_authorization(payload), self.context.request_id)
             except Unauthenticated as refused:
@@ -205,11 +205,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await self._run_in_turn(operation)
 
     async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
-        asked = self._endpoint.schema.operation(operation.query, operation.operation_name)
-        client = client_of(self.websocket.ws, self.context.principal)
+        definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
+        turn = self._endpoint.admission.turn(self.websocket.ws, self.context.principal, definition, operation.variables)
         try:
-            async with self._endpoint.admission.queue_for(asked, operation.variables).turn(client):
-                if asked is not None and asked.operation is OperationType.MUTATION:
+            async with turn:
+                if definition is not None and definition.operation is OperationType.MUTATION:
                     self._begun.add(operation)
                 await super().run_operation(operation)
         except Overloaded as overloaded:
@@ -227,8 +227,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         try:
             await self._endpoint.subscriptions.run(opened, send)
         except WebSocketDisconnected:
-            return  # the socket's own task sees to the rest
-        except Exception as error:  # noqa: BLE001 - published: refusals are told, defects are logged and masked
+            return  # the socket's own task does the rest
+        except Exception as error:  # noqa: BLE001 - published: refusals as they are, defects logged and masked
             with suppress(WebSocketDisconnected):
                 await send(opened.failure(error))
                 await operation.send_operation_message({"id": operation.id, "type": "complete"})

@@ -1,36 +1,27 @@
-"""The schema, assembled.
-
-Arguments and input fields that default to null in Python, shown without a default.
-
-Left out or null means the same for all of them; `= null` on every line would only be in the reader's way.
-
-The schema as a document, for people and for code generators: frontend-queries/schema.graphql.
-"""
+"""The schema: assembled, made fit to be read, and exported as frontend-queries/schema.graphql."""
 
 from collections.abc import AsyncIterable, Iterator
+from functools import partial
 
 import strawberry
 from graphql import (
-    DocumentNode,
     GraphQLArgument,
     GraphQLError,
     GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLObjectType,
     GraphQLSchema,
-    OperationDefinitionNode,
     Undefined,
-    get_operation_ast,
 )
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from graph.execution.authorization import Authorize, Requirements
+from graph.execution.authorization import Requirements
 from graph.execution.context import Context
-from graph.execution.documents import DocumentCache, ReadDocument
+from graph.execution.documents import DocumentCache, Execution
 from graph.execution.errors import publish
 from graph.execution.executor import RecordExecutor
-from graph.execution.metrics import Measure, Metrics
+from graph.execution.metrics import Metrics
 from graph.schema import stream as of_stream
 from graph.schema.mutation import Mutation
 from graph.schema.query import Query
@@ -61,17 +52,6 @@ class MeshSchema(strawberry.Schema):
         """graphql-core's schema. Strawberry has no public way to the one it builds."""
         return self._schema
 
-    def valid_document(self, text: str) -> DocumentNode | None:
-        """Null for a text that is no valid document of this schema; executing it says why."""
-        return self.documents.valid(text, self.core)
-
-    def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
-        """What executing this would execute; null for none, and for a text that cannot be parsed."""
-        try:
-            return get_operation_ast(self.documents.parsed(text or "").node, name)
-        except GraphQLError:
-            return None
-
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         self.publish(errors, execution_context.context if execution_context else None)
 
@@ -82,22 +62,25 @@ class MeshSchema(strawberry.Schema):
 
 def build_schema(metrics: Metrics | None = None) -> MeshSchema:
     """The schema, with a cache of its documents. Operations are counted where there is something to count into."""
-    schema: MeshSchema
     documents = DocumentCache()
-    extensions = [ReadDocument.through(documents), lambda: Authorize(schema.requirements)]
-    if metrics is not None:
-        extensions.append(Measure.into(metrics))
-    config = StrawberryConfig(scalar_map=SCALARS)
     schema = MeshSchema(
-        Query, Mutation, Subscription, extensions=extensions, config=config, execution_context_class=RecordExecutor
+        Query,
+        Mutation,
+        Subscription,
+        extensions=[partial(Execution, documents, metrics)],
+        config=StrawberryConfig(scalar_map=SCALARS),
+        execution_context_class=RecordExecutor,
     )
     schema.documents = documents
     schema.requirements = Requirements(schema.core)
+    documents.bind(schema.core, schema.requirements)
     drop_null_defaults(schema.core)
     return schema
 
 
 def drop_null_defaults(schema: GraphQLSchema) -> None:
+    """Show arguments and fields of inputs that are null in Python by default without a default: left out or null means
+    the same for all of them."""
     for value in _input_values(schema):
         if value.default_value is None:
             value.default_value = Undefined

@@ -1,28 +1,30 @@
-"""Changes as the API shows them; the record is `persistence.records.Change`.
-
-Refused requests as the API shows them; the record is `persistence.records.Refusal`.
-
-The log of committed changes.
-
-The log of what was refused.
-"""
+"""The audit log: committed changes and refused ones, each with its type, its connection, its filter and its lists."""
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema.arguments import check_filter
-from graph.schema.namespaces import require_namespaces
-from graph.schema.pagination import After, Before, Connection, First, Last, OrderBy, Paged, Placed, read_page
+from graph.schema.pagination import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    OrderBy,
+    Paged,
+    Placed,
+    connection,
+    read_page,
+)
 from graph.schema.scalars import JSON, Revision
-from persistence.codec.cursors import change_cursor, read_change_cursor, read_refusal_cursor, refusal_cursor
+from persistence.codec import cursors
 from persistence.model import queries, records
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import HistoryOrder
-from persistence.model.records import ChangeKind, Refusal
+from persistence.model.records import ChangeKind
 
 
 @strawberry.type(description="A namespace's or a node's configuration before and after a change.")
@@ -94,6 +96,81 @@ class Change:
     )
 
 
+@strawberry.type(description="A change and its place in the list.")
+class ChangeEdge(Placed):
+    node: Change = strawberry.field(description="The change.")
+
+
+@strawberry.type(description="A page of changes, ordered by id.")
+class ChangeConnection(Paged):
+    edges: list[ChangeEdge] = strawberry.field(description="The changes with their cursors.")
+    nodes: list[Change] = strawberry.field(description="The changes alone.")
+
+
+@strawberry.input(description="Which changes. All fields must match.")
+class ChangeFilter:
+    namespace: str | None = strawberry.field(default=None, description="That touched this namespace.")
+    actor: str | None = strawberry.field(default=None, description="Made by this actor.")
+    change_ticket: str | None = strawberry.field(default=None, description="Made under this ticket.")
+    kinds: list[ChangeKind] | None = strawberry.field(
+        default=None, description="Of one of these kinds. Null or an empty list does not restrict."
+    )
+    plan_id: strawberry.ID | None = strawberry.field(
+        default=None, description="About this plan: what it was proposed, approved, applied, stopped or rejected by."
+    )
+    since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
+    until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
+
+    def query(self) -> queries.ChangeFilter:
+        """Raises InvalidArgument naming `filter.` and the field."""
+        return queries.ChangeFilter(
+            namespace=self.namespace,
+            actor=self.actor,
+            change_ticket=self.change_ticket,
+            kinds=self.kinds or None,
+            plan_id=self.plan_id,
+            since=self.since,
+            until=self.until,
+        ).checked()
+
+
+async def changes(
+    info: Info,
+    filter: Annotated[  # noqa: A002 - the argument's name in the schema
+        ChangeFilter | None, strawberry.argument(description="Which changes; all of them by default.")
+    ] = None,
+    order_by: OrderBy = HistoryOrder.REVISION_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[records.Change]:
+    where = filter.query() if filter else queries.ChangeFilter()
+    page = read_page(info, cursors.CHANGES, first, after, last, before)
+    newest_first = order_by is not HistoryOrder.REVISION_ASC
+    found = await info.context.services.store.changes.page(where, page, newest_first=newest_first)
+    return await connection(info, found, cursors.CHANGES, attrgetter("id"), where.namespace)
+
+
+async def changes_of_plan(
+    parent: strawberry.Parent[RebalancePlan],
+    info: Info,
+    kinds: Annotated[
+        list[ChangeKind] | None, strawberry.argument(description="Only of these kinds; all of them by default.")
+    ] = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[records.Change]:
+    # The plan was read as of one change, and so are the changes that led there.
+    newest = parent.latest.id if parent.newest_change is None else parent.newest_change
+    where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
+    page = read_page(info, cursors.CHANGES, first, after, last, before)
+    found = await info.context.services.store.changes.page(where, page, newest_first=True)
+    return await connection(info, found, cursors.CHANGES, attrgetter("id"))
+
+
 @strawberry.type(description="A change that was asked for and refused: who asked for what, and why it was not made.")
 class RefusedChange:
     id: strawberry.ID = strawberry.field(description="Counts the refusals of the store, without gaps, in order.")
@@ -119,62 +196,15 @@ class RefusedChange:
     hash: str = strawberry.field(description="SHA-256 (hex) over this refusal and the hash of the one before.")
 
 
-@strawberry.input(description="Which changes. All fields must match.")
-class ChangeFilter:
-    namespace: str | None = strawberry.field(default=None, description="That touched this namespace.")
-    actor: str | None = strawberry.field(default=None, description="Made by this actor.")
-    change_ticket: str | None = strawberry.field(default=None, description="Made under this ticket.")
-    kinds: list[ChangeKind] | None = strawberry.field(
-        default=None, description="Of one of these kinds. Null or an empty list does not restrict."
-    )
-    plan_id: strawberry.ID | None = strawberry.field(
-        default=None, description="About this plan: what it was proposed, approved, applied, stopped or rejected by."
-    )
-    since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
-    until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
+@strawberry.type(description="A refused change and its place in the list.")
+class RefusedChangeEdge(Placed):
+    node: RefusedChange = strawberry.field(description="The refused change.")
 
 
-async def changes(
-    info: Info,
-    filter: Annotated[  # noqa: A002 - the argument's name in the schema
-        ChangeFilter | None, strawberry.argument(description="Which changes; all of them by default.")
-    ] = None,
-    order_by: OrderBy = HistoryOrder.REVISION_DESC,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-) -> Connection[records.Change]:
-    where = change_filter(filter)
-    page = read_page(info, first, after, last, before, read_change_cursor)
-    reader = info.context.store.changes
-    found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
-    if not found.items:
-        await require_namespaces(info, where.namespace)
-    return Connection(found, _cursor_of)
-
-
-async def changes_of_plan(
-    parent: strawberry.Parent[RebalancePlan],
-    info: Info,
-    kinds: Annotated[
-        list[ChangeKind] | None, strawberry.argument(description="Only of these kinds; all of them by default.")
-    ] = None,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-) -> Connection[records.Change]:
-    # What the plan shows of itself is of one moment, and so is what led there.
-    newest = parent.latest.id if parent.newest_change is None else parent.newest_change
-    where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
-    page = read_page(info, first, after, last, before, read_change_cursor)
-    reader = info.context.store.changes
-    return Connection(await reader.page(where, page, newest_first=True), _cursor_of)
-
-
-def _cursor_of(change: records.Change) -> str:
-    return change_cursor(change.id)
+@strawberry.type(description="A page of refused changes, ordered by id.")
+class RefusedChangeConnection(Paged):
+    edges: list[RefusedChangeEdge] = strawberry.field(description="The refused changes with their cursors.")
+    nodes: list[RefusedChange] = strawberry.field(description="The refused changes alone.")
 
 
 @strawberry.input(description="Which refusals. All fields must match.")
@@ -184,6 +214,16 @@ class RefusalFilter:
     change_ticket: str | None = strawberry.field(default=None, description="Of requests under this ticket.")
     since: datetime | None = strawberry.field(default=None, description="Refused at this moment or later.")
     until: datetime | None = strawberry.field(default=None, description="Refused before this moment.")
+
+    def query(self) -> queries.RefusalFilter:
+        """Raises InvalidArgument naming `filter.` and the field."""
+        return queries.RefusalFilter(
+            namespace=self.namespace,
+            actor=self.actor,
+            change_ticket=self.change_ticket,
+            since=self.since,
+            until=self.until,
+        ).checked()
 
 
 async def refusals(
@@ -196,70 +236,10 @@ async def refusals(
     after: After = None,
     last: Last = None,
     before: Before = None,
-) -> Connection[Refusal]:
-    where = refusal_filter(filter)
-    page = read_page(info, first, after, last, before, read_refusal_cursor)
-    reader = info.context.store.refusals
-    found = await reader.page(where, page, newest_first=order_by is not HistoryOrder.REVISION_ASC)
-    if not found.items:
-        # What names a namespace that does not exist is refused, and found here.
-        await require_namespaces(info, where.namespace)
-    return Connection(found, _refusal_cursor_of)
-
-
-def _refusal_cursor_of(refusal: Refusal) -> str:
-    return refusal_cursor(refusal.id)
-
-
-@strawberry.type(description="A change and its place in the list.")
-class ChangeEdge(Placed):
-    node: Change = strawberry.field(description="The change.")
-
-
-@strawberry.type(description="A page of changes, ordered by id.")
-class ChangeConnection(Paged):
-    edges: list[ChangeEdge] = strawberry.field(description="The changes with their cursors.")
-    nodes: list[Change] = strawberry.field(description="The changes alone.")
-
-
-@strawberry.type(description="A refused change and its place in the list.")
-class RefusedChangeEdge(Placed):
-    node: RefusedChange = strawberry.field(description="The refused change.")
-
-
-@strawberry.type(description="A page of refused changes, ordered by id.")
-class RefusedChangeConnection(Paged):
-    edges: list[RefusedChangeEdge] = strawberry.field(description="The refused changes with their cursors.")
-    nodes: list[RefusedChange] = strawberry.field(description="The refused changes alone.")
-
-
-def change_filter(given: ChangeFilter | None) -> queries.ChangeFilter:
-    """Raises InvalidArgument naming `filter.` and the field."""
-    if given is None:
-        return queries.ChangeFilter()
-    where = queries.ChangeFilter(
-        namespace=given.namespace,
-        actor=given.actor,
-        change_ticket=given.change_ticket,
-        kinds=given.kinds or None,
-        plan_id=given.plan_id,
-        since=given.since,
-        until=given.until,
-    )
-    check_filter(where)
-    return where
-
-
-def refusal_filter(given: RefusalFilter | None) -> queries.RefusalFilter:
-    """Raises InvalidArgument naming `filter.` and the field."""
-    if given is None:
-        return queries.RefusalFilter()
-    where = queries.RefusalFilter(
-        namespace=given.namespace,
-        actor=given.actor,
-        change_ticket=given.change_ticket,
-        since=given.since,
-        until=given.until,
-    )
-    check_filter(where)
-    return where
+) -> Connection[records.Refusal]:
+    where = filter.query() if filter else queries.RefusalFilter()
+    page = read_page(info, cursors.REFUSALS, first, after, last, before)
+    newest_first = order_by is not HistoryOrder.REVISION_ASC
+    found = await info.context.services.store.refusals.page(where, page, newest_first=newest_first)
+    # Requests that name a namespace that does not exist are refused, and found without it being looked for.
+    return await connection(info, found, cursors.REFUSALS, attrgetter("id"), where.namespace)

@@ -1,27 +1,23 @@
-"""What draining a node would do, as the API shows it; the record is `persistence.planning.preflight.DrainPreflight`."""
+"""Draining a node: what plans would do about it, and the mutation, with its input and its outcomes."""
 
 from dataclasses import replace
 from typing import Annotated, TypeAlias
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
 from graph.execution.context import Info
-from graph.schema import commands, proposals
-from graph.schema import commands as own
-from graph.schema import messages as sentences
+from graph.schema import commands, messages, proposals
 from graph.schema.changes import Change
-from graph.schema.commands import INPUT_TO_PLAN, ChangeInput
-from graph.schema.node_mutations import EXPECTED_NODE_VERSION, WHO_AND_WHY, NodeVersionConflict
-from graph.schema.nodes import NODE_ID, Node, NodeIdArgument
+from graph.schema.commands import CHANGE, ChangeInput
+from graph.schema.node_mutations import NodeVersionConflict
+from graph.schema.nodes import EXPECTED_VERSION, NODE_ID, Node, NodeIdArgument
 from graph.schema.proposals import MoveConnection, Violation
 from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
 from graph.schema.scalars import Revision
 from persistence.commands import nodes as node_commands
-from persistence.errors import InvalidArgument
 from persistence.model import outcomes
-from persistence.model.outcomes import NodeChanged, Outcome
+from persistence.model.outcomes import NodeChanged
 from persistence.planning import what_if
 from persistence.planning.what_if import NOTHING_TO_DRAIN
 
@@ -40,9 +36,27 @@ class DrainPreflight:
     )
 
 
+async def drain_preflight(info: Info, node_id: NodeIdArgument) -> what_if.DrainPreflight | None:
+    found = await info.context.services.rebalancer.preflight(node_id)
+    return None if isinstance(found, outcomes.NotFound) else found
+
+
+@strawberry.input(description="A node to be drained, if it still is at the version expected.")
+class DrainNodeInput:
+    node_id: str = strawberry.field(description=NODE_ID)
+    expected_version: Revision = strawberry.field(description=EXPECTED_VERSION)
+    accept_blockers: bool | None = strawberry.field(
+        default=False, description="Whether to drain it although some of its shards would have to stay."
+    )
+    change: ChangeInput = strawberry.field(description=CHANGE)
+
+    def command(self, principal: Principal) -> node_commands.DrainNode:
+        return node_commands.DrainNode(self.node_id, self.expected_version, self.change.request(principal))
+
+
 @strawberry.type(description="Committed: the next plans vacate the node.")
 class NodeDrained:
-    is_type_of = staticmethod(describes(own.NodeDrained))
+    is_type_of = staticmethod(describes(commands.NodeDrained))
 
     change: Change = strawberry.field(description="The change it was committed as.")
     node: Node = strawberry.field(description="The node after the change.")
@@ -52,9 +66,9 @@ class NodeDrained:
 
 @strawberry.type(description="Shards of the node would have to stay. Nothing was written.")
 class DrainBlocked(Refusal):
-    is_type_of = staticmethod(describes(own.DrainBlocked))
+    is_type_of = staticmethod(describes(commands.DrainBlocked))
 
-    message = strawberry.field(resolver=sentences.drain_blocked, description="What is in the way, in a sentence.")
+    message = strawberry.field(resolver=messages.drain_blocked, description="What is in the way, in a sentence.")
     preflight: DrainPreflight = strawberry.field(description="What plans would do, and what blocks it.")
 
 
@@ -64,45 +78,17 @@ DrainNodeResult: TypeAlias = Annotated[
 ]
 
 
-async def drain_preflight(info: Info, node_id: NodeIdArgument) -> what_if.DrainPreflight | None:
-    found = await info.context.rebalancer.preflight(node_id)
-    return None if isinstance(found, outcomes.NotFound) else found
-
-
-@strawberry.input(description="A node to be drained, if it still is at the version expected.")
-class DrainNodeInput:
-    node_id: str = strawberry.field(description=NODE_ID)
-    expected_version: Revision = strawberry.field(description=EXPECTED_NODE_VERSION)
-    accept_blockers: bool | None = strawberry.field(
-        default=False, description="Whether to drain it although some of its shards would have to stay."
-    )
-    change: ChangeInput = strawberry.field(description=WHO_AND_WHY)
-
-    def command(self, principal: Principal) -> node_commands.DrainNode:
-        return node_commands.DrainNode(self.node_id, self.expected_version, self.change.request(principal))
-
-
-Drained: TypeAlias = Outcome | commands.NodeDrained | commands.DrainBlocked | commands.InvalidInput
-
-
-async def drain_node(info: Info, input: Annotated[DrainNodeInput, INPUT_TO_PLAN]) -> Drained:  # noqa: A002 - by schema
-    try:
-        return await _drain(info, input)
-    except InvalidArgument as refused:
-        return commands.InvalidInput.of(refused)
-
-
-async def _drain(info: Info, request: DrainNodeInput) -> Drained:
+async def drain_node(info: Info, request: DrainNodeInput) -> commands.Answer:
     """Raises InvalidArgument."""
     command = request.command(info.context.principal)
-    answered = await info.context.writer.replayed(command)
-    preflight = await info.context.rebalancer.preflight(command.node_id)
+    answered = await info.context.services.writer.replayed(command)
+    preflight = await info.context.services.rebalancer.preflight(command.node_id)
     if answered is None:
         if isinstance(preflight, outcomes.NotFound):
             return preflight
         if preflight.blockers and not request.accept_blockers:
             return commands.DrainBlocked(preflight)
-        answered = await info.context.writer.execute(command)
+        answered = await info.context.services.writer.execute(command)
     if isinstance(answered, NodeChanged):
         seen = NOTHING_TO_DRAIN if isinstance(preflight, outcomes.NotFound) else preflight
         return commands.NodeDrained(

@@ -1,23 +1,15 @@
-"""What changed: history row by row, and the net difference between two revisions or times.
+"""What changed: history row by row, and the net difference between two revisions or times."""
 
-Differences as the API shows them; the record is `persistence.records.ShardDiff`.
-
-Which difference is asked for: its ends by revision or by time, and the same ones on every page.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Annotated
+from operator import attrgetter
+from typing import Annotated, TypeAlias
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema.arguments import change_id, check_filter, check_identifiers, invalid
+from graph.schema.arguments import change_id, invalid
 from graph.schema.changes import Change
-from graph.schema.namespaces import require_namespaces
 from graph.schema.pagination import (
     After,
     Before,
@@ -29,16 +21,50 @@ from graph.schema.pagination import (
     Placed,
     StampedConnection,
     StampedPaged,
+    connection,
     read_page,
+    stamped_connection,
 )
 from graph.schema.scalars import Revision
 from graph.schema.shards import Shard
-from persistence.codec.cursors import DiffScope, diff_cursor, history_cursor, read_diff_cursor, read_history_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import DiffScope
 from persistence.model import queries, records
+from persistence.model.fields import check_identifiers
+from persistence.model.paging import PageRequest
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
 from persistence.model.stream import StreamHead
 from persistence.ports import HistoryReader
+
+
+@strawberry.type(
+    description="One shard before and after: one row of history, or the net difference between two revisions."
+)
+class ShardDiff:
+    revision: Revision = strawberry.field(description="The revision that made it; of a net difference, the last one.")
+    kind: DiffKind = strawberry.field(description="What happened to the shard.")
+    namespace: str = strawberry.field(description="The namespace of the shard.")
+    shard_id: str = strawberry.field(description="The shard's id.")
+    version: Revision = strawberry.field(description="The shard's version after; a deletion counts too.")
+    changed_fields: list[str] = strawberry.field(
+        description="The fields that differ, named as in `Shard`. Empty for a creation and a deletion."
+    )
+    previous: Shard | None = strawberry.field(description="The shard before; null if it was not there.")
+    current: Shard | None = strawberry.field(description="The shard after; null if it is gone.")
+    change: Change = strawberry.field(description="The change that did it; of a net difference, the last one.")
+    move_reason: MoveReason | None = strawberry.field(description="Why a rebalance moved it; null where none did.")
+
+
+@strawberry.type(description="A row of history and its place in the list.")
+class ShardHistoryEdge(Placed):
+    node: ShardDiff = strawberry.field(description="The row.")
+
+
+@strawberry.type(description="A page of history, ordered by revision.")
+class ShardHistoryConnection(Paged):
+    edges: list[ShardHistoryEdge] = strawberry.field(description="The rows with their cursors.")
+    nodes: list[ShardDiff] = strawberry.field(description="The rows alone.")
 
 
 @strawberry.input(description="Which rows of history. All fields must match.")
@@ -61,6 +87,21 @@ class ShardHistoryFilter:
     since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
     until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
 
+    def query(self) -> queries.ShardHistoryFilter:
+        """Raises InvalidArgument naming `filter.` and the field."""
+        return queries.ShardHistoryFilter(
+            namespace=self.namespace,
+            shard_id=self.shard_id,
+            owner_node_id=self.owner_node_id,
+            kinds=self.kinds or None,
+            actor=self.actor,
+            change_ticket=self.change_ticket,
+            change_id=None if self.change_id is None else change_id("filter.changeId", self.change_id),
+            move_reasons=self.move_reasons or None,
+            since=self.since,
+            until=self.until,
+        ).checked()
+
 
 async def shard_history(
     info: Info,
@@ -73,13 +114,21 @@ async def shard_history(
     last: Last = None,
     before: Before = None,
 ) -> Connection[records.ShardDiff]:
-    where = history_filter(filter)
-    page = read_page(info, first, after, last, before, read_history_cursor)
-    reader = info.context.store.history
-    found = await reader.page(where, order_by or HistoryOrder.REVISION_DESC, page)
-    if not found.items:
-        await require_namespaces(info, where.namespace)
-    return Connection(found, _history_cursor_of)
+    where = filter.query() if filter else queries.ShardHistoryFilter()
+    page = read_page(info, cursors.HISTORY, first, after, last, before)
+    found = await info.context.services.store.history.page(where, order_by or HistoryOrder.REVISION_DESC, page)
+    return await connection(info, found, cursors.HISTORY, attrgetter("revision"), where.namespace)
+
+
+@strawberry.type(description="A difference and its place in the list.")
+class ShardDiffEdge(Placed):
+    node: ShardDiff = strawberry.field(description="The difference.")
+
+
+@strawberry.type(description="A page of the net difference between two revisions, ordered by namespace and shard id.")
+class ShardDiffConnection(StampedPaged):
+    edges: list[ShardDiffEdge] = strawberry.field(description="The differences with their cursors.")
+    nodes: list[ShardDiff] = strawberry.field(description="The differences alone.")
 
 
 async def shard_diff(
@@ -118,48 +167,22 @@ async def shard_diff(
     before: Before = None,
 ) -> StampedConnection[records.ShardDiff]:
     check_identifiers(namespace=namespace)
-    asked = RequestedDiff(namespace, start, start_time, end, end_time)
-    asked.check()
-    scopes: dict[str, DiffScope] = {}
-    page = read_page(info, first, after, last, before, partial(_read_place, scopes))
-    head = await info.context.store.stream.head()
-    scope = await asked.scope(scopes, info.context.store.history, head)
-    reader = info.context.store.history
-    found = await reader.difference(scope.namespace, scope.start, scope.end, page)
-    if not found.value.items:
-        await require_namespaces(info, namespace)
-    return StampedConnection(found.value, lambda diff: diff_cursor(scope, diff.key), found.position)
+    requested = _RequestedDiff(namespace, start, start_time, end, end_time)
+    requested.check()
+    page = read_page(info, cursors.DIFF, first, after, last, before)
+    head = await info.context.services.store.stream.head()
+    scope = await requested.scope(page, info.context.services.store.history, head)
+    after_key, before_key = (position and position[1] for position in (page.after, page.before))
+    keys = PageRequest(page.limit, after_key, before_key, backward=page.backward, counted=page.counted)
+    found = await info.context.services.store.history.difference(scope.namespace, scope.start, scope.end, keys)
+    return await stamped_connection(info, found, cursors.DIFF, lambda diff: (scope, diff.key), namespace)
 
 
-def _read_place(scopes: dict[str, DiffScope], cursor: str, field: str) -> ShardKey:
-    scopes[field], key = read_diff_cursor(cursor, field)
-    return key
-
-
-def _history_cursor_of(diff: records.ShardDiff) -> str:
-    return history_cursor(diff.revision)
-
-
-@strawberry.type(
-    description="One shard before and after: one row of history, or the net difference between two revisions."
-)
-class ShardDiff:
-    revision: Revision = strawberry.field(description="The revision that made it; of a net difference, the last one.")
-    kind: DiffKind = strawberry.field(description="What happened to the shard.")
-    namespace: str = strawberry.field(description="The namespace of the shard.")
-    shard_id: str = strawberry.field(description="The shard's id.")
-    version: Revision = strawberry.field(description="The shard's version after; a deletion counts too.")
-    changed_fields: list[str] = strawberry.field(
-        description="The fields that differ, named as in `Shard`. Empty for a creation and a deletion."
-    )
-    previous: Shard | None = strawberry.field(description="The shard before; null if it was not there.")
-    current: Shard | None = strawberry.field(description="The shard after; null if it is gone.")
-    change: Change = strawberry.field(description="The change that did it; of a net difference, the last one.")
-    move_reason: MoveReason | None = strawberry.field(description="Why a rebalance moved it; null where none did.")
+_ScopedKey: TypeAlias = tuple[DiffScope, ShardKey]
 
 
 @dataclass(frozen=True, slots=True)
-class RequestedDiff:
+class _RequestedDiff:
     """One end is a revision or a time; the end it leads to may be neither, which is the newest revision."""
 
     namespace: str | None
@@ -177,15 +200,16 @@ class RequestedDiff:
         if self.end is not None and self.end_time is not None:
             raise invalid("toTime", "cannot be given together with to")
 
-    async def scope(self, cursors: Mapping[str, DiffScope], history: HistoryReader, head: StreamHead) -> DiffScope:
+    async def scope(self, page: PageRequest[_ScopedKey], history: HistoryReader, head: StreamHead) -> DiffScope:
         """The revisions it is between: those of the page the cursors come from, else as of now.
 
         Raises InvalidArgument naming the argument with a cursor of another difference.
         """
-        for field, scope in cursors.items():
-            if not self._is(scope) or scope != next(iter(cursors.values())):
+        scopes = {field: end[0] for field, end in (("after", page.after), ("before", page.before)) if end}
+        for field, scope in scopes.items():
+            if not self._is(scope) or scope != next(iter(scopes.values())):
                 raise invalid(field, "this cursor comes from another difference: give the same namespace, from and to")
-        for scope in cursors.values():
+        for scope in scopes.values():
             return scope
         start, end = self.start, self.end
         if start is None and self.start_time is not None:
@@ -206,45 +230,3 @@ class RequestedDiff:
             and self.start in (None, scope.start)
             and self.end in (None, scope.end)
         )
-
-
-@strawberry.type(description="A row of history and its place in the list.")
-class ShardHistoryEdge(Placed):
-    node: ShardDiff = strawberry.field(description="The row.")
-
-
-@strawberry.type(description="A page of history, ordered by revision.")
-class ShardHistoryConnection(Paged):
-    edges: list[ShardHistoryEdge] = strawberry.field(description="The rows with their cursors.")
-    nodes: list[ShardDiff] = strawberry.field(description="The rows alone.")
-
-
-@strawberry.type(description="A difference and its place in the list.")
-class ShardDiffEdge(Placed):
-    node: ShardDiff = strawberry.field(description="The difference.")
-
-
-@strawberry.type(description="A page of the net difference between two revisions, ordered by namespace and shard id.")
-class ShardDiffConnection(StampedPaged):
-    edges: list[ShardDiffEdge] = strawberry.field(description="The differences with their cursors.")
-    nodes: list[ShardDiff] = strawberry.field(description="The differences alone.")
-
-
-def history_filter(given: ShardHistoryFilter | None) -> queries.ShardHistoryFilter:
-    """Raises InvalidArgument naming `filter.` and the field."""
-    if given is None:
-        return queries.ShardHistoryFilter()
-    where = queries.ShardHistoryFilter(
-        namespace=given.namespace,
-        shard_id=given.shard_id,
-        owner_node_id=given.owner_node_id,
-        kinds=given.kinds or None,
-        actor=given.actor,
-        change_ticket=given.change_ticket,
-        change_id=None if given.change_id is None else change_id("filter.changeId", given.change_id),
-        move_reasons=given.move_reasons or None,
-        since=given.since,
-        until=given.until,
-    )
-    check_filter(where)
-    return where

@@ -1,8 +1,6 @@
-"""What an operator is told when a change is refused: one sentence that says what, who, when and why.
+"""The messages of refusals: each a sentence for the operator, of what is in the way, by which change, when and why.
 
-What an operator is told when a change of a node or a rebalance is refused; see also `refusals.py`.
-
-Parts of the sentences an operator is told: who changed something last, and lists that stay short.
+First those that are resolvers of `message`, one for each refusal; then the parts that they are made of.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,14 +26,34 @@ from persistence.model.plans import PlanStatus
 from persistence.model.records import Change, ChangeKind, ShardKey
 from persistence.planning.proposal import Violation
 
+_LISTED: Final = 3
+"""Names in a list, and then how many more there are."""
+
+_DID: Final = {
+    ChangeKind.CREATE_SHARDS: "created it",
+    ChangeKind.UPDATE_SHARDS: "changed it",
+    ChangeKind.DELETE_SHARDS: "deleted it",
+    ChangeKind.CONFIGURE_NAMESPACE: "configured it",
+    ChangeKind.REGISTER_NODE: "registered it",
+    ChangeKind.UPDATE_NODE: "changed it",
+    ChangeKind.DRAIN_NODE: "drained it",
+    ChangeKind.PLAN_REBALANCE: "planned it",
+    ChangeKind.APPLY_PLAN: "moved it by a plan",
+    ChangeKind.APPROVE_PLAN: "approved it",
+    ChangeKind.REJECT_PLAN: "rejected it",
+    ChangeKind.STOP_PLAN: "stopped it",
+    ChangeKind.ROLLBACK_CHANGE: "planned to roll it back",
+    ChangeKind.COMPACT_HISTORY: "compacted it",
+}
+
 
 def invalid_input(parent: strawberry.Parent[InvalidInput]) -> str:
     first = parent.errors[0]
-    return f"{first.field} {first.message}" + more(len(parent.errors) - 1)
+    return f"{first.field} {first.message}" + _more(len(parent.errors) - 1)
 
 
 def version_conflict(parent: strawberry.Parent[VersionConflict]) -> str:
-    return stale_shards(parent.stale)
+    return _stale_shards(parent.stale)
 
 
 def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
@@ -43,14 +61,14 @@ def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
     if parent.current is None:
         return f"namespace {name} does not exist, so it is not at version {expected}; to create it expect 0"
     if expected == 0:
-        return f"namespace {name} exists already, at version {parent.actual}{by(parent.last_change)}"
-    return f"namespace {name} is at version {parent.actual}, not {expected}{by(parent.last_change)}"
+        return f"namespace {name} exists already, at version {parent.actual}{_by(parent.last_change)}"
+    return f"namespace {name} is at version {parent.actual}, not {expected}{_by(parent.last_change)}"
 
 
 def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
     first = parent.violations[0]
-    name = first.namespace if first.shard_id is None else shard_name(ShardKey(first.namespace, first.shard_id))
-    rest = more(len(parent.violations) - 1 + parent.omitted)
+    name = first.namespace if first.shard_id is None else _shard_name(ShardKey(first.namespace, first.shard_id))
+    rest = _more(len(parent.violations) - 1 + parent.omitted)
     return f"{first.rule} of {name}: {first.actual}; allowed: {first.allowed}. {first.remedy.removesuffix('.')}{rest}"
 
 
@@ -58,18 +76,18 @@ def not_found(parent: strawberry.Parent[NotFound]) -> str:
     if parent.namespaces:
         return no_namespace(parent.namespaces)
     if parent.nodes:
-        return f"there is no node {listed(parent.nodes)}; registerNode registers one"
+        return f"there is no node {_listed(parent.nodes)}; registerNode registers one"
     if parent.plans:
-        return f"there is no plan {listed(parent.plans)}; planRebalance makes one"
+        return f"there is no plan {_listed(parent.plans)}; planRebalance makes one"
     if parent.changes:
-        return f"there is no change {listed(parent.changes)}, neither of this id nor under this ticket"
-    return f"there is no shard {listed([shard_name(key) for key in parent.shards])}"
+        return f"there is no change {_listed(parent.changes)}, neither of this id nor under this ticket"
+    return f"there is no shard {_listed([_shard_name(key) for key in parent.shards])}"
 
 
 def no_namespace(names: Sequence[str], nearest: str | None = None) -> str:
     """`nearest` is the name that may have been meant."""
     advice = "configureNamespace creates one" if nearest is None else f"did you mean {nearest}?"
-    return f"there is no namespace {listed(names)}; {advice}"
+    return f"there is no namespace {_listed(names)}; {advice}"
 
 
 def key_reused(parent: strawberry.Parent[IdempotencyKeyReused]) -> str:
@@ -87,7 +105,7 @@ def stale_node(parent: strawberry.Parent[StaleNode]) -> str:
     at = f"is registered already, at version {parent.actual}"
     if parent.expected > 0:
         at = f"is at version {parent.actual}, not {parent.expected}"
-    return f"{name} {at}{by(parent.last_change)}; it is {parent.current.status} now"
+    return f"{name} {at}{_by(parent.last_change)}; it is {parent.current.status} now"
 
 
 def node_in_use(parent: strawberry.Parent[NodeInUse]) -> str:
@@ -112,7 +130,7 @@ def stale_plan(parent: strawberry.Parent[StalePlan]) -> str:
 
 def plan_closed(parent: strawberry.Parent[PlanClosed]) -> str:
     plan = parent.plan
-    name, by_whom = f"plan {plan.id}", f"by {plan.latest.actor} {when_and_why(plan.latest)}"
+    name, by_whom = f"plan {plan.id}", f"by {plan.latest.actor} {_when_and_why(plan.latest)}"
     match plan.status:
         case PlanStatus.EXPIRED:
             return f"{name} could be begun until {write_date_time(plan.expires_at)}; plan again"
@@ -131,74 +149,53 @@ def plan_closed(parent: strawberry.Parent[PlanClosed]) -> str:
 def _changes(stale: StalePlan) -> Iterator[str]:
     """What has happened since the plan was made."""
     if stale.shards:
-        yield stale_shards(stale.shards)
+        yield _stale_shards(stale.shards)
     if stale.namespaces:
-        yield f"reconfigured since: namespace {listed(stale.namespaces)}"
+        yield f"reconfigured since: namespace {_listed(stale.namespaces)}"
     if stale.node_ids:
-        yield f"not ACTIVE any more: node {listed(stale.node_ids)}"
+        yield f"not ACTIVE any more: node {_listed(stale.node_ids)}"
 
 
 def _violations(violations: Sequence[Violation]) -> str:
     """The first of them, and how many more there are. One about a shard names it, one about a namespace does not."""
     first = violations[0]
     name = f"{first.namespace}: " if first.shard_id is None else ""
-    return f"{name}{first.message}" + more(len(violations) - 1)
+    return f"{name}{first.message}" + _more(len(violations) - 1)
 
 
-_LISTED: Final = 3
-
-
-def by(change: Change | None) -> str:
+def _by(change: Change | None) -> str:
     """For example `: alice changed it at 2026-01-31T09:30:00Z (CHG-42: drain node-1)`."""
-    return "" if change is None else f": {change.actor} {_DID[change.kind]} {when_and_why(change)}"
+    return "" if change is None else f": {change.actor} {_DID[change.kind]} {_when_and_why(change)}"
 
 
-def when_and_why(change: Change) -> str:
+def _when_and_why(change: Change) -> str:
     """For example `at 2026-01-31T09:30:00Z (CHG-42: drain node-1)`."""
     ticket = f"{change.change_ticket}: " if change.change_ticket else ""
     return f"at {write_date_time(change.committed_at)} ({ticket}{change.reason})"
 
 
-_DID: Final = {
-    ChangeKind.CREATE_SHARDS: "created it",
-    ChangeKind.UPDATE_SHARDS: "changed it",
-    ChangeKind.DELETE_SHARDS: "deleted it",
-    ChangeKind.CONFIGURE_NAMESPACE: "configured it",
-    ChangeKind.REGISTER_NODE: "registered it",
-    ChangeKind.UPDATE_NODE: "changed it",
-    ChangeKind.DRAIN_NODE: "drained it",
-    ChangeKind.PLAN_REBALANCE: "planned it",
-    ChangeKind.APPLY_PLAN: "moved it by a plan",
-    ChangeKind.APPROVE_PLAN: "approved it",
-    ChangeKind.REJECT_PLAN: "rejected it",
-    ChangeKind.STOP_PLAN: "stopped it",
-    ChangeKind.ROLLBACK_CHANGE: "planned to roll it back",
-    ChangeKind.COMPACT_HISTORY: "compacted it",
-}
-
-
-def stale_shards(stale: Sequence[StaleShard]) -> str:
+def _stale_shards(stale: Sequence[StaleShard]) -> str:
     """The first of them, and how many more there are."""
-    return _stale_shard(stale[0]) + more(len(stale) - 1)
+    return _stale_shard(stale[0]) + _more(len(stale) - 1)
 
 
 def _stale_shard(stale: StaleShard) -> str:
-    name = f"shard {shard_name(stale.key)}"
+    name = f"shard {_shard_name(stale.key)}"
     if stale.current is None:
-        return f"{name} is gone, so it is not at version {stale.expected}{by(stale.last_change)}"
+        return f"{name} is gone, so it is not at version {stale.expected}{_by(stale.last_change)}"
     at = f"exists already, at version {stale.actual}"
     if stale.expected > 0:
         at = f"is at version {stale.actual}, not {stale.expected}"
-    return f"{name} {at}{by(stale.last_change)}; {stale.current.owner_node_id} owns it now"
+    return f"{name} {at}{_by(stale.last_change)}; {stale.current.owner_node_id} owns it now"
 
 
-def shard_name(key: ShardKey) -> str:
+def _shard_name(key: ShardKey) -> str:
     return f"{key.namespace}/{key.shard_id}"
 
 
-def listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + more(len(names) - _LISTED)
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + _more(len(names) - _LISTED)
 
 
-def more(count: int) -> str:
+def _more(count: int) -> str:
     return f" (and {count:,} more)" if count > 0 else ""

@@ -1,21 +1,38 @@
-"""The entry points for changing, assembled: each its resolver, the union of its outcomes, and a sentence."""
+"""The entry points for changing, assembled: each its input, the union of its outcomes, and a description."""
+
+from typing import Final
 
 import strawberry
 
 from graph.auth.principal import Scope
-from graph.execution.authorization import needs
-from graph.schema import drains, namespace_mutations, node_mutations, plan_mutations, shard_mutations
-from graph.schema.drains import DrainNodeResult
-from graph.schema.namespace_mutations import ConfigureNamespaceResult
-from graph.schema.node_mutations import NodeMutationResult
+from graph.schema.commands import mutation
+from graph.schema.drains import DrainNodeInput, DrainNodeResult, drain_node
+from graph.schema.namespace_mutations import ConfigureNamespaceInput, ConfigureNamespaceResult
+from graph.schema.node_mutations import NodeMutationResult, RegisterNodeInput, UpdateNodeInput
 from graph.schema.plan_mutations import (
+    ApplyPlanInput,
     ApplyPlanResult,
+    ApprovePlanInput,
     ApprovePlanResult,
     EndPlanResult,
+    PlanRebalanceInput,
     PlanRebalanceResult,
+    RejectPlanInput,
+    RollbackChangeInput,
     RollbackChangeResult,
+    StopPlanInput,
+    plan_rebalance,
+    rollback_change,
 )
-from graph.schema.shard_mutations import ShardMutationResult
+from graph.schema.shard_mutations import (
+    CreateShardsInput,
+    DeleteShardsInput,
+    ShardMutationResult,
+    UpdateShardInput,
+    UpdateShardsInput,
+)
+
+_TO_DO: Final = "What to do, by whom, and why."
 
 
 @strawberry.type(
@@ -25,87 +42,82 @@ from graph.schema.shard_mutations import ShardMutationResult
     )
 )
 class Mutation:
-    create_shards = strawberry.field(
-        resolver=shard_mutations.create_shards,
-        graphql_type=ShardMutationResult,
-        description="Create shards.",
-        metadata=needs(Scope.OPERATE),
+    create_shards = mutation(
+        CreateShardsInput,
+        ShardMutationResult,
+        "Create shards.",
     )
-    update_shard = strawberry.field(
-        resolver=shard_mutations.update_shard,
-        graphql_type=ShardMutationResult,
-        description="Move one shard, or change its leader, hints or status, if it is at the version expected.",
-        metadata=needs(Scope.OPERATE),
+    update_shard = mutation(
+        UpdateShardInput,
+        ShardMutationResult,
+        "Move one shard, or change its leader, hints or status, if it is at the version expected.",
     )
-    update_shards = strawberry.field(
-        resolver=shard_mutations.update_shards,
-        graphql_type=ShardMutationResult,
-        description="Move or change many shards, if every one of them is at the version expected.",
-        metadata=needs(Scope.OPERATE),
+    update_shards = mutation(
+        UpdateShardsInput,
+        ShardMutationResult,
+        "Move or change many shards, if every one of them is at the version expected.",
     )
-    delete_shards = strawberry.field(
-        resolver=shard_mutations.delete_shards,
-        graphql_type=ShardMutationResult,
-        description="Delete shards, if every one of them is at the version expected. Their history stays.",
-        metadata=needs(Scope.OPERATE),
+    delete_shards = mutation(
+        DeleteShardsInput,
+        ShardMutationResult,
+        "Delete shards, if every one of them is at the version expected. Their history stays.",
     )
-    configure_namespace = strawberry.field(
-        resolver=namespace_mutations.configure_namespace,
-        graphql_type=ConfigureNamespaceResult,
-        description="Create a namespace, or give it another strategy, parameters or policy. Moves no shard.",
-        metadata=needs(Scope.ADMIN),
+    configure_namespace = mutation(
+        ConfigureNamespaceInput,
+        ConfigureNamespaceResult,
+        "Create a namespace, or give it another strategy, parameters or policy. Moves no shard.",
+        scope=Scope.ADMIN,
     )
-    register_node = strawberry.field(
-        resolver=node_mutations.register_node,
-        graphql_type=NodeMutationResult,
-        description="Register a node, new or removed before. Moves no shard: a plan does.",
-        metadata=needs(Scope.OPERATE),
+    register_node = mutation(
+        RegisterNodeInput,
+        NodeMutationResult,
+        "Register a node, new or removed before. Moves no shard: a plan does.",
     )
-    update_node = strawberry.field(
-        resolver=node_mutations.update_node,
-        graphql_type=NodeMutationResult,
-        description="Change or remove a node, if it is at the version expected. Moves no shard: a plan does.",
-        metadata=needs(Scope.OPERATE),
+    update_node = mutation(
+        UpdateNodeInput,
+        NodeMutationResult,
+        "Change or remove a node, if it is at the version expected. Moves no shard: a plan does.",
     )
-    drain_node = strawberry.field(
-        resolver=drains.drain_node,
-        graphql_type=DrainNodeResult,
-        description="Take a node out of placement, so that the next plan vacates it; refused where shards must stay.",
-        metadata=needs(Scope.OPERATE),
+    drain_node = mutation(
+        DrainNodeInput,
+        DrainNodeResult,
+        "Take a node out of placement, so that the next plan vacates it; refused where shards must stay.",
+        run=drain_node,
+        input_description=_TO_DO,
     )
-    plan_rebalance = strawberry.field(
-        resolver=plan_mutations.plan_rebalance,
-        graphql_type=PlanRebalanceResult,
-        description="Work out which shards to move, and keep that as a plan to be reviewed. Moves no shard.",
-        metadata=needs(Scope.OPERATE),
+    plan_rebalance = mutation(
+        PlanRebalanceInput,
+        PlanRebalanceResult,
+        "Work out which shards to move, and keep that as a plan to be reviewed. Moves no shard.",
+        run=plan_rebalance,
+        input_description=_TO_DO,
     )
-    apply_plan = strawberry.field(
-        resolver=plan_mutations.apply_plan,
-        graphql_type=ApplyPlanResult,
-        description="Make the moves of a plan, or the next wave of them, if nothing they rely on has changed since.",
-        metadata=needs(Scope.OPERATE),
+    apply_plan = mutation(
+        ApplyPlanInput,
+        ApplyPlanResult,
+        "Make the moves of a plan, or the next wave of them, if nothing they rely on has changed since.",
     )
-    approve_plan = strawberry.field(
-        resolver=plan_mutations.approve_plan,
-        graphql_type=ApprovePlanResult,
-        description="Approve a plan, if nothing it relies on has changed since. Moves no shard.",
-        metadata=needs(Scope.APPROVE),
+    approve_plan = mutation(
+        ApprovePlanInput,
+        ApprovePlanResult,
+        "Approve a plan, if nothing it relies on has changed since. Moves no shard.",
+        scope=Scope.APPROVE,
     )
-    reject_plan = strawberry.field(
-        resolver=plan_mutations.reject_plan,
-        graphql_type=EndPlanResult,
-        description="Keep a plan from being applied, or from being applied any further, for good.",
-        metadata=needs(Scope.APPROVE),
+    reject_plan = mutation(
+        RejectPlanInput,
+        EndPlanResult,
+        "Keep a plan from being applied, or from being applied any further, for good.",
+        scope=Scope.APPROVE,
     )
-    stop_plan = strawberry.field(
-        resolver=plan_mutations.stop_plan,
-        graphql_type=EndPlanResult,
-        description="Keep a plan that is being applied in waves from going on until it is resumed.",
-        metadata=needs(Scope.OPERATE),
+    stop_plan = mutation(
+        StopPlanInput,
+        EndPlanResult,
+        "Keep a plan that is being applied in waves from going on until it is resumed.",
     )
-    rollback_change = strawberry.field(
-        resolver=plan_mutations.rollback_change,
-        graphql_type=RollbackChangeResult,
-        description="Work out how to take changes of shards back, and keep that as a plan. Moves no shard.",
-        metadata=needs(Scope.OPERATE),
+    rollback_change = mutation(
+        RollbackChangeInput,
+        RollbackChangeResult,
+        "Work out how to take changes of shards back, and keep that as a plan. Moves no shard.",
+        run=rollback_change,
+        input_description=_TO_DO,
     )

@@ -1,18 +1,15 @@
-"""The input of a namespace's policy. What a policy may hold, the store checks."""
+"""The mutation of namespaces: its input, with that of a policy, the command that it stands for, and its outcomes."""
 
-from datetime import datetime
 from typing import Annotated, TypeAlias
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
-from graph.execution.context import Info
-from graph.schema import messages, namespaces
-from graph.schema.arguments import json_object, set_or_unset
+from graph.schema import messages
+from graph.schema.arguments import json_object
 from graph.schema.changes import Change
-from graph.schema.commands import INPUT_TO_CHANGE, UNCHANGED, Answer, ChangeInput, execute
-from graph.schema.namespaces import Namespace
+from graph.schema.commands import CHANGE, UNSET_KEEPS, ChangeInput, set_or_unset
+from graph.schema.namespaces import FREEZES, FreezeFields, Namespace, PolicyFields
 from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, Refusal, describes
 from graph.schema.scalars import JSON, Revision
 from persistence.commands import namespaces as namespace_commands
@@ -20,37 +17,20 @@ from persistence.model import outcomes, policy
 
 
 @strawberry.input(description="A time in which changes of a namespace's shards are refused.")
-class FreezeWindowInput:
-    begins: datetime = strawberry.field(description=namespaces.BEGINS)
-    ends: datetime = strawberry.field(description=namespaces.ENDS)
-    reason: str = strawberry.field(description=namespaces.FREEZE_REASON)
+class FreezeWindowInput(FreezeFields):
+    pass
 
 
 @strawberry.input(
     description="What changes of a namespace's shards must keep to. It replaces all of the policy: "
     "what is left out has its default."
 )
-class NamespacePolicyInput:
-    ticket_required: bool = strawberry.field(default=False, description=namespaces.TICKET_REQUIRED)
-    ticket_pattern: str | None = strawberry.field(default=None, description=namespaces.TICKET_PATTERN)
-    approval_required: bool = strawberry.field(default=False, description=namespaces.APPROVAL_REQUIRED)
-    move_budget_percent: float = strawberry.field(default=10.0, description=namespaces.MOVE_BUDGET_PERCENT)
-    window_seconds: int = strawberry.field(default=3600, description=namespaces.WINDOW_SECONDS)
-    window_moves: int | None = strawberry.field(default=None, description=namespaces.WINDOW_MOVES)
-    shard_window_moves: int | None = strawberry.field(default=None, description=namespaces.SHARD_WINDOW_MOVES)
-    freezes: list[FreezeWindowInput] = strawberry.field(default_factory=list, description=namespaces.FREEZES)
+class NamespacePolicyInput(PolicyFields):
+    freezes: list[FreezeWindowInput] = strawberry.field(default_factory=list, description=FREEZES)
 
     def policy(self) -> policy.NamespacePolicy:
-        return policy.NamespacePolicy(
-            self.ticket_required,
-            self.ticket_pattern,
-            self.approval_required,
-            self.move_budget_percent,
-            self.window_seconds,
-            self.window_moves,
-            self.shard_window_moves,
-            tuple(policy.FreezeWindow(freeze.begins, freeze.ends, freeze.reason) for freeze in self.freezes),
-        )
+        freezes = tuple(policy.FreezeWindow(**vars(freeze)) for freeze in self.freezes)
+        return policy.NamespacePolicy(**{**vars(self), "freezes": freezes})
 
 
 @strawberry.input(description="A namespace to be created, or to be given another strategy, parameters or policy.")
@@ -64,12 +44,12 @@ class ConfigureNamespaceInput:
         description="A JSON object with the strategy's parameters; what is left out has its default.",
     )
     policy: NamespacePolicyInput | None = strawberry.field(
-        default=strawberry.UNSET, description=f"What changes of its shards must keep to. {UNCHANGED}"
+        default=strawberry.UNSET, description=f"What changes of its shards must keep to. {UNSET_KEEPS}"
     )
     expected_version: Revision | None = strawberry.field(
         default=None, description="The version you have seen; null or 0 if the namespace must be new."
     )
-    change: ChangeInput = strawberry.field(description="By whom, why, and under which ticket.")
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> namespace_commands.ConfigureNamespace:
         return namespace_commands.ConfigureNamespace(
@@ -111,10 +91,3 @@ ConfigureNamespaceResult: TypeAlias = Annotated[
     NamespaceConfigured | NamespaceVersionConflict | InvalidInput | IdempotencyKeyReused,
     strawberry.union("ConfigureNamespaceResult", description="What became of a request to configure a namespace."),
 ]
-
-
-async def configure_namespace(
-    info: Info,
-    input: Annotated[ConfigureNamespaceInput, INPUT_TO_CHANGE],  # noqa: A002 - by schema
-) -> Answer:
-    return await execute(info, input)

@@ -1,35 +1,20 @@
-"""Inputs about nodes: which to list, and what to change about one.
-
-What mutations of nodes answer.
-"""
+"""Mutations of nodes, but for draining: their inputs, the commands that these stand for, and their outcomes."""
 
 from typing import Annotated, Any, TypeAlias
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
-from graph.execution.context import Info
-from graph.schema import messages as sentences
-from graph.schema.arguments import json_object, set_or_unset
+from graph.schema import messages
+from graph.schema.arguments import json_object
 from graph.schema.changes import Change
-from graph.schema.commands import INPUT_TO_CHANGE, Answer, ChangeInput, execute
-from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE, Node
+from graph.schema.commands import CHANGE, NULL_CLEARS, UNSET_KEEPS, ChangeInput, set_or_unset
+from graph.schema.nodes import EXPECTED_VERSION, LABELS, NODE_ID, REGION, WEIGHT, ZONE, Node
 from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
 from graph.schema.scalars import JSON, Revision
 from persistence.commands import nodes as node_commands
 from persistence.model import outcomes
 from persistence.model.records import NodeStatus
-
-EXPECTED_NODE_VERSION = (
-    "The version you have seen. If the node is at another one, nothing is written and the answer says so."
-)
-
-_UNCHANGED = "Leave it out to keep it as it is."
-
-_CLEARS = "Leave it out to keep it as it is; null clears it."
-
-WHO_AND_WHY = "By whom, why, and under which ticket."
 
 
 @strawberry.input(description="A node to be registered: one that is not there, or was removed.")
@@ -42,7 +27,7 @@ class RegisterNodeInput:
     status: NodeStatus | None = strawberry.field(
         default=NodeStatus.ACTIVE, description="Whether it may own shards from now on."
     )
-    change: ChangeInput = strawberry.field(description=WHO_AND_WHY)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> node_commands.RegisterNode:
         return node_commands.RegisterNode(
@@ -59,18 +44,18 @@ class RegisterNodeInput:
 @strawberry.input(description="The fields of one node to change, if it still is at the version expected.")
 class UpdateNodeInput:
     node_id: str = strawberry.field(description=NODE_ID)
-    expected_version: Revision = strawberry.field(description=EXPECTED_NODE_VERSION)
-    region: str | None = strawberry.field(default=strawberry.UNSET, description=f"{REGION} {_CLEARS}")
-    zone: str | None = strawberry.field(default=strawberry.UNSET, description=f"{ZONE} {_CLEARS}")
+    expected_version: Revision = strawberry.field(description=EXPECTED_VERSION)
+    region: str | None = strawberry.field(default=strawberry.UNSET, description=f"{REGION} {NULL_CLEARS}")
+    zone: str | None = strawberry.field(default=strawberry.UNSET, description=f"{ZONE} {NULL_CLEARS}")
     labels: JSON | None = strawberry.field(
-        default=strawberry.UNSET, description=f"{LABELS} They replace all that it has. {_UNCHANGED}"
+        default=strawberry.UNSET, description=f"{LABELS} They replace all that it has. {UNSET_KEEPS}"
     )
-    weight: int | None = strawberry.field(default=strawberry.UNSET, description=f"{WEIGHT} {_UNCHANGED}")
+    weight: int | None = strawberry.field(default=strawberry.UNSET, description=f"{WEIGHT} {UNSET_KEEPS}")
     status: NodeStatus | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"Whether it may own shards. REMOVED is refused while it owns any. {_UNCHANGED}",
+        description=f"Whether it may own shards. REMOVED is refused while it owns any. {UNSET_KEEPS}",
     )
-    change: ChangeInput = strawberry.field(description=WHO_AND_WHY)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> node_commands.UpdateNode:
         return node_commands.UpdateNode(
@@ -108,7 +93,7 @@ class NodeChanged:
 class NodeVersionConflict(Refusal):
     is_type_of = staticmethod(describes(outcomes.StaleNode))
 
-    message = strawberry.field(resolver=sentences.stale_node, description="What is stale, in a sentence.")
+    message = strawberry.field(resolver=messages.stale_node, description="What is stale, in a sentence.")
     node_id: str = strawberry.field(description="The node.")
     expected: Revision = strawberry.field(
         name="expectedVersion", description="The version the request expected; 0 for a node to be registered."
@@ -124,7 +109,7 @@ class NodeVersionConflict(Refusal):
 class NodeInUse(Refusal):
     is_type_of = staticmethod(describes(outcomes.NodeInUse))
 
-    message = strawberry.field(resolver=sentences.node_in_use, description="What is in the way, in a sentence.")
+    message = strawberry.field(resolver=messages.node_in_use, description="What is in the way, in a sentence.")
     node: Node = strawberry.field(description="The node as it is.")
 
 
@@ -132,11 +117,3 @@ NodeMutationResult: TypeAlias = Annotated[
     NodeChanged | NodeVersionConflict | NodeInUse | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("NodeMutationResult", description="What became of a request to register or change a node."),
 ]
-
-
-async def register_node(info: Info, input: Annotated[RegisterNodeInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
-    return await execute(info, input)
-
-
-async def update_node(info: Info, input: Annotated[UpdateNodeInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
-    return await execute(info, input)

@@ -1,23 +1,43 @@
-"""Nodes as the API shows them; the record is `persistence.records.Node`.
-
-Nodes, by id and as a list, and what draining one would do.
-"""
+"""Nodes: the type, its connection and filter, one by id and lists; and descriptions that inputs share."""
 
 from datetime import datetime
-from typing import Annotated
+from operator import attrgetter
+from typing import Annotated, Final
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema.arguments import check_identifiers
-from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
+from graph.schema.pagination import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    Paged,
+    Placed,
+    connection,
+    read_page,
+)
 from graph.schema.scalars import JSON, Revision
-from persistence.codec.cursors import node_cursor, read_node_cursor
+from persistence.codec import cursors
 from persistence.model import queries, records
-from persistence.model.fields import Problems
+from persistence.model.fields import check_identifiers
 from persistence.model.records import NodeStatus
 from strategies.parameters import MAX_WEIGHT
+
+NODE_ID: Final = "The node's id. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
+
+REGION: Final = "The region it is in, as locality hints name it."
+
+ZONE: Final = "The zone it is in, as locality hints name it."
+
+LABELS: Final = 'A JSON object of strings that selectors can match, such as {"disk": "ssd"}.'
+
+WEIGHT: Final = f"How much it takes, relative to other nodes: a whole number from 1 to {MAX_WEIGHT:,}."
+
+EXPECTED_VERSION: Final = (
+    "The version you have seen. If the node is at another one, nothing is written and the answer says so."
+)
 
 
 @strawberry.type(description="A mesh node that may own shards.")
@@ -42,15 +62,18 @@ class Node:
     updated_at: datetime = strawberry.field(description="When it was last changed.")
 
 
-NodeIdArgument = Annotated[str, strawberry.argument(description="The node's id.")]
+@strawberry.type(description="A node and its place in the list.")
+class NodeEdge(Placed):
+    node: Node = strawberry.field(description="The node.")
 
 
-async def node(info: Info, node_id: NodeIdArgument) -> records.Node | None:
-    check_identifiers(nodeId=node_id)
-    return await info.context.store.nodes.get(node_id)
+@strawberry.type(description="A page of nodes, ordered by id.")
+class NodeConnection(Paged):
+    edges: list[NodeEdge] = strawberry.field(description="The nodes with their cursors.")
+    nodes: list[Node] = strawberry.field(description="The nodes alone.")
 
 
-_NO_RESTRICTION = "Null or an empty list does not restrict. At most 1,000 values."
+_NO_RESTRICTION: Final = "Null or an empty list does not restrict. At most 1,000 values."
 
 
 @strawberry.input(description="Which nodes. All fields must match; within a list, any value.")
@@ -60,6 +83,18 @@ class NodeFilter:
     )
     regions: list[str] | None = strawberry.field(default=None, description=f"In one of these. {_NO_RESTRICTION}")
     zones: list[str] | None = strawberry.field(default=None, description=f"In one of these. {_NO_RESTRICTION}")
+
+    def query(self) -> queries.NodeFilter:
+        """Raises InvalidArgument naming `filter.` and the field."""
+        return queries.NodeFilter(self.statuses or None, self.regions or None, self.zones or None).checked()
+
+
+NodeIdArgument = Annotated[str, strawberry.argument(description="The node's id.")]
+
+
+async def node(info: Info, node_id: NodeIdArgument) -> records.Node | None:
+    check_identifiers(nodeId=node_id)
+    return await info.context.services.store.nodes.get(node_id)
 
 
 async def nodes(
@@ -72,44 +107,7 @@ async def nodes(
     last: Last = None,
     before: Before = None,
 ) -> Connection[records.Node]:
-    where = node_filter(filter)
-    page = read_page(info, first, after, last, before, read_node_cursor)
-    reader = info.context.store.nodes
-    return Connection(await reader.page(where, page), _cursor_of)
-
-
-def _cursor_of(item: records.Node) -> str:
-    return node_cursor(item.node_id)
-
-
-@strawberry.type(description="A node and its place in the list.")
-class NodeEdge(Placed):
-    node: Node = strawberry.field(description="The node.")
-
-
-@strawberry.type(description="A page of nodes, ordered by id.")
-class NodeConnection(Paged):
-    edges: list[NodeEdge] = strawberry.field(description="The nodes with their cursors.")
-    nodes: list[Node] = strawberry.field(description="The nodes alone.")
-
-
-NODE_ID = "The node's id. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
-
-REGION = "The region it is in, as locality hints name it."
-
-ZONE = "The zone it is in, as locality hints name it."
-
-LABELS = 'A JSON object of strings that selectors can match, such as {"disk": "ssd"}.'
-
-WEIGHT = f"How much it takes, relative to other nodes: a whole number from 1 to {MAX_WEIGHT:,}."
-
-
-def node_filter(asked: NodeFilter | None) -> queries.NodeFilter:
-    """Raises InvalidArgument naming `filter.` and the field."""
-    if asked is None:
-        return queries.NodeFilter()
-    where = queries.NodeFilter(asked.statuses or None, asked.regions or None, asked.zones or None)
-    problems = Problems()
-    where.add_problems(problems)
-    problems.raise_if_any()
-    return where
+    where = filter.query() if filter else queries.NodeFilter()
+    page = read_page(info, cursors.NODES, first, after, last, before)
+    found = await info.context.services.store.nodes.page(where, page)
+    return await connection(info, found, cursors.NODES, attrgetter("node_id"))

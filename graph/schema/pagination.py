@@ -1,10 +1,6 @@
-"""The values behind Relay connections: plain attributes of a page that was read at one moment, its count included.
+"""Relay connections, https://relay.dev/graphql/connections.htm: their arguments, their types, and the values behind."""
 
-What every Relay connection has, https://relay.dev/graphql/connections.htm; values: `graph/connections.py`.
-"""
-
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -20,85 +16,38 @@ from graphql import (
 )
 
 from graph.execution.context import Info
+from graph.schema.arguments import require_namespaces
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import Cursor, stream_cursor
-from persistence.model.paging import Page, PageRequest, page_of, page_request
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor, CursorKind
+from persistence.model.paging import Page, PageRequest, page_request
 from persistence.model.queries import HistoryOrder
-from persistence.model.records import StreamPosition
+from persistence.ports import Stamped
+
+K = TypeVar("K")
 
 T = TypeVar("T")
 
+First: TypeAlias = Annotated[
+    int | None, strawberry.argument(description="At most this many items, 1 to 500, from the start. 50 by default.")
+]
 
-@dataclass(frozen=True, slots=True)
-class Edge(Generic[T]):
-    node: T
-    cursor: str
+After: TypeAlias = Annotated[
+    str | None, strawberry.argument(description="Only items after this cursor: a page's `endCursor`.")
+]
 
+Last: TypeAlias = Annotated[
+    int | None,
+    strawberry.argument(description="At most this many items, 1 to 500, from the end. Not together with `first`."),
+]
 
-@dataclass(frozen=True, slots=True)
-class PageEnds:
-    has_next_page: bool
-    has_previous_page: bool
-    start_cursor: str | None
-    end_cursor: str | None
+Before: TypeAlias = Annotated[
+    str | None, strawberry.argument(description="Only items before this cursor: a page's `startCursor`.")
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Connection(Generic[T]):
-    """A page with what turns it into a connection: how an item's cursor is written. Nothing is read any more when a
-    field is selected: what is read later is of another moment."""
-
-    page: Page[T]
-    cursor_of: Callable[[T], str]
-
-    @property
-    def nodes(self) -> Sequence[T]:
-        return self.page.items
-
-    @property
-    def edges(self) -> Sequence[Edge[T]]:
-        return [Edge(item, self.cursor_of(item)) for item in self.page.items]
-
-    @property
-    def page_info(self) -> PageEnds:
-        items = self.page.items
-        return PageEnds(
-            self.page.has_next,
-            self.page.has_previous,
-            self.cursor_of(items[0]) if items else None,
-            self.cursor_of(items[-1]) if items else None,
-        )
-
-    @property
-    def total_count(self) -> int | None:
-        """Null unless the page was asked to be counted, as it is where the field is selected."""
-        return self.page.total
-
-
-@dataclass(frozen=True, slots=True)
-class StampedConnection(Connection[T]):
-    """A connection that is exact at a position of the change stream."""
-
-    position: StreamPosition
-
-    @property
-    def cursor(self) -> Cursor:
-        return stream_cursor(self.position)
-
-    @property
-    def revision(self) -> int:
-        return self.position.revision
-
-
-def connection_over(
-    items: Sequence[T], place: Callable[[T], Any], cursor_of: Callable[[T], str], request: PageRequest[Any]
-) -> Connection[T]:
-    """A page of a list that is at hand. `place` is what the list is ordered by, and what the request's cursors hold."""
-    start = 0 if request.after is None else bisect_right(items, request.after, key=place)
-    end = len(items) if request.before is None else bisect_left(items, request.before, key=place)
-    inside = items[start:end]
-    rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
-    return Connection(page_of(rows, request, total=len(items)), cursor_of)
+OrderBy: TypeAlias = Annotated[
+    HistoryOrder | None, strawberry.argument(description="Which end comes first; the newest by default.")
+]
 
 
 @strawberry.type(description="Whether there is more, and from where.")
@@ -136,68 +85,102 @@ class Placed:
     cursor: str = strawberry.field(description="The item's place in the list, for `after` and `before`.")
 
 
-K = TypeVar("K")
+@dataclass(frozen=True, slots=True)
+class Edge(Generic[T]):
+    node: T
+    cursor: Cursor
 
-First: TypeAlias = Annotated[
-    int | None, strawberry.argument(description="At most this many items, 1 to 500, from the start. 50 by default.")
-]
 
-After: TypeAlias = Annotated[
-    str | None, strawberry.argument(description="Only items after this cursor: a page's `endCursor`.")
-]
+@dataclass(frozen=True, slots=True)
+class Connection(Generic[T]):
+    """A page as the API shows it: nothing is read any more when a field is resolved, so all of it is of one snapshot.
+    `edges` and `total_count` are null unless they are selected."""
 
-Last: TypeAlias = Annotated[
-    int | None,
-    strawberry.argument(description="At most this many items, 1 to 500, from the end. Not together with `first`."),
-]
+    nodes: Sequence[T]
+    edges: Sequence[Edge[T]] | None
+    page_info: PageInfo
+    total_count: int | None
 
-Before: TypeAlias = Annotated[
-    str | None, strawberry.argument(description="Only items before this cursor: a page's `startCursor`.")
-]
 
-OrderBy: TypeAlias = Annotated[
-    HistoryOrder | None, strawberry.argument(description="Which end comes first; the newest by default.")
-]
+@dataclass(frozen=True, slots=True)
+class StampedConnection(Connection[T]):
+    """A connection that is exact at a position of the change stream."""
+
+    cursor: Cursor
+    revision: int
 
 
 def read_page(
-    info: Info,
-    first: int | None,
-    after: str | None,
-    last: int | None,
-    before: str | None,
-    read: Callable[[str, str], K],
+    info: Info, kind: CursorKind[K], first: int | None, after: str | None, last: int | None, before: str | None
 ) -> PageRequest[K]:
-    """The page asked for, counted where the document selects `totalCount` of it. `read` takes a cursor and the argument
-    it came in. Raises InvalidArgument, BadCursor."""
+    """The page that is requested, counted where `totalCount` of it is selected. Raises InvalidArgument, BadCursor."""
     return page_request(
         first,
-        None if after is None else read(after, "after"),
+        None if after is None else kind.read(after, "after"),
         last,
-        None if before is None else read(before, "before"),
-        counted=selects(info, "totalCount"),
+        None if before is None else kind.read(before, "before"),
+        counted="totalCount" in _selected(info),
     )
+
+
+async def connection(
+    info: Info, page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K], *namespaces: str | None
+) -> Connection[T]:
+    """The connection of a page; `position_of` an item is what its cursor stands for. Raises NotFoundError for an empty
+    page, if a namespace that was named does not exist."""
+    if not page.items:
+        await require_namespaces(info, *namespaces)
+    return connection_of(info, page, kind, position_of)
+
+
+async def stamped_connection(
+    info: Info, found: Stamped[Page[T]], kind: CursorKind[K], position_of: Callable[[T], K], *namespaces: str | None
+) -> StampedConnection[T]:
+    """As `connection`, of a page that is exact at a position of the change stream."""
+    if not found.value.items:
+        await require_namespaces(info, *namespaces)
+    fields = _fields(info, found.value, kind, position_of)
+    return StampedConnection(*fields, cursors.STREAM.write(found.position), found.position.revision)
+
+
+def connection_of(info: Info, page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]) -> Connection[T]:
+    """As `connection`, of a list whose namespaces need not be looked for."""
+    return Connection(*_fields(info, page, kind, position_of))
+
+
+def _fields(
+    info: Info, page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]
+) -> tuple[Sequence[T], Sequence[Edge[T]] | None, PageInfo, int | None]:
+    items = page.items
+    has_edges = "edges" in _selected(info)
+    placed = items if has_edges else [*items[:1], *items[-1:]]
+    written = [kind.write(position) for position in map(position_of, placed)]
+    start, end = (written[0], written[-1]) if written else (None, None)
+    ends = PageInfo(
+        has_next_page=page.has_next, has_previous_page=page.has_previous, start_cursor=start, end_cursor=end
+    )
+    return items, list(map(Edge, items, written)) if has_edges else None, ends, page.total
 
 
 _INCLUDES: Final = {"skip": False, "include": True}
 
 
-def selects(info: Info, field: str) -> bool:
-    """Whether the document selects that field of what is being resolved, under any alias and in any fragment."""
-    return any(_selects(info, node.selection_set, field) for node in _raw(info).field_nodes)
+def _selected(info: Info) -> Iterator[str]:
+    """The fields that the document selects of what is being resolved, under any alias and in any fragment."""
+    for node in _raw(info).field_nodes:
+        yield from _selected_in(info, node.selection_set)
 
 
-def _selects(info: Info, selections: SelectionSetNode | None, field: str) -> bool:
+def _selected_in(info: Info, selections: SelectionSetNode | None) -> Iterator[str]:
     for node in () if selections is None else selections.selections:
+        if not _is_included(info, node):
+            continue
         if isinstance(node, FieldNode):
-            found = node.name.value == field
+            yield node.name.value
         elif isinstance(node, FragmentSpreadNode):
-            found = _selects(info, _raw(info).fragments[node.name.value].selection_set, field)
+            yield from _selected_in(info, _raw(info).fragments[node.name.value].selection_set)
         else:
-            found = _selects(info, cast("InlineFragmentNode", node).selection_set, field)
-        if found and _is_included(info, node):
-            return True
-    return False
+            yield from _selected_in(info, cast("InlineFragmentNode", node).selection_set)
 
 
 def _raw(info: Info) -> GraphQLResolveInfo[Any]:

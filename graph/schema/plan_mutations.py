@@ -1,25 +1,18 @@
-"""Inputs that decide on a plan that is kept: approve it, apply it, and keep it from being applied.
+"""Mutations of plans: making them, deciding on them and applying them, with their inputs and their outcomes.
 
-Inputs about rebalancing: plans to list and to make, and meshes to suppose.
-
-What mutations that make and apply plans answer.
-
-Mutations that look at more than they change before they write: making a plan, and draining a node.
+A simulation shares with them what it is to plan for.
 """
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.auth.principal import Principal
 from graph.execution.context import Info
-from graph.schema import commands, results
-from graph.schema import commands as own
-from graph.schema import messages as sentences
+from graph.schema import commands, messages, results
 from graph.schema.arguments import change_id
 from graph.schema.changes import Change
-from graph.schema.commands import INPUT_TO_CHANGE, INPUT_TO_PLAN, Answer, ChangeInput, execute
+from graph.schema.commands import CHANGE, ChangeInput
 from graph.schema.plans import RebalancePlan
 from graph.schema.proposals import Violation
 from graph.schema.results import (
@@ -34,16 +27,12 @@ from graph.schema.results import (
 from graph.schema.scalars import Revision
 from graph.schema.shard_mutations import StaleShard
 from persistence.commands import plans as plan_commands
-from persistence.errors import InvalidArgument
 from persistence.model import outcomes
-from persistence.model.outcomes import Outcome
 from persistence.planning import planner
 from persistence.planning.planner import MAX_MOVES
 from persistence.service.rebalancer import PlanRequest
 
-_PLAN_ID = "The plan's id."
-
-_CHANGE = "By whom, why, and under which ticket."
+_PLAN_ID: Final = "The plan's id."
 
 
 @strawberry.input(description="A plan to be applied, or the next wave of it.")
@@ -57,7 +46,7 @@ class ApplyPlanInput:
         ),
     )
     resume: bool = strawberry.field(default=False, description="Go on with a plan that was stopped.")
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> plan_commands.ApplyPlan:
         return plan_commands.ApplyPlan(self.plan_id, self.change.request(principal), self.max_moves, self.resume)
@@ -66,7 +55,7 @@ class ApplyPlanInput:
 @strawberry.input(description="A plan to be approved, as whoever asks has reviewed it.")
 class ApprovePlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> plan_commands.ApprovePlan:
         return plan_commands.ApprovePlan(self.plan_id, self.change.request(principal))
@@ -75,7 +64,7 @@ class ApprovePlanInput:
 @strawberry.input(description="A plan that nobody shall apply, or go on with.")
 class RejectPlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> plan_commands.RejectPlan:
         return plan_commands.RejectPlan(self.plan_id, self.change.request(principal))
@@ -84,32 +73,30 @@ class RejectPlanInput:
 @strawberry.input(description="A plan that is being applied, to be stopped between two waves.")
 class StopPlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> plan_commands.StopPlan:
         return plan_commands.StopPlan(self.plan_id, self.change.request(principal))
 
 
-PLANNED_NAMESPACES = "Only these, at most 1,000; all of them by default."
+NAMESPACES_TO_PLAN: Final = "Only these, at most 1,000; all of them by default."
 
-MOST_MOVES = f"At most this many moves, the most urgent first: 1 to {MAX_MOVES:,}, which is the default."
+MOST_MOVES_TO_PLAN: Final = f"At most this many moves, the most urgent first: 1 to {MAX_MOVES:,}, which is the default."
 
-_EXPIRES = (
+_EXPIRES: Final = (
     f"For how long it may be begun: {plan_commands.MIN_LIFETIME} to {plan_commands.MAX_LIFETIME:,} seconds; "
     f"{plan_commands.DEFAULT_LIFETIME:,} by default, which is a week."
 )
 
-AS_IT_IS = "By default as it is."
-
 
 @strawberry.input(description="What to plan for.")
 class PlanRebalanceInput:
-    namespaces: list[str] | None = strawberry.field(default=None, description=PLANNED_NAMESPACES)
-    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES)
+    namespaces: list[str] | None = strawberry.field(default=None, description=NAMESPACES_TO_PLAN)
+    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES_TO_PLAN)
     expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
-    def request(self) -> PlanRequest:
+    def plan_request(self) -> PlanRequest:
         return plan_request(self.namespaces, self.max_moves, self.expires_in_seconds)
 
 
@@ -125,16 +112,16 @@ class RollbackChangeInput:
         default=None, description="Everything that was done to shards after this revision."
     )
     namespace: str | None = strawberry.field(default=None, description="Only what was done to shards of this one.")
-    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES)
+    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES_TO_PLAN)
     expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
-    change: ChangeInput = strawberry.field(description=_CHANGE)
+    change: ChangeInput = strawberry.field(description=CHANGE)
 
     def target(self) -> plan_commands.RollbackTarget:
         """Raises InvalidArgument for an id that is none."""
         wanted = None if self.change_id is None else change_id("changeId", self.change_id)
         return plan_commands.RollbackTarget(wanted, self.change_ticket, self.since_revision, self.namespace)
 
-    def request(self) -> PlanRequest:
+    def plan_request(self) -> PlanRequest:
         return plan_request(None, self.max_moves, self.expires_in_seconds)
 
 
@@ -162,9 +149,9 @@ class PlanProposed:
 
 @strawberry.type(description="None of the namespaces can be placed. Nothing was written.")
 class PlacementImpossible(Refusal):
-    is_type_of = staticmethod(describes(own.PlacementImpossible))
+    is_type_of = staticmethod(describes(commands.PlacementImpossible))
 
-    message = strawberry.field(resolver=sentences.placement_impossible, description="Why, in a sentence.")
+    message = strawberry.field(resolver=messages.placement_impossible, description="Why, in a sentence.")
     violations: list[Violation] = strawberry.field(description="Why, for each namespace.")
 
 
@@ -192,7 +179,7 @@ class PlanApplied:
 class StalePlan(Refusal):
     is_type_of = staticmethod(describes(outcomes.StalePlan))
 
-    message = strawberry.field(resolver=sentences.stale_plan, description="What has changed, in a sentence.")
+    message = strawberry.field(resolver=messages.stale_plan, description="What has changed, in a sentence.")
     plan: RebalancePlan = strawberry.field(description="The plan.")
     shards: list[StaleShard] = strawberry.field(
         name="conflicts", description="The shards that are not at the version the plan moves them at."
@@ -216,7 +203,7 @@ class PlanChanged:
 class PlanClosed(Refusal):
     is_type_of = staticmethod(describes(outcomes.PlanClosed))
 
-    message = strawberry.field(resolver=sentences.plan_closed, description="What became of it, in a sentence.")
+    message = strawberry.field(resolver=messages.plan_closed, description="What became of it, in a sentence.")
     plan: RebalancePlan = strawberry.field(description="The plan.")
 
 
@@ -245,44 +232,19 @@ ApplyPlanResult: TypeAlias = Annotated[
     strawberry.union("ApplyPlanResult", description="What became of a request to apply a plan."),
 ]
 
-Planned: TypeAlias = Outcome | commands.PlacementImpossible | commands.InvalidInput
 
-
-async def plan_rebalance(
-    info: Info,
-    input: Annotated[PlanRebalanceInput, INPUT_TO_PLAN],  # noqa: A002 - by schema
-) -> Planned:
+async def plan_rebalance(info: Info, request: PlanRebalanceInput) -> commands.Answer:
+    """Raises InvalidArgument."""
     try:
-        return await info.context.rebalancer.plan(input.request(), input.change.request(info.context.principal))
-    except InvalidArgument as refused:
-        return commands.InvalidInput.of(refused)
+        return await info.context.services.rebalancer.plan(
+            request.plan_request(), request.change.request(info.context.principal)
+        )
     except planner.PlacementImpossible as impossible:
         return commands.PlacementImpossible.of(impossible)
 
 
-async def rollback_change(
-    info: Info,
-    input: Annotated[RollbackChangeInput, INPUT_TO_PLAN],  # noqa: A002 - by schema
-) -> Outcome | commands.InvalidInput:
-    try:
-        return await info.context.rebalancer.roll_back(
-            input.target(), input.request(), input.change.request(info.context.principal)
-        )
-    except InvalidArgument as refused:
-        return commands.InvalidInput.of(refused)
-
-
-async def apply_plan(info: Info, input: Annotated[ApplyPlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
-    return await execute(info, input)
-
-
-async def approve_plan(info: Info, input: Annotated[ApprovePlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
-    return await execute(info, input)
-
-
-async def reject_plan(info: Info, input: Annotated[RejectPlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
-    return await execute(info, input)
-
-
-async def stop_plan(info: Info, input: Annotated[StopPlanInput, INPUT_TO_CHANGE]) -> Answer:  # noqa: A002 - by schema
-    return await execute(info, input)
+async def rollback_change(info: Info, request: RollbackChangeInput) -> commands.Answer:
+    """Raises InvalidArgument."""
+    return await info.context.services.rebalancer.roll_back(
+        request.target(), request.plan_request(), request.change.request(info.context.principal)
+    )

@@ -1,4 +1,4 @@
-"""Plans, by id and as a list, and plans of a mesh that is only supposed."""
+"""Plans: the type, its connection and filter, one by id and lists."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -7,77 +7,30 @@ from typing import Annotated, Final
 import strawberry
 from strawberry.types.nodes import SelectedField, Selection
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema import changes as of_plan_changes
 from graph.schema import proposals
 from graph.schema.arguments import invalid
-from graph.schema.changes import Change, ChangeConnection
-from graph.schema.namespaces import require_namespaces
-from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, read_page
+from graph.schema.changes import Change, ChangeConnection, changes_of_plan
+from graph.schema.pagination import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    Paged,
+    Placed,
+    connection,
+    read_page,
+)
 from graph.schema.proposals import RebalanceProposal
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import plan_cursor, read_plan_cursor
+from persistence.codec import cursors
 from persistence.model import plans, queries
-from persistence.model.fields import Problems, plan_id_problem
+from persistence.model.fields import plan_id_problem
 from persistence.model.plans import PlanKind, PlanStatus
 
 PLANS_WITH_PROPOSALS: Final = 20
 """In a page. Each may be a megabyte."""
-
-
-async def rebalance_plan(
-    info: Info,
-    id: Annotated[strawberry.ID, strawberry.argument(description="The plan's id.")],  # noqa: A002 - by schema
-) -> plans.RebalancePlan | None:
-    if problem := plan_id_problem(id):
-        raise invalid("id", problem)
-    return await info.context.store.plans.get(id)
-
-
-@strawberry.input(description="Which plans. All fields must match.")
-class RebalancePlanFilter:
-    namespace: str | None = strawberry.field(default=None, description="That cover this namespace.")
-    statuses: list[PlanStatus] | None = strawberry.field(
-        default=None, description="In one of these states. Null or an empty list does not restrict."
-    )
-    kinds: list[PlanKind] | None = strawberry.field(
-        default=None, description="Made for one of these. Null or an empty list does not restrict."
-    )
-
-
-async def rebalance_plans(
-    info: Info,
-    filter: Annotated[  # noqa: A002 - the argument's name in the schema
-        RebalancePlanFilter | None, strawberry.argument(description="Which plans; all of them by default.")
-    ] = None,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-) -> Connection[plans.RebalancePlan]:
-    where = plan_filter(filter)
-    page = read_page(info, first, after, last, before, read_plan_cursor)
-    if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
-        problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
-        raise invalid("last" if page.backward else "first", problem)
-    reader = info.context.store.plans
-    found = await reader.page(where, page)
-    if not found.items:
-        await require_namespaces(info, where.namespace)
-    return Connection(found, _cursor_of)
-
-
-def _selects_proposals(selections: Iterable[Selection]) -> bool:
-    return any(
-        (isinstance(selection, SelectedField) and selection.name == "proposal")
-        or _selects_proposals(selection.selections)
-        for selection in selections
-    )
-
-
-def _cursor_of(plan: plans.RebalancePlan) -> str:
-    return plan_cursor(plan.created.id)
 
 
 @strawberry.type(description="Moves that can be reviewed, approved and applied. Its content never changes.")
@@ -101,7 +54,7 @@ class RebalancePlan:
     )
     applied: Change | None = strawberry.field(description="Who made the last of its moves; null if nobody has.")
     changes = strawberry.field(
-        resolver=of_plan_changes.changes_of_plan,
+        resolver=changes_of_plan,
         graphql_type=ChangeConnection,
         description="Everything that was done with it, the newest first; its waves are those of kind APPLY_PLAN.",
     )
@@ -123,12 +76,56 @@ class RebalancePlanConnection(Paged):
     nodes: list[RebalancePlan] = strawberry.field(description="The plans alone.")
 
 
-def plan_filter(asked: RebalancePlanFilter | None) -> queries.PlanFilter:
-    """Raises InvalidArgument naming `filter.` and the field."""
-    if asked is None:
-        return queries.PlanFilter()
-    where = queries.PlanFilter(asked.namespace, asked.statuses or None, asked.kinds or None)
-    problems = Problems()
-    where.add_problems(problems)
-    problems.raise_if_any()
-    return where
+@strawberry.input(description="Which plans. All fields must match.")
+class RebalancePlanFilter:
+    namespace: str | None = strawberry.field(default=None, description="That cover this namespace.")
+    statuses: list[PlanStatus] | None = strawberry.field(
+        default=None, description="In one of these states. Null or an empty list does not restrict."
+    )
+    kinds: list[PlanKind] | None = strawberry.field(
+        default=None, description="Made for one of these. Null or an empty list does not restrict."
+    )
+
+    def query(self) -> queries.PlanFilter:
+        """Raises InvalidArgument naming `filter.` and the field."""
+        return queries.PlanFilter(self.namespace, self.statuses or None, self.kinds or None).checked()
+
+
+async def rebalance_plan(
+    info: Info,
+    id: Annotated[strawberry.ID, strawberry.argument(description="The plan's id.")],  # noqa: A002 - by schema
+) -> plans.RebalancePlan | None:
+    if problem := plan_id_problem(id):
+        raise invalid("id", problem)
+    return await info.context.services.store.plans.get(id)
+
+
+async def rebalance_plans(
+    info: Info,
+    filter: Annotated[  # noqa: A002 - the argument's name in the schema
+        RebalancePlanFilter | None, strawberry.argument(description="Which plans; all of them by default.")
+    ] = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[plans.RebalancePlan]:
+    where = filter.query() if filter else queries.PlanFilter()
+    page = read_page(info, cursors.PLANS, first, after, last, before)
+    if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
+        problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
+        raise invalid("last" if page.backward else "first", problem)
+    found = await info.context.services.store.plans.page(where, page)
+    return await connection(info, found, cursors.PLANS, _position_of, where.namespace)
+
+
+def _position_of(plan: plans.RebalancePlan) -> int:
+    return plan.created.id
+
+
+def _selects_proposals(selections: Iterable[Selection]) -> bool:
+    return any(
+        (isinstance(selection, SelectedField) and selection.name == "proposal")
+        or _selects_proposals(selection.selections)
+        for selection in selections
+    )

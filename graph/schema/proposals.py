@@ -1,19 +1,16 @@
-"""Plans as the API shows them; records: `persistence.records.RebalancePlan`, `persistence.planning.proposal`.
+"""What a plan proposes: moves, loads, violations and what a rollback takes back; and pages of its moves."""
 
-Moves and what is wrong with a placement, as the API shows them; records: `persistence.planning.proposal`.
-
-Fields of plans and of what they propose that are not simply there.
-"""
+from bisect import bisect_left, bisect_right
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, connection_over, read_page
+from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, connection_of, read_page
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import move_cursor, read_move_cursor
+from persistence.codec import cursors
+from persistence.model.paging import page_of
 from persistence.model.plans import ConflictReason, RebalancePlan
-from persistence.model.records import MoveReason, Rebalance, ShardStatus
+from persistence.model.records import MoveReason, Rebalance, ShardKey, ShardStatus
 from persistence.planning import proposal as proposal_records
 from persistence.planning.proposal import Proposal, urgency
 from persistence.planning.what_if import DrainPreflight
@@ -120,8 +117,26 @@ def moves(
     last: Last = None,
     before: Before = None,
 ) -> Connection[proposal_records.Move]:
-    page = read_page(info, first, after, last, before, _read_place)
-    return connection_over(parent.moves, _place, _cursor_of, page)
+    request = read_page(info, cursors.MOVES, first, after, last, before)
+    start = 0 if request.after is None else bisect_right(parent.moves, _order(request.after), key=_order_of)
+    end = None if request.before is None else bisect_left(parent.moves, _order(request.before), key=_order_of)
+    inside = parent.moves[start:end]
+    rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
+    return connection_of(info, page_of(rows, request, total=len(parent.moves)), cursors.MOVES, _position_of)
+
+
+def _position_of(move: proposal_records.Move) -> tuple[MoveReason, ShardKey]:
+    return move.reason, move.key
+
+
+def _order(position: tuple[MoveReason, ShardKey]) -> tuple[int, ShardKey]:
+    """What lists of moves are ordered by."""
+    reason, key = position
+    return urgency(reason), key
+
+
+def _order_of(move: proposal_records.Move) -> tuple[int, ShardKey]:
+    return _order(_position_of(move))
 
 
 def move_count(parent: strawberry.Parent[Proposal | DrainPreflight]) -> int:
@@ -152,23 +167,9 @@ class RebalanceProposal:
 
 
 async def proposal(parent: strawberry.Parent[RebalancePlan], info: Info) -> Proposal | None:
-    async with info.context.reading_proposals:
-        return await info.context.store.plans.proposal(parent.id)
+    async with info.context.services.reading_proposals:
+        return await info.context.services.store.plans.proposal(parent.id)
 
 
 def moved_percent(parent: strawberry.Parent[RebalancePlan]) -> float:
     return Rebalance(parent.id, parent.move_count, parent.shard_count).diff_percent
-
-
-def _place(move: proposal_records.Move) -> tuple[int, str, str]:
-    """What lists of moves are ordered by."""
-    return urgency(move.reason), move.namespace, move.shard_id
-
-
-def _read_place(cursor: str, field: str) -> tuple[int, str, str]:
-    reason, key = read_move_cursor(cursor, field)
-    return urgency(reason), *key
-
-
-def _cursor_of(move: proposal_records.Move) -> str:
-    return move_cursor(move.reason, move.key)

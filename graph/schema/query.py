@@ -1,17 +1,14 @@
-"""The entry points for reading, assembled: each its resolver, its type, and a sentence."""
+"""The entry points for reading, assembled: each its resolver, its type, and a description."""
 
 import strawberry
 
 from graph.schema import changes as of_changes
-from graph.schema import changes as of_refused_changes
 from graph.schema import drains as of_drains
 from graph.schema import history as of_history
 from graph.schema import namespaces as of_namespaces
-from graph.schema import namespaces as of_strategies
 from graph.schema import nodes as of_nodes
 from graph.schema import plans as of_plans
 from graph.schema import shards as of_shards
-from graph.schema import simulations as of_explanations
 from graph.schema import simulations as of_simulations
 from graph.schema import stream as of_stream
 from graph.schema.changes import ChangeConnection, RefusedChangeConnection
@@ -50,7 +47,7 @@ class Query:
         resolver=of_changes.changes, graphql_type=ChangeConnection, description="Committed changes: the audit log."
     )
     refusals = strawberry.field(
-        resolver=of_refused_changes.refusals,
+        resolver=of_changes.refusals,
         graphql_type=RefusedChangeConnection,
         description="Changes that were refused: the other half of the audit log.",
     )
@@ -64,7 +61,7 @@ class Query:
         resolver=of_stream.head, graphql_type=StreamHead, description="Where the change stream is now."
     )
     strategies = strawberry.field(
-        resolver=of_strategies.strategies,
+        resolver=of_namespaces.strategies,
         graphql_type=list[Strategy],
         description="The placement strategies this server has: its own, then those of plug-ins.",
     )
@@ -80,7 +77,7 @@ class Query:
         description="What draining a node would do, and what stands in the way; null if it is not registered.",
     )
     explain_shard = strawberry.field(
-        resolver=of_explanations.explain_shard,
+        resolver=of_simulations.explain_shard,
         graphql_type=PlacementExplanation,
         description="Why a shard is where it is, and what a plan would do with it. NOT_FOUND if there is none.",
     )

@@ -1,20 +1,16 @@
-"""The refusals that many mutations share, and what members of unions have in common.
-
-Where in the change stream an outcome stands.
-"""
+"""What outcomes of several mutations share: refusals, how a union finds its member, and the position of a change."""
 
 from collections.abc import Callable
 from typing import Any
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
-from graph.schema import commands as own
-from graph.schema import messages
+from graph.schema import commands, messages
 from graph.schema.changes import Change
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardKey
-from persistence.codec.cursors import Cursor, stream_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor
 from persistence.model import outcomes
 from persistence.model.outcomes import PlanApplied, ShardsChanged
 from persistence.model.policy import PolicyRule
@@ -65,14 +61,14 @@ class FieldError:
 
 @strawberry.type(description="The input breaks a documented rule. Nothing was written.")
 class InvalidInput(Refusal):
-    is_type_of = staticmethod(describes(own.InvalidInput))
+    is_type_of = staticmethod(describes(commands.InvalidInput))
 
     message = strawberry.field(resolver=messages.invalid_input, description="What is wrong, in a sentence.")
     errors: list[FieldError] = strawberry.field(description="Everything that is wrong, at most 100 entries.")
 
 
 def cursor(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Cursor:
-    return stream_cursor(parent.position)
+    return cursors.STREAM.write(parent.position)
 
 
 def revision(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Revision:

@@ -1,30 +1,33 @@
-"""Shards as the API shows them; the record is `persistence.records.Shard`.
+"""Shards: the type, its connection and filter, point lookups and lists, now and as of the past."""
 
-Point lookups and lists of shards, now and as of the past.
-"""
-
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated
+from operator import attrgetter
+from typing import Annotated, Final, TypeAlias, cast
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema.arguments import (
-    AsOfArgument,
-    AtLeast,
-    AtLeastCursor,
-    NamespaceName,
-    check_filter,
-    check_identifiers,
-    reached,
+from graph.schema.arguments import NamespaceName, invalid
+from graph.schema.pagination import (
+    After,
+    Before,
+    First,
+    Last,
+    Placed,
+    StampedConnection,
+    StampedPaged,
+    read_page,
+    stamped_connection,
 )
-from graph.schema.namespaces import require_namespaces
-from graph.schema.pagination import After, Before, First, Last, Placed, StampedConnection, StampedPaged, read_page
 from graph.schema.scalars import Revision
-from persistence.codec.cursors import read_shard_cursor, shard_cursor
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor
 from persistence.model import queries, records
+from persistence.model.fields import check_identifiers
+from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import ShardStatus
+from persistence.ports import DiffFeed
 
 
 @strawberry.type(description="A decision that a shard stays where it is; rebalances leave it alone.")
@@ -81,21 +84,18 @@ class ShardKey:
     shard_id: str = strawberry.field(description="The shard's id within it.")
 
 
-async def shard(
-    info: Info,
-    namespace: NamespaceName,
-    shard_id: Annotated[str, strawberry.argument(description="The shard's id within the namespace.")],
-    as_of: AsOfArgument = None,
-    at_least: AtLeast = None,
-    at_least_cursor: AtLeastCursor = None,
-) -> records.Shard | None:
-    check_identifiers(namespace=namespace, shardId=shard_id)
-    await reached(info.context.feed, at_least, at_least_cursor)
-    moment = as_of.moment() if as_of else None
-    return (await info.context.store.shards.get(records.ShardKey(namespace, shard_id), moment)).value
+@strawberry.type(description="A shard and its place in the list.")
+class ShardEdge(Placed):
+    node: Shard = strawberry.field(description="The shard.")
 
 
-_NO_RESTRICTION = "Null or an empty list does not restrict. At most 1,000 values."
+@strawberry.type(description="A page of shards, ordered by namespace and shard id.")
+class ShardConnection(StampedPaged):
+    edges: list[ShardEdge] = strawberry.field(description="The shards with their cursors.")
+    nodes: list[Shard] = strawberry.field(description="The shards alone.")
+
+
+_NO_RESTRICTION: Final = "Null or an empty list does not restrict. At most 1,000 values."
 
 
 @strawberry.input(description="Which shards. All fields must match; within a list, any value.")
@@ -122,6 +122,76 @@ class ShardFilter:
         description="Whose id contains this, case and all. 1 to 128 characters.",
     )
 
+    def query(self) -> queries.ShardFilter:
+        """Raises InvalidArgument naming `filter.` and the field."""
+        return queries.ShardFilter(
+            namespace=self.namespace,
+            shard_ids=self.shard_ids or None,
+            owner_node_ids=self.owner_node_ids or None,
+            leader_ids=self.leader_ids or None,
+            statuses=self.statuses or None,
+            strategies=self.strategies or None,
+            change_ticket=self.change_ticket,
+            search=self.search,
+        ).checked()
+
+
+@strawberry.input(one_of=True, description="A moment of the past: exactly one of its fields.")
+class AsOf:
+    revision: Revision | None = strawberry.field(
+        default=strawberry.UNSET, description="As the table stood right after this revision."
+    )
+    time: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="As the table stood at this moment; now, if it lies in the future."
+    )
+
+    def record(self) -> records.AsOf:
+        if self.time is strawberry.UNSET:
+            return records.AsOf(revision=self.revision)
+        return records.AsOf(time=self.time)
+
+
+AsOfArgument: TypeAlias = Annotated[
+    AsOf | None, strawberry.argument(description="Answer as the table stood at a moment of the past.")
+]
+
+AtLeast: TypeAlias = Annotated[
+    Revision | None,
+    strawberry.argument(
+        description=(
+            "Answer only once this server has seen this revision: pass the `revision` of your own write to read it. "
+            "Fails with STALE_READ if that takes too long, and with FUTURE_REVISION if the store has no such revision. "
+            "A revision that was lost in a failover is given to another change: `atLeastCursor` notices."
+        )
+    ),
+]
+
+AtLeastCursor: TypeAlias = Annotated[
+    Cursor | None,
+    strawberry.argument(
+        description=(
+            "In place of `atLeast`: answer only once this server has seen everything up to this cursor of the change "
+            "stream, that of your own write or of a list. Fails with STALE_READ if that takes too long, and with "
+            "EPOCH_MISMATCH if what it stands for was lost in a failover."
+        )
+    ),
+]
+
+
+async def shard(
+    info: Info,
+    namespace: NamespaceName,
+    shard_id: Annotated[str, strawberry.argument(description="The shard's id within the namespace.")],
+    as_of: AsOfArgument = None,
+    at_least: AtLeast = None,
+    at_least_cursor: AtLeastCursor = None,
+) -> records.Shard | None:
+    check_identifiers(namespace=namespace, shardId=shard_id)
+    if at_least is not None or at_least_cursor is not None:
+        await _reached(info.context.services.feed, at_least, at_least_cursor)
+    key, past = records.ShardKey(namespace, shard_id), as_of.record() if as_of else None
+    return (await info.context.services.store.shards.get(key, past)).value
+
 
 async def shards(
     info: Info,
@@ -136,44 +206,23 @@ async def shards(
     at_least: AtLeast = None,
     at_least_cursor: AtLeastCursor = None,
 ) -> StampedConnection[records.Shard]:
-    where, moment = shard_filter(filter), as_of.moment() if as_of else None
-    page = read_page(info, first, after, last, before, read_shard_cursor)
-    await reached(info.context.feed, at_least, at_least_cursor)
-    reader = info.context.store.shards
-    found = await reader.page(where, page, moment)
-    if not found.value.items:
-        await require_namespaces(info, where.namespace)
-    return StampedConnection(found.value, _cursor_of, found.position)
+    where, past = filter.query() if filter else EVERY_SHARD, as_of.record() if as_of else None
+    page = read_page(info, cursors.SHARDS, first, after, last, before)
+    if at_least is not None or at_least_cursor is not None:
+        await _reached(info.context.services.feed, at_least, at_least_cursor)
+    found = await info.context.services.store.shards.page(where, page, past)
+    return await stamped_connection(info, found, cursors.SHARDS, _KEY, where.namespace)
 
 
-def _cursor_of(item: records.Shard) -> str:
-    return shard_cursor(item.key)
+_KEY: Final = cast("Callable[[records.Shard], records.ShardKey]", attrgetter("namespace", "shard_id"))
+"""A tuple of the fields of a ShardKey, without a call in Python for each row."""
 
 
-@strawberry.type(description="A shard and its place in the list.")
-class ShardEdge(Placed):
-    node: Shard = strawberry.field(description="The shard.")
-
-
-@strawberry.type(description="A page of shards, ordered by namespace and shard id.")
-class ShardConnection(StampedPaged):
-    edges: list[ShardEdge] = strawberry.field(description="The shards with their cursors.")
-    nodes: list[Shard] = strawberry.field(description="The shards alone.")
-
-
-def shard_filter(given: ShardFilter | None) -> queries.ShardFilter:
-    """Raises InvalidArgument naming `filter.` and the field."""
-    if given is None:
-        return queries.ShardFilter()
-    where = queries.ShardFilter(
-        namespace=given.namespace,
-        shard_ids=given.shard_ids or None,
-        owner_node_ids=given.owner_node_ids or None,
-        leader_ids=given.leader_ids or None,
-        statuses=given.statuses or None,
-        strategies=given.strategies or None,
-        change_ticket=given.change_ticket,
-        search=given.search,
-    )
-    check_filter(where)
-    return where
+async def _reached(feed: DiffFeed, at_least: int | None, at_least_cursor: str | None) -> None:
+    """Until the feed has come there. Raises InvalidArgument where both are given, and what the feed does."""
+    if at_least is not None and at_least_cursor is not None:
+        raise invalid("atLeastCursor", "cannot be given together with atLeast")
+    if at_least is not None:
+        await feed.wait_for(at_least)
+    elif at_least_cursor is not None:
+        await feed.wait_for_position(cursors.STREAM.read(at_least_cursor, "atLeastCursor"))

@@ -1,22 +1,19 @@
-"""Why a shard is where it is, as the API shows it; records: `persistence.planning.explanation`.
+"""Placement that is computed and not stored: why a shard is where it is, and plans for a mesh that is supposed."""
 
-Why a shard is where it is.
-"""
-
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 
-import graph.schema.enums  # noqa: F401 - registers the enums these types name
 from graph.execution.context import Info
-from graph.schema.arguments import NamespaceName, check_identifiers, json_object
+from graph.schema.arguments import NamespaceName, json_object, missing
 from graph.schema.enums import StayReason
-from graph.schema.namespaces import Namespace, missing
+from graph.schema.namespaces import Namespace
 from graph.schema.node_mutations import labels_of
 from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE
-from graph.schema.plan_mutations import AS_IT_IS, MOST_MOVES, PLANNED_NAMESPACES, plan_request
+from graph.schema.plan_mutations import MOST_MOVES_TO_PLAN, NAMESPACES_TO_PLAN, plan_request
 from graph.schema.proposals import Move, Violation
 from graph.schema.scalars import JSON
+from persistence.model.fields import check_identifiers
 from persistence.model.outcomes import NotFound
 from persistence.model.records import NodeStatus, ShardKey
 from persistence.planning.explanation import Explanation
@@ -81,23 +78,26 @@ async def explain_shard(
     shard_id: Annotated[str, strawberry.argument(description="The shard's id within the namespace.")],
 ) -> Explanation:
     check_identifiers(namespace=namespace, shardId=shard_id)
-    found = await info.context.rebalancer.explain(ShardKey(namespace, shard_id))
+    found = await info.context.services.rebalancer.explain(ShardKey(namespace, shard_id))
     if isinstance(found, NotFound):
         raise await missing(info, found)
     return found
 
 
+_UNCHANGED: Final = "By default as it is."
+
+
 @strawberry.input(description="A node as it might be. What is left out or null is as it is.")
 class SupposedNodeInput:
     node_id: str = strawberry.field(description=f"{NODE_ID} One that is not registered is supposed to be there.")
-    region: str | None = strawberry.field(default=None, description=f"{REGION} {AS_IT_IS}")
-    zone: str | None = strawberry.field(default=None, description=f"{ZONE} {AS_IT_IS}")
+    region: str | None = strawberry.field(default=None, description=f"{REGION} {_UNCHANGED}")
+    zone: str | None = strawberry.field(default=None, description=f"{ZONE} {_UNCHANGED}")
     labels: JSON | None = strawberry.field(
-        default=None, description=f"{LABELS} In place of all that it has. {AS_IT_IS}"
+        default=None, description=f"{LABELS} In place of all that it has. {_UNCHANGED}"
     )
-    weight: int | None = strawberry.field(default=None, description=f"{WEIGHT} {AS_IT_IS}")
+    weight: int | None = strawberry.field(default=None, description=f"{WEIGHT} {_UNCHANGED}")
     status: NodeStatus | None = strawberry.field(
-        default=None, description=f"REMOVED supposes that it is not there. {AS_IT_IS}"
+        default=None, description=f"REMOVED supposes that it is not there. {_UNCHANGED}"
     )
 
     def supposed(self, path: str) -> SupposedNode:
@@ -107,8 +107,8 @@ class SupposedNodeInput:
 
 @strawberry.input(description="A mesh to suppose, and what to plan for in it.")
 class SimulateRebalanceInput:
-    namespaces: list[str] | None = strawberry.field(default=None, description=PLANNED_NAMESPACES)
-    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES)
+    namespaces: list[str] | None = strawberry.field(default=None, description=NAMESPACES_TO_PLAN)
+    max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES_TO_PLAN)
     nodes: list[SupposedNodeInput] | None = strawberry.field(
         default=None,
         description=f"Nodes to suppose beside those there are, or in their place. At most {MAX_SUPPOSED:,}.",
@@ -120,7 +120,7 @@ class SimulateRebalanceInput:
         default=None, description="A JSON object with that strategy's parameters; what is left out has its default."
     )
 
-    def request(self) -> PlanRequest:
+    def plan_request(self) -> PlanRequest:
         return plan_request(self.namespaces, self.max_moves)
 
     def what_if(self) -> WhatIf:
@@ -136,7 +136,7 @@ async def simulate_rebalance(
         SimulateRebalanceInput, strawberry.argument(description="What to suppose, and what to plan for.")
     ],
 ) -> Proposal:
-    found = await info.context.rebalancer.simulate(input.request(), input.what_if())
+    found = await info.context.services.rebalancer.simulate(input.plan_request(), input.what_if())
     if isinstance(found, NotFound):
         raise await missing(info, found)
     return found

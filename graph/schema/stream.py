@@ -8,14 +8,15 @@ from typing import Annotated
 import strawberry
 
 from graph.execution.context import Info
-from graph.schema.arguments import check_identifiers
+from graph.schema.arguments import require_namespaces
 from graph.schema.history import ShardDiff
-from graph.schema.namespaces import require_namespaces
 from graph.schema.scalars import Revision
-from graph.schema.shards import ShardFilter, shard_filter
-from persistence.codec.cursors import Cursor, read_stream_cursor, stream_cursor
+from graph.schema.shards import ShardFilter
+from persistence.codec import cursors
+from persistence.codec.cursors import Cursor
 from persistence.model import records
-from persistence.model.queries import DiffFilter
+from persistence.model.fields import check_identifiers
+from persistence.model.queries import EVERY_SHARD, DiffFilter
 from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
 from persistence.ports import DiffFeed
@@ -42,8 +43,8 @@ class Head:
 
 
 async def head(info: Info) -> Head:
-    now = await info.context.store.stream.head()
-    return Head(stream_cursor(now.position), now.epoch, now.revision, now.floor)
+    now = await info.context.services.store.stream.head()
+    return Head(cursors.STREAM.write(now.position), now.epoch, now.revision, now.floor)
 
 
 @strawberry.type(description="Shard changes in order, and the place in the stream they lead up to.")
@@ -67,7 +68,7 @@ class Batch:
 
 
 def as_batch(batch: DiffBatch) -> Batch:
-    return Batch(stream_cursor(batch.position), batch.position.revision, batch.diffs, batch.caught_up)
+    return Batch(cursors.STREAM.write(batch.position), batch.position.revision, batch.diffs, batch.caught_up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +111,13 @@ async def shard_diffs(
     ] = None,
 ) -> AsyncIterable[Batch]:
     check_identifiers(namespace=namespace)
-    where = DiffFilter(namespace, shard_filter(filter))
+    where = DiffFilter(namespace, filter.query() if filter else EVERY_SHARD)
     position = None
     if info.context.resume_after:
-        position = read_stream_cursor(info.context.resume_after, "Last-Event-ID")
+        position = cursors.STREAM.read(info.context.resume_after, "Last-Event-ID")
     elif after is not None:
-        position = read_stream_cursor(after, "after")
+        position = cursors.STREAM.read(after, "after")
     await require_namespaces(info, namespace, where.shards.namespace)
-    feed = info.context.feed
+    feed = info.context.services.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
     return DiffStream(feed, await feed.begin(position), where)

@@ -1,4 +1,8 @@
-"""The composition root: the one place that names concrete engines, stores and feeds, and the order they open in."""
+"""The composition root: the one place that names the engine, and the order in which store, feed and workers open.
+
+Commands that work on the database without a server call it here, too. What only they need is imported by the functions
+at the end, when they are called.
+"""
 
 from __future__ import annotations
 
@@ -7,54 +11,56 @@ import logging
 import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import stamina
 
 import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
+from graph.execution.services import Services
 from graph.server.plugins import discover
 from graph.server.worker_pool import PooledRebalancer, PooledWriter, open_worker_pool
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
-from persistence.feed.live import LiveFeed, live_feed
+from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.ports import Store
 from persistence.postgres.database import Fence
 from persistence.postgres.driver import connect
-from persistence.postgres.store import open_store
-from persistence.replica.adapters import ReplicaShards
-from persistence.replica.replica import ReplicaLimits, following
+from persistence.postgres.store import open_bulk_store, open_store
+from persistence.replica.replica import ReplicaLimits, ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
 
+if TYPE_CHECKING:
+    from persistence.audit.checkpoints import Checkpoint, Verdict
+    from persistence.audit.compliance import CheckFilter, Report
+    from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
+    from persistence.ports import Retention
+
 Progress = Callable[[str], None]
+"""Called with each step, in a few words."""
 
-_FIRST_PAUSE: Final = 0.5
+CountedProgress = Callable[[int, int], None]
+"""Called with how much is done, and how much there is."""
 
-_LONGEST_PAUSE: Final = 5.0
+_LOOK_SECONDS: Final = 0.5
+"""Between two looks at whether the embedded PostgreSQL runs."""
+
+_FIRST_BACKOFF_SECONDS: Final = 0.5
+
+_LONGEST_BACKOFF_SECONDS: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """Everything a server process holds open."""
-
-    store: Store
-    writer: CommandExecutor
-    feed: LiveFeed
-    strategies: Registry
-    rebalancer: Rebalancer
-
-
 @asynccontextmanager
 async def open_database(settings: Settings, progress: Progress) -> AsyncIterator[str]:
-    """The URL of a database that is up: the one configured, or an embedded one that this process then holds on to.
-
-    Raises EmbeddedPostgresError when the embedded one cannot be had.
-    """
+    """The URL of the database: the one configured, which may not be up, or an embedded one, which this process starts
+    and uses until the context ends. Raises EmbeddedPostgresError."""
     if settings.database_url is not None:
         yield settings.database_url
         return
@@ -71,12 +77,13 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[Runtime]:
-    """Database, schema, store, feed, replica, workshop: opened in this order, closed in the reverse.
+async def open_services(settings: Settings, progress: Progress) -> AsyncIterator[Services]:
+    """Database, schema, store, feed, replica, worker pool: opened in this order, closed in the reverse.
 
-    The embedded database is ours, so its schema is brought up to date; a configured one may be shared with processes of
-    another version, so that is left to `omnirelay db upgrade`. Raises SchemaOutOfDate when it has not been run, and
-    PlugInError, before anything is opened, for a strategy that cannot be used.
+    The schema of the embedded database is brought up to date; a configured one may be shared with processes of another
+    version, so that is left to `omnirelay db upgrade`. Raises SchemaOutOfDate when that has not been run,
+    StoreUnavailable when the database is not up in time, and PlugInError, before anything is opened, for a strategy
+    that cannot be used.
     """
     strategies = Registry(discover())
     async with AsyncExitStack() as stack:
@@ -85,9 +92,10 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             progress("Bringing the schema up to date")
             await migrations.upgrade(url)
         else:
-            await _wait_for_database(url, settings.wait_for_database_seconds, progress)
+            if settings.wait_for_database_seconds:
+                await _wait_for_database(url, settings.wait_for_database_seconds, progress)
             await migrations.require_compatible(url)
-        # Timelines that one of these processes has seen are known to all of them.
+        # A timeline that this process or a worker has seen is known to all of them.
         seen = multiprocessing.get_context("spawn").RawValue("Q")
         store = await stack.enter_async_context(
             open_store(
@@ -103,47 +111,105 @@ async def open_runtime(settings: Settings, progress: Progress) -> AsyncIterator[
             following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
         )
         store = replace(store, shards=ReplicaShards(replica, store.shards))
-        writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals, note=replica.note)
-        rebalancer = None
-        if settings.plan_processes:
-            workshop = await stack.enter_async_context(open_worker_pool(url, settings.plan_processes, seen=seen))
-            writer = PooledWriter(store.unit_of_work, store.refusals, strategies, workshop, replica.note)
-            rebalancer = PooledRebalancer(workshop)
-        yield Runtime(store, writer, feed, strategies, rebalancer or Rebalancer(store, writer, strategies))
+        if not settings.plan_processes:
+            writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals, note=replica.note)
+            yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
+            return
+        opening = partial(open_bulk_store, url, fence=Fence(seen))
+        pool = await stack.enter_async_context(open_worker_pool(opening, settings.plan_processes))
+        pooled = PooledWriter(store.unit_of_work, store.refusals, strategies, pool, replica.note)
+        yield Services(store, pooled, feed, strategies, PooledRebalancer(pool))
 
 
 async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:
     """Until it can be connected to. Raises StoreUnavailable if that takes longer, and at once what waiting does not
     mend: a wrong password, a URL that is none."""
-    if not seconds:
-        return
-    deadline, pause = monotonic() + seconds, _FIRST_PAUSE
-    while True:
-        try:
+    began = monotonic()
+
+    def backoff(error: Exception) -> float | bool:
+        """As long as has passed already, within bounds; false to give up."""
+        passed = monotonic() - began
+        left = seconds - passed
+        if not isinstance(error, StoreUnavailable) or left <= 0:
+            return False
+        progress(f"Waiting for the database, {left:.0f} s at most ({error})")
+        return min(max(_FIRST_BACKOFF_SECONDS, passed), _LONGEST_BACKOFF_SECONDS, left)
+
+    async for attempt in stamina.retry_context(on=backoff, attempts=None, timeout=None):
+        with attempt:
             await (await connect(url)).close()
-        except StoreUnavailable as error:
-            if (left := deadline - monotonic()) <= 0:
-                raise
-            progress(f"Waiting for the database, {left:.0f} s at most ({error})")
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 2, _LONGEST_PAUSE)
-        else:
-            return
 
 
 async def _supervise(server: EmbeddedPostgres) -> None:
     """Restart the embedded PostgreSQL whenever it is gone, until cancelled."""
-    pause = _FIRST_PAUSE
     while True:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(_LOOK_SECONDS)
         if await asyncio.to_thread(server.is_running):
-            pause = _FIRST_PAUSE
             continue
         _log.error("the embedded PostgreSQL (process %d) has died; starting it again", server.postmaster_pid)
-        try:
-            server = await asyncio.to_thread(server.revive)
-        except EmbeddedPostgresError:
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            _log.exception("the embedded PostgreSQL cannot be started; trying again in %g s", pause)
-        else:
-            _log.warning("the embedded PostgreSQL is up again (process %d)", server.postmaster_pid)
+        async for attempt in stamina.retry_context(
+            on=EmbeddedPostgresError,
+            attempts=None,
+            timeout=None,
+            wait_initial=_FIRST_BACKOFF_SECONDS,
+            wait_max=_LONGEST_BACKOFF_SECONDS,
+            wait_jitter=0,
+        ):
+            with attempt:
+                server = await _revived(server, attempt.next_wait)
+        _log.warning("the embedded PostgreSQL is up again (process %d)", server.postmaster_pid)
+
+
+async def _revived(server: EmbeddedPostgres, next_wait: float) -> EmbeddedPostgres:
+    try:
+        return await asyncio.to_thread(server.revive)
+    except EmbeddedPostgresError:
+        _log.exception("the embedded PostgreSQL cannot be started; trying again in %g s", next_wait)
+        raise
+
+
+async def begin_new_epoch(url: str) -> int:
+    """Have every subscriber list again. Returns how many connections other programs hold to the database. Raises
+    StoreError."""
+    from persistence.postgres.stream import begin_new_epoch  # noqa: PLC0415 - a server need not load it
+
+    return await begin_new_epoch(url)
+
+
+def open_retention(url: str, progress: Progress) -> Retention:
+    """What compacts history."""
+    from persistence.postgres.compaction import PostgresRetention  # noqa: PLC0415 - a server need not load it
+
+    return PostgresRetention(url, progress)
+
+
+async def check_audit(url: str, where: CheckFilter, progress: CountedProgress) -> Report:
+    """Hold history, and where every shard is now, against the policies. Raises StoreError, PlugInError."""
+    from persistence.postgres.audit.check import check  # noqa: PLC0415 - a server need not load it
+
+    return await check(url, Registry(discover()), where, progress)
+
+
+async def verify_audit(
+    url: str, since: Checkpoint | None, anchor: Checkpoint | None, *, processes: int | None, progress: CountedProgress
+) -> Verdict:
+    """Verify the chains and the tables: from `since`, in so many processes (one a processor). Raises StoreError."""
+    from persistence.postgres.audit.verify import verify  # noqa: PLC0415 - a server need not load it
+
+    return await verify(url, since, anchor, processes=processes, progress=progress)
+
+
+async def export_audit(
+    url: str, where: ExportFilter, form: ExportForm, write: Write, progress: CountedProgress
+) -> Manifest:
+    """Pass the audit log to `write`, but for the manifest. Raises StoreError."""
+    from persistence.postgres.audit.export import export  # noqa: PLC0415 - a server need not load it
+
+    return await export(url, where, form, write, progress)
+
+
+async def audit_has_namespace(url: str, name: str) -> bool:
+    """Whether the audit log has anything of this namespace. Raises StoreError."""
+    from persistence.postgres.audit.export import has_namespace  # noqa: PLC0415 - a server need not load it
+
+    return await has_namespace(url, name)

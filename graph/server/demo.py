@@ -1,16 +1,12 @@
-"""What happened in the demo mesh, as commands: a pure function of the ownership table it begins with.
-
-It ends with a node that nobody has given a shard to yet: planRebalance is what comes next. Each command expects the
-versions that the ones before it leave behind, so the story is the same every time.
-
-The demo mesh at its beginning: nodes, namespaces, and every shard but one where its strategy wants it.
+"""The demo mesh: three namespaces on six nodes, and a history of changes to it. The same on every load.
 
 region      nodes
 eu-west     node-eu-1, node-eu-2; later node-eu-3
 us-east     node-us-1, node-us-2
 ap-south    node-ap-1, node-ap-2
 
-Loading the demo mesh, once: a load that was cut short goes on where it stopped.
+Every shard but one begins where its strategy places it. The story is a pure function of that table: each command
+expects the versions that the ones before it result in. It ends with a node that owns no shard yet, for planRebalance.
 """
 
 from __future__ import annotations
@@ -33,6 +29,32 @@ from persistence.service.executor import CommandExecutor
 from strategies.model import Node, Shard
 from strategies.registry import Registry
 
+SHARDS_EACH: Final = 512
+
+NAMESPACES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "orders": ("ring", {"virtualNodes": 256}),
+    "sessions": ("rendezvous", {}),
+    "telemetry": ("locality", {"mode": "prefer"}),
+}
+
+POLICY: Final = NamespacePolicy(move_budget_percent=25)
+"""Enough to vacate a node in one change: each has some 17 % of the shards."""
+
+BY_HAND: Final = {"orders-007": "node-us-1"}
+"""Near its customer, and not where its strategy places it: explainShard shows that, and a plan would move it back."""
+
+_REGIONS: Final = {"eu": "eu-west", "us": "us-east", "ap": "ap-south"}
+
+
+def _node(region_code: str, number: int) -> Node:
+    region = _REGIONS[region_code]
+    return Node(f"node-{region_code}-{number}", 1, region, f"{region}-{number}", {"disk": "ssd"})
+
+
+NODES: Final = tuple(_node(code, number) for code in _REGIONS for number in (1, 2))
+
+NEWCOMER: Final = _node("eu", 3)
+
 DRAINED: Final = "node-us-2"
 
 NEIGHBOUR: Final = "node-us-1"
@@ -40,9 +62,47 @@ NEIGHBOUR: Final = "node-us-1"
 BUSY: Final = "node-eu-1"
 
 
+async def load_demo(store: Store, writer: CommandExecutor, progress: Callable[[str], None]) -> bool:
+    """Carry out the story in an empty store, or what of it is missing. False if the store holds something else.
+
+    Every command carries an idempotency key, so what was committed by an earlier load is answered, not done again.
+    """
+    oldest = await store.changes.page(ChangeFilter(), PageRequest(1), newest_first=False)
+    if oldest.items and oldest.items[0].actor != "demo":
+        return False
+    commands = list(story(demo_shards()))
+    for number, command in enumerate(commands, 1):
+        progress(f"Loading the demo mesh: {number} of {len(commands)} changes")
+        keyed = replace(command, change=replace(command.change, idempotency_key=f"demo-2-{number}"))  # type: ignore[type-var]  # every command is a dataclass
+        outcome = await writer.execute(keyed)
+        if not isinstance(outcome, Committed):
+            # The demo was changed between a load that was cut short and this one; that change is left as it is.
+            progress(f"The demo mesh was changed meanwhile; it stays as it is ({type(outcome).__name__})")
+            return True
+    return True
+
+
+def demo_shards() -> Sequence[NewShard]:
+    """The ownership table that the story begins with."""
+    return [shard for name in NAMESPACES for shard in _placed(name)]
+
+
+def _placed(namespace: str) -> Iterator[NewShard]:
+    """A namespace's shards, each with its best node as owner and the best of the others as leader."""
+    placer = Registry().placer(*NAMESPACES[namespace], NODES)
+    regions = tuple(_REGIONS.values())
+    for number in range(SHARDS_EACH):
+        hint = regions[number % len(regions)] if namespace == "telemetry" else None
+        shard = Shard(f"{namespace}-{number:03}", locality_hint=hint)
+        ranked = placer.rank(namespace, shard)
+        owner = BY_HAND.get(shard.shard_id, ranked[0])
+        leader = next(node_id for node_id in ranked if node_id != owner)
+        yield NewShard(namespace, shard.shard_id, owner, leader, locality_hint=hint)
+
+
 @dataclass
-class _Telling:
-    """The table as the story goes on: who owns what, at which version."""
+class _Table:
+    """The ownership table as the story goes on: owners and versions."""
 
     owners: dict[ShardKey, str]
     versions: dict[ShardKey, int] = field(default_factory=dict)
@@ -62,74 +122,74 @@ class _Telling:
 
 def story(shards: Sequence[NewShard]) -> Iterator[Command]:
     """The commands in order. `shards` are the namespaces `orders`, `sessions` and `telemetry` at their beginning."""
-    telling = _Telling({shard.key: shard.owner_node_id for shard in shards})
-    yield from _founding(telling, shards)
-    yield from _maintenance(telling)
-    yield from _hot_shards(telling)
-    yield from _incident(telling)
-    yield from _mistake(telling)
-    yield from _decommissioning(telling, shards)
+    table = _Table({shard.key: shard.owner_node_id for shard in shards})
+    yield from _founding(table, shards)
+    yield from _maintenance(table)
+    yield from _hot_shards(table)
+    yield from _incident(table)
+    yield from _mistake(table)
+    yield from _decommissioning(table, shards)
     yield _registered(NEWCOMER, _change("carol", f"{NEWCOMER.node_id} is racked, to help {BUSY}", "CHG-1090"))
 
 
-def _founding(telling: _Telling, shards: Sequence[NewShard]) -> Iterator[Command]:
+def _founding(table: _Table, shards: Sequence[NewShard]) -> Iterator[Command]:
     for node in NODES:
         yield _registered(node, _change("demo", f"{node.node_id} is racked", "CHG-1000"))
     for name, (strategy, parameters) in NAMESPACES.items():
         change = _change("demo", f"found the namespace {name}", "CHG-1001")
         yield ConfigureNamespace(name, strategy, parameters, 0, change, POLICY)
         own = [shard for shard in shards if shard.namespace == name]
-        telling.versions |= {shard.key: 1 for shard in own}
+        table.versions |= {shard.key: 1 for shard in own}
         yield CreateShards(own, _change("demo", f"place the {len(own)} shards of {name}", "CHG-1001"))
 
 
-def _maintenance(telling: _Telling) -> Iterator[Command]:
+def _maintenance(table: _Table) -> Iterator[Command]:
     """A node is drained for a kernel update and gets its shards back afterwards."""
     yield DrainNode(DRAINED, 1, _change("alice", "kernel update", "CHG-1042"))
     for namespace in ("orders", "sessions"):
-        keys = telling.owned_by(DRAINED, namespace)
+        keys = table.owned_by(DRAINED, namespace)
         why = _change("alice", f"drain {DRAINED} for the kernel update", "CHG-1042")
-        yield telling.update(keys, why, lambda _: {"status": ShardStatus.DRAINING})
+        yield table.update(keys, why, lambda _: {"status": ShardStatus.DRAINING})
         why = _change("rebalancer", f"vacate {DRAINED}", "CHG-1042")
-        yield telling.update(keys, why, lambda _: {"owner_node_id": NEIGHBOUR, "status": ShardStatus.ACTIVE})
+        yield table.update(keys, why, lambda _: {"owner_node_id": NEIGHBOUR, "status": ShardStatus.ACTIVE})
         why = _change("rebalancer", f"{DRAINED} is back, return its shards", "CHG-1043")
-        yield telling.update(keys, why, lambda _: {"owner_node_id": DRAINED})
+        yield table.update(keys, why, lambda _: {"owner_node_id": DRAINED})
     why = _change("alice", "kernel update is done", "CHG-1043")
     yield UpdateNode(DRAINED, 2, why, status=NodeStatus.ACTIVE)
 
 
-def _hot_shards(telling: _Telling) -> Iterator[Command]:
-    """More load than its share: the bound is set, and is kept once a plan has been applied."""
-    hot = telling.owned_by(BUSY, "telemetry")[:8]
+def _hot_shards(table: _Table) -> Iterator[Command]:
+    """More load than its share: the bound is set, and is met once a plan has been applied."""
+    hot = table.owned_by(BUSY, "telemetry")[:8]
     why = _change("bob", "ingest of the Dublin sensors doubled", "CHG-1050")
-    yield telling.update(hot, why, lambda _: {"capacity_hint": 4.0})
+    yield table.update(hot, why, lambda _: {"capacity_hint": 4.0})
     why = _change("bob", "no node of telemetry shall take over 115 % of its share", "CHG-1051")
     strategy, parameters = NAMESPACES["telemetry"]
     bound = {**parameters, "maxLoadPercent": 115, "loadBy": "capacity"}
     yield ConfigureNamespace("telemetry", strategy, bound, 1, why)
 
 
-def _incident(telling: _Telling) -> Iterator[Command]:
-    stuck = telling.owned_by("node-ap-1", "sessions")[:3]
+def _incident(table: _Table) -> Iterator[Command]:
+    stuck = table.owned_by("node-ap-1", "sessions")[:3]
     why = _change("carol", "session store of ap-south lags, stop writes", "INC-77")
-    yield telling.update(stuck, why, lambda _: {"status": ShardStatus.PAUSED})
+    yield table.update(stuck, why, lambda _: {"status": ShardStatus.PAUSED})
     why = _change("carol", "lag is gone, resume", "INC-77")
-    yield telling.update(stuck, why, lambda _: {"status": ShardStatus.ACTIVE})
+    yield table.update(stuck, why, lambda _: {"status": ShardStatus.ACTIVE})
 
 
-def _mistake(telling: _Telling) -> Iterator[Command]:
-    """Someone moves the wrong shard and puts it back: both stand in history."""
-    (key,) = telling.owned_by("node-eu-2", "orders")[:1]
-    yield telling.update(
+def _mistake(table: _Table) -> Iterator[Command]:
+    """The wrong shard is moved, then moved back: history has both."""
+    (key,) = table.owned_by("node-eu-2", "orders")[:1]
+    yield table.update(
         [key], _change("alice", "move to node-ap-2", "CHG-1060"), lambda _: {"owner_node_id": "node-ap-2"}
     )
     why = _change("alice", "wrong shard, moved back", "CHG-1060")
-    yield telling.update([key], why, lambda _: {"owner_node_id": "node-eu-2"})
+    yield table.update([key], why, lambda _: {"owner_node_id": "node-eu-2"})
 
 
-def _decommissioning(telling: _Telling, shards: Sequence[NewShard]) -> Iterator[Command]:
+def _decommissioning(table: _Table, shards: Sequence[NewShard]) -> Iterator[Command]:
     retired = shards[-2:]
-    expectations = [ShardExpectation(*shard.key, telling.versions[shard.key]) for shard in retired]
+    expectations = [ShardExpectation(*shard.key, table.versions[shard.key]) for shard in retired]
     yield DeleteShards(expectations, _change("bob", "sensors retired", "CHG-1071"))
     yield CreateShards(retired, _change("bob", "sensors retired too early, taken back", "CHG-1072"))
 
@@ -140,68 +200,3 @@ def _registered(node: Node, change: ChangeRequest) -> RegisterNode:
 
 def _change(actor: str, reason: str, ticket: str) -> ChangeRequest:
     return ChangeRequest(actor, reason, ticket)
-
-
-SHARDS_EACH: Final = 512
-
-NAMESPACES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
-    "orders": ("ring", {"virtualNodes": 256}),
-    "sessions": ("rendezvous", {}),
-    "telemetry": ("locality", {"mode": "prefer"}),
-}
-
-POLICY: Final = NamespacePolicy(move_budget_percent=25)
-"""Enough to vacate a node in one change: each has some 17 % of the shards."""
-
-BY_HAND: Final = {"orders-007": "node-us-1"}
-"""Near its customer, and not where its strategy wants it: explainShard says so, and a plan would take it back."""
-
-_REGIONS: Final = {"eu": "eu-west", "us": "us-east", "ap": "ap-south"}
-
-
-def _node(place: str, number: int) -> Node:
-    region = _REGIONS[place]
-    return Node(f"node-{place}-{number}", 1, region, f"{region}-{number}", {"disk": "ssd"})
-
-
-NODES: Final = tuple(_node(place, number) for place in _REGIONS for number in (1, 2))
-
-NEWCOMER: Final = _node("eu", 3)
-
-
-def demo_shards() -> Sequence[NewShard]:
-    """The ownership table the story begins with."""
-    return [shard for name in NAMESPACES for shard in _placed(name)]
-
-
-def _placed(namespace: str) -> Iterator[NewShard]:
-    """A namespace's shards, each with its best node as owner and the best of the others as leader."""
-    placer = Registry().placer(*NAMESPACES[namespace], NODES)
-    regions = tuple(_REGIONS.values())
-    for number in range(SHARDS_EACH):
-        hint = regions[number % len(regions)] if namespace == "telemetry" else None
-        shard = Shard(f"{namespace}-{number:03}", locality_hint=hint)
-        ranked = placer.rank(namespace, shard)
-        owner = BY_HAND.get(shard.shard_id, ranked[0])
-        leader = next(node_id for node_id in ranked if node_id != owner)
-        yield NewShard(namespace, shard.shard_id, owner, leader, locality_hint=hint)
-
-
-async def load_demo(store: Store, writer: CommandExecutor, progress: Callable[[str], None]) -> bool:
-    """Tell the demo mesh's story to an empty store, or what of it is missing. False if the store is somebody's own.
-
-    Every command carries an idempotency key, so what was told before is answered and not done again.
-    """
-    oldest = await store.changes.page(ChangeFilter(), PageRequest(1), newest_first=False)
-    if oldest.items and oldest.items[0].actor != "demo":
-        return False
-    commands = list(story(demo_shards()))
-    for number, command in enumerate(commands, 1):
-        progress(f"Loading the demo mesh: {number} of {len(commands)} changes")
-        keyed = replace(command, change=replace(command.change, idempotency_key=f"demo-2-{number}"))  # type: ignore[type-var]  # every command is a dataclass
-        outcome = await writer.execute(keyed)
-        if not isinstance(outcome, Committed):
-            # Somebody changed the demo between a load that was cut short and this one; theirs is left as it is.
-            progress(f"The demo mesh was changed meanwhile; it stays as it is ({type(outcome).__name__})")
-            return True
-    return True

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from graph.auth.tokens import authentication
 from graph.embedded_postgres.server import EmbeddedPostgresError
-from graph.server.composition import Progress, open_runtime
+from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.plugins import PlugInError
@@ -35,12 +35,12 @@ _FREE_CONNECTIONS: Final = 2
 """For reading, that queries leave to lookups and probes."""
 
 _SWITCH_SECONDS: Final = 0.0005
-"""How long a thread that works out a bulk change may keep the interpreter. The event loop gives it away with each call
-of the system, and Python's own 5 ms would be waited for at each of them."""
+"""How long a thread that computes a bulk change may hold the interpreter. The event loop releases it with each system
+call, and would wait for Python's default of 5 ms at each of them."""
 
 
 class CannotStart(Exception):
-    """The server does not run. `advice`: lines about what to do, each a sentence."""
+    """The server does not run. `advice`: lines about what to do."""
 
     def __init__(self, message: str, advice: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -101,31 +101,31 @@ class _Lifecycle:
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
-            web = asyncio.get_running_loop().run_in_executor(None, _load_web)
+            web = asyncio.get_running_loop().run_in_executor(None, _import_web)
             self._starting_postgres = settings.database_url is None
-            runtime = await stack.enter_async_context(open_runtime(settings, self._progress))
+            services = await stack.enter_async_context(open_services(settings, self._progress))
             self._starting_postgres = False
             if self._stopping:
                 return
             if settings.loads_demo:
-                await load_demo(runtime.store, runtime.writer, self._progress)
+                await load_demo(services.store, services.writer, self._progress)
             if self._config is not None:
                 following = syncing_namespaces(
-                    self._config, runtime.store.namespaces, runtime.writer, runtime.strategies
+                    self._config, services.store.namespaces, services.writer, services.strategies
                 )
                 await stack.enter_async_context(following)
             await web
-            from graph.http.app import create_app  # noqa: PLC0415 - see _load_web
+            from graph.http.app import create_app  # noqa: PLC0415 - see _import_web
             from graph.server.web_server import WebServer  # noqa: PLC0415 - same
 
             app = create_app(
-                runtime,
+                services,
                 max_body_bytes=settings.max_body_bytes,
                 allowed_hosts=settings.allowed_hosts,
                 authentication=callers,
                 queries_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
             )
-            _settle_memory()
+            _tune_garbage_collector()
             sys.setswitchinterval(_SWITCH_SECONDS)
             self._server = WebServer(app, settings, lambda: self._announce(_url_of(listener)))
             await self._server.serve([listener])
@@ -144,11 +144,11 @@ class _Lifecycle:
             task.cancel()
 
 
-def _load_web() -> None:
+def _import_web() -> None:
     """Import GraphQL and the web server, half of what a server loads, while PostgreSQL starts beside this process.
 
-    What imports have made is then taken out of the garbage collector's sight: to find the 0.4 MB of it that are
-    garbage, it would walk through all of it for 0.13 s.
+    What imports have made is then exempted from garbage collection, which would walk through all of it for 0.13 s to
+    find the 0.4 MB that are garbage.
     """
     try:
         import graph.http.app  # noqa: PLC0415 - see above
@@ -159,8 +159,8 @@ def _load_web() -> None:
         gc.enable()
 
 
-def _settle_memory() -> None:
-    """Take what lives as long as the process out of the garbage collector's sight.
+def _tune_garbage_collector() -> None:
+    """Exempt what lives as long as the process from garbage collection.
 
     Walking all of the schema's objects again and again stopped every request for tens of milliseconds: in `make bench`,
     the p99 of lookups at 200/s was 87 ms before, 17 and 24 ms after, on 2 cores.

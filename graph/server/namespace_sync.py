@@ -1,8 +1,8 @@
-"""Namespaces as the settings file declares them: brought about when the server starts and whenever the file changes.
+"""Namespaces as the settings file declares them: configured when the server starts and whenever the file changes.
 
-The file is looked at once a second rather than watched: a mounted ConfigMap is a link that is swapped, an editor
-replaces the file, and neither is an event on the file that was opened. Any number of server processes may do this at
-once: each write expects the version that was read, and whoever comes second finds nothing to do.
+The file is polled once a second rather than watched: a mounted ConfigMap is a link that is swapped, an editor replaces
+the file, and neither is an event on the file that was opened. Any number of server processes may do this at once: each
+write expects the version that was read, and the second one finds nothing to do.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class NamespaceSync:
         """Read the file, and bring about what it declares and was not brought about in this state of it.
 
         True if nothing is left to do. What cannot be read, is refused or fails is logged, once for each state of the
-        file; what may pass (a conflict, a database that is away) is tried again at the next look.
+        file; what may pass (a conflict, a database that is not available) is tried again at the next look.
         """
         try:
             content = await asyncio.to_thread(self._file.read_bytes)
@@ -83,7 +83,7 @@ class NamespaceSync:
         return True
 
     async def _configured(self, name: str, declaration: NamespaceDeclaration) -> bool:
-        """Raises InvalidArgument, StoreError. False: somebody else configured it meanwhile."""
+        """Raises InvalidArgument, StoreError. False: it was configured otherwise meanwhile."""
         current = await self._namespaces.get(name)
         known = declaration.strategy in self._strategies
         algorithm = self._strategies[declaration.strategy].algorithm_version if known else None
@@ -112,9 +112,9 @@ async def syncing_namespaces(
     seconds: float = SECONDS_BETWEEN_LOOKS,
 ) -> AsyncIterator[None]:
     """Once before it is entered, then every `seconds` until it is left."""
-    reconciler = NamespaceSync(file, namespaces, writer, strategies)
-    await reconciler.look()
-    task = asyncio.create_task(_keep_looking(reconciler, seconds), name="omnirelay-reconciling")
+    sync = NamespaceSync(file, namespaces, writer, strategies)
+    await sync.look()
+    task = asyncio.create_task(_keep_syncing(sync, seconds), name="omnirelay-namespace-sync")
     try:
         yield
     finally:
@@ -123,10 +123,10 @@ async def syncing_namespaces(
             await task
 
 
-async def _keep_looking(reconciler: NamespaceSync, seconds: float) -> None:
+async def _keep_syncing(sync: NamespaceSync, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:
-            await reconciler.look()
-        except Exception:  # noqa: BLE001 - a defect must not end the looking: the next look may meet another state
+            await sync.look()
+        except Exception:  # noqa: BLE001 - a defect must not end the task: the next look may find another state
             _log.exception("Looking at the settings file failed")

@@ -16,7 +16,7 @@ GROUP: Final = "omnirelay.strategies"
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 _LARGEST_VERSION: Final = 2**31 - 1
-"""The API's numbers, and the columns that keep it, are of 32 bits."""
+"""The API's numbers, and the columns that hold it, are of 32 bits."""
 
 _MEMBERS: Final[Mapping[str, tuple[type, str]]] = {
     "name": (str, "text"),
@@ -27,7 +27,7 @@ _MEMBERS: Final[Mapping[str, tuple[type, str]]] = {
 
 
 class PlugInError(Exception):
-    """An installed plug-in cannot be used. The message names its distribution and entry point, and says why."""
+    """An installed plug-in cannot be used. The message names its distribution and entry point, and the reason."""
 
     def __init__(self, entry_point: EntryPoint, reason: str) -> None:
         written = f"{entry_point.name} = {entry_point.value}"
@@ -35,7 +35,7 @@ class PlugInError(Exception):
 
 
 def discover() -> Sequence[Strategy]:
-    """Every strategy that is installed beside ours, by distribution and entry point. Imports and runs their code.
+    """Every strategy beside the built-in ones, by distribution and entry point. Imports and runs their code.
 
     An entry point names a Strategy, or a class that makes one without arguments.
 
@@ -65,7 +65,7 @@ def _distribution(entry_point: EntryPoint) -> str:
 
 
 def _problems(candidate: Any) -> Iterator[str]:
-    """What keeps it from being a Strategy, as far as that can be told without running it."""
+    """What it lacks of a Strategy, as far as can be seen without running it."""
     for member, (kind, description) in _MEMBERS.items():
         value = getattr(candidate, member, None)
         if not isinstance(value, kind):

@@ -1,4 +1,4 @@
-"""uvicorn as this project runs it: on a socket that is bound already, and without touching the process's signals."""
+"""uvicorn: on a socket that is bound already, without signal handlers, and with its own way to end a WebSocket."""
 
 import contextlib
 import math
@@ -15,7 +15,7 @@ from graph.settings import Settings
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, that lets go of a client who answers no ping so that the client comes back, and for certain.
+    """uvicorn's, but that a client which answers no ping is closed with a code after which it comes back, and in time.
 
     The fastest at fan-out, and without compression twice as fast again: docs/decisions/0013. A ping goes out every 20
     seconds and has 20 seconds for its answer (`ws_ping_interval` and `ws_ping_timeout` of uvicorn).
@@ -25,8 +25,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """More time for an answer that is there and was not read yet: after this process has been frozen, the event loop
     looks at its timers before it looks at its sockets."""
     drop_seconds: ClassVar[float] = 5.0
-    """How long the close code, and what is buffered before it, may take to go out. Then the connection is dropped: a
-    client that never reads would hold it as long as its system lives."""
+    """How long the close code, and what is buffered before it, may take to be sent. Then the connection is dropped: a
+    client that never reads would hold it for as long as its system is up."""
 
     _late = False
 
@@ -81,5 +81,5 @@ class WebServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are ours: uvicorn would raise them again once it has stopped, in the middle of our own stopping."""
+        """The life cycle handles signals: uvicorn would raise them again once it has stopped, while the rest stops."""
         yield

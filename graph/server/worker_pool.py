@@ -1,9 +1,9 @@
-"""A process beside the server's, for plans: what takes a plan hundreds of milliseconds must not hold up lookups.
+"""Processes beside the server's, for plans: what takes hundreds of milliseconds of a processor must not delay lookups.
 
 Planning and applying a plan read, digest and encode thousands of shards in Python. In a thread of the server they share
-the interpreter with its event loop: measured with 10,000 shards and 200 lookups a second, the slowest hundredth of
-these waited 0.2 s, and with a loop of its own in that thread far longer. A process shares nothing but the machine, and
-it steps back for the server (`nice`).
+the interpreter with its event loop: measured with 10,000 shards and 200 lookups a second, the p99 of these was 0.2 s,
+and with a loop of its own in that thread far longer. A process shares nothing but the machine, at a lower priority
+(`nice`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from multiprocessing.connection import Connection, wait
 from operator import attrgetter
 from threading import Thread, Timer
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 from graph.server.plugins import discover
 from persistence.commands.command import ChangeRequest, Command
@@ -33,8 +33,6 @@ from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
-from persistence.postgres.database import Fence, SharedWord
-from persistence.postgres.store import open_bulk_store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
@@ -43,43 +41,36 @@ P = ParamSpec("P")
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that a stopping server waits for what is under way in them."""
+OpenStore: TypeAlias = Callable[[], AbstractAsyncContextManager[BulkStore]]
+"""Opens a store in a worker. Pickled when a worker is spawned."""
+
+SHUTDOWN_SECONDS: Final = 5.0
+"""How long a stopping server waits for jobs that run."""
 
 SECONDS_UNTIL_WARM: Final = 3.0
 
 WAITING_PER_PROCESS: Final = 8
-"""Jobs that may wait for a process. They take it up to seconds each."""
+"""Jobs that may wait for a process; each may take seconds."""
 
 _NICE: Final = 5
 
-# Thousands of these come back. Member by member, as a dataclass is pickled, they would take twice as long and more.
+# Thousands of these are returned. Pickled member by member, as dataclasses are, they take more than twice as long.
 _members_of: Final = attrgetter(*(member.name for member in fields(Move)))
 
 copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
 
 
 class WorkerPool:
-    """The processes. What they are given and give back is pickled.
+    """So many processes. Jobs, their arguments and their results are pickled."""
 
-    `seen` is the word of the fence that they share with the server.
-    """
-
-    def __init__(
-        self,
-        database_url: str,
-        processes: int,
-        *,
-        patience: float = TIMEOUT_SECONDS,
-        seen: SharedWord | None = None,
-    ) -> None:
+    def __init__(self, open_store: OpenStore, processes: int, *, timeout: float = SHUTDOWN_SECONDS) -> None:
+        self._open_store = open_store
         self._processes = processes
-        self._patience = patience
-        self._opening = (database_url, seen)
-        self._crew = _Workers(processes, self._opening)
-        self._under_way = 0
+        self._timeout = timeout
+        self._workers = _Workers(open_store, processes)
+        self._submitted = 0
 
-    async def do(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    async def submit(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """`job`, a function of this module, in one of the processes.
 
         Raises what it raises; Overloaded, if too many wait already; and if the process ended meanwhile CommitUnknown,
@@ -87,59 +78,56 @@ class WorkerPool:
         """
         if named:
             raise TypeError("jobs take positional arguments only")
-        if self._under_way >= self._processes * (1 + WAITING_PER_PROCESS):
+        if self._submitted >= self._processes * (1 + WAITING_PER_PROCESS):
             raise Overloaded("the processes that plan have all they can do")
-        self._under_way += 1
+        self._submitted += 1
         try:
-            return await self._done(job, *arguments)
+            return await self._result(job, *arguments)
         finally:
-            self._under_way -= 1
+            self._submitted -= 1
 
-    async def _done(self, job: Callable[..., T], *arguments: Any) -> T:
+    async def _result(self, job: Callable[..., T], *arguments: Any) -> T:
         try:
-            future = self._crew.submit(job, *arguments)
+            future = self._workers.submit(job, *arguments)
         except BrokenProcessPool:
-            # A process ended while nobody waited for it.
-            self._replace(self._crew)
-            future = self._crew.submit(job, *arguments)
-        crew = self._crew
+            # A process ended while it was idle.
+            self._replace(self._workers)
+            future = self._workers.submit(job, *arguments)
+        workers = self._workers
         try:
             return await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
-            self._replace(crew)
+            self._replace(workers)
             if job in _COMMITTING:
                 raise CommitUnknown(
                     "the process that plans ended before it answered; whether the change was made is unknown"
                 ) from error
             raise StoreUnavailable("the process that plans ended before it answered; nothing was written") from error
 
-    async def close(self) -> None:
-        """Waits a moment for what is under way, then ends it: whoever asked for it is gone."""
-        await asyncio.to_thread(self._crew.dismiss, self._patience)
+    async def shutdown(self) -> None:
+        """Waits for the jobs that run, `timeout` seconds at most, then ends the processes."""
+        await asyncio.to_thread(self._workers.shutdown, self._timeout)
 
     def _replace(self, broken: _Workers) -> None:
-        """Once for all the jobs that were broken off together. What was left of its processes has been ended."""
-        if self._crew is broken:
-            self._crew = _Workers(self._processes, self._opening)
-
-
-_Opening = tuple[str, SharedWord | None]
+        """Once for all jobs that failed together. The executor has ended the other processes already."""
+        if self._workers is broken:
+            self._workers = _Workers(self._open_store, self._processes)
 
 
 class _Workers:
-    """One pool of processes, and what ends them: they all watch a pipe for its other end to be closed. That happens
-    when this process ends, however it ends, for a server that was killed leaves nobody to tell them to stop."""
+    """Processes that end when the write end of a pipe is closed, which they all hold the read end of: so they end with
+    this process, however it ends, also when it is killed."""
 
-    def __init__(self, processes: int, opening: _Opening) -> None:
+    def __init__(self, open_store: OpenStore, processes: int) -> None:
         # Spawned, not forked: a fork would copy the server's threads' locks and its connections.
         context = multiprocessing.get_context("spawn")
-        watched, self._held = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(*opening, watched))
+        read_end, self._write_end = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(open_store, read_end))
 
     def submit(self, job: Callable[..., T], *arguments: Any) -> Future[T]:
         """Raises BrokenProcessPool if a process has ended since the last job.
 
-        A new process may be started here. Ctrl-C must not end it before it gets to ignoring that.
+        A new process may be started here. SIGINT must not end it before it ignores that.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -147,42 +135,40 @@ class _Workers:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def dismiss(self, patience: float) -> None:
-        """Ends the processes once they have done what is under way, or after so many seconds."""
-        ending = Timer(patience, self._held.close)
+    def shutdown(self, timeout: float) -> None:
+        """Ends the processes once the jobs that run have ended, or after `timeout` seconds. Others are cancelled."""
+        ending = Timer(timeout, self._write_end.close)
         ending.start()
         try:
             self._pool.shutdown(cancel_futures=True)
         finally:
             ending.cancel()
             ending.join()
-            self._held.close()
+            self._write_end.close()
 
 
 @asynccontextmanager
-async def open_worker_pool(
-    database_url: str, processes: int, *, seen: SharedWord | None = None
-) -> AsyncIterator[WorkerPool]:
-    """The processes are started a moment later, so that the first plan finds them: they take a second or two to load
-    what they need, which the server's own start should not have to share the machine with."""
-    workshop = WorkerPool(database_url, processes, seen=seen)
-    warming = asyncio.create_task(_warm_up(workshop, processes), name="omnirelay-workshop")
+async def open_worker_pool(open_store: OpenStore, processes: int) -> AsyncIterator[WorkerPool]:
+    """The processes are started after 3 s, ahead of the first plan: they take a second or two to load what they need,
+    and the start of the server is not to share the machine with that."""
+    pool = WorkerPool(open_store, processes)
+    warming = asyncio.create_task(_warm_up(pool, processes), name="omnirelay-worker-pool")
     try:
-        yield workshop
+        yield pool
     finally:
         warming.cancel()
-        await workshop.close()
+        await pool.shutdown()
         await asyncio.gather(warming, return_exceptions=True)
 
 
-async def _warm_up(workshop: WorkerPool, processes: int) -> None:
+async def _warm_up(pool: WorkerPool, processes: int) -> None:
     await asyncio.sleep(SECONDS_UNTIL_WARM)
-    # Asked for at once, so that each goes to a process of its own: starting one under load is felt by every lookup.
-    await asyncio.gather(*(workshop.do(ready) for _ in range(processes)))
+    # At once, so that each goes to a process of its own: starting one under load is felt by every lookup.
+    await asyncio.gather(*(pool.submit(ready) for _ in range(processes)))
 
 
 class PooledWriter(CommandExecutor):
-    """Applies and approves plans in the workshop; every other change is made here.
+    """Applies and approves plans in the worker pool; every other change is made here.
 
     `note` is called with what was committed, here or there.
     """
@@ -192,51 +178,50 @@ class PooledWriter(CommandExecutor):
         unit_of_work: UnitOfWorkFactory,
         refusals: Refusals,
         strategies: Registry,
-        workshop: WorkerPool,
+        pool: WorkerPool,
         note: Callable[[Outcome], None],
     ) -> None:
         super().__init__(unit_of_work, strategies, refusals=refusals, note=note)
-        self._workshop = workshop
+        self._pool = pool
 
     async def execute(self, command: Command) -> Outcome:
         if not isinstance(command, ApplyPlan | ApprovePlan):
             return await super().execute(command)
-        outcome = await self._workshop.do(decide_on_plan, command)
+        outcome = await self._pool.submit(decide_on_plan, command)
         self._note(outcome)
         return outcome
 
 
 class PooledRebalancer(Rebalancer):
-    """All of it in the workshop."""
+    """All of it in the worker pool."""
 
-    def __init__(self, workshop: WorkerPool) -> None:
-        self._workshop = workshop
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
 
     async def simulate(self, request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
-        return await self._workshop.do(simulate, request, what_if)
+        return await self._pool.submit(simulate, request, what_if)
 
     async def plan(self, request: PlanRequest, change: ChangeRequest) -> Outcome:
-        return await self._workshop.do(plan, request, change)
+        return await self._pool.submit(plan, request, change)
 
     async def roll_back(self, target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
-        return await self._workshop.do(roll_back, target, request, change)
+        return await self._pool.submit(roll_back, target, request, change)
 
     async def explain(self, key: ShardKey) -> Explanation | NotFound:
-        return await self._workshop.do(explain, key)
+        return await self._pool.submit(explain, key)
 
     async def preflight(self, node_id: str) -> DrainPreflight | NotFound:
-        return await self._workshop.do(preflight, node_id)
+        return await self._pool.submit(preflight, node_id)
 
 
-# From here on everything runs in the workshop's processes.
+# From here on everything runs in the workers.
 class _WorkerState:
-    """What one of the processes holds open for all its jobs. It ends with the process."""
+    """What a worker holds open for all its jobs. It ends with the process."""
 
-    def __init__(self, database_url: str, seen: SharedWord | None) -> None:
+    def __init__(self, open_store: OpenStore) -> None:
         self._loop = asyncio.new_event_loop()
         strategies = Registry(discover())
-        opening = open_bulk_store(database_url, fence=Fence(seen))
-        store: BulkStore = self.run(AsyncExitStack().enter_async_context(opening))
+        store = self.run(AsyncExitStack().enter_async_context(open_store()))
         self.writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals)
         self.rebalancer = Rebalancer(store, self.writer, strategies)
 
@@ -247,53 +232,53 @@ class _WorkerState:
 _worker_states: Final[list[_WorkerState]] = []
 
 
-def _open(database_url: str, seen: SharedWord | None, watched: Connection) -> None:
-    # Ctrl-C goes to every process of a terminal; the server decides when this one ends.
+def _open(open_store: OpenStore, read_end: Connection) -> None:
+    # SIGINT goes to every process of a terminal; the server decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
-    Thread(target=_end_with, args=(watched,), daemon=True).start()
-    _worker_states.append(_WorkerState(database_url, seen))
+    Thread(target=_end_with, args=(read_end,), daemon=True).start()
+    _worker_states.append(_WorkerState(open_store))
 
 
-def _end_with(watched: Connection) -> None:
-    """Nothing is ever sent through it."""
-    wait([watched])
+def _end_with(read_end: Connection) -> None:
+    """Nothing is ever sent through it: it becomes readable when the write end is closed."""
+    wait([read_end])
     os._exit(1)
 
 
 def ready() -> None:
-    """Answers once the process is up."""
+    """Returns once the worker is up."""
 
 
 def decide_on_plan(command: ApplyPlan | ApprovePlan) -> Outcome:
-    (bench,) = _worker_states
-    return bench.run(bench.writer.execute(command))
+    (state,) = _worker_states
+    return state.run(state.writer.execute(command))
 
 
 def plan(request: PlanRequest, change: ChangeRequest) -> Outcome:
-    (bench,) = _worker_states
-    return bench.run(bench.rebalancer.plan(request, change))
+    (state,) = _worker_states
+    return state.run(state.rebalancer.plan(request, change))
 
 
 def roll_back(target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
-    (bench,) = _worker_states
-    return bench.run(bench.rebalancer.roll_back(target, request, change))
+    (state,) = _worker_states
+    return state.run(state.rebalancer.roll_back(target, request, change))
 
 
 def simulate(request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
-    (bench,) = _worker_states
-    return bench.run(bench.rebalancer.simulate(request, what_if))
+    (state,) = _worker_states
+    return state.run(state.rebalancer.simulate(request, what_if))
 
 
 def explain(key: ShardKey) -> Explanation | NotFound:
-    (bench,) = _worker_states
-    return bench.run(bench.rebalancer.explain(key))
+    (state,) = _worker_states
+    return state.run(state.rebalancer.explain(key))
 
 
 def preflight(node_id: str) -> DrainPreflight | NotFound:
-    (bench,) = _worker_states
-    return bench.run(bench.rebalancer.preflight(node_id))
+    (state,) = _worker_states
+    return state.run(state.rebalancer.preflight(node_id))
 
 
 _COMMITTING: Final[frozenset[Callable[..., Any]]] = frozenset({decide_on_plan, plan, roll_back})
-"""Jobs that may have been carried out although nothing was heard of them."""
+"""Jobs that may have committed although no result of them arrived."""

@@ -90,18 +90,18 @@ async def open_operation(
 ) -> SubscriptionOperation | Refused | None:
     """Null for anything that is not a valid subscription to the stream: that is executed as any other operation, which
     also reports what is wrong with it."""
-    document = schema.valid_document(query)
-    operation = None if document is None else get_operation_ast(document, operation_name)
+    document = schema.documents.valid(query)
+    operation = None if document is None else get_operation_ast(document.node, operation_name)
     if document is None or operation is None or operation.operation is not OperationType.SUBSCRIPTION:
         return None
-    forbidden = schema.requirements.problem(document, operation, context.principal)
+    forbidden = schema.documents.forbidden(document, operation_name, context.principal)
     if forbidden:
         return Refused([forbidden])
     scopes = context.principal.scopes
     context = replace(context, principal=Principal(None, scopes))
     executor = RecordExecutor.build(
         schema.core,
-        document,
+        document.node,
         raw_variable_values=dict(variables or {}),
         operation_name=operation_name,
         context_value=context,
@@ -115,7 +115,7 @@ async def open_operation(
         return _refused(schema, list(found.errors or ()), context)
     if not isinstance(found, DiffStream):
         return None
-    shared = _without_cursor(variables or {}, operation, document)
+    shared = _without_cursor(variables or {}, operation, document.node)
     key = SharingKey(query, operation_name, encode_json(dict(sorted(shared.items()))), scopes)
     return SubscriptionOperation(key, found, schema, executor, context)
 

@@ -1,16 +1,17 @@
 """Checkpoints: the ends of the chains, by hash. Stored elsewhere, they reveal chains that were replaced or cut off.
 
-In texts and documents for users a checkpoint is an anchor.
+A verdict carries the one to store. In texts and documents for users a checkpoint is an anchor.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from persistence.audit.chain import BEGINNING, ChainPosition
+from persistence.audit.entries import Findings
 from persistence.codec import hash_chain
 
 FORMAT: Final = "omnirelay.audit.anchor.v1"
@@ -68,3 +69,15 @@ class Checkpoint:
         if problem is not None:
             raise ValueError(problem)
         return checkpoint
+
+
+@dataclass
+class Verdict:
+    """What the verification of a database or an export found: it is intact if there are no findings. `end` is where
+    its chains end, to be stored elsewhere."""
+
+    end: Checkpoint
+    findings: Findings = field(default_factory=Findings)
+    changes: int = 0
+    rows: int = 0
+    refusals: int = 0

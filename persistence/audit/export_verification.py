@@ -6,16 +6,15 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
 from persistence.audit.chain import ChainVerifier, RefusalVerifier
-from persistence.audit.checkpoints import Checkpoint
+from persistence.audit.checkpoints import Checkpoint, Verdict
 from persistence.audit.continuity import Continuity
-from persistence.audit.entries import ChangeEntry, Findings, RefusalEntry, RowEntry, Table, span
+from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry, Table, span
 from persistence.audit.export import FORMAT, signature
 from persistence.codec import hash_chain
 from persistence.model.records import ChangeKind
@@ -23,22 +22,11 @@ from persistence.model.records import ChangeKind
 _COMPACTING: Final = ChangeKind.COMPACT_HISTORY.value
 
 
-@dataclass
-class FileVerdict:
-    """What was found in an export. `end` is where its chains end."""
-
-    end: Checkpoint = field(default_factory=Checkpoint)
-    findings: Findings = field(default_factory=Findings)
-    changes: int = 0
-    rows: int = 0
-    refusals: int = 0
-
-
 class NotAnExport(Exception):
     """The file is no export in JSON Lines: there is nothing to verify."""
 
 
-def verify_lines(lines: Iterable[bytes], key: bytes | None = None, checkpoint: Checkpoint | None = None) -> FileVerdict:
+def verify_lines(lines: Iterable[bytes], key: bytes | None = None, checkpoint: Checkpoint | None = None) -> Verdict:
     """Raises NotAnExport. With `key` the manifest must be signed by it; `checkpoint` must be in the chains."""
     verifier: _FileVerifier | None = None
     for number, line in enumerate(lines, 1):
@@ -65,7 +53,7 @@ class _FileVerifier:
         if header["type"] != "header" or header["format"] != FORMAT:
             raise ValueError(header["type"])
         start = Checkpoint.read(header["start"])
-        self.verdict = FileVerdict(start)
+        self.verdict = Verdict(start)
         self.digest = hashlib.sha256()
         self._checkpoint = checkpoint
         self._floor = int(header["floor"])
@@ -102,7 +90,7 @@ class _FileVerifier:
             case other:
                 raise ValueError(other)
 
-    def finish(self) -> FileVerdict:
+    def finish(self) -> Verdict:
         self._flush(None)
         self._chain.finish(self._rows)
         self._refusals.finish()

@@ -1,23 +1,23 @@
-"""Opaque cursors: which list a place belongs to, the place, and a check over both.
+"""Opaque cursors: which list a position belongs to, the position, and a check over both.
 
-A cursor is base64url without padding of a kind (one byte), the place (fields of UTF-8, joined by NUL) and four bytes of
-MurmurHash3 x86 32 over kind and place, big-endian. The check recognises what was cut or altered on the way; it does not
-authenticate, so every field is read as carefully as any other input. There is one spelling of every cursor.
+A cursor is base64url without padding of a kind (one byte), the position (fields of UTF-8, joined by NUL) and four bytes
+of MurmurHash3 x86 32 over kind and position, big-endian. The check recognises what was cut or altered on the way; it
+does not authenticate, so every field is read as carefully as any other input. There is one spelling of every cursor.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
-from typing import Final, NewType
+from typing import Any, Final, Generic, NewType, TypeVar
 
 import mmh3
 
 from persistence.errors import BadCursor
 from persistence.model.records import (
+    COUNTER_PATTERN,
     IDENTIFIER_PATTERN,
     MARK_BYTES,
     MAX_COUNTER,
@@ -30,66 +30,71 @@ from persistence.model.records import (
 
 Cursor = NewType("Cursor", str)
 
+K = TypeVar("K")
+
 _CHECK_BYTES: Final = 4
 
 _LONGEST: Final = 1_024
 
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
 
-_COUNTER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
-_IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field of a position. `read` is given what matches the pattern, and raises ValueError for what is none."""
 
-_EPOCH: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-_HASH: Final = re.compile(f"[0-9a-f]{{{2 * MARK_BYTES}}}")
-
-_REASON: Final = re.compile("|".join(MoveReason))
-
-_TIME: Final = re.compile(r"([0-9T:.-]{1,26}\+00:00)?")
-
-_ANY_NAMESPACE: Final = ""
+    pattern: re.Pattern[str]
+    write: Callable[[Any], str] = str
+    read: Callable[[str], Any] = str
 
 
-class _Kind(Enum):
-    """Value: the byte in the cursor. `source` says where such a cursor comes from."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CursorKind(Generic[K]):
+    """The cursors of one list. `K` is a position in it: what it is ordered by, and what reading on from there takes.
 
-    STREAM = b"s"
-    SHARDS = b"k"
-    HISTORY = b"h"
-    DIFF = b"d"
-    CHANGES = b"c"
-    NAMESPACES = b"n"
-    NODES = b"o"
-    PLANS = b"p"
-    MOVES = b"m"
-    REFUSALS = b"r"
+    `byte` is the kind in the cursor, `source` where such cursors come from; `key` makes a position of the values of the
+    fields, `values` takes it apart. The last fields may be missing, so many as are `optional`.
+    """
 
-    @property
-    def source(self) -> str:
-        return _SOURCES[self]
+    byte: bytes
+    source: str
+    fields: tuple[_Field, ...]
+    key: Callable[..., K]
+    values: Callable[[K], Iterable[Any]]
+    optional: int = 0
 
+    def write(self, position: K) -> Cursor:
+        values = zip(self.fields, self.values(position), strict=not self.optional)
+        body = self.byte + "\0".join([field.write(value) for field, value in values]).encode()
+        return Cursor(_encoded(body + _check(body)))
 
-_SOURCES: Final = {
-    _Kind.STREAM: "the change stream",
-    _Kind.SHARDS: "the list of shards",
-    _Kind.HISTORY: "the history",
-    _Kind.DIFF: "a difference between two revisions",
-    _Kind.CHANGES: "the list of changes",
-    _Kind.NAMESPACES: "the list of namespaces",
-    _Kind.NODES: "the list of nodes",
-    _Kind.PLANS: "the list of plans",
-    _Kind.MOVES: "a list of moves",
-    _Kind.REFUSALS: "the list of refusals",
-}
+    def read(self, cursor: str, argument: str) -> K:
+        """Raises BadCursor naming the argument it came in."""
+        body = _checked_body(cursor, argument)
+        if body[:1] != self.byte:
+            actual = _KINDS.get(body[:1])
+            origin = f"comes from {actual.source}" if actual else "is of a kind this server does not know"
+            raise BadCursor(argument, f"this cursor {origin}; here one from {self.source} is needed")
+        try:
+            return self.key(*self._values(body[1:].decode().split("\0")))
+        except ValueError:  # UnicodeDecodeError is one
+            raise BadCursor(argument, "this cursor was not made by this API") from None
+
+    def _values(self, texts: list[str]) -> Iterable[Any]:
+        if len(texts) not in {len(self.fields), len(self.fields) - self.optional}:
+            raise ValueError
+        for field, text in zip(self.fields, texts, strict=False):
+            if not field.pattern.fullmatch(text):
+                raise ValueError
+            yield field.read(text)
 
 
 @dataclass(frozen=True, slots=True)
 class DiffScope:
     """Which difference a list shows: it stays fixed from page to page.
 
-    `start_time` and `end_time` are what was asked for, where a time was: the revisions are those it stood for at the
-    first page. A time of this very moment may stand for a later one by the next.
+    `start_time` and `end_time` are the times that were given, where they were: the revisions are those they stood for
+    at the first page. A time of this very moment may stand for a later one by the next.
     """
 
     namespace: str | None
@@ -99,139 +104,112 @@ class DiffScope:
     end_time: datetime | None = None
 
 
-def stream_cursor(position: StreamPosition) -> Cursor:
-    change_id, chain_hash = position.mark
-    mark = () if position.mark == UNMARKED else (str(change_id), chain_hash.hex())
-    return Cursor(_write(_Kind.STREAM, position.epoch, str(position.revision), *mark))
+def _counter(digits: str) -> int:
+    value = int(digits)
+    if value > MAX_COUNTER:
+        raise ValueError
+    return value
 
 
-def read_stream_cursor(cursor: str, field: str) -> StreamPosition:
+def _same(value: K) -> K:
+    return value
+
+
+def _single(value: K) -> tuple[K]:
+    return (value,)
+
+
+_IDENTIFIER: Final = _Field(re.compile(IDENTIFIER_PATTERN))
+
+_ANY_NAMESPACE: Final = _Field(
+    re.compile(f"({IDENTIFIER_PATTERN})?"), lambda name: name or "", lambda text: text or None
+)
+
+_COUNTER: Final = _Field(re.compile(COUNTER_PATTERN), str, _counter)
+
+_EPOCH: Final = _Field(re.compile(r"[A-Za-z0-9._:-]{1,128}"))
+
+_HASH: Final = _Field(re.compile(f"[0-9a-f]{{{2 * MARK_BYTES}}}"), bytes.hex, bytes.fromhex)
+
+_REASON: Final = _Field(re.compile("|".join(MoveReason)), str, MoveReason)
+
+_TIME: Final = _Field(
+    re.compile(r"([0-9T:.-]{1,26}\+00:00)?"),
+    lambda time: "" if time is None else time.isoformat(),
+    lambda text: datetime.fromisoformat(text) if text else None,
+)
+
+
+def _position(epoch: str, revision: int, change_id: int | None = None, chain_hash: bytes = b"") -> StreamPosition:
     """One without a change, as they were before docs/decisions/0020, is a position that no history has."""
-    epoch, revision, *mark = _read(_Kind.STREAM, cursor, field, (_EPOCH, _COUNTER, _COUNTER, _HASH), optional=2)
-    if not mark:
-        return StreamPosition(epoch, _counter(revision, field), UNMARKED)
-    change_id, chain_hash = mark
-    written = ChangeMark(_counter(change_id, field), bytes.fromhex(chain_hash))
-    return StreamPosition(epoch, _counter(revision, field), written)
+    return StreamPosition(epoch, revision, UNMARKED if change_id is None else ChangeMark(change_id, chain_hash))
 
 
-def shard_cursor(key: ShardKey) -> str:
-    return _write(_Kind.SHARDS, *key)
+def _position_values(position: StreamPosition) -> Iterable[Any]:
+    mark = () if position.mark == UNMARKED else position.mark
+    return (position.epoch, position.revision, *mark)
 
 
-def read_shard_cursor(cursor: str, field: str) -> ShardKey:
-    return ShardKey(*_read(_Kind.SHARDS, cursor, field, (_IDENTIFIER, _IDENTIFIER)))
+def _scoped(*values: Any) -> tuple[DiffScope, ShardKey]:
+    *scope, namespace, shard_id = values
+    return DiffScope(*scope), ShardKey(namespace, shard_id)
 
 
-def history_cursor(revision: int) -> str:
-    return _write(_Kind.HISTORY, str(revision))
+def _scoped_values(scoped: tuple[DiffScope, ShardKey]) -> Iterable[Any]:
+    scope, key = scoped
+    return (scope.namespace, scope.start, scope.end, scope.start_time, scope.end_time, *key)
 
 
-def read_history_cursor(cursor: str, field: str) -> int:
-    (revision,) = _read(_Kind.HISTORY, cursor, field, (_COUNTER,))
-    return _counter(revision, field)
+def _of_move(reason: MoveReason, namespace: str, shard_id: str) -> tuple[MoveReason, ShardKey]:
+    return reason, ShardKey(namespace, shard_id)
 
 
-def change_cursor(change_id: int) -> str:
-    return _write(_Kind.CHANGES, str(change_id))
+def _move_values(move: tuple[MoveReason, ShardKey]) -> Iterable[Any]:
+    reason, key = move
+    return (reason, *key)
 
 
-def read_change_cursor(cursor: str, field: str) -> int:
-    (change_id,) = _read(_Kind.CHANGES, cursor, field, (_COUNTER,))
-    return _counter(change_id, field)
+STREAM: Final = CursorKind(
+    b"s", "the change stream", (_EPOCH, _COUNTER, _COUNTER, _HASH), _position, _position_values, optional=2
+)
+
+SHARDS: Final[CursorKind[ShardKey]] = CursorKind(
+    b"k", "the list of shards", (_IDENTIFIER, _IDENTIFIER), ShardKey, _same
+)
+
+HISTORY: Final[CursorKind[int]] = CursorKind(b"h", "the history", (_COUNTER,), _same, _single)
+
+DIFF: Final = CursorKind(
+    b"d",
+    "a difference between two revisions",
+    (_ANY_NAMESPACE, _COUNTER, _COUNTER, _TIME, _TIME, _IDENTIFIER, _IDENTIFIER),
+    _scoped,
+    _scoped_values,
+)
+
+CHANGES: Final[CursorKind[int]] = CursorKind(b"c", "the list of changes", (_COUNTER,), _same, _single)
+
+NAMESPACES: Final[CursorKind[str]] = CursorKind(b"n", "the list of namespaces", (_IDENTIFIER,), _same, _single)
+
+NODES: Final[CursorKind[str]] = CursorKind(b"o", "the list of nodes", (_IDENTIFIER,), _same, _single)
+
+PLANS: Final[CursorKind[int]] = CursorKind(b"p", "the list of plans", (_COUNTER,), _same, _single)
+"""By the id of the change that stores the plan."""
+
+MOVES: Final = CursorKind(b"m", "a list of moves", (_REASON, _IDENTIFIER, _IDENTIFIER), _of_move, _move_values)
+
+REFUSALS: Final[CursorKind[int]] = CursorKind(b"r", "the list of refusals", (_COUNTER,), _same, _single)
+
+_KINDS: Final = {
+    kind.byte: kind for kind in (STREAM, SHARDS, HISTORY, DIFF, CHANGES, NAMESPACES, NODES, PLANS, MOVES, REFUSALS)
+}
 
 
-def refusal_cursor(refusal_id: int) -> str:
-    return _write(_Kind.REFUSALS, str(refusal_id))
-
-
-def read_refusal_cursor(cursor: str, field: str) -> int:
-    (refusal_id,) = _read(_Kind.REFUSALS, cursor, field, (_COUNTER,))
-    return _counter(refusal_id, field)
-
-
-def namespace_cursor(name: str) -> str:
-    return _write(_Kind.NAMESPACES, name)
-
-
-def read_namespace_cursor(cursor: str, field: str) -> str:
-    (name,) = _read(_Kind.NAMESPACES, cursor, field, (_IDENTIFIER,))
-    return name
-
-
-def node_cursor(node_id: str) -> str:
-    return _write(_Kind.NODES, node_id)
-
-
-def read_node_cursor(cursor: str, field: str) -> str:
-    (node_id,) = _read(_Kind.NODES, cursor, field, (_IDENTIFIER,))
-    return node_id
-
-
-def plan_cursor(change_id: int) -> str:
-    """`change_id` is that of the change that keeps the plan."""
-    return _write(_Kind.PLANS, str(change_id))
-
-
-def read_plan_cursor(cursor: str, field: str) -> int:
-    (change_id,) = _read(_Kind.PLANS, cursor, field, (_COUNTER,))
-    return _counter(change_id, field)
-
-
-def move_cursor(reason: MoveReason, key: ShardKey) -> str:
-    return _write(_Kind.MOVES, reason, *key)
-
-
-def read_move_cursor(cursor: str, field: str) -> tuple[MoveReason, ShardKey]:
-    reason, *key = _read(_Kind.MOVES, cursor, field, (_REASON, _IDENTIFIER, _IDENTIFIER))
-    return MoveReason(reason), ShardKey(*key)
-
-
-def diff_cursor(scope: DiffScope, key: ShardKey) -> str:
-    times = ("" if time is None else time.isoformat() for time in (scope.start_time, scope.end_time))
-    return _write(_Kind.DIFF, scope.namespace or _ANY_NAMESPACE, str(scope.start), str(scope.end), *times, *key)
-
-
-def read_diff_cursor(cursor: str, field: str) -> tuple[DiffScope, ShardKey]:
-    optional = re.compile(f"({IDENTIFIER_PATTERN})?")
-    shape = (optional, _COUNTER, _COUNTER, _TIME, _TIME, _IDENTIFIER, _IDENTIFIER)
-    namespace, start, end, *times, shard_namespace, shard_id = _read(_Kind.DIFF, cursor, field, shape)
-    scope = DiffScope(
-        namespace or None,
-        _counter(start, field),
-        _counter(end, field),
-        *(_time(time, field) if time else None for time in times),
-    )
-    return scope, ShardKey(shard_namespace, shard_id)
-
-
-def _write(kind: _Kind, *fields: str) -> str:
-    body = kind.value + b"\0".join(field.encode() for field in fields)
-    return _encoded(body + _check(body))
-
-
-def _read(kind: _Kind, cursor: str, field: str, shape: Sequence[re.Pattern[str]], optional: int = 0) -> list[str]:
-    """The fields of a cursor; the last ones, so many as are optional, may be missing. Raises BadCursor naming `field`,
-    the argument it came in."""
-    body = _checked_body(cursor, field)
-    actual = next((known for known in _Kind if known.value == body[:1]), None)
-    if actual is not kind:
-        origin = f"comes from {actual.source}" if actual else "is of a kind this server does not know"
-        raise BadCursor(field, f"this cursor {origin}; here one from {kind.source} is needed")
-    try:
-        fields = body[1:].decode().split("\0")
-    except UnicodeDecodeError:
-        fields = []
-    if len(fields) not in {len(shape), len(shape) - optional} or not all(map(re.Pattern.fullmatch, shape, fields)):
-        raise BadCursor(field, "this cursor was not made by this API")
-    return fields
-
-
-def _checked_body(cursor: str, field: str) -> bytes:
+def _checked_body(cursor: str, argument: str) -> bytes:
     data = _decoded(cursor)
     body, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
     if not body or check != _check(body):
-        raise BadCursor(field, "this is not a cursor, or it was cut or altered; hand cursors back as they came")
+        raise BadCursor(argument, "this is not a cursor, or it was cut or altered; hand cursors back as they came")
     return body
 
 
@@ -252,17 +230,3 @@ def _encoded(data: bytes) -> str:
 
 def _check(body: bytes) -> bytes:
     return mmh3.hash(body, seed=0, signed=False).to_bytes(_CHECK_BYTES, "big")
-
-
-def _counter(digits: str, field: str) -> int:
-    value = int(digits)
-    if value > MAX_COUNTER:
-        raise BadCursor(field, "this cursor was not made by this API")
-    return value
-
-
-def _time(text: str, field: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise BadCursor(field, "this cursor was not made by this API") from None

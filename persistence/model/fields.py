@@ -12,7 +12,7 @@ from persistence.model.records import IDENTIFIER_PATTERN, MAX_COUNTER
 from strategies.parameters import MAX_WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 IDENTIFIER_LENGTH: Final = 128
@@ -28,6 +28,8 @@ MAX_SHARDS_PER_CHANGE: Final = 10_000
 MAX_JSON_DEPTH: Final = 32
 
 MAX_LABELS: Final = 64
+
+MAX_FILTER_VALUES: Final = 1_000
 
 MAX_PARAMETERS: Final = 16_384
 """Of a strategy's parameters, written as JSON, in characters."""
@@ -68,6 +70,33 @@ class Problems(list[FieldError]):
         """Raises InvalidArgument with everything collected."""
         if self:
             raise InvalidArgument(*self)
+
+
+def check_fields(path: str, *checks: Check) -> None:
+    """Null breaks no rule, and a list is one of identifiers. Raises InvalidArgument naming every field, with `path`
+    before its name."""
+    problems = Problems()
+    for field, rule, value in checks:
+        if isinstance(value, list | tuple):
+            add_identifiers_problems(problems, f"{path}{field}", value)
+        elif value is not None:
+            problems.check([(f"{path}{field}", rule, value)])
+    problems.raise_if_any()
+
+
+def check_identifiers(**identifiers: str | None) -> None:
+    """Raises InvalidArgument naming each argument, spelt as in the schema, that is no identifier. Null is fine."""
+    check_fields("", *((name, identifier_problem, value) for name, value in identifiers.items()))
+
+
+def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str] | None) -> None:
+    if values is None:
+        return
+    if len(values) > MAX_FILTER_VALUES:
+        problems.add(path, f"holds {len(values):,} values; at most {MAX_FILTER_VALUES:,} are allowed")
+        return
+    for index, value in enumerate(values):
+        problems.add(f"{path}[{index}]", identifier_problem(value))
 
 
 def identifier_problem(value: str) -> str | None:

@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final, Self
 
-from persistence.model import fields as rules
-from persistence.model.fields import Problems, plan_id_problem
+from persistence.model.fields import check_fields, identifier_problem, plan_id_problem, search_problem, text_problem
 from persistence.model.plans import PlanKind, PlanStatus
 from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardDiff, ShardStatus
 
-MAX_FILTER_VALUES = 1_000
+_NAMESPACE_NEEDED: Final = "is needed with shardId: shard ids are unique within a namespace only"
 
 
 class HistoryOrder(StrEnum):
@@ -40,20 +40,19 @@ class ShardFilter:
             if values is not None:
                 object.__setattr__(self, name, tuple(values))
 
-    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
-        if self.namespace is not None:
-            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
-        for name, values in (
-            ("shardIds", self.shard_ids),
-            ("ownerNodeIds", self.owner_node_ids),
-            ("leaderIds", self.leader_ids),
-            ("strategies", self.strategies),
-        ):
-            add_identifiers_problems(problems, f"{path}{name}", values)
-        if self.change_ticket is not None:
-            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
-        if self.search is not None:
-            problems.add(f"{path}search", rules.search_problem(self.search))
+    def checked(self) -> Self:
+        """Itself. Raises InvalidArgument naming `filter.` and the field, as every filter does."""
+        check_fields(
+            "filter.",
+            ("namespace", identifier_problem, self.namespace),
+            ("shardIds", identifier_problem, self.shard_ids),
+            ("ownerNodeIds", identifier_problem, self.owner_node_ids),
+            ("leaderIds", identifier_problem, self.leader_ids),
+            ("strategies", identifier_problem, self.strategies),
+            ("changeTicket", text_problem, self.change_ticket),
+            ("search", search_problem, self.search),
+        )
+        return self
 
     def matches(self, shard: Shard) -> bool:
         return (
@@ -85,15 +84,15 @@ class ChangeFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
-        if self.namespace is not None:
-            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
-        if self.actor is not None:
-            problems.add(f"{path}actor", rules.text_problem(self.actor))
-        if self.change_ticket is not None:
-            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
-        if self.plan_id is not None:
-            problems.add(f"{path}planId", plan_id_problem(self.plan_id))
+    def checked(self) -> Self:
+        check_fields(
+            "filter.",
+            ("namespace", identifier_problem, self.namespace),
+            ("actor", text_problem, self.actor),
+            ("changeTicket", text_problem, self.change_ticket),
+            ("planId", plan_id_problem, self.plan_id),
+        )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +105,14 @@ class RefusalFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
-        if self.namespace is not None:
-            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
-        if self.actor is not None:
-            problems.add(f"{path}actor", rules.text_problem(self.actor))
-        if self.change_ticket is not None:
-            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
+    def checked(self) -> Self:
+        check_fields(
+            "filter.",
+            ("namespace", identifier_problem, self.namespace),
+            ("actor", text_problem, self.actor),
+            ("changeTicket", text_problem, self.change_ticket),
+        )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,11 @@ class NodeFilter:
     regions: Sequence[str] | None = None
     zones: Sequence[str] | None = None
 
-    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
-        add_identifiers_problems(problems, f"{path}regions", self.regions)
-        add_identifiers_problems(problems, f"{path}zones", self.zones)
+    def checked(self) -> Self:
+        check_fields(
+            "filter.", ("regions", identifier_problem, self.regions), ("zones", identifier_problem, self.zones)
+        )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,9 @@ class PlanFilter:
     statuses: Sequence[PlanStatus] | None = None
     kinds: Sequence[PlanKind] | None = None
 
-    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
-        if self.namespace is not None:
-            problems.add(f"{path}namespace", rules.identifier_problem(self.namespace))
+    def checked(self) -> Self:
+        check_fields("filter.", ("namespace", identifier_problem, self.namespace))
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,30 +158,17 @@ class ShardHistoryFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def add_problems(self, problems: Problems, path: str = "filter.") -> None:
-        for name, value in (
-            ("namespace", self.namespace),
-            ("shardId", self.shard_id),
-            ("ownerNodeId", self.owner_node_id),
-        ):
-            if value is not None:
-                problems.add(f"{path}{name}", rules.identifier_problem(value))
-        if self.shard_id is not None and self.namespace is None:
-            problems.add(f"{path}namespace", "is needed with shardId: shard ids are unique within a namespace only")
-        if self.actor is not None:
-            problems.add(f"{path}actor", rules.text_problem(self.actor))
-        if self.change_ticket is not None:
-            problems.add(f"{path}changeTicket", rules.text_problem(self.change_ticket))
-
-
-def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str] | None) -> None:
-    if values is None:
-        return
-    if len(values) > MAX_FILTER_VALUES:
-        problems.add(path, f"holds {len(values):,} values; at most {MAX_FILTER_VALUES:,} are allowed")
-        return
-    for index, value in enumerate(values):
-        problems.add(f"{path}[{index}]", rules.identifier_problem(value))
+    def checked(self) -> Self:
+        check_fields(
+            "filter.",
+            ("namespace", identifier_problem, self.namespace),
+            ("shardId", identifier_problem, self.shard_id),
+            ("ownerNodeId", identifier_problem, self.owner_node_id),
+            ("namespace", None, _NAMESPACE_NEEDED if self.shard_id is not None and self.namespace is None else None),
+            ("actor", text_problem, self.actor),
+            ("changeTicket", text_problem, self.change_ticket),
+        )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 
 MAX_COUNTER: Final = 2**63 - 1
 
+COUNTER_PATTERN: Final = r"0|[1-9][0-9]{0,18}"
+"""Of a counter in decimal digits: every one up to MAX_COUNTER, and some beyond it."""
+
 
 class ShardKey(NamedTuple):
     """Identity of a shard. Tuples of it sort as the store lists: by namespace, then shard id, bytewise."""

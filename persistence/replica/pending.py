@@ -1,9 +1,7 @@
-"""What the replica has been told of and cannot apply yet. Pure: no I/O, no clock.
+"""What the replica waits for: changes that it cannot apply yet, and revisions that it has not got yet.
 
 A change of thousands of shards has to be read from history first. Meanwhile its namespaces are behind, and what comes
 next of them waits its turn; other namespaces go on.
-
-What this process has told of and its replica has not got yet. Pure: no I/O, no clock.
 
 What was committed through a process, or read from the database through it, must not be missing from what is read
 through it next. The stream brings it a few milliseconds later; until then exactly those shards are read from the
@@ -26,38 +24,32 @@ class Backlog:
     """In the order of the stream."""
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
+        self.items: deque[Item] = deque()
+        """To be read only, as what there is to apply; it is looked at for each lookup."""
         self._behind: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @property
-    def first(self) -> Item:
-        return self._items[0]
 
     def add(self, items: Iterable[Item]) -> None:
         for item in items:
-            self._items.append(item)
+            self.items.append(item)
             self._behind.update(_namespaces(item))
 
     def hold_back(self, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
         """Add those of namespaces that are behind; the others are to be applied."""
-        if not self._items:
+        if not self.items:
             return diffs
         self.add(diff for diff in diffs if diff.namespace in self._behind)
         return [diff for diff in diffs if diff.namespace not in self._behind]
 
     def done(self) -> None:
         """The first item has been applied."""
-        for name in _namespaces(self._items.popleft()):
+        for name in _namespaces(self.items.popleft()):
             self._behind[name] -= 1
             if not self._behind[name]:
                 del self._behind[name]
 
     def is_behind(self, namespace: str | None) -> bool:
         """Any namespace, without a name."""
-        return bool(self._items) if namespace is None else namespace in self._behind
+        return bool(self.items) if namespace is None else namespace in self._behind
 
 
 def _namespaces(item: Item) -> Iterable[str]:
@@ -72,7 +64,8 @@ class Expectations:
 
     def __init__(self) -> None:
         self._seen = 0
-        self._newest = 0
+        self.newest = 0
+        """The revision that meets all of them."""
         self._shards: dict[ShardKey, int] = {}
         self._partly: dict[str, int] = {}
         self._wholly: dict[str, int] = {}
@@ -82,38 +75,38 @@ class Expectations:
         """These were changed by a commit that ended at `revision`, or answered as of it."""
         for shard in shards:
             key = ShardKey(shard.namespace, shard.shard_id)
-            # Commits are answered in any order, and what was told last need not be the newest.
+            # Commits are answered in any order, and what was answered last need not be the newest.
             _raise(self._shards, key, revision)
             _raise(self._partly, key.namespace, revision)
-        self._newest = max(self._newest, revision)
+        self.newest = max(self.newest, revision)
 
     def expect_namespaces(self, revision: int, names: Iterable[str]) -> None:
-        """Some shards of these were changed, or told of; which, is not known here."""
+        """Some shards of these were changed, or answered; which, is not known here."""
         for name in names:
             _raise(self._wholly, name, revision)
             _raise(self._partly, name, revision)
-        self._newest = max(self._newest, revision)
+        self.newest = max(self.newest, revision)
 
     def expect_all(self, revision: int) -> None:
         """Of all namespaces."""
         self._all = max(self._all, revision)
-        self._newest = max(self._newest, revision)
+        self.newest = max(self.newest, revision)
 
     def seen(self, revision: int) -> None:
         """The replica has come so far."""
         self._seen = revision
-        if revision >= self._newest and self._partly:
+        if revision >= self.newest and self._partly:
             for expected in (self._shards, self._partly, self._wholly):
                 expected.clear()
 
     def of_shard(self, key: ShardKey) -> bool:
-        if self._newest <= self._seen:
+        if self.newest <= self._seen:
             return False
         return max(self._shards.get(key, 0), self._wholly.get(key.namespace, 0), self._all) > self._seen
 
     def of_namespace(self, name: str | None) -> bool:
         """Of any namespace, without a name."""
-        return (self._newest if name is None else max(self._partly.get(name, 0), self._all)) > self._seen
+        return (self.newest if name is None else max(self._partly.get(name, 0), self._all)) > self._seen
 
 
 def _raise(expected: dict[K, int], key: K, revision: int) -> None:

@@ -1,4 +1,4 @@
-"""The replica of one process: loaded from the database page by page, kept by the feed, given up where it does not fit.
+"""The replica of one process: loaded from the database page by page, kept up to date by the feed, and read from.
 
 Until it is loaded, and again after the stream was replaced, it serves nothing and the database serves everything.
 """
@@ -14,16 +14,16 @@ from typing import Final, Protocol
 
 from persistence.errors import EpochMismatch, StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
-from persistence.model.paging import PageRequest
-from persistence.model.queries import EVERY_SHARD, DiffFilter
-from persistence.model.records import UNMARKED, ChangeMark, ShardDiff, ShardKey, StreamPosition
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import EVERY_SHARD, DiffFilter, ShardFilter
+from persistence.model.records import UNMARKED, AsOf, ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
-from persistence.ports import ShardReader, Watcher
+from persistence.ports import ShardReader, Stamped, Watcher
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
 _PAGE: Final = 200
-"""Shards that are read in one go: three milliseconds, in which this process answers nobody."""
+"""Shards that are read in one go: three milliseconds, in which this process answers no request."""
 
 _NOWHERE: Final = StreamPosition("", 0, UNMARKED)
 """Of no stream."""
@@ -59,14 +59,14 @@ class Replica:
         self._feed = feed
         self._limits = limits
         self._table: SortedTable | None = None
-        self._whole_from = 0
+        self._complete_from = 0
         self._position = _NOWHERE
         self._expected = Expectations()
         self._backlog = Backlog()
         self._history: _SameHistory | None = None
         self._ready = asyncio.Event()
         self._work = asyncio.Event()
-        self._spoiled = False
+        self._invalid = False
 
     @property
     def position(self) -> StreamPosition:
@@ -76,19 +76,33 @@ class Replica:
     @property
     def table(self) -> SortedTable | None:
         """The table as of `position`; null while it is not whole."""
-        return self._table if self._position.revision >= self._whole_from else None
+        return self._table if self._position.revision >= self._complete_from else None
 
-    def table_with(self, key: ShardKey) -> SortedTable | None:
-        """The table as of `position`, unless the feed is not fresh, its namespace is behind, or this process has
-        changed that shard since."""
-        behind = self._backlog.is_behind(key.namespace) or self._expected.of_shard(key)
-        return None if behind or not self._feed.fresh else self.table
+    def table_with(self, key: ShardKey) -> Stamped[SortedTable] | None:
+        """The table as of where the feed is, unless that is not fresh, the shard's namespace is behind, or this process
+        has changed that shard since."""
+        if self._is_behind(key.namespace) or (self._expects and self._expected.of_shard(key)):
+            return None
+        return self._fresh()
 
-    def table_of(self, namespace: str | None) -> SortedTable | None:
-        """The table as of `position`, unless the feed is not fresh, or that namespace, or any, is behind or was changed
-        by this process since."""
-        behind = self._backlog.is_behind(namespace) or self._expected.of_namespace(namespace)
-        return None if behind or not self._feed.fresh else self.table
+    def table_of(self, namespace: str | None) -> Stamped[SortedTable] | None:
+        """The table as of where the feed is, unless that is not fresh, or that namespace, or any, is behind or was
+        changed by this process since."""
+        if self._is_behind(namespace) or (self._expects and self._expected.of_namespace(namespace)):
+            return None
+        return self._fresh()
+
+    def _fresh(self) -> Stamped[SortedTable] | None:
+        table = self.table
+        return Stamped(table, self._position) if table is not None and self._feed.fresh else None
+
+    def _is_behind(self, namespace: str | None) -> bool:
+        return bool(self._backlog.items) and self._backlog.is_behind(namespace)
+
+    @property
+    def _expects(self) -> bool:
+        """Whether anything is expected at all: mostly nothing is."""
+        return self._expected.newest > self._position.revision
 
     def note(self, outcome: Outcome) -> None:
         """What was just committed through this process must not be missing from what it reads."""
@@ -96,22 +110,22 @@ class Replica:
             return
         position = outcome.position
         if position.epoch != self._position.epoch:
-            # The stream was replaced and the feed has not noticed yet, or nothing is kept just now. Either way there is
-            # no revision to wait for: what is loaded from now on has it.
-            self._spoil()
+            # The stream was replaced and the feed has not noticed yet, or nothing is followed just now. Either way
+            # there is no revision to wait for: what is loaded from now on has it.
+            self._invalidate()
         elif isinstance(outcome, ShardsChanged):
             self._expected.expect_shards(position.revision, outcome.shards)
         else:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._expected.seen(self._position.revision)
 
-    def told_of(self, position: StreamPosition, key: ShardKey) -> None:
+    def expect_shard(self, position: StreamPosition, key: ShardKey) -> None:
         """A shard was read from the database as of `position`. What is read next must not be older."""
         if self._continues(position):
             self._expected.expect_shards(position.revision, [key])
 
-    def told_list(self, position: StreamPosition, namespace: str | None) -> None:
-        """A list of shards of a namespace, or of any, was read from the database: it tells what is absent, too."""
+    def expect_list(self, position: StreamPosition, namespace: str | None) -> None:
+        """A list of shards of a namespace, or of any, was read from the database: it shows what is absent, too."""
         if not self._continues(position):
             return
         if namespace is None:
@@ -122,7 +136,7 @@ class Replica:
     def _continues(self, position: StreamPosition) -> bool:
         """Whether it is ahead of the replica. What is loaded after the stream was replaced is no older anyway."""
         if position.epoch != self._position.epoch:
-            self._spoil()
+            self._invalidate()
             return False
         return position.revision > self._position.revision
 
@@ -134,10 +148,10 @@ class Replica:
         self._position = position
         self._expected.seen(position.revision)
         if self._history is not None:
-            self._history.told(diffs, omitted)
-            if not self._history.one:
+            self._history.passed(diffs, omitted)
+            if not self._history.is_one:
                 _log.warning("the replica was read across a failover that lost changes; loading it anew")
-                self._spoil()
+                self._invalidate()
             self._settle()
         if self._table is None:
             self._backlog.add(diffs)
@@ -146,10 +160,10 @@ class Replica:
                 for diff in self._backlog.hold_back(diffs):
                     self._table.apply(diff)
             except Exception:
-                self._spoil()  # a table that has taken half of them is of no revision
+                self._invalidate()  # a table that has taken half of them is of no revision
                 raise
             if len(self._table) > self._limits.shards:
-                self._spoil()
+                self._invalidate()
             if not self._ready.is_set():
                 self._set_ready()
         if omitted is not None:
@@ -159,10 +173,10 @@ class Replica:
 
     def replaced(self, position: StreamPosition) -> None:
         self._position = position
-        self._spoil()
+        self._invalidate()
 
     async def run(self) -> None:
-        """Load and keep until cancelled, or until there are more shards than it may hold."""
+        """Load and follow until cancelled, or until there are more shards than it may hold."""
         while True:
             try:
                 await self._serve()
@@ -181,16 +195,16 @@ class Replica:
     async def _serve(self) -> None:
         """Returns when what it serves does not hold any more."""
         self._backlog, self._work, self._expected = Backlog(), asyncio.Event(), Expectations()
-        self._spoiled = False
+        self._invalid = False
         with self._feed.watched_by(self) as begin:
             self._position = begin
             self._history = _SameHistory(begin)
             try:
-                table, self._whole_from = await self._load()
-                while not self._spoiled:
+                table, self._complete_from = await self._load()
+                while not self._invalid:
                     self._work.clear()
-                    await self._work_off(table)
-                    if not self._spoiled:
+                    await self._apply_backlog(table)
+                    if not self._invalid:
                         self._table = table
                         self._settle()
                         self._set_ready()
@@ -198,12 +212,12 @@ class Replica:
                 if len(table) > self._limits.shards:
                     raise _Full
             finally:
-                self._spoil()
+                self._invalidate()
                 self._position = _NOWHERE
 
-    async def _work_off(self, table: SortedTable) -> None:
-        while len(self._backlog) and not self._spoiled:
-            item = self._backlog.first
+    async def _apply_backlog(self, table: SortedTable) -> None:
+        while self._backlog.items and not self._invalid:
+            item = self._backlog.items[0]
             if isinstance(item, OmittedRange):
                 async for diff in self._read(item):
                     table.apply(diff)
@@ -211,7 +225,7 @@ class Replica:
                 table.apply(item)
             self._backlog.done()
         if len(table) > self._limits.shards:
-            self._spoil()
+            self._invalidate()
 
     async def _read(self, omitted: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
         begin = StreamPosition(self._position.epoch, omitted.first - 1, omitted.mark)
@@ -229,13 +243,13 @@ class Replica:
             self._history = None
 
     def _set_ready(self) -> None:
-        if self.table is not None and not len(self._backlog):
+        if self.table is not None and not self._backlog.items:
             self._ready.set()
 
-    def _spoil(self) -> None:
+    def _invalidate(self) -> None:
         self._table = None
         self._ready.clear()
-        self._spoiled = True
+        self._invalid = True
         self._work.set()
 
     async def _load(self) -> tuple[SortedTable, int]:
@@ -256,13 +270,48 @@ class Replica:
             page = PageRequest(_PAGE, after=found.value.items[-1].key)
 
 
+class ReplicaShards:
+    """ShardReader. Every answer is the table at one revision, which it is stamped with, and holds what this process
+    has committed. What other processes commit arrives with the feed, milliseconds later; a request that needs it sooner
+    waits for its revision. No shard is shown as it was before what an earlier answer showed, whether that came from the
+    replica or from the database.
+    """
+
+    def __init__(self, replica: Replica, stored: ShardReader) -> None:
+        self._replica = replica
+        self._stored = stored
+
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
+        table = self._replica.table_with(key) if as_of is None else None
+        if table is not None:
+            return Stamped(table.value.get(*key), table.position)
+        stored = await self._stored.get(key, as_of)
+        if as_of is None:
+            self._replica.expect_shard(stored.position, key)
+        return stored
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        table = self._replica.table_of(where.namespace) if as_of is None else None
+        if table is not None:
+            # Nothing is awaited between position, page and count: the table is the same for all three.
+            found = table.value.page(where, page)
+            if found is not None:
+                return Stamped(found, table.position)
+        stored = await self._stored.page(where, page, as_of)
+        if as_of is None:
+            self._replica.expect_list(stored.position, where.namespace)
+        return stored
+
+
 class _SameHistory:
     """Whether the pages of a table and the feed that brings them up to date are of one history: the database may have
     lost its end between two of them, with neither having seen it. Then they differ in the change of some revision."""
 
     def __init__(self, begin: StreamPosition) -> None:
         self._begin = begin
-        self._told = {begin.revision: begin.mark}
+        self._passed = {begin.revision: begin.mark}
         self._omitted: list[OmittedRange] = []
         self._read: dict[int, ChangeMark] = {}
 
@@ -271,22 +320,22 @@ class _SameHistory:
         if position.epoch != self._begin.epoch or position.revision < self._begin.revision:
             return False
         self._read[position.revision] = position.mark
-        return self.one
+        return self.is_one
 
-    def told(self, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
+    def passed(self, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         """The feed has come by these."""
-        self._told |= {diff.revision: diff.change.mark for diff in diffs}
+        self._passed |= {diff.revision: diff.change.mark for diff in diffs}
         if omitted is not None:
             self._omitted.append(omitted)
 
     @property
-    def one(self) -> bool:
+    def is_one(self) -> bool:
         """False once they are known to differ."""
         return all(self._of_feed(revision) in {None, mark} for revision, mark in self._read.items())
 
     def _of_feed(self, revision: int) -> ChangeMark | None:
         """Null while the feed has not come by."""
-        known = self._told.get(revision)
+        known = self._passed.get(revision)
         return known or next((each.mark for each in self._omitted if each.first <= revision <= each.last), None)
 
 

@@ -61,8 +61,8 @@ class SortedTable(ShardTable):
             ids, shards = self._ids[name], self._namespaces[name]
             begin = bisect_right(ids, lower.shard_id) if lower is not None and lower.namespace == name else 0
             end = bisect_left(ids, upper.shard_id) if upper is not None and upper.namespace == name else len(ids)
-            places = range(begin, end)[::step]
-            yield from (shards[ids[place]] for place in places)
+            positions = range(begin, end)[::step]
+            yield from (shards[ids[position]] for position in positions)
 
     def _added(self, namespace: str, shard_id: str) -> None:
         ids = self._ids.get(namespace)

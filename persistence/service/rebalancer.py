@@ -12,7 +12,6 @@ from persistence.commands.plans import DEFAULT_LIFETIME, RollbackTarget, StorePl
 from persistence.model import fields as rules
 from persistence.model.fields import Problems
 from persistence.model.outcomes import NotFound, Outcome
-from persistence.model.queries import add_identifiers_problems
 from persistence.model.records import ShardKey
 from persistence.planning.explanation import Explanation, explain
 from persistence.planning.planner import MAX_MOVES, propose
@@ -37,7 +36,7 @@ class PlanRequest:
     lifetime_seconds: int = DEFAULT_LIFETIME
 
     def add_problems(self, problems: Problems) -> None:
-        add_identifiers_problems(problems, "namespaces", self.namespaces)
+        rules.add_identifiers_problems(problems, "namespaces", self.namespaces)
         if self.namespaces is not None and not self.namespaces:
             problems.add("namespaces", "must name at least one namespace; leave it out for all of them")
         if not 1 <= self.max_moves <= MAX_MOVES:

@@ -11,9 +11,10 @@ from typing import Final, Protocol
 
 from persistence.commands.plans import RollbackTarget
 from persistence.errors import Compacted, FieldError, FutureCursor, InvalidArgument
+from persistence.model.fields import MAX_FILTER_VALUES
 from persistence.model.outcomes import NotFound
 from persistence.model.paging import PageRequest
-from persistence.model.queries import MAX_FILTER_VALUES, ChangeFilter, ShardFilter
+from persistence.model.queries import ChangeFilter, ShardFilter
 from persistence.model.records import Change, Shard, ShardDiff, ShardKey
 from persistence.planning.proposal import Proposal, Rollback
 from persistence.planning.rollback import compensating_moves

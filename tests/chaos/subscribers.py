@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic, time
 from typing import Any, Final
 
-from persistence.codec.cursors import read_stream_cursor
+from persistence.codec import cursors
 from persistence.model.records import StreamPosition
 from tests.chaos.progress import Arrival, Progress
 from tests.chaos.records import Listing, Record, Segment
@@ -86,7 +86,7 @@ class Subscriber:
         where = {"namespace": self.record.watch.namespace, **self.record.watch.filter}
         page = await self._asker.ask(_LIST, filter=where)
         cursor = page["cursor"]
-        position = read_stream_cursor(cursor, "cursor")
+        position = cursors.STREAM.read(cursor, "cursor")
         nodes = page["nodes"]
         try:
             while page["pageInfo"]["hasNextPage"]:
@@ -108,7 +108,7 @@ class Subscriber:
     async def _replaced(self, epoch: str) -> bool:
         """Whether the store has been restored since: pages from before and after do not belong together."""
         head = await self._asker.ask(_HEAD)
-        return read_stream_cursor(head["cursor"], "cursor").epoch != epoch
+        return cursors.STREAM.read(head["cursor"], "cursor").epoch != epoch
 
     async def _visit(self) -> None:
         """One connection: until it has had enough, or somebody ends it."""
@@ -135,7 +135,7 @@ class Subscriber:
             await stream.batch()
 
     def _take(self, batch: Mapping[str, Any], server: int) -> None:
-        position = read_stream_cursor(batch["cursor"], "cursor")
+        position = cursors.STREAM.read(batch["cursor"], "cursor")
         segment = self.record.segments[-1]
         if position.epoch != segment.epoch or position.revision != int(batch["revision"]):
             raise RefusedError("CURSOR", f"{position} after epoch {segment.epoch}, with revision {batch['revision']}")

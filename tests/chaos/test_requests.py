@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import httpx2
 import pytest
 
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.model.records import NO_CHANGE, StreamPosition
 from tests.chaos.progress import Progress
 from tests.chaos.records import Ledger
@@ -20,7 +20,7 @@ REPLAYED = {
     "change": {"id": "7"},
     "revision": "9",
     "shards": [],
-    "cursor": stream_cursor(StreamPosition(32 * "a", 9, NO_CHANGE)),
+    "cursor": cursors.STREAM.write(StreamPosition(32 * "a", 9, NO_CHANGE)),
 }
 
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from persistence.codec.cursors import read_stream_cursor
+from persistence.codec import cursors
 from tests.chaos.progress import Progress
 from tests.chaos.records import Acknowledged, Ledger
 from tests.chaos.requests import Asker, WrongAnswerError
@@ -143,7 +143,7 @@ class Writer:
         self._ledger.replayed += answer["replayed"]
         if answer["replayed"] and not self._asker.unknown:
             raise WrongAnswerError(f"{key} was carried out before, and each attempt was answered: nothing written")
-        epoch = read_stream_cursor(answer["cursor"], "cursor").epoch
+        epoch = cursors.STREAM.read(answer["cursor"], "cursor").epoch
         revision, change_id = int(answer["revision"]), int(answer["change"]["id"])
         self._ledger.acknowledged.append(Acknowledged(epoch, self._actor, key, change_id, revision, len(shards)))
         self._progress.acknowledge(epoch, revision, len(shards))

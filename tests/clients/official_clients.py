@@ -25,7 +25,7 @@ from graph.http.app import create_app
 from graph.server.web_server import WebSocketProtocol
 from persistence.feed.live import live_feed
 from tests.reference.store import memory_store
-from tests.support.graphql_api import TestServices
+from tests.support.graphql_api import services_of
 from tests.support.mesh import Mesh, new
 from tests.support.mesh_server import MeshServer
 from tests.support.serving import serving
@@ -97,7 +97,7 @@ async def mesh_at(
     mesh = Mesh(store)
     await mesh.configure()
     async with live_feed(store.stream, store.signal) as feed:
-        services = TestServices(store, mesh.writer, feed)
+        services = services_of(store, mesh.writer, feed)
         app = create_app(services, authentication=authentication, max_body_bytes=max_body_bytes)
         async with serving(app, ping_seconds=ping_seconds) as address:
             yield address, mesh

@@ -177,7 +177,7 @@ class _FailsOver:
 
 def _names(replica: Replica) -> set[str] | None:
     table = replica.table_of("billing")
-    return None if table is None else set(table.shards("billing"))
+    return None if table is None else set(table.value.shards("billing"))
 
 
 async def _until(batches: AsyncIterator[DiffBatch], last: int) -> AsyncIterator[ShardDiff]:

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from graph.auth.principal import Scope
 from graph.cli.errors import Exit
 from graph.schema.build import build_schema
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.commands.nodes import RegisterNode
 from persistence.model.outcomes import PlanProposed
 from persistence.model.records import NO_CHANGE, StreamPosition
@@ -211,4 +211,4 @@ async def mesh_to_command(mesh: Mesh) -> dict[str, str]:
     planned = await rebalancer.plan(PlanRequest(None), because("vacate"))
     assert isinstance(planned, PlanProposed)
     head = await mesh.store.stream.head()
-    return {"PLAN": planned.plan.id, "CURSOR": stream_cursor(StreamPosition(head.epoch, 0, NO_CHANGE))}
+    return {"PLAN": planned.plan.id, "CURSOR": cursors.STREAM.write(StreamPosition(head.epoch, 0, NO_CHANGE))}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from persistence.codec.cursors import read_stream_cursor
+from persistence.codec import cursors
 from tests.chaos.progress import Progress
 from tests.chaos.records import Ledger, Listing
 from tests.chaos.requests import Asker, WrongAnswerError
@@ -76,7 +76,7 @@ class Reader:
     async def _read_table(self) -> None:
         begun = monotonic()
         page = await self._asker.ask(_TABLE)
-        position = read_stream_cursor(page["cursor"], "cursor")
+        position = cursors.STREAM.read(page["cursor"], "cursor")
         nodes = page["nodes"]
         digest = sum(map(shard_fingerprint, nodes))
         self.listings.append(Listing(Watch(), position.epoch, position.revision, len(nodes), digest))

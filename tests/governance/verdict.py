@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from persistence.audit.compliance import OwnerRule
-from persistence.postgres.audit.check import CheckFilter, check
+from persistence.audit.compliance import CheckFilter, OwnerRule
+from persistence.postgres.audit.check import check
 from persistence.postgres.audit.verify import verify
 from strategies.registry import Registry
 from tests.support.planned_mesh import PlannedMesh

@@ -10,11 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from persistence.audit.compliance import CheckFilter, Report
 from persistence.codec.json_documents import write_policy
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.model.outcomes import NamespaceConfigured
 from persistence.model.policy import NamespacePolicy
-from persistence.postgres.audit.check import CheckFilter, Report, check
+from persistence.postgres.audit.check import check
 from persistence.postgres.store import open_store
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, because, patch

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from graph.client import MeshClient, NotReady, OperationRefused, State, TableChange
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.commands.nodes import RegisterNode
 from persistence.commands.shards import PinRequest
 from persistence.model.records import Shard, ShardKey
@@ -412,11 +412,11 @@ def test_a_cursor_waits_for_its_own_stream(orders: MeshServer) -> None:
         until_live(mesh)
         revision = orders.run(move(orders.mesh, "s1", "node-2"))
         position = orders.run(orders.mesh.store.stream.position_at(revision))
-        mesh.wait_for(stream_cursor(position), SECONDS)
+        mesh.wait_for(cursors.STREAM.write(position), SECONDS)
         assert mesh.owner("orders", "s1") == "node-2"
         mesh.wait_for(revision, 0)
         with pytest.raises(TimeoutError, match="it was asked for in stream other"):
-            mesh.wait_for(stream_cursor(position._replace(epoch="other")), 0.1)
+            mesh.wait_for(cursors.STREAM.write(position._replace(epoch="other")), 0.1)
         with pytest.raises(ValueError, match="this is not a cursor"):
             mesh.wait_for("4", 0.1)
 

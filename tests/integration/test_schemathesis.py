@@ -28,7 +28,7 @@ from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
 from tests.reference.store import memory_store
 from tests.support.cursors import CURSORS
-from tests.support.graphql_api import TestServices
+from tests.support.graphql_api import services_of
 from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.serving import serving
 from tests.support.shared_schema import one_schema
@@ -85,7 +85,7 @@ def endpoint() -> Iterator[str]:
         limits = FeedLimits(catch_up_seconds=0.01)
         async with AsyncExitStack() as stack:
             feed = await stack.enter_async_context(live_feed(mesh.store.stream, mesh.store.signal, limits))
-            app = create_app(TestServices(mesh.store, mesh.writer, feed))
+            app = create_app(services_of(mesh.store, mesh.writer, feed))
             ready.append(await stack.enter_async_context(serving(app)))
             started.set()
             await stop.wait()

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import IO, Any
 
 import pytest
@@ -22,7 +23,7 @@ from persistence.model.outcomes import NotFound, Outcome, PlanApplied, PlanChang
 from persistence.model.records import ShardKey
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.what_if import WhatIf
-from persistence.postgres.store import open_store
+from persistence.postgres.store import open_bulk_store, open_store
 from persistence.service.rebalancer import PlanRequest
 from strategies.registry import Registry
 from tests.support.fork_server import ROOT
@@ -42,14 +43,14 @@ async def mesh(database_url: str) -> AsyncIterator[PlannedMesh]:
 
 
 @pytest.fixture
-async def workshop(database_url: str) -> AsyncIterator[WorkerPool]:
-    async with open_worker_pool(database_url, 2) as workshop:
-        yield workshop
+async def pool(database_url: str) -> AsyncIterator[WorkerPool]:
+    async with open_worker_pool(partial(open_bulk_store, database_url), 2) as pool:
+        yield pool
 
 
 @pytest.fixture
-def rebalancer(workshop: WorkerPool) -> PooledRebalancer:
-    return PooledRebalancer(workshop)
+def rebalancer(pool: WorkerPool) -> PooledRebalancer:
+    return PooledRebalancer(pool)
 
 
 async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalancer: PooledRebalancer) -> None:
@@ -65,9 +66,9 @@ async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalance
 
 
 async def test_a_plan_is_kept_and_applied_and_seen_from_here(
-    mesh: PlannedMesh, workshop: WorkerPool, rebalancer: PooledRebalancer
+    mesh: PlannedMesh, pool: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
-    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
+    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), pool, _unnoted)
     proposed = await rebalancer.plan(PlanRequest(), CHANGE)
     assert isinstance(proposed, PlanProposed)
     assert await mesh.plan() == replace(proposed, replayed=True)
@@ -87,12 +88,12 @@ async def test_a_plan_is_kept_and_applied_and_seen_from_here(
 
 
 async def test_what_is_refused_is_refused_with_its_fields(
-    mesh: PlannedMesh, workshop: WorkerPool, rebalancer: PooledRebalancer
+    mesh: PlannedMesh, pool: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
     with pytest.raises(InvalidArgument) as invalid:
         await rebalancer.simulate(PlanRequest([], 0), WhatIf())
     assert [error.field for error in invalid.value.errors] == ["namespaces", "maxMoves"]
-    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), workshop, _unnoted)
+    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), pool, _unnoted)
     with pytest.raises(InvalidArgument) as invalid:
         await writer.execute(ApplyPlan("x", CHANGE))
     assert invalid.value.errors == (FieldError("planId", "must be the id of a plan: 32 hex digits"),)
@@ -109,47 +110,47 @@ async def test_what_is_refused_is_refused_with_its_fields(
 
 
 async def test_a_process_that_is_killed_at_work_costs_what_it_was_doing_and_no_more(
-    mesh: PlannedMesh, workshop: WorkerPool, rebalancer: PooledRebalancer
+    mesh: PlannedMesh, pool: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
     with pytest.raises(StoreUnavailable, match="ended before it answered; nothing was written"):
-        await workshop.do(signal.raise_signal, signal.SIGKILL)
+        await pool.submit(signal.raise_signal, signal.SIGKILL)
     assert await rebalancer.explain(ShardKey(BILLING, "s0000")) == await mesh.rebalancer.explain(
         ShardKey(BILLING, "s0000")
     )
 
 
 async def test_what_a_killed_process_may_have_committed_is_unknown(
-    workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.server.worker_pool._COMMITTING", frozenset({signal.raise_signal}))
     with pytest.raises(CommitUnknown, match="whether the change was made is unknown"):
-        await workshop.do(signal.raise_signal, signal.SIGKILL)
+        await pool.submit(signal.raise_signal, signal.SIGKILL)
 
 
 async def test_no_more_jobs_wait_than_can_be_done_soon(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graph.server.worker_pool.WAITING_PER_PROCESS", 1)
-    async with open_worker_pool(database_url, 1) as workshop:
-        jobs = [asyncio.create_task(workshop.do(os.getpid)) for _ in range(3)]
+    async with open_worker_pool(partial(open_bulk_store, database_url), 1) as pool:
+        jobs = [asyncio.create_task(pool.submit(os.getpid)) for _ in range(3)]
         with pytest.raises(Overloaded, match="have all they can do"):
             await jobs[2]
-        assert await jobs[0] == await jobs[1] == await workshop.do(os.getpid)
+        assert await jobs[0] == await jobs[1] == await pool.submit(os.getpid)
 
 
-async def test_a_process_that_is_killed_while_it_waits_costs_nothing(workshop: WorkerPool) -> None:
-    idle = await workshop.do(os.getpid)
-    pool: Any = workshop._crew._pool  # noqa: SLF001 - nothing else says when the death was noticed
-    watching = pool._executor_manager_thread  # noqa: SLF001 - see above
+async def test_a_process_that_is_killed_while_it_waits_costs_nothing(pool: WorkerPool) -> None:
+    idle = await pool.submit(os.getpid)
+    executor: Any = pool._workers._pool  # noqa: SLF001 - nothing else says when the death was noticed
+    watching = executor._executor_manager_thread  # noqa: SLF001 - see above
     os.kill(idle, signal.SIGKILL)
     await asyncio.to_thread(watching.join)
-    assert await workshop.do(os.getpid) != idle
+    assert await pool.submit(os.getpid) != idle
 
 
 async def test_work_that_does_not_end_does_not_keep_the_server_from_stopping(database_url: str) -> None:
-    workshop = WorkerPool(database_url, 2, patience=0)
-    await workshop.do(os.getpid)
-    endless = asyncio.create_task(workshop.do(time.sleep, 3600))
+    pool = WorkerPool(partial(open_bulk_store, database_url), 2, timeout=0)
+    await pool.submit(os.getpid)
+    endless = asyncio.create_task(pool.submit(time.sleep, 3600))
     await asyncio.sleep(0)  # it is handed over
-    await asyncio.wait_for(workshop.close(), 30)
+    await asyncio.wait_for(pool.shutdown(), 30)
     # Handed over, but perhaps not begun: then it is given up.
     with pytest.raises((StoreUnavailable, asyncio.CancelledError)):
         await endless

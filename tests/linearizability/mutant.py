@@ -18,8 +18,7 @@ from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import OmittedRange
 from persistence.ports import Stamped
-from persistence.replica.adapters import ReplicaShards
-from persistence.replica.replica import Replica
+from persistence.replica.replica import Replica, ReplicaShards
 from persistence.service.executor import CommandExecutor
 
 _LATE_SECONDS: Final = 0.4

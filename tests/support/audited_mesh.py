@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from persistence.audit.checkpoints import Checkpoint
+from persistence.audit.checkpoints import Checkpoint, Verdict
 from persistence.commands.shards import CreateShards
 from persistence.model.outcomes import NotFound
 from persistence.model.records import ShardStatus
 from persistence.postgres.audit.reader import AuditReader
-from persistence.postgres.audit.verify import Verdict, verify_on
+from persistence.postgres.audit.verify import verify_on
 from tests.support.mesh import SEARCH, because, new, patch
 from tests.support.planned_mesh import PlannedMesh
 

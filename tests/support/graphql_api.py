@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed, Services
 from persistence.ports import Store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
@@ -23,20 +21,10 @@ ON_EVERY_STORE = pytest.mark.parametrize("backend", ["memory", "postgres"], indi
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
 
-@dataclass(frozen=True)
-class TestServices:
+def services_of(store: Store, writer: CommandExecutor, feed: Feed, strategies: Registry | None = None) -> Services:
     """What the composition root opens, around any store."""
-
-    __test__ = False
-
-    store: Store
-    writer: CommandExecutor
-    feed: Feed
-    strategies: Registry = field(default_factory=Registry)
-
-    @cached_property
-    def rebalancer(self) -> Rebalancer:
-        return Rebalancer(self.store, self.writer, self.strategies)
+    known = strategies or Registry()
+    return Services(store, writer, feed, known, Rebalancer(store, writer, known))
 
 
 class Api:

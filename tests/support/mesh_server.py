@@ -17,7 +17,7 @@ from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
 from tests.reference.store import store_on
 from tests.reference.tables import Memory
-from tests.support.graphql_api import TestServices
+from tests.support.graphql_api import services_of
 from tests.support.mesh import Mesh
 from tests.support.shared_schema import shared_schema
 
@@ -77,7 +77,7 @@ class MeshServer:
             self._port = listener.getsockname()[1]
             store = self.mesh.store
             async with live_feed(store.stream, store.signal, IMPATIENT) as feed:
-                services = TestServices(store, self.mesh.writer, feed)
+                services = services_of(store, self.mesh.writer, feed)
                 with shared_schema():
                     app = create_app(services, authentication=self._authentication, allowed_hosts=self._allowed_hosts)
                 self._server = WebServer(app, settings, listening.set)

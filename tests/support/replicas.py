@@ -12,8 +12,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey
 from persistence.ports import ChangeStream, Stamped
-from persistence.replica.adapters import ReplicaShards
-from persistence.replica.replica import Replica
+from persistence.replica.replica import Replica, ReplicaShards
 
 ON_A_REPLICA_TOO: Final = pytest.mark.parametrize("backend_name", ["memory", "postgres", "replica"], indirect=True)
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from unittest import mock
 
 import graph.http.app
-from graph.execution.metrics import Measure, Metrics
+from graph.execution.documents import Execution
+from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema, build_schema
 
 
@@ -23,7 +24,7 @@ def shared_schema() -> Iterator[None]:
 
 def _counting_into(metrics: Metrics) -> MeshSchema:
     schema = copy.copy(one_schema())
-    schema.extensions = (*schema.extensions, Measure.into(metrics))
+    schema.extensions = (partial(Execution, schema.documents, metrics),)
     return schema
 
 

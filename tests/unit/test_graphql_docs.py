@@ -11,7 +11,7 @@ from graph.execution.errors import Code
 from graph.execution.metrics import Metrics
 from graph.http import websocket
 from persistence import errors
-from persistence.model import fields, paging, queries
+from persistence.model import fields, paging
 from persistence.planning import planner, what_if
 
 PAGE = (Path(__file__).parents[2] / "docs" / "graphql-api.md").read_text()
@@ -62,6 +62,6 @@ def test_the_bounds_are_those_of_the_code() -> None:
         f"| Moves in one plan | {planner.MAX_MOVES:,} |",
         f"| Nodes in one simulation | {what_if.MAX_SUPPOSED:,} supposed ones |",
         f"| Page | {paging.MAX_PAGE} items, {paging.DEFAULT_PAGE} by default |",
-        f"| Values in one list of a filter | {queries.MAX_FILTER_VALUES:,} |",
+        f"| Values in one list of a filter | {fields.MAX_FILTER_VALUES:,} |",
     ):
         assert bound in PAGE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
@@ -13,6 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graph.schema import namespaces
+from graph.schema.namespace_mutations import NamespacePolicyInput
+from graph.settings import PolicyDeclaration
 from persistence.codec.encoding import shard_checksum
 from persistence.codec.json_documents import read_policy, write_policy
 from persistence.commands.command import ChangeRequest, request_digest
@@ -220,3 +223,11 @@ def test_a_request_that_is_not_forced_has_the_digest_it_had_before_any_could_be(
     command = CreateShards([NewShard("billing", "s1", "node-a")], replace(CHANGE, idempotency_key="k"))
     assert request_digest(command).hex() == "ef7f8030c2f343ce314f6a77e26538af6e8d7afe5db394542709fa1ef2c77afd"
     assert request_digest(replace(command, change=replace(command.change, forced="x"))) != request_digest(command)
+
+
+def test_a_policy_has_the_same_fields_and_defaults_wherever_it_is_declared() -> None:
+    names = [field.name for field in fields(NamespacePolicy)]
+    assert list(PolicyDeclaration.model_fields) == names
+    for shown in (namespaces.NamespacePolicy, NamespacePolicyInput):
+        assert [field.name for field in fields(shown)] == names
+    assert PolicyDeclaration().policy() == NamespacePolicyInput().policy() == DEFAULT_POLICY

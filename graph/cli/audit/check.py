@@ -17,8 +17,7 @@ from graph.cli.progress import progress_so_far
 from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from persistence.audit.compliance import RuleBreach
-    from persistence.postgres.audit.check import Report
+    from persistence.audit.compliance import Report, RuleBreach
 
 
 _SHOWN = 100
@@ -48,10 +47,8 @@ def check(
     freezes; and each shard where its strategy has it, unless a pin or a person decided otherwise. What was forced is
     listed apart. Exit with 1 if a rule was broken. --json writes one document.
     """
-    from graph.server.plugins import discover  # noqa: PLC0415 - clients need not load it
-    from persistence.postgres.audit.check import CheckFilter  # noqa: PLC0415 - same
-    from persistence.postgres.audit.check import check as check_log  # noqa: PLC0415 - same
-    from strategies.registry import Registry  # noqa: PLC0415 - same
+    from graph.server.composition import check_audit  # noqa: PLC0415 - clients need not load it
+    from persistence.audit.compliance import CheckFilter  # noqa: PLC0415 - same
 
     where = CheckFilter(namespace, since.at if since else None, until.at if until else None)
 
@@ -60,7 +57,7 @@ def check(
 
         await require_compatible(url)
         with progress_so_far("Checking") as progress:
-            return await check_log(url, Registry(discover()), where, progress)
+            return await check_audit(url, where, progress)
 
     report = run_on_database(config, data_dir, database_url, work)
     if not report.namespace_exists:

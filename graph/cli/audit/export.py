@@ -69,9 +69,8 @@ def export(
     docs/verify_audit.py verify the file without the store. The manifest of a CSV goes to a file beside it, or to the
     standard error. --json is short for --format jsonl.
     """
-    from persistence.audit.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - clients need not load it
-    from persistence.postgres.audit.export import export as export_log  # noqa: PLC0415 - same
-    from persistence.postgres.audit.export import has_namespace  # noqa: PLC0415 - same
+    from graph.server.composition import audit_has_namespace, export_audit  # noqa: PLC0415 - clients need not load it
+    from persistence.audit.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - same
 
     key = read_key(key_file)
     jsonl = as_json or form == "jsonl"
@@ -81,10 +80,10 @@ def export(
         from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_compatible(url)
-        if namespace is not None and not await has_namespace(url, namespace):
+        if namespace is not None and not await audit_has_namespace(url, namespace):
             raise Failure(Exit.NOT_FOUND, f"There is no namespace {quoted(namespace)}.", [LIST_NAMESPACES])
         with _whole(out) as write, progress_so_far("Exporting") as progress:
-            manifest = await export_log(url, where, JsonLines() if jsonl else Csv(), write, progress)
+            manifest = await export_audit(url, where, JsonLines() if jsonl else Csv(), write, progress)
             if jsonl:
                 write(line(manifest.document(key)))
         return manifest

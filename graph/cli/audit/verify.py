@@ -17,9 +17,7 @@ from graph.cli.progress import progress_so_far
 from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from persistence.audit.checkpoints import Checkpoint
-    from persistence.audit.export_verification import FileVerdict
-    from persistence.postgres.audit.verify import Verdict
+    from persistence.audit.checkpoints import Checkpoint, Verdict
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -66,30 +64,27 @@ def verify(
     """
     since = _read_checkpoint(checkpoint)
     anchor = _read_anchor(anchor_text)
-    verdict: FileVerdict | Verdict
     if exported is not None:
         if checkpoint is not None:
             raise click.UsageError("--since is for a database: a file is verified from its beginning.")
         verdict = _verify_file(exported, read_key(key_file), anchor)
-        end = verdict.end
     else:
         if key_file is not None:
             raise click.UsageError("--key-file is for an export: name it with --file.")
         verdict = _verify_database(since, anchor, processes, config, data_dir, database_url)
-        end = verdict.end
     if as_json:
-        print_json(_document(verdict, end))
+        print_json(_document(verdict))
     else:
-        _show(verdict, end)
+        _show(verdict)
     if verdict.findings.count:
         return Exit.NO
     if keep is not None:
-        keep.write_text(json.dumps(end.document(), indent=2) + "\n", encoding="utf-8")
+        keep.write_text(json.dumps(verdict.end.document(), indent=2) + "\n", encoding="utf-8")
         print_status(f"The checkpoint is in {keep}.")
     return Exit.OK
 
 
-def _verify_file(path: Path, key: bytes | None, anchor: Checkpoint | None) -> FileVerdict:
+def _verify_file(path: Path, key: bytes | None, anchor: Checkpoint | None) -> Verdict:
     from persistence.audit.export_verification import NotAnExport, verify_lines  # noqa: PLC0415 - clients need not load it
 
     try:
@@ -109,14 +104,14 @@ def _verify_database(
     data_dir: Path | None,
     database_url: str | None,
 ) -> Verdict:
-    from persistence.postgres.audit.verify import verify as verify_log  # noqa: PLC0415 - clients need not load it
+    from graph.server.composition import verify_audit  # noqa: PLC0415 - clients need not load it
 
     async def work(url: str) -> Verdict:
         from migrations import require_compatible  # noqa: PLC0415 - same
 
         await require_compatible(url)
         with progress_so_far("Verifying") as progress:
-            return await verify_log(url, since, anchor, processes=processes, progress=progress)
+            return await verify_audit(url, since, anchor, processes=processes, progress=progress)
 
     return run_on_database(config, data_dir, database_url, work)
 
@@ -141,14 +136,14 @@ def _read_anchor(text: str | None) -> Checkpoint | None:
         raise Failure(Exit.INVALID, f"--anchor {error}.") from error
 
 
-def _document(verdict: FileVerdict | Verdict, end: Checkpoint) -> dict[str, Any]:
+def _document(verdict: Verdict) -> dict[str, Any]:
     """Counters are strings of digits, as everywhere in the API."""
     return {
         "intact": not verdict.findings.count,
         "changes": str(verdict.changes),
         "rows": str(verdict.rows),
         "refusals": str(verdict.refusals),
-        "anchor": str(end),
+        "anchor": str(verdict.end),
         "findingCount": str(verdict.findings.count),
         "findings": [
             {"table": one.table, "key": one.key, "columns": one.columns, "problem": one.problem}
@@ -157,7 +152,7 @@ def _document(verdict: FileVerdict | Verdict, end: Checkpoint) -> dict[str, Any]
     }
 
 
-def _show(verdict: FileVerdict | Verdict, end: Checkpoint) -> None:
+def _show(verdict: Verdict) -> None:
     findings = verdict.findings
     if findings.count:
         print_table(
@@ -171,4 +166,4 @@ def _show(verdict: FileVerdict | Verdict, end: Checkpoint) -> None:
     read = ", ".join(pluralized(count, noun) for noun, count in counts)
     print_status(f"Verified {read}." if not findings.count else f"Read {read}.")
     if not findings.count:
-        click.echo(f"Anchor: {end}")
+        click.echo(f"Anchor: {verdict.end}")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from persistence.audit.compliance import ComplianceChecker, OwnerRule, RuleBreach
+from persistence.audit.compliance import CheckFilter, ComplianceChecker, OwnerRule, Report, RuleBreach
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
@@ -17,41 +15,6 @@ from persistence.postgres.database import head_missing
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
 from strategies.registry import Registry
-
-
-@dataclass(frozen=True, slots=True)
-class CheckFilter:
-    """Breaches by changes in [`since`, `until`), and of one namespace. All of history is read all the same: rules count
-    what came before."""
-
-    namespace: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def selects(self, breach: RuleBreach) -> bool:
-        return (
-            (self.namespace is None or breach.subject.partition("/")[0] == self.namespace)
-            and (self.since is None or breach.at >= self.since)
-            and (self.until is None or breach.at < self.until)
-        )
-
-
-@dataclass
-class Report:
-    """`forced` are breaches that were forced with a reason on record, `breaches` all others. `overridden` is how many
-    shards are not where their strategy has them by a decision of no plan. `floor`: see ComplianceChecker.
-    `namespace_exists` is false if the filter's namespace does not exist: then no breach means nothing."""
-
-    floor: int
-    changes: int = 0
-    shards: int = 0
-    breaches: list[RuleBreach] = field(default_factory=list)
-    forced: list[RuleBreach] = field(default_factory=list)
-    overridden: int = 0
-    namespace_exists: bool = True
-
-    def add(self, breach: RuleBreach) -> None:
-        (self.breaches if breach.forced is None else self.forced).append(breach)
 
 
 async def check(

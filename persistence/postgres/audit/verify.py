@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from persistence.audit.chain import ChainPosition, RefusalVerifier
-from persistence.audit.checkpoints import Checkpoint
+from persistence.audit.checkpoints import Checkpoint, Verdict
 from persistence.audit.entries import Findings, Table, span
 from persistence.codec import hash_chain
 from persistence.postgres.audit.boundaries import Boundaries
@@ -30,17 +30,6 @@ MAX_PROCESSES: Final = 8
 
 WORTH_PROCESSES: Final = 3
 """From so many segments on, starting processes takes less time than it saves."""
-
-
-@dataclass
-class Verdict:
-    """`end` is where the chains end now, to be stored elsewhere. The database is intact if there are no findings."""
-
-    end: Checkpoint
-    findings: Findings = field(default_factory=Findings)
-    changes: int = 0
-    rows: int = 0
-    refusals: int = 0
 
 
 async def verify(

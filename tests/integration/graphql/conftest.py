@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from starlette.applications import Starlette
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
 from persistence.ports import Store
 from tests.reference.store import memory_store
-from tests.support.graphql_api import Api, TestServices, api_of
+from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.mesh import Mesh
 from tests.support.reused_store import ReusedStores
 from tests.support.shared_schema import shared_schema
@@ -57,7 +57,7 @@ async def feed(store: Store) -> AsyncIterator[Feed]:
 
 @pytest.fixture
 def app(mesh: Mesh, feed: Feed) -> Starlette:
-    return create_app(TestServices(mesh.store, mesh.writer, feed))
+    return create_app(services_of(mesh.store, mesh.writer, feed))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +14,8 @@ from starlette.applications import Starlette
 from graph.auth.keys import KeyFile, public_keys
 from graph.auth.principal import Principal, Scope
 from graph.auth.tokens import Authentication, BearerTokens, Rules
-from graph.execution.context import Context, Feed
+from graph.execution.context import Context
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from graph.schema.build import build_schema
 from graph.subscriptions.operation import SharingKey, SubscriptionOperation, open_operation
@@ -23,7 +23,7 @@ from persistence.model.paging import PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import ChangeKind
 from tests.support.event_stream import event_stream
-from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_of
+from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, api_of, services_of
 from tests.support.graphql_socket import graphql_socket, raw_socket
 from tests.support.mesh import BILLING, COUNTED, Mesh, new
 from tests.support.serving import serving
@@ -53,7 +53,7 @@ mutation($input: CreateShardsInput!) {
 
 
 def app_of(mesh: Mesh, feed: Feed, authentication: Authentication | None = None) -> Starlette:
-    return create_app(TestServices(mesh.store, mesh.writer, feed), authentication=authentication or shared_secret())
+    return create_app(services_of(mesh.store, mesh.writer, feed), authentication=authentication or shared_secret())
 
 
 @pytest.fixture
@@ -325,10 +325,10 @@ async def test_keys_are_rotated_while_the_server_runs(mesh: Mesh, feed: Feed, tm
 
 
 async def test_only_subscribers_with_the_same_scopes_share_what_is_sent(mesh: Mesh, feed: Feed) -> None:
-    schema, services = build_schema(), TestServices(mesh.store, mesh.writer, feed)
+    schema, services = build_schema(), services_of(mesh.store, mesh.writer, feed)
 
     async def key(subject: str, *scopes: Scope) -> SharingKey:
-        context = Context.of(services, asyncio.Semaphore(), Principal(subject, frozenset(scopes)), "request")
+        context = Context(services, Principal(subject, frozenset(scopes)), "request")
         opened = await open_operation(schema, FOLLOW, {}, None, context)
         assert isinstance(opened, SubscriptionOperation)
         return opened.key

@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 
-from persistence.codec.cursors import (
-    DiffScope,
-    change_cursor,
-    diff_cursor,
-    history_cursor,
-    namespace_cursor,
-    shard_cursor,
-    stream_cursor,
-)
+from persistence.codec import cursors
+from persistence.codec.cursors import DiffScope
 from persistence.model.records import ChangeMark, ShardKey, StreamPosition
 from tests.support.graphql_api import Api
 from tests.support.graphql_documents import (
@@ -254,13 +247,13 @@ async def test_a_page_has_one_end_and_a_bounded_size(api: Api, query: str) -> No
 
 NOW = "2026-01-31T09:30:00Z"
 KEY = ShardKey("billing", "1")
-ALL_CURSORS = {
-    "shards": shard_cursor(KEY),
-    "shardHistory": history_cursor(1),
-    "shardDiff": diff_cursor(DiffScope(None, 0, 1), KEY),
-    "changes": change_cursor(1),
-    "namespaces": namespace_cursor("billing"),
-    "stream": stream_cursor(StreamPosition("epoch", 1, ChangeMark(1, b"the hash"))),
+ALL_CURSORS: dict[str, str] = {
+    "shards": cursors.SHARDS.write(KEY),
+    "shardHistory": cursors.HISTORY.write(1),
+    "shardDiff": cursors.DIFF.write((DiffScope(None, 0, 1), KEY)),
+    "changes": cursors.CHANGES.write(1),
+    "namespaces": cursors.NAMESPACES.write("billing"),
+    "stream": cursors.STREAM.write(StreamPosition("epoch", 1, ChangeMark(1, b"the hash"))),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.errors import (
     CommitUnknown,
@@ -21,7 +21,7 @@ from persistence.errors import (
     TransientConflict,
     Unavailable,
 )
-from tests.support.graphql_api import Api, TestServices, api_of
+from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.mesh import Mesh
 
 DETAIL = "host=10.0.0.7 user=mesh"
@@ -134,7 +134,7 @@ async def test_what_fails_beside_graphql_is_masked_too(
         raise ZeroDivisionError(DETAIL)
 
     monkeypatch.setattr("graph.http.endpoint.read_operation", fail)
-    async with api_of(create_app(TestServices(mesh.store, mesh.writer, feed))) as api:
+    async with api_of(create_app(services_of(mesh.store, mesh.writer, feed))) as api:
         response = await api.post(QUERY, None, **{"x-request-id": "find-me"})
     assert response.status_code == 500
     assert response.headers["x-request-id"] == "find-me"

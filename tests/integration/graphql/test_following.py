@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.model.records import UNMARKED, ChangeMark
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import FOLLOW
@@ -96,7 +96,7 @@ BATCH_BYTES: Final = 256 * 1024
 
 async def test_what_is_long_comes_in_several_batches_each_with_its_own_cursor(address: str, mesh: Mesh) -> None:
     """As one frame the 600 would be 7 MB, which no client takes that has a usual limit."""
-    start = stream_cursor((await mesh.store.stream.head()).position)
+    start = cursors.STREAM.write((await mesh.store.stream.head()).position)
     why = because("理" * 1_024, change_ticket="票" * 1_024, metadata={"訳": "注" * 900})
     async with graphql_socket(address) as keeping_up, graphql_socket(address) as behind:
         await keeping_up.subscribe(LONG)
@@ -162,14 +162,14 @@ async def test_one_socket_carries_many_operations(socket: Socket, mesh: Mesh) ->
 
 async def test_a_position_that_cannot_be_served_refuses_the_subscription(socket: Socket, mesh: Mesh) -> None:
     head = (await mesh.store.stream.head()).position
-    await socket.subscribe(FOLLOW, {"after": stream_cursor(head._replace(revision=99))})
+    await socket.subscribe(FOLLOW, {"after": cursors.STREAM.write(head._replace(revision=99))})
     error = await socket.error()
     assert (error["code"], error["requested"], error["head"]) == ("FUTURE_CURSOR", "99", "0")
-    await socket.subscribe(FOLLOW, {"after": stream_cursor(head._replace(epoch="another"))})
+    await socket.subscribe(FOLLOW, {"after": cursors.STREAM.write(head._replace(epoch="another"))})
     error = await socket.error()
     assert (error["code"], error["requested"], error["epoch"]) == ("EPOCH_MISMATCH", "another", head.epoch)
     for mark in (ChangeMark(99, b"the hash"), UNMARKED):
-        await socket.subscribe(FOLLOW, {"after": stream_cursor(head._replace(mark=mark))})
+        await socket.subscribe(FOLLOW, {"after": cursors.STREAM.write(head._replace(mark=mark))})
         error = await socket.error()
         assert (error["code"], error["requested"], error["epoch"]) == ("EPOCH_MISMATCH", head.epoch, head.epoch)
         assert "the change that the cursor names is not in stream" in error["message"]

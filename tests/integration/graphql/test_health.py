@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.errors import (
     Fenced,
@@ -21,7 +21,7 @@ from persistence.errors import (
     Unavailable,
 )
 from persistence.model.records import ChangeMark, StreamPosition
-from tests.support.graphql_api import Api, TestServices, api_of
+from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.mesh import Mesh
 
 
@@ -108,7 +108,7 @@ async def test_what_only_writes_meet_keeps_a_server_from_being_ready(
         return trouble
 
     store = replace(mesh.store, trouble=met)
-    async with api_of(create_app(TestServices(store, mesh.writer, feed))) as api:
+    async with api_of(create_app(services_of(store, mesh.writer, feed))) as api:
         response = await api.http.get("/readyz")
     assert (response.status_code, response.json()["reason"]) == (503, reason)
 
@@ -124,7 +124,7 @@ async def test_a_store_that_does_not_answer_is_not_waited_for(
 async def test_a_server_whose_feed_is_behind_is_not_ready(mesh: Mesh) -> None:
     await mesh.created("1")
     await mesh.created("2")
-    async with api_of(create_app(TestServices(mesh.store, mesh.writer, _FeedBehind()))) as api:
+    async with api_of(create_app(services_of(mesh.store, mesh.writer, _FeedBehind()))) as api:
         response = await api.http.get("/readyz")
         assert response.status_code == 503
         assert response.json()["reason"] == "the feed has not caught up"
@@ -146,7 +146,7 @@ async def test_operations_are_counted_by_type_and_outcome(api: Api) -> None:
 
 async def test_each_application_counts_for_itself(api: Api, mesh: Mesh) -> None:
     await api.post("{ __typename }")
-    async with api_of(create_app(TestServices(mesh.store, mesh.writer, _FeedBehind()))) as other:
+    async with api_of(create_app(services_of(mesh.store, mesh.writer, _FeedBehind()))) as other:
         assert await counted(other, "omnirelay_operations_total", type="query", outcome="ok") == 0
 
 

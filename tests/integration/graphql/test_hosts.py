@@ -17,7 +17,7 @@ from persistence.feed.live import live_feed
 from persistence.service.executor import CommandExecutor
 from tests.reference.store import memory_store
 from tests.support.command_line import omnirelay
-from tests.support.graphql_api import TestServices
+from tests.support.graphql_api import services_of
 from tests.support.mesh_server import MeshServer
 from tests.support.serving import serving
 
@@ -41,7 +41,7 @@ QUERY = {"query": "{ __typename }"}
 async def server(hosts: Sequence[str] = load_settings(None, {}).allowed_hosts) -> AsyncIterator[httpx2.AsyncClient]:
     store = memory_store()
     async with live_feed(store.stream, store.signal) as feed:
-        app = create_app(TestServices(store, CommandExecutor(store.unit_of_work), feed), allowed_hosts=hosts)
+        app = create_app(services_of(store, CommandExecutor(store.unit_of_work), feed), allowed_hosts=hosts)
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://x") as http:
             yield http
 
@@ -92,7 +92,7 @@ async def test_a_star_allows_every_name() -> None:
 async def test_a_socket_addressed_elsewhere_is_refused_in_its_handshake() -> None:
     store = memory_store()
     async with live_feed(store.stream, store.signal) as feed:
-        app = create_app(TestServices(store, CommandExecutor(store.unit_of_work), feed), allowed_hosts=["mesh.example"])
+        app = create_app(services_of(store, CommandExecutor(store.unit_of_work), feed), allowed_hosts=["mesh.example"])
         async with serving(app) as address:
             for path in ("graphql", "healthz"):
                 with pytest.raises(InvalidStatus) as caught:

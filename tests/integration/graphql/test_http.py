@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
-from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, TestServices, api_of
+from tests.support.graphql_api import GRAPHQL_RESPONSE, Api, api_of, services_of
 from tests.support.mesh import Mesh
 
 JSON = "application/json"
@@ -87,7 +87,7 @@ async def test_another_content_type_is_not_supported(api: Api, content_type: str
 
 
 async def test_a_body_beyond_the_limit_is_refused(mesh: Mesh, feed: Feed) -> None:
-    async with api_of(create_app(TestServices(mesh.store, mesh.writer, feed), max_body_bytes=2_000)) as api:
+    async with api_of(create_app(services_of(mesh.store, mesh.writer, feed), max_body_bytes=2_000)) as api:
         fits = json.dumps({"query": "{ __typename }", "variables": {"x": "x" * 1_900}})
         assert (await send(api, fits)).status_code == 200
         response = await send(api, fits + " " * 2_000)

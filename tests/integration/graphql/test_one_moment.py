@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.commands.shards import CreateShards
 from persistence.feed.live import live_feed
@@ -19,9 +19,8 @@ from persistence.model.outcomes import VersionConflict
 from persistence.model.records import AsOf, NodeStatus
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.replica.adapters import ReplicaShards
-from persistence.replica.replica import following
-from tests.support.graphql_api import ON_EVERY_STORE, Api, TestServices, api_of
+from persistence.replica.replica import ReplicaShards, following
+from tests.support.graphql_api import ON_EVERY_STORE, Api, api_of, services_of
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new
 from tests.support.model import replay
 from tests.support.planned_mesh import PlannedMesh
@@ -112,7 +111,7 @@ async def test_a_list_counts_what_it_lists_whatever_is_written_meanwhile(
 ) -> None:
     writes = Writes(busy)
     await writes()
-    app = create_app(TestServices(overtaken(store, writes), busy.writer, feed))
+    app = create_app(services_of(overtaken(store, writes), busy.writer, feed))
     async with api_of(app) as api:
         for listed in LISTS:
             before, (name, _, arguments) = writes.made, listed.rstrip(")").partition("(")
@@ -133,7 +132,7 @@ async def test_what_was_done_with_a_plan_is_told_up_to_the_moment_that_the_plan_
             await step(plan)
             return
 
-    app = create_app(TestServices(overtaken(store, go_on), busy.writer, feed))
+    app = create_app(services_of(overtaken(store, go_on), busy.writer, feed))
     story = "{ id status latest { id } changes { nodes { id } totalCount } }"
     async with api_of(app) as api:
         one = await api.field(f'{{ rebalancePlan(id: "{plan.id}") {story} }}')
@@ -179,7 +178,7 @@ async def served(database_url: str) -> AsyncIterator[tuple[PlannedMesh, Api]]:
     ):
         await replica.ready()
         mesh = PlannedMesh(replace(store, shards=ReplicaShards(replica, store.shards)), replica.note)
-        async with api_of(create_app(TestServices(mesh.store, mesh.writer, feed))) as api:
+        async with api_of(create_app(services_of(mesh.store, mesh.writer, feed))) as api:
             yield mesh, api
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from graph.schema.scalars import write_date_time
-from persistence.codec.cursors import stream_cursor
-from persistence.model.records import UNMARKED, ChangeMark, ShardStatus
+from persistence.codec import cursors
+from persistence.model.records import UNMARKED, ChangeMark, ShardKey, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import CHANGES, DIFF, HISTORY, SHARDS, shard_query
 from tests.support.mesh import Mesh, because, new, patch
@@ -51,6 +53,36 @@ async def test_a_shard_is_shown_with_all_its_fields(api: Api, mesh: Mesh) -> Non
     }
 
 
+EDGES = "{ cursor node { shardId } }"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        f"{{ shards {{ e: edges {EDGES} }} }}",
+        f"{{ shards {{ ...f }} }} fragment f on ShardConnection {{ ... {{ e: edges {EDGES} }} }}",
+        f"query ($on: Boolean = true) {{ shards {{ ... @include(if: $on) {{ e: edges @skip(if: false) {EDGES} }} }} }}",
+        f"{{ shards {{ nodes {{ shardId }} }} ... on Query {{ shards {{ e: edges {EDGES} }} }} }}",
+    ],
+)
+async def test_edges_are_the_same_however_they_are_selected(api: Api, mesh: Mesh, document: str) -> None:
+    await mesh.create(*(new(f"s{number}") for number in range(3)))
+    expected = [
+        {"cursor": cursors.SHARDS.write(ShardKey("billing", f"s{number}")), "node": {"shardId": f"s{number}"}}
+        for number in range(3)
+    ]
+    assert (await api.data(document))["shards"]["e"] == expected
+
+
+async def test_a_page_without_its_edges_has_the_same_ends(api: Api, mesh: Mesh) -> None:
+    await mesh.create(*(new(f"s{number}") for number in range(3)))
+    ends = "pageInfo { startCursor endCursor hasNextPage }"
+    alone = (await api.data(f"{{ shards(first: 2) {{ {ends} }} }}"))["shards"]["pageInfo"]
+    beside = (await api.data(f"{{ shards(first: 2) {{ edges {{ cursor }} {ends} }} }}"))["shards"]
+    assert alone == beside["pageInfo"]
+    assert [alone["startCursor"], alone["endCursor"]] == [edge["cursor"] for edge in beside["edges"]]
+
+
 async def test_a_shard_that_is_not_there_is_null(api: Api) -> None:
     assert await api.field(shard_query("version"), id="1") is None
 
@@ -71,7 +103,7 @@ async def test_at_least_waits_for_the_callers_own_write(api: Api, mesh: Mesh) ->
 
 
 async def test_at_least_a_cursor_waits_for_the_callers_own_write(api: Api, mesh: Mesh) -> None:
-    cursor = stream_cursor((await mesh.create(new("1"))).position)
+    cursor = cursors.STREAM.write((await mesh.create(new("1"))).position)
     assert await api.field(shard_query("revision"), id="1", atLeastCursor=cursor) == {"revision": "1"}
     listed = await api.field("query ($at: Cursor) { shards(atLeastCursor: $at) { revision } }", at=cursor)
     assert listed == {"revision": "1"}
@@ -91,12 +123,12 @@ async def test_at_least_a_cursor_of_what_was_lost_is_refused_although_its_revisi
         position._replace(mark=ChangeMark(position.mark.change_id, b"elsewise")),
         position._replace(mark=UNMARKED),
     ):
-        error = await api.error(shard_query("revision"), id="1", atLeastCursor=stream_cursor(foreign))
+        error = await api.error(shard_query("revision"), id="1", atLeastCursor=cursors.STREAM.write(foreign))
         assert error["code"] == "EPOCH_MISMATCH"
 
 
 async def test_at_least_is_a_revision_or_a_cursor(api: Api, mesh: Mesh) -> None:
-    cursor = stream_cursor((await mesh.create(new("1"))).position)
+    cursor = cursors.STREAM.write((await mesh.create(new("1"))).position)
     error = await api.error(shard_query("revision"), id="1", atLeast="1", atLeastCursor=cursor)
     assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "atLeastCursor")
     error = await api.error(shard_query("revision"), id="1", atLeastCursor="1")

@@ -15,13 +15,13 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http import sse as transport
 from graph.http.app import create_app
-from persistence.codec.cursors import stream_cursor
+from persistence.codec import cursors
 from persistence.model.records import UNMARKED, ChangeMark
 from tests.support.event_stream import event_stream
-from tests.support.graphql_api import TestServices
+from tests.support.graphql_api import services_of
 from tests.support.graphql_documents import FOLLOW
 from tests.support.mesh import Mesh, because, new
 from tests.support.serving import serving
@@ -40,7 +40,7 @@ def nothing_was_worth_a_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[
 
 
 async def cursor_at(mesh: Mesh, revision: int) -> str:
-    return stream_cursor(await mesh.store.stream.position_at(revision))
+    return cursors.STREAM.write(await mesh.store.stream.position_at(revision))
 
 
 async def metric(address: str, name: str) -> float:
@@ -117,7 +117,7 @@ async def test_a_position_that_cannot_be_served_is_one_result_and_the_end(addres
         (head._replace(mark=ChangeMark(99, b"the hash")), "EPOCH_MISMATCH"),
         (head._replace(mark=UNMARKED), "EPOCH_MISMATCH"),
     ):
-        async with event_stream(address, FOLLOW, last_event_id=stream_cursor(position)) as events:
+        async with event_stream(address, FOLLOW, last_event_id=cursors.STREAM.write(position)) as events:
             refused = await events.next()
             assert (refused.error["code"], refused.id) == (code, None)
             complete = await events.next()
@@ -170,7 +170,7 @@ async def test_a_subscription_that_was_refused_is_counted_as_failed(address: str
 
 
 async def test_a_server_that_stops_ends_the_stream_and_the_next_one_goes_on(mesh: Mesh, feed: Feed) -> None:
-    apps = [create_app(TestServices(mesh.store, mesh.writer, feed)) for _ in range(2)]
+    apps = [create_app(services_of(mesh.store, mesh.writer, feed)) for _ in range(2)]
     async with serving(apps[0]) as first, serving(apps[1]) as second:
         async with event_stream(first, FOLLOW) as events:
             heard = [event := await events.begun()]

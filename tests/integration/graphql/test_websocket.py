@@ -18,12 +18,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from graph.execution.context import Feed
+from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.model.queries import DiffFilter
 from persistence.model.records import NO_CHANGE, StreamPosition
 from persistence.model.stream import DiffBatch
-from tests.support.graphql_api import Api, TestServices
+from tests.support.graphql_api import Api, services_of
 from tests.support.graphql_socket import Socket, graphql_socket, raw_socket
 from tests.support.mesh import Mesh, because, new
 from tests.support.serving import serving
@@ -205,7 +205,7 @@ async def test_operations_at_the_same_time_are_bounded(address: str) -> None:
 
 
 async def test_a_message_beyond_the_limit_closes_the_socket(mesh: Mesh, feed: Feed) -> None:
-    app = create_app(TestServices(mesh.store, mesh.writer, feed), max_body_bytes=2_000)
+    app = create_app(services_of(mesh.store, mesh.writer, feed), max_body_bytes=2_000)
     async with serving(app) as address, graphql_socket(address) as socket:
         await socket.send({"type": "ping", "payload": {"x": "x" * 2_000}})
         assert await socket.closed() == (1009, "Message too big")
@@ -316,7 +316,7 @@ class _BreakingFeed:
 
 
 async def test_a_stream_that_fails_later_ends_with_a_masked_error(mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:
-    app = create_app(TestServices(mesh.store, mesh.writer, _BreakingFeed()))
+    app = create_app(services_of(mesh.store, mesh.writer, _BreakingFeed()))
     async with serving(app) as address, graphql_socket(address) as socket:
         await socket.subscribe(FOLLOW)
         await socket.batch()

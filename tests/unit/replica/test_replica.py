@@ -20,8 +20,7 @@ from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
 from persistence.ports import Stamped, Watcher
-from persistence.replica.adapters import ReplicaShards
-from persistence.replica.replica import Replica, ReplicaLimits, following
+from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
 from persistence.replica.sorted_table import SortedTable
 from persistence.service.executor import CommandExecutor
 from tests.support.rows import HISTORY, history_row, position
@@ -151,7 +150,7 @@ def held(replica: Replica) -> Sequence[Shard] | None:
     table = replica.table_of(None)
     if table is None:
         return None
-    page = table.page(ShardFilter(), PageRequest(500))
+    page = table.value.page(ShardFilter(), PageRequest(500))
     assert page is not None
     return list(page.items)
 
@@ -556,7 +555,7 @@ async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_
     assert [replica.table_of(name) is None for name in ("a", "b", None)] == [True, False, True]
     assert [replica.table_with(shard.key) is None for shard in (ONE, later)] == [True, False]
     assert (table := replica.table_of("b")) is not None
-    assert table.get(*later.key) == later
+    assert table.value.get(*later.key) == later
     scripted.history.put_nowait(put(ONE_MOVED))
     await turns()
     assert replica.table_of("a") is None

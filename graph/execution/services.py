@@ -1,0 +1,34 @@
+"""What a process serves from. Apart from the context, so that opening it does not import GraphQL."""
+
+from asyncio import Semaphore
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from persistence.model.records import StreamPosition
+from persistence.ports import DiffFeed, Store
+from persistence.service.executor import CommandExecutor
+from persistence.service.rebalancer import Rebalancer
+from strategies.registry import Registry
+
+_PROPOSALS_AT_ONCE: Final = 2
+"""Read by one process: each may be a megabyte to parse, and occupies a connection that lookups need, too."""
+
+
+class Feed(DiffFeed, Protocol):
+    """A feed with its position in the stream."""
+
+    @property
+    def position(self) -> StreamPosition: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the composition root opens, and closes."""
+
+    store: Store
+    writer: CommandExecutor
+    feed: Feed
+    strategies: Registry
+    rebalancer: Rebalancer
+    reading_proposals: Semaphore = field(default_factory=lambda: Semaphore(_PROPOSALS_AT_ONCE))
+    """Held while the proposal of a plan is read."""
