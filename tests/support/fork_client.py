@@ -1,4 +1,4 @@
-"""What a fork server is asked, by the tests and by an `omnirelay` that scripts may call: few imports, to start soon."""
+"""Requests to a fork server, of tests and of scripts that stand in for `omnirelay`. Few imports: scripts start soon."""
 
 from __future__ import annotations
 

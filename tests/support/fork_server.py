@@ -116,7 +116,7 @@ def fork(
 
 @cache
 def fork_server() -> socket.socket:
-    """The one of this process, which ends with it. Not started by a shell, so Ctrl-C of a terminal is not for it."""
+    """The control socket of this process's fork server, which ends with it."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
@@ -184,8 +184,8 @@ class _Forks:
         for pid in list(self._running):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                with self._running.pop(pid) as told, suppress(BrokenPipeError):
-                    told.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+                with self._running.pop(pid) as client, suppress(BrokenPipeError):
+                    client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
     def _child(self, standard: Sequence[int], status: socket.socket) -> Callable[[], None]:
         """What an interpreter of its own would begin with."""
@@ -194,16 +194,16 @@ class _Forks:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for inherited in (self._control, self._wakeup, self._wakeups, *self._running.values()):
             inherited.close()
-        with status, status.makefile("rb") as request:
-            asked = json.load(request)
+        with status, status.makefile("rb") as stream:
+            request = json.load(stream)
         for number, file in enumerate(standard):
             os.dup2(file, number)
             os.close(file)
         os.environ.clear()
-        os.environ.update(asked["environment"])
-        os.chdir(asked["folder"])
+        os.environ.update(request["environment"])
+        os.chdir(request["folder"])
         time.tzset()
-        sys.argv = asked["program"]
+        sys.argv = request["program"]
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - same
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - same
