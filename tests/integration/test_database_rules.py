@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import asyncpg
@@ -10,9 +11,27 @@ import pytest
 from persistence.errors import PlanCorrupt
 from persistence.planning.proposal import document_id
 from persistence.postgres.store import open_store
+from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
 from tests.support.planned_mesh import PlannedMesh
+from tests.support.reused_store import ReusedStore, ReusedStores
 from tests.support.sql import fetch
+
+
+@pytest.fixture
+async def there(reused_stores: ReusedStores) -> ReusedStore:
+    """For statements that are refused, and change nothing."""
+    return await reused_stores.empty()
+
+
+@pytest.fixture(scope="module")
+async def planned(module_database_url: str) -> str:
+    """With a node and a plan."""
+    async with open_store(module_database_url) as store:
+        mesh = PlannedMesh(store)
+        await mesh.configure()
+        await mesh.plan_to_rescue(2)
+    return module_database_url
 
 
 async def unguarded(url: str, statements: str) -> None:
@@ -30,18 +49,17 @@ async def unguarded(url: str, statements: str) -> None:
 
 @pytest.mark.parametrize("table", ["changes", "shard_history"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET namespace = 'x'", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
-async def test_history_is_append_only(database_url: str, table: str, statement: str) -> None:
-    async with open_store(database_url) as store:
-        mesh = Mesh(store)
-        await mesh.configure()
-        await mesh.create(new("a"))
-        rows = await mesh.history(), await mesh.changes()
-        edit = statement.format(table)
-        if table == "changes":
-            edit = edit.replace("namespace = 'x'", "reason = 'x'")
-        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
-            await fetch(database_url, edit)
-        assert (await mesh.history(), await mesh.changes()) == rows
+async def test_history_is_append_only(there: ReusedStore, table: str, statement: str) -> None:
+    mesh = Mesh(there.store)
+    await mesh.configure()
+    await mesh.create(new("a"))
+    rows = await mesh.history(), await mesh.changes()
+    edit = statement.format(table)
+    if table == "changes":
+        edit = edit.replace("namespace = 'x'", "reason = 'x'")
+    with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
+        await fetch(there.url, edit)
+    assert (await mesh.history(), await mesh.changes()) == rows
 
 
 @pytest.mark.parametrize(
@@ -66,14 +84,13 @@ async def test_history_is_append_only(database_url: str, table: str, statement: 
     ],
 )
 async def test_the_database_keeps_each_rule_by_itself(
-    database_url: str, column: str, value: str, constraint: str
+    there: ReusedStore, column: str, value: str, constraint: str
 ) -> None:
-    async with open_store(database_url) as store:
-        mesh = Mesh(store)
-        await mesh.configure()
-        await mesh.create(new("a"))
+    mesh = Mesh(there.store)
+    await mesh.configure()
+    await mesh.create(new("a"))
     with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
-        await fetch(database_url, f"UPDATE shards SET {column} = {value}")  # noqa: S608 - literals above
+        await fetch(there.url, f"UPDATE shards SET {column} = {value}")  # noqa: S608 - literals above
     assert refused.value.constraint_name == constraint
 
 
@@ -101,14 +118,13 @@ async def test_the_database_keeps_each_rule_by_itself(
         "TRUNCATE changes CASCADE",
     ],
 )
-async def test_a_plan_stays_as_it_was_reviewed(database_url: str, statement: str) -> None:
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        plan = (await mesh.plan_to_rescue(2)).plan
-        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
-            await fetch(database_url, statement)
-        assert await store.plans.get(plan.id) == plan
+async def test_a_plan_stays_as_it_was_reviewed(there: ReusedStore, statement: str) -> None:
+    mesh = PlannedMesh(there.store)
+    await mesh.configure()
+    plan = (await mesh.plan_to_rescue(2)).plan
+    with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
+        await fetch(there.url, statement)
+    assert await there.store.plans.get(plan.id) == plan
 
 
 @pytest.mark.parametrize(
@@ -121,14 +137,13 @@ async def test_a_plan_stays_as_it_was_reviewed(database_url: str, statement: str
         "move_count = 0",
     ],
 )
-async def test_a_plan_that_was_applied_stays_so(database_url: str, values: str) -> None:
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        plan = (await mesh.apply((await mesh.plan_to_rescue(2)).plan)).plan
-        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
-            await fetch(database_url, f"UPDATE rebalance_plans SET {values}")  # noqa: S608 - literals above
-        assert await store.plans.get(plan.id) == plan
+async def test_a_plan_that_was_applied_stays_so(there: ReusedStore, values: str) -> None:
+    mesh = PlannedMesh(there.store)
+    await mesh.configure()
+    plan = (await mesh.apply((await mesh.plan_to_rescue(2)).plan)).plan
+    with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
+        await fetch(there.url, f"UPDATE rebalance_plans SET {values}")  # noqa: S608 - literals above
+    assert await there.store.plans.get(plan.id) == plan
 
 
 @pytest.mark.parametrize(
@@ -198,13 +213,9 @@ async def test_a_plan_of_a_later_version_is_not_applied_by_this_one(database_url
         ("UPDATE rebalance_plans SET approved_change_id = 99", "fk_rebalance_plans_approved_change_id_changes"),
     ],
 )
-async def test_the_database_keeps_the_rules_of_nodes_and_plans_by_itself(
-    database_url: str, statement: str, constraint: str
+def test_the_database_keeps_the_rules_of_nodes_and_plans_by_itself(
+    planned: str, databases: Databases, statement: str, constraint: str
 ) -> None:
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        await mesh.plan_to_rescue(2)
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
-        await unguarded(database_url, statement)
+    with databases.copy(planned) as url, pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+        asyncio.run(unguarded(url, statement))
     assert refused.value.constraint_name == constraint
