@@ -111,7 +111,7 @@ class Day:
 
 @pytest.fixture(params=["GraphQL", "the command line"])
 def day(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[Day]:
-    environment = {"OMNIRELAY_AUTH_SECRET": SECRET.decode(), "OMNIRELAY_PLAN_PROCESSES": "0"}
+    environment = {"OMNIRELAY_AUTH_SECRET": SECRET.decode()}
     with real_server(database_url, environment=environment) as server:
         graphql = GraphQLDesk(server.url, server.http, TOKENS)
         at_a_shell = CommandLineDesk(server.url, tmp_path, TOKENS)
