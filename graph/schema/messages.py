@@ -23,6 +23,7 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.model.plans import PlanStatus
+from persistence.model.policy import broken_rule_message
 from persistence.model.records import Change, ChangeKind, ShardKey
 from persistence.planning.proposal import Violation
 
@@ -67,9 +68,10 @@ def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
 
 def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
     first = parent.violations[0]
-    name = first.namespace if first.shard_id is None else _shard_name(ShardKey(first.namespace, first.shard_id))
-    rest = _more(len(parent.violations) - 1 + parent.omitted)
-    return f"{first.rule} of {name}: {first.actual}; allowed: {first.allowed}. {first.remedy.removesuffix('.')}{rest}"
+    message = broken_rule_message(
+        first.rule, first.namespace, first.shard_id, first.actual, first.allowed, first.remedy.removesuffix(".")
+    )
+    return message + _more(len(parent.violations) - 1 + parent.omitted)
 
 
 def not_found(parent: strawberry.Parent[NotFound]) -> str:

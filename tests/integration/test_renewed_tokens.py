@@ -67,10 +67,10 @@ def test_a_refused_request_is_sent_again_with_a_new_token_and_once_only(issuer: 
     address = replace(read_address(issuer.server.url), token=source)
     with Requests(address) as requests:
         with pytest.raises(OperationRefused, match="the token has expired") as refused:
-            requests.ask("StreamHead", {})
+            requests.execute("StreamHead", {})
         assert refused.value.code == "UNAUTHENTICATED"
-        assert requests.ask("StreamHead", {})["head"]["revision"] == "1"
-        requests.ask("StreamHead", {})
+        assert requests.execute("StreamHead", {})["head"]["revision"] == "1"
+        requests.execute("StreamHead", {})
     assert asked == [EXPIRED, EXPIRED, GOOD]
 
 

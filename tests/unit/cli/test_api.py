@@ -48,13 +48,13 @@ def answering(status: int, body: bytes | None) -> Iterator[tuple[Address, list[d
 def failure(status: int, body: bytes | None) -> Failure:
     """What asking fails with."""
     with answering(status, body) as (address, _), ApiClient(address) as api, pytest.raises(Failure) as failed:
-        api.ask("StreamHead")
+        api.execute("StreamHead")
     return failed.value
 
 
 def test_an_operation_is_sent_by_name_with_its_text_and_variables() -> None:
     with answering(200, b'{"data": {"shard": null}}') as (address, requests), ApiClient(address) as api:
-        assert api.ask("ShardDetails", {"namespace": "orders", "shardId": "s1"}) == {"shard": None}
+        assert api.execute("ShardDetails", {"namespace": "orders", "shardId": "s1"}) == {"shard": None}
     assert requests == [
         {
             "query": operation("ShardDetails"),

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from graph.cli.errors import Exit, Failure, failing
-from graph.cli.shards.watch import StoredCursor, Watch, read_stored_cursor, steps, write_stored_cursor
+from graph.cli.shards.watch import StoredCursor, Watch, new_changes, read_stored_cursor, write_stored_cursor
 from graph.client.address import read_address
 from graph.client.errors import ConnectionLost
 from graph.client.reconnect import delay, follow
@@ -113,16 +113,16 @@ def test_a_batch_counts_once_the_next_is_asked_for() -> None:
 
 
 def test_the_place_moves_to_the_cursor_with_the_last_change_of_a_batch() -> None:
-    places = [place for _, place in steps([batch(3, 4, 5)], StoredCursor("c2", 2))]
+    places = [place for _, place in new_changes([batch(3, 4, 5)], StoredCursor("c2", 2))]
     assert places == [StoredCursor("c2", 3), StoredCursor("c2", 4), StoredCursor("c5", 5)]
 
 
 def test_a_bookmark_moves_the_place_without_a_change() -> None:
-    assert list(steps([batch(upto=9)], StoredCursor("c2", 2))) == [(None, StoredCursor("c9", 9))]
+    assert list(new_changes([batch(upto=9)], StoredCursor("c2", 2))) == [(None, StoredCursor("c9", 9))]
 
 
 def test_changes_that_were_dealt_with_are_left_out() -> None:
-    resumed = steps([batch(3, 4, 5)], StoredCursor("c2", 4))
+    resumed = new_changes([batch(3, 4, 5)], StoredCursor("c2", 4))
     assert [(diff and diff["revision"], place) for diff, place in resumed] == [("5", StoredCursor("c5", 5))]
 
 

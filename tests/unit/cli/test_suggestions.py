@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 import pytest
 
-from graph.cli.options import KeyValueParameter, change_options, server_options
+from graph.cli.options import KEY_VALUE, change_options, server_options
 from graph.cli.suggestions import suggest_next, suggest_retry
 
 Told = Callable[..., str]
@@ -21,7 +21,7 @@ def told() -> Told:
         @click.command("set")
         @click.argument("node")
         @click.option("--expected-version", type=int)
-        @click.option("--label", multiple=True, type=KeyValueParameter())
+        @click.option("--label", multiple=True, type=KEY_VALUE)
         @click.option("--accept-blockers", is_flag=True)
         @change_options
         @server_options

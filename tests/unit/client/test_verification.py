@@ -37,16 +37,16 @@ def claims(stream: Stream, revision: int | None = None) -> list[Claim]:
 def test_a_table_that_is_the_servers_is_proven() -> None:
     stream = a_stream()
     proof = TableVerification(followed(stream))
-    wanted = proof.wants_claims
-    proof.hear(claims(stream))
-    assert (wanted, proof.wants_claims) == (True, False)
+    wanted = proof.needs_claims
+    proof.add_claims(claims(stream))
+    assert (wanted, proof.needs_claims) == (True, False)
     assert proof.step(ALL)
 
 
 def test_a_slice_is_all_that_is_looked_at_in_one_go() -> None:
     stream = a_stream()
     proof = TableVerification(followed(stream))
-    proof.hear(claims(stream))
+    proof.add_claims(claims(stream))
     assert [proof.step(4) for _ in range(3)] == [False, False, True]
 
 
@@ -56,7 +56,7 @@ def test_a_record_altered_in_place_is_found() -> None:
     shard = table.shards.get("orders", "s5")
     object.__setattr__(shard, "owner_node_id", "node-666")
     proof = TableVerification(table)
-    proof.hear(claims(stream))
+    proof.add_claims(claims(stream))
     with pytest.raises(TableWrong, match="namespace orders was altered here"):
         proof.step(ALL)
 
@@ -82,18 +82,18 @@ def test_a_server_that_holds_something_else_is_asked_twice() -> None:
     stream = a_stream()
     proof = TableVerification(followed(stream))
     wrong = [claim._replace(fingerprint=Fingerprint(7, claim.fingerprint.shards)) for claim in claims(stream)]
-    proof.hear(wrong)
-    assert proof.wants_claims
+    proof.add_claims(wrong)
+    assert proof.needs_claims
     with pytest.raises(TableWrong, match=r"billing should have digest 0{31}7 and 1 shards at revision 11, but has"):
-        proof.hear(wrong)
+        proof.add_claims(wrong)
 
 
 def test_a_server_that_lagged_behind_when_it_was_asked_first_is_no_reason() -> None:
     stream = a_stream()
     proof = TableVerification(followed(stream))
-    proof.hear(claims(stream, 10))
-    assert proof.wants_claims
-    proof.hear(claims(stream))
+    proof.add_claims(claims(stream, 10))
+    assert proof.needs_claims
+    proof.add_claims(claims(stream))
     assert proof.step(ALL)
 
 
@@ -103,18 +103,18 @@ def test_a_namespace_that_is_missing_altogether_is_found() -> None:
     table = LiveTable("c0", 0, Selection(frozenset({"orders"})))
     table.apply(replace(stream.batch(0, stream.head), diffs=without))
     proof = TableVerification(table)
-    proof.hear(claims(stream))
+    proof.add_claims(claims(stream))
     with pytest.raises(TableWrong, match="billing should have"):
-        proof.hear(claims(stream))
+        proof.add_claims(claims(stream))
 
 
 def test_a_namespace_that_the_server_never_speaks_of_is_not_proven() -> None:
     stream = a_stream()
     proof = TableVerification(followed(stream))
     for _ in range(4):
-        proof.hear([stream.claim("orders", stream.head)])
+        proof.add_claims([stream.claim("orders", stream.head)])
     with pytest.raises(TableWrong, match="says nothing of billing"):
-        proof.hear([stream.claim("orders", stream.head)])
+        proof.add_claims([stream.claim("orders", stream.head)])
 
 
 def test_a_claim_from_the_future_waits_until_the_table_is_there() -> None:
@@ -123,9 +123,9 @@ def test_a_claim_from_the_future_waits_until_the_table_is_there() -> None:
     before = stream.head
     stream.put("orders", "s1", "node-2")
     proof = TableVerification(table)
-    proof.hear(claims(stream))
+    proof.add_claims(claims(stream))
     assert not proof.step(ALL)
-    assert not proof.wants_claims
+    assert not proof.needs_claims
     assert not proof.auditing
     table.apply(stream.batch(before, stream.head))
     assert proof.step(ALL)
@@ -140,7 +140,7 @@ def test_a_claim_that_the_table_has_overtaken_counts() -> None:
     for owner in ("node-2", "node-3"):
         stream.put("orders", "s1", owner)
     table.apply(stream.batch(before, stream.head))
-    proof.hear(said)
+    proof.add_claims(said)
     assert proof.step(ALL)
 
 
@@ -148,7 +148,7 @@ def test_changes_between_two_slices_do_not_disturb_it() -> None:
     stream = a_stream()
     table = followed(stream)
     proof = TableVerification(table)
-    proof.hear(claims(stream))
+    proof.add_claims(claims(stream))
     done = proof.step(3)
     for number in range(8):
         before = stream.head
