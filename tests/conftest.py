@@ -50,8 +50,8 @@ def pytest_unconfigure() -> None:
 def pytest_collection() -> Generator[None, object, object]:
     collected = yield
     gc.freeze()
-    # Python's 700 objects are those of a few statements: looking through them, and then through what they displaced from
-    # the processor's caches, took a fifth of the time of most tests.
+    # Python's 700 objects are those of a few statements: looking through them, and having the processor's caches filled
+    # with them, took a fifth of the time of most tests.
     gc.set_threshold(10_000, 10, 10)
     gc.enable()
     return collected
