@@ -18,12 +18,13 @@ from tests.chaos.injector import Injector
 from tests.chaos.node_clients import NodeClient
 from tests.chaos.progress import Progress
 from tests.chaos.records import Ledger
-from tests.chaos.servers import PROGRAM, Server, running_servers
+from tests.chaos.servers import Server, running_servers
 from tests.chaos.subscribers import Subscriber
 from tests.chaos.transports import over_events, over_websocket
 from tests.chaos.verdict import Finding, Flaw, judge
 from tests.chaos.watches import WATCHES
 from tests.chaos.writers import Writer, prepare
+from tests.support.fork_server import PROGRAM
 
 _LOOK_SECONDS: Final = 0.2
 

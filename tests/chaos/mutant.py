@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from graph.cli import main
+import graph.cli
 from persistence.feed.live import LiveFeed
 from persistence.model.queries import DiffFilter
 from persistence.model.records import NO_CHANGE, StreamPosition
@@ -105,11 +105,11 @@ _MUTATED: Final[dict[Mutation, Callable[[Follow], Follow]]] = {
 
 
 def program(mutation: Mutation) -> tuple[str, ...]:
-    """What to run with this interpreter, before the command's own arguments."""
-    return ("-m", "tests.chaos.mutant", mutation)
+    """What to fork, before the command's own arguments."""
+    return (__name__, mutation)
 
 
-if __name__ == "__main__":
+def main() -> None:
     mutate = _MUTATED[Mutation(sys.argv.pop(1))]
     LiveFeed.follow = mutate(LiveFeed.follow)  # type: ignore[method-assign, assignment] # what it is for
-    main()
+    graph.cli.main()

@@ -28,7 +28,7 @@ from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import ChangeKind
 from strategies.model import Node, Shard, Shards
 from strategies.registry import Registry
-from tests.support.command_line import ROOT, Answer, omnirelay
+from tests.support.command_line import Answer, omnirelay
 from tests.support.desks import (
     NAMESPACE,
     STRATEGY,
@@ -48,6 +48,7 @@ from tests.support.desks import (
     Stop,
     Task,
 )
+from tests.support.fork_server import ROOT
 from tests.support.real_server import real_server
 from tests.support.tokens import SECRET, token
 
@@ -110,7 +111,7 @@ class Day:
 
 @pytest.fixture(params=["GraphQL", "the command line"])
 def day(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[Day]:
-    environment = {"OMNIRELAY_AUTH_SECRET": SECRET.decode(), "OMNIRELAY_PLAN_PROCESSES": "0"}
+    environment = {"OMNIRELAY_AUTH_SECRET": SECRET.decode()}
     with real_server(database_url, environment=environment) as server:
         graphql = GraphQLDesk(server.url, server.http, TOKENS)
         at_a_shell = CommandLineDesk(server.url, tmp_path, TOKENS)

@@ -153,7 +153,7 @@ def clients_reading(server: RealServer) -> Iterator[None]:
 @pytest.fixture
 def mesh(database_url: str) -> Iterator[Mesh]:
     """Every shard begins on a node that is not registered, and is placed by the first plan."""
-    with real_server(database_url) as server:
+    with real_server(database_url, environment={"OMNIRELAY_PLAN_PROCESSES": "2"}) as server:
         mesh = Mesh(server)
         for number in range(1, 7):
             region = "eu" if number % 2 else "us"

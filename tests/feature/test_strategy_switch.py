@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(database_url: str, file: Path) -> Iterator[RealServer]:
-    with real_server(database_url, "--config", file) as server:
+    with real_server(database_url, "--config", file, environment={"OMNIRELAY_PLAN_PROCESSES": "1"}) as server:
         for node, region in REGIONS.items():
             server.command("nodes", "register", node, "--region", region, "--reason", "mesh is set up")
         shards = [

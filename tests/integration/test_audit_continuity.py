@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from persistence.postgres.audit.verify import verify, verify_on
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import shown
+from tests.support.databases import Databases
 from tests.support.forged_history import Story, forge, forged
 from tests.support.mesh import SEARCH, Mesh, because, new, patch
 from tests.support.partitions import repartition
@@ -39,12 +40,12 @@ DELETED, CREATED_AGAIN = 5, 14
 """Revisions of x, on two sides of a partition's boundary."""
 
 
-@pytest.fixture
-async def told_url(database_url: str) -> str:
+@pytest.fixture(scope="module")
+async def told(module_database_url: str) -> str:
     """x is created, given to another owner, changed, given on, deleted; after the boundary created again, given to
     another owner, changed, deleted; and created a third time."""
-    await repartition(database_url, SPAN)
-    async with open_store(database_url, history_span=SPAN) as store:
+    await repartition(module_database_url, SPAN)
+    async with open_store(module_database_url, history_span=SPAN) as store:
         mesh = Mesh(store)
         await mesh.configure()
         await mesh.configure(SEARCH)
@@ -61,7 +62,14 @@ async def told_url(database_url: str) -> str:
         await fill(mesh, 23)
         await mesh.created("x", "node-6")
         await fill(mesh, 25)
-    return database_url
+    return module_database_url
+
+
+@pytest.fixture
+def told_url(told: str, databases: Databases) -> Iterator[str]:
+    """A copy of this test's own."""
+    with databases.copy(told) as url:
+        yield url
 
 
 async def fill(mesh: Mesh, last: int, **fields: Any) -> None:

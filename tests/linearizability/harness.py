@@ -11,7 +11,7 @@ from typing import Final
 
 from persistence.postgres.audit.verify import verify
 from tests.chaos.database import MeshDatabase, Postgres
-from tests.chaos.servers import PROGRAM, Server, running_servers
+from tests.chaos.servers import Server, running_servers
 from tests.linearizability.clients import NAMESPACE, Client, prepare
 from tests.linearizability.comparison import Finding, Flaw
 from tests.linearizability.faults import Fault, Injector
@@ -19,6 +19,7 @@ from tests.linearizability.figures import Figures, figures_of
 from tests.linearizability.history import read_history
 from tests.linearizability.journal import Journal, ReadMode
 from tests.linearizability.verdict import judge
+from tests.support.fork_server import PROGRAM
 
 _LOOK_SECONDS: Final = 0.2
 _PAUSE_SECONDS: Final = 0.1

@@ -176,7 +176,7 @@ def test_no_new_epoch_begins_on_a_standby(database_url: str) -> None:
 
 
 def test_a_new_epoch_under_a_running_server_says_what_it_may_have_told(database_url: str) -> None:
-    with real_server(database_url, environment={"OMNIRELAY_PLAN_PROCESSES": "0"}):
+    with real_server(database_url):
         answer = db("new-epoch", database_url)
     assert answer.exit == Exit.OK
     assert "connections: what they answered since the folder was put in place may be wrong." in answer.err
