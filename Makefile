@@ -151,4 +151,4 @@ node = @node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)'
 	echo "make $@ needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
 
 # One line while it works; all of its output if it fails.
-quietly = @echo "$(1)"; said=$$($(2) 2>&1) || { status=$$?; printf '%s\n' "$$said" >&2; exit $$status; }
+quietly = @echo "$(1)"; output=$$($(2) 2>&1) || { status=$$?; printf '%s\n' "$$output" >&2; exit $$status; }

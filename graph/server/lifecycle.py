@@ -132,11 +132,11 @@ class _Lifecycle:
 
     def _stop(self, task: asyncio.Task[None]) -> None:
         """A signal came. The second one while requests are being waited for stops the waiting."""
-        again, self._stopping = self._stopping, True
+        repeated, self._stopping = self._stopping, True
         if self._server is not None:
             self._server.should_exit = True
-            self._server.force_exit = again
-            self._progress("Stopping at once" if again else "Stopping; requests under way are finished")
+            self._server.force_exit = repeated
+            self._progress("Stopping at once" if repeated else "Stopping; requests under way are finished")
         elif self._starting_postgres:
             # A thread is waiting for it and cannot be interrupted; left alone it would be started and never stopped.
             self._progress("Stopping, once PostgreSQL is up")

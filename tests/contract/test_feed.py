@@ -188,7 +188,7 @@ async def test_waiting_for_a_feed_that_stays_behind_is_a_stale_read(mesh: Mesh) 
     for waiting in (feed.wait_for(1), feed.wait_for_position(created.position)):
         with pytest.raises(StaleRead) as refused:
             await waiting
-        assert (refused.value.wanted, refused.value.reached) == (1, 0)
+        assert (refused.value.requested, refused.value.reached) == (1, 0)
 
 
 async def test_waiting_for_what_the_store_does_not_have_is_refused_at_once(mesh: Mesh) -> None:

@@ -35,7 +35,7 @@ async def planned(module_database_url: str) -> str:
 
 
 async def unguarded(url: str, statements: str) -> None:
-    """As somebody would who owns the tables of plans, and takes their triggers off."""
+    """As the owner of the tables of plans can, with their triggers off."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(

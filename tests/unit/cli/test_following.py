@@ -113,8 +113,8 @@ def test_a_batch_counts_once_the_next_is_asked_for() -> None:
 
 
 def test_the_position_moves_to_the_cursor_with_the_last_change_of_a_batch() -> None:
-    places = [place for _, place in new_changes([batch(3, 4, 5)], StoredCursor("c2", 2))]
-    assert places == [StoredCursor("c2", 3), StoredCursor("c2", 4), StoredCursor("c5", 5)]
+    positions = [position for _, position in new_changes([batch(3, 4, 5)], StoredCursor("c2", 2))]
+    assert positions == [StoredCursor("c2", 3), StoredCursor("c2", 4), StoredCursor("c5", 5)]
 
 
 def test_a_bookmark_moves_the_position_without_a_change() -> None:
@@ -123,15 +123,15 @@ def test_a_bookmark_moves_the_position_without_a_change() -> None:
 
 def test_changes_that_were_dealt_with_are_left_out() -> None:
     resumed = new_changes([batch(3, 4, 5)], StoredCursor("c2", 4))
-    assert [(diff and diff["revision"], place) for diff, place in resumed] == [("5", StoredCursor("c5", 5))]
+    assert [(diff and diff["revision"], position) for diff, position in resumed] == [("5", StoredCursor("c5", 5))]
 
 
 def test_a_watch_stopped_within_a_batch_goes_on_with_the_next_change(tmp_path: Path) -> None:
     file = tmp_path / "cursor"
     first = shown_by(StoredCursor("c2", 2), file, [batch(3, 4, 5)], limit=2)
-    place = read_stored_cursor(file)
-    assert place == StoredCursor("c2", 4)
-    second = shown_by(place, file, [batch(3, 4, 5), batch(6)], limit=None)
+    position = read_stored_cursor(file)
+    assert position == StoredCursor("c2", 4)
+    second = shown_by(position, file, [batch(3, 4, 5), batch(6)], limit=None)
     assert first + second == ["3", "4", "5", "6"]
     assert read_stored_cursor(file) == StoredCursor("c6", 6)
 
