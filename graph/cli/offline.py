@@ -1,4 +1,4 @@
-"""Commands on the database itself, not through a server."""
+"""How commands work on the database itself, not through a server: opened by the settings, with errors as exits."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

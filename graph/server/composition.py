@@ -1,4 +1,4 @@
-"""The composition root: the one place that names the engine, and the order in which store, feed and workers open.
+"""The composition root: the one place that names the engine, and the order in which a process opens its services.
 
 Commands that work on the database without a server call it here, too. What only they need is imported by the functions
 at the end, when they are called.

@@ -1,5 +1,6 @@
-"""One run of a server: address, database, schema, store, feed, demo, web server, opened in this order; the reverse when
-it stops. The address is bound first, so that a port that is taken is known before anything else is started."""
+"""One run of a server: address, services (`composition`), demo, declared namespaces, web server, opened in this order;
+closed in the reverse. The address is bound first, so that a port that is taken is reported before anything is started.
+"""
 
 from __future__ import annotations
 
