@@ -22,7 +22,7 @@ install: .venv/installed ## make the environment to run the server
 serve: .venv/installed ## run the server with its own PostgreSQL and the demo mesh (ARGS="--port 9000")
 	@exec $(BIN)/omnirelay serve $(ARGS)
 
-# Waits until the watcher says that it watches, then moves a shard; the watcher ends with the diff it was waiting for.
+# Waits until the watcher prints that it watches, then moves a shard; the watcher ends with the diff it was waiting for.
 live: .venv/installed ## with `make serve` in another terminal: move a shard, and see the diff arrive
 	@: > .venv/watching; \
 	$(BIN)/omnirelay mesh shards watch --namespace orders --limit 1 2> .venv/watching & watcher=$$!; \
@@ -64,7 +64,7 @@ clients: .venv/installed-dev ## have graphql-ws and urql follow, restart, sleep 
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
 	$(BIN)/pytest -n 0 tests/clients/official_clients.py $(ARGS)
 
-linearizability: .venv/installed-dev ## have 8 clients want the same shards through every fault for 2 minutes, explain each answer (ARGS="--seed 7")
+linearizability: .venv/installed-dev ## have 8 clients change the same shards through every fault for 2 minutes, explain each answer (ARGS="--seed 7")
 	$(BIN)/python -m tests.linearizability.run $(ARGS)
 
 upgrade-check: .venv/installed-dev ## run the last release beside this program, on a database upgraded under it (ARGS="--release TAG")
@@ -121,7 +121,7 @@ PATRONI := 'patroni[etcd3]==4.1.5' 'psycopg[binary]'
 vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
 	$(PYTHON) frontend-queries/vendor_graphiql.py
 
-# Files, so that what is done is done. They lie in .venv: who removes it starts afresh.
+# Files, so that what is done is done. They lie in .venv: removing it is a fresh start.
 
 .venv/installed: requirements.lock pyproject.toml $(BIN)/python
 	$(call quietly,installing $(call packages,requirements.lock) packages,$(LOCKED) -r requirements.lock)
@@ -150,5 +150,5 @@ packages = $(shell grep -c '^[a-z].*==' $(1))
 node = @node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2> /dev/null && command -v npm > /dev/null || { \
 	echo "make $@ needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
 
-# One line while it works; all that it said if it fails.
-quietly = @echo "$(1)"; said=$$($(2) 2>&1) || { status=$$?; printf '%s\n' "$$said" >&2; exit $$status; }
+# One line while it works; all of its output if it fails.
+quietly = @echo "$(1)"; output=$$($(2) 2>&1) || { status=$$?; printf '%s\n' "$$output" >&2; exit $$status; }

@@ -1,1 +1,1 @@
-"""The GraphQL surface of the shard ownership store: schema, server, settings, command line."""
+"""What the shard ownership store is used through: the GraphQL server, the command line, and a client for Python."""

@@ -1,1 +1,1 @@
-"""The durable shard ownership store: records, rules, ports, and the stores that implement them."""
+"""The durable shard ownership store: records, rules, ports, and the PostgreSQL store that implements them."""

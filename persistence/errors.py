@@ -133,10 +133,10 @@ class StaleRead(StoreError):
 
     code = "STALE_READ"
 
-    def __init__(self, wanted: int, reached: int) -> None:
-        self.wanted = wanted
+    def __init__(self, requested: int, reached: int) -> None:
+        self.requested = requested
         self.reached = reached
-        super().__init__(f"revision {wanted} was asked for, this server has reached {reached}. Try again shortly.")
+        super().__init__(f"revision {requested} was asked for, this server has reached {reached}. Try again shortly.")
 
 
 class TransientConflict(StoreError):

@@ -1,4 +1,4 @@
-"""Work on many shards, off the event loop."""
+"""Running a function in a thread where it works on many shards, so that the event loop goes on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The interface between the layers above the store and its backends. tests/contract holds every backend to it.
 
-A read is one consistent statement, stamped with the position it was made at; the count of a page that is `counted` is
-from the same snapshot. Writes go through `service/executor.py`, which drives a `UnitOfWork`.
+A read is of one snapshot, also the count of a page that is `counted`; where it returns `Stamped`, with the position of
+that snapshot. Writes go through `service/executor.py`, which drives a `UnitOfWork`.
 """
 
 from __future__ import annotations

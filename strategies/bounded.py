@@ -47,7 +47,7 @@ def bounded(
 
     `succession` prepares the same strategy over some of the nodes, if without the nodes before it in rank a shard
     belongs to the next: then all shards that full nodes refuse are handed on at once, instead of one by one. It is not
-    used where the placement knows an `overflow`.
+    used where the placement has an `overflow`.
 
     Raises Infeasible where every node is full before all shards are placed.
     """

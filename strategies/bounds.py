@@ -74,7 +74,7 @@ def load_bounds(total: int, nodes: Sequence[Node], percent: int) -> list[int]:
 
 
 def exceeded(nodes: Sequence[Node], held: Mapping[str, Sequence[float]], bounds: Bounds) -> Iterator[tuple[str, str]]:
-    """(node id, sentence) of each node that holds more than placing may leave it with, from the capacities it holds.
+    """(node id, message) of each node that holds more than placing may leave it with, from the capacities it holds.
 
     The last shard that a node is given may take it past its bound, and it may be any of them. So a load is too much
     where even without its largest shard the node would have been full.

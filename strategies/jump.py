@@ -65,7 +65,7 @@ class JumpPlacement:
 
     def rank(self, namespace: str, shard: Shard) -> Sequence[str]:
         """The owner, then nodes as they would own the shard under other keys: the outputs of SplitMix64 seeded with
-        its key, 16 for each node at most. Who is not among those follows in natural order."""
+        its key, 16 for each node at most. A node that is not among those follows in natural order."""
         key = shard_key(namespace, shard.shard_id)
         draws = chain([key], islice(splitmix64(key), _DRAWS_PER_NODE * len(self.nodes)))
         walk = chain(map(self._owner, draws), self._line)
@@ -168,7 +168,7 @@ def natural_key(text: str) -> tuple[tuple[tuple[int, int], ...], str]:
     """Sorts texts element by element, where an element is a run of ASCII digits or one other character.
 
     Two runs of digits compare as numbers, anything else as bytes of UTF-8 do; a text that another begins with comes
-    before it. Those that only zeros tell apart, as node-9 and node-09, compare as bytes.
+    before it. Those that differ by zeros only, as node-9 and node-09, compare as bytes.
     """
     elements = (
         (ord("0"), int(element)) if element[0] in "0123456789" else (ord(element), 0)

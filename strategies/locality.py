@@ -1,4 +1,4 @@
-"""Rendezvous with a preference for nodes near to where a shard asks to be.
+"""Rendezvous with a preference for nodes near to where a shard's hint places it.
 
 A node's weight is multiplied for a shard whose hint names its zone, or else its region, and for labels the namespace
 prefers. The contest stays a flat one: choosing a zone first and a node in it second, as hierarchies do, moves shards

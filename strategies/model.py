@@ -37,7 +37,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What placing needs to know of one shard. `capacity` is its size relative to others, finite and 0 or more."""
+    """What placing needs of one shard. `capacity` is its size relative to others, finite and 0 or more."""
 
     shard_id: str
     capacity: float = 1.0

@@ -53,7 +53,7 @@ class Succeeded:
     """For placements that give a shard to the next in its rank once those before it are left out.
 
     All shards that closed nodes own are handed on at once. `order` is that in which shards will be handed on, `owners`
-    who owns them while all nodes are open; `prepare` gives the placement over some of the nodes.
+    the nodes that own them while all nodes are open; `prepare` gives the placement over some of the nodes.
     """
 
     def __init__(

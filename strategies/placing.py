@@ -16,7 +16,7 @@ from strategies.selectors import Selector, read_selector
 
 
 class Placer:
-    """Who may own, the strategy among those, then the bounds. Immutable.
+    """The nodes that may own, the strategy among those, then the bounds. Immutable.
 
     `parameters` are valid and complete: the strategy's own and the constraints. The order of `nodes` means nothing.
 
@@ -56,7 +56,7 @@ class Placer:
         """For each shard the index of its owner in `nodes`. Raises Infeasible where the bounds leave too little room.
 
         With bounds, where a shard goes depends on the others: give all shards of the namespace. Those that keep their
-        owner whatever is asked are not among `shards`, but their capacities are `staying`, by the owner's id: they are
+        owner in any case are not among `shards`, but their capacities are `staying`, by the owner's id: they are
         part of its load and of the whole. What stays on nodes that are not among `nodes` counts nowhere.
         """
         owners = self._placement.assign(shards)

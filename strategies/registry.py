@@ -81,12 +81,12 @@ class Registry:
         """
         strategy = self[name]
         complete = self.complete(name, given)
-        deciding = {
+        effective = {
             parameter: value
             for parameter, value in complete.items()
             if parameter in strategy.parameters or value != CONSTRAINTS[parameter].default
         }
-        document = [name, strategy.algorithm_version, deciding]
+        document = [name, strategy.algorithm_version, effective]
         return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def placer(self, name: str, given: Mapping[str, Any], nodes: Sequence[Node]) -> Placer:

@@ -19,7 +19,7 @@ MAX_LENGTH: Final = 1_024
 _WHITE: Final = " \t\r\n"
 _DELIMITERS: Final = _WHITE + "!=,()"
 _KEY: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
-# A colon, which Kubernetes knows not, because node ids may have one.
+# A colon, which Kubernetes does not allow, because node ids may have one.
 _VALUE: Final = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 _FILLED: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPERATOR: Final = re.compile(r"in|notin")

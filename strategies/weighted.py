@@ -51,7 +51,7 @@ class Entrant:
 
 
 def first(entrants: Iterable[Entrant], shard: int) -> Entrant:
-    """Who comes first. Among entrants of one weight the greatest hash does, so one score a weight is enough."""
+    """The entrant that wins. Among those of one weight the greatest hash does, so one score a weight is enough."""
     best: dict[int, tuple[int, Entrant]] = {}
     for entrant in entrants:
         mixed = mix(shard, entrant.key)

@@ -62,7 +62,7 @@ def secret_key(secret: bytes) -> Keys:
 
 def public_keys(document: bytes) -> Keys:
     """The keys for signatures of a JSON Web Key Set, RFC 7517. Those for something else, or for algorithms that are not
-    known here, are left out. Raises KeysUnusable."""
+    supported, are left out. Raises KeysUnusable."""
     try:
         listed = json.loads(document)["keys"]
     except (ValueError, RecursionError, TypeError, KeyError):

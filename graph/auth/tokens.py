@@ -131,7 +131,7 @@ def _token(authorization: object) -> str:
 
 
 def _scopes(claims: Mapping[str, Any]) -> Iterator[Scope]:
-    """Those that this server knows; each includes READ."""
+    """Those that this server has; each includes READ."""
     for claim in _SCOPE_CLAIMS:
         given = claims.get(claim)
         names = given.split() if isinstance(given, str) else given if isinstance(given, list) else ()

@@ -1,4 +1,7 @@
-"""The command line: `omnirelay`. Everything under `mesh` is a client of the GraphQL API and of nothing else."""
+"""The command line: `omnirelay`. Commands under `mesh` are clients of the GraphQL API and need nothing of the server.
+
+All but `mesh audit`: that opens the database, as `db` does, so that an audit does not depend on a server.
+"""
 
 import sys
 from io import TextIOWrapper
@@ -12,6 +15,6 @@ def main() -> NoReturn:
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A reason with a letter that the locale cannot write is no reason to fail.
+            # A letter of some reason that the locale cannot encode must not end the command.
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))

@@ -1,7 +1,4 @@
-"""`omnirelay db`.
-
-`omnirelay db compact`.
-"""
+"""`omnirelay db`: upgrade, check, compact and new-epoch."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ import click
 
 from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
-from graph.cli.options import change_options, database_options
+from graph.cli.options import Parsed, change_options, database_options
 from graph.cli.output import print_json, print_status
-from graph.cli.points_in_time import Revision, RevisionsAgo, Time, TimeParameter, read_point_in_time
+from graph.cli.points_in_time import Revision, RevisionsAgo, Time, read_point_in_time
 from graph.cli.progress import StepLog
 from persistence.model.fields import quoted
 
@@ -77,26 +74,22 @@ def _document(status: SchemaStatus, problem: str | None) -> dict[str, object]:
     }
 
 
-class _PastParameter(TimeParameter):
-    """A revision, or a time that has been."""
-
-    name = "moment"
-
-    def read(self, text: str) -> Revision | Time:
-        now = datetime.now(UTC)
-        moment = read_point_in_time(text, now)
-        if isinstance(moment, RevisionsAgo):
-            raise ValueError(f"{text} counts revisions from the newest: give the revision itself")  # noqa: TRY004 - read so
-        if isinstance(moment, Time) and moment.at > now:
-            raise ValueError(f"{quoted(text)} is yet to come")
-        return moment
+def _read_past(text: str) -> Revision | Time:
+    """A revision, or a time that is not to come. Raises ValueError."""
+    now = datetime.now(UTC)
+    point = read_point_in_time(text, now)
+    if isinstance(point, RevisionsAgo):
+        raise ValueError(f"{text} counts revisions from the newest: give the revision itself")  # noqa: TRY004 - read so
+    if isinstance(point, Time) and point.at > now:
+        raise ValueError(f"{quoted(text)} is yet to come")
+    return point
 
 
-@click.command()
+@db.command()
 @click.option(
     "--before",
     required=True,
-    type=_PastParameter(),
+    type=Parsed("moment", _read_past),
     help="The oldest moment to keep: a revision, a time, or 15m, 2h, 30d for so long ago.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
@@ -142,33 +135,6 @@ def compact(
     return Exit.OK
 
 
-db.add_command(compact)
-
-
-@db.command("new-epoch")
-@database_options
-def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
-    """Make every subscriber list again: run it after putting an older or copied data folder in place.
-
-    Nothing in such a folder differs from a restart, and revisions that were seen would be issued again.
-    """
-    connected = run_on_database(config, data_dir, database_url, _begin_new_epoch)
-    print_status("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
-    if connected:
-        print_status(
-            f"Servers hold {connected} connections: what they answered since the folder was put in place may be wrong. "
-            "Their subscribers list again now. Another time, run this before the servers start."
-        )
-
-
-async def _begin_new_epoch(url: str) -> int:
-    import migrations  # noqa: PLC0415 - clients need not load what talks to databases
-    from graph.server.composition import begin_new_epoch  # noqa: PLC0415 - same
-
-    await migrations.require_writable(url)
-    return await begin_new_epoch(url)
-
-
 async def _compact(
     url: str, before: AsOf, change: ChangeRequest, *, dry_run: bool
 ) -> tuple[Forecast, HistoryCompacted | None]:
@@ -196,7 +162,7 @@ def _as_of(before: Revision | Time) -> AsOf:
 
 
 def _compaction_document(forecast: Forecast, done: HistoryCompacted | None) -> dict[str, object]:
-    """Counters are strings of digits, as everywhere in the API. Null is what a dry run does not know."""
+    """Counters are strings of digits, as everywhere in the API. Null is what a dry run does not compute."""
     return {
         "floor": str(forecast.floor),
         "previousFloor": str(forecast.previous_floor),
@@ -205,3 +171,27 @@ def _compaction_document(forecast: Forecast, done: HistoryCompacted | None) -> d
         "freedBytes": None if done is None else str(done.freed_bytes),
         "changeId": None if done is None else str(done.change.id),
     }
+
+
+@db.command("new-epoch")
+@database_options
+def new_epoch(*, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
+    """Make every subscriber list again: run it after putting an older or copied data folder in place.
+
+    Nothing in such a folder differs from a restart, and revisions that were seen would be issued again.
+    """
+    connected = run_on_database(config, data_dir, database_url, _begin_new_epoch)
+    print_status("The stream has a new epoch. Cursors from before are refused with EPOCH_MISMATCH.")
+    if connected:
+        print_status(
+            f"Servers hold {connected} connections: what they answered since the folder was put in place may be wrong. "
+            "Their subscribers list again now. Another time, run this before the servers start."
+        )
+
+
+async def _begin_new_epoch(url: str) -> int:
+    import migrations  # noqa: PLC0415 - clients need not load what talks to databases
+    from graph.server.composition import begin_new_epoch  # noqa: PLC0415 - same
+
+    await migrations.require_writable(url)
+    return await begin_new_epoch(url)

@@ -1,42 +1,42 @@
-"""What a command fails with when its server does: each error, and each code of the API, has an exit code and advice.
+"""How commands fail: exit codes, the failure that carries one, and what becomes one.
 
-What the exit code of every command says, and the failure that carries one.
-
-What a command fails with when the store refuses a change: one way for every member of a mutation's result.
-
-The server that a command asks: what goes wrong there is what the command fails with.
-
-Where the change stream is.
+Every error of a client, every code of the API and every refusal of the store has an exit code, a message and advice.
+`ApiClient` is the client that commands use: it fails with these.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from types import TracebackType
 from typing import Any, Final, Self
 
 from graph.cli.output import made_by
-from graph.client.address import Address
 from graph.client.credentials import TokenUnusable
 from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
+from graph.client.http import Requests
 from graph.client.records import Json
+from persistence.model.policy import broken_rule_message
 
-_ANOTHER_VERSION: Final = "This program and the server are of different versions: update the older one."
+LIST_NAMESPACES: Final = "What namespaces there are: omnirelay mesh namespaces list"
 
 LIST_NODES: Final = "What nodes there are: omnirelay mesh nodes list"
 
-_LIST_AGAIN: Final = (
+UPDATE_THE_OLDER: Final = "This program and the server are of different versions: update the older one."
+
+_LIST_ANEW: Final = (
     "Read the table again (omnirelay mesh shards list --json) and go on from the cursor that comes with it."
 )
 
-_A_GOOD_ONE: Final = (
+_GIVE_A_GOOD_ONE: Final = (
     "Name a file that holds a good one with --token-file or OMNIRELAY_TOKEN_FILE, or put it into OMNIRELAY_TOKEN."
 )
 
 _OTHER_SCOPES: Final = (
     "Whoever issues your tokens can give you one; docs/authorisation.md says which scope allows what."
 )
+
+_LISTED: Final = 20
+"""Details of a refusal that are printed."""
 
 
 class Exit(IntEnum):
@@ -69,8 +69,24 @@ class Exit(IntEnum):
     PIPE_CLOSED = 141, "Whoever read the output stopped reading, as `head` does."
 
 
+@dataclass
+class Failure(Exception):
+    """Ends a command: what happened, to what, and then what to do about it."""
+
+    exit: Exit
+    message: str
+    advice: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *self.advice])
+
+
+class PipeClosed(Exception):
+    """The reader of the output has closed it."""
+
+
 _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
-    "UNAUTHENTICATED": (Exit.DENIED, [_A_GOOD_ONE]),
+    "UNAUTHENTICATED": (Exit.DENIED, [_GIVE_A_GOOD_ONE]),
     "FORBIDDEN": (Exit.DENIED, [_OTHER_SCOPES]),
     "INVALID_ARGUMENT": (Exit.INVALID, ()),
     "BAD_CURSOR": (Exit.INVALID, ()),
@@ -79,8 +95,8 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "MISDIRECTED": (Exit.UNAVAILABLE, ["The name is the one in --server or OMNIRELAY_SERVER."]),
     "PLACEMENT_IMPOSSIBLE": (Exit.REFUSED, [LIST_NODES]),
     "PAYLOAD_TOO_LARGE": (Exit.INVALID, ["Send less at once (import: --batch-size)."]),
-    "COMPACTED": (Exit.POSITION, [_LIST_AGAIN]),
-    "EPOCH_MISMATCH": (Exit.POSITION, [_LIST_AGAIN]),
+    "COMPACTED": (Exit.POSITION, [_LIST_ANEW]),
+    "EPOCH_MISMATCH": (Exit.POSITION, [_LIST_ANEW]),
     "FUTURE_CURSOR": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
     "FUTURE_REVISION": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
     "PLAN_CORRUPT": (Exit.REFUSED, ()),
@@ -91,31 +107,19 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "COMMIT_UNKNOWN": (Exit.UNAVAILABLE, ()),
     "FENCED": (Exit.UNAVAILABLE, ()),
     "SCHEMA_OUT_OF_DATE": (Exit.UNAVAILABLE, ()),
-    "GRAPHQL_PARSE_FAILED": (Exit.INTERNAL, [_ANOTHER_VERSION]),
-    "GRAPHQL_VALIDATION_FAILED": (Exit.INTERNAL, [_ANOTHER_VERSION]),
-    "OPERATION_NOT_FOUND": (Exit.INTERNAL, [_ANOTHER_VERSION]),
+    "GRAPHQL_PARSE_FAILED": (Exit.INTERNAL, [UPDATE_THE_OLDER]),
+    "GRAPHQL_VALIDATION_FAILED": (Exit.INTERNAL, [UPDATE_THE_OLDER]),
+    "OPERATION_NOT_FOUND": (Exit.INTERNAL, [UPDATE_THE_OLDER]),
 }
 
 
 @contextmanager
 def failing(if_broken_off: str = "Try again.") -> Iterator[None]:
-    """Whatever talking to a server ends with inside is raised as Failure."""
+    """Raises a ClientError from inside as Failure. `if_broken_off`: advice if a request was sent and no answer came."""
     try:
         yield
     except ClientError as error:
         raise _failure(error, if_broken_off) from error
-
-
-@dataclass
-class Failure(Exception):
-    """Why a command cannot do what it was asked: what happened, to what, and then what to do about it."""
-
-    exit: Exit
-    message: str
-    advice: Sequence[str] = ()
-
-    def __str__(self) -> str:
-        return "\n".join([self.message, *self.advice])
 
 
 def _failure(error: ClientError, if_broken_off: str) -> Failure:
@@ -129,7 +133,7 @@ def _failure(error: ClientError, if_broken_off: str) -> Failure:
         case NotGraphQL():
             advice = "Is that address an OmniRelay server's? See --server."
         case TokenUnusable():
-            return Failure(Exit.DENIED, str(error), [_A_GOOD_ONE])
+            return Failure(Exit.DENIED, str(error), [_GIVE_A_GOOD_ONE])
         case AnswerLost():
             advice = if_broken_off
         case _:
@@ -139,25 +143,14 @@ def _failure(error: ClientError, if_broken_off: str) -> Failure:
 
 def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:
     """The failure that the first of GraphQL's errors stands for; what else is wrong is in its advice."""
-    first, *rest = errors
-    code = (first.get("extensions") or {}).get("code")
-    exit_code, advice = _MEANINGS.get(str(code), (Exit.INTERNAL, ()))
-    more = [str(error.get("message")) for error in rest]
-    return Failure(exit_code, _refusal_message(first, code), [*more, *advice])
-
-
-def _refusal_message(error: Mapping[str, Any], code: object) -> str:
-    message = str(error.get("message") or "The server failed without saying why.")
-    match _MEANINGS.get(str(code), (None,))[0]:
-        case Exit.POSITION:
-            return f"{code}: {message}"
-        case Exit.DENIED:
-            return f"Not allowed: {message}."
-    return message
-
-
-class PipeClosed(Exception):
-    """Whoever read the output stopped reading."""
+    first = OperationRefused(errors)
+    exit_code, advice = _MEANINGS.get(first.code, (Exit.INTERNAL, ()))
+    message = str(first)
+    if exit_code is Exit.POSITION:
+        message = f"{first.code}: {message}"
+    elif exit_code is Exit.DENIED:
+        message = f"Not allowed: {message}."
+    return Failure(exit_code, message, [*(str(error.get("message")) for error in errors[1:]), *advice])
 
 
 _COMMITTED: Final = (
@@ -166,8 +159,6 @@ _COMMITTED: Final = (
 )
 
 _EXITS: Final = {"NotFound": Exit.NOT_FOUND, "InvalidInput": Exit.INVALID}
-
-_LISTED: Final = 20
 
 
 def committed(answer: Json, advice: Sequence[str] = ()) -> Json:
@@ -178,7 +169,7 @@ def committed(answer: Json, advice: Sequence[str] = ()) -> Json:
 
 
 def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
-    """A refusal as a failure: the store's sentence, everything that is in the way if there is more, and `advice`."""
+    """A refusal as a failure: its message, which is about the first detail; all details if there are more; `advice`."""
     details = _details(answer)
     rest = len(details) - _LISTED + answer.get("omitted", 0)
     more = [f"  and {rest:,} more"] if rest > 0 else []
@@ -190,7 +181,7 @@ def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
 
 
 def _details(answer: Json) -> list[str]:
-    """A line for everything that is wrong, and who is behind it, where the answer knows."""
+    """A line for everything that is in the way, with the change behind it if that is known."""
     details = [_stale(conflict) for conflict in answer.get("conflicts", ())]
     if answer["__typename"] == "StalePlan":
         details += [f"namespace {name} was reconfigured" for name in answer["namespaces"]]
@@ -199,11 +190,6 @@ def _details(answer: Json) -> list[str]:
     violations = answer.get("violations") or answer.get("preflight", {}).get("blockers", ())
     details += [_violation(violation) for violation in violations]
     return [f"  {detail}" for detail in details]
-
-
-def _broken(rule: Json) -> str:
-    name = rule["namespace"] if rule["shardId"] is None else f"{rule['namespace']}/{rule['shardId']}"
-    return f"{rule['rule']} of {name}: {rule['actual']}; allowed: {rule['allowed']}. {rule['remedy']}"
 
 
 def _stale(conflict: Json) -> str:
@@ -216,43 +202,28 @@ def _stale(conflict: Json) -> str:
 
 
 def _violation(violation: Json) -> str:
-    """One of a plan about a shard names it in its sentence, one about a namespace does not."""
+    """A broken rule of a policy; or a problem of a plan, whose message names the shard, but not a namespace."""
     if "rule" in violation:
-        return _broken(violation)
+        names = ("rule", "namespace", "shardId", "actual", "allowed", "remedy")
+        return broken_rule_message(*(violation[name] for name in names))
     about = "" if violation["shardId"] else f"{violation['namespace']}: "
     return f"{about}{violation['message']}"
 
 
-class ApiClient:
-    """One server. Used as a context manager: connections stay open from one request to the next."""
+class ApiClient(Requests):
+    """Requests to one server. Used as a context manager; whatever goes wrong is raised as Failure."""
 
-    def __init__(self, address: Address) -> None:
-        from graph.client.http import Requests  # noqa: PLC0415 - HTTP takes long to load, and --help needs none
+    def execute(self, name: str, variables: Json | None = None) -> Json:
+        """The data that a query answers with. Raises Failure."""
+        with failing():
+            return super().execute(name, variables)
 
-        self._requests = Requests(address)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._requests.__exit__(kind, error, trace)
-
-    def ask(self, name: str, variables: Json | None = None) -> Json:
-        """The data a query answers with. Raises Failure."""
-        return self._send(name, variables or {}, "Try again.")
-
-    def change(self, name: str, given: Json) -> Json:
+    def change(self, name: str, given: Json, **variables: object) -> Json:
         """What a mutation answers, committed or refused: a member of its result's union. Raises Failure."""
-        unknown = "Whether the change was made is not known: look before you try again."
-        (answer,) = self._send(name, {"input": given}, unknown).values()
+        with failing("Whether the change was made is not known: look before you try again."):
+            (answer,) = super().execute(name, {"input": given, **variables}).values()
         return dict(answer)
-
-    def _send(self, name: str, variables: Json, if_broken_off: str) -> Json:
-        with failing(if_broken_off):
-            return self._requests.ask(name, variables)
 
 
 def newest_revision(api: ApiClient) -> int:
-    return int(api.ask("StreamHead")["head"]["revision"])
+    return int(api.execute("StreamHead")["head"]["revision"])

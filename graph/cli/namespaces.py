@@ -1,13 +1,4 @@
-"""`omnirelay mesh namespaces apply`.
-
-`omnirelay mesh namespaces`: one module a command.
-
-`omnirelay mesh namespaces list`.
-
-`omnirelay mesh namespaces strategies`.
-
-Creating and configuring a namespace.
-"""
+"""`omnirelay mesh namespaces`: list, apply and strategies; and how a namespace is created or configured."""
 
 from __future__ import annotations
 
@@ -20,20 +11,61 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_json, print_status, printable, shown_time
-from graph.cli.program import LazyCommands
-from graph.cli.tables import print_table
+from graph.cli.output import Column, format_time, print_documents, print_json, print_list, print_table, printable
 from graph.client.address import Address
-from graph.client.pages import rows
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.codec.json_documents import read_policy, write_policy
 from persistence.model.fields import json_problem
+from persistence.model.policy import NamespaceConfiguration
 
 if TYPE_CHECKING:
     from graph.settings import NamespaceDeclaration
 
 
-@click.command("apply")
+def _sorted_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+_COLUMNS: Final = (
+    Column("NAMESPACE", "name"),
+    Column("STRATEGY", "strategy"),
+    Column("PARAMETERS", "strategyParameters", _sorted_json),
+    Column("VERSION", "version"),
+    Column("SHARDS", "shardCount"),
+    Column("REVISION", "revision"),
+    Column("UPDATED", "updatedAt", format_time),
+)
+
+_STRATEGIES: Final = (
+    Column("STRATEGY", "name"),
+    Column("VERSION", "algorithmVersion"),
+    Column("MOVEMENT", "movement"),
+)
+
+_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
+
+_ANY: Final = "any strategy"
+
+
+@click.group()
+def namespaces() -> None:
+    """Families of shards, each with one placement strategy."""
+
+
+@namespaces.command("list")
+@server_options
+def list_namespaces(*, server: Address, as_json: bool) -> None:
+    """List all namespaces.
+
+    With --json JSON Lines: a namespace each.
+    """
+    with ApiClient(server) as api:
+        found = list(rows(api, "ListNamespaces", {}))
+    print_list(_COLUMNS, found, "namespace", as_json=as_json)
+
+
+@namespaces.command("apply")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @change_options
@@ -56,7 +88,7 @@ def apply_namespaces(
     change = change_input(reason, ticket, actor)
     with ApiClient(server) as api:
         existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
-        algorithms = {item["name"]: item["algorithmVersion"] for item in api.ask("ListStrategies")["strategies"]}
+        algorithms = {item["name"]: item["algorithmVersion"] for item in api.execute("ListStrategies")["strategies"]}
         for name, declaration in declared.items():
             before, algorithm = existing.get(name), algorithms.get(declaration.strategy)
             action, version = _apply(api, name, declaration, algorithm, before, None if dry_run else change)
@@ -101,123 +133,31 @@ def _apply(
 ) -> tuple[str, str | None]:
     """What was done and the version since. Without a change: what would be done, and the version now.
 
-    `algorithm` is the version that the server has: configuring a namespace again is how it gets that.
+    `algorithm` is the version that the server has: a namespace gets that when it is configured.
     """
     version = None if existing is None else str(existing["version"])
-    if existing is not None and _is_as_declared(existing, declaration, algorithm):
+    declared = declaration.configuration(algorithm)
+    if existing is not None and _configuration(existing).is_as_declared(declared):
         return "unchanged", version
     if change is not None:
-        after = configure(
-            api, name, declaration.strategy, declaration.parameters, version or "0", change, _policy(declaration)
-        )
+        policy = None if declared.policy is None else write_policy(declared.policy)
+        after = configure(api, name, declaration.strategy, declaration.parameters, version or "0", change, policy)
         version = str(after["version"])
     return "created" if existing is None else "updated", version
 
 
-def _is_as_declared(namespace: Json, declaration: NamespaceDeclaration, algorithm: int | None) -> bool:
-    configured = namespace["strategy"], namespace["strategyParameters"], namespace["algorithmVersion"]
-    if configured != (declaration.strategy, declaration.parameters, algorithm):
-        return False
-    return declaration.policy is None or declaration.policy.policy() == read_policy(namespace["policy"])
-
-
-def _policy(declaration: NamespaceDeclaration) -> Json | None:
-    return None if declaration.policy is None else write_policy(declaration.policy.policy())
+def _configuration(namespace: Json) -> NamespaceConfiguration:
+    return NamespaceConfiguration(
+        namespace["strategy"],
+        namespace["strategyParameters"],
+        namespace["algorithmVersion"],
+        read_policy(namespace["policy"]),
+    )
 
 
 def _parameters(declaration: NamespaceDeclaration) -> str:
-    given = ", ".join(f"{name} {printable(value)}" for name, value in declaration.parameters.items())
-    return given or "default parameters"
-
-
-@click.group(
-    commands=LazyCommands(
-        {
-            "list": "graph.cli.namespaces:list_namespaces",
-            "apply": "graph.cli.namespaces:apply_namespaces",
-            "strategies": "graph.cli.namespaces:list_strategies",
-        }
-    )
-)
-def namespaces() -> None:
-    """Families of shards, each with one placement strategy."""
-
-
-_COLUMNS: Final = ("NAMESPACE", "STRATEGY", "PARAMETERS", "VERSION", "SHARDS", "REVISION", "UPDATED")
-
-
-@click.command("list")
-@server_options
-def list_namespaces(*, server: Address, as_json: bool) -> None:
-    """List all namespaces.
-
-    With --json JSON Lines: a namespace each.
-    """
-    with ApiClient(server) as api:
-        found = list(rows(api, "ListNamespaces", {}))
-    if as_json:
-        for item in found:
-            print_json(item)
-        return
-    if found:
-        print_table(
-            _COLUMNS,
-            [
-                (
-                    item["name"],
-                    item["strategy"],
-                    json.dumps(item["strategyParameters"], sort_keys=True),
-                    item["version"],
-                    item["shardCount"],
-                    item["revision"],
-                    shown_time(item["updatedAt"]),
-                )
-                for item in found
-            ],
-        )
-    print_status(f"{pluralized(len(found), 'namespace')}.")
-
-
-_STRATEGIES: Final = ("STRATEGY", "VERSION", "MOVEMENT")
-
-_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
-
-_ANY: Final = "any strategy"
-
-
-@click.command("strategies")
-@server_options
-def list_strategies(*, server: Address, as_json: bool) -> None:
-    """List the strategies that a namespace can have, with the parameters each takes.
-
-    With --json JSON Lines: a strategy each, with its parameters.
-    """
-    with ApiClient(server) as api:
-        found = api.ask("ListStrategies")["strategies"]
-    if as_json:
-        for strategy in found:
-            print_json(strategy)
-        return
-    print_table(_STRATEGIES, [(one["name"], one["algorithmVersion"], one["movement"]) for one in found])
-    click.echo()
-    print_table(_PARAMETERS, list(_strategy_parameters(found)))
-
-
-def _strategy_parameters(strategies: Sequence[Json]) -> Iterator[tuple[object, ...]]:
-    """Each strategy's own, and then once what they all have."""
-    constraints: dict[str, Json] = {}
-    for strategy in strategies:
-        for parameter in strategy["parameters"]:
-            if parameter["constraint"]:
-                constraints[parameter["name"]] = parameter
-            else:
-                yield _cells(parameter, strategy["name"])
-    for parameter in constraints.values():
-        yield _cells(parameter, _ANY)
-
-
-def _cells(parameter: Json, of: str) -> tuple[object, ...]:
-    return parameter["name"], of, json.dumps(parameter["default"]), parameter["rule"]
+    parameters = ", ".join(f"{name} {printable(value)}" for name, value in declaration.parameters.items())
+    return parameters or "default parameters"
 
 
 def configure(
@@ -243,3 +183,38 @@ def configure(
     if policy is not None:
         given["policy"] = policy
     return dict(committed(api.change("ConfigureNamespace", given))["namespace"])
+
+
+@namespaces.command("strategies")
+@server_options
+def list_strategies(*, server: Address, as_json: bool) -> None:
+    """List the strategies that a namespace can have, with the parameters each takes.
+
+    With --json JSON Lines: a strategy each, with its parameters.
+    """
+    with ApiClient(server) as api:
+        found = api.execute("ListStrategies")["strategies"]
+    if as_json:
+        for strategy in found:
+            print_json(strategy)
+        return
+    print_documents(_STRATEGIES, found)
+    click.echo()
+    print_table(_PARAMETERS, list(_strategy_parameters(found)))
+
+
+def _strategy_parameters(strategies: Sequence[Json]) -> Iterator[tuple[object, ...]]:
+    """Each strategy's own, and then once what they all have."""
+    constraints: dict[str, Json] = {}
+    for strategy in strategies:
+        for parameter in strategy["parameters"]:
+            if parameter["constraint"]:
+                constraints[parameter["name"]] = parameter
+            else:
+                yield _cells(parameter, strategy["name"])
+    for parameter in constraints.values():
+        yield _cells(parameter, _ANY)
+
+
+def _cells(parameter: Json, of: str) -> tuple[object, ...]:
+    return parameter["name"], of, json.dumps(parameter["default"]), parameter["rule"]

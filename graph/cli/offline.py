@@ -1,4 +1,4 @@
-"""Commands that work on the database itself, not through a server."""
+"""How commands work on the database itself, not through a server: opened by the settings, with errors as exits."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ T = TypeVar("T")
 def run_on_database(
     config: Path | None, data_dir: Path | None, database_url: str | None, work: Callable[[str], Awaitable[T]]
 ) -> T:
-    """What `work` makes of the database's URL. Raises Failure for whatever the store raises."""
+    """What `work` returns for the database's URL. Raises Failure for whatever the store raises."""
     import asyncio  # noqa: PLC0415 - clients need not load what talks to databases
 
     from graph.embedded_postgres.server import EmbeddedPostgresError  # noqa: PLC0415 - same

@@ -1,10 +1,6 @@
-"""Options that several commands share, with the same words in each.
+"""Options that several commands share: the server and its token, what a change carries, and a server's settings.
 
-Where a server is, as an option of commands.
-
-Options of the form key=value, one at a time: labels, parameters.
-
-Options that stand for settings, and settings from options, environment and file.
+A value with a form of its own has one type, `Parsed`, with the function that reads it.
 """
 
 from __future__ import annotations
@@ -22,23 +18,41 @@ import click
 from graph.cli.errors import Exit, Failure
 from graph.cli.output import printable
 from graph.client.address import Address, TokenSource, read_address
-from graph.client.credentials import fixed_token
-from graph.client.credentials import token_file as token_from
+from graph.client.credentials import fixed_token, token_file
 from graph.client.records import Json
+from persistence.model.records import MAX_COUNTER
 
 if TYPE_CHECKING:
     from graph.settings import Settings
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
 _TOKEN: Final = "OMNIRELAY_TOKEN"  # noqa: S105 - the name of the variable
 
 
+class Parsed(click.ParamType[T, object]):
+    """What `parse` returns for the text. Its ValueError is wrong usage; the message ends without a full stop."""
+
+    def __init__(self, name: str, parse: Callable[[str], T]) -> None:
+        """`name` stands for the value in help."""
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> T:
+        if not isinstance(value, str):
+            return cast("T", value)  # converted already
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
 def server_options(command: F) -> F:
-    """--server, --token-file, --json: for every command that asks a server. The token comes with its address."""
+    """--server, --token-file, --json: for every command that sends requests. The address carries the token."""
     command = _with_token(command)
     command = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)
     command = click.option(
@@ -51,7 +65,7 @@ def server_options(command: F) -> F:
     )(command)
     return click.option(
         "--server",
-        type=AddressParameter(),
+        type=Parsed("url", read_address),
         envvar="OMNIRELAY_SERVER",
         show_envvar=True,
         default=DEFAULT_SERVER,
@@ -62,17 +76,17 @@ def server_options(command: F) -> F:
 
 def _with_token(command: F) -> F:
     @functools.wraps(command)
-    def shown_to(*, server: Address, token_file: Path | None, **given: object) -> object:
-        return command(server=replace(server, token=_token(token_file)), **given)
+    def with_token(*, server: Address, token_file: Path | None, **options: object) -> object:
+        return command(server=replace(server, token=_token(token_file)), **options)
 
-    return cast("F", shown_to)
+    return cast("F", with_token)
 
 
 def _token(file: Path | None) -> TokenSource | None:
     """From the file; else, for programs that cannot write files, from the environment. Never from the command line,
     which every process of the machine may read."""
     if file is not None:
-        return token_from(file)
+        return token_file(file)
     return fixed_token(token) if (token := os.environ.get(_TOKEN)) else None
 
 
@@ -99,16 +113,16 @@ def force_option(command: F) -> F:
 
 
 def change_input(reason: str, ticket: str | None, actor: str | None, force_reason: str | None = None) -> Json:
-    """GraphQL's `ChangeInput`. No actor: whoever the token is for."""
-    given: Json = {"reason": reason, "changeTicket": ticket, "actor": actor}
-    return given if force_reason is None else given | {"force": {"reason": force_reason}}
+    """GraphQL's `ChangeInput`. Without an actor it is the subject of the token."""
+    change: Json = {"reason": reason, "changeTicket": ticket, "actor": actor}
+    return change if force_reason is None else change | {"force": {"reason": force_reason}}
 
 
 def _user() -> str | None:
-    """Null for whoever the token is for, in a command that shows one."""
-    given = click.get_current_context().params
-    if "token_file" in given:
-        file = given["token_file"]  # not null yet if it was not given, but click's own mark for that
+    """The user running this; null where there is a token, which has a subject."""
+    options = click.get_current_context().params
+    if "token_file" in options:
+        file = options["token_file"]  # not null yet if it was left out, but click's own mark for that
         if _token(file if isinstance(file, Path) else None) is not None:
             return None
     try:
@@ -117,14 +131,22 @@ def _user() -> str | None:
         raise click.UsageError("This user has no name: say who is responsible with --actor.") from None
 
 
-class AddressParameter(click.ParamType[Address, object]):
-    name = "url"
+expected_version_option = click.option(
+    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
+)
+"""For commands that change one record."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        try:
-            return value if isinstance(value, Address) else read_address(str(value))
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+
+def checked_by(problem_of: Callable[[T], str | None]) -> Callable[[click.Context, click.Parameter, T | None], T | None]:
+    """A callback for an option: what `problem_of` returns about its value is wrong usage."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: T | None) -> T | None:
+        problem = None if value is None else problem_of(value)
+        if problem is not None:
+            raise click.BadParameter(f"It {problem}.")
+        return value
+
+    return check
 
 
 class KeyValue(NamedTuple):
@@ -135,16 +157,14 @@ class KeyValue(NamedTuple):
         return f"{self.key}={self.value}"
 
 
-class KeyValueParameter(click.ParamType[KeyValue, object]):
-    name = "key=value"
+def _read_key_value(text: str) -> KeyValue:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError(f"{printable(text)} is not of the form key=value")
+    return KeyValue(key, value)
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> KeyValue:
-        if isinstance(value, KeyValue):
-            return value
-        key, equals, rest = str(value).partition("=")
-        if not key or not equals:
-            self.fail(f"{printable(value)} is not of the form key=value.", param, ctx)
-        return KeyValue(key, rest)
+
+KEY_VALUE: Final = Parsed("key=value", _read_key_value)
 
 
 def as_map(pairs: Iterable[KeyValue]) -> dict[str, str]:
@@ -178,12 +198,12 @@ def config_option(command: F) -> F:
     )(command)
 
 
-def settings_from(config: Path | None, failing_with: Exit, **given: object) -> Settings:
+def settings_from(config: Path | None, failing_with: Exit, **options: object) -> Settings:
     """Raises Failure, with the exit code of the command, that names each setting that is wrong and where it was set."""
     from graph.settings import SettingsError, load_settings  # noqa: PLC0415 - clients need not load what checks settings
 
     try:
-        return load_settings(config, os.environ, **given)
+        return load_settings(config, os.environ, **options)
     except SettingsError as error:
         lines = [f"  {line}" for line in str(error).splitlines()]
         raise Failure(failing_with, "These settings cannot be used:", lines) from error

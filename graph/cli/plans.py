@@ -1,20 +1,7 @@
-"""A proposal as tables: its moves, what they do to namespaces and nodes, and what they leave undone.
+"""Plans and proposals: which one a command is for, and what one does, as tables and as a summary.
 
-A plan named on the command line: by its id, or by a file with its document.
-
-What every node owns before and after, with a bar to compare them by.
-
-The moves of a plan: which shard, from where to where, and why.
-
-Options of whatever computes a plan or shows one.
-
-A plan as the server keeps it.
-
-What a rollback leaves as it is, and what it gives back, in tables and in a sentence.
-
-As many rows as a person reads.
-
-What a plan cannot put right.
+A plan is named by its id or by a file with its document. Tables have the first rows, unless all are requested: the most
+urgent moves, the nodes whose loads change most.
 """
 
 from collections import Counter
@@ -24,9 +11,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from graph.cli.errors import ApiClient, Exit, Failure
-from graph.cli.output import arrow, pluralized, printable, shown_percent
-from graph.cli.tables import print_table
+from graph.cli.errors import UPDATE_THE_OLDER, ApiClient, Exit, Failure
+from graph.cli.output import arrow, format_percent, pluralized, print_status, print_table, printable
+from graph.cli.suggestions import suggest_next
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE, plan_id_problem
 from persistence.model.records import MoveReason
@@ -42,21 +29,129 @@ from persistence.planning.proposal import (
     read_proposal,
 )
 
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+LISTED: Final = 20
+"""Rows of a table, unless all are requested."""
+
+_WIDTH: Final = 30
+"""Characters of the longest bar."""
+
+_LIST_PLANS: Final = "Which plans there are: omnirelay mesh rebalance list"
+
+_MOVES: Final = ("SHARD", "VERSION", "OWNER", "MOVE REASON")
+
 _NAMESPACES: Final = ("NAMESPACE", "STRATEGY", "SHARDS", "MOVED", "MOVED %")
+
+_LOADS: Final = ("NODE", "SHARDS", "CAPACITY", "LOAD (= kept, + gained, - lost)")
+
+_VIOLATIONS: Final = ("PROBLEM", "OF", "NODE", "WHY")
+
+_CONFLICTS: Final = ("LEFT AS IT IS", "BECAUSE", "CHANGE", "WHY")
+
+
+def planning_options(command: F) -> F:
+    """--namespace, --max-moves."""
+    command = click.option(
+        "--max-moves",
+        type=click.IntRange(1, MAX_SHARDS_PER_CHANGE),
+        help="At most this many moves, the most urgent ones.",
+    )(command)
+    return click.option("--namespace", multiple=True, help="Only shards of this namespace. May be repeated.")(command)
+
+
+def all_option(command: F) -> F:
+    """--all, for tables; JSON has everything anyway."""
+    return click.option("--all", "everything", is_flag=True, help="Show every row, however many.")(command)
+
+
+def planning_input(namespace: tuple[str, ...], max_moves: int | None) -> Json:
+    """What the inputs of planRebalance and simulateRebalance have in common. Null stands for all."""
+    return {"namespaces": list(namespace) or None, "maxMoves": max_moves}
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPlan:
+    """`file` is where the id was read from; null where it was typed."""
+
+    id: str
+    file: str | None = None
+
+
+def named_plan(text: str) -> NamedPlan:
+    """Raises Failure for what is neither the id of a plan nor a file with one. `-` is stdin.
+
+    A document names itself, so whatever was changed in a file, its id is another plan's: of none that is stored.
+    """
+    if plan_id_problem(text) is None:
+        return NamedPlan(text)
+    name = "stdin" if text == "-" else printable(text)
+    try:
+        with click.open_file(text, "rb") as file:
+            document = file.read().rstrip(b"\r\n").decode()
+        read_proposal(document)
+    except FileNotFoundError:
+        message = f"{name} is neither the id of a plan, which has 32 hex digits, nor a file."
+        raise Failure(Exit.INVALID, message, [_LIST_PLANS]) from None
+    except OSError as error:
+        raise Failure(Exit.INVALID, f"{name} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError):
+        advice = "'omnirelay mesh rebalance plan --json' writes one."
+        raise Failure(Exit.INVALID, f"{name} is not a plan.", [advice]) from None
+    return NamedPlan(document_id(document), name)
+
+
+def read_plan(api: ApiClient, plan: NamedPlan) -> Json:
+    """With the document of its proposal. Raises Failure if there is none."""
+    found = api.execute("RebalancePlan", {"id": plan.id, "details": False})["rebalancePlan"]
+    if found is None:
+        raise no_such_plan(plan)
+    return dict(found)
+
+
+def no_such_plan(plan: NamedPlan) -> Failure:
+    """The server stores no plan of this id."""
+    if plan.file is None:
+        return Failure(Exit.NOT_FOUND, f"There is no plan {plan.id}.", [_LIST_PLANS])
+    return Failure(
+        Exit.NOT_FOUND,
+        f"{plan.file} is not a plan of this server: there is none with its content ({plan.id}).",
+        [
+            "Either it was edited after it was written, or it is another server's, or it was simulated, not planned.",
+            "Plan again with 'omnirelay mesh rebalance plan', and apply what comes out.",
+        ],
+    )
 
 
 def proposal_of(document: str) -> Proposal:
-    """From a document the server sent. Raises Failure if it is none that this program knows."""
+    """Of a document that the server sent. Raises Failure if it is none that this program knows."""
     try:
         return read_proposal(document)
     except (ValueError, KeyError, TypeError) as error:
         message = f"The server's plan cannot be read ({type(error).__name__}: {error})."
-        advice = "This program and the server are of different versions: update the older one."
-        raise Failure(Exit.INTERNAL, message, [advice]) from error
+        raise Failure(Exit.INTERNAL, message, [UPDATE_THE_OLDER]) from error
+
+
+def print_planned(plan: Json, *, everything: bool, as_json: bool) -> Proposal:
+    """A plan that was just made: its document, or its tables and a summary."""
+    document = plan["proposal"]["document"]
+    proposal = proposal_of(document)
+    if as_json:
+        click.echo(document)
+    else:
+        print_proposal(proposal, everything=everything)
+        click.echo(summary(proposal, "move"))
+    return proposal
+
+
+def print_how_to_apply(plan: Json) -> None:
+    print_status(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
+    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', plan['id'])}")
 
 
 def print_proposal(proposal: Proposal, *, everything: bool) -> None:
-    """Tables with a blank line after each; nothing where there is nothing to say."""
+    """Tables with a blank line after each; none without rows."""
     if proposal.moves:
         print_moves(proposal.moves, everything=everything)
         click.echo()
@@ -74,107 +169,40 @@ def print_proposal(proposal: Proposal, *, everything: bool) -> None:
         click.echo()
 
 
-def summary(proposal: Proposal, move: str) -> str:
-    """In a sentence or two. `move`: the verb, "move" or "would move"."""
-    if proposal.rollback is not None:
-        return rollback_summary(proposal, proposal.rollback)
-    if not proposal.moves:
-        return _nothing(proposal)
-    moved, percent = len(proposal.moves), shown_percent(proposal.moved_percent)
-    return (
-        f"{moved:,} of {pluralized(proposal.shard_count, 'shard')} {move} ({percent}): "
-        f"{reasons(proposal.moves)}.{_rest(proposal)}"
-    )
+def print_moves(moves: Sequence[Move], *, everything: bool) -> None:
+    """The most urgent ones, which is the order they come in, and how many more there are."""
+    listed = first(moves, everything=everything)
+    if any(move.restore is not None for move in moves):
+        print_table((*_MOVES, "RESTORES"), [(*_move_cells(move), _restored(move)) for move in listed])
+    else:
+        print_table(_MOVES, [_move_cells(move) for move in listed])
+    print_rest(len(moves) - len(listed))
 
 
-def _nothing(proposal: Proposal) -> str:
-    if not proposal.namespaces:
-        return "Nothing to move: there is no namespace."
-    if proposal.violations:
-        return "Nothing to move, beside what the problems above keep where it is."
-    return f"Nothing to move: {pluralized(proposal.shard_count, 'shard')}, each where it belongs or has to stay."
+def _move_cells(move: Move) -> tuple[object, ...]:
+    return f"{move.namespace}/{move.shard_id}", move.version, arrow(move.from_node_id, move.to_node_id), move.reason
 
 
-def _rest(proposal: Proposal) -> str:
-    if not proposal.remaining_moves:
-        return ""
-    return f" {pluralized(proposal.remaining_moves, 'more move')} did not fit: plan again once these are made."
+def _restored(move: Move) -> str | None:
+    """`leader node-2, capacity 1.5, locality -, ACTIVE`"""
+    restore = move.restore
+    if restore is None:
+        return None
+    leader, locality = printable(restore.leader_id), printable(restore.locality_hint)
+    return f"leader {leader}, capacity {printable(restore.capacity_hint)}, locality {locality}, {restore.status}"
 
 
 def _namespace_cells(namespace: PlannedNamespace) -> Sequence[object]:
     share = 100 * namespace.moved / namespace.shard_count if namespace.shard_count else 0.0
-    return namespace.name, namespace.strategy, namespace.shard_count, namespace.moved, shown_percent(share)
-
-
-@dataclass(frozen=True, slots=True)
-class NamedPlan:
-    """`file` is where the id was taken from; null if it was given as it is."""
-
-    id: str
-    file: str | None = None
-
-
-def named_plan(given: str) -> NamedPlan:
-    """Raises Failure for what is neither the id of a plan nor a file with one. `-` is stdin.
-
-    A document names itself, so whatever was changed in a file, its id is another plan's: of none that is kept.
-    """
-    if plan_id_problem(given) is None:
-        return NamedPlan(given)
-    name = "stdin" if given == "-" else printable(given)
-    try:
-        with click.open_file(given, "rb") as file:
-            document = file.read().rstrip(b"\r\n").decode()
-        read_proposal(document)
-    except FileNotFoundError:
-        message = f"{name} is neither the id of a plan, which has 32 hex digits, nor a file."
-        raise Failure(Exit.INVALID, message, ["Which plans there are: omnirelay mesh rebalance list"]) from None
-    except OSError as error:
-        raise Failure(Exit.INVALID, f"{name} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError):
-        advice = "'omnirelay mesh rebalance plan --json' writes one."
-        raise Failure(Exit.INVALID, f"{name} is not a plan.", [advice]) from None
-    return NamedPlan(document_id(document), name)
-
-
-def no_such_plan(plan: NamedPlan) -> Failure:
-    """The server keeps no plan of this id."""
-    if plan.file is None:
-        advice = "Which plans there are: omnirelay mesh rebalance list"
-        return Failure(Exit.NOT_FOUND, f"There is no plan {plan.id}.", [advice])
-    return Failure(
-        Exit.NOT_FOUND,
-        f"{plan.file} is not a plan of this server: there is none with its content ({plan.id}).",
-        [
-            "Either it was edited after it was written, or it is another server's, or it was simulated, not planned.",
-            "Plan again with 'omnirelay mesh rebalance plan', and apply what comes out.",
-        ],
-    )
-
-
-_LOAD_COLUMNS: Final = ("NODE", "SHARDS", "CAPACITY", "LOAD (= kept, + gained, - lost)")
-
-_WIDTH: Final = 30
+    return namespace.name, namespace.strategy, namespace.shard_count, namespace.moved, format_percent(share)
 
 
 def print_loads(loads: Sequence[NodeLoad], *, everything: bool) -> None:
-    """By node. Where they are too many to read, those whose load changes most."""
-    shown = loads if everything else _most_changed(loads)
+    """By node. Of more than `LISTED` those whose load changes most."""
+    listed = loads if everything else _most_changed(loads)
     largest = max(max(load.shards_before, load.shards_after) for load in loads)
-    print_table(_LOAD_COLUMNS, [_load_cells(load, largest) for load in shown])
-    print_rest(len(loads) - len(shown), " nodes, whose loads change less")
-
-
-def bar(before: int, after: int, largest: int) -> str:
-    """What stays, and then what is gained or lost; as wide as the largest load of all is long."""
-    if before == after == 0:
-        return ""
-    whole = max(1, round(_WIDTH * max(before, after) / largest))
-    kept = round(_WIDTH * min(before, after) / largest)
-    if before != after:
-        # A change is seen, however small it is.
-        kept = min(kept, whole - 1)
-    return "=" * kept + ("+" if after > before else "-") * (whole - kept)
+    print_table(_LOADS, [_load_cells(load, largest) for load in listed])
+    print_rest(len(loads) - len(listed), " nodes, whose loads change less")
 
 
 def _most_changed(loads: Sequence[NodeLoad]) -> Sequence[NodeLoad]:
@@ -191,23 +219,96 @@ def _load_cells(load: NodeLoad, largest: int) -> tuple[object, ...]:
     )
 
 
-_MOVE_COLUMNS: Final = ("SHARD", "VERSION", "OWNER", "MOVE REASON")
+def bar(before: int, after: int, largest: int) -> str:
+    """What stays, and then what is gained or lost; as wide as the largest load of all is long."""
+    if before == after == 0:
+        return ""
+    whole = max(1, round(_WIDTH * max(before, after) / largest))
+    stays = round(_WIDTH * min(before, after) / largest)
+    if before != after:
+        # A change is visible, however small it is.
+        stays = min(stays, whole - 1)
+    return "=" * stays + ("+" if after > before else "-") * (whole - stays)
 
 
-def print_moves(moves: Sequence[Move], *, everything: bool) -> None:
-    """The most urgent ones, which is the order they come in, and how many more there are."""
-    shown = first(moves, everything=everything)
-    if any(move.restore is not None for move in moves):
-        print_table((*_MOVE_COLUMNS, "RESTORES"), [(*_move_cells(move), _restored(move)) for move in shown])
-    else:
-        print_table(_MOVE_COLUMNS, [_move_cells(move) for move in shown])
-    print_rest(len(moves) - len(shown))
+def print_violations(violations: Sequence[Violation], *, everything: bool) -> None:
+    listed = first(violations, everything=everything)
+    print_table(_VIOLATIONS, [(one.code, place(one), one.node_id, one.message) for one in listed])
+    print_rest(len(violations) - len(listed))
+
+
+def place(violation: Violation) -> str:
+    """The shard, or the namespace where it is about all of it."""
+    namespace, shard_id = violation.namespace, violation.shard_id
+    return namespace if shard_id is None else f"{namespace}/{shard_id}"
+
+
+def print_conflicts(conflicts: Sequence[Conflict], omitted: int, *, everything: bool) -> None:
+    listed = first(conflicts, everything=everything)
+    print_table(
+        _CONFLICTS,
+        [(f"{one.namespace}/{one.shard_id}", one.reason, one.change_id, one.message) for one in listed],
+    )
+    print_rest(len(conflicts) - len(listed) + omitted)
+
+
+def first(rows: Sequence[T], *, everything: bool) -> Sequence[T]:
+    return rows if everything else rows[:LISTED]
+
+
+def print_rest(rest: int, what: str = "") -> None:
+    """How many rows were left out, if any were."""
+    if rest > 0:
+        click.echo(f"and {rest:,} more{what}; --all shows them")
+
+
+def summary(proposal: Proposal, move: str) -> str:
+    """What the plan does, as text. `move`: the verb, "move" or "would move"."""
+    if proposal.rollback is not None:
+        return rollback_summary(proposal, proposal.rollback)
+    if not proposal.moves:
+        return _nothing(proposal)
+    moved, percent = len(proposal.moves), format_percent(proposal.moved_percent)
+    return (
+        f"{moved:,} of {pluralized(proposal.shard_count, 'shard')} {move} ({percent}): "
+        f"{reasons(proposal.moves)}.{_rest(proposal)}"
+    )
 
 
 def reasons(moves: Iterable[Move]) -> str:
     """`300 OWNER_DRAINING, 200 PLACEMENT_CHANGED`: the most urgent reason first."""
     counts = Counter(move.reason for move in moves)
     return ", ".join(f"{counts[reason]:,} {reason}" for reason in MoveReason if counts[reason])
+
+
+def _nothing(proposal: Proposal) -> str:
+    if not proposal.namespaces:
+        return "Nothing to move: there is no namespace."
+    if proposal.violations:
+        return "Nothing to move, beside what the problems above keep where it is."
+    return f"Nothing to move: {pluralized(proposal.shard_count, 'shard')}, each where it belongs or has to stay."
+
+
+def _rest(proposal: Proposal) -> str:
+    if not proposal.remaining_moves:
+        return ""
+    return f" {pluralized(proposal.remaining_moves, 'more move')} did not fit: plan again once these are made."
+
+
+def rollback_summary(proposal: Proposal, rollback: Rollback) -> str:
+    """`3 shards are given back what they had. 1 is left as it is, 2 are as before already.`"""
+    count = len(proposal.moves)
+    done = f"{pluralized(count, 'shard')} {_are(count)} given back what they had." if count else "Nothing to give back."
+    left = len(rollback.conflicts) + rollback.omitted_conflicts
+    rest = [f"{left:,} {_are(left)} left as {'it is' if left == 1 else 'they are'}"] if left else []
+    rest += [f"{rollback.unchanged:,} {_are(rollback.unchanged)} as before already"] if rollback.unchanged else []
+    more = proposal.remaining_moves
+    rest += [f"{more:,} did not fit: roll back again once these are made"] if more else []
+    return " ".join([done, *([f"{', '.join(rest)}."] if rest else [])])
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def read_move(move: Json) -> Move:
@@ -232,110 +333,6 @@ def move_document(move: Move) -> Json:
         "toNodeId": move.to_node_id,
         "reason": str(move.reason),
     }
-
-
-def _restored(move: Move) -> str | None:
-    """`leader node-2, capacity 1.5, locality -, ACTIVE`"""
-    restore = move.restore
-    if restore is None:
-        return None
-    leader, locality = printable(restore.leader_id), printable(restore.locality_hint)
-    return f"leader {leader}, capacity {printable(restore.capacity_hint)}, locality {locality}, {restore.status}"
-
-
-def _move_cells(move: Move) -> tuple[object, ...]:
-    return f"{move.namespace}/{move.shard_id}", move.version, arrow(move.from_node_id, move.to_node_id), move.reason
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def planning_options(command: F) -> F:
-    """--namespace, --max-moves."""
-    command = click.option(
-        "--max-moves",
-        type=click.IntRange(1, MAX_SHARDS_PER_CHANGE),
-        help="At most this many moves, the most urgent ones.",
-    )(command)
-    return click.option("--namespace", multiple=True, help="Only shards of this namespace. May be repeated.")(command)
-
-
-def all_option(command: F) -> F:
-    """--all, for what is shown to people; JSON has everything anyway."""
-    return click.option("--all", "everything", is_flag=True, help="Show every row, however many.")(command)
-
-
-def planning_input(namespace: tuple[str, ...], max_moves: int | None) -> Json:
-    """What the inputs of planRebalance and simulateRebalance have in common. Null stands for all."""
-    return {"namespaces": list(namespace) or None, "maxMoves": max_moves}
-
-
-def read_plan(api: ApiClient, plan: NamedPlan) -> Json:
-    """With its proposal. Raises Failure if there is none."""
-    found = api.ask("RebalancePlan", {"id": plan.id})["rebalancePlan"]
-    if found is None:
-        raise no_such_plan(plan)
-    return dict(found)
-
-
-_CONFLICT_COLUMNS: Final = ("LEFT AS IT IS", "BECAUSE", "CHANGE", "WHY")
-
-
-def print_conflicts(conflicts: Sequence[Conflict], omitted: int, *, everything: bool) -> None:
-    shown = first(conflicts, everything=everything)
-    print_table(
-        _CONFLICT_COLUMNS,
-        [(f"{one.namespace}/{one.shard_id}", one.reason, one.change_id, one.message) for one in shown],
-    )
-    print_rest(len(conflicts) - len(shown) + omitted)
-
-
-def rollback_summary(proposal: Proposal, rollback: Rollback) -> str:
-    """`3 shards are given back what they had. 1 is left as it is, 2 are as before already.`"""
-    count = len(proposal.moves)
-    given = (
-        f"{pluralized(count, 'shard')} {_are(count)} given back what they had." if count else "Nothing to give back."
-    )
-    left = len(rollback.conflicts) + rollback.omitted_conflicts
-    rest = [f"{left:,} {_are(left)} left as {'it is' if left == 1 else 'they are'}"] if left else []
-    rest += [f"{rollback.unchanged:,} {_are(rollback.unchanged)} as before already"] if rollback.unchanged else []
-    more = proposal.remaining_moves
-    rest += [f"{more:,} did not fit: roll back again once these are made"] if more else []
-    return " ".join([given, *([f"{', '.join(rest)}."] if rest else [])])
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-T = TypeVar("T")
-
-LISTED: Final = 20
-
-
-def print_rest(rest: int, what: str = "") -> None:
-    """How many rows were left out, if any were."""
-    if rest > 0:
-        click.echo(f"and {rest:,} more{what}; --all shows them")
-
-
-def first(rows: Sequence[T], *, everything: bool) -> Sequence[T]:
-    return rows if everything else rows[:LISTED]
-
-
-_VIOLATION_COLUMNS: Final = ("PROBLEM", "OF", "NODE", "WHY")
-
-
-def print_violations(violations: Sequence[Violation], *, everything: bool) -> None:
-    shown = first(violations, everything=everything)
-    print_table(_VIOLATION_COLUMNS, [(one.code, place(one), one.node_id, one.message) for one in shown])
-    print_rest(len(violations) - len(shown))
-
-
-def place(violation: Violation) -> str:
-    """The shard, or the namespace where it is about all of it."""
-    namespace, shard_id = violation.namespace, violation.shard_id
-    return namespace if shard_id is None else f"{namespace}/{shard_id}"
 
 
 def read_violation(violation: Json) -> Violation:

@@ -1,14 +1,15 @@
-"""Moments of the past, as an operator writes them: a revision, a time, so many revisions or so long ago."""
+"""Points in time as they are typed: a revision, a time, so many revisions or so long ago."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import click
 
 from graph.cli.errors import Exit, Failure
+from graph.cli.options import Parsed
 from graph.client.records import Json
 from persistence.model.fields import quoted
 from persistence.model.records import COUNTER_PATTERN, MAX_COUNTER
@@ -42,16 +43,18 @@ class Time:
         return self.at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 PointInTime: TypeAlias = Revision | RevisionsAgo | Time
 
 
-def as_of(moment: PointInTime, head: Callable[[], int]) -> Json:
-    """The moment as GraphQL's `AsOf`. `head` is asked for the newest revision, if that is needed."""
-    match moment:
+def as_of(point: PointInTime, head: Callable[[], int]) -> Json:
+    """GraphQL's `AsOf`. `head` returns the newest revision; it is called if that is needed. Raises Failure."""
+    match point:
         case Revision(number):
             return {"revision": str(number)}
         case Time():
-            return {"time": str(moment)}
+            return {"time": str(point)}
         case RevisionsAgo(count):
             newest = head()
             if count > newest:
@@ -60,7 +63,7 @@ def as_of(moment: PointInTime, head: Callable[[], int]) -> Json:
 
 
 def read_time(text: str, now: datetime) -> Time:
-    """A time with its offset, or an age such as 15m. Raises ValueError with a sentence for anything else."""
+    """A time with its offset, or an age such as 15m. Raises ValueError for anything else."""
     return _read_time(text, now, -1, "for so long ago")
 
 
@@ -86,7 +89,7 @@ def _read_time(text: str, now: datetime, direction: int, spans: str) -> Time:
 
 
 def read_point_in_time(text: str, now: datetime) -> PointInTime:
-    """Raises ValueError with a sentence."""
+    """Raises ValueError for what is none of the three."""
     if _REVISION.fullmatch(text):
         if int(text) > MAX_COUNTER:
             raise ValueError(f"{text} is no revision: they end at {MAX_COUNTER}")
@@ -99,26 +102,15 @@ def read_point_in_time(text: str, now: datetime) -> PointInTime:
         raise ValueError(f"{error}; or give a revision, or -N for N revisions ago") from None
 
 
-class TimeParameter(click.ParamType[object, object]):
-    name = "time"
+TIME: Final = Parsed("time", lambda text: read_time(text, datetime.now(UTC)))
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        try:
-            return self.read(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+DEADLINE: Final = Parsed("time", lambda text: read_deadline(text, datetime.now(UTC)))
 
-    def read(self, text: str) -> object:
-        return read_time(text, datetime.now(UTC))
+POINT_IN_TIME: Final = Parsed("moment", lambda text: read_point_in_time(text, datetime.now(UTC)))
 
 
-class DeadlineParameter(TimeParameter):
-    def read(self, text: str) -> object:
-        return read_deadline(text, datetime.now(UTC))
-
-
-class AsOfParameter(TimeParameter):
-    name = "moment"
-
-    def read(self, text: str) -> object:
-        return read_point_in_time(text, datetime.now(UTC))
+def as_of_option(command: F) -> F:
+    """--as-of, as `point`: for every command that reads shards."""
+    return click.option(
+        "--as-of", "point", type=POINT_IN_TIME, help="As it was: after a revision, -N revisions ago, or at a time."
+    )(command)

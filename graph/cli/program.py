@@ -1,9 +1,4 @@
-"""The program: its commands, and how each of them ends.
-
-`omnirelay mesh`: everything that asks a running server, and the audit of what it holds.
-
-A group's commands, each imported when it is used: no command waits for what another one needs.
-"""
+"""The program: its commands, each imported when it is used, and how each of them ends."""
 
 import os
 import sys
@@ -31,7 +26,7 @@ class _Program(click.Group):
 class LazyCommands(UserDict[str, Any]):
     """For `commands` of a click group: the name of each command, and `module:variable` where it is defined.
 
-    Names are there at once, in the order given. Looking a command up imports its module.
+    Looking a command up imports its module: no command waits for what another one needs.
     """
 
     def __getitem__(self, name: str) -> click.Command:
@@ -60,38 +55,6 @@ def omnirelay() -> None:
     """The shard ownership store: which mesh node owns which shard, since when, by whose decision."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command; its exit code. Data goes to stdout, everything else to stderr."""
-    try:
-        result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
-        sys.stdout.flush()
-    except Failure as failure:
-        print_status("\n".join(printable(line) for line in (failure.message, *failure.advice)))
-        _let_go_of_output()
-        return failure.exit
-    except click.ClickException as error:
-        error.show()
-        return Exit.INVALID
-    except click.Abort:
-        print_status("Interrupted.")
-        return Exit.INTERRUPTED
-    except (PipeClosed, BrokenPipeError):
-        _let_go_of_output()
-        return Exit.PIPE_CLOSED
-    except Exception:  # noqa: BLE001 - the last line: whatever it is, 1 would be taken for an answer
-        print_status(traceback.format_exc() + "This is a defect of omnirelay; please report it with the lines above.")
-        return Exit.INTERNAL
-    return result if isinstance(result, int) else Exit.OK
-
-
-def _let_go_of_output() -> None:
-    """Nobody reads any more, or the disk is full: what Python still wants to write when it ends goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @click.group(
     commands=LazyCommands(
         {
@@ -105,3 +68,35 @@ def _let_go_of_output() -> None:
 )
 def mesh() -> None:
     """Ask a running server, or change what it holds. Each command takes --server; `audit` reads the database."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; its exit code. Data goes to stdout, everything else to stderr."""
+    try:
+        result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
+        sys.stdout.flush()
+    except Failure as failure:
+        print_status("\n".join(printable(line) for line in (failure.message, *failure.advice)))
+        _discard_output()
+        return failure.exit
+    except click.ClickException as error:
+        error.show()
+        return Exit.INVALID
+    except click.Abort:
+        print_status("Interrupted.")
+        return Exit.INTERRUPTED
+    except (PipeClosed, BrokenPipeError):
+        _discard_output()
+        return Exit.PIPE_CLOSED
+    except Exception:  # noqa: BLE001 - whatever it is, Python's exit code 1 would be taken for an answer
+        print_status(traceback.format_exc() + "This is a defect of omnirelay; please report it with the lines above.")
+        return Exit.INTERNAL
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _discard_output() -> None:
+    """After the reader has gone, or on a full disk: what Python flushes when it ends goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,11 +1,5 @@
-"""Progress on stderr, where somebody is there to see it.
+"""Progress on stderr: bars on a terminal, a line for each step of a server; and Ctrl-C between steps."""
 
-What a starting server is doing, one line a step, with the seconds since it began.
-
-Ctrl-C where something must not be broken off halfway.
-"""
-
-import re
 import signal
 import sys
 import threading
@@ -13,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
 
 from graph.cli.output import print_status
 
@@ -23,7 +16,7 @@ _STEP = 1_000
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A function to call with how much was done. Silent when stderr is no terminal."""
+    """A function to call with how much was done. Prints nothing where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield lambda _done: None
         return
@@ -39,7 +32,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def progress_so_far(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with how much is done, and how much there is, as often as one likes. Silent as above."""
+    """A function to call with how much is done, and how much there is, however often. Prints nothing as above."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
@@ -47,14 +40,14 @@ def progress_so_far(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - see above
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    shown = 0
+    drawn = 0
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
 
         def so_far(done: int, total: int) -> None:
-            nonlocal shown
-            if done - shown >= _STEP or done >= total:
-                shown = done
+            nonlocal drawn
+            if done - drawn >= _STEP or done >= total:
+                drawn = done
                 progress.update(task, completed=done, total=total)
 
         yield so_far
@@ -62,7 +55,7 @@ def progress_so_far(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Say what is being waited for, and for how long so far; gone when it is there. Silent as above."""
+    """A line with the seconds so far, gone in the end. Prints nothing as above."""
     if not sys.stderr.isatty():
         yield
         return
@@ -75,18 +68,14 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
-_COUNT: Final = re.compile(r": \d+ of \d+\b.*")
-
-
 class StepLog:
-    """A step that counts what it does (`Loading: 3 of 21`) is still one step, and one line."""
+    """Prints each step with the seconds since it was made. A step that is repeated is one line."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._last = ""
 
     def __call__(self, step: str) -> None:
-        step = _COUNT.sub("", step)
         if step != self._last:
             print_status(f"[{time.monotonic() - self._began:5.1f} s] {step}")
             self._last = step
@@ -94,17 +83,17 @@ class StepLog:
 
 @contextmanager
 def stop_after(step: str) -> Iterator[threading.Event]:
-    """Set at the first Ctrl-C inside: whoever is at a step finishes it, and then looks. A second one interrupts."""
-    asked = threading.Event()
+    """An event, set at the first Ctrl-C inside, to be looked at after each step. A second Ctrl-C interrupts."""
+    stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
+        if stopping.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        stopping.set()
         print_status(f"Stopping after this {step}. Ctrl-C again stops at once.")
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        yield asked
+        yield stopping
     finally:
         signal.signal(signal.SIGINT, before)

@@ -8,7 +8,7 @@ import click
 from graph.cli.errors import Exit
 from graph.cli.output import print_status
 
-_LINES_SHOWN = 20
+_LINES_PRINTED = 20
 
 
 @click.group()
@@ -38,14 +38,14 @@ def export(*, output: Path | None, check: bool) -> Exit:
 
 
 def _checked(file: Path, text: str) -> Exit:
-    there = file.read_text(encoding="utf-8") if file.exists() else ""
-    if there == text:
+    current = file.read_text(encoding="utf-8") if file.exists() else ""
+    if current == text:
         print_status(f"{file} is up to date.")
         return Exit.OK
     changes = list(
-        difflib.unified_diff(there.splitlines(), text.splitlines(), str(file), "the schema", n=1, lineterm="")
+        difflib.unified_diff(current.splitlines(), text.splitlines(), str(file), "the schema", n=1, lineterm="")
     )
-    rest = len(changes) - _LINES_SHOWN
-    print_status("\n".join(changes[:_LINES_SHOWN] + ([f"... and {rest:,} lines more"] if rest > 0 else [])))
+    rest = len(changes) - _LINES_PRINTED
+    print_status("\n".join(changes[:_LINES_PRINTED] + ([f"... and {rest:,} lines more"] if rest > 0 else [])))
     print_status(f"{file} is out of date. Write it with: omnirelay schema export --output {file}")
     return Exit.NO

@@ -21,7 +21,7 @@ def suggest_retry(**changed: object) -> str:
 
 
 def suggest_next(path: str, *words: str) -> str:
-    """Another command, ready for a shell, with the reason, ticket, actor and server that this one was given."""
+    """Another command, ready for a shell, with the reason, ticket, actor and server of this one."""
     context = click.get_current_context()
     for parameter in context.command.params:
         name = str(parameter.name)

@@ -1,6 +1,6 @@
-"""A client of the store for Python programs: mesh nodes keep a table (`MeshClient`), the command line asks and watches.
+"""A client of the store for Python programs: `MeshClient` maintains a table; the command line has requests and streams.
 
-It needs nothing of the server. Names are loaded when they are used: whoever only asks need not wait for what follows.
+It needs nothing of the server. Names are loaded when they are used: a program that only sends requests loads no more.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Where a server is, and what it is shown."""
+"""Where a server is, and which token is sent there."""
 
 import ipaddress
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 TokenSource: TypeAlias = Callable[[], str]
-"""Gives the token that is good now. Asked for each connection, and again when a server has refused the last one."""
+"""Returns the token that is good now. Called for each connection, and when a server has refused the last one."""
 
 _SOCKETS: Final = {"http": "ws", "https": "wss"}
 
@@ -19,7 +19,7 @@ class Address:
     """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go.
 
     `through_proxy`: whether the proxies of the environment apply. No proxy reaches a server on this machine. `token`
-    gives what to show there, null for nothing.
+    is null where none is sent.
     """
 
     url: str
@@ -33,7 +33,7 @@ class Address:
 
 
 def read_address(url: str) -> Address:
-    """Raises ValueError with a sentence unless `url` is one of http or https with a host."""
+    """Raises ValueError with a message unless `url` is one of http or https with a host."""
     example = "write for example http://127.0.0.1:8080"
     try:
         parts = urlsplit(url)

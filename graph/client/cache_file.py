@@ -1,10 +1,8 @@
-"""The last good table in a file, so that a node which starts while every server is away has one.
+"""The last good table in a file, for a node that starts while no server can be reached; and atomic file writes.
 
 Lines of JSON: what the table is, then its shards, a slice a line. Writing and reading go slice by slice, because the
 interpreter does nothing else while it encodes or parses one: in one piece 200,000 shards stopped the threads that the
 table is there for, by 0.1 s and by 0.4 s.
-
-A file that is there as a whole or not at all.
 """
 
 import logging
@@ -28,11 +26,11 @@ _log = logging.getLogger("graph.client")
 _FORMAT: Final = "omnirelay.mesh.v2"
 
 SLICE: Final = 200
-"""Shards a line: a millisecond or two, then whoever else wants the interpreter has it."""
+"""Shards a line: a millisecond or two, then other threads have the interpreter."""
 
 
 class CacheFile:
-    """Belongs to one client: what it keeps depends on which namespaces that has."""
+    """Belongs to one client: its content depends on which namespaces that has."""
 
     def __init__(self, path: Path, selection: Selection) -> None:
         self._path = path
@@ -40,7 +38,7 @@ class CacheFile:
         self._written: str | None = None
 
     def read(self) -> LiveTable | None:
-        """The table as it was written, proven by its fingerprints; null, and a line in the log, if it is of no use."""
+        """The table as it was written, verified by its fingerprints; null, and a log line, if it is of no use."""
         try:
             with self._path.open("rb") as file:
                 header = orjson.loads(file.readline())
@@ -112,28 +110,29 @@ def _verified(header: Any, lines: Iterable[bytes], selection: Selection) -> Live
         time.sleep(0)
     if len(table.shards) != header["shards"]:
         raise TableWrong(f"it holds {len(table.shards):,} shards of {header['shards']:,}")
-    proof = TableVerification(table)
-    proof.hear(
+    verification = TableVerification(table)
+    verification.add_claims(
         Claim(name, position, Fingerprint(int(digest, 16), shards))
         for name, (digest, shards) in header["fingerprints"].items()
     )
-    while proof.auditing:
-        proof.step(SLICE)
+    while verification.auditing:
+        verification.step(SLICE)
         time.sleep(0)
-    if not proof.step(0):
+    if not verification.step(0):
         raise TableWrong("shards and fingerprints do not go together")
     return table
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, unfinished: Path | None = None) -> Iterator[BinaryIO]:
     """What is written here replaces the file when the context ends well; else the file stays as it was.
 
-    Whenever this process or the machine stops, the file is the old or the new one. Raises OSError.
+    Whenever this process or the machine stops, the file is the old or the new one. `unfinished` is where it is written,
+    in the same folder; by default a hidden file of this process. Raises OSError.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = unfinished or path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with unfinished.open("wb") as file:
+        with unfinished.open("wb", buffering=1 << 20) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

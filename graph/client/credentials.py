@@ -1,4 +1,4 @@
-"""The bearer token a client shows, from wherever it comes: read anew when a server does not take it any more."""
+"""The bearer token a client sends: from its source, and read anew when a server does not accept it any more."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ _FIT: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
 
 class TokenUnusable(ClientError):
-    """There is no token where one should be. Says where; shows nothing of it."""
+    """There is no token where one should be. The message has the place and nothing of the content."""
 
 
 def fixed_token(token: str) -> TokenSource:
@@ -20,7 +20,7 @@ def fixed_token(token: str) -> TokenSource:
 
 
 def token_file(path: Path) -> TokenSource:
-    """Whatever the file holds when it is asked: whoever renews tokens writes the file anew."""
+    """What the file holds at each call, so that tokens are renewed by writing it anew."""
 
     def read() -> str:
         try:
@@ -35,22 +35,18 @@ def token_file(path: Path) -> TokenSource:
 class Credentials:
     """The token in use."""
 
-    def __init__(self, source: TokenSource | None) -> None:
+    def __init__(self, source: TokenSource) -> None:
         self._source = source
         self._token: str | None = None
 
-    def authorization(self) -> str | None:
-        """The value of the header; null where there is no token to be shown. Raises TokenUnusable."""
-        if self._source is None:
-            return None
+    def authorization(self) -> str:
+        """The value of the header. Raises TokenUnusable."""
         if self._token is None:
             self._token = self._read(self._source)
         return f"Bearer {self._token}"
 
     def renewed(self) -> bool:
         """After the token was refused: whether there is another one now. Raises TokenUnusable."""
-        if self._source is None:
-            return False
         before, self._token = self._token, self._read(self._source)
         return self._token != before
 
@@ -60,7 +56,7 @@ class Credentials:
             token = source().strip()
         except TokenUnusable:
             raise
-        except Exception as error:  # whatever gives tokens is not ours: who needs one tries again
+        except Exception as error:  # the source is a program's own, and raises what it likes; a later call may succeed
             raise TokenUnusable(f"There is no token to be had: {error}.") from error
         if not _FIT.fullmatch(token):
             raise TokenUnusable(

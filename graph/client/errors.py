@@ -1,4 +1,4 @@
-"""Everything that can go wrong between a client and a server, under one root. Each says what happened in a sentence."""
+"""Everything that can go wrong between a client and a server, under one root, with messages for operators."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 from graph.client.address import Address
 
 POSITION_LOST: Final = frozenset({"COMPACTED", "EPOCH_MISMATCH", "FUTURE_CURSOR", "BAD_CURSOR"})
-"""Codes of places in the change stream that cannot be gone on from: the way on is to list again.
+"""Codes of positions in the change stream that cannot be resumed from: the table has to be read anew.
 
 A cursor is bad that was written by a server of another version.
 """
@@ -18,18 +18,18 @@ _MAY_PASS: Final = frozenset(
 
 
 class ClientError(Exception):
-    """Root of every error that talking to a server ends with."""
+    """Root of every error of a request or a subscription."""
 
 
 class ServerUnreachable(ClientError):
-    """Nobody listens there, or not yet."""
+    """Nothing listens there, or not yet."""
 
     def __init__(self, address: Address, why: object) -> None:
         super().__init__(f"There is no server at {address.url}: {why}.")
 
 
 class AnswerLost(ClientError):
-    """The request went out and no answer came back: whether a mutation was carried out is not known."""
+    """The request went out and no answer came back: a mutation may have been carried out."""
 
 
 class NotGraphQL(ClientError):
@@ -47,11 +47,11 @@ class ProtocolBroken(ClientError):
 
 
 class ConnectionLost(ClientError):
-    """A stream broke off, or could not be opened just now; opened again, it goes on. Says why."""
+    """A stream broke off, or could not be opened just now; opened anew, it goes on."""
 
 
 class OperationRefused(ClientError):
-    """GraphQL answered with errors; `code` and the sentence are those of the first."""
+    """GraphQL answered with errors; `code` and the message are those of the first."""
 
     def __init__(self, errors: Sequence[Mapping[str, Any]]) -> None:
         first = errors[0]
@@ -61,10 +61,10 @@ class OperationRefused(ClientError):
 
     @classmethod
     def of(cls, message: str, code: str) -> "OperationRefused":
-        """What is said in another way than by GraphQL, as GraphQL would say it."""
+        """For a refusal that came in another form than GraphQL's."""
         return cls([{"message": message, "extensions": {"code": code}}])
 
     @property
     def may_pass(self) -> bool:
-        """A server that cannot just now is as good as none."""
+        """Whether the same operation may succeed later, or on another server."""
         return self.code in _MAY_PASS

@@ -1,7 +1,4 @@
-"""The API's documents as records. What many shards have in common is kept once: a node holds them by the million.
-
-What goes to a server and comes back.
-"""
+"""The API's documents as records. What many shards have in common is one object: a node holds them by the million."""
 
 import sys
 from collections.abc import Sequence
@@ -28,7 +25,7 @@ class Diff(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Part of the stream: all that is new to whoever follows, up to and including `revision`."""
+    """Part of the stream: everything after the batch before it, up to and including `revision`."""
 
     cursor: str
     revision: int
@@ -44,7 +41,7 @@ class Fingerprint(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a server says of a namespace: its fingerprint as it has been since `revision`."""
+    """Of a server, about a namespace: its fingerprint as it has been since `revision`."""
 
     namespace: str
     revision: int

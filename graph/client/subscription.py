@@ -32,26 +32,26 @@ _ID: Final = "1"
 
 
 class Subscription:
-    """Events that are not taken yet wait in the socket, not in our memory: the server sees a slow subscriber."""
+    """Events that are not taken yet wait in the socket, not in memory, where the server notices a slow subscriber."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
 
     def start(self, name: str, variables: Json, authorization: str | None) -> None:
-        shown = {} if authorization is None else {"payload": {"authorization": authorization}}
-        _send(self._socket, {"type": "connection_init", **shown})
+        payload = {} if authorization is None else {"payload": {"authorization": authorization}}
+        _send(self._socket, {"type": "connection_init", **payload})
         greeting = _receive(self._socket, _TIMEOUT_SECONDS, introduced=False)
         if greeting is None:
             raise ConnectionLost(f"no answer within {_TIMEOUT_SECONDS:g} seconds")
         if greeting.get("type") != "connection_ack":
             raise ProtocolBroken(f"The server greeted with {greeting.get('type')!r}, not with connection_ack.")
-        payload = {"query": operation(name), "operationName": name, "variables": variables}
-        _send(self._socket, {"type": "subscribe", "id": _ID, "payload": payload})
+        request = {"query": operation(name), "operationName": name, "variables": variables}
+        _send(self._socket, {"type": "subscribe", "id": _ID, "payload": request})
 
     def next(self, seconds: float | None = None) -> Json | None:
         """The next event; null if `seconds` pass without a message, and for a message that is none.
 
-        Raises ConnectionLost, and OperationRefused or ProtocolBroken for what trying again would not mend.
+        Raises ConnectionLost, and OperationRefused or ProtocolBroken where a retry would not help.
         """
         message = _receive(self._socket, seconds)
         if message is None:
@@ -68,15 +68,15 @@ class Subscription:
         return None
 
     def close(self) -> None:
-        """From any thread: whoever waits for an event gets ConnectionLost."""
+        """From any thread: `next` raises ConnectionLost."""
         self._socket.close()
 
 
 @contextmanager
 def subscription(address: Address, name: str, variables: Json) -> Iterator[Subscription]:
     """Subscription `name`, open until the context ends. Raises ConnectionLost, and ClientError as `subscribe` does."""
-    # Asked each time: what was shown on the last connection may have expired with it.
-    authorization = Credentials(address.token).authorization()
+    # Read each time: the token of the last connection may have expired with it.
+    authorization = None if address.token is None else Credentials(address.token).authorization()
     with _connected(address) as socket:
         opened = Subscription(socket)
         opened.start(name, variables, authorization)
@@ -86,7 +86,7 @@ def subscription(address: Address, name: str, variables: Json) -> Iterator[Subsc
 def subscribe(address: Address, name: str, variables: Json) -> Generator[Json, None, None]:
     """What subscription `name` answers with, event by event.
 
-    Raises ConnectionLost, and another ClientError for what trying again would not mend.
+    Raises ConnectionLost, and another ClientError where a retry would not help.
     """
     with subscription(address, name, variables) as opened:
         while True:
@@ -118,7 +118,7 @@ def _connected(address: Address) -> Iterator[ClientConnection]:
 
 
 def _errors(body: bytes | bytearray | None) -> Sequence[Json]:
-    """What a server of ours refused a handshake with; of others nothing."""
+    """With which a server of ours refused a handshake; of others nothing."""
     try:
         return list(json.loads(body or b"")["errors"])
     except (ValueError, TypeError, KeyError):
@@ -142,7 +142,7 @@ def _send(socket: ClientConnection, message: Json) -> None:
 
 
 def _closed(closed: ConnectionClosed, *, introduced: bool) -> Exception:
-    """`introduced`: whether the server had taken the token that was shown."""
+    """`introduced`: whether the server had accepted the token."""
     if closed.rcvd is None:
         return ConnectionLost("the connection broke off")
     code, reason = closed.rcvd.code, closed.rcvd.reason

@@ -1,12 +1,8 @@
-"""The table a client follows, and how far it has come. Pure: no I/O, no clock.
+"""The table a client follows, what changes in it, and which namespaces it has. Pure: no I/O, no clock.
 
-It begins as pages that were read one after the other while writers went on writing, and as the place in the stream
+It begins as pages that were read one after the other while writers went on writing, and as the position in the stream
 that the oldest of them was read at. The diffs from there on make it whole: from `whole_from`, the revision of the
 newest page, it is the server's table at one revision after each diff (see `persistence/shard_table.py`).
-
-What becomes different in a table, for those who want to hear of it.
-
-Which namespaces a client keeps.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +14,15 @@ from persistence.codec.encoding import digest_term
 from persistence.model.records import Shard
 from persistence.shard_table import ShardTable
 
+Namespaces: TypeAlias = Mapping[str, Mapping[str, Shard]]
+
 _EMPTY: Final = Fingerprint(0, 0)
+
+_NONE: Final[Mapping[str, Shard]] = {}
 
 
 class StreamBroken(Exception):
-    """The stream left something out, or came out of order. Says where."""
+    """The stream left something out, or came out of order. The message has the revisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Selection:
 
     @classmethod
     def of(cls, namespaces: Iterable[str] | None) -> Self:
-        """What a program asked for. Raises TypeError for one string and for what holds none, ValueError for nothing:
-        a client of no namespace would answer null for every owner, and call itself live."""
+        """Raises TypeError for one string and for what is none, ValueError for nothing: a client of no namespace would
+        answer null for every owner, and be LIVE."""
         if namespaces is None:
             return cls()
         if isinstance(namespaces, str):
@@ -51,8 +51,8 @@ class Selection:
         return self.namespaces is None or namespace in self.namespaces
 
     @property
-    def asked_for(self) -> str | None:
-        """What the server is asked to send: one namespace, or null for everything.
+    def stream_namespace(self) -> str | None:
+        """The namespace whose stream is requested, or null for that of everything.
 
         Of several namespaces everything is taken and most of it left: one stream has one order.
         """
@@ -74,6 +74,19 @@ class ShardChange:
     current: Shard | None
 
 
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """What brought the table to `revision`, in order.
+
+    `replaced`: a new table was read, at first or because the old one could not be followed any further; `shards` is the
+    net difference between the two.
+    """
+
+    revision: int
+    shards: tuple[ShardChange, ...]
+    replaced: bool
+
+
 class LiveTable:
     """One thread writes it, any may read it."""
 
@@ -83,7 +96,7 @@ class LiveTable:
         self.position = position
         self.whole_from = position
         self._selection = selection
-        self._gapless = selection.asked_for is None
+        self._gapless = selection.stream_namespace is None
         self._fingerprints: dict[str, Fingerprint] = {}
         self._changed: dict[str, int] = {}
         self._trail: dict[str, list[tuple[int, Fingerprint]]] | None = None
@@ -125,18 +138,18 @@ class LiveTable:
         return changes
 
     def fingerprint(self, namespace: str) -> Fingerprint:
-        """By what the server said of its shards as they came; what became of them here is another question."""
+        """Of the shards as the server sent them, kept up to date diff by diff; `verification` compares the records."""
         return self._fingerprints.get(namespace, _EMPTY)
 
     def fingerprint_at(self, namespace: str, revision: int) -> Fingerprint | None:
-        """As above, at a revision that the table has reached; null if that is too long ago to be known."""
+        """As above, at a revision that the table has reached; null if the trail does not reach back so far."""
         if self._changed.get(namespace, 0) <= revision:
             return self.fingerprint(namespace)
         trail = (self._trail or {}).get(namespace, ())
         return next((fingerprint for reached, fingerprint in reversed(trail) if reached <= revision), None)
 
     def begin_trail(self) -> None:
-        """From now on remember fingerprints as they were, for claims that are overtaken before they are heard."""
+        """From now on remember fingerprints as they were, for claims that are overtaken before they arrive."""
         self._trail = {name: [(self.position, fingerprint)] for name, fingerprint in self._fingerprints.items()}
 
     def end_trail(self) -> None:
@@ -171,24 +184,6 @@ class LiveTable:
 
 def _term(shard: Shard | None) -> int:
     return 0 if shard is None else digest_term(shard.shard_id, shard.version, shard.checksum)
-
-
-Namespaces: TypeAlias = Mapping[str, Mapping[str, Shard]]
-
-_NONE: Final[Mapping[str, Shard]] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class TableChange:
-    """What brought the table to `revision`, in order.
-
-    `replaced`: a new table was read, at first or because the old one could not be followed any further; `shards` is the
-    net difference between the two.
-    """
-
-    revision: int
-    shards: tuple[ShardChange, ...]
-    replaced: bool
 
 
 def difference(before: Namespaces, after: Namespaces) -> Iterator[ShardChange]:

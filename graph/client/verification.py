@@ -1,10 +1,10 @@
-"""Proving a table right, a slice at a time, while it goes on changing. Pure: no I/O, no clock.
+"""Verification of a table, a slice at a time, while it goes on changing. Pure: no I/O, no clock.
 
-Two links make the proof. What the server says of each namespace equals the fingerprint that the table had at that
-revision, kept up to date diff by diff: so nothing was lost on the way. And that fingerprint equals the one worked out
-anew from the records, every checksum included: so nothing has happened to them since. The first needs the revisions to
-meet, which is why the table keeps a trail meanwhile; the second needs a moment's records, which are immutable, so a
-list of them is a moment kept.
+It compares twice. The server's claim about each namespace equals the fingerprint that the table had at that revision,
+kept up to date diff by diff: so nothing was lost on the way. And that fingerprint equals the one computed anew from the
+records, every checksum included: so nothing has happened to them since. The first needs the revisions to meet, which is
+why the table keeps a trail meanwhile; the second needs the records of one revision, which are immutable, so that a list
+of them is a snapshot.
 """
 
 from collections import deque
@@ -21,12 +21,12 @@ _ATTEMPTS: Final = 5
 
 
 class TableWrong(Exception):
-    """The table is not the server's, or nobody can show that it is. Names the namespace."""
+    """The table is not the server's, or cannot be shown to be. Names the namespace."""
 
 
 @dataclass(slots=True)
 class _Audit:
-    """One namespace as it was when the proof began, and the digest of the `seen` first of its shards."""
+    """One namespace as it was when the verification began, and the digest of the `seen` first of its shards."""
 
     namespace: str
     shards: list[Shard]
@@ -46,34 +46,34 @@ class TableVerification:
             for name, shards in list(table.shards.namespaces.items())
         )
         self._claims: dict[str, Claim] = {}
-        self._unproven = set(table.shards.namespaces)
+        self._unverified = set(table.shards.namespaces)
         self._doubted: set[str] = set()
-        self._asks = 0
+        self._rounds = 0
 
     @property
-    def wants_claims(self) -> bool:
+    def needs_claims(self) -> bool:
         """True while a claim is missing that the table could be held against."""
-        return bool(self._unproven - self._claims.keys())
+        return bool(self._unverified - self._claims.keys())
 
     @property
     def auditing(self) -> bool:
-        """False once all that is left is to hear from the server, or to catch up with what it said."""
+        """False once all that is left is to receive claims, or to catch up with their revisions."""
         return bool(self._audits)
 
-    def hear(self, claims: Iterable[Claim]) -> None:
-        """What a server says, asked after the proof began, about every namespace of the table. Raises TableWrong."""
+    def add_claims(self, claims: Iterable[Claim]) -> None:
+        """Claims about every namespace of the table, requested after the verification began. Raises TableWrong."""
         self._claims = {claim.namespace: claim for claim in claims}
-        if not self._asks:
+        if not self._rounds:
             # Of what the table does not have, too: all of it may be missing.
-            self._unproven |= self._claims.keys()
-        self._asks += 1
+            self._unverified |= self._claims.keys()
+        self._rounds += 1
         self._compare()
-        if self.wants_claims and self._asks == _ATTEMPTS:
-            names = ", ".join(sorted(self._unproven - self._claims.keys()))
+        if self.needs_claims and self._rounds == _ATTEMPTS:
+            names = ", ".join(sorted(self._unverified - self._claims.keys()))
             raise TableWrong(f"the server says nothing of {names} that the table could be held against")
 
     def step(self, shards: int) -> bool:
-        """Look at so many shards more. True once everything is proven. Raises TableWrong."""
+        """Verify so many shards more. True once everything is verified. Raises TableWrong."""
         self._compare()
         while self._audits and shards > 0:
             audit = self._audits[0]
@@ -85,7 +85,7 @@ class TableVerification:
             if audit.seen == len(audit.shards):
                 _conclude(audit)
                 self._audits.popleft()
-        if self._audits or self._unproven:
+        if self._audits or self._unverified:
             return False
         self._table.end_trail()
         return True
@@ -98,12 +98,12 @@ class TableVerification:
             del self._claims[claim.namespace]
             known = self._table.fingerprint_at(claim.namespace, claim.revision)
             if known == claim.fingerprint:
-                self._unproven.discard(claim.namespace)
+                self._unverified.discard(claim.namespace)
             elif known is not None:
                 self._doubt(claim, known)
 
     def _doubt(self, claim: Claim, known: Fingerprint) -> None:
-        """A server that lags behind the one that was listed claims what once was true: so it is asked once more."""
+        """A server that lags behind the one that was listed claims what once was true: a second claim decides."""
         if claim.namespace in self._doubted:
             raise TableWrong(
                 f"namespace {claim.namespace} should have digest {format_digest(claim.fingerprint.digest)} and"

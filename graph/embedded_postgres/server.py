@@ -87,7 +87,7 @@ class EmbeddedPostgres:
     _settings: Mapping[str, str] = field(repr=False, compare=False)
 
     def is_running(self) -> bool:
-        """Whether the server that was found or started then still lives."""
+        """Whether the server that was found or started then is still running."""
         return postmaster.serves(self.postmaster_pid, self.data_dir / "postgres" / "cluster")
 
     def revive(self) -> EmbeddedPostgres:
@@ -247,7 +247,7 @@ class _Server:
     def _clear_away(self, found: PidFile | None, socket_dir: Path) -> None:
         # PostgreSQL itself deals with a dead process's files. But it takes them seriously if their process id now
         # belongs to any other process of the same user, as happens after a reboot or a container's restart, or to a
-        # zombie. What guards the cluster is not these files alone: a server that still lives holds shared memory.
+        # zombie. What guards the cluster is not these files alone: a running server holds shared memory.
         if found is not None and postmaster.exists(found.pid):
             (self._cluster / "postmaster.pid").unlink()
         (socket_dir / postmaster.SOCKET_LOCK).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """What a resolver may reach: the services of the process, and the caller. Safe to share between resolvers.
 
-Readers and writers open their own session per call, and none is carried here: a socket lives for days, and two
+Readers and writers open their own session per call, and none is carried here: a socket stays open for days, and two
 resolvers of one request run at the same time.
 """
 

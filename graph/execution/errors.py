@@ -213,7 +213,7 @@ def _numbers(cause: BaseException) -> Mapping[str, Any]:  # noqa: PLR0911 - one 
         case EpochMismatch():
             return {"requested": cause.requested, "epoch": cause.current}
         case StaleRead():
-            return {"requested": str(cause.wanted), "reached": str(cause.reached)}
+            return {"requested": str(cause.requested), "reached": str(cause.reached)}
         case PlanCorrupt():
             return {"planId": cause.plan_id}
         case Forbidden():

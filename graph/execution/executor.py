@@ -140,8 +140,8 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
 
 
 def _selection_key(type_: GraphQLOutputType, details: Sequence[FieldDetails]) -> _SelectionKey:
-    """What tells apart the fields that are collected for a type. The executor holds the nodes, so ids are safe; and no
-    fragment has variables of its own, which documents are not parsed for."""
+    """What distinguishes the fields that are collected for a type. The executor holds the nodes, so ids are safe; and
+    no fragment has variables of its own, which documents are not parsed for."""
     return type_, *((id(each.node), each.defer_usage) for each in details)
 
 

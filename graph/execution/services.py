@@ -1,4 +1,4 @@
-"""What a process serves from. Apart from the context, so that opening it does not import GraphQL."""
+"""What a process serves from. Not in `context`, so that opening it does not import GraphQL."""
 
 from asyncio import Semaphore
 from dataclasses import dataclass, field

@@ -116,8 +116,8 @@ class AllowedHosts:
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], open_paths: Collection[str] = ()) -> None:
-        """`open_paths` are answered over HTTP whatever the host: probes know a pod by its address alone, and what they
-        are answered is no secret."""
+        """`open_paths` are answered over HTTP whatever the host: probes reach a pod by its address alone, and the
+        answers are no secret."""
         self._app = app
         self._any = "*" in hosts
         self._names = frozenset(host.lower() for host in hosts)

@@ -1,7 +1,8 @@
 """GraphQL over HTTP and over WebSockets, on Strawberry's ASGI view.
 
 HTTP follows https://graphql.github.io/graphql-over-http/draft/, whose audits (npm graphql-http) it passes. `requests`
-reads a request, this module executes its operation and answers.
+reads a request; this module executes its operation and answers, `websocket` has
+sockets, `sse` event streams.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """graphql-transport-ws on Strawberry's handler, made to survive whatever a client sends.
 
-https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. What the protocol does not know closes the socket
-with 4400; what only is a bad operation ends that operation with `error`, and the socket stays open. The codes are in
-`graph/close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `graph/server/web_server.py`.
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. A message that is none of the protocol closes the
+socket with 4400; what only is a bad operation ends that operation with `error`, and the socket stays open. The codes
+are in `graph/close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `graph/server/web_server.py`.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def _authorization(payload: Mapping[str, object]) -> object:
 
 
 def _problem(message: Any) -> str | None:
-    """Why the protocol does not know this message, or none."""
+    """Why this is no message of the protocol, or none."""
     if not isinstance(message, dict):
         return "A message must be a JSON object"
     kind = message.get("type")

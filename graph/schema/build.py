@@ -1,4 +1,4 @@
-"""The schema: assembled, made fit to be read, and exported as frontend-queries/schema.graphql."""
+"""The schema: assembled of its root types, with errors as clients may see them, and exported as SDL."""
 
 from collections.abc import AsyncIterable, Iterator
 from functools import partial

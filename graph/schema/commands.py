@@ -1,6 +1,7 @@
 """Mutations: the input that all of them have, what they answer beside the store's outcomes, and how one is carried out.
 
-Every mutation is one command for the store's executor, and its outcome is the answer.
+Most are one command for the store's executor, whose outcome is the answer; plans, rollbacks and draining run by
+functions of their own.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The enums of the store as the schema shows them: the same classes, with a description of every value."""
+"""The enums of the schema, with a description of every value: the classes of `persistence`, and `StayReason`."""
 
 from collections.abc import Mapping
 from enum import Enum, StrEnum
@@ -14,7 +14,7 @@ from strategies.model import Movement
 
 
 class StayReason(StrEnum):
-    """What keeps a shard where it is, in the words of the planner."""
+    """What keeps a shard where it is; the schema shows the planner's strings as one of these."""
 
     PINNED = "PINNED"
     CORDONED = "CORDONED"

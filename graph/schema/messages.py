@@ -1,4 +1,4 @@
-"""The messages of refusals: each a sentence for the operator, of what is in the way, by which change, when and why.
+"""The messages of refusals, for the operator: what is in the way, by which change, when and why.
 
 First those that are resolvers of `message`, one for each refusal; then the parts that they are made of.
 """
@@ -23,6 +23,7 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.model.plans import PlanStatus
+from persistence.model.policy import broken_rule_message
 from persistence.model.records import Change, ChangeKind, ShardKey
 from persistence.planning.proposal import Violation
 
@@ -67,9 +68,10 @@ def stale_namespace(parent: strawberry.Parent[StaleNamespace]) -> str:
 
 def policy_violation(parent: strawberry.Parent[PolicyViolation]) -> str:
     first = parent.violations[0]
-    name = first.namespace if first.shard_id is None else _shard_name(ShardKey(first.namespace, first.shard_id))
-    rest = _more(len(parent.violations) - 1 + parent.omitted)
-    return f"{first.rule} of {name}: {first.actual}; allowed: {first.allowed}. {first.remedy.removesuffix('.')}{rest}"
+    message = broken_rule_message(
+        first.rule, first.namespace, first.shard_id, first.actual, first.allowed, first.remedy.removesuffix(".")
+    )
+    return message + _more(len(parent.violations) - 1 + parent.omitted)
 
 
 def not_found(parent: strawberry.Parent[NotFound]) -> str:

@@ -1,4 +1,4 @@
-"""Mutations of plans: making them, deciding on them and applying them, with their inputs and their outcomes.
+"""Mutations of plans: making, approving, rejecting, stopping and applying them, with their inputs and their outcomes.
 
 A simulation shares with them what it is to plan for.
 """

@@ -1,4 +1,4 @@
-"""The composition root: the one place that names the engine, and the order in which store, feed and workers open.
+"""The composition root: the one place that names the engine, and the order in which a process opens its services.
 
 Commands that work on the database without a server call it here, too. What only they need is imported by the functions
 at the end, when they are called.
@@ -95,7 +95,7 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
             if settings.wait_for_database_seconds:
                 await _wait_for_database(url, settings.wait_for_database_seconds, progress)
             await migrations.require_compatible(url)
-        # A timeline that this process or a worker has seen is known to all of them.
+        # A timeline that this process or a worker has seen is shared by all of them.
         seen = multiprocessing.get_context("spawn").RawValue("Q")
         store = await stack.enter_async_context(
             open_store(

@@ -72,7 +72,7 @@ async def load_demo(store: Store, writer: CommandExecutor, progress: Callable[[s
         return False
     commands = list(story(demo_shards()))
     for number, command in enumerate(commands, 1):
-        progress(f"Loading the demo mesh: {number} of {len(commands)} changes")
+        progress("Loading the demo mesh")
         keyed = replace(command, change=replace(command.change, idempotency_key=f"demo-2-{number}"))  # type: ignore[type-var]  # every command is a dataclass
         outcome = await writer.execute(keyed)
         if not isinstance(outcome, Committed):

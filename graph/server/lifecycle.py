@@ -1,5 +1,6 @@
-"""One run of a server: address, database, schema, store, feed, demo, web server, opened in this order; the reverse when
-it stops. The address is bound first, so that a port that is taken is known before anything else is started."""
+"""One run of a server: address, services (`composition`), demo, declared namespaces, web server, opened in this order;
+closed in the reverse. The address is bound first, so that a port that is taken is reported before anything is started.
+"""
 
 from __future__ import annotations
 
@@ -132,11 +133,11 @@ class _Lifecycle:
 
     def _stop(self, task: asyncio.Task[None]) -> None:
         """A signal came. The second one while requests are being waited for stops the waiting."""
-        again, self._stopping = self._stopping, True
+        repeated, self._stopping = self._stopping, True
         if self._server is not None:
             self._server.should_exit = True
-            self._server.force_exit = again
-            self._progress("Stopping at once" if again else "Stopping; requests under way are finished")
+            self._server.force_exit = repeated
+            self._progress("Stopping at once" if repeated else "Stopping; requests under way are finished")
         elif self._starting_postgres:
             # A thread is waiting for it and cannot be interrupted; left alone it would be started and never stopped.
             self._progress("Stopping, once PostgreSQL is up")
@@ -162,7 +163,7 @@ def _import_web() -> None:
 def _tune_garbage_collector() -> None:
     """Exempt what lives as long as the process from garbage collection.
 
-    Walking all of the schema's objects again and again stopped every request for tens of milliseconds: in `make bench`,
+    Walking all of the schema's objects repeatedly stopped every request for tens of milliseconds: in `make bench`,
     the p99 of lookups at 200/s was 87 ms before, 17 and 24 ms after, on 2 cores.
 
     What comes later, diffs and replica above all, is no garbage either, and is freed without the collector when its

@@ -107,7 +107,7 @@ class _Counters(NamedTuple):
 class Continuity:
     """Fed with rows in order of revision.
 
-    `floor`: rows up to there are those that a compaction kept, one of each shard, with nothing known before them.
+    `floor`: rows up to there are those that a compaction retained, one of each shard, with nothing known before them.
     `start`: rows up to there are not given. The state that the first row of a shard follows from is put into `claims`,
     to be compared where earlier rows are known; with `checks_first` it is checked as far as is possible without them.
     `complete_namespace`: a namespace of which `omit` leaves out nothing. `gaps`: revisions whose rows are missing.

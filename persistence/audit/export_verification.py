@@ -131,7 +131,7 @@ class _FileVerifier:
             self.verdict.findings.add(Table.CHECKPOINT, f"{table} {number}", "has another hash than the anchor", "hash")
 
     def _verify_floor(self) -> None:
-        """Only a file from which nothing was left out holds all rows that a compaction kept."""
+        """Only a file from which nothing was left out holds all rows that a compaction retained."""
         if not self._whole:
             return
         change_id, compaction = self._compaction

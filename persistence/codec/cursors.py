@@ -53,7 +53,7 @@ class CursorKind(Generic[K]):
     """The cursors of one list. `K` is a position in it: what it is ordered by, and what reading on from there takes.
 
     `byte` is the kind in the cursor, `source` where such cursors come from; `key` makes a position of the values of the
-    fields, `values` takes it apart. The last fields may be missing, so many as are `optional`.
+    fields, `values` is the inverse. The last fields may be missing, so many as are `optional`.
     """
 
     byte: bytes
@@ -94,7 +94,7 @@ class DiffScope:
     """Which difference a list shows: it stays fixed from page to page.
 
     `start_time` and `end_time` are the times that were given, where they were: the revisions are those they stood for
-    at the first page. A time of this very moment may stand for a later one by the next.
+    at the first page. The present time may stand for a later one at the next.
     """
 
     namespace: str | None

@@ -1,4 +1,4 @@
-"""Storing plans, deciding on them, and applying them."""
+"""Commands on plans: storing, approving, rejecting, stopping and applying them, and what is to be rolled back."""
 
 from __future__ import annotations
 

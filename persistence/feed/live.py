@@ -207,7 +207,7 @@ class LiveFeed:
     ) -> tuple[Sequence[ShardDiff], StreamPosition] | None:
         """What follows the position in history, all that could match, and how far that goes; null when that cannot be
         read just now. Also for a position that is ahead of the tailer: whether that is the future, or was lost, the
-        database knows."""
+        database answers."""
         try:
             page = await self._pages.after(position, where.only_namespace)
         except (StoreError, TimeoutError):

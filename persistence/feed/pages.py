@@ -1,4 +1,4 @@
-"""Pages of history for subscribers that the ring cannot serve: one that several need is read once."""
+"""Pages of history for subscribers that the ring cannot serve, remembered: one that several need is read once."""
 
 from __future__ import annotations
 

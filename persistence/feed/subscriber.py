@@ -71,7 +71,7 @@ class Matching:
         """Those of a gapless run of diffs that the filter matches, in order."""
         if not diffs or where == _EVERYTHING:
             return diffs
-        # Revisions alone do not tell a run of diffs from one that took its place in a failover.
+        # Revisions alone do not distinguish a run of diffs from one that replaced it in a failover.
         key = (where, diffs[0].revision, diffs[-1].revision, diffs[-1].change.hash)
         selected = self._selected.get(key)
         if selected is None:

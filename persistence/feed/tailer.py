@@ -89,7 +89,7 @@ class Tailer:
         self.position = self._previous = head.position
         """The diffs received last follow `_previous` and lead to `position`."""
         self.newest = head.newest
-        """The newest change received. As long as the stream knows that one, nothing that was received is lost."""
+        """The newest change received. As long as the stream has that one, nothing that was received is lost."""
 
     def receive(self, page: StreamPage) -> Received:
         """A page that was read after `position`, with the mark `newest`.

@@ -49,8 +49,8 @@ def store_plan(command: StorePlan | StoreRollback, state: ReadState) -> WriteSet
         return write_set(command, names, proposal=proposal, rebalance=rebalance, lifetime=command.lifetime)
     status = lifecycle.after(known.plan.status, PlanAction.PROPOSE, moves_left=len(proposal.moves))
     if status is not None:
-        again = PlanWrite(known.plan, status, 0, command.lifetime)
-        return write_set(command, names, rebalance=rebalance, plans=(again,))
+        reopened = PlanWrite(known.plan, status, 0, command.lifetime)
+        return write_set(command, names, rebalance=rebalance, plans=(reopened,))
     if command.change.idempotency_key is None:
         return PlanKnown(known.plan)
     # Only a change stores a key: without one, a retry on a mesh that moved on would be given another plan.

@@ -76,3 +76,9 @@ class NamespaceConfiguration:
             declared.strategy_parameters,
             declared.algorithm_version,
         ) and declared.policy in (None, self.policy)
+
+
+def broken_rule_message(rule: str, namespace: str, shard_id: str | None, actual: str, allowed: str, remedy: str) -> str:
+    """For example `MOVE_BUDGET of orders: 12 % move; allowed: 10 %. Apply the plan in waves.`"""
+    name = namespace if shard_id is None else f"{namespace}/{shard_id}"
+    return f"{rule} of {name}: {actual}; allowed: {allowed}. {remedy}"

@@ -44,7 +44,7 @@ class Explanation:
 
     @property
     def summary(self) -> str:
-        """The answer for an operator, in a sentence or two."""
+        """The answer for an operator, as text."""
         name, owner = f"{self.namespace.name}/{self.shard.shard_id}", self.shard.owner_node_id
         if self.target_node_id is None:
             why = "; ".join(violation.message for violation in self.violations)

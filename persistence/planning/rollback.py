@@ -1,7 +1,7 @@
 """What takes changes back: the moves that give each shard what it had before them, and the shards it leaves alone.
 
-Nothing that came later is overwritten. Creating and deleting are not taken back: a shard that others know by now does
-not vanish, and one that was deleted does not come back, without a command for that very shard.
+Nothing that came later is overwritten. Creating and deleting are not taken back: a shard that others may use by now
+does not vanish, and one that was deleted does not come back, without a command for that very shard.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from persistence.model.records import Namespace, Node, StreamPosition
 
 
 class PlacedShard(NamedTuple):
-    """What planning needs to know of a shard. `pinned`: it has a pin that had not ended when the snapshot was made.
+    """What planning needs of a shard. `pinned`: it has a pin that had not ended when the snapshot was made.
     Shards of one `group` are to be on different nodes.
     """
 

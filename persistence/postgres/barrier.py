@@ -119,13 +119,13 @@ class Barrier:
         try:
             while not (await asyncio.wait({commit}, timeout=_STILL_ALIVE_SECONDS))[0]:
                 # Is it the standby that is away, or the primary? The one is waited for, the other never answers.
-                if not await self._lives(self._life_of(connection)):
+                if not await self._is_alive(self._life_of(connection)):
                     raise StoreUnavailable("the primary broke off while it waited for its standby")
             commit.result()
         finally:
             commit.cancel()
 
-    async def _lives(self, life: ServerLife) -> bool:
+    async def _is_alive(self, life: ServerLife) -> bool:
         try:
             second = await self._connect()
         except StoreError:

@@ -1,4 +1,4 @@
-"""The commit of one unit of work: one call of the function `commit_change` (migration 0008), and its answer.
+"""The commit of one unit of work: one call of the function `commit_change` (migration 0008), and what it returns.
 
 Everything from taking the stream head to the commit itself happens in that call, so the head is never held while this
 process delays others. What can be computed beforehand (checksums, images, digests) comes as parameters; only what the

@@ -44,9 +44,9 @@ _FEW_ROWS: Final = 500
 
 _ATTEMPTS: Final = 40
 
-_PATIENCE_MS: Final = 100
+_LOCK_TIMEOUT_MS: Final = 100
 
-_LONGEST_PATIENCE_MS: Final = 1_500  # longer than the second after which autovacuum makes way
+_LONGEST_LOCK_TIMEOUT_MS: Final = 1_500  # longer than the second after which autovacuum makes way
 
 # Copying takes as long as it takes.
 _SETTINGS: Final = {**SERVER_SETTINGS, "statement_timeout": "0"}
@@ -82,7 +82,7 @@ class PostgresRetention:
             if floor <= head.floor:
                 return None
             for name in await left_over(session):
-                await _briefly(session, f"DROP TABLE {name}")
+                await _with_short_lock_timeout(session, f"DROP TABLE {name}")
             cut = cut_at(floor, await partitions(session))
             compaction = await self._build(session, cut, floor, head)
             if cut.rest is not None:
@@ -103,7 +103,7 @@ class PostgresRetention:
         await session.commit()
         self._progress("Checking what was copied")
         for table in cut.new:
-            await _briefly(session, adding_foreign_key(table.name))
+            await _with_short_lock_timeout(session, adding_foreign_key(table.name))
             await validate(session, table.name)
             await session.commit()
         await require_all_known(session, cut.kept, floor)
@@ -128,7 +128,7 @@ class PostgresRetention:
                 timeline = self._database.newest_timeline
                 return (await commit(connection, write_set, Relied(), timeline=timeline, steps=steps)).change
 
-        return await _patiently(once)
+        return await _with_growing_lock_timeout(once)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncSession]:
@@ -171,7 +171,7 @@ def _write_set(change: ChangeRequest, compaction: Compaction) -> WriteSet:
     return completed(WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction))
 
 
-async def _briefly(session: AsyncSession, statement: str) -> None:
+async def _with_short_lock_timeout(session: AsyncSession, statement: str) -> None:
     """A statement that locks tables in use, with its commit. Raises TransientConflict if they are not free in time."""
 
     async def once(lock_timeout: str) -> None:
@@ -181,17 +181,17 @@ async def _briefly(session: AsyncSession, statement: str) -> None:
                 f"DO $do$ BEGIN SET LOCAL lock_timeout = '{lock_timeout}'; {statement}; END $do$"
             )
 
-    await _patiently(once)
+    await _with_growing_lock_timeout(once)
 
 
-async def _patiently(once: Callable[[str], Awaitable[T]]) -> T:
+async def _with_growing_lock_timeout(once: Callable[[str], Awaitable[T]]) -> T:
     """With a lock timeout that grows from one attempt to the next."""
     try:
         async for attempt in stamina.retry_context(
             on=TransientConflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.02, wait_max=1.0, wait_jitter=0.05
         ):
             with attempt, translated():
-                milliseconds = min(_PATIENCE_MS * 1.25 ** (attempt.num - 1), _LONGEST_PATIENCE_MS)
+                milliseconds = min(_LOCK_TIMEOUT_MS * 1.25 ** (attempt.num - 1), _LONGEST_LOCK_TIMEOUT_MS)
                 return await once(f"{milliseconds:.0f}ms")
     except TransientConflict as error:
         raise TransientConflict(

@@ -1,4 +1,4 @@
-"""The database as one process knows it: which of its servers may be used, and whether what they answer is durable."""
+"""The database as one process sees it: which of its servers may be used, and whether what they answer is durable."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _mark(system: str) -> int:
 
 
 class Database:
-    """Opens connections to the first server that is fit, and knows the ones that are open.
+    """Opens connections to the first server that is fit, and registers the open ones.
 
     `program_revision` is the migration that this program was made for; null where that is not to be compared. Closing
     it ends what it holds itself; connections belong to those that opened them.

@@ -46,7 +46,7 @@ _CONNECT_TIMEOUT: Final = "connect_timeout="  # libpq's; the driver would send i
 
 _PROBE_SECONDS: Final = 1.0
 
-# The startup packet names the application and nothing else: PgBouncer refuses a parameter that it does not know, or
+# The startup packet names the application and nothing else: PgBouncer refuses any other parameter, or
 # drops it, as configured. What is set here is what `_READ_BACK` must find in another round trip, as the server spells
 # it. `synchronous_commit` is only ever raised: an operator's remote_write or remote_apply stays. A statement is never
 # cancelled (see Connection), so the server has to notice by itself that its client is gone; it can on Linux.

@@ -1,4 +1,4 @@
-"""Engines and sessions: a pool for reads (each statement its own snapshot), and one for units of work.
+"""Engines and sessions: a pool for reads, of a statement each or of several in one snapshot, and one for units of work.
 
 Their errors, of SQLAlchemy and of the driver below it, are translated here into the store's own.
 """

@@ -1,7 +1,7 @@
 """History's partitions: ranges of revisions, each a table of its own, so that old ones can be dropped whole.
 
-`shard_history_N` begins at revision N, `shard_history_below_N` holds what a compaction to N - 1 kept. They lie end to
-end without a default partition, which every new one would have to be checked against.
+`shard_history_N` begins at revision N, `shard_history_below_N` holds what a compaction to N - 1 retained. They lie end
+to end without a default partition, which every new one would have to be checked against.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def create_indexes(name: str) -> list[str]:
 
 
 def attach(partition: Partition) -> str:
-    """Statement after which the table is part of history. Reads and writes go on meanwhile, but for the moment in which
+    """Statement after which the table is part of history. Reads and writes go on meanwhile, but while
     a foreign key is added: no change commits then."""
     return f"ALTER TABLE shard_history ATTACH PARTITION {partition.name} {partition.bounds}"
 

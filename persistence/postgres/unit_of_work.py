@@ -1,4 +1,4 @@
-"""One unit of work on PostgreSQL: one connection, one snapshot to decide in, one call that commits, and its answer.
+"""One unit of work on PostgreSQL: one connection, one snapshot to decide in, one call that commits, and the answer.
 
 No row is locked, and the transaction that reads is over before the call is made: a process that is frozen at any point
 of it delays no other writer. The answer to a retry is read from what the change left.
@@ -175,7 +175,7 @@ async def unit_of_work(
 ) -> AsyncIterator[PostgresUnitOfWork]:
     """A unit of work that writes nothing unless it commits. Driver errors leave it as StoreErrors.
 
-    `database` is the one that the engine's connections are of: it knows the newest timeline that this process has seen,
+    `database` is the one that the engine's connections are of: it has the newest timeline that this process has seen,
     on an older one than which nothing is written.
     """
     await supply.ensure()
@@ -248,7 +248,7 @@ def _plan_after(write_set: WriteSet, change: Change) -> RebalancePlan:
 async def answer_of(connection: AsyncConnection, change: Change, revision: int) -> Committed:
     """`revision` is the newest after the change. What the store follows up by itself (digests, counts) is as of now.
 
-    So is a plan: what became of it since is what a retry needs to know.
+    So is a plan: a retry is answered with what became of it since.
     """
     match change.kind:
         case ChangeKind.CONFIGURE_NAMESPACE:

@@ -81,7 +81,7 @@ class Expectations:
         self.newest = max(self.newest, revision)
 
     def expect_namespaces(self, revision: int, names: Iterable[str]) -> None:
-        """Some shards of these were changed, or answered; which, is not known here."""
+        """Some shards of these were changed, or answered; each counts as changed."""
         for name in names:
             _raise(self._wholly, name, revision)
             _raise(self._partly, name, revision)

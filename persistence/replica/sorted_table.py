@@ -1,4 +1,4 @@
-"""The copy that lists are served from: the same table, with its keys in order."""
+"""The table of the replica: a shard table whose keys are in order, for pages of lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The write path: one command, one decision, one change; the same for every backend."""
+"""The write path: a command is decided and committed as one change, or refused; the same for every backend.
+
+A commit that meets another change is tried again, from a new decision.
+"""
 
 from __future__ import annotations
 

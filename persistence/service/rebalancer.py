@@ -1,4 +1,7 @@
-"""The service behind plans: takes a snapshot, has the planner work on it in a thread, stores the proposal."""
+"""The service behind plans and explanations: takes a snapshot, computes in a thread, stores what is to be stored.
+
+No more than `AT_ONCE` at a time.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.benchmarks import fanout_writing as writing
-from tests.benchmarks.fanout_audience import Audience, Group, Heard, audience
+from tests.benchmarks.fanout_audience import Audience, Group, Received, audience
 from tests.benchmarks.fanout_servers import Server, bare_broadcast, omnirelay
 from tests.benchmarks.fanout_writing import Client, Sent, Shards
 from tests.benchmarks.report import Report, say
@@ -56,40 +56,40 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was sent to a server for a while, what was heard of it, and what that took."""
+    """What was sent to a server for a while, what was received of it, and what that took."""
 
     sent: Sequence[Sent]
-    heard: Heard
+    received: Received
     cpu_seconds: float
     memory: Sequence[int]
 
     @property
     def seconds(self) -> float:
-        return float(self.heard.times.max() - self.sent[0].stamp) / 1e9
+        return float(self.received.times.max() - self.sent[0].stamp) / 1e9
 
     @property
     def diffs(self) -> float:
         """A second, over all subscribers."""
-        return sum(self.heard.diffs) / self.seconds
+        return sum(self.received.diffs) / self.seconds
 
     @property
     def messages(self) -> float:
-        return self.heard.messages / self.seconds
+        return self.received.messages / self.seconds
 
     @property
     def cost(self) -> float:
         """Microseconds of the server's processor time a message, whatever it did besides."""
-        return 1e6 * self.cpu_seconds / self.heard.messages
+        return 1e6 * self.cpu_seconds / self.received.messages
 
     def latencies(self) -> Latencies:
         """From sending a change to each client: commit to client, and at most the time to commit more."""
-        return Latencies((self.heard.times - self.heard.stamps) / 1e6)
+        return Latencies((self.received.times - self.received.stamps) / 1e6)
 
     def after_answers(self) -> Latencies:
         """From when the writer knew: commit to client, and at most the time to answer less."""
         answered = {sent.stamp: sent.answered for sent in self.sent}
-        known = np.array([answered[stamp] for stamp in self.heard.stamps.tolist()])
-        return Latencies((self.heard.times - known) / 1e6)
+        known = np.array([answered[stamp] for stamp in self.received.stamps.tolist()])
+        return Latencies((self.received.times - known) / 1e6)
 
     def writes(self) -> Latencies:
         """From sending a change to its answer."""
@@ -125,7 +125,7 @@ async def measure(
             flooded = await window(server, listeners, shards.next, rate=FLOOD, seconds=FLOOD_SECONDS)
         if subscribers == AIMED:
             aimed(report, ours, rate)
-    example = ours.heard.example
+    example = ours.received.example
     async with bare_broadcast() as server:
         with audience(Group(server.port, subscribers, None)) as listeners:
 
@@ -156,7 +156,7 @@ async def fill(url: str) -> None:
 async def window(
     server: Server, listeners: Audience, body: Callable[[], bytes], *, rate: float, seconds: float
 ) -> Window:
-    """Offers changes at that rate, after a moment that warms up and does not count, until all has been heard."""
+    """Offers changes at that rate, after a warm-up that does not count, until all has been received."""
     client = await Client.of(server.port)
     warming = await writing.at_rate(client, body, rate=rate, seconds=WARMING_SECONDS)
     await everything(listeners, len(warming))
@@ -164,10 +164,10 @@ async def window(
     before = server.cpu_seconds
     memory, sent = await sampled(server, writing.at_rate(client, body, rate=rate, seconds=seconds))
     await everything(listeners, len(sent))
-    heard = await listeners.heard()
+    received = await listeners.received()
     client.close()
     await listeners.forget()
-    return Window(sent, heard, server.cpu_seconds - before, memory)
+    return Window(sent, received, server.cpu_seconds - before, memory)
 
 
 async def everything(listeners: Audience, diffs: int) -> None:
@@ -210,10 +210,10 @@ def aimed(report: Report, figures: Window, rate: float) -> None:
 
 
 def compare(report: Report, ours: Window, bare: Window, flooded: Window, flat_out: Window) -> None:
-    subscribers = len(ours.heard.diffs)
+    subscribers = len(ours.received.diffs)
     complete(ours)
     complete(flooded)
-    octets = ours.heard.octets / ours.heard.messages
+    octets = ours.received.octets / ours.received.messages
     say(f"  a message is {octets:,.0f} bytes; {len(ours.sent)} changes were sent, all {subscribers:,} have all")
     say(f"  ours, sending a change to client: {ours.latencies()}")
     say(f"  ours, the writer's answer to client: {ours.after_answers()}; the write itself: {ours.writes()}")
@@ -236,9 +236,11 @@ def compare(report: Report, ours: Window, bare: Window, flooded: Window, flat_ou
 
 def complete(figures: Window) -> None:
     """Raises when a subscriber was not sent everything once and in order."""
-    heard, wanted = figures.heard, len(figures.sent)
-    if heard.astray or set(heard.diffs) != {wanted}:
-        raise RuntimeError(f"of {wanted} diffs subscribers have {set(heard.diffs)}, {heard.astray} messages astray")
+    received, wanted = figures.received, len(figures.sent)
+    if received.astray or set(received.diffs) != {wanted}:
+        raise RuntimeError(
+            f"of {wanted} diffs subscribers have {set(received.diffs)}, {received.astray} messages astray"
+        )
 
 
 async def burst(report: Report, server: Server) -> None:
@@ -256,7 +258,7 @@ async def burst(report: Report, server: Server) -> None:
         sent = await steady
         await everything(crowd, BURST)
         await everything(others, len(sent))
-        whole, calm = await crowd.heard(), await others.heard()
+        whole, calm = await crowd.received(), await others.received()
     complete(Window([big] * BURST, whole, 0.0, ()))
     complete(Window(sent, calm, 0.0, ()))
     until = int(whole.times.max())

@@ -1,6 +1,6 @@
 """Subscribers by the thousand in a process of their own, thin enough to share two cores with what they measure.
 
-They do their own framing, and a message that all are sent is decoded once: the others are told by their bytes.
+They do their own framing, and a message that all are sent is decoded once: the others are recognised by their bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REMEMBERED: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Subscribers who ask the same. `subscription` is a payload of graphql-transport-ws; null: listen only."""
+    """Subscribers with the same operation. `subscription` is a payload of graphql-transport-ws; null: listen only."""
 
     port: int
     count: int
@@ -44,10 +44,10 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Received:
     """What a group was sent. `diffs` and `newest` (the last revision) are of each subscriber.
 
-    A stamp and the moment it arrived, in nanoseconds, stand at the same place of `stamps` and `times`. `astray` counts
+    A stamp and the time it arrived, in nanoseconds, stand at the same index of `stamps` and `times`. `astray` counts
     diffs that did not follow the one before them.
     """
 
@@ -98,8 +98,8 @@ class _Hearing:
             message = self._known[payload] = _read(payload)
         return message
 
-    def heard(self) -> Heard:
-        return Heard(
+    def received(self) -> Received:
+        return Received(
             [member.diffs for member in self.members],
             [member.newest for member in self.members],
             self.astray,
@@ -241,12 +241,12 @@ class Audience:
         """Count from here on."""
         await self._ask("forget")
 
-    async def heard(self) -> Heard:
-        heard: Heard = await self._ask("heard")
-        return heard
+    async def received(self) -> Received:
+        received: Received = await self._ask("received")
+        return received
 
     async def fewest(self) -> int:
-        """How many diffs the subscriber has that has heard the fewest."""
+        """How many diffs the subscriber has that has received the fewest."""
         return int(await self._ask("fewest"))
 
     async def _ask(self, what: str) -> Any:
@@ -281,7 +281,7 @@ async def _listen(pipe: Connection, group: Group) -> None:
         await _join(hearing)
     answers: dict[str, Callable[[], object]] = {
         "forget": hearing.forget,
-        "heard": hearing.heard,
+        "received": hearing.received,
         "fewest": lambda: min(member.diffs for member in hearing.members),
     }
     pipe.send("subscribed")

@@ -69,7 +69,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def closed_loop(port: int, request: Callable[[int, int], bytes], *, connections: int, seconds: float) -> Figures:
-    """As many requests as the server answers on so many connections, each asking again when it was answered.
+    """As many requests as the server answers on so many connections, each sending the next when it was answered.
 
     `request(c, n)` makes the n-th request of connection c. The first fifth of the time warms up and is not counted.
     """
@@ -103,7 +103,7 @@ async def open_loop(
 
     For `seconds`, or until a task is done.
 
-    Latency counts from when a request was due: a server that stalls is charged for everyone who had to wait.
+    Latency counts from when a request was due: a server that stalls is charged for every request that had to wait.
     """
     idle = [await _connect(port) for _ in range(64)]
     latencies: list[float] = []

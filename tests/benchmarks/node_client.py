@@ -39,7 +39,7 @@ LOOKUPS: Final = 500_000
 RUNS: Final = 7
 TARGET_RATE: Final = 1_000_000
 PROGRAM: Final = "from graph.cli import main; main()"
-PATIENCE_SECONDS: Final = 300.0
+TIMEOUT_SECONDS: Final = 300.0
 
 Key = tuple[str, str]
 
@@ -97,9 +97,9 @@ def measure(url: str, shards: int) -> Figures:
 
 def opened(url: str, verify_seconds: float = 60.0) -> MeshClient:
     """Live. The caller closes it."""
-    mesh = MeshClient(url, start_seconds=PATIENCE_SECONDS, verify_seconds=verify_seconds)
+    mesh = MeshClient(url, start_seconds=TIMEOUT_SECONDS, verify_seconds=verify_seconds)
     mesh.__enter__()
-    if not mesh.wait_until(lambda: mesh.state is State.LIVE, PATIENCE_SECONDS):
+    if not mesh.wait_until(lambda: mesh.state is State.LIVE, TIMEOUT_SECONDS):
         raise RuntimeError(f"the table is {mesh.state}")
     return mesh
 

@@ -53,7 +53,7 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 
 
 async def fill(url: str) -> None:
-    """Namespaces, nodes, and shards that all begin on a node nobody registered."""
+    """Namespaces, nodes, and shards that all begin on a node that is not registered."""
     async with open_store(url) as store:
         writer = CommandExecutor(store.unit_of_work)
         change = ChangeRequest("bench", "measure", "CHG-1")
@@ -123,7 +123,7 @@ class Window:
 
 
 async def measure(request: Request, answer: Answer, port: int) -> tuple[Window, Window]:
-    """Place every shard, then roll nodes, with lookups asked for at a fixed rate for as long as each takes."""
+    """Place every shard, then roll nodes, with lookups sent at a fixed rate for as long as each takes."""
 
     def lookup(number: int) -> bytes:
         name, shard = f"plan{number * 7919 % NAMESPACES:02}", f"shard-{number * 104729 % SHARDS_EACH:03}"

@@ -1,4 +1,4 @@
-"""What a benchmark tells: rows of a figure and a limit of the same run, and tables of contenders side by side."""
+"""The report of a benchmark: rows of a figure and a limit of the same run, and tables of contenders side by side."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SideBySide:
 
 @dataclass
 class Report:
-    """Rows of (what, figure, limit, ratio), said as they are measured; then tables."""
+    """Rows of (what, figure, limit, ratio), printed as they are measured; then tables."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     tables: list[SideBySide] = field(default_factory=list)

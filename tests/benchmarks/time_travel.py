@@ -134,7 +134,7 @@ async def _whole(store: Store, moment: AsOf) -> None:
 
 
 async def _timed(work: Callable[[int], Awaitable[None]]) -> Sequence[float]:
-    """Milliseconds, each time of another moment."""
+    """Milliseconds, each time of another revision."""
     await work(0)
     taken = []
     for number in range(SAMPLES):

@@ -56,7 +56,7 @@ def measured(work: Callable[[], T]) -> tuple[int, int, T]:
 
 @contextmanager
 def one_core() -> Iterator[str]:
-    """Pins this process to one core where the system can. Yields what was done, as a sentence."""
+    """Pins this process to one core where the system can. Yields what was done, as text."""
     if not hasattr(os, "sched_setaffinity"):
         yield "This system cannot pin a process to a core; NumPy uses one for this work anyway."
         return

@@ -20,6 +20,7 @@ from graph.embedded_postgres.server import EmbeddedPostgres, start_embedded_post
 from migrations import upgrade
 
 _SETTINGS: Final = {"max_connections": "300"}
+_TEMPLATE: Final = "migrated"
 _DISCONNECT: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
 _END_LISTENERS: Final = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -29,14 +30,12 @@ _END_LISTENERS: Final = """
 
 @dataclass
 class Postgres:
-    """The cluster. What is acknowledged has been flushed: its settings are the defaults.
-
-    `migrating` is held by who migrates a database: Alembic keeps what it is at in globals of the process.
-    """
+    """The cluster. What is acknowledged has been flushed: its settings are the defaults."""
 
     folder: Path
     lives: list[EmbeddedPostgres] = field(default_factory=list)
-    migrating: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _copying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _migrated: bool = False
 
     async def start(self) -> None:
         life = await asyncio.to_thread(start_embedded_postgres, self.folder, settings=_SETTINGS)
@@ -50,6 +49,19 @@ class Postgres:
     async def stop(self) -> None:
         for life in self.lives:
             await asyncio.to_thread(life.stop)
+
+    async def create_migrated(self, database: str) -> None:
+        """A copy of one that is migrated once."""
+        async with self._copying:  # while it is copied, nothing may be connected to it
+            if not self._migrated:
+                await self.create(_TEMPLATE)
+                await upgrade(self.url(_TEMPLATE))
+                self._migrated = True
+            await self.create(database, template=_TEMPLATE)
+
+    async def create(self, database: str, *, template: str = "template1") -> None:
+        async with self.connected() as connection:
+            await connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
 
     @property
     def socket(self) -> str:
@@ -79,9 +91,7 @@ class MeshDatabase:
     lives: list[str] = field(default_factory=list)
 
     async def create(self) -> None:
-        async with self.postgres.migrating:
-            await self._create(self.name)
-            await upgrade(self.postgres.url(self.name))
+        await self.postgres.create_migrated(self.name)
         self.lives.append(self.name)
 
     async def execute(self, statement: str, *values: Any) -> Any:
@@ -101,7 +111,7 @@ class MeshDatabase:
         under another name, for the verdict.
         """
         restored, old = f"{self.name}_restored", f"{self.name}_{len(self.lives)}"
-        await self._create(restored)
+        await self.postgres.create(restored)
         await _tool("pg_restore", "--exit-on-error", f"--dbname={self.postgres.url(restored)}", str(file))
         async with self.postgres.connected() as connection:
             about_to()
@@ -114,10 +124,6 @@ class MeshDatabase:
                         await connection.execute(f'ALTER DATABASE "{restored}" RENAME TO "{self.name}"')
                     break
         self.lives[-1:] = [old, self.name]
-
-    async def _create(self, name: str) -> None:
-        async with self.postgres.connected() as connection:
-            await connection.execute(f'CREATE DATABASE "{name}"')
 
 
 async def _tool(program: str, *arguments: str) -> None:

@@ -18,12 +18,13 @@ from tests.chaos.injector import Injector
 from tests.chaos.node_clients import NodeClient
 from tests.chaos.progress import Progress
 from tests.chaos.records import Ledger
-from tests.chaos.servers import PROGRAM, Server, running_servers
+from tests.chaos.servers import Server, running_servers
 from tests.chaos.subscribers import Subscriber
 from tests.chaos.transports import over_events, over_websocket
 from tests.chaos.verdict import Finding, Flaw, judge
 from tests.chaos.watches import WATCHES
 from tests.chaos.writers import Writer, prepare
+from tests.support.fork_server import PROGRAM
 
 _LOOK_SECONDS: Final = 0.2
 
@@ -34,7 +35,7 @@ class Plan:
 
     `largest` is how many shards a change has at most, `batches` after how many a subscriber leaves at the latest,
     `events` how many of the subscribers use server-sent events, `nodes` how many mesh nodes keep a table besides. Who
-    gets nothing for `patience` seconds, although there is something to get and no fault is on, counts as stuck.
+    gets nothing for `timeout` seconds, although there is something to get and no fault is on, counts as stuck.
     """
 
     seed: int
@@ -47,7 +48,7 @@ class Plan:
     nodes: int = 0
     largest: int = 500
     batches: int = 200
-    patience: float = 60.0
+    timeout: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Run:
             await self._catch_up(following, watch)
             moments.append(monotonic())
             _, head = await self._head()
-            await asyncio.gather(*(node.caught_up(head, self.plan.patience) for node in self._nodes))
+            await asyncio.gather(*(node.caught_up(head, self.plan.timeout) for node in self._nodes))
             moments.append(monotonic())
         finally:
             await asyncio.gather(*(node.stop() for node in self._nodes))
@@ -132,24 +133,24 @@ class Run:
                 raise end
 
     def _complain_of_stuck(self) -> bool:
-        """Whether anybody has got nowhere for too long, although history grew and no fault was on."""
+        """Whether a client has made no progress for too long, although history grew and no fault was on."""
         now, quiet_since = monotonic(), self.injector.quiet_since
         stuck = [
             subscriber
             for subscriber in self.subscribers
             if subscriber.revision < self.progress.revision
-            and now - max(quiet_since, subscriber.moved_at) > self.plan.patience
+            and now - max(quiet_since, subscriber.moved_at) > self.plan.timeout
         ]
         for subscriber in stuck:
             where = f"{subscriber.epoch}/{subscriber.revision}"
-            subscriber.record.stuck.append(f"{subscriber.record.name} is at {where} for {self.plan.patience:.0f} s")
-        if now - max(quiet_since, self.progress.acknowledged_at) > self.plan.patience:
-            self.ledger.complaints.append(f"no writer was answered for {self.plan.patience:.0f} s")
+            subscriber.record.stuck.append(f"{subscriber.record.name} is at {where} for {self.plan.timeout:.0f} s")
+        if now - max(quiet_since, self.progress.acknowledged_at) > self.plan.timeout:
+            self.ledger.complaints.append(f"no writer was answered for {self.plan.timeout:.0f} s")
             return True
         return bool(stuck)
 
     async def _catch_up(self, following: Sequence[asyncio.Task[None]], watch: Callable[[Run], None]) -> None:
-        """Until everybody is at the head, or nobody who is not has moved for too long."""
+        """Until all are at the head, or those that are not have not moved for too long."""
         epoch, head = await self._head()
         begun = monotonic()
         while True:
@@ -159,7 +160,7 @@ class Run:
                 if (subscriber.epoch, subscriber.revision) != (epoch, head) and not task.done()
             ]
             moved_at = max([begun, *(subscriber.moved_at for subscriber in behind)])
-            if not behind or monotonic() - moved_at > self.plan.patience:
+            if not behind or monotonic() - moved_at > self.plan.timeout:
                 return
             watch(self)
             await asyncio.sleep(_LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""SIGTERM as Ctrl-C: who is asked to stop takes what he started along."""
+"""SIGTERM as Ctrl-C: a process that is stopped ends those that it started."""
 
 from __future__ import annotations
 

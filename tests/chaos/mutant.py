@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from graph.cli import main
+import graph.cli
 from persistence.feed.live import LiveFeed
 from persistence.model.queries import DiffFilter
 from persistence.model.records import NO_CHANGE, StreamPosition
@@ -46,7 +46,7 @@ def _changed(follow: Follow, change: Callable[[DiffBatch, DiffFilter], list[Diff
 
 
 def _moved(follow: Follow, move: Callable[[LiveFeed, StreamPosition], StreamPosition]) -> Follow:
-    """Whoever begins does so elsewhere."""
+    """A subscriber begins elsewhere than it requested."""
 
     def mutated(feed: LiveFeed, begin: StreamPosition, where: DiffFilter) -> Batches:
         return follow(feed, move(feed, begin), where)
@@ -87,7 +87,7 @@ def _early(feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
 
 
 def _at(revision: int, feed: LiveFeed, begin: StreamPosition) -> StreamPosition:
-    """With the change that the feed knows for the revision, for any other would be noticed; else where it begins."""
+    """With the change that the feed has for the revision, for any other would be noticed; else where it begins."""
     mark = feed._tailer.ring.mark_at(revision) if revision else NO_CHANGE  # noqa: SLF001 - it is to go wrong inside
     return begin if mark is None else StreamPosition(begin.epoch, revision, mark)
 
@@ -105,11 +105,11 @@ _MUTATED: Final[dict[Mutation, Callable[[Follow], Follow]]] = {
 
 
 def program(mutation: Mutation) -> tuple[str, ...]:
-    """What to run with this interpreter, before the command's own arguments."""
-    return ("-m", "tests.chaos.mutant", mutation)
+    """What to fork, before the command's own arguments."""
+    return (__name__, mutation)
 
 
-if __name__ == "__main__":
+def main() -> None:
     mutate = _MUTATED[Mutation(sys.argv.pop(1))]
     LiveFeed.follow = mutate(LiveFeed.follow)  # type: ignore[method-assign, assignment] # what it is for
-    main()
+    graph.cli.main()

@@ -36,7 +36,7 @@ class NodeClient:
         await asyncio.to_thread(self._client.__enter__)
 
     async def caught_up(self, revision: int, seconds: float) -> None:
-        """Until it has seen this, or the time has run out, which `differences` then tells."""
+        """Until it has seen this, or the time has run out, which `differences` then shows."""
 
         def there() -> bool:
             return self._client.state is State.LIVE and self._client.position >= revision

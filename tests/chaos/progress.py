@@ -1,4 +1,4 @@
-"""How far a run is: what writers were told was committed, and what reached subscribers. Others wait for both here."""
+"""How far a run is: what was acknowledged to writers, and what reached subscribers. Others wait for both here."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Progress:
         await goal
 
     async def arrived(self, wanted: Callable[[Arrival], bool]) -> None:
-        """Returns at the first delivery that is wanted."""
+        """Returns at the first delivery that matches."""
         arrival = asyncio.get_running_loop().create_future()
         self._awaited.append((wanted, arrival))
         await arrival
@@ -68,7 +68,7 @@ class Progress:
 def _without_met(
     waiting: list[tuple[T, asyncio.Future[None]]], met: Callable[[T], bool]
 ) -> list[tuple[T, asyncio.Future[None]]]:
-    """Those that still wait; the others are told."""
+    """Those that still wait; the others are released."""
     left = []
     for condition, future in waiting:
         if not met(condition):

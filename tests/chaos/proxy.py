@@ -48,7 +48,7 @@ class Proxy:
             link.mute()
 
     def speak(self) -> None:
-        """New connections work again. Those that were silent stay so for whoever opened them, until he gives them up;
+        """New connections work again. Those that were silent stay so for their clients, until these give up;
         their far ends are closed, as the keepalive of a server closes them.
         """
         self.silent = False
@@ -61,7 +61,7 @@ class Proxy:
 
 
 class Link:
-    """One connection: `near` is whoever connected, `far` is the target."""
+    """One connection: `near` is the client, `far` is the target."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -88,7 +88,7 @@ class Link:
             self.near.close()
 
     def mute(self) -> None:
-        """Nothing is read any more, so that whoever sends finds, in the end, that nothing leaves."""
+        """Nothing is read any more, so that a sender finds, in the end, that nothing leaves."""
         self.muted = True
         for half in (self.near, self.far):
             half.pause_reading()

@@ -1,4 +1,4 @@
-"""What took part keeps for the verdict: subscribers what they got, writers what they were told was committed."""
+"""What took part keeps for the verdict: subscribers what they got, writers what was acknowledged."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Acknowledged(NamedTuple):
 
 @dataclass(slots=True)
 class Ledger:
-    """What all writers were told."""
+    """The answers of all writers."""
 
     acknowledged: list[Acknowledged] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)

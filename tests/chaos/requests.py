@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, asked until it is answered: of another server each time that one does not."""
+"""GraphQL over HTTP, sent until it is answered: to another server each time that one does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-PATIENCE_SECONDS: Final = 4.0
+TIMEOUT_SECONDS: Final = 4.0
 _UNKNOWN: Final = "COMMIT_UNKNOWN"
 RETRYABLE: Final = frozenset({"UNAVAILABLE", _UNKNOWN, "OVERLOADED", "FENCED", "TRANSIENT_CONFLICT"})
 _PAUSE_SECONDS: Final = 0.1
@@ -32,7 +32,7 @@ class Asker:
     def __init__(self, addresses: Sequence[str], randomness: random.Random) -> None:
         self._addresses = addresses
         self._randomness = randomness
-        self._http = httpx2.AsyncClient(timeout=PATIENCE_SECONDS)
+        self._http = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
         self.repeated = 0
         self.unknown = False
 
@@ -49,13 +49,13 @@ class Asker:
                 (value,) = answer["data"].values()
                 return value
             self.repeated += 1
-            # There is nothing to wait for: whoever is down refuses at once, and others bring it back.
+            # There is nothing to wait for: a server that is down refuses at once, and others bring it back.
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _answer(self, body: bytes) -> Mapping[str, Any] | None:
         url = f"http://{self._randomness.choice(self._addresses)}/graphql"
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._http.post(url, content=body, headers={"content-type": "application/json"})
             answer: dict[str, Any] = orjson.loads(response.content)
         except httpx2.ConnectError:

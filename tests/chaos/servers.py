@@ -6,8 +6,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,9 +14,8 @@ from typing import Final
 from tests.chaos.database import MeshDatabase
 from tests.chaos.notifications import LISTENER, Notifications, Rewriter
 from tests.chaos.proxy import Proxy, Rewrite
+from tests.support.fork_server import PROGRAM, ForkedProcess, fork
 
-PROGRAM: Final = ("-c", "from graph.cli import main; main()")
-_ROOT: Final = Path(__file__).parents[2]
 # Bookmarks come quickly, so that clients notice a connection that has gone silent within seconds. The ring is small, so
 # that who comes back often finds that it has moved on, and is served from history.
 _ENVIRONMENT: Final = {
@@ -26,7 +23,7 @@ _ENVIRONMENT: Final = {
     "OMNIRELAY_FEED_RING": "2000",
     "OMNIRELAY_DRAIN_SECONDS": "5",
     "OMNIRELAY_LOG_LEVEL": "warning",
-    "OMNIRELAY_PLAN_PROCESSES": "0",  # nobody plans here
+    "OMNIRELAY_PLAN_PROCESSES": "0",  # no plans are made here
 }
 _STOP_SECONDS: Final = 30
 
@@ -43,7 +40,7 @@ class Server:
         self.lock = asyncio.Lock()
         self._mesh = database
         self._program = program
-        self._process: Process | None = None
+        self._process: ForkedProcess | None = None
 
     @property
     def address(self) -> str:
@@ -64,27 +61,27 @@ class Server:
             await self.start()
             yield self
         finally:
-            if self._process is not None and self._process.returncode is None:
+            if self._process is not None:
                 self._process.kill()
-                await self._process.wait()
+                await self._process.ended()
             await self.clients.stop()
             await self.database.stop()
 
     async def start(self) -> None:
         """A new process takes the place."""
         url = f"postgresql://postgres@127.0.0.1:{self.database.port}/{self._mesh.name}?sslmode=disable"
-        with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *self._program, "serve", "--port", "0", "--no-demo", "--database-url", url),
-                cwd=_ROOT,
-                env={**os.environ, **_ENVIRONMENT},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-        self._process = process
-        assert process.stdout is not None
-        line = await process.stdout.readline()
+        reading, writing = os.pipe()
+        with open(reading, "rb") as out, open(writing, "wb") as into:  # noqa: PTH123, ASYNC230 - no paths, no files
+            with self.log.open("ab") as log, open(os.devnull, "rb") as nothing:  # noqa: PTH123, ASYNC230 - same
+                self._process = fork(
+                    (*self._program, "serve", "--port", "0", "--no-demo", "--database-url", url),
+                    environment={**os.environ, **_ENVIRONMENT},
+                    stdin=nothing.fileno(),
+                    stdout=into.fileno(),
+                    stderr=log.fileno(),
+                )
+            into.close()
+            line = await asyncio.to_thread(out.readline)
         found = re.search(rb"http://127\.0\.0\.1:(\d+)/graphql", line)
         if found is None:
             raise RuntimeError(f"server {self.number} did not start; it said in {self.log}:\n{self._last_words()}")
@@ -94,21 +91,21 @@ class Server:
         """kill -9, then a new process."""
         assert self._process is not None
         self._process.kill()
-        await self._process.wait()
+        await self._process.ended()
         await self.start()
 
-    async def succeed(self) -> Process:
+    async def succeed(self) -> ForkedProcess:
         """A new process takes over from this one, which goes on with those it has."""
         old = self._process
         assert old is not None
         await self.start()
         return old
 
-    async def retire(self, process: Process) -> None:
-        """It is asked to stop, and must end well."""
+    async def retire(self, process: ForkedProcess) -> None:
+        """With SIGTERM; it must end well."""
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_STOP_SECONDS):
-            code = await process.wait()
+            code = await process.ended()
         if code:
             raise RuntimeError(f"server {self.number} ended with {code} on SIGTERM; it said:\n{self._last_words()}")
 

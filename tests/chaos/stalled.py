@@ -38,7 +38,7 @@ LARGEST: Final = 20
 WARM_UP_DIFFS: Final = 5_000
 """More than the servers' ring holds: what fills it is not to be counted."""
 
-_PATIENCE_SECONDS: Final = 60.0
+_TIMEOUT_SECONDS: Final = 60.0
 _FOR_EVER: Final = 10**9
 _KIB: Final = 1_024
 
@@ -70,7 +70,7 @@ class Stall:
         self._reading = reading
 
     async def measure(self, seconds: float) -> Memory:
-        """Returns when everybody reads again."""
+        """Returns when all subscribers read again."""
         await prepare([self._address])
         while self.progress.diffs < WARM_UP_DIFFS:
             await self.writer.change()
@@ -109,7 +109,7 @@ class Stall:
         begun = monotonic()
         while behind := [each for each in self.subscribers if each.revision < self.progress.revision]:
             moved_at = max([begun, *(each.moved_at for each in behind)])
-            if monotonic() - moved_at > _PATIENCE_SECONDS:
+            if monotonic() - moved_at > _TIMEOUT_SECONDS:
                 return
             await asyncio.sleep(0.1)
 

@@ -111,7 +111,7 @@ class Subscriber:
         return cursors.STREAM.read(head["cursor"], "cursor").epoch != epoch
 
     async def _visit(self) -> None:
-        """One connection: until it has had enough, or somebody ends it."""
+        """One connection: until it has had enough, or it is ended."""
         if self._cursor is None:
             return
         server = self._randomness.randrange(len(self._addresses))

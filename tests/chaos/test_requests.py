@@ -1,4 +1,4 @@
-"""An answer that says that nothing was written is held against what the next attempt finds."""
+"""An answer that nothing was written is held against what the next attempt finds."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from graph.embedded_postgres.server import start_embedded_postgres
 from tests.chaos.database import Postgres
 from tests.chaos.harness import Outcome, Plan, run
 from tests.chaos.mutant import Mutation, program
-from tests.chaos.servers import PROGRAM
 from tests.chaos.verdict import Flaw
+from tests.support.fork_server import PROGRAM
 
-PLAN = Plan(seed=4, diffs=250, faults=(), writers=2, subscribers=8, servers=1, largest=20, batches=6, patience=10)
+PLAN = Plan(seed=4, diffs=250, faults=(), writers=2, subscribers=8, servers=1, largest=20, batches=6, timeout=10)
 NAMED = {
     Mutation.SKIP_REVISION: Flaw.MISSING,
     Mutation.SWAP_TWO: Flaw.OUT_OF_ORDER,

@@ -100,7 +100,7 @@ def test_an_acknowledged_write_that_is_not_in_history_is_lost() -> None:
     assert found.flaw is Flaw.LOST_WRITE
 
 
-def test_a_write_that_nobody_was_told_of_is_named() -> None:
+def test_a_write_that_no_client_has_seen_is_named() -> None:
     ledger = everything()
     del ledger.acknowledged[4]
     (found,) = judge([record(segment(range(1, 7)))], ledger, [history()])

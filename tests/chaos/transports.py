@@ -25,7 +25,7 @@ subscription ($namespace: String, $filter: ShardFilter, $after: Cursor) {
     }
   }
 }"""
-_PATIENCE_SECONDS: Final = 5
+_TIMEOUT_SECONDS: Final = 5
 _RECEIVE_BYTES: Final = 65_536
 # Protocol errors and the like: to come back would not help.
 # https://www.iana.org/assignments/websocket/websocket.xhtml and graphql-transport-ws
@@ -103,7 +103,7 @@ class SocketStream:
 
     async def _receive(self) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 message: dict[str, Any] = orjson.loads(await self._connection.recv(decode=False))
         except ConnectionClosed as error:
             raise _ending(error) from error
@@ -130,7 +130,7 @@ async def over_websocket(address: str, variables: Mapping[str, Any], cursor: str
             max_size=None,
             max_queue=2,
             ping_interval=None,
-            open_timeout=_PATIENCE_SECONDS,
+            open_timeout=_TIMEOUT_SECONDS,
             close_timeout=1,
         )
     except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
@@ -186,7 +186,7 @@ class EventStream:
 
     async def _line(self) -> str:
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 return await anext(self._lines)
         except TimeoutError as error:
             raise GoneError("silence") from error
@@ -196,12 +196,12 @@ class EventStream:
 
 async def over_events(address: str, variables: Mapping[str, Any], cursor: str | None) -> Stream:
     """Resumes as browsers do, with the id of the last event."""
-    client = httpx2.AsyncClient(timeout=httpx2.Timeout(_PATIENCE_SECONDS, read=None))
+    client = httpx2.AsyncClient(timeout=httpx2.Timeout(_TIMEOUT_SECONDS, read=None))
     headers = {"accept": "text/event-stream", **({} if cursor is None else {"last-event-id": cursor})}
     body = {"query": SUBSCRIPTION, "variables": variables}
     try:
         request = client.build_request("POST", f"http://{address}/graphql", json=body, headers=headers)
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             response = await client.send(request, stream=True)
             await _require_events(response)
     except (httpx2.HTTPError, TimeoutError, OSError) as error:
@@ -227,7 +227,7 @@ async def _socket(address: str) -> socket.socket:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
     connection.setblocking(False)  # noqa: FBT003 - socket has no keyword for it
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             await asyncio.get_running_loop().sock_connect(connection, (host, int(port)))
     except BaseException:
         connection.close()

@@ -1,4 +1,4 @@
-"""Compares what everybody was told with history, and names the first difference of each kind of promise. Pure."""
+"""Compares what all clients were sent with history, and names the first difference of each kind of promise. Pure."""
 
 from __future__ import annotations
 

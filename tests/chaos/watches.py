@@ -1,4 +1,4 @@
-"""What subscribers ask for, and which rows of history they must therefore get: said anew, not with the store's code."""
+"""Filters of subscribers, and which rows of history they must therefore get: defined anew, not by the store's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writers: each changes shards of its own by the hundred, and a few that all want, and asks until it is answered."""
+"""Writers: each changes shards of its own by the hundred and a few that all change, and retries until answered."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SIZES: Final = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.02), (0.02, 0.1), (
 
 
 async def prepare(addresses: Sequence[str]) -> None:
-    """The namespaces, and the shards that all writers want."""
+    """The namespaces, and the shards that all writers change."""
     asker = Asker(addresses, random.Random("prepare"))
     try:
         for name in (*NAMESPACES, CONTESTED):
@@ -55,7 +55,7 @@ async def prepare(addresses: Sequence[str]) -> None:
 
 
 class Writer:
-    """Knows its shards' versions from its answers; whenever it is refused it looks again."""
+    """Has its shards' versions from its answers; whenever it is refused it reads them."""
 
     def __init__(
         self, number: int, seed: int, largest: int, addresses: Sequence[str], progress: Progress, ledger: Ledger
@@ -73,7 +73,7 @@ class Writer:
         self._requests = 0
 
     async def work(self, stop: asyncio.Event) -> None:
-        """Until told to stop, and until the last request has been answered."""
+        """Until stopped, and until the last request has been answered."""
         try:
             while not stop.is_set():
                 await self.change()
@@ -117,7 +117,7 @@ class Writer:
             self._versions |= answer
 
     async def _contest(self) -> None:
-        """One shard that others change too; whoever comes second is refused, and looks."""
+        """One shard that others change too; the second writer is refused, and reads it."""
         if not self._contested:
             self._contested = await self._look({"namespace": CONTESTED})
         shard_id = self._randomness.choice(sorted(self._contested))

@@ -36,7 +36,7 @@ SECONDS: Final = 30.0
 
 
 class Client:
-    """A program of this folder, and the events it tells of."""
+    """A program of this folder, and the events it prints."""
 
     def __init__(self, process: Process) -> None:
         self._process = process

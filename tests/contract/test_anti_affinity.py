@@ -1,4 +1,4 @@
-"""Anti-affinity: two shards of a group are never brought to one node, whoever writes at the same time."""
+"""Anti-affinity: two shards of a group are never brought to one node, however many write at the same time."""
 
 from __future__ import annotations
 

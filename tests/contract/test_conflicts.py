@@ -1,4 +1,4 @@
-"""A stale expectation is a result that says what is there instead, and nothing is written."""
+"""A stale expectation is a result with what is there instead, and nothing is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following across a failover: who lost nothing notices nothing, and nobody goes on from what was lost."""
+"""Following across a failover: a subscriber that lost nothing notices nothing, and none goes on from what was lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def feed_of(store: Store) -> AsyncIterator[LiveFeed]:
         yield feed
 
 
-async def heard(feed: LiveFeed, after: StreamPosition, last: int) -> list[ShardDiff]:
+async def received(feed: LiveFeed, after: StreamPosition, last: int) -> list[ShardDiff]:
     """What follows the position, until revision `last` has come."""
     told: list[ShardDiff] = []
     async with asyncio.timeout(30), aclosing(feed.follow(await feed.begin(after), DiffFilter())) as batches:
@@ -70,10 +70,10 @@ async def test_a_failover_that_loses_nothing_costs_no_subscriber_its_cursor(mesh
         await (await backend.keep())()
         await settled(mesh)
         last = await created_at(mesh, "d")
-        heard_since = [diff async for diff in _until(batches, 4)]
-        assert [diff.shard_id for diff in heard_since] == ["d"]
+        received_since = [diff async for diff in _until(batches, 4)]
+        assert [diff.shard_id for diff in received_since] == ["d"]
         for position in positions:
-            revisions = [diff.revision for diff in await heard(feed, position, 4)]
+            revisions = [diff.revision for diff in await received(feed, position, 4)]
             assert revisions == list(range(position.revision + 1, 5))
         assert feed.position == last
         assert last.epoch == positions[0].epoch
@@ -94,7 +94,7 @@ async def test_one_that_loses_changes_costs_exactly_those_their_cursors_who_hear
     async with feed_of(mesh.store) as feed:
         for position in (*kept, kept[1]._replace(revision=2)):
             names = "abcwxyz"[position.revision :]
-            assert [diff.shard_id for diff in await heard(feed, position, 7)] == list(names)
+            assert [diff.shard_id for diff in await received(feed, position, 7)] == list(names)
         for position in (*lost, lost[0]._replace(revision=4), lost[0]._replace(revision=5)):
             with pytest.raises(EpochMismatch):
                 await feed.begin(position)
@@ -121,7 +121,9 @@ async def test_a_server_that_has_told_what_was_lost_ends_every_stream_and_every_
         await until(lambda: feed.position.epoch != kept.epoch)
         with pytest.raises(EpochMismatch):
             await feed.begin(kept)
-        assert [diff.shard_id for diff in await heard(feed, await mesh.store.stream.position_at(0), 3)] == list("axy")
+        assert [diff.shard_id for diff in await received(feed, await mesh.store.stream.position_at(0), 3)] == list(
+            "axy"
+        )
     assert "change 3, seen at revision 2, is not in the store's history any more" in caplog.text
 
 
@@ -132,7 +134,7 @@ async def test_losing_a_change_of_no_shard_is_a_loss_to_a_server_that_has_seen_i
         assert await feed.begin(kept) == kept
         await mesh.configure(SEARCH)
         newest = (await mesh.store.stream.head()).newest
-        await until(lambda: feed._tailer.newest == newest)  # noqa: SLF001 - nothing else tells
+        await until(lambda: feed._tailer.newest == newest)  # noqa: SLF001 - nothing else shows it
         await fail_over()
         await until(lambda: feed.position.epoch != kept.epoch)
         assert feed.position[1:] == kept[1:]

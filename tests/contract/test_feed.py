@@ -1,4 +1,4 @@
-"""Following the stream: exactly what comes after a position, or a refusal that says why not."""
+"""Following the stream: exactly what comes after a position, or a refusal with the reason."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Subscriber:
 
     async def revisions(self, count: int) -> list[int]:
         """At least the next `count` revisions."""
-        heard: list[int] = []
-        while len(heard) < count:
-            heard += [diff.revision for diff in (await self.batch()).diffs]
-        return heard
+        received: list[int] = []
+        while len(received) < count:
+            received += [diff.revision for diff in (await self.batch()).diffs]
+        return received
 
 
 @asynccontextmanager
@@ -110,7 +110,7 @@ async def test_a_subscriber_that_is_behind_the_ring_is_served_from_history(mesh:
         assert await subscriber.revisions(30) == list(range(1, 31))
 
 
-async def test_a_subscriber_hears_of_a_shard_that_leaves_its_filter(mesh: Mesh) -> None:
+async def test_a_subscriber_receives_that_a_shard_leaves_its_filter(mesh: Mesh) -> None:
     shard = await mesh.created("a", "node-a")
     await mesh.created("b", "node-b")
     where = DiffFilter(shards=ShardFilter(owner_node_ids=("node-a",)))
@@ -131,7 +131,7 @@ async def test_only_the_namespace_asked_for_is_delivered(mesh: Mesh) -> None:
         assert await subscriber.revisions(1) == [2]
 
 
-async def test_a_stretch_that_was_filtered_out_is_told_as_a_bookmark(mesh: Mesh) -> None:
+async def test_a_range_that_was_filtered_out_is_sent_as_a_bookmark(mesh: Mesh) -> None:
     async with (
         feed_of(mesh.store, page=10, bookmark_seconds=3_600) as feed,
         following(feed, None, DiffFilter(namespace=SEARCH)) as subscriber,
@@ -188,7 +188,7 @@ async def test_waiting_for_a_feed_that_stays_behind_is_a_stale_read(mesh: Mesh) 
     for waiting in (feed.wait_for(1), feed.wait_for_position(created.position)):
         with pytest.raises(StaleRead) as refused:
             await waiting
-        assert (refused.value.wanted, refused.value.reached) == (1, 0)
+        assert (refused.value.requested, refused.value.reached) == (1, 0)
 
 
 async def test_waiting_for_what_the_store_does_not_have_is_refused_at_once(mesh: Mesh) -> None:
@@ -260,7 +260,7 @@ async def test_a_position_whose_change_is_not_in_the_history_is_refused(mesh: Me
         assert await feed.begin(first) == first
 
 
-async def test_a_slow_subscriber_delays_nobody(mesh: Mesh) -> None:
+async def test_a_slow_subscriber_delays_no_other(mesh: Mesh) -> None:
     async with feed_of(mesh.store, ring=5, page=4) as feed, following(feed) as slow, following(feed) as quick:
         await slow.batch()
         await quick.batch()

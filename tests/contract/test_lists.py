@@ -54,7 +54,7 @@ FILTERS: Final[dict[str, tuple[ShardFilter, Callable[[Shard], bool]]]] = {
 
 @pytest.fixture
 async def past(mesh: Mesh) -> AsOf:
-    """A moment when `IDS` were in both namespaces. Since then half of them moved, some are gone, some are new."""
+    """A revision when `IDS` were in both namespaces. Since then half of them moved, some are gone, some are new."""
     await mesh.configure(SEARCH, strategy="ring")
     statuses = list(ShardStatus)
     for namespace in (SEARCH, BILLING):

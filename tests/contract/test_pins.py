@@ -157,7 +157,7 @@ async def test_no_plan_moves_a_pinned_shard_until_it_is_unpinned(staffed: Planne
     assert moving.key in {move.key for move in (await staffed.proposal((await staffed.plan()).plan)).moves}
 
 
-async def test_a_plan_that_met_a_pin_nobody_saw_is_refused(backend: Backend, staffed: PlannedMesh) -> None:
+async def test_a_plan_that_met_an_unseen_pin_is_refused(backend: Backend, staffed: PlannedMesh) -> None:
     """As a pin that had ended when the plan was made does when the store's clock goes back."""
     await staffed.filled(8)
     plan = (await staffed.plan()).plan

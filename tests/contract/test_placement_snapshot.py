@@ -1,4 +1,4 @@
-"""What plans are computed from: everything at one moment, however large it is and whoever writes meanwhile."""
+"""What plans are computed from: everything at one revision, however large it is and whatever is written meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.planned_mesh import PlannedMesh
 
 @pytest.fixture(params=[3, 20_000], ids=["many statements", "one statement"], autouse=True)
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many shards PostgreSQL is asked for at once."""
+    """How many shards are requested of PostgreSQL at once."""
     monkeypatch.setattr("persistence.postgres.readers.placement._CHUNK", request.param)
 
 
@@ -95,7 +95,7 @@ async def test_a_pin_counts_until_it_ends(backend: Backend, mesh: PlannedMesh) -
     assert [shard.pinned for shard in snapshot.shards[BILLING]] == [True, True, False, False]
 
 
-async def test_a_snapshot_is_of_one_moment_while_others_write(mesh: PlannedMesh) -> None:
+async def test_a_snapshot_is_of_one_revision_while_others_write(mesh: PlannedMesh) -> None:
     await spread(mesh)
     await mesh.registered("node-a", "node-b", "node-c")
     table = list((await mesh.table()).values())
@@ -134,7 +134,7 @@ async def test_a_snapshot_leaves_others_free_to_write(mesh: PlannedMesh) -> None
 
 
 def check(snapshot: PlacementSnapshot, history: Sequence[ShardDiff]) -> None:
-    """Shards and digests' counts are those of the revision that the snapshot says. Nodes' shards are not counted."""
+    """Shards and digests' counts are those of the revision of the snapshot. Nodes' shards are not counted."""
     table: dict[ShardKey, Shard] = replay(history[: snapshot.position.revision])
     expected = placed(list(table.values()))
     assert {name: shards for name, shards in snapshot.shards.items() if shards} == expected

@@ -125,7 +125,7 @@ async def test_a_plan_expires_unless_it_was_begun(mesh: PlannedMesh, backend: Ba
     assert (await mesh.apply(again, 1)).plan.moves_made == 2
 
 
-async def test_whoever_decides_for_a_plan_decides_against_older_ones(mesh: PlannedMesh, backend: Backend) -> None:
+async def test_a_decision_for_a_plan_is_one_against_older_ones(mesh: PlannedMesh, backend: Backend) -> None:
     plan = await rescue(mesh)
     await mesh.configure(SEARCH)
     await mesh.filled(3, "gone", SEARCH)
@@ -202,7 +202,7 @@ async def test_a_wave_is_refused_by_what_concerns_its_own_moves(mesh: PlannedMes
 
 
 async def test_a_plan_that_was_stopped_goes_on_when_it_is_resumed(mesh: PlannedMesh) -> None:
-    """Whoever makes its waves in a row does not know of it: they do not overrule who stopped it."""
+    """The client that makes its waves in a row has not seen that: its next wave does not overrule the stop."""
     plan = await rescue(mesh)
     running = (await mesh.apply(plan, 1, resume=True)).plan
     stopped = await mesh.stop(plan, change=BOB)
@@ -260,7 +260,7 @@ def rules(outcome: object) -> list[tuple[PolicyRule, str]]:
     return [(broken.rule, broken.namespace) for broken in outcome.violations]
 
 
-async def test_where_a_policy_asks_for_it_somebody_else_approves(mesh: PlannedMesh) -> None:
+async def test_where_a_policy_requires_it_another_actor_approves(mesh: PlannedMesh) -> None:
     asking = replace(ANY_MOVES, approval_required=True)
     await mesh.configure(SEARCH, policy=asking)
     await rescue(mesh)
@@ -291,7 +291,7 @@ async def test_waves_keep_within_the_budget_that_one_change_would_break(mesh: Pl
 
 
 async def rescue_with(mesh: PlannedMesh, change: ChangeRequest) -> PlanProposed:
-    """As `rescue`, where a policy asks for more than the others do."""
+    """As `rescue`, where a policy requires more than the others do."""
     await mesh.registered("node-a")
     await mesh.create(*(new(f"s{number:04}", "gone") for number in range(20)), change=change)
     return await mesh.plan(change=change)

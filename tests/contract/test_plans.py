@@ -215,7 +215,7 @@ async def test_what_does_not_fit_into_a_plan_is_left_for_the_next(mesh: PlannedM
 
 
 async def test_a_plan_may_have_nothing_to_do_and_then_it_cannot_be_applied(mesh: PlannedMesh) -> None:
-    """If it could, the same plan made again would be an applied one, told as if it had been proposed."""
+    """If it could, the same plan made again would be an applied one, answered as if it had been proposed."""
     await mesh.registered("node-a")
     await mesh.filled(3)
     first = await mesh.plan()
@@ -349,7 +349,7 @@ async def test_nodes_that_a_plan_does_not_touch_may_change(mesh: PlannedMesh) ->
     await mesh.apply(plan)
 
 
-async def test_a_node_that_nobody_registered_is_none_to_rely_on(mesh: PlannedMesh) -> None:
+async def test_a_node_that_is_not_registered_is_none_to_rely_on(mesh: PlannedMesh) -> None:
     plan = (await mesh.plan_to_rescue(3)).plan
     assert (await mesh.proposal(plan)).nodes == (PlannedNode("node-a", 1),)
     await mesh.apply(plan)
@@ -388,7 +388,7 @@ async def test_of_plans_that_move_the_same_shards_one_is_applied(mesh: PlannedMe
     for outcome in outcomes:
         if outcome is not winner:
             if isinstance(outcome, PlanClosed):
-                # An older one: whoever decides for a plan decides against those.
+                # An older one: a decision for a plan is one against those.
                 assert (outcome.plan.status, outcome.plan.latest) == (PlanStatus.SUPERSEDED, winner.change)
                 continue
             assert isinstance(outcome, StalePlan)
@@ -527,7 +527,7 @@ KEYED: Final = because("once", idempotency_key="key-1")
 
 
 async def test_a_plan_asked_for_twice_is_one_plan_and_one_answer(mesh: PlannedMesh) -> None:
-    """Also when the mesh has moved on: what was asked for is the same, what comes of it would not be."""
+    """Also when the mesh has moved on: the request is the same, the plan would not be."""
     await unbalanced(mesh)
     first = await mesh.plan(change=KEYED)
     applied = await mesh.apply(first.plan)

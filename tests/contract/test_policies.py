@@ -37,7 +37,7 @@ FORCED = because("asked for", forced="the region is down")
 
 
 async def under(mesh: Mesh, **policy: Any) -> None:
-    """Give `billing` this policy, with any number of moves a change unless it says otherwise."""
+    """Give `billing` this policy, with any number of moves a change unless it bounds them."""
     given = NamespacePolicy(**{"move_budget_percent": 100, **policy})
     await mesh.configure(expected=(await mesh.namespace()).version, policy=given)
 

@@ -1,4 +1,4 @@
-"""What is refused is kept: who asked for what, what the answer was, in a chain of its own."""
+"""What is refused is stored: the actor, the request and the answer, in a chain of its own."""
 
 from __future__ import annotations
 
@@ -168,10 +168,10 @@ async def test_a_refusal_that_cannot_be_kept_is_still_the_answer(
 
 def test_a_loop_of_refusals_is_kept_in_bounds_and_what_is_left_out_is_counted() -> None:
     now = 0.0
-    allowance = TokenBucket(lambda: now)
-    assert [allowance.take() for _ in range(BURST)] == [0] * BURST
-    assert [allowance.take() for _ in range(3)] == [None] * 3
+    bucket = TokenBucket(lambda: now)
+    assert [bucket.take() for _ in range(BURST)] == [0] * BURST
+    assert [bucket.take() for _ in range(3)] == [None] * 3
     now = 1.5
-    assert (allowance.take(), allowance.take()) == (3, None)
+    assert (bucket.take(), bucket.take()) == (3, None)
     now = 2.5
-    assert (allowance.take(), allowance.take()) == (1, None)
+    assert (bucket.take(), bucket.take()) == (1, None)

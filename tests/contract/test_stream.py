@@ -92,7 +92,7 @@ async def test_revisions_are_gapless_and_in_commit_order_under_concurrent_writer
     assert replay(rows) == await mesh.table()
 
 
-async def test_whoever_sees_a_revision_sees_every_revision_below(mesh: Mesh) -> None:
+async def test_a_reader_that_sees_a_revision_sees_every_revision_below(mesh: Mesh) -> None:
     done = asyncio.Event()
     seen: list[ShardDiff] = []
 

@@ -1,4 +1,4 @@
-"""Units of work: all or nothing, committed on what they were decided on, and in nobody's way."""
+"""Units of work: all or nothing, committed on what they were decided on, and without locks on others."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ async def test_a_window_that_was_filled_since_is_counted_anew(mesh: Mesh) -> Non
     assert isinstance(await mesh.execute(first), PolicyViolation)
 
 
-async def test_a_window_with_room_for_both_holds_nobody_up(mesh: Mesh) -> None:
+async def test_a_window_with_room_for_both_holds_neither_up(mesh: Mesh) -> None:
     await mesh.configure(expected=1, policy=NamespacePolicy(window_moves=2, move_budget_percent=100))
     one, two = (await mesh.create(*(new(f"s{number}", "a") for number in range(2)))).shards
     async with mesh.store.unit_of_work() as unit:

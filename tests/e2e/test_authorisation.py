@@ -1,4 +1,4 @@
-"""docs/authorisation.md says who may do what: every cell of its table is tried against a server that runs."""
+"""docs/authorisation.md has a table of what each scope allows: every cell is tried against a running server."""
 
 from __future__ import annotations
 

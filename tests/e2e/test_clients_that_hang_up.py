@@ -1,4 +1,4 @@
-"""Three hundred clients ask for what the database is slow with, and leave: the server does none of it for them."""
+"""Three hundred clients request what the database is slow with, and hang up: the server does none of it for them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def counted(server: RealServer, name: str, workload: str = "query") -> float:
 
 
 def until(server: RealServer, value: float, name: str) -> None:
-    """Asking is what lets the server run."""
+    """Each request lets the server run."""
     deadline = time.monotonic() + 30
     while (found := counted(server, name)) != value:
         assert time.monotonic() < deadline, (name, found)
@@ -65,7 +65,7 @@ async def test_nothing_is_carried_out_for_clients_that_left(server: RealServer, 
                 until(server, float(QUERIES_AT_ONCE), "running")
                 until(server, float(WAITING), "waiting")
                 until(server, float(CLIENTS - QUERIES_AT_ONCE - WAITING), "overloaded_total")
-                # Behind the others it would wait for the lock, which outlasts its patience.
+                # Behind the others it would wait for the lock, which is held for longer than its timeout.
                 assert server.query(LOOKUP) == {"revision": "0"}
             until(server, 0.0, "waiting")
             until(server, 0.0, "running")

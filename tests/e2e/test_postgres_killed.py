@@ -36,7 +36,7 @@ ACKNOWLEDGED_BETWEEN_KILLS = 30
 
 @dataclass
 class Operator:
-    """Changes five shards at a time and asks again, with the same key, when the answer was lost."""
+    """Changes five shards at a time and sends the request again, with the same key, when the answer was lost."""
 
     number: int
     writer: CommandExecutor
@@ -82,12 +82,12 @@ class Operator:
 
 async def subscribe(feed: LiveFeed, start: StreamPosition, until: asyncio.Future[int]) -> list[int]:
     """One subscription, never renewed: it must survive by itself."""
-    heard: list[int] = []
+    received: list[int] = []
     async with aclosing(feed.follow(start, DiffFilter())) as batches:
         async for batch in batches:
-            heard += [diff.revision for diff in batch.diffs]
+            received += [diff.revision for diff in batch.diffs]
             if until.done() and batch.position.revision >= until.result():
-                return heard
+                return received
     raise AssertionError("the subscription ended")
 
 
@@ -155,7 +155,7 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_there(server: Serv
         await asyncio.gather(*work)
         history = await mesh.history()
         final.set_result(len(history))
-        heard = await subscriber
+        received = await subscriber
         table = await mesh.table()
         namespace = await mesh.namespace()
 
@@ -165,7 +165,7 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_there(server: Serv
     by_change: dict[int, list[Shard | None]] = {}
     for row in rows:
         by_change.setdefault(row.change.id, []).append(row.current)
-    # Every operator asked until it was answered, so what is in history is exactly what was acknowledged.
+    # Every operator retried until it was answered, so what is in history is exactly what was acknowledged.
     answers = {outcome.change.id: outcome for operator in operators for outcome in operator.acknowledged}
     assert by_change.keys() == answers.keys()
     for change_id, written in by_change.items():
@@ -174,4 +174,4 @@ async def test_no_acknowledged_write_is_lost_and_none_is_half_there(server: Serv
     assert [row.revision for row in history] == list(range(1, len(history) + 1))
     assert replay(history) == table
     assert namespace.digest == digest_of(table.values())
-    assert heard == list(range(257, len(history) + 1))
+    assert received == list(range(257, len(history) + 1))

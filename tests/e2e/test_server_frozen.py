@@ -14,10 +14,9 @@ OWNER = 'query { shard(namespace: "orders", shardId: "s1") { ownerNodeId version
 
 def test_the_first_read_after_a_freeze_holds_what_others_committed_meanwhile(database_url: str) -> None:
     """The read waits at the server when that goes on, and is there before anything of the stream is."""
-    without_plans = {"OMNIRELAY_PLAN_PROCESSES": "0"}
     with (
-        real_server(database_url, environment=without_plans) as frozen,
-        real_server(database_url, environment=without_plans) as other,
+        real_server(database_url) as frozen,
+        real_server(database_url) as other,
         ThreadPoolExecutor(1) as reader,
     ):
         change = {"actor": "ops", "reason": "set up"}

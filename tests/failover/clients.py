@@ -52,7 +52,7 @@ class SteadyWriter:
 
 
 class Reader:
-    """Asks one server for the table, which it answers from memory, and for the newest revision, which it looks up."""
+    """Reads from one server the table, which it has in memory, and the newest revision, which it looks up."""
 
     def __init__(self, server: int, address: str, progress: Progress) -> None:
         self.reads: list[Read] = []

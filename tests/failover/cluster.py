@@ -271,7 +271,7 @@ class Cluster:
         return None
 
     async def promoted(self, old: Node, seconds: float) -> Node:
-        """The first that takes writes instead of the old one: PostgreSQL is asked, because Patroni says so later."""
+        """The first that takes writes instead of the old one, by PostgreSQL: Patroni reports it later."""
         others = [node for node in self.nodes if node is not old]
 
         async def look() -> Node | None:
@@ -383,7 +383,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 async def until(look: Callable[[], Awaitable[T | None]], seconds: float, what: str) -> T:
-    """What `look` answers, once that is true. A node that cannot be asked is one that has not answered yet."""
+    """What `look` answers, once that is true. A node that cannot be reached is one that has not answered yet."""
     begun = monotonic()
     while True:
         with suppress(httpx2.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):

@@ -30,7 +30,7 @@ class FaultKind(StrEnum):
 
 
 LOSSLESS: Final = frozenset(FaultKind) - {FaultKind.LOST}
-"""Nothing that anybody was told may be lost: what had no standby was not to be told."""
+"""Nothing that was sent to any client may be lost: what had no standby was not to be sent."""
 
 PROMOTION_SECONDS: Final = 60.0
 _RECOVERY_SECONDS: Final = 60.0

@@ -14,7 +14,6 @@ from typing import Final
 
 from tests.chaos.progress import Progress
 from tests.chaos.records import Acknowledged, Ledger
-from tests.chaos.servers import PROGRAM
 from tests.chaos.subscribers import Subscriber
 from tests.chaos.transports import over_websocket
 from tests.chaos.watches import WATCHES
@@ -24,7 +23,7 @@ from tests.failover.cluster import Cluster, ClusterError, Node
 from tests.failover.faults import FaultKind, Struck, strike
 from tests.failover.history import Lost, read_branches
 from tests.failover.installation import ROOT, Installation
-from tests.failover.servers import Server, running_servers
+from tests.failover.servers import PROGRAM, Server, running_servers
 from tests.failover.verdict import (
     LEFT_BEHIND_SECONDS,
     Finding,

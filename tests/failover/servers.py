@@ -16,9 +16,9 @@ from typing import Final
 
 import httpx2
 
-from tests.chaos.servers import PROGRAM
 from tests.failover.installation import ROOT
 
+PROGRAM: Final = ("-c", "from graph.cli import main; main()")
 _ENVIRONMENT: Final = {
     "OMNIRELAY_BOOKMARK_SECONDS": "0.5",
     "OMNIRELAY_DRAIN_SECONDS": "5",

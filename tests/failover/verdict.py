@@ -1,4 +1,4 @@
-"""Holds what clients were told through promotions against the histories that primaries had. Pure.
+"""Holds what clients were sent through promotions against the histories that primaries had. Pure.
 
 Times are those of `time.monotonic`.
 """
@@ -22,7 +22,7 @@ WRITES_AGAIN_SECONDS: Final = 15.0
 
 
 LEFT_BEHIND_SECONDS: Final = 8.0
-"""Where the old primary answers as if nothing had happened: a heartbeat, and what asking the other hosts may take."""
+"""Where the old primary answers as if nothing had happened: a heartbeat, and what the look at other hosts may take."""
 
 
 class Flaw(StrEnum):
@@ -99,7 +99,7 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """All that clients were told."""
+    """All that clients were sent."""
 
     ledger: Ledger
     records: Sequence[Record]

@@ -1,6 +1,6 @@
 """A day of governance, once through GraphQL and once on the command line.
 
-A namespace whose rules ask for tickets, approval and small steps, and three people: alice operates, bob also approves,
+A namespace whose rules require tickets, approval and small steps, and three people: alice operates, bob also approves,
 carol may do everything. What they did, and what they were refused, must all be in the exported audit log, in order; the
 log must verify by three independent ways; and what goes round the rules must be found.
 """
@@ -28,7 +28,7 @@ from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import ChangeKind
 from strategies.model import Node, Shard, Shards
 from strategies.registry import Registry
-from tests.support.command_line import ROOT, Answer, omnirelay
+from tests.support.command_line import Answer, omnirelay
 from tests.support.desks import (
     NAMESPACE,
     STRATEGY,
@@ -48,6 +48,7 @@ from tests.support.desks import (
     Stop,
     Task,
 )
+from tests.support.fork_server import ROOT
 from tests.support.real_server import real_server
 from tests.support.tokens import SECRET, token
 
@@ -66,7 +67,7 @@ SETTING_UP, EDITING, FILLING, HURRYING, TAKING_BACK, CLOSING = (f"CHG-{number}00
 
 
 class Entry(NamedTuple):
-    """What the log says of a step. `outcome` is null for what was done, else the refusal's."""
+    """The log's record of a step. `outcome` is null for what was done, else the refusal's."""
 
     kind: str
     actor: str
@@ -76,7 +77,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Day:
-    """The desk that everybody works at, and a diary of what they did there."""
+    """The desk that all operators work at, and a diary of what they did there."""
 
     desk: Desk
     reading: GraphQLDesk
@@ -110,7 +111,7 @@ class Day:
 
 @pytest.fixture(params=["GraphQL", "the command line"])
 def day(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[Day]:
-    environment = {"OMNIRELAY_AUTH_SECRET": SECRET.decode(), "OMNIRELAY_PLAN_PROCESSES": "0"}
+    environment = {"OMNIRELAY_AUTH_SECRET": SECRET.decode()}
     with real_server(database_url, environment=environment) as server:
         graphql = GraphQLDesk(server.url, server.http, TOKENS)
         at_a_shell = CommandLineDesk(server.url, tmp_path, TOKENS)

@@ -1,6 +1,6 @@
 """Three namespaces, one per strategy, while nodes join, drain, change weight and leave and clients go on reading.
 
-After every step GraphQL, the CLI and `mesh shards diff` must tell the same owners, those must be the owners the
+After every step GraphQL, the CLI and `mesh shards diff` must show the same owners, those must be the owners the
 strategy library names, and no shard may have moved between two nodes that stayed as they were.
 """
 
@@ -114,7 +114,7 @@ def through_the_cli(server: RealServer) -> Owners:
 
 
 def moved_by_diff(server: RealServer, start: int) -> dict[tuple[str, str], tuple[str, str]]:
-    """Shards that `mesh shards diff` says were moved since, with their owners before and after."""
+    """Shards that `mesh shards diff` shows as moved since, with their owners before and after."""
     diffs = server.command("shards", "diff", start, "--json").document["diffs"]
     pairs = {
         (diff["namespace"], diff["shardId"]): (diff["previous"]["ownerNodeId"], diff["current"]["ownerNodeId"])
@@ -153,7 +153,7 @@ def clients_reading(server: RealServer) -> Iterator[None]:
 @pytest.fixture
 def mesh(database_url: str) -> Iterator[Mesh]:
     """Every shard begins on a node that is not registered, and is placed by the first plan."""
-    with real_server(database_url) as server:
+    with real_server(database_url, environment={"OMNIRELAY_PLAN_PROCESSES": "2"}) as server:
         mesh = Mesh(server)
         for number in range(1, 7):
             region = "eu" if number % 2 else "us"

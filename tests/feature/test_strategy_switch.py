@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(database_url: str, file: Path) -> Iterator[RealServer]:
-    with real_server(database_url, "--config", file) as server:
+    with real_server(database_url, "--config", file, environment={"OMNIRELAY_PLAN_PROCESSES": "1"}) as server:
         for node, region in REGIONS.items():
             server.command("nodes", "register", node, "--region", region, "--reason", "mesh is set up")
         shards = [
@@ -67,7 +67,7 @@ def test_an_edit_of_the_settings_switches_the_strategy_of_a_running_server(
     start = server.ask("StreamHead")["revision"]
 
     file.write_text(LOCALITY)
-    # The server says when it has taken the edit over: nothing is waited for but that.
+    # The server logs when it has taken the edit over: nothing is waited for but that.
     server.process.message_with("declares it: locality")
     switched = namespace(server)
     assert (switched["strategy"], switched["strategyParameters"], switched["version"]) == (

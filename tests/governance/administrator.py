@@ -15,7 +15,7 @@ from tests.support.planned_mesh import PlannedMesh
 
 
 async def configure(mesh: PlannedMesh, scenario: Scenario, intent: Intent, tally: Tally) -> None:
-    """What the administrator is about to do. Nobody else configures namespaces, so it is never stale."""
+    """What the administrator is about to do. No other operator configures namespaces, so it is never stale."""
     current = await mesh.namespace(intent.namespace)
     policy = current.policy
     match intent.deed:

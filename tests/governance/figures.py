@@ -1,4 +1,4 @@
-"""What a run prints: what was asked for, and what became of it."""
+"""What a run prints: the requests, and what became of them."""
 
 from __future__ import annotations
 

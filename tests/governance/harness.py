@@ -25,7 +25,7 @@ _LOOK_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`findings` are sentences: one for each promise that was broken."""
+    """`findings` are messages: one for each promise that was broken."""
 
     findings: Sequence[str]
     figures: Figures

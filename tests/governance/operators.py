@@ -31,7 +31,7 @@ _LATEST: Final = 4
 
 
 class Operator:
-    """One of those who share a store. Every request is a new one: nothing is asked for again."""
+    """One of those who share a store. Every request is a new one: none is retried."""
 
     def __init__(self, mesh: PlannedMesh, scenario: Scenario, tally: Tally) -> None:
         self._mesh = mesh

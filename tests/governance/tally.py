@@ -1,4 +1,4 @@
-"""What became of everything that was asked for."""
+"""What became of every request."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ async def mesh() -> PlannedMesh:
     return mesh
 
 
-async def test_what_nobody_touched_is_in_order(mesh: PlannedMesh) -> None:
+async def test_an_untouched_log_is_in_order(mesh: PlannedMesh) -> None:
     changes, history, table = await mesh.changes(), await mesh.history(), await mesh.table()
     assert [*contradictions(changes, history, table), *broken_promises(changes, history)] == []
 

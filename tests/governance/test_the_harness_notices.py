@@ -30,7 +30,7 @@ class Case:
 
     @property
     def scenario(self) -> Scenario:
-        """So few shards that everybody is in everybody's way."""
+        """So few shards that all operators conflict."""
         return Scenario(
             1, stores=2, namespaces=1, shards=20, deeds=10, pause=self.pause, only=self.only, policy=self.policy
         )

@@ -1,4 +1,4 @@
-"""What history says once everybody has stopped."""
+"""What history shows once all operators have stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.replay import contradictions
 
 
 async def judge(url: str, mesh: PlannedMesh) -> list[str]:
-    """A sentence for each promise that was broken; nothing if all were kept.
+    """A message for each promise that was broken; nothing if all were kept.
 
     Rules are recounted by an auditor of the tests' own, and then by the store's.
     """
@@ -24,8 +24,8 @@ async def judge(url: str, mesh: PlannedMesh) -> list[str]:
         *contradictions(changes, history, table),
         *(f"audit verify: {finding}" for finding in verified.findings.listed),
         *(
-            f"audit check: {offence.rule} of {offence.subject} by change {offence.change_id}, {offence.actual}"
-            for offence in checked.breaches
-            if offence.rule != OwnerRule.PLACEMENT
+            f"audit check: {breach.rule} of {breach.subject} by change {breach.change_id}, {breach.actual}"
+            for breach in checked.breaches
+            if breach.rule != OwnerRule.PLACEMENT
         ),
     ]

@@ -45,7 +45,7 @@ REGIONS: Final = ("eu", "us", "ap")
 
 @dataclass
 class Rebalancing:
-    """Someone who plans and applies until the mesh is as the strategies want it, or others keep getting in the way."""
+    """An operator that plans and applies until the mesh is as the strategies place it, or others conflict too often."""
 
     name: str
     rebalancer: Rebalancer
@@ -140,7 +140,7 @@ async def stores(database_url: str, count: int) -> AsyncIterator[list[Store]]:
 
 
 async def owners_by_the_library(store: Store) -> dict[ShardKey, str]:
-    """From nodes and namespaces alone, each strategy asked directly."""
+    """From nodes and namespaces alone, by each strategy directly."""
     snapshot = await store.placement.snapshot()
     nodes = [
         model.Node(node.node_id, node.weight, node.region, node.zone, node.labels)
@@ -193,7 +193,7 @@ async def test_a_rolling_mesh_under_concurrent_edits_ends_where_the_strategies_s
             await asyncio.gather(*(rebalancing.once() for rebalancing in rebalancers))
         stop.set()
         edits, *lookups = await asyncio.gather(*others)
-        # Nobody gets in the way any more: at most one plan is left to make, and after it there is nothing to do.
+        # There are no conflicts any more: at most one plan is left to make, and after it there is nothing to do.
         await rebalancers[0].once()
         assert await rebalancers[1].once() == 0
 

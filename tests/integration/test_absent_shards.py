@@ -97,7 +97,7 @@ async def test_a_creation_decided_before_the_first_life_goes_on_from_that_life(r
     assert shown(await verify(race.url)) == []
 
 
-async def test_a_creation_decided_before_somebody_else_created_the_shard_is_a_conflict(race: Race) -> None:
+async def test_a_creation_decided_before_another_created_the_shard_is_a_conflict(race: Race) -> None:
     async def others() -> None:
         await race.mesh.created("x", "node-quick")
         await race.pass_a_boundary()

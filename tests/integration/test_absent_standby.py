@@ -1,4 +1,4 @@
-"""Commits that wait for a synchronous standby which is not there: nothing of them may be told, by nobody."""
+"""Commits that wait for a synchronous standby which is not there: no server may answer or send anything of them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ async def checked(url: str, **where: Any) -> Report:
 
 
 def rules(report: Report) -> list[tuple[str, str, int]]:
-    return [(offence.rule, offence.subject, offence.change_id) for offence in report.breaches]
+    return [(breach.rule, breach.subject, breach.change_id) for breach in report.breaches]
 
 
 async def believe(url: str, policy: NamespacePolicy) -> None:
@@ -99,7 +99,7 @@ async def test_a_plan_applied_without_approval_is_found(mesh: PlannedMesh, datab
 async def test_who_proposes_and_approves_is_asked_anew_once_a_plan_was_closed(
     mesh: PlannedMesh, database_url: str
 ) -> None:
-    """Alice and bob change places: each time, whoever approved was not who proposed."""
+    """Alice and bob change places: each time, the approver was not the submitter."""
     alice, bob = (because("x", actor=actor, change_ticket="CHG-1") for actor in ("alice", "bob"))
     tight = replace(STRICT, move_budget_percent=100, window_moves=None)
     await mesh.configure(expected=1, policy=tight, change=alice)
@@ -134,8 +134,8 @@ async def test_rules_that_were_forced_are_listed_apart(mesh: PlannedMesh, databa
     await mesh.update(*(patch(shard, owner_node_id="node-b") for shard in shards), change=forced)
     report = await checked(database_url)
     assert rules(report) == []
-    (offence,) = report.forced
-    assert (offence.rule, offence.actual, offence.forced) == ("MOVE_BUDGET", "5 of 10 shards moved", "the rack burns")
+    (breach,) = report.forced
+    assert (breach.rule, breach.actual, breach.forced) == ("MOVE_BUDGET", "5 of 10 shards moved", "the rack burns")
 
 
 async def test_an_owner_that_no_plan_and_no_person_explains_is_found(mesh: PlannedMesh, database_url: str) -> None:
@@ -145,8 +145,8 @@ async def test_an_owner_that_no_plan_and_no_person_explains_is_found(mesh: Plann
     assert rules(await checked(database_url)) == []
     await mesh.registered("node-c", "node-d")
     found = (await checked(database_url)).breaches
-    assert {offence.rule for offence in found} == {"PLACEMENT"}
-    assert all(offence.allowed in ("on node-c", "on node-d") for offence in found)
+    assert {breach.rule for breach in found} == {"PLACEMENT"}
+    assert all(breach.allowed in ("on node-c", "on node-d") for breach in found)
 
 
 async def test_an_owner_given_back_by_a_rollback_is_explained_by_that(mesh: PlannedMesh, database_url: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from persistence.postgres.audit.verify import verify, verify_on
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import shown
+from tests.support.databases import Databases
 from tests.support.forged_history import Story, forge, forged
 from tests.support.mesh import SEARCH, Mesh, because, new, patch
 from tests.support.partitions import repartition
@@ -39,12 +40,12 @@ DELETED, CREATED_AGAIN = 5, 14
 """Revisions of x, on two sides of a partition's boundary."""
 
 
-@pytest.fixture
-async def told_url(database_url: str) -> str:
+@pytest.fixture(scope="module")
+async def told(module_database_url: str) -> str:
     """x is created, given to another owner, changed, given on, deleted; after the boundary created again, given to
     another owner, changed, deleted; and created a third time."""
-    await repartition(database_url, SPAN)
-    async with open_store(database_url, history_span=SPAN) as store:
+    await repartition(module_database_url, SPAN)
+    async with open_store(module_database_url, history_span=SPAN) as store:
         mesh = Mesh(store)
         await mesh.configure()
         await mesh.configure(SEARCH)
@@ -61,7 +62,14 @@ async def told_url(database_url: str) -> str:
         await fill(mesh, 23)
         await mesh.created("x", "node-6")
         await fill(mesh, 25)
-    return database_url
+    return module_database_url
+
+
+@pytest.fixture
+def told_url(told: str, databases: Databases) -> Iterator[str]:
+    """A copy of this test's own."""
+    with databases.copy(told) as url:
+        yield url
 
 
 async def fill(mesh: Mesh, last: int, **fields: Any) -> None:
@@ -171,12 +179,12 @@ def by_script(path: Path, lines: Sequence[bytes]) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-async def offences(reader: AuditReader) -> list[tuple[str, str]]:
+async def breaches(reader: AuditReader) -> list[tuple[str, str]]:
     checker, rows = ComplianceChecker(), reader.rows()
     return [
-        (offence.rule, offence.subject)
+        (breach.rule, breach.subject)
         async for change in reader.changes(0)
-        for offence in checker.add(change, await rows.up_to(change.head_revision))
+        for breach in checker.add(change, await rows.up_to(change.head_revision))
     ]
 
 
@@ -187,7 +195,7 @@ async def place_before(reader: AuditReader, revision: int) -> Checkpoint:
     return Checkpoint(ChainPosition(last.id, last.head_revision, last.hash))
 
 
-async def test_what_nobody_forged_is_in_order(told_url: str) -> None:
+async def test_a_log_that_was_not_forged_is_in_order(told_url: str) -> None:
     async with connected(told_url) as connection, connection.transaction():
         await forge(connection, lambda _: None)
         assert shown(await verify_on(AuditReader(connection))) == []
@@ -209,7 +217,7 @@ async def test_a_row_that_does_not_go_on_is_found_once_and_where_it_is(told_url:
                 assert (ended, f"row {revision} " in said) == (1, True), (name, said)
                 filtered = await found_in_an_export(reader, [], ExportFilter(namespace="billing"))
                 assert [(finding.table, finding.key) for finding in filtered] == where, name
-                assert await offences(reader) == [("CONTINUITY", "billing/x")], name
+                assert await breaches(reader) == [("CONTINUITY", "billing/x")], name
 
 
 async def test_a_row_that_does_not_go_on_is_found_where_segments_are_put_together(

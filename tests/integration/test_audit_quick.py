@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,14 +14,15 @@ from persistence.postgres.audit.segments import Segment, cut, intact_verdict, ve
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
+from tests.support.databases import Databases
 from tests.support.mesh import because, new
 from tests.support.planned_mesh import PlannedMesh
 
 
-@pytest.fixture
-async def told_url(database_url: str) -> str:
+@pytest.fixture(scope="module")
+async def told(module_database_url: str) -> str:
     """With every kind of row: created, updated, deleted, moved for a reason, pinned, in a group."""
-    async with open_store(database_url) as store:
+    async with open_store(module_database_url) as store:
         mesh = PlannedMesh(store)
         await mesh.configure()
         await tell(mesh)
@@ -28,7 +30,14 @@ async def told_url(database_url: str) -> str:
         shard = await mesh.updated(shard, pin=PinRequest(reason='says ","'), capacity_hint=1e300)
         shard = await mesh.updated(shard, pin=None, anti_affinity_group=None)
         await mesh.delete(await mesh.updated(shard, owner_node_id="node-9"))
-    return database_url
+    return module_database_url
+
+
+@pytest.fixture
+def told_url(told: str, databases: Databases) -> Iterator[str]:
+    """A copy of this test's own."""
+    with databases.copy(told) as url:
+        yield url
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50_000])

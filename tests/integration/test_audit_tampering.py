@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +22,7 @@ from persistence.postgres.audit.verify import ParallelVerifier, verify, verify_o
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import covers, shown, tell, verified
+from tests.support.databases import Databases
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
 
@@ -40,13 +41,20 @@ class Edit:
         return finding.table in self.tables and covers(finding.key, str(self.key))
 
 
-@pytest.fixture
-async def told_url(database_url: str) -> str:
-    async with open_store(database_url) as store:
+@pytest.fixture(scope="module")
+async def told(module_database_url: str) -> str:
+    async with open_store(module_database_url) as store:
         mesh = PlannedMesh(store)
         await mesh.configure()
         await tell(mesh)
-    return database_url
+    return module_database_url
+
+
+@pytest.fixture
+def told_url(told: str, databases: Databases) -> Iterator[str]:
+    """A copy of this test's own."""
+    with databases.copy(told) as url:
+        yield url
 
 
 @asynccontextmanager
@@ -75,7 +83,7 @@ async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-async def test_what_nobody_touched_is_in_order(told_url: str) -> None:
+async def test_an_untouched_log_is_in_order(told_url: str) -> None:
     verdict = await verify(told_url)
     assert shown(verdict) == []
     async with superuser(told_url) as connection:

@@ -61,24 +61,26 @@ class Operator:
 async def subscribe(
     store: Store, feed: LiveFeed, start: StreamPosition, finished: asyncio.Event, randomness: random.Random
 ) -> list[int]:
-    """Every revision heard of, while the connection is given up again and again after a random number of batches."""
-    heard: list[int] = []
+    """Every revision received, while the connection is given up again and again after a random number of batches."""
+    received: list[int] = []
     position = start
     while True:
-        patience = randomness.randint(1, 12)
+        left = randomness.randint(1, 12)
         async with aclosing(feed.follow(position, DiffFilter())) as batches:
             async for batch in batches:
-                heard += [diff.revision for diff in batch.diffs]
+                received += [diff.revision for diff in batch.diffs]
                 position = batch.position
                 if finished.is_set() and position.revision >= (await store.stream.head()).revision:
-                    return heard
-                patience -= 1
-                if patience == 0:
+                    return received
+                left -= 1
+                if left == 0:
                     break
 
 
 @pytest.mark.timeout(240)
-async def test_every_acknowledged_change_is_in_history_once_and_subscribers_hear_all_of_it(database_url: str) -> None:
+async def test_every_acknowledged_change_is_in_history_once_and_subscribers_receive_all_of_it(
+    database_url: str,
+) -> None:
     async with AsyncExitStack() as stack:
         # Two stores, as two server processes would be; each operator talks to one of them.
         stores = [await stack.enter_async_context(open_store(database_url)) for _ in range(2)]
@@ -110,7 +112,7 @@ async def test_every_acknowledged_change_is_in_history_once_and_subscribers_hear
         ]
         await asyncio.gather(*(operator.work() for operator in operators))
         finished.set()
-        heard = await asyncio.gather(*subscribers)
+        received = await asyncio.gather(*subscribers)
 
         history = await mesh.history()
         table = await mesh.table()
@@ -149,5 +151,5 @@ async def test_every_acknowledged_change_is_in_history_once_and_subscribers_hear
     assert replay(history) == table
     assert namespace.digest == digest_of(table.values())
     assert namespace.shard_count == SHARDS
-    for revisions in heard:
+    for revisions in received:
         assert revisions == list(range(SHARDS + 1, len(history) + 1))

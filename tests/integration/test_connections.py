@@ -357,7 +357,7 @@ async def test_a_refusal_is_not_written_to_a_schema_that_does_not_serve_this_pro
 # What has died
 
 
-async def test_connections_that_died_in_the_pool_cost_nobody_an_error(server: OwnPostgres) -> None:
+async def test_connections_that_died_in_the_pool_cost_no_request_an_error(server: OwnPostgres) -> None:
     async with open_store(server.url, read_connections=4, write_connections=2) as store:
         mesh = Mesh(store)
         await asyncio.gather(*(store.stream.head() for _ in range(4)))

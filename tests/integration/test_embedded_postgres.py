@@ -1,4 +1,4 @@
-"""The embedded server is there after everything that can happen to it, and nobody else can use it."""
+"""The embedded server is there after everything that can happen to it, and no other user can use it."""
 
 import asyncio
 import importlib.util
@@ -128,7 +128,7 @@ def test_a_running_server_is_joined_and_stops_with_its_last_user(data_dir: Path)
     server.stop()  # a second time: nothing happens
 
 
-def test_nobody_else_can_reach_the_server(data_dir: Path) -> None:
+def test_no_other_user_can_reach_the_server(data_dir: Path) -> None:
     with running(data_dir) as server:
         assert ask(server, "SHOW listen_addresses") == ""
         assert stat.S_IMODE((data_dir / "postgres").stat().st_mode) & stat.S_IRWXO == 0

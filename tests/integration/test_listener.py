@@ -69,7 +69,7 @@ async def test_a_terminated_listener_comes_back_and_asks_readers_to_look(databas
         await listener.wait()
 
 
-async def test_subscribers_hear_of_what_was_committed_while_the_listener_was_away(database_url: str) -> None:
+async def test_subscribers_receive_what_was_committed_while_the_listener_was_away(database_url: str) -> None:
     async with (
         open_store(database_url) as store,
         live_feed(store.stream, store.signal, FeedLimits(poll_seconds=NEVER)) as feed,
@@ -78,12 +78,12 @@ async def test_subscribers_hear_of_what_was_committed_while_the_listener_was_awa
         mesh = Mesh(store)
         await mesh.configure()
         await anext(batches)
-        heard: list[int] = []
+        received: list[int] = []
         for number in range(5):
             await terminate_listeners(database_url)
             await mesh.create(new(f"s{number}"))
-            heard += [diff.revision for diff in (await anext(batches)).diffs]
-        assert heard == [1, 2, 3, 4, 5]
+            received += [diff.revision for diff in (await anext(batches)).diffs]
+        assert received == [1, 2, 3, 4, 5]
 
 
 async def test_a_lost_notification_costs_a_poll_and_not_the_diff(database_url: str) -> None:
@@ -109,9 +109,9 @@ async def test_nothing_is_notified_when_a_unit_of_work_is_undone(database_url: s
         mesh = Mesh(store)
         await mesh.configure()
         shard = await mesh.created("a")
-        heard: asyncio.Queue[object] = asyncio.Queue()
+        received: asyncio.Queue[object] = asyncio.Queue()
         connection = await asyncpg.connect(database_url)
-        await connection.add_listener("omnirelay_shards", lambda *message: heard.put_nowait(message[-1]))
+        await connection.add_listener("omnirelay_shards", lambda *message: received.put_nowait(message[-1]))
         after = await mesh.updated(shard, owner_node_id="node-b")
         conflict = await mesh.execute(UpdateShards([patch(shard, owner_node_id="node-c")], CHANGE))
         assert isinstance(conflict, VersionConflict)
@@ -128,8 +128,8 @@ async def test_nothing_is_notified_when_a_unit_of_work_is_undone(database_url: s
         await engine.dispose()
         await mesh.updated(after, owner_node_id="node-e")
         # Notifications come in commit order, so the last one closes the account of those before it.
-        assert [await heard.get(), await heard.get()] == ["2", "3"]
-        assert heard.empty()
+        assert [await received.get(), await received.get()] == ["2", "3"]
+        assert received.empty()
         await connection.close()
 
 

@@ -98,7 +98,7 @@ class Told:
         return [change.revision for change in self.changes]
 
 
-def test_a_node_looks_up_owners_and_hears_of_changes(orders: MeshServer) -> None:
+def test_a_node_looks_up_owners_and_is_notified_of_changes(orders: MeshServer) -> None:
     with MeshClient(orders.url) as mesh:
         until_live(mesh)
         assert (mesh.owner("orders", "s1"), mesh.owner("orders", "s9"), mesh.owner("none", "s1")) == (
@@ -337,7 +337,7 @@ def test_a_shard_that_was_deleted_and_made_again_goes_on_with_its_counters(order
     assert told.revisions == [3, 4, 5]
 
 
-def test_a_listener_that_raises_is_logged_and_keeps_nobody_from_hearing(
+def test_a_listener_that_raises_is_logged_and_does_not_stop_the_others(
     orders: MeshServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = Told()
@@ -358,7 +358,7 @@ def test_a_listener_that_raises_is_logged_and_keeps_nobody_from_hearing(
     assert caplog.text.count("a listener to changes of the table failed") == 3
 
 
-def test_a_listener_that_left_hears_no_more(orders: MeshServer) -> None:
+def test_a_listener_that_left_is_called_no_more(orders: MeshServer) -> None:
     told = Told()
     mesh = MeshClient(orders.url)
     leave = mesh.on_change(told)

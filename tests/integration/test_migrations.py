@@ -1,10 +1,9 @@
-"""Migrations up and down, proven equal to the models, and the rules the database keeps by itself."""
+"""Migrations up and down, proven equal to the models."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -20,13 +19,11 @@ import migrations
 from persistence.errors import (
     EpochMismatch,
     Overloaded,
-    PlanCorrupt,
     SchemaOutOfDate,
     StoreError,
     TransientConflict,
 )
 from persistence.feed.live import live_feed
-from persistence.planning.proposal import document_id
 from persistence.postgres import commit
 from persistence.postgres.driver import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on, translated
@@ -36,6 +33,7 @@ from persistence.postgres.tables.current import SCHEMA_REVISION
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new
 from tests.support.planned_mesh import PlannedMesh
+from tests.support.sql import fetch
 from tests.support.statements import statements
 
 # Partitions aside: the models know none. tests/integration/test_partitions.py compares them with the whole.
@@ -77,14 +75,6 @@ async def schema_of(url: str) -> dict[str, list[tuple[object, ...]]]:
         await connection.close()
 
 
-async def run(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url)
-    try:
-        return list(await connection.fetch(statement, *arguments))
-    finally:
-        await connection.close()
-
-
 NEWER = (
     "WITH moved AS (UPDATE alembic_version SET version_num = '9999') UPDATE stream_head SET compatible_revisions = $1"
 )
@@ -94,19 +84,6 @@ SERVES = "SELECT compatible_revisions FROM stream_head"
 def revisions() -> list[str]:
     """Of all migrations, oldest first."""
     return sorted(migrations.known())
-
-
-async def unguarded(url: str, statements: str) -> None:
-    """As somebody would who owns the tables of plans, and takes their triggers off."""
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(
-            "ALTER TABLE rebalance_plans DISABLE TRIGGER USER; "
-            "ALTER TABLE rebalance_plan_documents DISABLE TRIGGER USER"
-        )
-        await connection.execute(statements)
-    finally:
-        await connection.close()
 
 
 async def test_the_migrations_make_exactly_what_the_models_say(database_url: str, empty_database_url: str) -> None:
@@ -123,7 +100,7 @@ async def test_down_leaves_nothing_and_up_again_works(empty_database_url: str) -
     await migrations.upgrade(empty_database_url)
     before = await schema_of(empty_database_url)
     await migrations.downgrade(empty_database_url, "base")
-    assert await run(empty_database_url, LEFT_OVER) == []
+    assert await fetch(empty_database_url, LEFT_OVER) == []
     assert await migrations.current(empty_database_url) is None
     await migrations.upgrade(empty_database_url)
     assert await schema_of(empty_database_url) == before
@@ -237,13 +214,13 @@ async def test_a_copy_that_is_upgraded_before_it_is_used_is_another_stream(
 ) -> None:
     await migrations.upgrade(empty_database_url, "0007")
     if born is not None:
-        await run(empty_database_url, "UPDATE stream_head SET origin = regexp_replace(origin, '^[0-9]+', $1)", born)
+        await fetch(empty_database_url, "UPDATE stream_head SET origin = regexp_replace(origin, '^[0-9]+', $1)", born)
     # Another timeline is none: whether a failover lost anything is seen from the changes.
     later = "UPDATE stream_head SET origin = regexp_replace(origin, '/[0-9A-F]{8}/', '/0000000F/')"
-    await run(empty_database_url, later)
-    before = await run(empty_database_url, "SELECT epoch FROM stream_head")
+    await fetch(empty_database_url, later)
+    before = await fetch(empty_database_url, "SELECT epoch FROM stream_head")
     await migrations.upgrade(empty_database_url)
-    assert (await run(empty_database_url, "SELECT epoch FROM stream_head") == before) is same
+    assert (await fetch(empty_database_url, "SELECT epoch FROM stream_head") == before) is same
 
 
 async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: str, database_url: str) -> None:
@@ -253,13 +230,13 @@ async def test_an_empty_database_is_told_from_a_current_one(empty_database_url: 
 
 
 async def test_a_database_newer_than_the_program_is_refused(database_url: str) -> None:
-    await run(database_url, NEWER, ["9999"])
+    await fetch(database_url, NEWER, ["9999"])
     with pytest.raises(SchemaOutOfDate, match=r"newer than this program \(.*\), and serves programs of 9999; update"):
         await migrations.require_compatible(database_url)
 
 
 async def test_a_database_newer_than_the_program_that_serves_it_is_served(database_url: str) -> None:
-    await run(database_url, NEWER, ["9999", migrations.newest()])
+    await fetch(database_url, NEWER, ["9999", migrations.newest()])
     await migrations.require_compatible(database_url)
 
 
@@ -283,7 +260,7 @@ async def test_a_database_older_than_the_program_is_to_be_upgraded_whatever_it_s
     ],
 )
 async def test_a_store_that_is_not_whole_is_refused(database_url: str, damage: str, problem: str) -> None:
-    await run(database_url, damage)
+    await fetch(database_url, damage)
     with pytest.raises(
         SchemaOutOfDate, match=rf"a part of a store only \({problem.replace('0009', migrations.newest())}"
     ):
@@ -292,16 +269,16 @@ async def test_a_store_that_is_not_whole_is_refused(database_url: str, damage: s
 
 @pytest.mark.parametrize("damage", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
 async def test_tables_without_a_revision_are_not_migrated(database_url: str, damage: str) -> None:
-    await run(database_url, damage)
+    await fetch(database_url, damage)
     with pytest.raises(SchemaOutOfDate, match="a part of a store only"):
         await migrations.upgrade(database_url)
 
 
 async def test_an_upgrade_leaves_a_newer_schema_alone(database_url: str) -> None:
-    await run(database_url, NEWER, ["9999", migrations.newest()])
+    await fetch(database_url, NEWER, ["9999", migrations.newest()])
     before = await schema_of(database_url)
     assert (await migrations.upgrade(database_url)).found == "9999"
-    await run(database_url, NEWER, ["9999"])
+    await fetch(database_url, NEWER, ["9999"])
     with pytest.raises(SchemaOutOfDate, match="newer than this program"):
         await migrations.upgrade(database_url)
     assert await schema_of(database_url) == before
@@ -326,7 +303,7 @@ async def test_the_revision_of_a_database_is_the_one_that_alembic_reads(empty_da
         ((), migrations.upgrade(empty_database_url, "base")),
         (("0007",), migrations.upgrade(empty_database_url, "0007")),
         ((migrations.newest(),), migrations.upgrade(empty_database_url)),
-        (("0008", migrations.newest()), run(empty_database_url, "INSERT INTO alembic_version VALUES ('0008')")),
+        (("0008", migrations.newest()), fetch(empty_database_url, "INSERT INTO alembic_version VALUES ('0008')")),
     ):
         await prepare
         async with engine.begin() as connection:
@@ -342,153 +319,12 @@ async def test_each_migration_says_which_programs_it_serves_and_the_way_back_tak
     for revision in revisions():
         await migrations.upgrade(empty_database_url, revision)
         if revision >= "0008":
-            ((said[revision],),) = await run(empty_database_url, SERVES)
+            ((said[revision],),) = await fetch(empty_database_url, SERVES)
             assert said[revision][0] == revision
             assert set(said[revision]) <= {"0008", *said}
     for revision in revisions()[-2 : -len(said) - 1 : -1]:
         await migrations.downgrade(empty_database_url, revision)
-        assert [tuple(row) for row in await run(empty_database_url, SERVES)] == [(said[revision],)]
-
-
-@pytest.mark.parametrize("table", ["changes", "shard_history"])
-@pytest.mark.parametrize("statement", ["UPDATE {} SET namespace = 'x'", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
-async def test_history_is_append_only(database_url: str, table: str, statement: str) -> None:
-    async with open_store(database_url) as store:
-        mesh = Mesh(store)
-        await mesh.configure()
-        await mesh.create(new("a"))
-        rows = await mesh.history(), await mesh.changes()
-        edit = statement.format(table)
-        if table == "changes":
-            edit = edit.replace("namespace = 'x'", "reason = 'x'")
-        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
-            await run(database_url, edit)
-        assert (await mesh.history(), await mesh.changes()) == rows
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "constraint"),
-    [
-        ("shard_id", "'white space'", "ck_shards_shard_id_format"),
-        ("shard_id", "E'a\\n'", "ck_shards_shard_id_format"),
-        ("owner_node_id", "''", "ck_shards_owner_node_id_format"),
-        ("owner_node_id", "repeat('x', 129)", "ck_shards_owner_node_id_format"),
-        ("leader_id", "'-x'", "ck_shards_leader_id_format"),
-        ("locality_hint", "'a/b/c'", "ck_shards_locality_hint_format"),
-        ("capacity_hint", "-1", "ck_shards_capacity_hint_finite"),
-        ("capacity_hint", "'NaN'", "ck_shards_capacity_hint_finite"),
-        ("capacity_hint", "'Infinity'", "ck_shards_capacity_hint_finite"),
-        ("status", "'active'", "ck_shards_status_known"),
-        ("owner_epoch", "version + 1", "ck_shards_owner_epoch_range"),
-        ("checksum", "'x'", "ck_shards_checksum_format"),
-        ("change_ticket", "''", "ck_shards_change_ticket_length"),
-        ("pinned_by", "'alice'", "ck_shards_pin_complete"),
-        ("anti_affinity_group", "'a b'", "ck_shards_anti_affinity_group_format"),
-        ("namespace", "'nowhere'", "fk_shards_namespace_namespaces"),
-    ],
-)
-async def test_the_database_keeps_each_rule_by_itself(
-    database_url: str, column: str, value: str, constraint: str
-) -> None:
-    async with open_store(database_url) as store:
-        mesh = Mesh(store)
-        await mesh.configure()
-        await mesh.create(new("a"))
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
-        await run(database_url, f"UPDATE shards SET {column} = {value}")  # noqa: S608 - literals above
-    assert refused.value.constraint_name == constraint
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE rebalance_plan_documents SET document = '{}'",
-        "DELETE FROM rebalance_plan_documents",
-        "TRUNCATE rebalance_plan_documents CASCADE",
-        "UPDATE rebalance_plans SET move_count = 0",
-        "UPDATE rebalance_plans SET status = status",
-        "UPDATE rebalance_plans SET status = 'REJECTED'",
-        "UPDATE rebalance_plans SET status = 'APPLIED'",
-        "UPDATE rebalance_plans SET latest_change_id = 1",
-        "UPDATE rebalance_plans SET status = 'APPLYING', latest_change_id = latest_change_id + 1",
-        "UPDATE rebalance_plans SET status = 'STOPPED', latest_change_id = latest_change_id + 1",
-        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = latest_change_id + 1, moves_made = 1",
-        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = 9, approved_change_id = 1",
-        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = latest_change_id + 1, expires_at = now()",
-        "UPDATE rebalance_plans SET status = 'REJECTED', latest_change_id = latest_change_id + 1, kind = 'ROLLBACK'",
-        "UPDATE rebalance_plans SET id = id",
-        "UPDATE rebalance_plans SET change_id = change_id, namespaces = '{}', shard_count = 9, base_revision = 9",
-        "DELETE FROM rebalance_plans",
-        "TRUNCATE rebalance_plans",
-        "TRUNCATE changes CASCADE",
-    ],
-)
-async def test_a_plan_stays_as_it_was_reviewed(database_url: str, statement: str) -> None:
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        plan = (await mesh.plan_to_rescue(2)).plan
-        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
-            await run(database_url, statement)
-        assert await store.plans.get(plan.id) == plan
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        "status = 'PROPOSED', latest_change_id = latest_change_id + 1",
-        "status = 'REJECTED', latest_change_id = latest_change_id + 1",
-        "latest_change_id = 1",
-        "status = 'APPLIED'",
-        "move_count = 0",
-    ],
-)
-async def test_a_plan_that_was_applied_stays_so(database_url: str, values: str) -> None:
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        plan = (await mesh.apply((await mesh.plan_to_rescue(2)).plan)).plan
-        with pytest.raises(asyncpg.RestrictViolationError, match="is append-only"):
-            await run(database_url, f"UPDATE rebalance_plans SET {values}")  # noqa: S608 - literals above
-        assert await store.plans.get(plan.id) == plan
-
-
-@pytest.mark.parametrize(
-    ("forged", "problem"),
-    [
-        ("replace(document::text, 'node-a', 'node-b')::json", "its document is that of "),
-        ("'{}'", "its document is that of "),
-    ],
-)
-async def test_a_plan_that_was_edited_all_the_same_is_neither_shown_nor_applied(
-    database_url: str, forged: str, problem: str
-) -> None:
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        plan = (await mesh.plan_to_rescue(2)).plan
-        before = await mesh.everything_kept()
-        await unguarded(database_url, f"UPDATE rebalance_plan_documents SET document = {forged}")  # noqa: S608 - same
-        with pytest.raises(PlanCorrupt, match=problem):
-            await mesh.ask_to_apply(plan)
-        with pytest.raises(PlanCorrupt, match=plan.id):
-            await store.plans.proposal(plan.id)
-        assert await mesh.everything_kept() == before
-
-
-async def test_a_plan_of_a_later_version_is_not_applied_by_this_one(database_url: str) -> None:
-    document = '{"format":"omnirelay.plan.v2"}'
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        plan = (await mesh.plan_to_rescue(2)).plan
-        await unguarded(
-            database_url,
-            f"INSERT INTO rebalance_plan_documents VALUES ('{document_id(document)}', '{document}');"  # noqa: S608 - same
-            f"UPDATE rebalance_plans SET id = '{document_id(document)}'",
-        )
-        with pytest.raises(PlanCorrupt, match=r"its format is 'omnirelay.plan.v2', and not omnirelay.plan.v1"):
-            await mesh.ask_to_apply(replace(plan, id=document_id(document)))
+        assert [tuple(row) for row in await fetch(empty_database_url, SERVES)] == [(said[revision],)]
 
 
 async def test_a_plans_document_is_written_before_the_stream_head_is_taken(database_url: str) -> None:
@@ -512,7 +348,7 @@ async def test_a_plans_document_is_written_before_the_stream_head_is_taken(datab
 
 
 async def test_the_call_that_commits_has_the_parameters_of_the_function(database_url: str) -> None:
-    ((names, modes),) = await run(
+    ((names, modes),) = await fetch(
         database_url, "SELECT proargnames, proargmodes::text[] FROM pg_proc WHERE proname = 'commit_change'"
     )
     inputs = {name.removeprefix("p_") for name, mode in zip(names, modes, strict=True) if mode == "i"}
@@ -521,47 +357,6 @@ async def test_the_call_that_commits_has_the_parameters_of_the_function(database
 
 def test_the_tables_are_those_of_the_newest_migration() -> None:
     assert migrations.newest() == SCHEMA_REVISION
-
-
-@pytest.mark.parametrize(
-    ("statement", "constraint"),
-    [
-        ("UPDATE nodes SET node_id = 'white space'", "ck_nodes_node_id_format"),
-        ("UPDATE nodes SET region = 'eu/1'", "ck_nodes_region_format"),
-        ("UPDATE nodes SET zone = ''", "ck_nodes_zone_format"),
-        ("UPDATE nodes SET labels = '[]'", "ck_nodes_labels_object"),
-        ("UPDATE nodes SET weight = 0", "ck_nodes_weight_range"),
-        ("UPDATE nodes SET weight = 1048577", "ck_nodes_weight_range"),
-        ("UPDATE nodes SET status = 'active'", "ck_nodes_status_known"),
-        ("UPDATE nodes SET change_ticket = ''", "ck_nodes_change_ticket_length"),
-        ("UPDATE nodes SET version = 0", "ck_nodes_version_positive"),
-        ("UPDATE rebalance_plans SET status = 'EXPIRED'", "ck_rebalance_plans_status_known"),
-        ("UPDATE rebalance_plans SET kind = 'OTHER'", "ck_rebalance_plans_kind_known"),
-        ("UPDATE rebalance_plans SET status = 'APPLIED'", "ck_rebalance_plans_applied_complete"),
-        ("UPDATE rebalance_plans SET status = 'APPLYING'", "ck_rebalance_plans_begun"),
-        ("UPDATE rebalance_plans SET status = 'APPROVED'", "ck_rebalance_plans_approved_presence"),
-        ("UPDATE rebalance_plans SET moves_made = 1", "ck_rebalance_plans_not_begun"),
-        ("UPDATE rebalance_plans SET moves_made = 3", "ck_rebalance_plans_moves_made_range"),
-        ("UPDATE rebalance_plans SET move_count = 3", "ck_rebalance_plans_move_count_range"),
-        ("UPDATE rebalance_plan_documents SET id = 'x'", "ck_rebalance_plan_documents_id_format"),
-        (
-            "UPDATE rebalance_plans SET id = repeat('0', 32)",
-            "fk_rebalance_plans_id_rebalance_plan_documents",
-        ),
-        ("UPDATE rebalance_plans SET latest_change_id = 99", "fk_rebalance_plans_latest_change_id_changes"),
-        ("UPDATE rebalance_plans SET approved_change_id = 99", "fk_rebalance_plans_approved_change_id_changes"),
-    ],
-)
-async def test_the_database_keeps_the_rules_of_nodes_and_plans_by_itself(
-    database_url: str, statement: str, constraint: str
-) -> None:
-    async with open_store(database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        await mesh.plan_to_rescue(2)
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
-        await unguarded(database_url, statement)
-    assert refused.value.constraint_name == constraint
 
 
 async def test_the_way_back_is_barred_by_what_only_this_version_can_tell(database_url: str) -> None:

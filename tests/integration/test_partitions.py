@@ -1,4 +1,4 @@
-"""History's partitions: made ahead by whoever writes, each with everything that history promises."""
+"""History's partitions: made ahead by writers, each with everything that history promises."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_processes_that_reach_the_end_together_make_one_partition(small: s
     assert [one.first for one in found[1:]] == [one.after_last for one in found[:-1]]
 
 
-async def test_whoever_holds_history_delays_the_next_partition_and_no_writer(mesh: Mesh, small: str) -> None:
+async def test_a_lock_on_history_delays_the_next_partition_and_no_writer(mesh: Mesh, small: str) -> None:
     shard = await mesh.created("s1")
     connection = await asyncpg.connect(small)
     try:

@@ -50,7 +50,7 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def head_held(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Nobody commits a change meanwhile."""
+    """No change can be committed meanwhile."""
     async with connection.transaction():
         await connection.execute("SELECT FROM stream_head FOR UPDATE")
         yield

@@ -67,10 +67,10 @@ def test_a_refused_request_is_sent_again_with_a_new_token_and_once_only(issuer: 
     address = replace(read_address(issuer.server.url), token=source)
     with Requests(address) as requests:
         with pytest.raises(OperationRefused, match="the token has expired") as refused:
-            requests.ask("StreamHead", {})
+            requests.execute("StreamHead", {})
         assert refused.value.code == "UNAUTHENTICATED"
-        assert requests.ask("StreamHead", {})["head"]["revision"] == "1"
-        requests.ask("StreamHead", {})
+        assert requests.execute("StreamHead", {})["head"]["revision"] == "1"
+        requests.execute("StreamHead", {})
     assert asked == [EXPIRED, EXPIRED, GOOD]
 
 
@@ -122,7 +122,7 @@ def test_a_mesh_node_without_a_good_token_is_told_at_once(issuer: Issuer) -> Non
             pass
 
 
-def test_a_change_is_by_whoever_the_token_is_for(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_by_the_subject_of_the_token(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNIRELAY_SERVER", issuer.server.url)
     monkeypatch.setenv("OMNIRELAY_TOKEN", token(Scope.OPERATE, sub="carol"))
     command = ("mesh", "nodes", "register", "node-1", "--reason", "more room")

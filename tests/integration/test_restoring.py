@@ -38,17 +38,27 @@ EDITS: Final = (
 )
 
 
-@pytest.fixture
-async def told(database_url: str) -> str:
+@pytest.fixture(scope="module")
+async def told_once(module_database_url: str) -> str:
     """A store with changes of every kind, refusals, plans, and a history in partitions that was compacted."""
-    await repartition(database_url, SPAN)
-    async with open_store(database_url, history_span=SPAN) as store:
+    await repartition(module_database_url, SPAN)
+    async with open_store(module_database_url, history_span=SPAN) as store:
         mesh = PlannedMesh(store)
         await mesh.configure()
         await tell(mesh)
-    assert await PostgresRetention(database_url).compact(7, because("nobody reads this any more")) is not None
-    assert [one.name for one in await partitions_of(database_url)][:2] == ["shard_history_below_8", "shard_history_8"]
-    return database_url
+    assert await PostgresRetention(module_database_url).compact(7, because("nobody reads this any more")) is not None
+    assert [one.name for one in await partitions_of(module_database_url)][:2] == [
+        "shard_history_below_8",
+        "shard_history_8",
+    ]
+    return module_database_url
+
+
+@pytest.fixture
+def told(told_once: str, databases: Databases) -> Iterator[str]:
+    """A copy of this test's own."""
+    with databases.copy(told_once) as url:
+        yield url
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ async def test_from_the_floor_on_everything_is_told_as_before(mesh: Mesh, small:
 
 
 async def test_writers_lose_nothing_while_history_is_compacted(mesh: Mesh, small: str) -> None:
-    """Revisions stay gapless, and whoever follows the stream gets each once, however often it is compacted."""
+    """Revisions stay gapless, and a subscriber gets each once, however often it is compacted."""
     shards = (await mesh.create(*(new(f"w{number}") for number in range(4)))).shards
     moving, compacted, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
     followed = [4]
@@ -183,7 +183,7 @@ async def test_writers_lose_nothing_while_history_is_compacted(mesh: Mesh, small
         await moving.wait()
         for _ in range(5):
             while await PostgresRetention(small).compact(followed[-1] - 5, WHY) is None:
-                """Nobody has written since."""
+                """Nothing was written since."""
         compacted.set()
 
     async with asyncio.TaskGroup() as group:
@@ -272,7 +272,7 @@ async def test_killed_at_any_step_history_is_as_it_was_and_the_next_run_ends_it(
     assert any(words.startswith(step) for words in seen)
 
 
-async def test_whoever_comes_second_is_told_that_somebody_compacts(mesh: Mesh, small: str) -> None:
+async def test_a_second_compaction_is_refused_while_the_first_runs(mesh: Mesh, small: str) -> None:
     await mesh.create(*(new(f"s{number}") for number in range(9)))
     connection = await asyncpg.connect(small)
     try:
@@ -293,7 +293,7 @@ async def test_a_schema_that_serves_other_programs_is_not_compacted(mesh: Mesh, 
     assert await one(small, UNFINISHED) == 0
 
 
-async def test_a_long_reader_costs_the_compaction_its_patience_and_nobody_else(
+async def test_a_long_reader_costs_the_compaction_its_timeout_and_delays_no_other(
     mesh: Mesh, small: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await mesh.create(*(new(f"s{number}") for number in range(9)))

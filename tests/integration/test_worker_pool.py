@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import IO, Any
@@ -26,7 +26,7 @@ from persistence.planning.what_if import WhatIf
 from persistence.postgres.store import open_bulk_store, open_store
 from persistence.service.rebalancer import PlanRequest
 from strategies.registry import Registry
-from tests.support.command_line import ROOT
+from tests.support.fork_server import ROOT
 from tests.support.mesh import BILLING, CHANGE, because
 from tests.support.planned_mesh import PlannedMesh
 
@@ -171,7 +171,8 @@ def parent(database_url: str) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # all have ended, and were waited for
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def line(stream: IO[str] | None) -> str:
@@ -195,7 +196,7 @@ def test_they_end_with_a_server_that_is_killed(database_url: str) -> None:
         server.send_signal(signal.SIGINT)
         assert line(server.stdout).isdecimal()
         server.kill()
-        # At its end once nobody is left who could write to it.
+        # At its end once no process is left that could write to it.
         assert server.communicate(timeout=30)[0] == ""
 
 

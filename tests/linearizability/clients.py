@@ -26,7 +26,7 @@ from tests.linearizability.journal import (
 from tests.linearizability.register import Seen, WriteKind
 
 NAMESPACE: Final = "registers"
-_PATIENT_SECONDS: Final = 2.5
+_TIMEOUT_SECONDS: Final = 2.5
 _PAUSE_SECONDS: Final = 0.05
 _EXPECTED_CODES: Final = frozenset({"UNAVAILABLE", "TRANSIENT_CONFLICT", "STALE_READ", "OVERLOADED", "COMMIT_UNKNOWN"})
 _SHARD: Final = "{ shardId version ownerNodeId ownerEpoch revision }"
@@ -68,7 +68,7 @@ class Connection:
     def __init__(self, addresses: Sequence[str], journal: Journal) -> None:
         self._addresses = addresses
         self._journal = journal
-        self._http = httpx2.AsyncClient(timeout=_PATIENT_SECONDS)
+        self._http = httpx2.AsyncClient(timeout=_TIMEOUT_SECONDS)
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -149,7 +149,7 @@ class Client:
             variables |= {"namespace": NAMESPACE, "shardId": shards[0]}
         else:
             variables |= {"filter": {"namespace": NAMESPACE, "shardIds": list(shards)}}
-        reply = await self._connection.ask(server, _POINT if point else _LIST, variables, self._patience())
+        reply = await self._connection.ask(server, _POINT if point else _LIST, variables, self._timeout())
         attempt = reply.attempt
         if attempt.ending is not None:
             return False
@@ -172,7 +172,7 @@ class Client:
         record = self._draft(shard)
         variables = {"input": self._input(record)}
         for _ in range(self._randomness.choice((1, 1, 6))):
-            reply = await self._connection.ask(self._server(), _WRITES[record.kind], variables, self._patience())
+            reply = await self._connection.ask(self._server(), _WRITES[record.kind], variables, self._timeout())
             record.attempts.append(reply.attempt)
             if reply.attempt.ending is None:
                 self._take(record, reply.data)
@@ -238,9 +238,9 @@ class Client:
     def _server(self) -> int:
         return self._randomness.choice(self._servers)
 
-    def _patience(self) -> float:
+    def _timeout(self) -> float:
         """Seconds. Some hang up while the server is still at it."""
-        return self._randomness.uniform(0.002, 0.08) if self._randomness.random() < 0.06 else _PATIENT_SECONDS
+        return self._randomness.uniform(0.002, 0.08) if self._randomness.random() < 0.06 else _TIMEOUT_SECONDS
 
 
 async def prepare(addresses: Sequence[str], journal: Journal) -> None:

@@ -100,7 +100,7 @@ def _order(journal: Journal, history: History) -> Iterator[Finding]:
 
 
 class _Bounds:
-    """Between which revisions an answer must lie, by what was known before it was asked for, and had begun by then."""
+    """Between which revisions an answer must lie, by what was known before it was sent, and had begun by then."""
 
     def __init__(self, journal: Journal, history: History) -> None:
         rows = [(write.invoked, row.revision) for write in journal.writes for row in history.by_key.get(write.key, ())]
@@ -110,13 +110,13 @@ class _Bounds:
         self._lowest = [*accumulate(reversed([revision for _, revision in rows]), min)][::-1]
 
     def most(self, returned: int) -> int:
-        """What was asked for after an answer came cannot be in it."""
+        """What was sent after an answer came cannot be in it."""
         place = bisect_left(self._invoked, returned)
         return FOREVER if place == len(self._lowest) else self._lowest[place] - 1
 
 
 class _Newest:
-    """The highest revision of a shard that had been told of before a moment, by (shard, moment, revision)."""
+    """The highest revision of a shard that had been answered before a time, by (shard, time, revision)."""
 
     def __init__(self, told: Iterable[tuple[str, int, int]]) -> None:
         self._moments: dict[str, list[int]] = {}
@@ -146,7 +146,7 @@ def _refusals(journal: Journal, history: History, bounds: _Bounds) -> Iterator[F
 
 
 def _reads(journal: Journal, history: History, bounds: _Bounds) -> Iterator[Finding]:
-    """No older than was asked for, no newer than the answer, and, with a stamp, exact at it."""
+    """No older than was required, no newer than the answer, and, with a stamp, exact at it."""
     for read in journal.reads:
         least, most = read.at_least or 0, bounds.most(read.returned)
         if read.stamp is not None:

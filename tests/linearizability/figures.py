@@ -1,4 +1,4 @@
-"""What a run prints: what was asked, what became of it, and through which faults."""
+"""What a run prints: the requests, what became of them, and through which faults."""
 
 from __future__ import annotations
 

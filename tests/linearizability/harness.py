@@ -11,7 +11,7 @@ from typing import Final
 
 from persistence.postgres.audit.verify import verify
 from tests.chaos.database import MeshDatabase, Postgres
-from tests.chaos.servers import PROGRAM, Server, running_servers
+from tests.chaos.servers import Server, running_servers
 from tests.linearizability.clients import NAMESPACE, Client, prepare
 from tests.linearizability.comparison import Finding, Flaw
 from tests.linearizability.faults import Fault, Injector
@@ -19,6 +19,7 @@ from tests.linearizability.figures import Figures, figures_of
 from tests.linearizability.history import read_history
 from tests.linearizability.journal import Journal, ReadMode
 from tests.linearizability.verdict import judge
+from tests.support.fork_server import PROGRAM
 
 _LOOK_SECONDS: Final = 0.2
 _PAUSE_SECONDS: Final = 0.1
@@ -28,7 +29,7 @@ _PAUSE_SECONDS: Final = 0.1
 class Plan:
     """What a run consists of. The same plan gives the same clients and faults. It lasts for so many seconds, and until
     all faults are over and at least so many operations have been done: a busy machine does few in a second. A server
-    that does not answer within `patience` seconds of the end, when no fault is on, counts as stuck.
+    that does not answer within `timeout` seconds of the end, when no fault is on, counts as stuck.
     """
 
     seed: int
@@ -38,7 +39,7 @@ class Plan:
     clients: int = 8
     shards: int = 5
     servers: int = 3
-    patience: float = 30.0
+    timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Run:
             stop.set()
 
     async def _settle(self) -> list[Finding]:
-        """Every server answers again, with all that anybody was told."""
+        """Every server answers again, with all that any client was sent."""
         reader = Client(self.plan.clients, self.plan.seed, self._shards, self._addresses, self.journal)
 
         async def settled(server: int) -> None:
@@ -104,9 +105,9 @@ class Run:
         try:
             for server in range(self.plan.servers):
                 try:
-                    await asyncio.wait_for(settled(server), self.plan.patience)
+                    await asyncio.wait_for(settled(server), self.plan.timeout)
                 except TimeoutError:
-                    findings.append(Finding(Flaw.STUCK, f"server {server} does not answer {self.plan.patience:.0f} s"))
+                    findings.append(Finding(Flaw.STUCK, f"server {server} does not answer {self.plan.timeout:.0f} s"))
         finally:
             await reader.aclose()
         return findings

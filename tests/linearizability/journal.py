@@ -1,4 +1,4 @@
-"""What clients asked and were answered: all that the verdict knows of them. Times are of one monotonic clock, in ns."""
+"""What clients sent and were answered: all that the verdict has of them. Times are of one monotonic clock, in ns."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Final, NamedTuple, TypeAlias
 from tests.linearizability.register import Seen, WriteKind
 
 NOTHING_WRITTEN: Final = frozenset({"TRANSIENT_CONFLICT", "OVERLOADED", "UNAVAILABLE", "FENCED", "SCHEMA_OUT_OF_DATE"})
-"""Codes that promise that the request wrote nothing. The verdict takes them at their word, and asks history."""
+"""Codes that promise that the request wrote nothing. The verdict relies on them, and compares them with history."""
 
 NO_ANSWER: Final = "no answer"
 
 
 class ReadMode(StrEnum):
-    """`latest`: at least the newest revision that anybody has been told of. `session`: at least the newest that this
+    """`latest`: at least the newest revision that any client has seen. `session`: at least the newest that this
     client has. `default`: no revision is named."""
 
     LATEST = "latest"
@@ -66,7 +66,7 @@ class Refused:
 
 @dataclass(slots=True)
 class WriteRecord:
-    """One write, asked for once or again and again under one key. `expected` is null for a creation.
+    """One write, sent once or repeatedly under one key. `expected` is null for a creation.
 
     Only the last of the `attempts` can have been answered with `answer`; null if none was.
     """

@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import count
 from typing import Final
 
-from graph.cli import main
+import graph.cli
 from persistence.commands.command import UNSET, Command
 from persistence.commands.shards import UpdateShards
 from persistence.errors import TransientConflict
@@ -102,7 +102,7 @@ def _let_the_last_writer_win() -> None:
 
 
 def _lag_behind_the_feed() -> None:
-    """The replica is told late of what the feed has told everybody else."""
+    """The replica receives late what the feed has sent to all others."""
     advanced = Replica.advanced
 
     def mutated(
@@ -134,10 +134,10 @@ _MUTATE: Final[dict[Mutation, Callable[[], None]]] = {
 
 
 def program(mutation: Mutation) -> tuple[str, ...]:
-    """What to run with this interpreter, before the command's own arguments."""
-    return ("-m", "tests.linearizability.mutant", mutation)
+    """What to fork, before the command's own arguments."""
+    return (__name__, mutation)
 
 
-if __name__ == "__main__":
+def main() -> None:
     _MUTATE[Mutation(sys.argv.pop(1))]()
-    main()
+    graph.cli.main()

@@ -153,7 +153,7 @@ def simulated(draw: st.DrawFn, most: int = 40) -> list[Operation[Action]]:
 
 
 def simulate(randomness: random.Random, count: int, clients: int) -> list[Operation[Action]]:
-    """Each operation takes effect at a moment of its own between invocation and return. One in six is never answered;
+    """Each operation takes effect at a time of its own between invocation and return. One in six is never answered;
     half of these take effect, and that may be late."""
     free = [0] * clients
     drafts = []
@@ -188,7 +188,7 @@ def simulate(randomness: random.Random, count: int, clients: int) -> list[Operat
 
 
 def _intent(randomness: random.Random, known: int) -> Write | None:
-    """Mostly of the newest version anybody was told, now and then of one before or after; null is to read."""
+    """Mostly of the newest version any client has seen, now and then of one before or after; null is to read."""
     if randomness.random() < 0.4:
         return None
     expected = max(1, known + randomness.choice((0, 0, 0, -1, 1)))
@@ -247,7 +247,7 @@ _ACTIONS: st.SearchStrategy[Action] = st.one_of(
 
 @st.composite
 def small(draw: st.DrawFn) -> list[Operation[Action]]:
-    """Up to six operations that somebody may have seen, or not."""
+    """Up to six operations, seen by a client or not."""
     begun: list[Operation[Action]] = [at(0, 1, CREATE_A)] if draw(st.booleans()) else []
     for action in draw(st.lists(_ACTIONS, max_size=5)):
         invoked = draw(st.integers(0, 12))

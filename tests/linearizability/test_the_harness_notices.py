@@ -9,10 +9,10 @@ import pytest
 
 from graph.embedded_postgres.server import start_embedded_postgres
 from tests.chaos.database import Postgres
-from tests.chaos.servers import PROGRAM
 from tests.linearizability.comparison import Flaw
 from tests.linearizability.harness import Outcome, Plan, run
 from tests.linearizability.mutant import Mutation, program
+from tests.support.fork_server import PROGRAM
 from tests.support.length import rounds
 
 PLAN = Plan(seed=5, seconds=0, operations=rounds(400, 250), clients=6, shards=3, servers=rounds(2, 1))

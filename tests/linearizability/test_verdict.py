@@ -1,4 +1,4 @@
-"""The verdict itself: what answers alone give away, what history does, and a sentence that a person understands."""
+"""The verdict itself: what answers alone give away, what history does, and a message that can be read."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def stale_read(kept: Journal) -> None:
 
 
 def stale_by_a_revision_of_another_shard(kept: Journal) -> None:
-    """By the answers alone nobody could tell: that revision is of b."""
+    """The answers alone do not show it: that revision is of b."""
     kept.reads.append(read("a", A2, 47, ReadMode.SESSION, least=4))
 
 

@@ -1,4 +1,4 @@
-"""Whether what clients were told is what the documentation promises. Pure."""
+"""Whether what clients were answered is what the documentation promises. Pure."""
 
 from __future__ import annotations
 

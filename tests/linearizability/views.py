@@ -1,7 +1,7 @@
 """What is promised, as histories of one shard that must be linearizable. Pure.
 
-The register itself: writes, refusals, and reads of at least the newest revision anybody was told of. A read without a
-revision, or with one that only its client was told of, may miss what others have written just now, so it is no read of
+The register itself: writes, refusals, and reads of at least the newest revision any client has seen. A read without a
+revision, or with one that only its client has seen, may miss what others have written just now, so it is no read of
 that register. It is one of a register to which the writes of others may come late: the shard as one server shows it, to
 which a write comes by the time that this server acknowledges it; and the shard as one client's session shows it, to
 which the client's own writes come by the time they are acknowledged. Of each of these, too, the history must be
@@ -30,13 +30,13 @@ def of_register(journal: Journal) -> Histories:
 
 
 def of_server(journal: Journal, server: int) -> Histories:
-    """Every read that it answered, whatever revision was asked for."""
+    """Every read that it answered, whatever revision was required."""
     writes = _entries(journal, lambda write: write.attempts[-1].server == server)
     return _by_shard([*writes, *_read(read for read in journal.reads if read.server == server)])
 
 
 def of_session(journal: Journal, client: int) -> Histories:
-    """A read of one shard that finds it absent tells no revision, so it is none that later reads could be held to."""
+    """A read of one shard that finds it absent has no revision, so it is none that later reads could be held to."""
     writes = _entries(journal, lambda write: write.client == client)
     reads = (
         read
@@ -68,7 +68,7 @@ def _first_seen(journal: Journal) -> Mapping[tuple[str, str | None], Seen]:
     """By shard and owner, the lowest version that any answer showed.
 
     A creation gives the shard an owner that no other write has, so this is what it made, even if its own answer was
-    lost. Without that, each creation that was lost could be any of those that nobody was told of, in a history that has
+    lost. Without that, each creation that was lost could be any of those that no client has seen, in a history that has
     few reads, and all their combinations would have to be looked at.
     """
     shown = [(shard, told) for read in journal.reads for shard, told in read.shards.items()]

@@ -125,7 +125,7 @@ async def test_other_modes_are_refused_by_name(database_url: str, folder: Path, 
 
 
 async def test_session_mode_with_no_room_left_for_another_client_will_do(database_url: str, folder: Path) -> None:
-    """So that it cannot be asked by a second one whether the first keeps its backend."""
+    """So that a second one cannot find out whether the first keeps its backend."""
     with pooled(database_url, folder, "session", default_pool_size="4") as url:
         async with open_store(url, read_connections=1, write_connections=1) as store:
             mesh = Mesh(store)

@@ -1,4 +1,4 @@
-"""Checksums tell shards apart exactly where their contents differ; digests do not care for order."""
+"""Checksums of shards differ exactly where their contents differ; digests do not care for order."""
 
 from __future__ import annotations
 

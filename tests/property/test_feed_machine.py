@@ -1,9 +1,9 @@
-"""Random lives of the feed's state machines: every subscriber gets exactly what it asked for, or a refusal.
+"""Random lives of the feed's state machines: every subscriber gets exactly what its filter matches, or a refusal.
 
-The machine plays the store and the driver. Pages are as large as it pleases, are told long after they were read, twice,
-or empty; revisions are compacted away; the store is replaced, fails over without a loss, or loses its newest changes
-and has others at their revisions, whether the tailer had seen those or not. Subscribers go at their own pace, from the
-ring or, behind it, from history, and begin where they please, also where no server has been since.
+The machine plays the store and the driver. Pages are as large as it pleases, are delivered long after they were read,
+twice, or empty; revisions are compacted away; the store is replaced, fails over without a loss, or loses its newest
+changes and has others at their revisions, whether the tailer had seen those or not. Subscribers go at their own pace,
+from the ring or, behind it, from history, and begin where they please, also where no server has been since.
 """
 
 from __future__ import annotations
@@ -111,16 +111,16 @@ def _is_in(position: StreamPosition, rows: Sequence[ShardDiff]) -> bool:
 
 @dataclass
 class _Subscriber:
-    """What one has been told since `begin`, and the refusal that ended it."""
+    """What one was sent since `begin`, and the refusal that ended it."""
 
     state: SubscriberPosition
     begin: StreamPosition
-    heard: list[ShardDiff] = field(default_factory=list)
+    received: list[ShardDiff] = field(default_factory=list)
     told: StreamPosition | None = None
     refused: bool = False
 
-    def hear(self, batch: DiffBatch) -> None:
-        self.heard += batch.diffs
+    def receive(self, batch: DiffBatch) -> None:
+        self.received += batch.diffs
         self.told = batch.position
 
 
@@ -156,7 +156,7 @@ class FeedMachine(RuleBasedStateMachine):
 
     @rule(size=_SIZES, told=st.integers(0, 2))
     def read_a_page(self, size: int, told: int) -> None:
-        """It is told at once so many times, and perhaps once more later."""
+        """It is delivered at once so many times, and perhaps once more later."""
         page = self._page(size)
         self.read.append(page)
         for _ in range(told):
@@ -255,7 +255,7 @@ class FeedMachine(RuleBasedStateMachine):
                 self._step(subscriber)
 
     @invariant()
-    def everyone_has_heard_exactly_what_it_asked_for(self) -> None:
+    def each_has_received_exactly_what_its_filter_matches(self) -> None:
         for subscriber in self.subscribers:
             told = subscriber.told
             if told is None:
@@ -264,16 +264,16 @@ class FeedMachine(RuleBasedStateMachine):
             life = self.store.life_of(told)
             assert _is_in(subscriber.begin, life)
             stream = life[subscriber.begin.revision : told.revision]
-            assert subscriber.heard == [row for row in stream if subscriber.state.where.matches(row)]
+            assert subscriber.received == [row for row in stream if subscriber.state.where.matches(row)]
 
     @invariant()
-    def nobody_is_told_of_a_place_far_behind_its_own(self) -> None:
+    def the_position_is_never_a_page_beyond_the_last_batch(self) -> None:
         for subscriber in self.subscribers:
             if subscriber.told is not None:
                 assert subscriber.state.position.revision - subscriber.told.revision < _LIMITS.page
 
     def teardown(self) -> None:
-        """In the end everyone who was not refused comes to the head."""
+        """In the end every subscriber that was not refused comes to the head."""
         if not self.subscribers:
             return
         self.keep_up()
@@ -282,7 +282,7 @@ class FeedMachine(RuleBasedStateMachine):
                 self.now += _LIMITS.bookmark_seconds
                 self._step(subscriber)
             assert subscriber.refused or subscriber.told == self.store.head.position
-        self.everyone_has_heard_exactly_what_it_asked_for()
+        self.each_has_received_exactly_what_its_filter_matches()
 
     def _page(self, limit: int) -> StreamPage:
         return self.store.after(self.tailer.position.revision, limit, None, self.tailer.newest)
@@ -326,7 +326,7 @@ class FeedMachine(RuleBasedStateMachine):
         wanted = self.matching.select(state.where, passed)
         batch = state.advance(reached, wanted, self.tailer.position.revision, self.now)
         if batch is not None:
-            subscriber.hear(batch)
+            subscriber.receive(batch)
 
     def _may_go_on(self, position: StreamPosition) -> bool:
         held = self.tailer.mark_at(position.revision)
@@ -345,7 +345,7 @@ class FeedMachine(RuleBasedStateMachine):
 _SETTINGS = settings(max_examples=60, stateful_step_count=40)
 
 
-def test_each_subscriber_hears_what_it_asked_for_once_and_in_order_or_is_refused() -> None:
+def test_each_subscriber_receives_what_its_filter_matches_once_and_in_order_or_is_refused() -> None:
     run_state_machine_as_test(FeedMachine, settings=_SETTINGS)
 
 
@@ -375,7 +375,7 @@ class _SkipsOne(SubscriberPosition):
 
 
 class _TellsTwice(SubscriberPosition):
-    """Does not move on past the last diff it has told."""
+    """Does not move on past the last diff it has sent."""
 
     def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         batch = super().advance(position, diffs, head, now)
@@ -396,7 +396,7 @@ class _NeverBookmarks(SubscriberPosition):
 
 
 class _MatchesBriefly(Matching):
-    """Forgets where the stretch ended."""
+    """Forgets where the omitted range ended."""
 
     def select(self, where: DiffFilter, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
         return super().select(where, diffs[:3])
@@ -442,7 +442,7 @@ def test_a_tailer_that_is_broken_is_found_out(broken: type[Tailer]) -> None:
     _assert_found_out(Machine)
 
 
-def test_a_driver_that_takes_the_ring_for_what_a_subscriber_has_heard_is_found_out() -> None:
+def test_a_driver_that_takes_the_ring_for_what_a_subscriber_has_received_is_found_out() -> None:
     class Machine(FeedMachine):
         def _may_go_on(self, position: StreamPosition) -> bool:
             return position.epoch == self.tailer.position.epoch

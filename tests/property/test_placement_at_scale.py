@@ -96,7 +96,7 @@ def test_rendezvous_gives_every_shard_to_the_best_of_all_nodes(weights: str, cou
 
 @pytest.mark.parametrize("weight", [1, 1_000, MAX_WEIGHT, 2**40])
 def test_a_challenger_is_scored_from_the_very_first_hash_that_wins(weight: int) -> None:
-    """`challenge` leaves out who cannot win, without scoring them; nobody who can must be among those.
+    """`challenge` leaves out nodes that cannot win, without scoring them; none that can win must be among those.
 
     Shards are made up backwards, from the score that is to be beaten and the least hash that does.
     """

@@ -96,7 +96,7 @@ class PlanLives(RuleBasedStateMachine):
 
     @rule(max_moves=st.sampled_from([10_000, 3]), waves=st.integers(0, 4))
     def plan(self, max_moves: int, waves: int) -> None:
-        """Made, and begun before anybody comes in between."""
+        """Made, and begun before any other command."""
         plan = self.wait(self.mesh.plan(max_moves=max_moves)).plan
         for _ in range(min(waves, plan.move_count - plan.moves_made)):
             made = plan.moves_made
@@ -110,7 +110,7 @@ class PlanLives(RuleBasedStateMachine):
 
     @rule(back=st.integers(1, 4))
     def roll_back(self, back: int) -> None:
-        """What was done last to shards; nobody has changed them since then, so that owners are restored exactly."""
+        """What was done last to shards; they have not changed since, so that owners are restored exactly."""
         head = self.wait(self.mesh.store.stream.head()).revision
         before = max(0, head - back)
         if before < 8:  # the shards were created then

@@ -65,7 +65,7 @@ KEYS: Final = tuple(ShardKey(namespace, f"s{number}") for namespace in NAMESPACE
 ELSEWHERE: Final = ShardKey("nowhere", "s0")
 NODES: Final = ("node-a", "node-b", "node-c")
 OWNERS: Final = st.sampled_from(NODES)
-# Most callers know what is there. The others take any shard, and are often wrong about its version.
+# Most callers have read what is there. The others take any shard, and are often wrong about its version.
 INFORMED: Final = st.sampled_from([True, True, True, True, False])
 LIMITS: Final = st.sampled_from([10_000, 10_000, 1])
 STATUSES: Final = st.sampled_from([*NodeStatus, NodeStatus.ACTIVE, NodeStatus.ACTIVE, NodeStatus.DRAINING])
@@ -379,7 +379,7 @@ class StoreMachine(RuleBasedStateMachine):
     async def check_the_past(self) -> None:
         """Every revision can be read, and every difference leads from one to the other, both ways.
 
-        Differences between revisions that were compared before are not asked for again.
+        Differences between revisions that were compared before are not requested again.
         """
         history = await self.mesh.history()
         tables = [replay(history[:revision]) for revision in range(len(history) + 1)]

@@ -1,4 +1,4 @@
-"""Random histories, with compactions in the middle: every revision is told exactly, or refused because it is gone."""
+"""Random histories, with compactions in the middle: every revision is read exactly, or refused because it is gone."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Story:
             assert (await self.mesh.store.shards.get(key, moment)).value == table.get(key)
 
     async def check_times(self, tables: Sequence[dict[ShardKey, Shard]]) -> None:
-        """The moment of each commit has it, the microsecond before has not."""
+        """The time of each commit has it, the microsecond before has not."""
         for time in {row.change.committed_at for row in self.rows}:
             for moment in (time, time - timedelta(microseconds=1)):
                 revision = sum(row.change.committed_at <= moment for row in self.rows)

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - the queries are put together from a constant
-"""All that PostgreSQL's catalog says of the schema `public`, in words that do not depend on object ids."""
+"""All that PostgreSQL's catalog has of the schema `public`, in a form that do not depend on object ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 _OURS: Final = "relnamespace = 'public'::regnamespace"
-# Columns by their rank: a dump does not know of the numbers of columns that were dropped. Triggers without brackets:
+# Columns by their rank: a dump does not have the numbers of columns that were dropped. Triggers without brackets:
 # read again, an AND within an AND becomes one.
 _QUERIES: Final[Mapping[str, str]] = {
     "relations": f"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 
 import asyncpg
@@ -26,7 +26,7 @@ class Databases:
         asyncio.run(self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
 
     def drop(self, name: str) -> None:
-        """Whoever is still connected is thrown out."""
+        """With its connections, if there are any."""
         asyncio.run(self._execute(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
     @contextmanager
@@ -38,6 +38,10 @@ class Databases:
             yield self.url(name)
         finally:
             self.drop(name)
+
+    def copy(self, url: str) -> AbstractContextManager[str]:
+        """The URL of a copy of a database that nothing is connected to."""
+        return self.temporary(template=str(make_url(url).database))
 
     async def _execute(self, statement: str) -> None:
         connection = await asyncpg.connect(self._server_url)

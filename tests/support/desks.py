@@ -1,6 +1,6 @@
 """What operators do to the namespace `orders`, and two desks to do it at: GraphQL, and the command line.
 
-At either desk the same tasks end the same way: done, or refused with the same sentence.
+At either desk the same tasks end the same way: done, or refused with the same message.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def planned(document: str) -> Json:
 
 
 def _until_interrupted(words: Sequence[object]) -> Json:
-    """The first wave. Whoever makes the waves presses Ctrl-C in the pause after it."""
+    """The first wave. The operator who applies it presses Ctrl-C in the pause after it."""
     with started(*words) as applying:
         wave: Json = json.loads(applying.line())
         applying.send(signal.SIGINT)

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-_PATIENCE_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class EventStream:
     async def event(self) -> Event | None:
         """The next event; null at the end of the stream."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             async for line in self._lines:
                 if not line:
                     return Event(fields.get("event", ""), fields.get("data", ""), fields.get("id"), fields.get("retry"))
@@ -67,7 +67,7 @@ class EventStream:
         return event
 
     async def begun(self) -> Event:
-        """The first result, after the line that says when to connect again."""
+        """The first result, after the line with when to connect again."""
         retry = await self.next()
         assert (retry.type, retry.retry) == ("", "1000"), retry
         return await self.next()
@@ -90,7 +90,7 @@ async def event_stream(
     if method == "GET":
         request = {"params": {"query": query, "variables": json.dumps(variables or {})}}
     async with (
-        httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as http,
+        httpx2.AsyncClient(timeout=_TIMEOUT_SECONDS) as http,
         http.stream(method, f"http://{address}/graphql", headers=sent, **request) as response,
     ):
         yield EventStream(response)

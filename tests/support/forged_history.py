@@ -1,6 +1,6 @@
-"""History as a faulty writer would have left it: rows that break a rule, in a chain and with tables that say the same.
+"""History as a faulty writer would have left it: rows that break a rule, in a chain and with tables that agree.
 
-So nothing but what the rows themselves say of each other can tell. Done as a superuser, whom no trigger holds up.
+So only the rows themselves, compared with each other, can show it. Done as a superuser, whom no trigger stops.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Story:
 
 @asynccontextmanager
 async def forged(connection: asyncpg.Connection, edit: Callable[[Story], None]) -> AsyncIterator[None]:
-    """Inside, history says what `edit` made of it; in the end it is as it was."""
+    """Inside, history is what `edit` made of it; in the end it is as it was."""
     transaction = connection.transaction()
     await transaction.start()
     try:

@@ -1,4 +1,4 @@
-"""A client of graphql-transport-ws that says exactly what a test wants said, right or wrong."""
+"""A client of graphql-transport-ws that sends exactly what a test gives it, right or wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-_PATIENCE_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0
 
 
 class Socket:
@@ -27,7 +27,7 @@ class Socket:
         await self._connection.send(message if raw else json.dumps(message))
 
     async def receive(self) -> dict[str, Any]:
-        frame = await asyncio.wait_for(self._connection.recv(), _PATIENCE_SECONDS)
+        frame = await asyncio.wait_for(self._connection.recv(), _TIMEOUT_SECONDS)
         self.largest = max(self.largest, len(frame if isinstance(frame, bytes) else frame.encode()))
         message: dict[str, Any] = json.loads(frame)
         return message
@@ -43,7 +43,7 @@ class Socket:
         """Code and reason, once the server has closed the socket; what it still sends before is not looked at."""
         try:
             while True:
-                await asyncio.wait_for(self._connection.recv(), _PATIENCE_SECONDS)
+                await asyncio.wait_for(self._connection.recv(), _TIMEOUT_SECONDS)
         except ConnectionClosed:
             return self._connection.close_code or 0, self._connection.close_reason or ""
 

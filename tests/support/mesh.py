@@ -1,4 +1,4 @@
-"""A store and the things to do with it, in few words: what tests say instead of building commands."""
+"""A store and the things to do with it, in few words: what tests call instead of building commands."""
 
 from __future__ import annotations
 

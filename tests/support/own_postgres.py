@@ -65,7 +65,7 @@ class OwnPostgres:
         return OwnPostgres.start(folder)
 
     async def promote(self) -> None:
-        """Make it a standby, of nobody, and promote that: a new timeline of the same system."""
+        """Make it a standby without a primary, and promote that: a new timeline of the same system."""
         await asyncio.to_thread(self.stop)
         mark = self.cluster / "standby.signal"
         mark.touch()
@@ -75,7 +75,7 @@ class OwnPostgres:
         await self.sql("SELECT pg_promote()")
 
     async def sql(self, statement: str, *values: Any) -> Any:
-        """By the driver as it comes: what anybody else sees."""
+        """By the driver as it comes: what any other client sees."""
         connection = await asyncpg.connect(self.url)
         try:
             return await connection.fetchval(statement, *values)
@@ -115,7 +115,7 @@ class OwnPostgres:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """SIGSTOP of all its processes: it accepts connections and says nothing."""
+        """SIGSTOP of all its processes: it accepts connections and sends nothing."""
         stopped = [self.pid]
         os.kill(self.pid, signal.SIGSTOP)
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")

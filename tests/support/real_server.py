@@ -53,9 +53,10 @@ class RealServer:
 def real_server(
     database_url: str, *options: object, environment: Mapping[str, str] | None = None
 ) -> Iterator[RealServer]:
-    """As it is deployed. Stopped with SIGTERM in the end, and must end well then."""
+    """As it is deployed, but without processes that plan unless the environment has some. Stopped with SIGTERM in the
+    end, and must end well then."""
     command = ("serve", "--port", 0, "--no-demo", "--database-url", database_url, *options)
-    with started(*command, environment={"OMNIRELAY_PLAN_PROCESSES": "2", **(environment or {})}) as process:
+    with started(*command, environment=environment) as process:
         address = re.fullmatch(r"GraphiQL +(http://127\.0\.0\.1:\d+)/graphql", process.line())
         assert address
         with httpx2.Client(timeout=60) as http:

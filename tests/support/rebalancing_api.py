@@ -16,7 +16,7 @@ async def ask(api: Api, name: str, **variables: Any) -> Any:
 
 
 async def change(api: Api, name: str, **given: Any) -> Any:
-    """What a mutation of frontend-queries answers; alice asks for it unless `change` says otherwise."""
+    """What a mutation of frontend-queries answers; the actor is alice unless `change` names another."""
     return await api.field(operation(name), input={"change": BY_ALICE, **given})
 
 

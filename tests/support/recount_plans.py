@@ -24,7 +24,7 @@ class _Round:
 class PlanAuditor:
     """Fed with all changes in order.
 
-    History does not say when a plan expires. One that is proposed again while it is open was asked for again under an
+    History does not have when a plan expires. One that is proposed again while it is open was asked for again under an
     idempotency key, which begins nothing; plans that expire are not for this auditor.
     """
 
@@ -64,7 +64,7 @@ class PlanAuditor:
 
 
 def _approved_wrongly(plan: _Round, asking: Sequence[str]) -> Iterator[str]:
-    """`asking` are the namespaces of the plan that ask for approval."""
+    """`asking` are the namespaces of the plan that require approval."""
     if plan.approver is None:
         yield from (f"APPROVAL_REQUIRED of {name}" for name in asking)
     elif plan.approver == plan.submitter:

@@ -1,4 +1,4 @@
-"""History played back: what each row says of the ones before it, and where all of them lead."""
+"""History played back: what each row implies of the ones before it, and where all of them lead."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakSet
 
 import asyncpg
 
@@ -40,6 +41,10 @@ _CATALOG: Final = " UNION ALL ".join(
     for table in ("pg_class", "pg_constraint", "pg_namespace", "pg_proc", "pg_trigger")
 )
 """Whatever creates, alters or drops something has other numbers after it."""
+
+
+KEPT_TASKS: Final[WeakSet[asyncio.Task[object]]] = WeakSet()
+"""Of stores that stay open when a test ends."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +104,13 @@ class ReusedStores:
         self._reused: ReusedStore | None = None
 
     async def empty(self) -> ReusedStore:
-        """An empty one. Whoever had it before uses it no more."""
+        """An empty one. The test that had it before uses it no more."""
         if self._reused is not None and not await self._reused.empty():
             await self.close()
         if self._reused is None:
+            before = asyncio.all_tasks()
             self._reused = await self._stack.enter_async_context(reused_store(self._databases, self._template))
+            KEPT_TASKS.update(asyncio.all_tasks() - before)
         return self._reused
 
     async def close(self) -> None:

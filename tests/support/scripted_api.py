@@ -1,4 +1,4 @@
-"""A server that is not there: answers by operation, and what was asked of it."""
+"""A server that is not there: answers by operation, and a record of the requests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from graph.cli.errors import ApiClient, Failure
+from graph.cli.errors import Failure
+from graph.client.http import Requests
 from graph.client.records import Json
 
 
@@ -18,14 +19,14 @@ class Script:
         self.requests: list[tuple[str, Json]] = []
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Script:
-        def send(_api: ApiClient, name: str, variables: Json, _if_broken_off: str) -> Json:
-            self.requests.append((name, variables))
+        def send(_server: Requests, name: str, variables: Json | None = None) -> Json:
+            self.requests.append((name, variables or {}))
             answer = self.answers[name]
             if isinstance(answer, Failure):
                 raise answer
             return answer
 
-        monkeypatch.setattr(ApiClient, "_send", send)
+        monkeypatch.setattr(Requests, "execute", send)
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""Subscriptions without a schema, a feed without a store, and clients that take messages when they are told to."""
+"""Subscriptions without a schema, a feed without a store, and clients that take messages when a test lets them."""
 
 from __future__ import annotations
 

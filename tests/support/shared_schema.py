@@ -1,5 +1,5 @@
 """One GraphQL schema for all applications of a process: tests make hundreds of them, and building a schema, then
-validating the same documents against it again, costs more than most of what they ask."""
+validating the same documents against it again, costs more than most of their requests."""
 
 from __future__ import annotations
 

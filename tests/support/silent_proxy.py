@@ -1,4 +1,4 @@
-"""A way to a server that can go dead without anybody hanging up, as behind a firewall that forgot the connection."""
+"""A way to a server that can go dead without either end hanging up, as behind a firewall that forgot the connection."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Stream:
         return Batch(f"c{end}", end, end == self.head, self.diffs[after:end])
 
     def claim(self, namespace: str, revision: int) -> Claim:
-        """What the server said of the namespace at a revision."""
+        """The server's claim about the namespace at a revision."""
         shards = [shard for shard in self.tables[revision].values() if shard.namespace == namespace]
         digest = reduce(xor, (digest_term(shard.shard_id, shard.version, shard.checksum) for shard in shards), 0)
         changed = [diff.revision for diff in self.diffs[:revision] if diff.namespace == namespace]

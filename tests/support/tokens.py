@@ -28,7 +28,7 @@ EVERYTHING: Final = tuple(Scope)
 def signed(
     key: Any = SECRET, algorithm: str = "HS256", *, header: Mapping[str, Any] | None = None, **claims: Any
 ) -> str:
-    """A token with these claims, good for an hour unless they say otherwise. Null leaves a claim out."""
+    """A token with these claims, good for an hour unless they have an `exp`. Null leaves a claim out."""
     given = {"sub": "alice", "exp": int(time.time()) + 3_600, **claims}
     present = {name: value for name, value in given.items() if value is not None}
     return jwt.encode(present, key, algorithm, headers=dict(header or {}))
@@ -55,7 +55,7 @@ def bearer(*scopes: Scope, **claims: Any) -> str:
 
 
 def soon() -> int:
-    """Two to three seconds from now, as the whole seconds that `exp` counts. To be asked when the server is there: a
+    """Two to three seconds from now, as the whole seconds that `exp` counts. To be called when the server is there: a
     token must be good until its first answer, however busy the machine is."""
     return int(time.time()) + 3
 

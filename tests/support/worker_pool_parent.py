@@ -1,4 +1,4 @@
-"""A server in little: holds a worker pool, says so on stdout, and submits a job whenever it is interrupted.
+"""A server in little: holds a worker pool, prints that on stdout, and submits a job whenever it is interrupted.
 
 The workers write to the same stdout, so that is at its end when all of them have ended.
 """

@@ -1,4 +1,4 @@
-"""Whose turn it is when more is asked for than runs at once."""
+"""Whose turn it is when more is requested than runs at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Desk:
     ends: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def ask(self, client: str, name: str) -> None:
-        """Has asked when this returns: it runs, waits, or was refused."""
+        """Has requested its turn when this returns: it runs, waits, or was refused."""
 
         async def run() -> None:
             async with self.queue.turn(client):
@@ -108,7 +108,7 @@ async def test_turns_go_round_among_those_who_wait() -> None:
         assert it.order == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
 
 
-async def test_whoever_runs_least_comes_first() -> None:
+async def test_the_client_that_runs_least_comes_first() -> None:
     async with desk(3) as it:
         for number in range(5):
             await it.ask("greedy", f"g{number}")
@@ -121,7 +121,7 @@ async def test_whoever_runs_least_comes_first() -> None:
         assert it.order[3:] == ["a0", "g3", "a1"]
 
 
-async def test_a_full_queue_refuses_whoever_filled_it() -> None:
+async def test_a_full_queue_refuses_the_client_that_filled_it() -> None:
     async with desk(1, waiting=3) as it:
         for number in range(5):
             await it.ask("greedy", f"g{number}")
@@ -139,7 +139,7 @@ async def test_a_full_queue_refuses_whoever_filled_it() -> None:
         assert it.order == ["g0", "a0"]
 
 
-async def test_nobody_waits_for_longer_than_the_bound() -> None:
+async def test_no_operation_waits_for_longer_than_the_bound() -> None:
     async with desk(1, seconds=0.01) as it:
         await it.ask("alice", "a0")
         await it.ask("alice", "a1")
@@ -164,7 +164,7 @@ async def test_a_turn_that_came_while_its_client_left_goes_on_to_the_next() -> N
         for name in ("a0", "a1", "a2"):
             await it.ask("alice", name)
         it.ends["a0"].set()
-        await asyncio.sleep(0)  # a1 has its turn, and does not know yet
+        await asyncio.sleep(0)  # a1 has its turn, and was not resumed yet
         assert it.count("waiting") == 1.0
         await it.cancel("a1")
         assert it.order == ["a0", "a2"]

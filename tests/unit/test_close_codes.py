@@ -12,12 +12,12 @@ from uvicorn.protocols.websockets import websockets_sansio_impl
 
 from graph.close_codes import CloseCode, is_final
 
-# As `shouldRetryConnectOrThrow` of npm graphql-ws 6.4 has it; `make clients` asks the client itself.
+# As `shouldRetryConnectOrThrow` of npm graphql-ws 6.4 has it; `make clients` tries the client itself.
 RETRIED: Final = {1000, 1001, 1005, 1006, 1012, 1013, 1014}
 FATAL: Final = {4400, 4401, 4406, 4409, 4429, 4500, 4004, 4005}
 
 NEVER_SENT: Final = {1000, 1006, 1011}
-"""By uvicorn: what an application does not say, what is no code on the wire, and what `WebSocketProtocol` replaces."""
+"""By uvicorn: what an application does not send, what is no code on the wire, and what `WebSocketProtocol` replaces."""
 
 
 def retried_by_the_official_client(code: int) -> bool:

@@ -1,4 +1,4 @@
-"""Commands say what is wrong with them, at the path where the caller wrote it."""
+"""Commands name what is wrong with them, at the path where the caller wrote it."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_a_text_is_refused(value: str) -> None:
     assert text_problem(value)
 
 
-def test_a_lone_surrogate_is_named_with_its_place() -> None:
+def test_a_lone_surrogate_is_named_with_its_position() -> None:
     assert text_problem("ab\ud83d") == "is not valid Unicode: a lone surrogate at character 3"
 
 

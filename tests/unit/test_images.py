@@ -90,7 +90,7 @@ def test_a_document_leaves_out_what_history_keeps_beside_it() -> None:
     assert list(document) == sorted(document)
 
 
-def test_a_pin_means_the_same_moment_in_any_zone() -> None:
+def test_a_pin_means_the_same_time_in_any_zone() -> None:
     berlin = timezone(timedelta(hours=2))
     image = image_of(
         shard(

@@ -1,4 +1,4 @@
-"""Rows held against their images many at a time: what is said to agree does, and untouched rows are said to."""
+"""Rows held against their images many at a time: rows that are found to agree do, and untouched rows are."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Row:
         return SEPARATOR.join(member.encode() for member in members)
 
     def wrong(self) -> tuple[str, ...]:
-        """What one who parses the images has to say."""
+        """What parsing the images finds."""
         previous, current = self.images
         entry = RowEntry(1, 1, "", previous, None, None, MOMENT, current, None, **self.columns)
         before, after = parsed_images(entry)
@@ -91,7 +91,7 @@ def say_that_they_agree(told: list[Row]) -> bool:
 
 
 @given(st.lists(rows(), min_size=1, max_size=8))
-def test_rows_that_nobody_touched_agree(told: list[Row]) -> None:
+def test_untouched_rows_agree(told: list[Row]) -> None:
     assert say_that_they_agree(told)
 
 

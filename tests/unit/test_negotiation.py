@@ -1,4 +1,4 @@
-"""Which media type the Accept headers of a request ask for."""
+"""Which media type the Accept headers of a request select."""
 
 from __future__ import annotations
 

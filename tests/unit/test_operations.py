@@ -106,7 +106,7 @@ def test_the_python_client_sends_exactly_what_the_readme_says_it_sends() -> None
     assert documented == sent_by("client")
 
 
-def test_the_readme_lists_every_operation_and_somebody_uses_each() -> None:
+def test_the_readme_lists_every_operation_and_each_is_used() -> None:
     users = used_by()
     assert users.keys() == {file.stem for file in FILES}
     assert all(any(user in somebody for user in ("mesh", DASHBOARDS, CLIENT)) for somebody in users.values())

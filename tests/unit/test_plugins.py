@@ -1,4 +1,4 @@
-"""What an operator hears of the plug-ins that are installed."""
+"""Discovery of the plug-ins that are installed, and the reasons for refusing one."""
 
 from __future__ import annotations
 

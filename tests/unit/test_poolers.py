@@ -1,4 +1,4 @@
-"""Whether a session is one's own, told from what a pooler does with it: PgBouncer's modes in little."""
+"""Whether a session is one's own, found by what a pooler does with it: PgBouncer's modes in little."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_a_pooler_in_session_mode_will_do_and_is_asked_again_later(monkeyp
 async def test_a_pooler_that_gives_a_session_to_others_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, pooler: Pooler
 ) -> None:
-    """Also where nobody else uses it just now, and the next transaction would find everything as it was left."""
+    """Also where it has no other client just now, and the next transaction would find everything as it was left."""
     with pytest.raises(StoreUnavailable, match="a pooler in transaction mode stands in between") as refused:
         await settled(pooler, monkeypatch)
     assert refused.value.reason is Unavailable.TRANSACTION_POOLER

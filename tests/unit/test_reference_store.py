@@ -1,4 +1,4 @@
-"""What only the in-memory store can be asked: to keep another clock, another epoch, and to say when it was written."""
+"""What only the in-memory store can do: take another clock, another epoch, and signal when it was written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_the_signal_is_raised_by_a_commit_and_by_nothing_else() -> None:
 
 
 async def test_what_the_caller_does_with_its_values_later_changes_nothing() -> None:
-    """The audit chain covers what was said, not what became of the object that said it."""
+    """The audit chain covers the values, not what became of the object that held them."""
     mesh = Mesh(memory_store())
     parameters = {"virtualNodes": 7}
     metadata = {"waves": [1, 2]}

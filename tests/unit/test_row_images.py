@@ -1,4 +1,4 @@
-"""What the columns of a row of history must say follows from its images."""
+"""What the columns of a row of history must be follows from its images."""
 
 from __future__ import annotations
 

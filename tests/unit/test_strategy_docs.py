@@ -1,4 +1,4 @@
-"""docs/strategies.md says what the library does: parameters, promises, examples, every number that can be counted."""
+"""docs/strategies.md agrees with the library: parameters, promises, examples, every number that can be counted."""
 
 from __future__ import annotations
 

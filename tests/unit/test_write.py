@@ -1,4 +1,4 @@
-"""How often a change is decided before its caller is told that it cannot be made."""
+"""How often a change is decided before its caller gets a TransientConflict."""
 
 from __future__ import annotations
 

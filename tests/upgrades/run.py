@@ -40,7 +40,7 @@ LAST_RELEASE: Final = "d881040"
 ROOT: Final = Path(__file__).parents[2]
 WRITES: Final = 30
 """Before the upgrade, and after it."""
-PATIENCE_SECONDS: Final = 60.0
+TIMEOUT_SECONDS: Final = 60.0
 NAMESPACE: Final = "orders"
 PLANNED: Final = "billing"
 """A namespace of its own for the plan, so that no other write makes it stale."""
@@ -84,7 +84,7 @@ class Program:
             subprocess.Popen(  # noqa: S603 - same
                 self._command("serve", *options), cwd=self.folder, stdout=subprocess.PIPE, stderr=log, text=True
             ) as process,
-            httpx2.Client(timeout=PATIENCE_SECONDS) as http,
+            httpx2.Client(timeout=TIMEOUT_SECONDS) as http,
         ):
             try:
                 assert process.stdout is not None
@@ -152,8 +152,8 @@ class Writer:
         """So many answers more, of whichever kind."""
         with self.progress:
             wanted = self._answers + writes
-            if not self.progress.wait_for(lambda: self._answers >= wanted, PATIENCE_SECONDS):
-                raise NotCheckable(f"the writer of {self.shard_id} got no further in {PATIENCE_SECONDS:.0f} s")
+            if not self.progress.wait_for(lambda: self._answers >= wanted, TIMEOUT_SECONDS):
+                raise NotCheckable(f"the writer of {self.shard_id} got no further in {TIMEOUT_SECONDS:.0f} s")
 
     @property
     def _answers(self) -> int:
@@ -299,7 +299,7 @@ async def _versions(url: str, shard_id: str) -> list[int]:
 
 
 def check(old: Program, new: Program, url: str, console: Console) -> list[str]:
-    """What does not hold, each in a sentence."""
+    """What does not hold, a message each."""
     upgrading = old.command("db", "upgrade", "--database-url", url)
     if upgrading.returncode:
         raise NotCheckable(f"the release cannot make its schema: {upgrading.stderr.strip()}")
@@ -356,7 +356,7 @@ def beside(old: ExitStack, writer: Writer, new: Program, url: str, console: Cons
 def fenced_off(old: Api, plan: str, url: str, late: int, console: Console) -> list[str]:
     """Of a release that the schema does not serve: nothing of it is written any more.
 
-    But that something was refused: so it says in a log of its own, in the form that both programs know.
+    But that something was refused: so it says in a log of its own, in the form that both programs read.
     """
     problems = [f"the release wrote {late} times to a schema that does not serve it"] if late else []
     tables = asyncio.run(_tables(url))

@@ -1,4 +1,4 @@
-"""What `make upgrade-check` says where it cannot be run. The run itself is a target of its own: it builds a release."""
+"""What `make upgrade-check` prints where it cannot be run. The run itself is no test: it builds a release."""
 
 from __future__ import annotations
 

@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.errors import Exit, Failure
+from graph.cli.errors import LIST_NAMESPACES, Exit, Failure
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
-from graph.cli.output import pluralized, print_json, print_status
-from graph.cli.points_in_time import Time, TimeParameter
+from graph.cli.output import pluralized, print_json, print_status, print_table
+from graph.cli.points_in_time import TIME, Time
 from graph.cli.progress import progress_so_far
-from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
     from persistence.audit.compliance import Report, RuleBreach
 
 
-_SHOWN = 100
-
-LIST_NAMESPACES = "What namespaces there are: omnirelay mesh namespaces list"
+_LISTED = 100
 
 
 @click.command()
-@click.option("--since", type=TimeParameter(), help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
-@click.option("--until", type=TimeParameter(), help="Only changes from before this time.")
+@click.option("--since", type=TIME, help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--until", type=TIME, help="Only changes from before this time.")
 @click.option("--namespace", help="Only this namespace.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 @database_options
@@ -65,7 +62,7 @@ def check(
     if as_json:
         print_json(_document(report))
     else:
-        _show(report)
+        _print(report)
     return Exit.NO if report.breaches else Exit.OK
 
 
@@ -76,35 +73,35 @@ def _document(report: Report) -> dict[str, Any]:
         "shards": str(report.shards),
         "floor": str(report.floor),
         "overriddenShards": str(report.overridden),
-        "offences": list(map(_offence, report.breaches)),
-        "forced": list(map(_offence, report.forced)),
+        "offences": list(map(_breach, report.breaches)),
+        "forced": list(map(_breach, report.forced)),
     }
 
 
-def _offence(offence: RuleBreach) -> dict[str, Any]:
+def _breach(breach: RuleBreach) -> dict[str, Any]:
     return {
-        "rule": offence.rule,
-        "subject": offence.subject,
-        "changeId": str(offence.change_id),
-        "at": offence.at.isoformat().replace("+00:00", "Z"),
-        "actor": offence.actor,
-        "actual": offence.actual,
-        "allowed": offence.allowed,
-        "remedy": offence.remedy,
-        "forced": offence.forced,
+        "rule": breach.rule,
+        "subject": breach.subject,
+        "changeId": str(breach.change_id),
+        "at": breach.at.isoformat().replace("+00:00", "Z"),
+        "actor": breach.actor,
+        "actual": breach.actual,
+        "allowed": breach.allowed,
+        "remedy": breach.remedy,
+        "forced": breach.forced,
     }
 
 
-def _show(report: Report) -> None:
+def _print(report: Report) -> None:
     if report.breaches:
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
-        print_table(columns, [(*_facts(one), one.remedy) for one in report.breaches[:_SHOWN]])
-        _tell_more(report.breaches)
+        print_table(columns, [(*_cells(one), one.remedy) for one in report.breaches[:_LISTED]])
+        _print_rest(report.breaches)
     if report.forced:
         print_status(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
         columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
-        print_table(columns, [(*_facts(one), one.forced) for one in report.forced[:_SHOWN]])
-        _tell_more(report.forced)
+        print_table(columns, [(*_cells(one), one.forced) for one in report.forced[:_LISTED]])
+        _print_rest(report.forced)
     if report.floor:
         print_status(
             f"Rows up to revision {report.floor} were compacted: of the moves before only the tickets were checked."
@@ -117,11 +114,11 @@ def _show(report: Report) -> None:
     print_status(f"Checked {pluralized(report.changes, 'change')} and {pluralized(report.shards, 'shard')}: {broken}")
 
 
-def _facts(offence: RuleBreach) -> tuple[object, ...]:
-    at = offence.at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-    return offence.rule, offence.change_id, at, offence.actor, offence.subject, offence.actual, offence.allowed
+def _cells(breach: RuleBreach) -> tuple[object, ...]:
+    at = breach.at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    return breach.rule, breach.change_id, at, breach.actor, breach.subject, breach.actual, breach.allowed
 
 
-def _tell_more(offences: Sequence[RuleBreach]) -> None:
-    if len(offences) > _SHOWN:
-        print_status(f"... and {len(offences) - _SHOWN:,} more; --json has them all.")
+def _print_rest(breaches: Sequence[RuleBreach]) -> None:
+    if len(breaches) > _LISTED:
+        print_status(f"... and {len(breaches) - _LISTED:,} more; --json has them all.")

@@ -1,7 +1,4 @@
-"""`omnirelay mesh audit export`.
-
-The key that signs manifests of exports.
-"""
+"""`omnirelay mesh audit export`, and the key that signs manifests of exports."""
 
 from __future__ import annotations
 
@@ -13,13 +10,13 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from graph.cli.audit.check import LIST_NAMESPACES
-from graph.cli.errors import Exit, Failure, PipeClosed
+from graph.cli.errors import LIST_NAMESPACES, Exit, Failure, PipeClosed
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
 from graph.cli.output import pluralized, print_status
-from graph.cli.points_in_time import Time, TimeParameter
+from graph.cli.points_in_time import TIME, Time
 from graph.cli.progress import progress_so_far
+from graph.client.cache_file import replacing
 from persistence.model.fields import quoted
 
 if TYPE_CHECKING:
@@ -38,8 +35,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="JSON Lines, which can be verified, or comma-separated values for spreadsheets.",
 )
-@click.option("--since", type=TimeParameter(), help="Only from this time on, or from 15m, 2h, 3d ago on.")
-@click.option("--until", type=TimeParameter(), help="Only from before this time.")
+@click.option("--since", type=TIME, help="Only from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--until", type=TIME, help="Only from before this time.")
 @click.option("--namespace", help="Only changes that touched this namespace, with all their rows.")
 @click.option("--actor", help="Only what this actor did or tried.")
 @click.option("--ticket", help="Only what was done or tried under this ticket.")
@@ -82,7 +79,7 @@ def export(
         await require_compatible(url)
         if namespace is not None and not await audit_has_namespace(url, namespace):
             raise Failure(Exit.NOT_FOUND, f"There is no namespace {quoted(namespace)}.", [LIST_NAMESPACES])
-        with _whole(out) as write, progress_so_far("Exporting") as progress:
+        with _written(out) as write, progress_so_far("Exporting") as progress:
             manifest = await export_audit(url, where, JsonLines() if jsonl else Csv(), write, progress)
             if jsonl:
                 write(line(manifest.document(key)))
@@ -90,7 +87,7 @@ def export(
 
     manifest = run_on_database(config, data_dir, database_url, work)
     if not jsonl and out is not None:
-        with _whole(out.with_name(out.name + ".manifest.json")) as write:
+        with _written(out.with_name(out.name + ".manifest.json")) as write:
             write(line(manifest.document(key)))
     elif not jsonl:
         print_status(line(manifest.document(key)).decode().rstrip())
@@ -105,18 +102,14 @@ class _NotWrittenError(Exception):
 
 
 @contextmanager
-def _whole(path: Path | None) -> Iterator[Write]:
+def _written(path: Path | None) -> Iterator[Write]:
     """The file gets its name once it is complete: half an export must not pass for one. Raises Failure."""
-    partial = None if path is None else path.with_name(path.name + ".part")
+    output = nullcontext(sys.stdout.buffer) if path is None else replacing(path, path.with_name(path.name + ".part"))
     try:
-        with nullcontext(sys.stdout.buffer) if partial is None else partial.open("wb", buffering=1 << 20) as file:
+        with output as file:
             yield _writing_to(file)
             file.flush()
-        if partial is not None and path is not None:
-            partial.replace(path)
     except BaseException as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
         why = error.__cause__ if isinstance(error, _NotWrittenError) else error
         if isinstance(why, BrokenPipeError):
             raise PipeClosed from None

@@ -12,9 +12,8 @@ from graph.cli.audit.export import read_key
 from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
-from graph.cli.output import pluralized, print_json, print_status
+from graph.cli.output import pluralized, print_json, print_status, print_table
 from graph.cli.progress import progress_so_far
-from graph.cli.tables import print_table
 
 if TYPE_CHECKING:
     from persistence.audit.checkpoints import Checkpoint, Verdict
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
-_SHOWN = 50
+_LISTED = 50
 
 
 @click.command()
@@ -31,7 +30,10 @@ _SHOWN = 50
     "--since", "checkpoint", type=_FILE, help="Verify what came after this checkpoint, and that it still holds."
 )
 @click.option(
-    "--checkpoint", "keep", type=_FILE, help="Where to write the checkpoint for the next time, if all is well."
+    "--checkpoint",
+    "next_checkpoint",
+    type=_FILE,
+    help="Where to write the checkpoint for the next time, if all is well.",
 )
 @click.option(
     "--anchor", "anchor_text", metavar="ANCHOR", help="An end that was printed earlier: it must be in the chains."
@@ -46,7 +48,7 @@ def verify(
     *,
     exported: Path | None,
     checkpoint: Path | None,
-    keep: Path | None,
+    next_checkpoint: Path | None,
     anchor_text: str | None,
     key_file: Path | None,
     processes: int | None,
@@ -75,12 +77,12 @@ def verify(
     if as_json:
         print_json(_document(verdict))
     else:
-        _show(verdict)
+        _print(verdict)
     if verdict.findings.count:
         return Exit.NO
-    if keep is not None:
-        keep.write_text(json.dumps(verdict.end.document(), indent=2) + "\n", encoding="utf-8")
-        print_status(f"The checkpoint is in {keep}.")
+    if next_checkpoint is not None:
+        next_checkpoint.write_text(json.dumps(verdict.end.document(), indent=2) + "\n", encoding="utf-8")
+        print_status(f"The checkpoint is in {next_checkpoint}.")
     return Exit.OK
 
 
@@ -152,13 +154,13 @@ def _document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _show(verdict: Verdict) -> None:
+def _print(verdict: Verdict) -> None:
     findings = verdict.findings
     if findings.count:
         print_table(
-            ["TABLE", "ROW", "PROBLEM"], [(one.table, one.key, one.problem) for one in findings.listed[:_SHOWN]]
+            ["TABLE", "ROW", "PROBLEM"], [(one.table, one.key, one.problem) for one in findings.listed[:_LISTED]]
         )
-        more = findings.count - min(len(findings.listed), _SHOWN)
+        more = findings.count - min(len(findings.listed), _LISTED)
         print_status(
             f"{pluralized(findings.count, 'thing')} wrong" + (f", {more:,} of them not listed." if more else ".")
         )

@@ -1,7 +1,4 @@
-"""What must be sent to bring the store to a file.
-
-The shards there are, of those a file names.
-"""
+"""The difference between a file and the store, as what must be sent; and the shards there are of those in the file."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +6,7 @@ from dataclasses import dataclass, field
 
 from graph.cli.errors import ApiClient
 from graph.cli.importing.parse import Row
-from graph.client.pages import PAGE, rows
+from graph.client.http import PAGE, rows
 from graph.client.records import Json
 from persistence.model.records import ShardKey
 
@@ -51,12 +48,12 @@ def read_existing(
 
     Not one snapshot: each version is expected when it is written.
     """
-    wanted: dict[str, list[str]] = defaultdict(list)
+    named: dict[str, list[str]] = defaultdict(list)
     for namespace, shard_id in keys:
         if namespace in counts:
-            wanted[namespace].append(shard_id)
+            named[namespace].append(shard_id)
     found = {}
-    for namespace, shard_ids in wanted.items():
+    for namespace, shard_ids in named.items():
         for where in _filters(namespace, shard_ids, counts[namespace]):
             for shard in rows(api, "ExportShards", {"filter": where}):
                 found[ShardKey(shard["namespace"], shard["shardId"])] = shard

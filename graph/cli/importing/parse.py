@@ -1,15 +1,8 @@
-"""Comma-separated values, as RFC 4180 has them, line by line.
+"""A file of shards as rows: all of them, or all that is wrong with it, line by line.
 
-No field of a shard can hold a line break, so a line is a row: a quote that is never closed is a mistake in its own
-line and hides none of the lines after it.
-
-Reading a file of shards as a whole: all of its rows, or all that is wrong with it.
-
-JSON Lines: an object a line, its members named like the columns.
-
-One line of a file: the shard it names, and the fields it gives.
-
-What is wrong with a file, line by line.
+Comma-separated values are those of RFC 4180, but a line is a row: no field of a shard can hold a line break, so a quote
+that is never closed is a mistake in its own line and hides none of the lines after it. JSON Lines have an object a
+line, its members named like the columns.
 """
 
 import csv
@@ -27,100 +20,46 @@ from graph.client.records import Json
 from persistence.model.fields import capacity_problem, identifier_problem, locality_problem, quoted
 from persistence.model.records import ShardKey, ShardStatus
 
+Format: TypeAlias = Literal["csv", "jsonl"]
+
+COLUMNS: Final = (
+    *("namespace", "shardId", "ownerNodeId", "leaderId", "capacityHint", "localityHint", "status"),
+    "antiAffinityGroup",
+)
+
+CLEARABLE: Final = ("leaderId", "localityHint", "antiAffinityGroup")
+"""Columns that may be null."""
+
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+_LISTED: Final = 20
 
 
 class Problems:
-    """Counts everything, keeps the first twenty: whoever made one mistake a line needs to see it once."""
+    """Counts everything and lists the first twenty: a mistake made in every line needs to be seen once."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._kept: list[str] = []
+        self._listed: list[str] = []
 
     def add(self, line: int, column: str | None, message: str) -> None:
         self.count += 1
-        if len(self._kept) < _SHOWN:
+        if len(self._listed) < _LISTED:
             where = f"line {line:,}" if column is None else f"line {line:,}, {column}"
-            self._kept.append(f"{where}: {message}")
+            self._listed.append(f"{where}: {message}")
 
     @property
     def lines(self) -> Sequence[str]:
-        rest = self.count - len(self._kept)
-        return [*self._kept, f"and {rest:,} more"] if rest > 0 else self._kept
+        rest = self.count - len(self._listed)
+        return [*self._listed, f"and {rest:,} more"] if rest > 0 else self._listed
 
     def raise_if_any(self, file: str) -> None:
-        """Raises Failure with everything kept."""
+        """Raises Failure with everything listed."""
         if self.count:
             message = f"{printable(file)} cannot be imported, nothing was written: {pluralized(self.count, 'problem')}."
             raise Failure(Exit.INVALID, message, [f"  {line}" for line in self.lines])
-
-
-def csv_values(
-    lines: Iterable[tuple[int, str]], namespace: str | None, problems: Problems
-) -> Iterator[tuple[int, dict[str, object]]]:
-    """(line, column -> value) of every row that can be taken apart. `namespace` makes that column dispensable."""
-    header: list[str] | None = None
-    for number, line in lines:
-        fields = _fields(number, line, problems)
-        if fields is None:
-            if header is None:
-                return
-        elif header is None:
-            header = fields
-            if not _is_header(number, header, namespace, problems):
-                return
-        elif len(fields) != len(header):
-            problems.add(number, None, f"has {len(fields)} fields, the header has {len(header)}")
-        else:
-            yield number, dict(_values(header, fields))
-
-
-def _fields(number: int, line: str, problems: Problems) -> list[str] | None:
-    try:
-        return next(csv.reader([line], strict=True))
-    except csv.Error as error:
-        what = "a quote is never closed" if str(error) == "unexpected end of data" else str(error)
-        problems.add(number, None, f"is broken: {what}")
-        return None
-
-
-def _is_header(number: int, header: list[str], namespace: str | None, problems: Problems) -> bool:
-    """Whether the columns are those of shards; otherwise says which are not, and which are missing."""
-    before = problems.count
-    if not set(header) & set(COLUMNS):
-        example = ",".join(COLUMNS)
-        problems.add(number, None, f"is not a header, fields separated by commas, such as {example}")
-        return False
-    for column in header:
-        if column not in COLUMNS:
-            nearest = difflib.get_close_matches(column, COLUMNS, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else f": there are {', '.join(COLUMNS)}"
-            problems.add(number, None, f"there is no column {quoted(column)}{hint}")
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        problems.add(number, None, f"names a column twice: {listed(twice)}")
-    for column in ("namespace", "shardId", "ownerNodeId"):
-        if column not in header and not (column == "namespace" and namespace):
-            hint = ", unless --namespace says it" if column == "namespace" else ""
-            problems.add(number, None, f"the column {column} is missing{hint}")
-    return problems.count == before
-
-
-def _values(header: list[str], fields: list[str]) -> Iterator[tuple[str, object]]:
-    """Numbers as such. An empty field is null where there can be none, and says nothing where there is a default."""
-    for column, text in zip(header, fields, strict=True):
-        if column in CLEARABLE:
-            yield column, text or None
-        elif column == "capacityHint":
-            if text:
-                yield column, float(text) if _NUMBER.fullmatch(text) else text
-        elif text or column != "status":
-            yield column, text
-
-
-Format: TypeAlias = Literal["csv", "jsonl"]
-
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +85,8 @@ def read_file(data: Iterable[bytes], form: Format, namespace: str | None, proble
     lines = _Lines(data, problems)
     values = csv_values(lines, namespace, problems) if form == "csv" else json_values(lines, problems)
     rows: dict[ShardKey, Row] = {}
-    for line, given in values:
-        row = read_row(line, given, namespace, problems)
+    for line, content in values:
+        row = read_row(line, content, namespace, problems)
         if row is not None and row is not (first := rows.setdefault(row.key, row)):
             problems.add(line, "shardId", f"names {'/'.join(row.key)} again, after line {first.line:,}")
     if lines.empty:
@@ -185,8 +124,71 @@ class _Lines:
             return ""
 
 
+def csv_values(
+    lines: Iterable[tuple[int, str]], namespace: str | None, problems: Problems
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """(line, column -> value) of every row that can be split. With `namespace` there may be no such column."""
+    header: list[str] | None = None
+    for number, line in lines:
+        fields = _fields(number, line, problems)
+        if fields is None:
+            if header is None:
+                return
+        elif header is None:
+            header = fields
+            if not _is_header(number, header, namespace, problems):
+                return
+        elif len(fields) != len(header):
+            problems.add(number, None, f"has {len(fields)} fields, the header has {len(header)}")
+        else:
+            yield number, dict(_values(header, fields))
+
+
+def _fields(number: int, line: str, problems: Problems) -> list[str] | None:
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        what = "a quote is never closed" if str(error) == "unexpected end of data" else str(error)
+        problems.add(number, None, f"is broken: {what}")
+        return None
+
+
+def _is_header(number: int, header: list[str], namespace: str | None, problems: Problems) -> bool:
+    """Whether the columns are those of shards; otherwise adds which are not, and which are missing."""
+    before = problems.count
+    if not set(header) & set(COLUMNS):
+        example = ",".join(COLUMNS)
+        problems.add(number, None, f"is not a header, fields separated by commas, such as {example}")
+        return False
+    for column in header:
+        if column not in COLUMNS:
+            nearest = difflib.get_close_matches(column, COLUMNS, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else f": there are {', '.join(COLUMNS)}"
+            problems.add(number, None, f"there is no column {quoted(column)}{hint}")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        problems.add(number, None, f"names a column twice: {listed(twice)}")
+    for column in ("namespace", "shardId", "ownerNodeId"):
+        if column not in header and not (column == "namespace" and namespace):
+            hint = ", unless --namespace says it" if column == "namespace" else ""
+            problems.add(number, None, f"the column {column} is missing{hint}")
+    return problems.count == before
+
+
+def _values(header: list[str], fields: list[str]) -> Iterator[tuple[str, object]]:
+    """Numbers as such. An empty field is null where that is a value, and left out where there is a default."""
+    for column, text in zip(header, fields, strict=True):
+        if column in CLEARABLE:
+            yield column, text or None
+        elif column == "capacityHint":
+            if text:
+                yield column, float(text) if _NUMBER.fullmatch(text) else text
+        elif text or column != "status":
+            yield column, text
+
+
 def json_values(lines: Iterable[tuple[int, str]], problems: Problems) -> Iterator[tuple[int, dict[str, object]]]:
-    """(line, column -> value) of every line that is an object with members we know."""
+    """(line, column -> value) of every line that is an object with the members that shards have."""
     for number, line in lines:
         try:
             document = json.loads(line, object_pairs_hook=_members, parse_constant=_refuse)
@@ -220,32 +222,23 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON: numbers must be finite")
 
 
-COLUMNS: Final = (
-    *("namespace", "shardId", "ownerNodeId", "leaderId", "capacityHint", "localityHint", "status"),
-    "antiAffinityGroup",
-)
-
-CLEARABLE: Final = ("leaderId", "localityHint", "antiAffinityGroup")
-"""Columns that may say that there is none."""
-
-
 def read_row(line: int, values: Mapping[str, object], namespace: str | None, problems: Problems) -> Row | None:
     """The row these values make, or none and what is wrong with them. `namespace` is that of the command line."""
     before = problems.count
-    given = dict(values)
-    given.setdefault("namespace", namespace)
+    row = dict(values)
+    row.setdefault("namespace", namespace)
     for column in ("namespace", "shardId", "ownerNodeId"):
-        given.setdefault(column, None)
-    for column, value in given.items():
+        row.setdefault(column, None)
+    for column, value in row.items():
         problem = _problem(column, value)
         if problem is not None:
             problems.add(line, column, problem)
-    if namespace is not None and problems.count == before and given["namespace"] != namespace:
-        problems.add(line, "namespace", f"is {given['namespace']}, but --namespace says {namespace}")
+    if namespace is not None and problems.count == before and row["namespace"] != namespace:
+        problems.add(line, "namespace", f"is {row['namespace']}, but --namespace says {namespace}")
     if problems.count > before:
         return None
-    key = ShardKey(str(given.pop("namespace")), str(given.pop("shardId")))
-    return Row(line, key, {column: _as_stored(value) for column, value in given.items()})
+    key = ShardKey(str(row.pop("namespace")), str(row.pop("shardId")))
+    return Row(line, key, {column: _as_stored(value) for column, value in row.items()})
 
 
 def _problem(column: str, value: object) -> str | None:
@@ -279,6 +272,3 @@ _TEXT_RULES: Final[Mapping[str, Callable[[str], str | None]]] = {
 
 def _as_stored(value: object) -> object:
     return float(value) if isinstance(value, int) else value
-
-
-_SHOWN: Final = 20

@@ -1,6 +1,6 @@
 """An import, from the first comparison to the last batch.
 
-Sending a difference in batches, each all or nothing, each named so that sending it twice does it once.
+Each batch is all or nothing, and has an idempotency key, so that sending it twice does it once.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ class Import:
     batch_size: int
 
     def run(self, difference: Difference) -> Done:
-        """Send what differs, until nothing does. Raises Failure that says how far it got and how to go on."""
+        """Send what differs, until nothing does. Raises Failure with how far it got and how to go on."""
         done = Done()
         round_ = ""
         try:
@@ -118,9 +118,9 @@ def send(api: ApiClient, batch: Batch, change: Json, digest: str, round_: str) -
 
 
 def idempotency_key(batch: Batch, change: Json, digest: str, round_: str) -> str:
-    """The same for the same batch of the same file with the same words, so that a killed import can be run again.
+    """The same for the same batch of the same file and the same change, so that a killed import can be run anew.
 
-    `round_` tells repetitions that are meant from those that are not: what an earlier run made may have been undone.
+    `round_` distinguishes repetitions that are meant: what an earlier run made may have been undone.
     """
     content = json.dumps([digest, round_, batch.operation, batch.shards, change], sort_keys=True)
     return f"import-{hashlib.sha256(content.encode()).hexdigest()}"

@@ -1,7 +1,4 @@
-"""`omnirelay mesh nodes drain`.
-
-What draining a node would do: its shards by where they would go, and those that would have to stay.
-"""
+"""`omnirelay mesh nodes drain`, with what it does: shards by where they would go, and those that would have to stay."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,9 +8,9 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure
-from graph.cli.nodes.shared import changed_node, no_such_node, node_facts, version_of, version_option
+from graph.cli.nodes.shared import changed_node, no_such_node, node_fields, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_json, print_status, printable
+from graph.cli.output import pluralized, print_fields, print_json, print_status, print_table, printable
 from graph.cli.plans import (
     LISTED,
     all_option,
@@ -26,11 +23,12 @@ from graph.cli.plans import (
 )
 from graph.cli.progress import waiting
 from graph.cli.suggestions import suggest_next, suggest_retry
-from graph.cli.tables import print_facts, print_table
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import NodeStatus
 from persistence.planning.proposal import Move
+
+_SUMMARY: Final = ("TO", "NAMESPACE", "SHARDS")
 
 
 @click.command("drain")
@@ -64,7 +62,7 @@ def drain_node(
     with ApiClient(server) as api:
         if dry_run:
             with waiting("Looking at what would move"):
-                preflight = request_preflight(api, node)
+                preflight = _request_preflight(api, node)
             _report(preflight, None, everything=everything, as_json=as_json)
             return Exit.NO if preflight.blockers else Exit.OK
         given = {
@@ -76,7 +74,7 @@ def drain_node(
         with waiting("Draining"):
             answer = api.change("DrainNode", given)
             done = changed_node(answer, _how_to_insist(answer))
-            preflight, unread = _all_that_can_be_read(api, done["preflight"])
+            preflight, unread = _read_as_far_as_possible(api, done["preflight"])
     _report(preflight, done, everything=everything, as_json=as_json)
     if unread is not None:
         print_status(
@@ -87,7 +85,7 @@ def drain_node(
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """`answer` as the API has it, a page of moves in it; `moves` are all that fit into one plan, if known."""
+    """`answer` as the API has it, with its first page of moves; `moves` are all that fit into one plan, if known."""
 
     answer: Json
     moves: Sequence[Move]
@@ -101,12 +99,38 @@ class Preflight:
         return {**self.answer, "moves": [move_document(move) for move in self.moves]}
 
 
-def _all_that_can_be_read(api: ApiClient, answer: Json) -> tuple[Preflight, Failure | None]:
-    """The node is being drained, whatever comes of asking for the rest."""
+def _request_preflight(api: ApiClient, node_id: str) -> Preflight:
+    """Raises Failure for an unknown node."""
+    answer = api.execute("DrainPreflight", {"nodeId": node_id})["drainPreflight"]
+    if answer is None:
+        raise no_such_node(node_id)
+    return _complete(api, answer)
+
+
+def _read_as_far_as_possible(api: ApiClient, answer: Json) -> tuple[Preflight, Failure | None]:
+    """With why the rest could not be read: the node is being drained all the same."""
     try:
-        return complete_preflight(api, answer), None
+        return _complete(api, answer), None
     except Failure as failure:
-        return first_page(answer), failure
+        return _first_page(answer), failure
+
+
+def _first_page(answer: Json) -> Preflight:
+    return Preflight(answer, [read_move(move) for move in answer["moves"]["nodes"]])
+
+
+def _complete(api: ApiClient, answer: Json) -> Preflight:
+    """With the moves beyond the first page, of the plan that would be made if the node were DRAINING.
+
+    The server would compute the plan once for each further page of a pre-flight; a simulation has them all at once.
+    """
+    if not answer["moves"]["pageInfo"]["hasNextPage"]:
+        return _first_page(answer)
+    node_id = answer["nodeId"]
+    supposed = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}]}
+    simulated = api.execute("SimulateRebalance", {"input": supposed, "details": False})["simulateRebalance"]
+    moves = proposal_of(simulated["document"]).moves
+    return Preflight(answer, [move for move in moves if move.from_node_id == node_id])
 
 
 def _how_to_insist(answer: Json) -> list[str]:
@@ -124,44 +148,18 @@ def _report(preflight: Preflight, done: Json | None, *, everything: bool, as_jso
         node, change = (None, None) if done is None else (done["node"], done["change"])
         print_json({"preflight": preflight.document, "node": node, "change": change})
         return
-    print_preflight(preflight, everything=everything)
+    _print_preflight(preflight, everything=everything)
     if done is None:
         return
     click.echo()
-    print_facts(node_facts(done["node"], done["change"]))
+    print_fields(node_fields(done["node"], done["change"]))
     if preflight.moves:
         print_status("Nothing has moved yet. To have its shards moved away, and then apply the plan:")
         print_status(f"  {suggest_next('omnirelay mesh rebalance plan')}")
 
 
-_SUMMARY: Final = ("TO", "NAMESPACE", "SHARDS")
-
-
-def request_preflight(api: ApiClient, node_id: str) -> Preflight:
-    """Raises Failure for an unknown node."""
-    answer = api.ask("DrainPreflight", {"nodeId": node_id})["drainPreflight"]
-    if answer is None:
-        raise no_such_node(node_id)
-    return complete_preflight(api, answer)
-
-
-def first_page(answer: Json) -> Preflight:
-    """With the moves that came with it."""
-    return Preflight(answer, [read_move(move) for move in answer["moves"]["nodes"]])
-
-
-def complete_preflight(api: ApiClient, answer: Json) -> Preflight:
-    """With the moves beyond its page. They are those of the plan that would be made if the node were DRAINING."""
-    if not answer["moves"]["pageInfo"]["hasNextPage"]:
-        return first_page(answer)
-    node_id = answer["nodeId"]
-    given = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}]}
-    proposal = proposal_of(api.ask("SimulateRebalance", {"input": given})["simulateRebalance"]["document"])
-    return Preflight(answer, [move for move in proposal.moves if move.from_node_id == node_id])
-
-
-def print_preflight(preflight: Preflight, *, everything: bool) -> None:
-    """Every move if they are few, or if everything is asked for; else how many go where."""
+def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
+    """Every move if they are few, or with --all; else how many go where."""
     moves = preflight.moves
     if moves and (everything or len(moves) <= LISTED):
         print_moves(moves, everything=True)
@@ -173,10 +171,10 @@ def print_preflight(preflight: Preflight, *, everything: bool) -> None:
     if preflight.blockers:
         print_violations([read_violation(one) for one in preflight.blockers], everything=everything)
         click.echo()
-    click.echo(_sentence(preflight.answer))
+    click.echo(_summary(preflight.answer))
 
 
-def _sentence(answer: Json) -> str:
+def _summary(answer: Json) -> str:
     count, rest, blockers = answer["moveCount"], answer["remainingMoves"], len(answer["blockers"])
     owned = f"{answer['nodeId']} owns {pluralized(answer['shardCount'], 'shard')}"
     if not answer["shardCount"]:

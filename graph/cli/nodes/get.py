@@ -3,10 +3,9 @@
 import click
 
 from graph.cli.errors import ApiClient
-from graph.cli.nodes.shared import node_facts, read_node
+from graph.cli.nodes.shared import node_fields, read_node
 from graph.cli.options import server_options
-from graph.cli.output import print_json
-from graph.cli.tables import print_facts
+from graph.cli.output import print_fields, print_json
 from graph.client.address import Address
 
 
@@ -23,4 +22,4 @@ def get_node(*, node: str, server: Address, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_facts(node_facts(found))
+        print_fields(node_fields(found))

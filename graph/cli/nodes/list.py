@@ -5,18 +5,24 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient
-from graph.cli.nodes.shared import shown_labels
+from graph.cli.nodes.shared import format_labels
 from graph.cli.options import server_options
-from graph.cli.output import pluralized, print_json, print_status, shown_time
-from graph.cli.tables import print_table
+from graph.cli.output import Column, format_time, print_list
 from graph.client.address import Address
-from graph.client.pages import rows
-from graph.client.records import Json
+from graph.client.http import rows
 from persistence.model.records import NodeStatus
 
 _COLUMNS: Final = (
-    *("NODE", "STATUS", "REGION", "ZONE", "WEIGHT", "SHARDS", "VERSION", "UPDATED", "TICKET"),
-    "LABELS",
+    Column("NODE", "nodeId"),
+    Column("STATUS", "status"),
+    Column("REGION", "region"),
+    Column("ZONE", "zone"),
+    Column("WEIGHT", "weight"),
+    Column("SHARDS", "shardCount"),
+    Column("VERSION", "version"),
+    Column("UPDATED", "updatedAt", format_time),
+    Column("TICKET", "changeTicket"),
+    Column("LABELS", "labels", format_labels),
 )
 
 
@@ -45,25 +51,4 @@ def list_nodes(
     where = {"statuses": [*map(str, status)], "regions": region, "zones": zone}
     with ApiClient(server) as api:
         found = list(rows(api, "ListNodes", {"filter": where}))
-    if as_json:
-        for node in found:
-            print_json(node)
-        return
-    if found:
-        print_table(_COLUMNS, [_cells(node) for node in found])
-    print_status(f"{pluralized(len(found), 'node')}.")
-
-
-def _cells(node: Json) -> tuple[object, ...]:
-    return (
-        node["nodeId"],
-        node["status"],
-        node["region"],
-        node["zone"],
-        node["weight"],
-        node["shardCount"],
-        node["version"],
-        shown_time(node["updatedAt"]),
-        node["changeTicket"],
-        shown_labels(node["labels"]),
-    )
+    print_list(_COLUMNS, found, "node", as_json=as_json)

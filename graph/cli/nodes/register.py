@@ -4,7 +4,7 @@ import click
 
 from graph.cli.errors import ApiClient, Failure, committed, refused
 from graph.cli.nodes.shared import now_is, place_options, print_node, use_options
-from graph.cli.options import KeyValue, KeyValueParameter, as_map, change_input, change_options, server_options
+from graph.cli.options import KEY_VALUE, KeyValue, as_map, change_input, change_options, server_options
 from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.records import Json
@@ -14,9 +14,7 @@ from persistence.model.records import NodeStatus
 @click.command("register")
 @click.argument("node")
 @place_options
-@click.option(
-    "--label", multiple=True, type=KeyValueParameter(), help="Something selectors can match it by. May be repeated."
-)
+@click.option("--label", multiple=True, type=KEY_VALUE, help="Something selectors can match it by. May be repeated.")
 @use_options(weight=1)
 @change_options
 @server_options

@@ -4,21 +4,27 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import changed_node, place_options, print_node, read_node, use_options
-from graph.cli.options import KeyValue, KeyValueParameter, as_map, change_input, change_options, server_options
+from graph.cli.options import (
+    KEY_VALUE,
+    KeyValue,
+    as_map,
+    change_input,
+    change_options,
+    expected_version_option,
+    server_options,
+)
 from graph.client.address import Address
 from graph.client.records import Json
-from persistence.model.records import MAX_COUNTER, NodeStatus
+from persistence.model.records import NodeStatus
 
 
 @click.command("set")
 @click.argument("node")
-@click.option(
-    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
-)
+@expected_version_option
 @place_options
 @click.option("--no-region", is_flag=True, help="It is in no region that is known.")
 @click.option("--no-zone", is_flag=True, help="It is in no zone that is known.")
-@click.option("--label", multiple=True, type=KeyValueParameter(), help="A label to set; others stay. May be repeated.")
+@click.option("--label", multiple=True, type=KEY_VALUE, help="A label to set; others stay. May be repeated.")
 @click.option("--no-label", metavar="KEY", multiple=True, help="A label to take away. May be repeated.")
 @use_options(weight=None)
 @change_options
@@ -65,11 +71,11 @@ def _places(region: str | None, zone: str | None, *, no_region: bool, no_zone: b
     """What is not in it is left as it is; null clears."""
     if (region is not None and no_region) or (zone is not None and no_zone):
         raise click.UsageError("Give a value or take it away, not both.")
-    given: Json = {field: value for field, value in (("region", region), ("zone", zone)) if value is not None}
+    values: Json = {field: value for field, value in (("region", region), ("zone", zone)) if value is not None}
     cleared: Json = {field: None for field, clear in (("region", no_region), ("zone", no_zone)) if clear}
-    return given | cleared
+    return values | cleared
 
 
 def _use(weight: int | None, status: NodeStatus | None) -> Json:
-    given = {"weight": weight, "status": None if status is None else str(status)}
-    return {field: value for field, value in given.items() if value is not None}
+    values = {"weight": weight, "status": None if status is None else str(status)}
+    return {field: value for field, value in values.items() if value is not None}

@@ -1,11 +1,4 @@
-"""What is said of a node, in the same words wherever it is.
-
-One node, line by line.
-
-One node as it is.
-
-Changing a node: what is done with every answer.
-"""
+"""What commands for nodes share: options, reading a node and printing it, and what becomes of a change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -13,16 +6,16 @@ from typing import Any, Final, TypeVar
 import click
 
 from graph.cli.errors import LIST_NODES, ApiClient, Exit, Failure, committed, refused
-from graph.cli.output import NOTHING, made_by, print_json, printable, shown_time
+from graph.cli.options import checked_by
+from graph.cli.output import NOTHING, Field, field_lines, format_time, made_by, print_fields, print_json, printable
 from graph.cli.suggestions import suggest_retry
-from graph.cli.tables import fact_lines, print_facts
 from graph.client.records import Json
 from persistence.model.fields import weight_problem
 from persistence.model.records import MAX_COUNTER, NodeStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-GIVEN_STATUSES: Final = [status for status in NodeStatus if status is not NodeStatus.REMOVED]
+_STATUSES: Final = [status for status in NodeStatus if status is not NodeStatus.REMOVED]
 """REMOVED is what `remove` is for."""
 
 
@@ -38,7 +31,7 @@ def use_options(*, weight: int | None) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         command = click.option(
             "--status",
-            type=click.Choice(GIVEN_STATUSES, case_sensitive=False),
+            type=click.Choice(_STATUSES, case_sensitive=False),
             help="Whether it may own shards from now on.",
         )(command)
         return click.option(
@@ -46,7 +39,7 @@ def use_options(*, weight: int | None) -> Callable[[F], F]:
             type=int,
             default=weight,
             show_default=weight is not None,
-            callback=_weight,
+            callback=checked_by(weight_problem),
             help="How much it takes, relative to other nodes.",
         )(command)
 
@@ -62,45 +55,38 @@ def version_option(command: F) -> F:
     )(command)
 
 
-def _weight(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:
-    problem = None if value is None else weight_problem(value)
-    if problem is not None:
-        raise click.BadParameter(f"It {problem}.")
-    return value
-
-
-def node_facts(node: Json, change: Json | None = None) -> list[tuple[str, object]]:
+def node_fields(node: Json, change: Json | None = None) -> list[Field]:
     """`change` is the one that left the node as it is, where that is known."""
-    facts: list[tuple[str, object]] = [
+    fields: list[Field] = [
         ("node", node["nodeId"]),
         ("status", node["status"]),
         ("region", node["region"]),
         ("zone", node["zone"]),
-        ("labels", shown_labels(node["labels"])),
+        ("labels", format_labels(node["labels"])),
         ("weight", node["weight"]),
         ("shards", node["shardCount"]),
         ("version", node["version"]),
         ("ticket", node["changeTicket"]),
-        ("created", shown_time(node["createdAt"])),
-        ("updated", shown_time(node["updatedAt"])),
+        ("created", format_time(node["createdAt"])),
+        ("updated", format_time(node["updatedAt"])),
     ]
-    return facts if change is None else [*facts, ("changed by", made_by(change))]
+    return fields if change is None else [*fields, ("changed by", made_by(change))]
 
 
-def shown_labels(labels: Mapping[str, str]) -> str:
+def format_labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or NOTHING
 
 
 def read_node(api: ApiClient, node_id: str) -> Json:
     """A removed one too, with that status. Raises Failure if there never was one."""
-    found = api.ask("NodeDetails", {"nodeId": node_id})["node"]
+    found = api.execute("NodeDetails", {"nodeId": node_id})["node"]
     if found is None:
         raise no_such_node(node_id)
     return dict(found)
 
 
 def version_of(api: ApiClient, node_id: str, expected: int | None) -> str:
-    """The version to expect: the one that was given, or the one it is at."""
+    """The version to expect: `expected`, or without it the one that the node is at."""
     return str(read_node(api, node_id)["version"] if expected is None else expected)
 
 
@@ -117,18 +103,18 @@ def changed_node(answer: Json, advice: Sequence[str] = ()) -> Json:
 
 def now_is(node: Json, change: Json | None) -> list[str]:
     """Advice that begins with the node as it is."""
-    return ["It is now:", *(f"  {line}" for line in fact_lines(node_facts(node, change)))]
+    return ["It is now:", *(f"  {line}" for line in field_lines(node_fields(node, change)))]
 
 
 def print_node(done: Json, *, as_json: bool) -> None:
     if as_json:
         print_json({"node": done["node"], "change": done["change"]})
     else:
-        print_facts(node_facts(done["node"], done["change"]))
+        print_fields(node_fields(done["node"], done["change"]))
 
 
 def _conflict(answer: Json) -> Failure:
     now = answer["current"]
-    again = suggest_retry(expected_version=now["version"])
-    advice = [*now_is(now, answer["lastChange"]), "If your change still is the right one:", f"  {again}"]
+    retry = suggest_retry(expected_version=now["version"])
+    advice = [*now_is(now, answer["lastChange"]), "If your change still is the right one:", f"  {retry}"]
     return refused(answer, advice)

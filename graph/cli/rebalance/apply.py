@@ -1,7 +1,4 @@
-"""`omnirelay mesh rebalance apply`.
-
-A plan applied wave by wave: each one a change of its own, with a pause in which it can be stopped.
-"""
+"""`omnirelay mesh rebalance apply`: a plan as one change, or wave by wave, with pauses in which it can be stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -10,7 +7,7 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import pluralized, print_json, shown_percent
+from graph.cli.output import format_percent, pluralized, print_json
 from graph.cli.plans import named_plan, read_plan
 from graph.cli.progress import progress_bar, stop_after, waiting
 from graph.cli.suggestions import suggest_next, suggest_retry
@@ -66,20 +63,19 @@ def apply_plan(
             _report(found, None, as_json=as_json)
             return
 
-        def made(resume: bool) -> Json:  # noqa: FBT001 - the one thing that differs between waves
+        def make_wave(resume: bool) -> Json:  # noqa: FBT001 - the one thing that differs between waves
             given = {"planId": wanted.id, "maxMoves": wave_size, "resume": resume, "change": change}
             answer = api.change("ApplyPlan", given)
             return committed(answer, _how_to_go_on(answer))
 
         if wave_size is None:
             with waiting(f"Applying {pluralized(found['moveCount'] - found['movesMade'], 'move')}"):
-                done = made(resume)
+                done = make_wave(resume)
             _report(done["plan"], done, as_json=as_json)
             return
         if found["status"] == "APPLIED":
-            # Not by us: the server says by whom.
-            made(resume)
-        for done in waves(found, made, pause, resume=resume):
+            make_wave(resume)  # refused, with who applied it
+        for done in waves(found, make_wave, pause, resume=resume):
             _report(done["plan"], done, as_json=as_json)
 
 
@@ -89,8 +85,8 @@ def _how_to_go_on(answer: Json) -> Sequence[str]:
             plan = answer["plan"]
             made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')} were made before"
             now = f"{made}, and no more now." if plan["movesMade"] else "Nothing was moved."
-            again = suggest_next("omnirelay mesh rebalance plan", *_namespaces(plan))
-            return [f"{now} Plan again, and apply what comes out:", f"  {again}"]
+            replan = suggest_next("omnirelay mesh rebalance plan", *_namespaces(plan))
+            return [f"{now} Plan again, and apply what comes out:", f"  {replan}"]
         case "PlanClosed" if answer["plan"]["status"] == "STOPPED":
             return ["If it shall go on:", f"  {suggest_retry(resume=True)}"]
         case "PolicyViolation":
@@ -109,7 +105,7 @@ def _within_the_rules(broken: set[str]) -> Sequence[str]:
 
 
 def _namespaces(plan: Json) -> list[str]:
-    """The options that ask for them; none where they are so many that all of them will have been meant."""
+    """As options; none where they are so many that all of them will have been meant."""
     names = plan["namespaces"]
     return [word for name in names for word in ("--namespace", name)] if len(names) <= _FEW else []
 
@@ -136,17 +132,17 @@ def _report(plan: Json, done: Json | None, *, as_json: bool) -> None:
         return
     click.echo(
         f"Plan {plan['id']} is applied: {plan['moveCount']:,} of {pluralized(plan['shardCount'], 'shard')} moved "
-        f"({shown_percent(plan['movedPercent'])}), {where}."
+        f"({format_percent(plan['movedPercent'])}), {where}."
     )
 
 
 def waves(plan: Json, wave: Callable[[bool], Json], pause: float, *, resume: bool) -> Iterator[Json]:
-    """What each wave came to, until the plan is applied. `wave` makes one; it is told whether to resume.
+    """What each wave came to, until the plan is applied. `wave` makes one; its argument is whether to resume.
 
-    Only the first may resume: if somebody stops the plan meanwhile, that holds. Raises Failure at Ctrl-C, which never
-    breaks a wave off, and whatever `wave` raises.
+    Only the first may resume: a stop of the plan meanwhile holds. Raises Failure at Ctrl-C, which never breaks a wave
+    off, and whatever `wave` raises.
     """
-    with progress_bar("Moving shards", plan["moveCount"]) as advance, stop_after("wave") as asked:
+    with progress_bar("Moving shards", plan["moveCount"]) as advance, stop_after("wave") as stopping:
         advance(plan["movesMade"])
         while plan["status"] != "APPLIED":
             done = wave(resume)
@@ -154,7 +150,7 @@ def waves(plan: Json, wave: Callable[[bool], Json], pause: float, *, resume: boo
             advance(done["plan"]["movesMade"] - plan["movesMade"])
             plan = done["plan"]
             yield done
-            if plan["status"] != "APPLIED" and asked.wait(pause):
+            if plan["status"] != "APPLIED" and stopping.wait(pause):
                 raise _stopped(plan)
 
 

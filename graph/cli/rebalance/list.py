@@ -6,16 +6,30 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import listed, pluralized, print_json, print_status, shown_percent, shown_time
-from graph.cli.tables import print_table
+from graph.cli.output import (
+    Column,
+    format_percent,
+    format_time,
+    listed,
+    print_list,
+)
 from graph.client.address import Address
-from graph.client.pages import rows
-from graph.client.records import Json
+from graph.client.http import rows
 from persistence.model.plans import PlanStatus
 
 _COLUMNS: Final = (
-    *("PLAN", "STATUS", "MADE", "NAMESPACES", "MOVES", "DONE", "SHARDS", "MOVED %", "REVISION"),
-    *("ACTOR", "TICKET", "REASON"),
+    Column("PLAN", "id"),
+    Column("STATUS", "status"),
+    Column("MADE", "created.committedAt", format_time),
+    Column("NAMESPACES", "namespaces", listed),
+    Column("MOVES", "moveCount"),
+    Column("DONE", "movesMade"),
+    Column("SHARDS", "shardCount"),
+    Column("MOVED %", "movedPercent", format_percent),
+    Column("REVISION", "baseRevision"),
+    Column("ACTOR", "created.actor"),
+    Column("TICKET", "created.changeTicket"),
+    Column("REASON", "created.reason"),
 )
 
 
@@ -39,28 +53,4 @@ def list_plans(
     where = {"namespace": namespace, "statuses": [*map(str, status)]}
     with ApiClient(server) as api:
         found = list(rows(api, "ListRebalancePlans", {"filter": where}, limit))
-    if as_json:
-        for plan in found:
-            print_json(plan)
-        return
-    if found:
-        print_table(_COLUMNS, [_cells(plan) for plan in found])
-    print_status(f"{pluralized(len(found), 'plan')}.")
-
-
-def _cells(plan: Json) -> tuple[object, ...]:
-    change = plan["created"]
-    return (
-        plan["id"],
-        plan["status"],
-        shown_time(change["committedAt"]),
-        listed(plan["namespaces"]),
-        plan["moveCount"],
-        plan["movesMade"],
-        plan["shardCount"],
-        shown_percent(plan["movedPercent"]),
-        plan["baseRevision"],
-        change["actor"],
-        change["changeTicket"],
-        change["reason"],
-    )
+    print_list(_COLUMNS, found, "plan", as_json=as_json)

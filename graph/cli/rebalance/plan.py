@@ -5,11 +5,15 @@ import click
 from graph.cli.errors import LIST_NODES, ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import made_by, print_status
-from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
+from graph.cli.plans import (
+    all_option,
+    planning_input,
+    planning_options,
+    print_how_to_apply,
+    print_planned,
+)
 from graph.cli.progress import waiting
-from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
-from graph.client.records import Json
 
 
 @click.command("plan")
@@ -36,22 +40,10 @@ def plan_rebalance(
     """
     change = change_input(reason, ticket, actor)
     with ApiClient(server) as api, waiting("Planning"):
-        answer = api.change("PlanRebalance", planning_input(namespace, max_moves) | {"change": change})
+        answer = api.change("PlanRebalance", planning_input(namespace, max_moves) | {"change": change}, details=False)
     made = committed(answer, [LIST_NODES] if answer["__typename"] == "PlacementImpossible" else ())
     plan = made["plan"]
-    document = plan["proposal"]["document"]
-    proposal = proposal_of(document)
-    if as_json:
-        click.echo(document)
-    else:
-        print_proposal(proposal, everything=everything)
-        click.echo(summary(proposal, "move"))
-    if proposal.moves:
-        _tell_how_to_go_on(plan, replayed=made["replayed"])
-
-
-def _tell_how_to_go_on(plan: Json, *, replayed: bool) -> None:
-    if replayed:
-        print_status(f"The same plan was made already, by {made_by(plan['created'])}.")
-    print_status(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
-    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', plan['id'])}")
+    if print_planned(plan, everything=everything, as_json=as_json).moves:
+        if made["replayed"]:
+            print_status(f"The same plan was made already, by {made_by(plan['created'])}.")
+        print_how_to_apply(plan)

@@ -4,10 +4,8 @@ import click
 
 from graph.cli.errors import ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import print_status
-from graph.cli.plans import all_option, print_proposal, proposal_of, summary
+from graph.cli.plans import all_option, print_how_to_apply, print_planned
 from graph.cli.progress import waiting
-from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
@@ -52,15 +50,6 @@ def rollback_change(
         "change": change_input(reason, ticket, actor),
     }
     with ApiClient(server) as api, waiting("Planning"):
-        made = committed(api.change("RollbackChange", given))
-    plan = made["plan"]
-    document = plan["proposal"]["document"]
-    proposal = proposal_of(document)
-    if as_json:
-        click.echo(document)
-    else:
-        print_proposal(proposal, everything=everything)
-        click.echo(summary(proposal, "move"))
-    if proposal.moves:
-        print_status(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
-        print_status(f"  {suggest_next('omnirelay mesh rebalance apply', plan['id'])}")
+        plan = committed(api.change("RollbackChange", given, details=False))["plan"]
+    if print_planned(plan, everything=everything, as_json=as_json).moves:
+        print_how_to_apply(plan)

@@ -4,9 +4,8 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import listed, made_by, shown_time
+from graph.cli.output import Field, format_time, listed, made_by, print_fields
 from graph.cli.plans import all_option, named_plan, print_proposal, proposal_of, read_plan, summary
-from graph.cli.tables import print_facts
 from graph.client.address import Address
 from graph.client.records import Json
 
@@ -31,11 +30,11 @@ def show_plan(*, plan: str, everything: bool, server: Address, as_json: bool) ->
         return
     proposal = proposal_of(document)
     print_proposal(proposal, everything=everything)
-    print_facts(plan_facts(found))
+    print_fields(plan_fields(found))
     click.echo(f"\n{summary(proposal, 'move')}")
 
 
-def plan_facts(plan: Json) -> list[tuple[str, object]]:
+def plan_fields(plan: Json) -> list[Field]:
     return [
         ("plan", plan["id"]),
         ("kind", plan["kind"]),
@@ -43,7 +42,7 @@ def plan_facts(plan: Json) -> list[tuple[str, object]]:
         ("moves", f"{plan['movesMade']:,} of {plan['moveCount']:,} made"),
         ("namespaces", listed(plan["namespaces"], limit=10)),
         ("revision", plan["baseRevision"]),
-        ("expires", shown_time(plan["expiresAt"])),
+        ("expires", format_time(plan["expiresAt"])),
         ("made by", made_by(plan["created"])),
         ("approval", made_by(plan["approved"])),
         ("newest", made_by(plan["latest"])),

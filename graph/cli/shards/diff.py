@@ -8,17 +8,24 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, newest_revision
 from graph.cli.options import server_options
-from graph.cli.output import moved_percent, print_json, shown_percent
-from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
+from graph.cli.output import Column, format_percent, moved_percent, print_documents, print_json
+from graph.cli.points_in_time import POINT_IN_TIME, PointInTime, as_of
 from graph.cli.shards.shared import is_move, other_changes, owner_change, shard_name
-from graph.cli.tables import print_table
 from graph.client.address import Address
-from graph.client.pages import pages
+from graph.client.http import pages
 from graph.client.records import Json
 
 _COLUMNS: Final = (
-    *("SHARD", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES", "REVISION", "DIFF %"),
-    *("ACTOR", "TICKET", "REASON"),
+    Column("SHARD", shard_name),
+    Column("KIND", "kind"),
+    Column("OWNER", owner_change),
+    Column("MOVE REASON", "moveReason"),
+    Column("OTHER CHANGES", other_changes),
+    Column("REVISION", "revision"),
+    Column("DIFF %", "change", moved_percent),
+    Column("ACTOR", "change.actor"),
+    Column("TICKET", "change.changeTicket"),
+    Column("REASON", "change.reason"),
 )
 
 
@@ -50,13 +57,13 @@ class Summary:
         counts = f"{self.created:,} created, {self.moved:,} moved, {self.changed:,} changed, {self.deleted:,} deleted"
         if self.movedPercent is None:
             return counts
-        return f"{counts}; {shown_percent(self.movedPercent)} of {self.shards:,} shards moved"
+        return f"{counts}; {format_percent(self.movedPercent)} of {self.shards:,} shards moved"
 
 
-# A revision so many ago looks like an option to the parser; AsOfParameter refuses what is neither.
+# A revision so many ago looks like an option to the parser; POINT_IN_TIME refuses what is neither.
 @click.command("diff", context_settings={"ignore_unknown_options": True})
-@click.argument("start", metavar="FROM", type=AsOfParameter())
-@click.argument("end", metavar="[TO]", type=AsOfParameter(), required=False)
+@click.argument("start", metavar="FROM", type=POINT_IN_TIME)
+@click.argument("end", metavar="[TO]", type=POINT_IN_TIME, required=False)
 @click.option("--namespace", help="Only shards of this namespace.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference, as git does.")
 @server_options
@@ -87,29 +94,12 @@ def diff_shards(
     if as_json:
         print_json({"from": first["revision"], "to": to, "summary": asdict(summary), "diffs": diffs})
     else:
-        if diffs:
-            print_table(_COLUMNS, [_cells(diff) for diff in diffs])
+        print_documents(_COLUMNS, diffs)
         click.echo(f"Revision {first['revision']} to {to}: {summary}.")
     return Exit.NO if diffs and exit_code else Exit.OK
 
 
-def _position(api: ApiClient, moment: PointInTime, namespace: str | None) -> Json:
-    """The revision a moment stands for, and how many shards there were."""
-    when = as_of(moment, lambda: newest_revision(api))
-    return dict(api.ask("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])
-
-
-def _cells(diff: Json) -> tuple[object, ...]:
-    change = diff["change"]
-    return (
-        shard_name(diff),
-        diff["kind"],
-        owner_change(diff),
-        diff["moveReason"],
-        other_changes(diff),
-        diff["revision"],
-        moved_percent(change),
-        change["actor"],
-        change["changeTicket"],
-        change["reason"],
-    )
+def _position(api: ApiClient, point: PointInTime, namespace: str | None) -> Json:
+    """The revision of a point in time, and how many shards there were."""
+    when = as_of(point, lambda: newest_revision(api))
+    return dict(api.execute("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])

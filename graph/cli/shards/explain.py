@@ -7,14 +7,21 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import NOTHING, print_json, printable
+from graph.cli.output import NOTHING, Column, Field, print_documents, print_fields, print_json, printable
 from graph.cli.plans import all_option, first, print_rest, print_violations, read_violation
 from graph.cli.progress import waiting
-from graph.cli.tables import print_facts, print_table
 from graph.client.address import Address
 from graph.client.records import Json
 
-_COLUMNS: Final = ("RANK", "NODE", "STATUS", "WEIGHT", "REGION", "ZONE", "OBSTACLE")
+_CANDIDATES: Final = (
+    Column("RANK", "rank"),
+    Column("NODE", "nodeId"),
+    Column("STATUS", "status"),
+    Column("WEIGHT", "weight"),
+    Column("REGION", "region"),
+    Column("ZONE", "zone"),
+    Column("OBSTACLE", "obstacle"),
+)
 
 
 @click.command("explain")
@@ -28,23 +35,23 @@ def explain_shard(*, namespace: str, shard: str, everything: bool, server: Addre
     With --json one document: the explanation, with every node and its rank or what speaks against it.
     """
     with ApiClient(server) as api, waiting("Explaining"):
-        found = api.ask("ExplainShard", {"namespace": namespace, "shardId": shard})["explainShard"]
+        found = api.execute("ExplainShard", {"namespace": namespace, "shardId": shard})["explainShard"]
     if as_json:
         print_json(found)
         return
     click.echo(f"{printable(found['summary'])}\n")
-    print_facts(_facts(found))
+    print_fields(_fields(found))
     if found["violations"]:
         click.echo()
         print_violations([read_violation(one) for one in found["violations"]], everything=everything)
     if found["candidates"]:
         click.echo()
         listed = first(found["candidates"], everything=everything)
-        print_table(_COLUMNS, [_cells(candidate) for candidate in listed])
+        print_documents(_CANDIDATES, listed)
         print_rest(len(found["candidates"]) - len(listed), " nodes")
 
 
-def _facts(explanation: Json) -> list[tuple[str, object]]:
+def _fields(explanation: Json) -> list[Field]:
     space, move = explanation["namespace"], explanation["move"]
     return [
         ("owner", explanation["ownerNodeId"]),
@@ -55,15 +62,3 @@ def _facts(explanation: Json) -> list[tuple[str, object]]:
         ("strategy", f"{space['strategy']} (algorithm version {space['algorithmVersion']})"),
         ("parameters", json.dumps(space["strategyParameters"], sort_keys=True)),
     ]
-
-
-def _cells(candidate: Json) -> tuple[object, ...]:
-    return (
-        candidate["rank"],
-        candidate["nodeId"],
-        candidate["status"],
-        candidate["weight"],
-        candidate["region"],
-        candidate["zone"],
-        candidate["obstacle"],
-    )

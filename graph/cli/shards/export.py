@@ -8,9 +8,9 @@ from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.importing.parse import COLUMNS
 from graph.cli.options import server_options
 from graph.cli.output import pluralized, print_json, print_status
-from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
+from graph.cli.points_in_time import PointInTime, as_of, as_of_option
 from graph.client.address import Address
-from graph.client.pages import pages
+from graph.client.http import pages
 from graph.client.records import Json
 
 _COMMA: Final = ","
@@ -18,9 +18,7 @@ _COMMA: Final = ","
 
 @click.command("export")
 @click.option("--namespace", help="Only shards of this namespace.")
-@click.option(
-    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
-)
+@as_of_option
 @click.option(
     "--format",
     "form",
@@ -31,7 +29,7 @@ _COMMA: Final = ","
 )
 @server_options
 def export_shards(
-    *, namespace: str | None, moment: PointInTime | None, form: str, server: Address, as_json: bool
+    *, namespace: str | None, point: PointInTime | None, form: str, server: Address, as_json: bool
 ) -> None:
     """Write shards to stdout as a file that `import` takes, exact at one revision.
 
@@ -40,8 +38,8 @@ def export_shards(
     jsonl = as_json or form == "jsonl"
     with ApiClient(server) as api:
         variables: Json = {"filter": {"namespace": namespace}}
-        if moment is not None:
-            variables["asOf"] = as_of(moment, lambda: newest_revision(api))
+        if point is not None:
+            variables["asOf"] = as_of(point, lambda: newest_revision(api))
         count = 0
         for number, page in enumerate(pages(api, "ExportShards", variables, pinned=True)):
             if number == 0 and not jsonl:

@@ -6,18 +6,27 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import moved_percent, print_json, print_status, shown_time
-from graph.cli.points_in_time import Time, TimeParameter
+from graph.cli.output import Column, format_time, moved_percent, print_documents, print_json, print_status
+from graph.cli.points_in_time import TIME, Time
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
-from graph.cli.tables import print_table
 from graph.client.address import Address
-from graph.client.pages import pages
+from graph.client.http import pages
 from graph.client.records import Json
 from persistence.model.records import MoveReason
 
 _COLUMNS: Final = (
-    *("TIME", "REVISION", "SHARD", "VERSION", "KIND", "OWNER", "MOVE REASON", "OTHER CHANGES"),
-    *("DIFF %", "ACTOR", "TICKET", "REASON"),
+    Column("TIME", "change.committedAt", format_time),
+    Column("REVISION", "revision"),
+    Column("SHARD", shard_name),
+    Column("VERSION", "version"),
+    Column("KIND", "kind"),
+    Column("OWNER", owner_change),
+    Column("MOVE REASON", "moveReason"),
+    Column("OTHER CHANGES", other_changes),
+    Column("DIFF %", "change", moved_percent),
+    Column("ACTOR", "change.actor"),
+    Column("TICKET", "change.changeTicket"),
+    Column("REASON", "change.reason"),
 )
 
 
@@ -33,7 +42,7 @@ _COLUMNS: Final = (
     type=click.Choice(list(MoveReason), case_sensitive=False),
     help="Only moves of a rebalance that were made for this reason. May be repeated.",
 )
-@click.option("--since", type=TimeParameter(), help="Only changes since a time, or since 15m, 2h, 3d ago.")
+@click.option("--since", type=TIME, help="Only changes since a time, or since 15m, 2h, 3d ago.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
 @server_options
 def shard_history(
@@ -72,27 +81,8 @@ def shard_history(
                     print_json(row)
             else:
                 found += page["nodes"]
-    if found:
-        print_table(_COLUMNS, [_cells(row) for row in found])
-    elif not as_json:
+    print_documents(_COLUMNS, found)
+    if not (found or as_json):
         print_status("No change matches.")
     if more:
         print_status(f"These are the newest {limit:,}; for more raise --limit.")
-
-
-def _cells(row: Json) -> tuple[object, ...]:
-    change = row["change"]
-    return (
-        shown_time(change["committedAt"]),
-        row["revision"],
-        shard_name(row),
-        row["version"],
-        row["kind"],
-        owner_change(row),
-        row["moveReason"],
-        other_changes(row),
-        moved_percent(change),
-        change["actor"],
-        change["changeTicket"],
-        change["reason"],
-    )

@@ -13,7 +13,7 @@ from graph.cli.namespaces import configure
 from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import listed, pluralized, print_json, print_status
 from graph.client.address import Address
-from graph.client.pages import rows
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
@@ -65,15 +65,15 @@ def import_shards(
     problems = Problems()
     form = form or _format_of(file)
     with click.open_file(file, "rb") as lines:
-        given = read_file(lines, form, namespace, problems)
+        content = read_file(lines, form, namespace, problems)
     problems.raise_if_any(file)
     change = change_input(reason, ticket, actor, force_reason)
     with ApiClient(server) as api:
         counts = {item["name"]: item["shardCount"] for item in rows(api, "ListNamespaces", {})}
-        _require_namespaces(api, given, counts, strategy, None if dry_run else change)
-        difference = difference_to(api, given, counts)
-        done = Done() if dry_run else Import(api, given, counts, change, batch_size).run(difference)
-    _report(file, given, difference, None if dry_run else done, as_json=as_json)
+        _require_namespaces(api, content, counts, strategy, None if dry_run else change)
+        difference = difference_to(api, content, counts)
+        done = Done() if dry_run else Import(api, content, counts, change, batch_size).run(difference)
+    _report(file, content, difference, None if dry_run else done, as_json=as_json)
 
 
 def _format_of(name: str) -> Format:

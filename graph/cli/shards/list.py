@@ -6,17 +6,26 @@ import click
 
 from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.options import server_options
-from graph.cli.output import pluralized, print_json, print_status, shown_time
-from graph.cli.points_in_time import AsOfParameter, PointInTime, as_of
-from graph.cli.tables import print_table
+from graph.cli.output import Column, format_time, pluralized, print_documents, print_json, print_status
+from graph.cli.points_in_time import PointInTime, as_of, as_of_option
 from graph.client.address import Address
-from graph.client.pages import pages
+from graph.client.http import pages
 from graph.client.records import Json
 from persistence.model.records import ShardStatus
 
 _COLUMNS: Final = (
-    *("NAMESPACE", "SHARD", "OWNER", "EPOCH", "LEADER", "STATUS", "CAPACITY", "LOCALITY"),
-    *("PINNED", "VERSION", "UPDATED", "TICKET"),
+    Column("NAMESPACE", "namespace"),
+    Column("SHARD", "shardId"),
+    Column("OWNER", "ownerNodeId"),
+    Column("EPOCH", "ownerEpoch"),
+    Column("LEADER", "leaderId"),
+    Column("STATUS", "status"),
+    Column("CAPACITY", "capacityHint"),
+    Column("LOCALITY", "localityHint"),
+    Column("PINNED", "pinned.by"),
+    Column("VERSION", "version"),
+    Column("UPDATED", "updatedAt", format_time),
+    Column("TICKET", "changeTicket"),
 )
 
 
@@ -30,9 +39,7 @@ _COLUMNS: Final = (
     help="Only shards in this state. May be repeated.",
 )
 @click.option("--search", help="Only shards whose id contains this, case and all.")
-@click.option(
-    "--as-of", "moment", type=AsOfParameter(), help="As it was: after a revision, -N revisions ago, or at a time."
-)
+@as_of_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many. All by default.")
 @server_options
 def list_shards(
@@ -41,7 +48,7 @@ def list_shards(
     owner: tuple[str, ...],
     status: tuple[ShardStatus, ...],
     search: str | None,
-    moment: PointInTime | None,
+    point: PointInTime | None,
     limit: int | None,
     server: Address,
     as_json: bool,
@@ -53,33 +60,14 @@ def list_shards(
     where = {"namespace": namespace, "ownerNodeIds": owner, "statuses": [*map(str, status)], "search": search}
     with ApiClient(server) as api:
         variables: Json = {"filter": where}
-        if moment is not None:
-            variables["asOf"] = as_of(moment, lambda: newest_revision(api))
+        if point is not None:
+            variables["asOf"] = as_of(point, lambda: newest_revision(api))
         found = list(pages(api, "ListShards", variables, limit, pinned=True))
     shards = [shard for page in found for shard in page["nodes"]]
     if as_json:
         print_json({"revision": found[0]["revision"], "cursor": found[0]["cursor"], "shards": shards})
         return
-    if shards:
-        print_table(_COLUMNS, [_cells(shard) for shard in shards])
+    print_documents(_COLUMNS, shards)
     print_status(f"{pluralized(len(shards), 'shard')} at revision {found[0]['revision']}.")
     if found[-1]["pageInfo"]["hasNextPage"]:
         print_status("There are more: raise --limit or leave it out.")
-
-
-def _cells(shard: Json) -> tuple[object, ...]:
-    pin = shard["pinned"]
-    return (
-        shard["namespace"],
-        shard["shardId"],
-        shard["ownerNodeId"],
-        shard["ownerEpoch"],
-        shard["leaderId"],
-        shard["status"],
-        shard["capacityHint"],
-        shard["localityHint"],
-        pin["by"] if pin else None,
-        shard["version"],
-        shown_time(shard["updatedAt"]),
-        shard["changeTicket"],
-    )

@@ -2,25 +2,18 @@
 
 import click
 
-from graph.cli.options import change_input, change_options, server_options
-from graph.cli.points_in_time import DeadlineParameter, Time
+from graph.cli.options import change_input, change_options, expected_version_option, server_options
+from graph.cli.points_in_time import DEADLINE, Time
 from graph.cli.shards.shared import update_shard
 from graph.client.address import Address
 from graph.client.records import Json
-from persistence.model.records import MAX_COUNTER
-
-_expected_version = click.option(
-    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
-)
 
 
 @click.command("pin")
 @click.argument("namespace")
 @click.argument("shard")
-@_expected_version
-@click.option(
-    "--until", type=DeadlineParameter(), help="When the pin ends: a time, or 15m, 2h, 3d from now. By default never."
-)
+@expected_version_option
+@click.option("--until", type=DEADLINE, help="When the pin ends: a time, or 15m, 2h, 3d from now. By default never.")
 @change_options
 @server_options
 def pin_shard(
@@ -48,7 +41,7 @@ def pin_shard(
 @click.command("unpin")
 @click.argument("namespace")
 @click.argument("shard")
-@_expected_version
+@expected_version_option
 @change_options
 @server_options
 def unpin_shard(

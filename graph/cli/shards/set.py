@@ -4,32 +4,33 @@ from collections.abc import Mapping
 
 import click
 
-from graph.cli.options import change_input, change_options, force_option, server_options
+from graph.cli.options import (
+    change_input,
+    change_options,
+    checked_by,
+    expected_version_option,
+    force_option,
+    server_options,
+)
 from graph.cli.shards.shared import update_shard
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.fields import capacity_problem
-from persistence.model.records import MAX_COUNTER, ShardStatus
-
-
-def _capacity(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
-    problem = None if value is None else capacity_problem(value)
-    if problem is not None:
-        raise click.BadParameter(f"It {problem}.")
-    return value
+from persistence.model.records import ShardStatus
 
 
 @click.command("set")
 @click.argument("namespace")
 @click.argument("shard")
-@click.option(
-    "--expected-version", type=click.IntRange(1, MAX_COUNTER), required=True, help="The version you have seen."
-)
+@expected_version_option
 @click.option("--owner", help="The mesh node that shall own it.")
 @click.option("--leader", help="The replica that shall lead it.")
 @click.option("--no-leader", is_flag=True, help="No replica shall lead it.")
 @click.option(
-    "--capacity", type=float, callback=_capacity, help="How much of a node it takes, relative to other shards."
+    "--capacity",
+    type=float,
+    callback=checked_by(capacity_problem),
+    help="How much of a node it takes, relative to other shards.",
 )
 @click.option("--locality", help="Where it would rather be: region, region/zone, zone:x or region:x.")
 @click.option("--no-locality", is_flag=True, help="It does not matter where it is.")

@@ -1,22 +1,27 @@
-"""One shard, line by line: what `get` and `set` show.
-
-One shard changed, and shown as it is then: what `set`, `pin` and `unpin` come to.
-
-One shard before and after, in a few words: what a row of history, of a diff and of `watch` says.
-"""
+"""What commands for shards share: a shard line by line, a change of one shard, and a shard before and after."""
 
 import json
 from typing import Final
 
 from graph.cli.errors import ApiClient, Failure, committed, refused
-from graph.cli.output import NOTHING, arrow, pluralized, print_json, printable, shown_percent, shown_time
+from graph.cli.output import (
+    NOTHING,
+    Field,
+    arrow,
+    field_lines,
+    format_percent,
+    format_time,
+    pluralized,
+    print_fields,
+    print_json,
+    printable,
+)
 from graph.cli.suggestions import suggest_retry
-from graph.cli.tables import fact_lines, print_facts
 from graph.client.address import Address
 from graph.client.records import Json
 
 
-def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
+def shard_fields(shard: Json, change: Json) -> list[Field]:
     """`change` is the one that left the shard as it is."""
     return [
         ("shard", shard_name(shard)),
@@ -31,8 +36,8 @@ def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
         ("version", shard["version"]),
         ("revision", shard["revision"]),
         ("checksum", shard["checksum"]),
-        ("created", shown_time(shard["createdAt"])),
-        ("updated", shown_time(shard["updatedAt"])),
+        ("created", format_time(shard["createdAt"])),
+        ("updated", format_time(shard["updatedAt"])),
         ("changed by", f"{change['actor']} (change {change['id']})"),
         ("ticket", change["changeTicket"]),
         ("reason", change["reason"]),
@@ -44,14 +49,14 @@ def shard_facts(shard: Json, change: Json) -> list[tuple[str, object]]:
 def _rebalance(rebalance: Json | None) -> str:
     if rebalance is None:
         return NOTHING
-    percent = shown_percent(rebalance["diffPercent"])
+    percent = format_percent(rebalance["diffPercent"])
     return f"plan {rebalance['planId']}, which moved {percent} of {pluralized(rebalance['shardCount'], 'shard')}"
 
 
 def _pin(pin: Json | None) -> str:
     if pin is None:
         return NOTHING
-    until = f", until {shown_time(pin['until'])}" if pin["until"] else ""
+    until = f", until {format_time(pin['until'])}" if pin["until"] else ""
     return f"by {printable(pin['by'])}: {printable(pin['reason'])}{until}"
 
 
@@ -66,7 +71,7 @@ def update_shard(patch: Json, change: Json, server: Address, *, as_json: bool) -
     if as_json:
         print_json({"shard": record, "change": done["change"], "revision": done["revision"]})
     else:
-        print_facts(shard_facts(record, done["change"]))
+        print_fields(shard_fields(record, done["change"]))
 
 
 def _conflict(answer: Json) -> Failure:
@@ -74,15 +79,15 @@ def _conflict(answer: Json) -> Failure:
     now, change = stale["current"], stale["lastChange"]
     if now is None or change is None:
         return refused(answer)
-    facts = [f"  {line}" for line in fact_lines(shard_facts(now, change))]
-    again = suggest_retry(expected_version=now["version"])
-    advice = ["It is now:", *facts, "If your change still is the right one:", f"  {again}"]
+    fields = [f"  {line}" for line in field_lines(shard_fields(now, change))]
+    retry = suggest_retry(expected_version=now["version"])
+    advice = ["It is now:", *fields, "If your change still is the right one:", f"  {retry}"]
     return refused(answer, advice)
 
 
 _OWNER: Final = "ownerNodeId"
 
-_TOLD_OTHERWISE: Final = (_OWNER, "changeTicket")
+_HAVE_COLUMNS: Final = (_OWNER, "changeTicket")
 
 
 def shard_name(row: Json) -> str:
@@ -98,7 +103,7 @@ def other_changes(diff: Json) -> str:
     """Fields that changed beside owner and ticket, with both values; nothing for a creation or a deletion."""
     if diff["previous"] is None or diff["current"] is None:
         return NOTHING
-    fields = [field for field in diff["changedFields"] if field not in _TOLD_OTHERWISE]
+    fields = [field for field in diff["changedFields"] if field not in _HAVE_COLUMNS]
     return (
         ", ".join(f"{field} {_value(diff, 'previous', field)} -> {_value(diff, 'current', field)}" for field in fields)
         or NOTHING

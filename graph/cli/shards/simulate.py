@@ -1,7 +1,4 @@
-"""`omnirelay mesh shards simulate`.
-
-A node as it might be, as it is typed: node-7,weight=2,zone=b,label.disk=ssd.
-"""
+"""`omnirelay mesh shards simulate`: a plan for a mesh that might be; its nodes are typed as node-7,weight=2,zone=b."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +7,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from graph.cli.errors import ApiClient
-from graph.cli.options import KeyValue, KeyValueParameter, as_map, server_options
+from graph.cli.options import KEY_VALUE, KeyValue, Parsed, as_map, server_options
 from graph.cli.output import printable
 from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
 from graph.cli.progress import waiting
@@ -31,91 +28,13 @@ class SupposedNode:
         return self.text
 
 
-class SupposedNodeParameter(click.ParamType[SupposedNode, object]):
-    name = "node"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> SupposedNode:
-        try:
-            return value if isinstance(value, SupposedNode) else read_supposed_node(str(value))
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
-
-
-@click.command("simulate")
-@planning_options
-@click.option(
-    "--node",
-    metavar="NODE[,NAME=VALUE...]",
-    multiple=True,
-    type=SupposedNodeParameter(),
-    help="Suppose this node, with this weight, region, zone, status, label.KEY. May be repeated.",
-)
-@click.option("--without", metavar="NODE", multiple=True, help="Suppose this node were not there. May be repeated.")
-@click.option("--strategy", help="Suppose this strategy, in every namespace asked for.")
-@click.option(
-    "--parameter",
-    multiple=True,
-    type=KeyValueParameter(),
-    help="A parameter of that strategy, as JSON or as text. May be repeated.",
-)
-@all_option
-@server_options
-def simulate_rebalance(
-    *,
-    namespace: tuple[str, ...],
-    max_moves: int | None,
-    node: tuple[SupposedNode, ...],
-    without: tuple[str, ...],
-    strategy: str | None,
-    parameter: tuple[KeyValue, ...],
-    everything: bool,
-    server: Address,
-    as_json: bool,
-) -> None:
-    """Show which shards would move if the mesh were different. Nothing is kept, and nothing moves.
-
-    With --json the document that a plan would have.
-    """
-    given: Json = {
-        **planning_input(namespace, max_moves),
-        "nodes": _nodes(node, without),
-        "strategy": strategy,
-        "strategyParameters": {name: parameter_value(value) for name, value in as_map(parameter).items()},
-    }
-    with ApiClient(server) as api, waiting("Simulating"):
-        document = api.ask("SimulateRebalance", {"input": given})["simulateRebalance"]["document"]
-    if as_json:
-        click.echo(document)
-        return
-    proposal = proposal_of(document)
-    print_proposal(proposal, everything=everything)
-    click.echo(summary(proposal, "would move"))
-
-
-def parameter_value(text: str) -> Any:
-    """JSON, or the text itself where it is none: 160, null, "eu", disk=ssd."""
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _nodes(supposed: tuple[SupposedNode, ...], without: tuple[str, ...]) -> list[Json]:
-    gone = [{"nodeId": node_id, "status": str(NodeStatus.REMOVED)} for node_id in without]
-    return [*(node.given for node in supposed), *gone]
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
 _LABEL: Final = "label."
 
 _EXAMPLE: Final = "write for example node-7,weight=2,zone=b,label.disk=ssd"
 
 
 def read_supposed_node(text: str) -> SupposedNode:
-    """Raises ValueError with a sentence."""
+    """Raises ValueError with a message for the operator."""
     node_id, *members = text.split(",")
     if not node_id or "=" in node_id:
         raise ValueError(f"{printable(text)} does not begin with the id of a node: {_EXAMPLE}")
@@ -148,3 +67,75 @@ def _value(name: str, value: str) -> object:
     if name.startswith(_LABEL):
         return value
     raise ValueError(f"{printable(name)} is nothing a node has: weight, region, zone, status, label.KEY")
+
+
+SUPPOSED_NODE: Final = Parsed("node", read_supposed_node)
+
+
+@click.command("simulate")
+@planning_options
+@click.option(
+    "--node",
+    metavar="NODE[,NAME=VALUE...]",
+    multiple=True,
+    type=SUPPOSED_NODE,
+    help="Suppose this node, with this weight, region, zone, status, label.KEY. May be repeated.",
+)
+@click.option("--without", metavar="NODE", multiple=True, help="Suppose this node were not there. May be repeated.")
+@click.option("--strategy", help="Suppose this strategy, in every namespace asked for.")
+@click.option(
+    "--parameter",
+    multiple=True,
+    type=KEY_VALUE,
+    help="A parameter of that strategy, as JSON or as text. May be repeated.",
+)
+@all_option
+@server_options
+def simulate_rebalance(
+    *,
+    namespace: tuple[str, ...],
+    max_moves: int | None,
+    node: tuple[SupposedNode, ...],
+    without: tuple[str, ...],
+    strategy: str | None,
+    parameter: tuple[KeyValue, ...],
+    everything: bool,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Show which shards would move if the mesh were different. Nothing is kept, and nothing moves.
+
+    With --json the document that a plan would have.
+    """
+    given: Json = {
+        **planning_input(namespace, max_moves),
+        "nodes": _nodes(node, without),
+        "strategy": strategy,
+        "strategyParameters": {name: parameter_value(value) for name, value in as_map(parameter).items()},
+    }
+    with ApiClient(server) as api, waiting("Simulating"):
+        variables = {"input": given, "details": False}
+        document = api.execute("SimulateRebalance", variables)["simulateRebalance"]["document"]
+    if as_json:
+        click.echo(document)
+        return
+    proposal = proposal_of(document)
+    print_proposal(proposal, everything=everything)
+    click.echo(summary(proposal, "would move"))
+
+
+def parameter_value(text: str) -> Any:
+    """JSON, or the text itself where it is none: 160, null, "eu", disk=ssd."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _nodes(supposed: tuple[SupposedNode, ...], without: tuple[str, ...]) -> list[Json]:
+    gone = [{"nodeId": node_id, "status": str(NodeStatus.REMOVED)} for node_id in without]
+    return [*(node.given for node in supposed), *gone]
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

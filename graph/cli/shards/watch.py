@@ -1,7 +1,4 @@
-"""`omnirelay mesh shards watch`.
-
-The place a `watch` has got to, kept in a file so that the next one goes on from there.
-"""
+"""`omnirelay mesh shards watch`, and the file with its position in the stream, from which the next one goes on."""
 
 import json
 import signal
@@ -16,7 +13,7 @@ import click
 
 from graph.cli.errors import Exit, Failure, failing
 from graph.cli.options import server_options
-from graph.cli.output import NOTHING, moved_percent, print_json, print_status, printable, shown_time
+from graph.cli.output import NOTHING, format_time, moved_percent, print_json, print_status, printable
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.cache_file import replace_file
@@ -71,8 +68,8 @@ def watch_shards(
 class StoredCursor:
     """`cursor` is where to resume. Changes up to and including `revision` were dealt with already.
 
-    A cursor stands for a whole batch of changes; whoever stops in the middle of one resumes before it and leaves out
-    what `revision` says.
+    A cursor stands for a whole batch of changes: a watch that stops in the middle of one resumes before it, and leaves
+    out changes up to `revision`.
     """
 
     cursor: str | None = None
@@ -80,53 +77,53 @@ class StoredCursor:
 
 
 class Watch:
-    """Shows changes and keeps the place: what was shown is behind it, whatever interrupts us."""
+    """Prints changes and stores the position: what was printed is behind it, whatever interrupts the command."""
 
-    def __init__(self, start: StoredCursor, file: Path | None, show: Callable[[Json], None]) -> None:
-        self._place = start
+    def __init__(self, start: StoredCursor, file: Path | None, write: Callable[[Json], None]) -> None:
+        self._position = start
         self._file = file
-        self._show = show
+        self._write = write
 
     def run(self, batches: Iterable[Json], limit: int | None) -> None:
-        """Until Ctrl-C, or until so many changes have been shown."""
+        """Until Ctrl-C, or until so many changes have been printed."""
         try:
             self._follow(batches, limit)
         except KeyboardInterrupt:
             pass
         finally:
-            self._keep()
-        if self._place.cursor is not None:
-            print_status(f"Stopped after revision {self._place.revision}. To go on: --after {self._place.cursor}")
+            self._store()
+        if self._position.cursor is not None:
+            print_status(f"Stopped after revision {self._position.revision}. To go on: --after {self._position.cursor}")
 
     def _follow(self, batches: Iterable[Json], limit: int | None) -> None:
-        shown_so_far = 0
-        for number, (diff, place) in enumerate(steps(batches, self._place)):
+        printed = 0
+        for number, (diff, position) in enumerate(new_changes(batches, self._position)):
             if diff is not None:
-                self._show({"cursor": place.cursor, **diff})
-                shown_so_far += 1
-            moved_on = place.cursor != self._place.cursor
-            self._place = place
+                self._write({"cursor": position.cursor, **diff})
+                printed += 1
+            moved_on = position.cursor != self._position.cursor
+            self._position = position
             if moved_on:
-                self._keep()
-            if shown_so_far == limit:
+                self._store()
+            if printed == limit:
                 return
             if number == 0:
                 print_status("Watching. Ctrl-C stops.")
 
-    def _keep(self) -> None:
-        if self._file is not None and self._place.cursor is not None:
-            write_stored_cursor(self._file, self._place)
+    def _store(self) -> None:
+        if self._file is not None and self._position.cursor is not None:
+            write_stored_cursor(self._file, self._position)
 
 
-def steps(batches: Iterable[Json], place: StoredCursor) -> Iterator[tuple[Json | None, StoredCursor]]:
-    """Each change that is new after `place`, and the place once it has been dealt with; no change for a bookmark."""
+def new_changes(batches: Iterable[Json], position: StoredCursor) -> Iterator[tuple[Json | None, StoredCursor]]:
+    """Each change after `position`, and the position once it has been dealt with; no change for a bookmark."""
     for batch in batches:
-        new = [diff for diff in batch["diffs"] if int(diff["revision"]) > place.revision]
+        new = [diff for diff in batch["diffs"] if int(diff["revision"]) > position.revision]
         for diff in new[:-1]:
-            place = StoredCursor(place.cursor, int(diff["revision"]))
-            yield diff, place
-        place = StoredCursor(batch["cursor"], int(batch["revision"]))
-        yield (new[-1] if new else None), place
+            position = StoredCursor(position.cursor, int(diff["revision"]))
+            yield diff, position
+        position = StoredCursor(batch["cursor"], int(batch["revision"]))
+        yield (new[-1] if new else None), position
 
 
 def _print_line(diff: Json) -> None:
@@ -134,7 +131,7 @@ def _print_line(diff: Json) -> None:
     others = other_changes(diff)
     ticket = f"[{printable(change['changeTicket'])}]" if change["changeTicket"] else ""
     words = [
-        shown_time(change["committedAt"]),
+        format_time(change["committedAt"]),
         f"revision {diff['revision']}",
         shard_name(diff),
         owner_change(diff),
@@ -148,12 +145,12 @@ def _print_line(diff: Json) -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Whoever stops us politely gets the same as with Ctrl-C."""
+    """SIGTERM ends a watch as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 def read_stored_cursor(path: Path) -> StoredCursor | None:
-    """None if there is no file yet. Raises Failure for anything but a file that `write_stored_cursor` wrote."""
+    """Null if there is no file yet. Raises Failure for anything but a file that `write_stored_cursor` wrote."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         cursor, revision = document["cursor"], document["revision"]
@@ -172,9 +169,9 @@ def read_stored_cursor(path: Path) -> StoredCursor | None:
     )
 
 
-def write_stored_cursor(path: Path, place: StoredCursor) -> None:
-    """Replaces the file as a whole: whenever this process or the machine stops, the file is the old or the new one."""
-    document = json.dumps({"cursor": place.cursor, "revision": place.revision})
+def write_stored_cursor(path: Path, position: StoredCursor) -> None:
+    """Raises Failure; the file is the old or the new one, whenever this process or the machine stops."""
+    document = json.dumps({"cursor": position.cursor, "revision": position.revision})
     try:
         replace_file(path, f"{document}\n".encode())
     except OSError as error:

@@ -38,8 +38,8 @@ class Base(DeclarativeBase):
 
 
 def _pattern_check(column: str, pattern: str) -> CheckConstraint:
-    """The pattern of one identifier, its length apart: PostgreSQL matches `{0,127}` fifteen times slower than `*`, and
-    a change of ten thousand shards has fifty thousand identifiers to check."""
+    """The pattern of one identifier, and beside it its length: PostgreSQL matches `{0,127}` fifteen times slower than
+    `*`, and a change of ten thousand shards has fifty thousand identifiers to check."""
     unbounded = pattern.replace("{0,127}", "*")
     condition = f"char_length({column}) <= {IDENTIFIER_LENGTH} AND {column} ~ '^{unbounded}$'"
     return CheckConstraint(condition, name=f"{column}_format")

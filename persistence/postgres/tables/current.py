@@ -113,7 +113,7 @@ class NamespaceRow(Base):
 class NamespaceHeadRow(Base):
     """What follows from a namespace's shards, written by every change under the stream head.
 
-    Apart from the configuration, so that rows that are compared and seldom written are not written by every change.
+    Separate from the configuration, so that rows that are compared and seldom written are not written by every change.
     The digest is stored as two signed halves because PostgreSQL has an exclusive or for bigint, not for bytea.
     """
 

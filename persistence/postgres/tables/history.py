@@ -141,7 +141,7 @@ class ShardHistoryRow(Base):
 
 
 class RefusalHeadRow(Base):
-    """The one row every refusal passes through. Apart from the stream head, so that no change waits for a refusal."""
+    """The one row every refusal passes through. Not the stream head, so that no change waits for a refusal."""
 
     __tablename__ = "refusal_head"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""A server that is there, and a command line that knows where."""
+"""A running server, and a command line with its address."""
 
 from __future__ import annotations
 

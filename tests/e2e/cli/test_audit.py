@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -15,20 +16,29 @@ import pytest
 from graph.cli.errors import Exit
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
-from tests.support.command_line import ROOT, Answer, omnirelay
+from tests.support.command_line import Answer, omnirelay
+from tests.support.databases import Databases
+from tests.support.fork_server import ROOT
 from tests.support.planned_mesh import PlannedMesh
 
 
-@pytest.fixture
-def database(database_url: str) -> str:
+@pytest.fixture(scope="module")
+def told(module_database_url: str) -> str:
     async def fill() -> None:
-        async with open_store(database_url) as store:
+        async with open_store(module_database_url) as store:
             mesh = PlannedMesh(store)
             await mesh.configure()
             await tell(mesh, 2)
 
     asyncio.run(fill())
-    return database_url
+    return module_database_url
+
+
+@pytest.fixture
+def database(told: str, databases: Databases) -> Iterator[str]:
+    """A copy of this test's own."""
+    with databases.copy(told) as url:
+        yield url
 
 
 def audit(command: str, database: str, *arguments: object) -> Answer:

@@ -1,4 +1,4 @@
-"""db compact, and what whoever held an older position is told."""
+"""db compact, and the answer to a client that held an older position."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_nothing_older_is_nothing_to_do(database: str) -> None:
         ("lately", "is not a time"),
     ],
 )
-def test_a_moment_that_was_not_is_refused(database: str, moment: str, problem: str) -> None:
+def test_a_point_in_time_that_was_not_is_refused(database: str, moment: str, problem: str) -> None:
     answer = compact(database, "--before", moment)
     assert (answer.exit, answer.out) == (Exit.INVALID, "")
     assert problem in answer.err

@@ -112,7 +112,7 @@ def test_upgrade_leaves_a_newer_schema_that_serves_this_program_as_it_is(databas
     assert answer.err == f"The schema is at revision 9999, newer than this program ({NEWEST}), which it serves.\n"
 
 
-def test_upgrade_of_a_newer_schema_that_does_not_serve_this_program_is_refused_in_a_sentence(database_url: str) -> None:
+def test_upgrade_of_a_newer_schema_that_does_not_serve_this_program_is_refused(database_url: str) -> None:
     answer = db("upgrade", made_newer(database_url, "9999"))
     assert answer.exit == Exit.NO
     assert answer.err == (
@@ -121,14 +121,14 @@ def test_upgrade_of_a_newer_schema_that_does_not_serve_this_program_is_refused_i
     )
 
 
-def test_upgrade_of_a_standby_is_refused_in_a_sentence(database_url: str) -> None:
+def test_upgrade_of_a_standby_is_refused(database_url: str) -> None:
     run(database_url, PLAY_A_STANDBY)
     answer = db("upgrade", database_url)
     assert answer.exit == Exit.UNAVAILABLE
     assert answer.err.startswith("No database: the database is in recovery, so it is read-only: name the primary")
 
 
-def test_upgrade_of_a_part_of_a_store_is_refused_in_a_sentence(database_url: str) -> None:
+def test_upgrade_of_a_part_of_a_store_is_refused(database_url: str) -> None:
     run(database_url, "DELETE FROM alembic_version")
     answer = db("upgrade", database_url)
     assert answer.exit == Exit.NO
@@ -176,7 +176,7 @@ def test_no_new_epoch_begins_on_a_standby(database_url: str) -> None:
 
 
 def test_a_new_epoch_under_a_running_server_says_what_it_may_have_told(database_url: str) -> None:
-    with real_server(database_url, environment={"OMNIRELAY_PLAN_PROCESSES": "0"}):
+    with real_server(database_url):
         answer = db("new-epoch", database_url)
     assert answer.exit == Exit.OK
     assert "connections: what they answered since the folder was put in place may be wrong." in answer.err

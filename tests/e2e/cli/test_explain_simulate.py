@@ -18,13 +18,13 @@ def explain(shard_id: str, *options: object) -> Answer:
 
 
 def rebalance() -> None:
-    """Every shard to where its strategy wants it."""
+    """Every shard to where its strategy places it."""
     document = omnirelay("mesh", "rebalance", "plan", "--reason", "r", "--json").out
     assert omnirelay("mesh", "rebalance", "apply", "-", "--reason", "r", stdin=document.encode()).exit == Exit.OK
 
 
 @pytest.mark.usefixtures("placed")
-def test_a_shard_is_explained_in_a_sentence_facts_and_candidates() -> None:
+def test_a_shard_is_explained_by_a_summary_facts_and_candidates() -> None:
     rebalance()
     owner = explain("s00", "--json").document["ownerNodeId"]
     sentence, facts, candidates = explain("s00").out.split("\n\n")

@@ -1,4 +1,4 @@
-"""import and export: a file and the store brought to say the same, all of a batch or nothing of it."""
+"""import and export: a file and the store made equal, all of a batch or nothing of it."""
 
 from __future__ import annotations
 

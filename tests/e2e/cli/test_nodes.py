@@ -26,7 +26,7 @@ def listed(*options: object) -> list[str]:
 
 
 def follow_advice(answer: Answer) -> Answer:
-    """What the last line of a refusal says to type."""
+    """The command in the last line of a refusal."""
     return omnirelay(*shlex.split(answer.err.splitlines()[-1])[1:])
 
 

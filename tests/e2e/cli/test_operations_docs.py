@@ -22,6 +22,8 @@ from persistence.postgres import barrier, engine
 from persistence.postgres import driver as connecting
 from persistence.postgres.store import open_store
 from tests.support.databases import Databases
+from tests.support.fork_client import CONTROL, write_script
+from tests.support.fork_server import fork_server
 from tests.support.mesh import Mesh, new
 
 PAGE: Final = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
@@ -39,13 +41,15 @@ def blocks() -> Mapping[str, Sequence[str]]:
     return {heading: typed for heading, typed in found.items() if typed}
 
 
-def type_in(folder: Path, block: str, **environment: str) -> None:
-    """Each line must succeed, and PostgreSQL's programs must have nothing to say."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(find_binaries()), os.defpath])
+def type_in(folder: Path, block: str, *, programs: Path = Path(sys.executable).parent, **environment: str) -> None:
+    """Each line must succeed, and PostgreSQL's programs must print nothing."""
+    path = os.pathsep.join([str(programs), str(find_binaries()), os.defpath])
+    control = fork_server().fileno()
     typed = subprocess.run(  # noqa: S603 - our own page
         ["bash", "-euo", "pipefail", "-c", block],  # noqa: S607 - the shell of the documentation
         cwd=folder,
-        env={"PATH": path, **environment},
+        env={"PATH": path, CONTROL: str(control), **environment},
+        pass_fds=[control],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -53,6 +57,14 @@ def type_in(folder: Path, block: str, **environment: str) -> None:
     )
     assert typed.returncode == 0, f"{block}\n{typed.stdout}{typed.stderr}"
     assert "pg_restore:" not in typed.stderr, typed.stderr
+
+
+@pytest.fixture
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With an `omnirelay` that has the program imported already. The other test uses the one that is installed."""
+    folder = tmp_path_factory.mktemp("programs")
+    write_script(folder / "omnirelay", "graph.cli")
+    return folder
 
 
 def write(url: str, *shard_ids: str, first: bool = False) -> None:
@@ -85,27 +97,27 @@ def test_there_is_no_block_that_is_not_run_below() -> None:
 
 @pytest.mark.timeout(180)
 def test_a_database_is_made_dumped_and_restored_as_it_is_printed(
-    empty_database_url: str, databases: Databases, tmp_path: Path
+    empty_database_url: str, databases: Databases, programs: Path, tmp_path: Path
 ) -> None:
     typed, restored = blocks(), databases.url(RESTORED)
     named = {"OMNIRELAY_DATABASE_URL": empty_database_url, "RESTORED_URL": restored}
     (make,) = typed["A PostgreSQL of your own"]
-    type_in(tmp_path, make, **named)
+    type_in(tmp_path, make, programs=programs, **named)
     write(empty_database_url, "a", "b", first=True)
     (look,) = typed["Upgrades"]
-    type_in(tmp_path, look, **named)
+    type_in(tmp_path, look, programs=programs, **named)
     dump, into_a_new_one, over_the_old = typed["A dump"]
-    type_in(tmp_path, dump, **named)
+    type_in(tmp_path, dump, programs=programs, **named)
     dumped = stream_of(empty_database_url)
     try:
-        type_in(tmp_path, into_a_new_one, **named)
+        type_in(tmp_path, into_a_new_one, programs=programs, **named)
         assert stream_of(restored) == dumped
         write(restored, "c")
         assert stream_of(restored)[0] != dumped[0]
     finally:
         databases.drop(RESTORED)
     write(empty_database_url, "lost")
-    type_in(tmp_path, over_the_old, **named)
+    type_in(tmp_path, over_the_old, programs=programs, **named)
     assert stream_of(empty_database_url) == dumped
     write(empty_database_url, "d")
     assert stream_of(empty_database_url)[0] != dumped[0]

@@ -1,4 +1,4 @@
-"""pin and unpin, and how a pin is told to whoever comes after."""
+"""pin and unpin, and how a pin is reported to a later change."""
 
 from __future__ import annotations
 

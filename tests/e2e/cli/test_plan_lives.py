@@ -63,7 +63,7 @@ def test_waves_are_changes_one_after_another(placed: MeshServer, plan: str) -> N
     assert rebalance("apply", plan, "--wave-size", 3).err.startswith(f"Refused: plan {plan} is APPLIED already")
 
 
-def test_a_plan_that_somebody_stopped_goes_on_when_told_so(placed: MeshServer, plan: str) -> None:
+def test_a_plan_that_was_stopped_goes_on_with_resume(placed: MeshServer, plan: str) -> None:
     with started("mesh", "rebalance", "apply", plan, "--wave-size", 3, "--pause", 600, "--reason", "r") as applying:
         assert "3 of 30 moves made" in applying.line()
         applying.send(signal.SIGINT)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ import pytest
 
 from graph.auth.principal import Scope
 from graph.cli.errors import Exit
-from tests.support.command_line import Running, omnirelay, started
+from tests.support.command_line import Running, interpreted, omnirelay, started
 from tests.support.tokens import SECRET, token
 
 SLOTS: Final = 16_384
@@ -27,16 +27,18 @@ BY_WHOM: Final = """{
 
 
 @contextmanager
-def serving(database_url: str, port: int = 0) -> Iterator[tuple[Running, str]]:
+def serving(
+    database_url: str, port: int = 0, run: Callable[..., AbstractContextManager[Running]] = started
+) -> Iterator[tuple[Running, str]]:
     """The process of a server, and its address."""
-    with started("serve", "--port", port, "--database-url", database_url) as server:
+    with run("serve", "--port", port, "--database-url", database_url) as server:
         address = re.fullmatch(r"GraphiQL +(http://127\.0\.0\.1:\d+)/graphql", server.line())
         assert address
         yield server, address[1]
 
 
 def test_a_server_says_where_it_is_and_stops_cleanly_on_sigterm(database_url: str) -> None:
-    with serving(database_url) as (server, url):
+    with serving(database_url, run=interpreted) as (server, url):
         assert httpx2.get(f"{url}/readyz").json()["status"] == "ok"
         assert "server" not in httpx2.get(f"{url}/healthz").headers
         page = httpx2.get(f"{url}/graphql", headers={"accept": "text/html"})
@@ -62,8 +64,8 @@ def test_with_a_secret_a_server_listens_anywhere_and_asks_for_tokens(database_ur
 
 def test_a_stopping_server_tells_subscribers_to_come_back(database_url: str) -> None:
     with (
-        serving(database_url) as (server, url),
-        started("mesh", "shards", "watch", "--server", url) as watch,
+        serving(database_url, run=interpreted) as (server, url),
+        interpreted("mesh", "shards", "watch", "--server", url) as watch,
     ):
         watch.message_with("Watching")
         server.send(signal.SIGINT)
@@ -125,7 +127,7 @@ def test_the_slots_of_a_redis_cluster_come_back_as_they_went_in(database_url: st
         (["--data-dir", "pyproject.toml/below"], "PostgreSQL cannot be kept in "),
     ],
 )
-def test_a_server_that_cannot_start_says_why_in_a_sentence(options: list[str], words: str) -> None:
+def test_a_server_that_cannot_start_prints_why_and_no_traceback(options: list[str], words: str) -> None:
     with started("serve", "--port", "0", *options) as server:
         end = server.finish()
     assert (end.exit, end.out) == (Exit.NO, "")
@@ -176,7 +178,7 @@ def test_the_embedded_server_loads_the_demo_and_is_stopped_with_us(tmp_path: Pat
 
 
 def test_ctrl_c_while_postgresql_starts_leaves_none_behind(tmp_path: Path) -> None:
-    with started("serve", "--port", "0", "--data-dir", tmp_path) as server:
+    with interpreted("serve", "--port", "0", "--data-dir", tmp_path) as server:
         server.message_with("Starting PostgreSQL")
         server.send(signal.SIGINT)
         end = server.finish()

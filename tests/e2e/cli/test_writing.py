@@ -1,4 +1,4 @@
-"""set and namespaces apply: changes that are carried out, and refusals that say how to go on."""
+"""set and namespaces apply: changes that are carried out, and refusals with how to go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work for nobody: what a client asked for that has left is given up, and what a few ask for does not stop the rest."""
+"""Abandoned requests: the work of a client that has hung up is cancelled, and that of a few does not stop the rest."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def test_a_token_too_long_to_be_one_is_refused(guarded: Api) -> None:
     assert "longer than 8,192 characters" in answer.text
 
 
-async def test_nobody_sends_a_body_without_saying_who_they_are(guarded: Api) -> None:
+async def test_a_body_without_a_token_is_refused(guarded: Api) -> None:
     answer = await guarded.http.post("/graphql", content=b"\xff" * 1_000)
     assert answer.status_code == 401
 
@@ -135,7 +135,7 @@ async def test_the_actor_is_the_subject_of_the_token(guarded: Api) -> None:
     assert answer.json()["data"]["createShards"] == {"__typename": "ShardsChanged", "change": {"actor": "carol"}}
 
 
-async def test_the_actor_may_be_said_again_and_is_nobody_else(guarded: Api, mesh: Mesh) -> None:
+async def test_the_actor_may_be_repeated_and_is_no_other(guarded: Api, mesh: Mesh) -> None:
     answer = await guarded.post(CREATE, one_shard(actor="mallory"), authorization=bearer(Scope.OPERATE, sub="carol"))
     assert answer.json()["data"]["createShards"] == {
         "__typename": "InvalidInput",
@@ -270,7 +270,7 @@ async def test_a_forbidden_operation_ends_and_the_socket_lives_on(address: str) 
         assert (await socket.error())["code"] == "FORBIDDEN"
 
 
-async def test_a_socket_is_closed_at_the_moment_its_token_expires(mesh: Mesh, feed: Feed) -> None:
+async def test_a_socket_is_closed_when_its_token_expires(mesh: Mesh, feed: Feed) -> None:
     async with serving(app_of(mesh, feed, shared_secret())) as address:
         expires = soon()
         async with graphql_socket(address, {"authorization": bearer(Scope.READ, exp=expires)}) as socket:
@@ -280,7 +280,7 @@ async def test_a_socket_is_closed_at_the_moment_its_token_expires(mesh: Mesh, fe
         assert time.time() >= expires
 
 
-async def test_an_event_stream_ends_at_the_moment_its_token_expires(mesh: Mesh, feed: Feed) -> None:
+async def test_an_event_stream_ends_when_its_token_expires(mesh: Mesh, feed: Feed) -> None:
     async with serving(app_of(mesh, feed, shared_secret())) as address:
         expires = soon()
         async with event_stream(address, FOLLOW, authorization=bearer(Scope.READ, exp=expires)) as stream:

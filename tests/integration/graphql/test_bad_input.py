@@ -45,7 +45,7 @@ async def nothing_is_written(api: Api, mesh: Mesh) -> AsyncIterator[None]:
 
 
 async def refused(api: Api, mutation: str, given: Any) -> dict[str, str]:
-    """Field and message of everything an InvalidInput lists; the sentence begins with the first."""
+    """Field and message of everything an InvalidInput lists; the message begins with the first."""
     answer = await api.field(mutation, input=given)
     assert answer["__typename"] == "InvalidInput", answer
     errors = {error["field"]: error["message"] for error in answer["errors"]}
@@ -99,7 +99,7 @@ async def test_metadata_that_cannot_be_kept_is_refused(api: Api) -> None:
         assert list(await refused(api, UPDATE, given)) == ["change.metadata"]
 
 
-async def test_a_change_needs_an_actor_while_nobody_is_authenticated(api: Api) -> None:
+async def test_a_change_needs_an_actor_without_authentication(api: Api) -> None:
     for given in ({"reason": "why not"}, {"reason": "why not", "actor": None}):
         problems = await refused(api, UPDATE, one_shard("1", 1, ownerNodeId="node-b", change=given))
         assert problems == {"change.actor": "is required: without authentication the request must say who makes it"}
@@ -216,7 +216,7 @@ async def test_a_time_without_an_offset_is_refused_by_name(api: Api, time: Any) 
 @pytest.mark.parametrize(
     "as_of", [{}, {"revision": 1, "time": "2026-01-01T00:00:00Z"}, {"revision": None}, {"time": None}]
 )
-async def test_a_moment_of_the_past_is_a_revision_or_a_time(api: Api, as_of: Any) -> None:
+async def test_a_point_in_time_is_a_revision_or_a_time(api: Api, as_of: Any) -> None:
     error = await api.error(shard_query("version"), id="1", asOf=as_of)
     assert error["code"] == "BAD_USER_INPUT"
 

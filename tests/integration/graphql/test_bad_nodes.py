@@ -96,7 +96,7 @@ async def test_a_node_is_not_registered_as_removed(api: Api) -> None:
     assert await refused(api, "RegisterNode", nodeId="node-a", status="REMOVED") == ["status"]
 
 
-async def test_whoever_changes_nodes_and_plans_says_who_and_why(api: Api) -> None:
+async def test_a_change_of_nodes_or_plans_needs_an_actor_and_a_reason(api: Api) -> None:
     await registered(api, "node-a")
     nobody, blank = {"reason": "why not"}, {"actor": "alice", "reason": " "}
     for name, given in (

@@ -107,7 +107,7 @@ async def test_a_revision_that_no_server_has_names_the_newest(api: Api) -> None:
 
 @pytest.mark.usefixtures("broken_store")
 @pytest.mark.parametrize("failure", [StoreUnavailable(DETAIL, reason) for reason in Unavailable])
-async def test_why_the_store_is_unavailable_is_told_in_a_sentence_and_in_a_word(
+async def test_why_the_store_is_unavailable_is_a_reason_for_programs_and_a_message(
     api: Api, failure: StoreUnavailable
 ) -> None:
     for operation in (QUERY, MUTATION):

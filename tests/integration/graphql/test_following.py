@@ -43,7 +43,7 @@ async def diffs(socket: Socket, count: int) -> list[dict[str, Any]]:
     return found
 
 
-async def test_a_follower_holds_a_cursor_at_once_and_hears_every_change(socket: Socket, mesh: Mesh) -> None:
+async def test_a_follower_holds_a_cursor_at_once_and_receives_every_change(socket: Socket, mesh: Mesh) -> None:
     await mesh.created("before")
     await socket.subscribe(FOLLOW)
     first = await socket.batch()
@@ -107,8 +107,8 @@ async def test_what_is_long_comes_in_several_batches_each_with_its_own_cursor(ad
         late = await _until_caught_up(behind, 600)
         assert max(keeping_up.largest, behind.largest) <= BATCH_BYTES
     for batches in (live, late):
-        heard = [int(diff["revision"]) for batch in batches for diff in batch["diffs"]]
-        assert heard == list(range(1, 601))
+        received = [int(diff["revision"]) for batch in batches for diff in batch["diffs"]]
+        assert received == list(range(1, 601))
         assert all(int(batch["revision"]) == int(batch["diffs"][-1]["revision"]) for batch in batches)
     for batch in late[:2]:
         async with graphql_socket(address) as resuming:
@@ -206,7 +206,7 @@ async def test_followers_that_leave_are_not_counted_any_more(address: str, api: 
         await socket.subscribe(FOLLOW)
         await socket.batch()
         assert "omnirelay_subscriptions_open 1.0" in (await api.http.get("/metrics")).text
-    # The server learns of it in its own time; asking is what lets it run.
+    # The server learns of it in its own time; each request lets it run.
     async with asyncio.timeout(5):
         while "omnirelay_subscriptions_open 0.0" not in (await api.http.get("/metrics")).text:
             pass

@@ -127,7 +127,7 @@ async def test_a_client_that_reads_nothing_is_dropped_with_all_that_waits_for_it
         client.send({"type": "connection_init"})
         client.send({"type": "subscribe", "id": "1", "payload": {"query": REASONS}})
         async with asyncio.timeout(20):
-            # Over a socket: asking is what lets the server run.
+            # Over a socket: each request lets the server run.
             while not await is_open(http, address):
                 pass
             number = 0

@@ -1,4 +1,4 @@
-"""A page of somebody else's whose name was made to resolve to this machine may not use the browser to get in."""
+"""A foreign page whose name was made to resolve to this machine may not use the browser to get in."""
 
 from __future__ import annotations
 

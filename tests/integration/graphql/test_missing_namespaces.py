@@ -1,4 +1,4 @@
-"""A query that names a namespace which does not exist is told so, and not answered with nothing."""
+"""A query that names a namespace which does not exist gets an error, and not an empty answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one answer says was true at one moment: a count beside its page, a plan beside what was done with it."""
+"""One answer is read in one snapshot: a count beside its page, a plan beside what was done with it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_a_list_counts_what_it_lists_whatever_is_written_meanwhile(
 
 
 @ON_EVERY_STORE
-async def test_what_was_done_with_a_plan_is_told_up_to_the_moment_that_the_plan_is_shown_at(
+async def test_what_was_done_with_a_plan_is_shown_up_to_the_revision_of_the_plan(
     store: Store, feed: Feed, busy: PlannedMesh
 ) -> None:
     plan = (await busy.plan()).plan

@@ -1,4 +1,4 @@
-"""Pinned shards stay where they are, and say so."""
+"""Pinned shards stay where they are, and show their pin."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_pinned_shard_is_in_no_plan(api: Api, mesh: Mesh) -> None:
     assert moving not in [move["shardId"] for move in (await planned(api))["proposal"]["moves"]["nodes"]]
 
 
-async def test_who_pinned_a_shard_is_told_to_whoever_moves_it(api: Api, mesh: Mesh) -> None:
+async def test_a_move_of_a_pinned_shard_is_answered_with_who_pinned_it(api: Api, mesh: Mesh) -> None:
     await registered(api, "node-a", "node-b")
     await mesh.create(new("1", "node-a"))
     await pin(api, "1")

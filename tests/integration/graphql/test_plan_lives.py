@@ -78,7 +78,7 @@ async def test_a_plan_that_was_rejected_is_not_applied(api: Api, mesh: Mesh) -> 
     assert (await planned(api))["status"] == "PROPOSED"
 
 
-async def test_where_it_is_required_somebody_else_approves(api: Api, mesh: Mesh) -> None:
+async def test_where_it_is_required_another_actor_approves(api: Api, mesh: Mesh) -> None:
     plan = await rescued(api, mesh)
     require_approval(mesh.store)
     refused = await change(api, "ApplyPlan", planId=plan["id"])

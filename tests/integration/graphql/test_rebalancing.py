@@ -61,6 +61,16 @@ async def test_a_plan_is_named_by_the_digest_of_its_document(api: Api) -> None:
     ]
 
 
+@pytest.mark.usefixtures("crowded")
+async def test_a_plan_is_sent_once_where_its_document_is_enough(api: Api) -> None:
+    whole = await planned(api)
+    brief = await ask(api, "PlanRebalance", input={"change": BY_ALICE}, details=False)
+    assert brief["plan"] == {**whole, "proposal": {"document": whole["proposal"]["document"]}}
+    assert await ask(api, "RebalancePlan", id=whole["id"], details=False) == brief["plan"]
+    simulated = await ask(api, "SimulateRebalance", input={}, details=False)
+    assert simulated == brief["plan"]["proposal"]
+
+
 async def test_the_same_mesh_gives_the_same_plan(api: Api, crowded: Mesh) -> None:
     first = await planned(api)
     by_bob = {"actor": "bob", "reason": "I did not know"}

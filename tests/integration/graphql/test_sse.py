@@ -1,4 +1,4 @@
-"""Subscriptions as server-sent events: every event can be resumed from, and every end says what kind it is.
+"""Subscriptions as server-sent events: every event can be resumed from, and every end has its kind.
 
 https://github.com/graphql/graphql-over-http/blob/main/rfcs/GraphQLOverSSE.md
 """
@@ -51,7 +51,7 @@ async def metric(address: str, name: str) -> float:
 
 
 async def none_is_open(address: str) -> None:
-    """The server learns of it in its own time; asking is what lets it run."""
+    """The server learns of it in its own time; each request lets it run."""
     async with asyncio.timeout(5):
         while await metric(address, "omnirelay_subscriptions_open"):
             pass
@@ -173,22 +173,22 @@ async def test_a_server_that_stops_ends_the_stream_and_the_next_one_goes_on(mesh
     apps = [create_app(services_of(mesh.store, mesh.writer, feed)) for _ in range(2)]
     async with serving(apps[0]) as first, serving(apps[1]) as second:
         async with event_stream(first, FOLLOW) as events:
-            heard = [event := await events.begun()]
+            received = [event := await events.begun()]
             await mesh.created("a")
             while not event.batch["diffs"]:
-                heard.append(event := await events.next())
+                received.append(event := await events.next())
             apps[0].state.drain()
             await mesh.create(new("b"), new("c"))
             while (ending := await events.event()) is not None:
                 assert ending.type == "next"  # not `complete`: there is more, elsewhere
-                heard.append(ending)
+                received.append(ending)
         await none_is_open(first)
         async with event_stream(first, FOLLOW) as events:
             assert (await events.next()).retry == "1000"
             while (ending := await events.event()) is not None:
                 assert ending.type == "next"
-        async with event_stream(second, FOLLOW, last_event_id=str(heard[-1].id)) as events:
-            told = [diff["revision"] for event in heard for diff in event.batch["diffs"]]
+        async with event_stream(second, FOLLOW, last_event_id=str(received[-1].id)) as events:
+            told = [diff["revision"] for event in received for diff in event.batch["diffs"]]
             await events.next()
             assert told + await events.revisions(3 - len(told)) == ["1", "2", "3"]
 

@@ -155,7 +155,7 @@ def test_a_file_that_breaks_keeps_its_last_good_keys_and_is_logged_once(
 
 
 def replaced(file: Path, content: bytes) -> None:
-    """As rotation should do it, in one step; the identity of the file changes, whatever the clock says."""
+    """As rotation should do it, in one step; the identity of the file changes, whatever the clock shows."""
     new = file.with_suffix(".new")
     new.write_bytes(content)
     new.replace(file)

@@ -1,4 +1,4 @@
-"""Every mutation says what it needs, and an operation is held against all that it selects."""
+"""Every mutation declares the scope it needs, and an operation is held against all that it selects."""
 
 from __future__ import annotations
 

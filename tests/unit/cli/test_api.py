@@ -1,4 +1,4 @@
-"""Asking over HTTP, of servers that are not what they should be."""
+"""Requests over HTTP to servers that are not what they should be."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answering(status: int, body: bytes | None) -> Iterator[tuple[Address, list[d
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Not read."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -46,15 +46,15 @@ def answering(status: int, body: bytes | None) -> Iterator[tuple[Address, list[d
 
 
 def failure(status: int, body: bytes | None) -> Failure:
-    """What asking fails with."""
+    """What the request fails with."""
     with answering(status, body) as (address, _), ApiClient(address) as api, pytest.raises(Failure) as failed:
-        api.ask("StreamHead")
+        api.execute("StreamHead")
     return failed.value
 
 
 def test_an_operation_is_sent_by_name_with_its_text_and_variables() -> None:
     with answering(200, b'{"data": {"shard": null}}') as (address, requests), ApiClient(address) as api:
-        assert api.ask("ShardDetails", {"namespace": "orders", "shardId": "s1"}) == {"shard": None}
+        assert api.execute("ShardDetails", {"namespace": "orders", "shardId": "s1"}) == {"shard": None}
     assert requests == [
         {
             "query": operation("ShardDetails"),

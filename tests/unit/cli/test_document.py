@@ -1,4 +1,4 @@
-"""docs/cli.md and the commands say the same."""
+"""docs/cli.md and the commands agree."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECTIONS: Final = {
 
 
 def documented(section: str) -> Table:
-    """The options in the tables of a section, with what is said of each."""
+    """The options in the tables of a section, with the description of each."""
     rows = re.finditer(r"^\| (`--.+?`) \| (.+) \|$", SECTIONS[section], re.MULTILINE)
     return {tuple(re.findall(r"--[a-z-]+", row[1])): row[2] for row in rows}
 

@@ -1,4 +1,4 @@
-"""Everything that goes wrong has an exit code, says what happened, and what to do next."""
+"""Every failure has an exit code, a message of what happened, and advice on what to do next."""
 
 from __future__ import annotations
 

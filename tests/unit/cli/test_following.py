@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from graph.cli.errors import Exit, Failure, failing
-from graph.cli.shards.watch import StoredCursor, Watch, read_stored_cursor, steps, write_stored_cursor
+from graph.cli.shards.watch import StoredCursor, Watch, new_changes, read_stored_cursor, write_stored_cursor
 from graph.client.address import read_address
 from graph.client.errors import ConnectionLost
 from graph.client.reconnect import delay, follow
@@ -30,7 +30,7 @@ def batch(*revisions: int, upto: int | None = None) -> Json:
 
 
 class Stream:
-    """A server: each time it is asked it answers with the next of its answers, and remembers the cursor."""
+    """A server: each request it answers with the next of its answers, and remembers the cursor."""
 
     def __init__(self, *answers: list[Json | Exception]) -> None:
         self._answers = iter(answers)
@@ -60,7 +60,7 @@ def test_a_lost_connection_is_opened_again_after_the_last_cursor() -> None:
     assert stream.cursors == [None, "c3", "c3", "c3"]
 
 
-def test_the_operator_hears_of_it_once_when_it_breaks_and_once_when_it_is_back() -> None:
+def test_a_lost_connection_is_reported_once_and_its_return_once() -> None:
     stream = Stream([batch(1), lost()], [lost()], [batch(2), lost()], [batch(3)])
     batches = stream.followed()
     for _ in range(3):
@@ -112,26 +112,26 @@ def test_a_batch_counts_once_the_next_is_asked_for() -> None:
     assert stream.cursors == ["c0"]
 
 
-def test_the_place_moves_to_the_cursor_with_the_last_change_of_a_batch() -> None:
-    places = [place for _, place in steps([batch(3, 4, 5)], StoredCursor("c2", 2))]
-    assert places == [StoredCursor("c2", 3), StoredCursor("c2", 4), StoredCursor("c5", 5)]
+def test_the_position_moves_to_the_cursor_with_the_last_change_of_a_batch() -> None:
+    positions = [position for _, position in new_changes([batch(3, 4, 5)], StoredCursor("c2", 2))]
+    assert positions == [StoredCursor("c2", 3), StoredCursor("c2", 4), StoredCursor("c5", 5)]
 
 
-def test_a_bookmark_moves_the_place_without_a_change() -> None:
-    assert list(steps([batch(upto=9)], StoredCursor("c2", 2))) == [(None, StoredCursor("c9", 9))]
+def test_a_bookmark_moves_the_position_without_a_change() -> None:
+    assert list(new_changes([batch(upto=9)], StoredCursor("c2", 2))) == [(None, StoredCursor("c9", 9))]
 
 
 def test_changes_that_were_dealt_with_are_left_out() -> None:
-    resumed = steps([batch(3, 4, 5)], StoredCursor("c2", 4))
-    assert [(diff and diff["revision"], place) for diff, place in resumed] == [("5", StoredCursor("c5", 5))]
+    resumed = new_changes([batch(3, 4, 5)], StoredCursor("c2", 4))
+    assert [(diff and diff["revision"], position) for diff, position in resumed] == [("5", StoredCursor("c5", 5))]
 
 
 def test_a_watch_stopped_within_a_batch_goes_on_with_the_next_change(tmp_path: Path) -> None:
     file = tmp_path / "cursor"
     first = shown_by(StoredCursor("c2", 2), file, [batch(3, 4, 5)], limit=2)
-    place = read_stored_cursor(file)
-    assert place == StoredCursor("c2", 4)
-    second = shown_by(place, file, [batch(3, 4, 5), batch(6)], limit=None)
+    position = read_stored_cursor(file)
+    assert position == StoredCursor("c2", 4)
+    second = shown_by(position, file, [batch(3, 4, 5), batch(6)], limit=None)
     assert first + second == ["3", "4", "5", "6"]
     assert read_stored_cursor(file) == StoredCursor("c6", 6)
 
@@ -149,7 +149,9 @@ def test_a_change_whose_output_broke_is_shown_again(tmp_path: Path) -> None:
     assert read_stored_cursor(file) == StoredCursor("c2", 3)
 
 
-def test_ctrl_c_keeps_the_place_and_says_where_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_stores_the_position_and_prints_where_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "cursor"
 
     def interrupted() -> Iterator[Json]:
@@ -167,7 +169,7 @@ def test_every_line_carries_the_cursor_to_resume_from() -> None:
     assert cursors == ["c2", "c4", "c5"]
 
 
-def test_no_cursor_file_is_no_place(tmp_path: Path) -> None:
+def test_no_cursor_file_is_no_position(tmp_path: Path) -> None:
     assert read_stored_cursor(tmp_path / "cursor") is None
 
 

@@ -1,4 +1,4 @@
-"""nodes: what is sent, and what is said about the answers."""
+"""nodes: what is sent, and what is printed of the answers."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_a_move_of_the_api_is_one_of_ours_and_back() -> None:
     assert move_document(move(1)) == given
 
 
-def test_a_proposal_is_summed_up_in_a_sentence() -> None:
+def test_a_proposal_is_summed_up_in_a_line() -> None:
     assert summary(proposal(move(1), move(2)), "move") == "2 of 100 shards move (2 %): 2 OWNER_DRAINING."
     assert summary(proposal(move(1), remaining=4), "would move") == (
         "1 of 100 shards would move (1 %): 1 OWNER_DRAINING. 4 more moves did not fit: plan again once these are made."

@@ -1,4 +1,4 @@
-"""Moments of the past, as they are written and as the API takes them."""
+"""Points in time, as they are typed and as the API takes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def no_head() -> int:
         ("3d", {"time": "2026-01-28T12:00:00Z"}),
     ],
 )
-def test_a_moment_becomes_what_the_api_takes(text: str, expected: dict[str, str]) -> None:
+def test_a_point_in_time_becomes_what_the_api_takes(text: str, expected: dict[str, str]) -> None:
     assert as_of(read_point_in_time(text, NOW), no_head) == expected
 
 

@@ -1,4 +1,4 @@
-"""Somebody who waits at a terminal is told what for; a program is not."""
+"""Progress is shown on a terminal, and not to a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rebalance: what is sent, and what is said about the answers."""
+"""rebalance: what is sent, and what is printed of the answers."""
 
 from __future__ import annotations
 

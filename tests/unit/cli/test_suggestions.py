@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 import pytest
 
-from graph.cli.options import KeyValueParameter, change_options, server_options
+from graph.cli.options import KEY_VALUE, change_options, server_options
 from graph.cli.suggestions import suggest_next, suggest_retry
 
 Told = Callable[..., str]
@@ -15,13 +15,13 @@ Told = Callable[..., str]
 
 @pytest.fixture
 def told() -> Told:
-    """What a command says to type next, when it is given these words."""
+    """The command that is suggested next, when it is given these words."""
 
     def tell(say: Callable[[], str], *words: str) -> str:
         @click.command("set")
         @click.argument("node")
         @click.option("--expected-version", type=int)
-        @click.option("--label", multiple=True, type=KeyValueParameter())
+        @click.option("--label", multiple=True, type=KEY_VALUE)
         @click.option("--accept-blockers", is_flag=True)
         @change_options
         @server_options

@@ -1,4 +1,4 @@
-"""Tables show everything, whatever it is, and never do what it says."""
+"""Tables show every text, and never pass its escape sequences to the terminal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from graph.cli.output import listed, pluralized, printable, shown_time
+from graph.cli.output import (
+    Column,
+    format_time,
+    listed,
+    pluralized,
+    print_documents,
+    print_fields,
+    print_table,
+    printable,
+)
 from graph.cli.shards.shared import other_changes, owner_change
-from graph.cli.tables import print_facts, print_table
 from graph.client.records import Json
 
 LONG = "x" * 128
@@ -72,7 +80,7 @@ def test_columns_that_say_nothing_are_left_out_on_a_terminal_only(capsys: pytest
 
 
 def test_control_characters_are_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
-    print_facts([("reason", "two\nlines \x1b[2J\u202e\x00")])
+    print_fields([("reason", "two\nlines \x1b[2J\u202e\x00")])
     assert capsys.readouterr().out == "reason  two\\nlines \\x1b[2J\\u202e\\x00\n"
 
 
@@ -81,8 +89,8 @@ def test_values_are_shown_as_they_are_written() -> None:
 
 
 def test_times_are_shown_to_the_second_in_utc() -> None:
-    assert shown_time("2026-01-31T09:30:00.999999Z") == "2026-01-31T09:30:00Z"
-    assert shown_time(None) == "-"
+    assert format_time("2026-01-31T09:30:00.999999Z") == "2026-01-31T09:30:00Z"
+    assert format_time(None) == "-"
 
 
 def test_lists_are_short_and_say_how_long_they_are() -> None:
@@ -109,3 +117,18 @@ def test_creations_and_deletions_show_the_one_side_there_is() -> None:
     deleted: Json = {"kind": "DELETED", "changedFields": [], "previous": {"ownerNodeId": "n1"}, "current": None}
     assert (owner_change(created), owner_change(deleted)) == ("- -> n1", "n1 -> -")
     assert (other_changes(created), other_changes(deleted)) == ("-", "-")
+
+
+def test_a_column_is_a_member_or_what_a_function_makes_of_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = (
+        Column("ID", "id"),
+        Column("BY", "pinned.by"),
+        Column("WHEN", "pinned.at", format_time),
+        Column("SIZE", lambda document: len(document["id"])),
+    )
+    pinned = {"by": "ops", "at": "2026-01-31T09:30:00.5Z"}
+    print_documents(columns, [{"id": "s1", "pinned": pinned}, {"id": "s22", "pinned": None}])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [["s1", "ops", "2026-01-31T09:30:00Z", "2"], ["s22", "-", "-", "3"]]
+    print_documents(columns, [])
+    assert capsys.readouterr().out == ""

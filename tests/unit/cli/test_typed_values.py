@@ -7,8 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from graph.cli.options import KeyValue, KeyValueParameter, as_map
-from graph.cli.shards.simulate import SupposedNodeParameter, parameter_value, read_supposed_node
+from graph.cli.options import KEY_VALUE, KeyValue, as_map
+from graph.cli.shards.simulate import SUPPOSED_NODE, parameter_value, read_supposed_node
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from graph.cli.shards.simulate import SupposedNodeParameter, parameter_value, re
     [("disk=ssd", ("disk", "ssd")), ("disk=", ("disk", "")), ("selector=disk=ssd", ("selector", "disk=ssd"))],
 )
 def test_a_pair_is_split_at_its_first_equals_sign(text: str, pair: tuple[str, str]) -> None:
-    found = KeyValueParameter().convert(text, None, None)
+    found = KEY_VALUE.convert(text, None, None)
     assert found == pair
     assert str(found) == text
 
@@ -24,7 +24,7 @@ def test_a_pair_is_split_at_its_first_equals_sign(text: str, pair: tuple[str, st
 @pytest.mark.parametrize("text", ["", "disk", "=ssd"])
 def test_what_is_no_pair_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="not of the form key=value"):
-        KeyValueParameter().convert(text, None, None)
+        KEY_VALUE.convert(text, None, None)
 
 
 def test_a_key_has_one_value() -> None:
@@ -81,4 +81,4 @@ def test_a_supposed_node_is_read_as_the_api_takes_it(text: str, given: dict[str,
 )
 def test_a_supposed_node_that_cannot_be_says_what_is_wrong(text: str, problem: str) -> None:
     with pytest.raises(click.BadParameter, match=problem):
-        SupposedNodeParameter().convert(text, None, None)
+        SUPPOSED_NODE.convert(text, None, None)

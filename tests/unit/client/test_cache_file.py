@@ -28,7 +28,7 @@ def a_table() -> LiveTable:
     return table
 
 
-def test_a_table_comes_back_with_its_place_in_the_stream(tmp_path: Path) -> None:
+def test_a_table_comes_back_with_its_position_in_the_stream(tmp_path: Path) -> None:
     table = a_table()
     CacheFile(tmp_path / "mesh.json", EVERYTHING).write(table)
     again = CacheFile(tmp_path / "mesh.json", EVERYTHING).read()

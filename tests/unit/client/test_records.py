@@ -82,10 +82,10 @@ def test_a_claim_has_the_digest_as_a_number() -> None:
 
 
 def test_one_namespace_is_filtered_by_the_server_and_several_here() -> None:
-    assert Selection().asked_for is None
-    assert Selection(frozenset({"orders"})).asked_for == "orders"
+    assert Selection().stream_namespace is None
+    assert Selection(frozenset({"orders"})).stream_namespace == "orders"
     several = Selection(frozenset({"orders", "billing"}))
-    assert several.asked_for is None
+    assert several.stream_namespace is None
     assert several.lists == ["billing", "orders"]
     assert ("orders" in several, "search" in several) == (True, False)
 

@@ -48,7 +48,7 @@ def lists(monkeypatch: pytest.MonkeyPatch, seed: int, ends: list[Exception], rel
     monkeypatch.setattr("graph.client.follower.read_table", read_table)
     monkeypatch.setattr("graph.client.follower.subscription", subscription)
     follower = Follower(
-        [NOBODY], Selection(), Timeouts(relist=relist), ClientState(), None, wait=clock.wait, spread=Random(seed).random
+        [NOBODY], Selection(), Timeouts(relist=relist), ClientState(), None, wait=clock.wait, jitter=Random(seed).random
     )
     follower.run()
     return times

@@ -1,4 +1,4 @@
-"""The client's side of graphql-transport-ws, against a server of a few lines that does as it is told."""
+"""The client's side of graphql-transport-ws, against a scripted server of a few lines."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_greeting_that_is_none_is_refused() -> None:
         events(address)
 
 
-def test_nobody_there_is_a_lost_connection() -> None:
+def test_no_server_there_is_a_lost_connection() -> None:
     with served(lambda _: None) as address:
         pass
     with pytest.raises(ConnectionLost):

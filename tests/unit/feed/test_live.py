@@ -86,7 +86,7 @@ async def feed(stream: Stream) -> AsyncIterator[LiveFeed]:
         yield feed
 
 
-async def test_one_that_reads_a_long_stretch_lets_others_have_their_turn(stream: Stream, feed: LiveFeed) -> None:
+async def test_one_that_reads_a_long_range_lets_others_have_their_turn(stream: Stream, feed: LiveFeed) -> None:
     stream.put(*(history_row(revision) for revision in range(1, 501)))
     await feed.wait_for(500)
     turns = 0
@@ -146,7 +146,7 @@ async def test_who_follows_its_namespace_is_told_all_of_it(stream: Stream, feed:
     rows = [*rows_of_one_change(1, [("billing", "node-a")] * 95), history_row(96, namespace="billing")]
     stream.put(*rows)
     await feed.wait_for(96)
-    assert await heard(feed, BILLING) == rows
+    assert await received(feed, BILLING) == rows
 
 
 async def test_a_page_of_history_is_read_once_for_all_who_ask_for_it(stream: Stream, feed: LiveFeed) -> None:
@@ -155,17 +155,17 @@ async def test_a_page_of_history_is_read_once_for_all_who_ask_for_it(stream: Str
     await feed.wait_for(95)
     for where in (BILLING, DiffFilter()):
         stream.asked.clear()
-        for told in await asyncio.gather(*(heard(feed, where) for _ in range(10))):
+        for told in await asyncio.gather(*(received(feed, where) for _ in range(10))):
             assert told == rows
         assert sorted(stream.asked) == [10, 20, 30, 40, 50, 60, 70, 80, *[90] * 10]  # the last one is not full
 
 
-async def test_those_who_come_back_from_different_places_soon_read_the_same_pages(stream: Stream) -> None:
+async def test_those_that_come_back_from_different_positions_soon_read_the_same_pages(stream: Stream) -> None:
     rows = rows_of_one_change(1, [("billing", "node-a")] * 60)
     stream.put(*rows)
     async with live_feed(stream, stream, LIMITS) as feed:
         begins = (StreamPosition("one", revision, rows[0].change.mark) for revision in (3, 7, 11, 18))
-        for told in await asyncio.gather(*(heard(feed, DiffFilter(), begin) for begin in begins)):
+        for told in await asyncio.gather(*(received(feed, DiffFilter(), begin) for begin in begins)):
             assert told == rows[-len(told) :]
     assert sorted(each for each in stream.asked if each < 60) == [3, 7, 10, 11, 18, 20, 30, 40, 50]
 
@@ -174,8 +174,8 @@ async def test_of_history_only_the_namespace_that_is_wanted_is_read(stream: Stre
     rows = rows_of_one_change(1, [("orders", "node-a")] * 500 + [("billing", "node-a")] * 3)
     stream.put(*rows)
     async with live_feed(stream, stream, LIMITS) as feed:
-        assert await heard(feed, BILLING) == rows[500:]
-        assert await heard(feed, DiffFilter(shards=ShardFilter(namespace="billing"))) == rows[500:]
+        assert await received(feed, BILLING) == rows[500:]
+        assert await received(feed, DiffFilter(shards=ShardFilter(namespace="billing"))) == rows[500:]
     assert set(stream.asked) <= {0, 503}
 
 
@@ -206,13 +206,13 @@ async def test_a_feed_that_lost_nothing_goes_on_and_so_do_its_subscribers(stream
     assert feed.position == position(6, "one", "another")
 
 
-async def test_one_who_has_heard_more_than_the_feed_before_that_was_lost_is_refused_when_the_feed_comes_by(
+async def test_one_that_has_received_more_than_the_feed_before_that_was_lost_is_refused_when_the_feed_comes_by(
     stream: Stream, feed: LiveFeed
 ) -> None:
     """The feed has lost nothing, and revisions follow: only the change of the revision is another."""
     stream.put(*(history_row(revision) for revision in range(1, 6)))
     await feed.wait_for(5)
-    stream.rows += [history_row(6), history_row(7)]  # without a signal, so the feed does not know of them
+    stream.rows += [history_row(6), history_row(7)]  # without a signal, so the feed has not read them
     ahead = await feed.begin(position(7))
     async with aclosing(feed.follow(ahead, DiffFilter())) as batches:
         assert await anext(batches) == DiffBatch(ahead, [], caught_up=True)
@@ -223,7 +223,7 @@ async def test_one_who_has_heard_more_than_the_feed_before_that_was_lost_is_refu
     assert feed.position == position(9, "one", "another")
 
 
-async def test_one_who_has_heard_more_than_there_is_now_is_refused_although_nothing_follows(stream: Stream) -> None:
+async def test_one_that_has_received_more_than_there_is_now_is_refused_although_nothing_follows(stream: Stream) -> None:
     async with live_feed(stream, stream, replace(LIMITS, poll_seconds=0.01)) as feed:
         stream.put(*(history_row(revision) for revision in range(1, 6)))
         await feed.wait_for(5)
@@ -243,7 +243,7 @@ async def test_a_position_whose_change_was_lost_is_refused_and_one_before_it_is_
         for lost in (position(4), position(8), position(9), position(3)._replace(mark=UNMARKED)):
             with pytest.raises(EpochMismatch, match="is not in stream one"):
                 await feed.begin(lost)
-        assert await heard(feed, DiffFilter(), await feed.begin(position(3))) == rows[3:]
+        assert await received(feed, DiffFilter(), await feed.begin(position(3))) == rows[3:]
 
 
 async def test_a_page_of_history_that_is_another_one_is_refused_each_time(stream: Stream) -> None:
@@ -305,8 +305,8 @@ async def test_a_feed_is_fresh_for_a_while_after_it_has_read_to_the_end(stream: 
         task.cancel()
 
 
-async def test_a_feed_is_as_fresh_as_the_moment_it_began_to_read(stream: Stream) -> None:
-    """Not as the moment it had the answer: that may have waited for the process to go on."""
+async def test_a_feed_is_as_fresh_as_the_time_it_began_to_read(stream: Stream) -> None:
+    """Not as the time it had the answer: that may have waited for the process to go on."""
     now = 100.0
     feed = LiveFeed(stream, stream, await stream.head(), LIMITS, lambda: now)
     stream.held = "one", 0
@@ -323,7 +323,7 @@ async def test_a_feed_is_as_fresh_as_the_moment_it_began_to_read(stream: Stream)
         task.cancel()
 
 
-async def heard(feed: LiveFeed, where: DiffFilter, begin: StreamPosition | None = None) -> list[ShardDiff]:
+async def received(feed: LiveFeed, where: DiffFilter, begin: StreamPosition | None = None) -> list[ShardDiff]:
     """Everything from there to the head."""
     told: list[ShardDiff] = []
     async with aclosing(feed.follow(begin or position(0), where)) as batches:

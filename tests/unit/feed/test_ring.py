@@ -46,7 +46,7 @@ def test_a_gap_is_refused_rather_than_kept() -> None:
     assert ring.end == 9
 
 
-def test_what_follows_a_stretch_that_was_left_out_is_held() -> None:
+def test_what_follows_an_omitted_range_is_held() -> None:
     ring = filled(10, 5, 9)
     ring.omit(OmittedRange(10, 5_009, frozenset({"billing"}), LONG))
     ring.extend([history_row(5_010)])
@@ -56,20 +56,20 @@ def test_what_follows_a_stretch_that_was_left_out_is_held() -> None:
     assert revisions(ring, 5_009, 10) == [5_010]
 
 
-def test_a_stretch_is_known_to_whoever_is_in_it() -> None:
+def test_an_omitted_range_is_found_from_a_position_in_it() -> None:
     ring, omitted = filled(10, 5, 9), OmittedRange(10, 5_009, frozenset({"billing"}), LONG)
     ring.omit(omitted)
     assert [ring.omitted_after(after) for after in (8, 9, 10, 5_008, 5_009)] == [None, omitted, omitted, omitted, None]
 
 
-def test_a_stretch_that_does_not_follow_is_refused() -> None:
+def test_an_omitted_range_that_does_not_follow_is_refused() -> None:
     ring = filled(10, 5, 9)
     with pytest.raises(ValueError, match="revision 11 does not follow 9"):
         ring.omit(OmittedRange(11, 20, frozenset(), LONG))
     assert ring.end == 9
 
 
-def test_stretches_leave_as_diffs_do() -> None:
+def test_omitted_ranges_leave_as_diffs_do() -> None:
     ring = Ring(2, 0, mark_at(0))
     for first in (1, 11, 21):
         ring.omit(OmittedRange(first, first + 9, frozenset({"billing"}), LONG))
@@ -98,7 +98,7 @@ def test_where_it_begins_it_names_what_it_was_told_there() -> None:
     after=st.integers(0, 150),
     limit=st.integers(1, 30),
 )
-def test_whatever_it_answers_is_a_gapless_stretch_of_the_stream(
+def test_whatever_it_answers_is_a_gapless_run_of_the_stream(
     capacity: int, start: int, steps: list[int], after: int, limit: int
 ) -> None:
     """Steps below zero are left out."""

@@ -1,4 +1,4 @@
-"""One subscriber's position: over every diff, telling of those it wants, and of itself before it is silent for long."""
+"""One subscriber's position: over every diff, batches of those that match, and bookmarks in time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def a_position(revision: int = 0) -> SubscriberPosition:
 
 
 def begun(revision: int = 0, now: float = 100.0) -> SubscriberPosition:
-    """One that has told its first bookmark."""
+    """One that has sent its first bookmark."""
     subscriber = a_position(revision)
     assert subscriber.advance(position(revision), [], revision, now) == bookmark(revision)
     return subscriber
@@ -66,13 +66,13 @@ def test_what_it_wants_is_told_with_the_position_after_all_that_was_passed() -> 
     assert advance(subscriber, passed, passed[1:2], head=4) == DiffBatch(position(4), passed[1:2], True)  # noqa: FBT003
 
 
-def test_a_short_stretch_it_does_not_want_is_passed_in_silence() -> None:
+def test_a_short_run_without_a_match_is_passed_in_silence() -> None:
     subscriber = begun()
     assert advance(subscriber, rows(1, 9), head=9) is None
     assert subscriber.position == position(9)
 
 
-def test_a_long_stretch_it_does_not_want_is_told_once_it_is_as_long_as_a_page() -> None:
+def test_a_long_run_without_a_match_is_a_bookmark_once_it_is_as_long_as_a_page() -> None:
     subscriber = begun()
     assert advance(subscriber, rows(1, 9), head=30) is None
     assert advance(subscriber, rows(10, 10), head=30) == bookmark(10, caught_up=False)
@@ -101,7 +101,7 @@ def test_what_is_passed_in_silence_does_not_put_the_bookmark_off() -> None:
     assert advance(subscriber, rows(3, 3), head=3, now=105.0) == bookmark(3)
 
 
-def test_its_patience_lasts_until_the_bookmark_is_due() -> None:
+def test_seconds_to_the_bookmark_count_down_to_zero() -> None:
     subscriber = begun()
     assert subscriber.seconds_to_bookmark(100.0) == 5.0
     assert subscriber.seconds_to_bookmark(104.0) == 1.0
@@ -109,5 +109,5 @@ def test_its_patience_lasts_until_the_bookmark_is_due() -> None:
 
 
 def test_a_head_that_was_passed_meanwhile_is_caught_up() -> None:
-    """The ring may have grown past what was the head when that was asked."""
+    """The ring may have grown past what was the head when that was read."""
     assert advance(begun(), rows(1, 5), rows(5, 5), head=4) == DiffBatch(position(5), rows(5, 5), True)  # noqa: FBT003

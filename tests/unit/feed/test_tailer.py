@@ -1,4 +1,4 @@
-"""The live end of the stream: what was read either follows, or says that the stream is another one."""
+"""The live end of the stream: what was read either follows, or shows that the stream is another one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def told(tailer: Tailer, head: StreamHead, diffs: list[ShardDiff], *, known: boo
 
 
 def at(revision: int) -> Tailer:
-    """A tail that has been told everything up to a revision, and holds the last three diffs at most."""
+    """A tailer that has received everything up to a revision, and holds the last three diffs at most."""
     tailer = Tailer(head(max(0, revision - 3)), FeedLimits(ring=3, page=4))
     told(tailer, head(revision), rows(tailer.position.revision + 1, revision))
     return tailer
@@ -112,7 +112,7 @@ def test_a_change_of_no_shard_is_the_newest_and_moves_no_position() -> None:
 
 
 def test_while_there_is_more_to_read_the_newest_change_is_that_of_the_last_row() -> None:
-    """What the head names has not been told yet: losing it would cost nobody anything."""
+    """What the head names has not been sent yet: no subscriber could lose it."""
     tailer = at(5)
     told(tailer, head(9), rows(6, 7))
     assert tailer.newest == mark_at(7)

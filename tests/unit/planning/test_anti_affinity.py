@@ -1,4 +1,4 @@
-"""Groups in plans: one node each, as few sent elsewhere as can be, and whatever cannot be is said."""
+"""Groups in plans: one node each, as few sent elsewhere as can be, and violations for the rest."""
 
 from __future__ import annotations
 

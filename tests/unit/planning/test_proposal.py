@@ -40,7 +40,7 @@ def test_another_format_is_not_read(format_: object) -> None:
 
 
 def test_the_document_is_canonical_json() -> None:
-    """Written anew by anybody who sorts members and leaves spaces out, it is the same."""
+    """Written anew with sorted members and without spaces, it is the same."""
     assert EVERYTHING.document == canonical_json(json.loads(EVERYTHING.document))
     assert json.loads(EVERYTHING.document)["format"] == "omnirelay.plan.v1"
 

@@ -70,7 +70,7 @@ def test_a_namespace_of_which_it_is_not_known_what_changed_is_expected_whole() -
 
 
 def test_what_the_replica_has_already_is_not_expected() -> None:
-    """The feed may be faster than the answer to whoever committed."""
+    """The feed may be faster than the answer to the writer."""
     expected = Expectations()
     expected.expect_shards(5, [A])
     expected.seen(5)

@@ -47,7 +47,7 @@ def deletion(shard: Shard, revision: int) -> ShardDiff:
 
 @dataclass
 class Scripted:
-    """A feed that says what the test says, and a store whose pages come when the test hands them over."""
+    """A feed that sends what the test gives it, and a store whose pages come when the test hands them over."""
 
     position: StreamPosition = field(default_factory=lambda: at(0))
     fresh: bool = True
@@ -68,7 +68,7 @@ class Scripted:
             self.watchers.remove(watcher)
 
     async def tell(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
-        """And let whoever was waiting for it go on."""
+        """And let those that wait for it go on."""
         self.position = at(omitted.last if omitted else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:
             watcher.advanced(self.position, diffs, omitted)
@@ -272,7 +272,7 @@ async def test_pages_of_another_stream_than_the_feeds_are_not_taken(
 
 
 async def test_while_the_feed_is_not_fresh_the_database_is_read(scripted: Scripted, replica: Replica) -> None:
-    """It may have missed what others committed, and not know. What that told is not taken back afterwards."""
+    """It may have missed what others committed. What was answered by that is not taken back afterwards."""
     reader = ReplicaShards(replica, scripted)
     await scripted.hand_over(0, ONE)
     await replica.ready()
@@ -324,7 +324,7 @@ async def test_a_page_from_before_the_feed_began_is_of_another_history(scripted:
     assert held(replica) == [ONE]
 
 
-async def test_a_page_within_a_stretch_that_was_left_out_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
+async def test_a_page_within_an_omitted_range_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
     await turns()
     await scripted.tell(put(ONE), omitted=LONG)
     scripted.history.put_nowait(put(ONE_MOVED))

@@ -79,7 +79,7 @@ def test_a_whole_table_is_read_in_either_direction() -> None:
         assert not page.has_previous
 
 
-def test_a_shard_that_comes_again_has_one_place() -> None:
+def test_a_shard_that_comes_again_has_one_position() -> None:
     table = numbered(3)
     diff = history_row(9, namespace="a")
     for _ in range(2):

@@ -28,7 +28,7 @@ class Faulty(Mixed):
 
 
 class Answers(MixedPlacement):
-    """A placement whose methods answer what they are told to, whatever the types."""
+    """A placement whose methods return what they are given, whatever the types."""
 
     def __init__(self, nodes: Sequence[Node], **answers: Any) -> None:
         super().__init__(nodes)
@@ -176,7 +176,7 @@ def test_an_assignment_of_another_shape_or_type_is_refused(owners: object) -> No
 
 
 @pytest.mark.parametrize("place", [-1, 3, 2**31 - 1])
-def test_a_place_out_of_range_is_refused(place: int) -> None:
+def test_an_index_out_of_range_is_refused(place: int) -> None:
     owners = np.zeros(50, np.int32)
     owners[7] = place
     with pytest.raises(PlacementFailed, match=rf"assigned shard shard-7 to place {place}, where places are 0 to 2$"):

@@ -1,4 +1,4 @@
-"""What a namespace may ask for whatever its strategy."""
+"""What a namespace may constrain whatever its strategy."""
 
 from __future__ import annotations
 

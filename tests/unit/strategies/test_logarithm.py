@@ -20,7 +20,7 @@ HASHES = [*EDGES, *RANDOM, *NEAR_THE_TOP]
 
 
 def logarithms(count: int) -> list[Decimal]:
-    """ln 1 .. ln count after a 0, asking the library for those of primes only: ln(a * b) = ln a + ln b."""
+    """ln 1 .. ln count after a 0, calling the library for those of primes only: ln(a * b) = ln a + ln b."""
     factor = list(range(count + 1))
     for prime in range(math.isqrt(count), 1, -1):
         factor[prime * prime :: prime] = [prime] * len(factor[prime * prime :: prime])

@@ -115,7 +115,7 @@ def test_nodes_above_a_bound_are_named_with_the_numbers(
 
 
 def test_plug_ins_hand_on_by_rank_whatever_they_say_of_their_movement() -> None:
-    """Mixed is MINIMAL; this one says so too, and turns the order round if there are fewer nodes."""
+    """Mixed is MINIMAL; this one declares it too, and turns the order round if there are fewer nodes."""
 
     class Turning(MixedPlacement):
         def rank(self, namespace: str, shard: Shard) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Which nodes a label selector matches, and what it says of text that is none."""
+"""Which nodes a label selector matches, and the message for text that is none."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def test_what_has_to_wait_goes_on_where_it_is_awaited() -> None:
     assert log.said == ["got True", "got None", "got True", "done", "left"]
 
 
-async def test_what_it_waits_for_may_come_before_anybody_awaits_it() -> None:
+async def test_what_it_waits_for_may_come_before_it_is_awaited() -> None:
     log, event = Log(), asyncio.Event()
     suspended = start_eagerly(log.work(event.wait()))
     event.set()

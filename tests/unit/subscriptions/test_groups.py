@@ -31,7 +31,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def groups(feed: ScriptedFeed, metrics: Metrics) -> AsyncIterator[SubscriberGroups]:
-    """In the end nobody follows, and no task is left."""
+    """In the end none follows, and no task is left."""
     tasks = asyncio.all_tasks()
     yield SubscriberGroups(metrics)
     await _quiet()
@@ -88,7 +88,7 @@ async def test_who_comes_back_right_after_another_is_answered_from_what_was_exec
     assert (first.executed, second.executed) == ([3], [])
 
 
-async def test_a_slow_one_misses_nothing_delays_nobody_and_comes_back(
+async def test_a_slow_one_misses_nothing_delays_no_other_and_comes_back(
     feed: ScriptedFeed, groups: SubscriberGroups
 ) -> None:
     slow, fast = Client(), Client()
