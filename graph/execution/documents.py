@@ -8,6 +8,7 @@ a list and changed through variables: neither makes a document longer.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
@@ -35,7 +36,9 @@ from graph.auth.principal import Principal, Scope
 from graph.execution.authorization import Requirements
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
+from graph.execution.inputs import NotPrepared
 from graph.execution.metrics import UNREADABLE, Metrics
+from graph.execution.prepared import Plan
 
 MAX_TOKENS: Final = 5_000
 
@@ -49,22 +52,41 @@ _REMEMBERED: Final = 512
 
 _LONGEST_REMEMBERED: Final = 65_536
 
+_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
+
+_BYTES_A_TOKEN: Final = 560
+"""Of a syntax tree with its tokens: 350 to 560 were measured."""
+
+_BYTES_A_PLAN: Final = 16_384
+
+_BYTES_A_GENERATED_CHARACTER: Final = 10
+"""Of a plan's functions: 6 to 9 were measured."""
+
 
 @dataclass(slots=True)
 class Document:
     """A text that could be parsed. `problems` is null until it is validated; `scopes` are those that each operation
-    needs, by its name."""
+    needs, `plans` those that were made, by its name: null for an operation that is not compiled."""
 
     node: DocumentNode
+    parsed_bytes: int = 0
+    counted_bytes: int = 0
     problems: list[GraphQLError] | None = None
     scopes: dict[str | None, frozenset[Scope]] = field(default_factory=dict)
+    plans: dict[str | None, Plan | None] = field(default_factory=dict)
+
+    def bytes(self) -> int:
+        """What it takes in memory with its plans, about. It grows with the variants of these."""
+        plans = [plan.size for plan in self.plans.values() if plan is not None]
+        return self.parsed_bytes + len(plans) * _BYTES_A_PLAN + sum(plans) * _BYTES_A_GENERATED_CHARACTER
 
 
 class DocumentCache:
-    """The newest documents of one schema, at most 512, of at most 65,536 characters each."""
+    """The newest documents of one schema, at most 512, of at most 65,536 characters each, 64 MiB in all."""
 
     def __init__(self) -> None:
         self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._bytes = 0
         self._schema = GraphQLSchema()
         self._requirements = Requirements(self._schema)
 
@@ -76,7 +98,8 @@ class DocumentCache:
         """Raises GraphQLSyntaxError, also for a document that is too long or nested too deeply to be parsed."""
         document = self._documents.get(text)
         if document is None:
-            document = Document(parse(text, max_tokens=MAX_TOKENS))
+            node = parse(text, max_tokens=MAX_TOKENS)
+            document = Document(node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN)
             self._remember(text, document)
         else:
             self._documents.move_to_end(text)
@@ -89,6 +112,27 @@ class DocumentCache:
         except GraphQLError:
             return None
         return None if self.problems(document) else document
+
+    def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
+        """The plan of an operation that the caller may execute, of a document that is known to be valid: so from the
+        second time on. Null where there is none to be had. Raises NotPrepared for an operation that is not compiled."""
+        document = self._documents.get(text or "")
+        if document is None or document.problems is None or document.problems:
+            return None
+        if operation_name not in document.plans:
+            if get_operation_ast(document.node, operation_name) is None:
+                return None
+            document.plans[operation_name] = None
+            with suppress(NotPrepared):
+                document.plans[operation_name] = Plan(self._schema, document.node, operation_name)
+        if self.forbidden(document, operation_name, principal) is not None:
+            return None
+        plan = document.plans[operation_name]
+        if document.bytes() != document.counted_bytes:
+            self._count(document)
+        if plan is None:
+            raise NotPrepared(operation_name)
+        return plan
 
     def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
         """What executing this would execute; null for none, and for a text that cannot be parsed."""
@@ -116,8 +160,15 @@ class DocumentCache:
     def _remember(self, text: str, document: Document) -> None:
         if len(text) <= _LONGEST_REMEMBERED:
             self._documents[text] = document
-            if len(self._documents) > _REMEMBERED:
-                self._documents.popitem(last=False)
+            self._count(document)
+
+    def _count(self, document: Document) -> None:
+        """Count the bytes of a remembered document anew, and forget the oldest ones for which there is no room."""
+        self._bytes += document.bytes() - document.counted_bytes
+        document.counted_bytes = document.bytes()
+        while len(self._documents) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
+            _, oldest = self._documents.popitem(last=False)
+            self._bytes -= oldest.counted_bytes
 
 
 class Execution(SchemaExtension):
@@ -131,7 +182,9 @@ class Execution(SchemaExtension):
         self._is_streaming = False
 
     def on_operation(self) -> Iterator[None]:
-        started = perf_counter()
+        context = self.execution_context.context
+        recorded = context.recorded if isinstance(context, Context) else None
+        started = perf_counter() if recorded is None else recorded.started
         outcome = "ok"
         try:
             yield

@@ -9,13 +9,11 @@ Whatever is not plain, and every list in which something goes wrong, graphql-cor
 where null spreads to are its alone.
 """
 
-import json
 from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-import orjson
 from graphql import (
     GraphQLList,
     GraphQLNonNull,
@@ -31,6 +29,8 @@ from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
+
+from graph.execution.context import Context
 
 Complete: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """From what an attribute of each record holds to what the answer holds, in the same order."""
@@ -71,6 +71,30 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
                 self.hide_suggestions,
             )
         return collected
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,
+        field_details_list: list[FieldDetails],
+        path: Path,
+        position_context: Any,
+    ) -> Any:
+        """As graphql-core does, but for root fields whose outcomes are recorded: those are completed."""
+        recorded = self.context_value.recorded if isinstance(self.context_value, Context) else None
+        outcome = recorded.outcomes.get(str(path.key)) if recorded and path.prev is None else None
+        field = None if outcome is None else self.schema.get_field(parent_type, field_details_list[0].node.name.value)
+        if outcome is None or field is None:
+            return super().execute_field(parent_type, source, field_details_list, path, position_context)
+
+        async def resolved() -> Any:
+            if outcome.error is not None:
+                raise outcome.error
+            return outcome.value
+
+        nodes = [details.node for details in field_details_list]
+        info = self.build_resolve_info(field, nodes, parent_type, path)
+        return self.complete_awaitable_value(field.type, field_details_list, info, path, resolved(), position_context)
 
     def complete_list_value(
         self,
@@ -188,14 +212,3 @@ def _leaves(coerce: Callable[[Any], Any]) -> Complete:
         return coerced
 
     return leaves
-
-
-def encode_json(value: Any) -> bytes:
-    """The value as JSON in UTF-8.
-
-    orjson refuses lone surrogates, which a message may quote from a request; the standard library escapes them.
-    """
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()

@@ -11,12 +11,15 @@ UNREADABLE: Final = "unreadable"
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+_NAMES: Final = 100
+
 
 class Metrics:
     """Names and labels are listed in docs/graphql-api.md."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._names: set[str] = set()
         ProcessCollector(registry=self.registry)
         self.operations = Counter(
             "omnirelay_operations",
@@ -56,6 +59,13 @@ class Metrics:
             ("workload",),
             registry=self.registry,
         )
+        self.fallbacks = Counter(
+            "omnirelay_operations_fallback",
+            "Operations executed by graphql-core in place of their plan, by name (100 names, then `other`) and reason "
+            "(not_prepared, variables, errors).",
+            ("operation", "reason"),
+            registry=self.registry,
+        )
         self.subscriptions = Gauge(
             "omnirelay_subscriptions_open", "Subscriptions being served.", registry=self.registry
         )
@@ -88,6 +98,16 @@ class Metrics:
         self.operations.labels(kind, outcome).inc()
         if kind != OperationType.SUBSCRIPTION.value:
             self.seconds.labels(kind).observe(seconds)
+
+    def fell_back(self, name: str | None, reason: str) -> None:
+        """Count an operation that graphql-core executed in place of its plan. Clients choose the names: 100 at most are
+        labels."""
+        label = name or "unnamed"
+        if label not in self._names:
+            if len(self._names) >= _NAMES:
+                label = "other"
+            self._names.add(label)
+        self.fallbacks.labels(label, reason).inc()
 
     @contextmanager
     def subscription(self) -> Iterator[None]:

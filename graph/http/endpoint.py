@@ -27,8 +27,8 @@ from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.errors import Code, encodable, retry_after
-from graph.execution.executor import encode_json
 from graph.execution.metrics import Metrics
+from graph.execution.prepared import encode_json
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page

@@ -22,6 +22,7 @@ from graph.execution.documents import DocumentCache, Execution
 from graph.execution.errors import publish
 from graph.execution.executor import RecordExecutor
 from graph.execution.metrics import Metrics
+from graph.execution.prepared import PreparedSchema
 from graph.schema import stream as of_stream
 from graph.schema.mutation import Mutation
 from graph.schema.query import Query
@@ -41,7 +42,7 @@ class Subscription:
     )
 
 
-class MeshSchema(strawberry.Schema):
+class MeshSchema(PreparedSchema):
     """A schema whose errors are fit to be read by clients, whatever transport they go out by."""
 
     documents: DocumentCache
@@ -72,6 +73,7 @@ def build_schema(metrics: Metrics | None = None) -> MeshSchema:
         execution_context_class=RecordExecutor,
     )
     schema.documents = documents
+    schema.metrics = metrics
     schema.requirements = Requirements(schema.core)
     documents.bind(schema.core, schema.requirements)
     drop_null_defaults(schema.core)

@@ -53,7 +53,8 @@ def read_date_time(value: object) -> datetime:
 
 def write_date_time(value: Any) -> str:
     if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return utc.isoformat().removesuffix("+00:00") + "Z"
     raise TypeError(f"a DateTime is an aware datetime, not {value!r}")
 
 

@@ -26,10 +26,12 @@ from graphql import (
     get_operation_ast,
     visit,
 )
+from strawberry.types.graphql import OperationType as Kind
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
-from graph.execution.executor import RecordExecutor, encode_json
+from graph.execution.executor import RecordExecutor
+from graph.execution.prepared import Run, encode_json
 from graph.schema.build import MeshSchema
 from graph.schema.stream import DiffStream, as_batch
 from persistence.model.stream import DiffBatch
@@ -59,10 +61,18 @@ class SubscriptionOperation:
     _schema: MeshSchema
     _executor: Executor[Any]
     _context: Context
+    run: Run | None
+    """Its plan with its variables; null where graphql-core executes each batch."""
 
     async def payload(self, batch: DiffBatch) -> str:
         """The result for one batch, as JSON."""
-        result = execute_subscription_event(self._executor.build_per_event_executor(as_batch(batch)))
+        event = as_batch(batch)
+        data = None if self.run is None else self.run.event(event)
+        if data is not None:
+            return encode_json({"data": data}).decode()
+        if self.run is not None:
+            self._schema.fell_back(self.key.query, self.key.operation_name, "errors")
+        result = execute_subscription_event(self._executor.build_per_event_executor(event))
         if not isinstance(result, ExecutionResult):
             result = await result
         return self._encoded(result)
@@ -117,7 +127,8 @@ async def open_operation(
         return None
     shared = _without_cursor(variables or {}, operation, document.node)
     key = SharingKey(query, operation_name, encode_json(dict(sorted(shared.items()))), scopes)
-    return SubscriptionOperation(key, found, schema, executor, context)
+    run = schema.begin(query, operation_name, variables, context, (Kind.SUBSCRIPTION,))
+    return SubscriptionOperation(key, found, schema, executor, context, run)
 
 
 def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -> Refused:

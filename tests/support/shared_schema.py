@@ -10,8 +10,11 @@ from functools import cache, partial
 from unittest import mock
 
 import graph.http.app
-from graph.execution.documents import Execution
+import graph.schema.build
+from graph.auth.principal import Principal
+from graph.execution.documents import DocumentCache, Execution
 from graph.execution.metrics import Metrics
+from graph.execution.prepared import Plan
 from graph.schema.build import MeshSchema, build_schema
 
 
@@ -22,12 +25,29 @@ def shared_schema() -> Iterator[None]:
         yield
 
 
+class _EagerDocuments(DocumentCache):
+    """Has plans from the first time on: most tests send a document once."""
+
+    def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
+        self.valid(text or "")
+        return super().plan(text, operation_name, principal)
+
+
 def _counting_into(metrics: Metrics) -> MeshSchema:
     schema = copy.copy(one_schema())
     schema.extensions = (partial(Execution, schema.documents, metrics),)
+    schema.metrics = metrics
+    return schema
+
+
+def counting_plans(metrics: Metrics) -> MeshSchema:
+    """The one schema, which counts there what its plans answer, and nothing else but what they do not."""
+    schema = copy.copy(one_schema())
+    schema.metrics = metrics
     return schema
 
 
 @cache
 def one_schema() -> MeshSchema:
-    return build_schema()
+    with mock.patch.object(graph.schema.build, "DocumentCache", _EagerDocuments):
+        return build_schema()

@@ -1,0 +1,324 @@
+"""Prepared operations: an operation of a valid document is compiled once, into a plan from its variables to its answer.
+
+What graphql-core and Strawberry do anew for each request although it depends on the document alone, a plan has behind
+it: selections are collected and compiled to functions (`selections`), variables and arguments coerced by functions of
+their types (`inputs`), resolvers called directly. A plan answers what is right. For the rest there is one authority,
+graphql-core: where the variables are not taken for granted it executes the operation before a resolver was called;
+where a resolver raises, or a value is not as the schema has it, it completes what the root resolvers gave, which is
+recorded. So no resolver of a root field, and no mutation, is called twice. docs/decisions/0029-prepared-operations.md.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any, Final, Protocol, cast
+
+import orjson
+import strawberry
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    get_operation_ast,
+    visit,
+)
+from graphql.execution.values import VariableValues
+from graphql.pyutils import Path, is_awaitable
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from graph.auth.principal import Principal
+from graph.execution.context import Context, Info, Outcome, Recorded
+from graph.execution.inputs import InputCompiler, NotPrepared
+from graph.execution.metrics import Metrics
+from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
+
+_CONDITIONS: Final = 4
+"""Variables of `@skip` and `@include` in an operation: each tuple of their values has a variant of its own."""
+
+_NO_HELPERS: Final = cast("Any", None)
+"""No resolver has work beside the one that it awaits."""
+
+
+class Plan:
+    """Of one operation. Raises NotPrepared where something of it is graphql-core's to execute."""
+
+    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation_name: str | None) -> None:
+        operation = get_operation_ast(document, operation_name)
+        if operation is None:
+            raise NotPrepared("no such operation")
+        self.operation = operation
+        self.kind = OperationType(operation.operation.value)
+        self._schema = schema
+        self._fragments = {
+            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        }
+        used = list(self._fragments.values())
+        self._conditions = _conditions(operation, used)
+        if len(self._conditions) > _CONDITIONS:
+            raise NotPrepared("too many conditions")
+        self._inputs = InputCompiler(schema, operation)
+        self._info_class: Callable[..., Info] = schema.extensions[
+            GraphQLCoreConverter.DEFINITION_BACKREF
+        ].config.info_class
+        self._read = self._inputs.variables()
+        self._variants: dict[tuple[bool, ...], _Variant | None] = {}
+        self._selected = 0
+
+    @property
+    def size(self) -> int:
+        """Characters of generated functions, of all variants made so far."""
+        return self._inputs.functions.size + self._selected
+
+    def begin(self, variables: Mapping[str, Any] | None, context: Context) -> "Run":
+        """A run with these variables; nothing has been called yet. Raises NotPrepared, and an exception of any other
+        kind where the variables are not taken for granted."""
+        started = perf_counter()
+        values = self._read(variables or {})
+        booleans = tuple([values[name] for name in self._conditions])
+        variant = self.compile(*booleans)
+        arguments = [None if each.arguments is None else each.arguments(values) for each in variant.called]
+        return Run(self, variant, VariableValues({}, values), arguments, context, started)
+
+    @property
+    def conditions(self) -> int:
+        """How many variables `@skip` and `@include` depend on."""
+        return len(self._conditions)
+
+    def compile(self, *booleans: bool) -> "_Variant":
+        """The variant for these values of the conditions, made at the first call. Raises NotPrepared."""
+        if booleans not in self._variants:
+            self._variants[booleans] = None
+            self._variants[booleans] = self._variant(booleans)
+        variant = self._variants[booleans]
+        if variant is None:
+            raise NotPrepared("not to be compiled")
+        return variant
+
+    def _variant(self, booleans: tuple[bool, ...]) -> "_Variant":
+        conditions = VariableValues({}, dict(zip(self._conditions, booleans, strict=True)))
+        compiler = SelectionCompiler(self._schema, self.operation, self._fragments, conditions, self._inputs)
+        fields = compiler.root_fields()
+        self._selected += compiler.size
+        return _Variant(fields, compiler.called)
+
+    def info(self, called: CalledField, values: VariableValues, context: Context) -> Info:
+        """As graphql-core and Strawberry make it, but for the places in lists that a path would have."""
+        raw = GraphQLResolveInfo(
+            called.name,
+            called.nodes,
+            called.field.type,
+            called.parent,
+            Path(None, called.name, called.parent.name),
+            self._schema,
+            self._fragments,
+            None,
+            self.operation,
+            values,
+            context,
+            is_awaitable,
+            None,
+            _NO_HELPERS,
+        )
+        return self._info_class(_raw_info=raw, _field=called.definition)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    fields: Sequence[RootField]
+    called: Sequence[CalledField]
+
+
+class Run:
+    """A plan with the variables and the context of one request. `arguments` are those of its called fields."""
+
+    __slots__ = ("_context", "_plan", "_values", "_variant", "arguments", "kind", "recorded")
+
+    def __init__(
+        self,
+        plan: Plan,
+        variant: _Variant,
+        values: VariableValues,
+        arguments: Sequence[Mapping[str, Any] | None],
+        context: Context,
+        started: float,
+    ) -> None:
+        self._plan = plan
+        self._variant = variant
+        self._values = values
+        self._context = context
+        self.kind = plan.kind
+        self.recorded = Recorded(started)
+        """What the root resolvers gave or raised so far."""
+        self.arguments = arguments
+
+    def info(self, number: int) -> Info:
+        """Of a called field of the variant."""
+        return self._plan.info(self._variant.called[number], self._values, self._context)
+
+    async def data(self) -> dict[str, Any] | None:
+        """The answer's data; null where graphql-core has to complete what was recorded."""
+        fields = self._variant.fields
+        try:
+            if len(fields) > 1 and self.kind is not OperationType.MUTATION:
+                await self._resolve_all(fields)
+            data: dict[str, Any] = {}
+            for each in fields:
+                value = await self._value(each)
+                completed = each.complete(value, self)
+                data[each.name] = await completed if each.is_async else completed
+        except Exception:  # noqa: BLE001 - graphql-core finds it again, and where it is
+            return None
+        return data
+
+    def event(self, value: object) -> dict[str, Any] | None:
+        """The data of an event of a subscription, whose one root field holds it; null as above."""
+        try:
+            (field,) = self._variant.fields
+            return None if field.is_async else {field.name: field.complete(value, self)}
+        except Exception:  # noqa: BLE001 - as above
+            return None
+
+    async def _resolve_all(self, fields: Sequence[RootField]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for each in fields:
+                if each.resolve is not None:
+                    group.create_task(self._resolved(each.name, each.resolve))
+
+    async def _value(self, each: RootField) -> Any:
+        """Raises what the resolver did."""
+        if each.resolve is None:
+            return None
+        outcome = self.recorded.outcomes.get(each.name)
+        if outcome is None:
+            outcome = await self._resolved(each.name, each.resolve)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    async def _resolved(self, name: str, resolve: Complete) -> Outcome:
+        try:
+            value = resolve(None, self)
+            if is_awaitable(value):
+                value = await value
+        except Exception as error:  # noqa: BLE001 - published by graphql-core's execution
+            outcome = Outcome(None, error)
+        else:
+            outcome = Outcome(value)
+        self.recorded.outcomes[name] = outcome
+        return outcome
+
+
+class Plans(Protocol):
+    """Where documents and plans are remembered."""
+
+    def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
+        """Null for a document that cannot be parsed, or that has no such operation."""
+
+    def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
+        """Null for an operation that graphql-core has to execute, or to refuse. Raises NotPrepared."""
+
+
+class PreparedSchema(strawberry.Schema):
+    """A schema that executes operations by their plans, whatever transport they came by."""
+
+    documents: Plans
+    metrics: Metrics | None = None
+
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any = None,
+        root_value: Any = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """By the plan of the operation, from the second time on, while all is well; else by graphql-core."""
+        allowed = allowed_operation_types or (OperationType.QUERY, OperationType.MUTATION)
+        run = None
+        if isinstance(context_value, Context):
+            answered = [kind for kind in allowed if kind is not OperationType.SUBSCRIPTION]
+            run = self.begin(query, operation_name, variable_values, context_value, answered)
+        if run is not None:
+            outcome = "cancelled"
+            try:
+                data = await run.data()
+                outcome = "errors" if data is None else "ok"
+            finally:
+                # Errors are counted where graphql-core completes what was recorded.
+                if self.metrics is not None and outcome != "errors":
+                    self.metrics.ended(run.kind.value, outcome, perf_counter() - run.recorded.started)
+            if data is not None:
+                return ExecutionResult(data=data, errors=None)
+            self.fell_back(query, operation_name, "errors")
+            context_value = replace(context_value, recorded=run.recorded)
+        return await super().execute(
+            query, variable_values, context_value, root_value, operation_name, allowed, operation_extensions
+        )
+
+    def begin(
+        self,
+        query: str | None,
+        operation_name: str | None,
+        variables: Mapping[str, Any] | None,
+        context: Context,
+        allowed: Iterable[OperationType],
+    ) -> Run | None:
+        """The operation's plan with these variables; null where graphql-core has to execute it, or to find out why that
+        is refused."""
+        try:
+            plan = self.documents.plan(query, operation_name, context.principal)
+            if plan is None or plan.kind not in allowed:
+                return None
+            return plan.begin(variables, context)
+        except NotPrepared:
+            self.fell_back(query, operation_name, "not_prepared")
+        except Exception:  # noqa: BLE001 - of variables that are not taken for granted
+            self.fell_back(query, operation_name, "variables")
+        return None
+
+    def fell_back(self, query: str | None, operation_name: str | None, reason: str) -> None:
+        """Count an operation that graphql-core executes in place of its plan, by its name in the document."""
+        if self.metrics is not None:
+            operation = self.documents.operation(query, operation_name)
+            name = None if operation is None or operation.name is None else operation.name.value
+            self.metrics.fell_back(name, reason)
+
+
+def encode_json(value: Any) -> bytes:
+    """The value as JSON in UTF-8.
+
+    orjson refuses lone surrogates, which a message may quote from a request; the standard library escapes them.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _conditions(operation: OperationDefinitionNode, fragments: Sequence[FragmentDefinitionNode]) -> Sequence[str]:
+    """The variables that `@skip` and `@include` depend on, anywhere in the document."""
+    found = _Conditions()
+    for node in (operation, *fragments):
+        visit(node, found)
+    defined = {each.variable.name.value for each in operation.variable_definitions or ()}
+    return sorted(found.names & defined)
+
+
+class _Conditions(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_directive(self, node: DirectiveNode, *_: object) -> None:
+        self.names |= {each.value.name.value for each in node.arguments or () if isinstance(each.value, VariableNode)}

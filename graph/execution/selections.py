@@ -1,0 +1,300 @@
+"""Selections of a prepared operation: a function is generated per (type, collected selection), from a value that a
+resolver gave to what the answer holds for it.
+
+Which fields a selection comes to, in which order, merged with which others: graphql-core's `collect_fields` finds. The
+functions complete what is right and nothing else: whatever is not (a null that must not be, a leaf of another type, a
+resolver that raises) raises an exception, any, and graphql-core completes the value anew, with errors, their paths, and
+null where it spreads to. Each takes the value and the run, `graph.execution.prepared.Run`.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from enum import Enum
+from types import NoneType
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLLeafType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    OperationDefinitionNode,
+    Undefined,
+    is_leaf_type,
+)
+from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.values import VariableValues
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.base import StrawberryObjectDefinition, has_object_definition
+from strawberry.types.field import StrawberryField
+
+from graph.execution.inputs import TESTS, Functions, InputCompiler, NotPrepared, Read, failed
+
+TYPENAME: Final = "__typename"
+
+
+class Complete(Protocol):
+    """From a value to what the answer holds for it, or to a coroutine of that."""
+
+    def __call__(self, value: Any, run: Any) -> Any: ...
+
+
+class CalledField(NamedTuple):
+    """A field with a resolver of its own, as a selection has it. `arguments` is null where it takes none."""
+
+    field: GraphQLField
+    definition: StrawberryField
+    parent: GraphQLObjectType
+    name: str
+    nodes: list[FieldNode]
+    arguments: Read | None
+
+
+class RootField(NamedTuple):
+    """A field of a root type, by its name in the answer. `resolve` calls its resolver, with the root value and the run;
+    null for `__typename`."""
+
+    name: str
+    resolve: Complete | None
+    complete: Complete
+    is_async: bool
+
+
+class _Expression(NamedTuple):
+    """Python that completes a value; with `await` in it, if it is async."""
+
+    code: str
+    is_async: bool = False
+
+
+_SelectionKey: TypeAlias = tuple[object, ...]
+
+
+class SelectionCompiler:
+    """Of one operation of a valid document, with the booleans that its `@skip` and `@include` depend on."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        conditions: VariableValues,
+        inputs: InputCompiler,
+    ) -> None:
+        self._schema = schema
+        self._operation = operation
+        self._fragments = {name: FragmentDetails(node) for name, node in fragments.items()}
+        self._conditions = conditions
+        self._inputs = inputs
+        self._made = Functions(
+            gathered=gathered,
+            has_object_definition=has_object_definition,
+            LISTS=(list, tuple),
+            NOT_OBJECTS=(NoneType, Exception),
+        )
+        self._functions: dict[_SelectionKey, tuple[str, bool]] = {}
+        self.called: list[CalledField] = []
+
+    @property
+    def size(self) -> int:
+        """Characters of the generated functions."""
+        return self._made.size
+
+    def root_fields(self) -> list[RootField]:
+        """Raises NotPrepared."""
+        root = self._schema.get_root_type(self._operation.operation)
+        if root is None:
+            raise NotPrepared("no such operation")
+        collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
+        fields: list[RootField] = []
+        for name, details in collected.grouped_field_set.items():
+            if details[0].node.name.value == TYPENAME:
+                function, is_async = self._function("value, run", _Expression(repr(root.name)))
+                fields.append(RootField(name, None, self._made[function], is_async))
+                continue
+            field, definition = self._field(root, details)
+            call, _ = self._function("value, run", _Expression(self._call(root, field, definition, details)))
+            function, is_async = self._function("value, run", self._value(field.type, details, "value"))
+            fields.append(RootField(name, self._made[call], self._made[function], is_async))
+        return fields
+
+    def _field(
+        self, parent: GraphQLObjectType, details: Sequence[FieldDetails]
+    ) -> tuple[GraphQLField, StrawberryField]:
+        name = details[0].node.name.value
+        field = self._schema.get_field(parent, name)
+        definition = None if field is None else (field.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        if field is None or not isinstance(definition, StrawberryField):
+            raise NotPrepared("introspection")
+        if definition.extensions or definition.default_resolver is not getattr:
+            raise NotPrepared(f"{parent.name}.{name} has extensions")
+        return field, definition
+
+    def _call(
+        self, parent: GraphQLObjectType, field: GraphQLField, definition: StrawberryField, details: list[FieldDetails]
+    ) -> str:
+        """How to call the resolver of a field of `value`."""
+        resolver = definition.base_resolver
+        if resolver is None:
+            raise NotPrepared(f"{parent.name}.{definition.name} has no resolver")
+        number, nodes = len(self.called), [each.node for each in details]
+        arguments = self._inputs.arguments(field, nodes[0])
+        self.called.append(CalledField(field, definition, parent, nodes[0].name.value, nodes, arguments))
+        named = [each.name for each in (resolver.parent_parameter, resolver.root_parameter) if each]
+        given = ["value"] * bool(resolver.self_parameter) + [f"{name}=value" for name in named]
+        if resolver.info_parameter:
+            given.append(f"{resolver.info_parameter.name}=run.info({number})")
+        if arguments is not None:
+            given.append(f"**run.arguments[{number}]")
+        return f"{self._made.named(resolver.wrapped_func)}({', '.join(given)})"
+
+    def _value(self, type_: GraphQLOutputType, details: list[FieldDetails], code: str) -> _Expression:
+        """How to complete the value that `code`, evaluated once, comes to."""
+        is_optional = not isinstance(type_, GraphQLNonNull)
+        bare = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
+        if is_leaf_type(bare):
+            return _Expression(self._leaf(bare, code, is_optional=is_optional))
+        given, assigned = self._made.assigned(code) if is_optional else (code, code)
+        if isinstance(bare, GraphQLList):
+            given, items = (given, given) if is_optional else self._made.assigned(code)
+            item = self._made.local()
+            inner = self._value(bare.of_type, details, item)
+            if inner.is_async:
+                function, _ = self._function(f"{item}, run", inner)
+                each = f"await gathered(*[{function}({item}, run) for {item} in {given}])"
+            else:
+                each = f"[{inner.code} for {item} in {given}]"
+            completed = _Expression(f"({each} if isinstance({items}, LISTS) else failed())", inner.is_async)
+        else:
+            function, is_async = self._composite(bare, details)
+            completed = _Expression(f"{'await ' * is_async}{function}({given}, run)", is_async)
+        if not is_optional:
+            return completed
+        return _Expression(f"(None if {assigned} is None else {completed.code})", completed.is_async)
+
+    def _leaf(self, type_: GraphQLLeafType, code: str, *, is_optional: bool) -> str:
+        """Values of the type expected are passed on, or looked up; others are left to graphql-core's coercion."""
+        value, assigned = self._made.assigned(code)
+        members = _members(type_)
+        if members is not None:
+            kind, names = members
+            test, completed = (
+                f"type({assigned}) is {self._made.named(kind)}",
+                f"{self._made.named(names)}[{value}]",
+            )
+        elif type_ in TESTS:
+            test, completed = TESTS[type_].format(value=value, assigned=assigned), value
+        else:
+            coerced, assigned_coerced = self._made.assigned(f"{self._made.named(type_.coerce_output_value)}({value})")
+            present = f"({coerced} if {assigned_coerced} is not None else failed())"
+            return f"({'None' if is_optional else 'failed()'} if {assigned} is None else {present})"
+        null = f"None if {value} is None else " if is_optional else ""
+        return f"({completed} if {test} else {null}{self._made.named(_strict(type_))}({value}))"
+
+    def _composite(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> tuple[str, bool]:
+        """The name of the function for values of this type that are not null, and whether it is async."""
+        key: _SelectionKey = (type_, *(id(each.node) for each in details))
+        found = self._functions.get(key)
+        if found is None:
+            if isinstance(type_, GraphQLObjectType):
+                found = self._object(type_, details)
+            elif isinstance(type_, GraphQLUnionType):
+                found = self._abstract(list(type_.types), details)
+            elif isinstance(type_, GraphQLInterfaceType):
+                definition: StrawberryObjectDefinition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+                if definition.resolve_type is not None:
+                    raise NotPrepared(f"{type_} resolves types itself")
+                found = self._abstract(list(self._schema.get_possible_types(type_)), details)
+            else:
+                raise NotPrepared(f"a value of type {type_}")
+            self._functions[key] = found
+        return found
+
+    def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> tuple[str, bool]:
+        collected = collect_subfields(self._schema, self._fragments, self._conditions, self._operation, type_, details)
+        if collected.new_defer_usages:
+            raise NotPrepared("a selection that is deferred")
+        checks = "" if type_.is_type_of is None else f"{self._made.named(type_.is_type_of)}(value, None) or failed(); "
+        members: list[str] = []
+        awaited: list[str] = []
+        for name, fields in collected.grouped_field_set.items():
+            member = self._member(type_, fields)
+            if member.is_async:
+                function, _ = self._function("value, run", member)
+                members.append(f"{name!r}: awaited[{len(awaited)}]")
+                awaited.append(f"{function}(value, run)")
+            else:
+                members.append(f"{name!r}: {member.code}")
+        gather = f"awaited = await gathered({', '.join(awaited)}); " if awaited else ""
+        body = f"not isinstance(value, NOT_OBJECTS) or failed(); {checks}{gather}return {{{', '.join(members)}}}"
+        return self._define("value, run", body, is_async=bool(awaited))
+
+    def _member(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> _Expression:
+        if details[0].node.name.value == TYPENAME:
+            return _Expression(repr(parent.name))
+        field, definition = self._field(parent, details)
+        if definition.base_resolver is None:
+            return self._value(field.type, details, f"value.{definition.python_name}")
+        call = self._call(parent, field, definition, details)
+        if not definition.is_async:
+            return self._value(field.type, details, call)
+        return self._value(field.type, details, f"(await {call})")._replace(is_async=True)
+
+    def _abstract(self, types: list[GraphQLObjectType], details: list[FieldDetails]) -> tuple[str, bool]:
+        """Strawberry finds the member by each one's `is_type_of`, where the value is no instance of a type of its."""
+        cases: list[str] = []
+        is_async = False
+        for type_ in types:
+            if type_.is_type_of is not None:
+                function, waits = self._composite(type_, details)
+                is_async = is_async or waits
+                returned = f"{'await ' * waits}{function}(value, run)"
+                cases.append(f"    if {self._made.named(type_.is_type_of)}(value, None): return {returned}")
+        body = "\n".join(
+            (
+                "if isinstance(value, NOT_OBJECTS) or has_object_definition(value): failed()",
+                *cases,
+                "    failed()",
+            )
+        )
+        return self._define("value, run", body, is_async=is_async)
+
+    def _function(self, parameters: str, expression: _Expression) -> tuple[str, bool]:
+        return self._define(parameters, f"return {expression.code}", is_async=expression.is_async)
+
+    def _define(self, parameters: str, body: str, *, is_async: bool) -> tuple[str, bool]:
+        return self._made.define(parameters, body, is_async=is_async), is_async
+
+
+def _members(type_: GraphQLLeafType) -> tuple[type, dict[Any, str]] | None:
+    """The class of an enum, and the names of its members in the schema; null where one has none."""
+    kind = getattr(type_, "wrapped_cls", None)
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        return None
+    return kind, {member: type_.coerce_output_value(member) for member in kind}
+
+
+def _strict(type_: GraphQLLeafType) -> Complete:
+    """graphql-core's completion of a leaf that must not be null."""
+
+    def complete(value: Any) -> Any:
+        coerced = Undefined if value is None else type_.coerce_output_value(value)
+        return failed() if coerced is None or coerced is Undefined else coerced
+
+    return complete  # type: ignore[return-value] # of leaves, which need no run
+
+
+async def gathered(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:
+    """What the coroutines return, run at the same time. The others are cancelled when one fails."""
+    if len(work) == 1:
+        return [await work[0]]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in work]
+    return [task.result() for task in tasks]
