@@ -112,7 +112,7 @@ _OF_CHANGES: Final[Mapping[str, Restriction]] = {
 @lru_cache(CACHED_STATEMENTS)
 def _page(used: tuple[str, ...], shape: PageShape, descending: bool) -> AnySelect:  # noqa: FBT001 - part of the cache's key
     """Rows in the order of an index that begins with what the filter names: the page is the beginning of what is read
-    there, whatever PostgreSQL takes for the number of rows that match. docs/decisions/0029-plans-of-reads.md."""
+    there, whatever PostgreSQL takes for the number of rows that match. docs/decisions/0030-plans-of-reads.md."""
     bounds = _bounds(used, shape, descending=descending)
     shape = shape._replace(after=False, before=False)  # the cursors are among the bounds
     if _OF_CHANGES.keys().isdisjoint(used):

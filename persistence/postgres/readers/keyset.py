@@ -147,7 +147,7 @@ def planned_for_parameters(statement: AnySelect) -> AnySelect:
 
     PostgreSQL plans a prepared statement once for any parameters where that looks no dearer. Here it never does: `anew`
     is true, which leaves nothing of the condition in a plan for the parameters, and in one for any of them a count that
-    would take hours, and is not made. docs/decisions/0029-plans-of-reads.md says why not `plan_cache_mode`.
+    would take hours, and is not made. docs/decisions/0030-plans-of-reads.md says why not `plan_cache_mode`.
     """
     return statement.where(case((bindparam("anew", type_=Boolean), true()), else_=_HOURS))
 
