@@ -10,7 +10,7 @@ from tests.governance.intents import administrator_intent, operator_intent
 from tests.governance.scenario import Scenario
 from tests.support.length import rounds
 
-SHORT = Scenario(seed=3, stores=2, namespaces=6, shards=300, deeds=rounds(300, 25), pause=12)
+SHORT = Scenario(seed=1, stores=2, namespaces=6, shards=300, deeds=rounds(300, 35), pause=12)
 
 
 @pytest.mark.timeout(240)
