@@ -76,8 +76,7 @@ class PostgresRetention:
 
     async def compact(self, floor: int, change: ChangeRequest) -> HistoryCompacted | None:
         change.validate()
-        async with self._session() as session:
-            await _alone(session)
+        async with self._session() as session, _alone(session):
             head = await _head_beyond(session, floor)
             if floor <= head.floor:
                 return None
@@ -143,9 +142,17 @@ class PostgresRetention:
             await self._database.close()
 
 
-async def _alone(session: AsyncSession) -> None:
+@asynccontextmanager
+async def _alone(session: AsyncSession) -> AsyncIterator[None]:
+    """Raises TransientConflict while another compaction is under way.
+
+    The lock is given back before the connection ends: the server notices an end a moment later, and would refuse the
+    compaction that follows at once. One that fails leaves that to the server.
+    """
     if not (await session.execute(text(f"SELECT pg_try_advisory_lock({_COMPACTING})"))).scalar_one():
         raise TransientConflict("history is being compacted by somebody else; run this again when that is done")
+    yield
+    await session.execute(text(f"SELECT pg_advisory_unlock({_COMPACTING})"))
 
 
 async def _head_beyond(session: AsyncSession, revision: int) -> StreamHead:

@@ -17,6 +17,7 @@ from persistence.model.records import AsOf, ShardDiff
 from persistence.ports import HistoryCompacted
 from persistence.postgres import compaction as retention
 from persistence.postgres.compaction import PostgresRetention
+from persistence.postgres.driver import Connection
 from persistence.postgres.store import open_store
 from tests.support.mesh import COUNTED, Mesh, because, new, patch
 from tests.support.model import replay, verified_links
@@ -282,6 +283,19 @@ async def test_a_second_compaction_is_refused_while_the_first_runs(mesh: Mesh, s
     finally:
         await connection.close()
     assert (await mesh.store.stream.head()).floor == 0
+
+
+async def test_a_compaction_can_follow_another_at_once(mesh: Mesh, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the server has not noticed yet that the connection of the first has ended."""
+    await live_randomly(mesh, random.Random(12), 30)
+    unnoticed: list[Connection] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "terminate", lambda connection: unnoticed.append(connection))  # noqa: PLW0108 - a method
+        assert await PostgresRetention(small).compact(5, WHY) is not None
+        assert unnoticed
+        assert await PostgresRetention(small).compact(5, WHY) is None
+    for connection in unnoticed:
+        connection.terminate()
 
 
 async def test_a_schema_that_serves_other_programs_is_not_compacted(mesh: Mesh, small: str) -> None:
