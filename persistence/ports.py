@@ -119,6 +119,10 @@ class ShardReader(Protocol):
         """Ordered by (namespace, shard id)."""
         ...
 
+    def holds(self, shard: Shard) -> bool:
+        """Whether this very object is in memory, and is what is read until the shard changes."""
+        ...
+
 
 class NamespaceReader(Protocol):
     async def get(self, name: str) -> Namespace | None: ...

@@ -9,13 +9,11 @@ recorded. So no resolver of a root field, and no mutation, is called twice. docs
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, Protocol, cast
 
-import orjson
 import strawberry
 from graphql import (
     DirectiveNode,
@@ -37,8 +35,10 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal
 from graph.execution.context import Context, Info, Outcome, Recorded
+from graph.execution.encoding import decoded
 from graph.execution.inputs import InputCompiler, NotPrepared
 from graph.execution.metrics import Metrics
+from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
 
 _CONDITIONS: Final = 4
@@ -49,9 +49,16 @@ _NO_HELPERS: Final = cast("Any", None)
 
 
 class Plan:
-    """Of one operation. Raises NotPrepared where something of it is graphql-core's to execute."""
+    """Of one operation. Raises NotPrepared where something of it is graphql-core's to execute. What it keeps of records
+    is among `records`."""
 
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation_name: str | None) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        operation_name: str | None,
+        records: RecordBytes | None = None,
+    ) -> None:
         operation = get_operation_ast(document, operation_name)
         if operation is None:
             raise NotPrepared("no such operation")
@@ -72,6 +79,8 @@ class Plan:
         self._read = self._inputs.variables()
         self._variants: dict[tuple[bool, ...], _Variant | None] = {}
         self._selected = 0
+        self._records = records or RecordBytes()
+        self._kept: list[SelectionBytes] = []
 
     @property
     def size(self) -> int:
@@ -105,10 +114,21 @@ class Plan:
 
     def _variant(self, booleans: tuple[bool, ...]) -> "_Variant":
         conditions = VariableValues({}, dict(zip(self._conditions, booleans, strict=True)))
-        compiler = SelectionCompiler(self._schema, self.operation, self._fragments, conditions, self._inputs)
-        fields = compiler.root_fields()
+        compiler = SelectionCompiler(
+            self._schema, self.operation, self._fragments, conditions, self._inputs, self._records
+        )
+        try:
+            fields = compiler.root_fields()
+        finally:
+            self._kept += compiler.kept
         self._selected += compiler.size
         return _Variant(fields, compiler.called)
+
+    def release(self) -> None:
+        """Keep no bytes of records any more: they go once no other plan uses them. Runs go on."""
+        for each in self._kept:
+            self._records.release(each)
+        self._kept = []
 
     def info(self, called: CalledField, values: VariableValues, context: Context) -> Info:
         """As graphql-core and Strawberry make it, but for the places in lists that a path would have."""
@@ -140,7 +160,7 @@ class _Variant:
 class Run:
     """A plan with the variables and the context of one request. `arguments` are those of its called fields."""
 
-    __slots__ = ("_context", "_plan", "_values", "_variant", "arguments", "kind", "recorded")
+    __slots__ = ("_plan", "_values", "_variant", "arguments", "context", "kind", "recorded")
 
     def __init__(
         self,
@@ -154,7 +174,7 @@ class Run:
         self._plan = plan
         self._variant = variant
         self._values = values
-        self._context = context
+        self.context = context
         self.kind = plan.kind
         self.recorded = Recorded(started)
         """What the root resolvers gave or raised so far."""
@@ -162,10 +182,10 @@ class Run:
 
     def info(self, number: int) -> Info:
         """Of a called field of the variant."""
-        return self._plan.info(self._variant.called[number], self._values, self._context)
+        return self._plan.info(self._variant.called[number], self._values, self.context)
 
     async def data(self) -> dict[str, Any] | None:
-        """The answer's data; null where graphql-core has to complete what was recorded."""
+        """The answer's data, for `encode_json`; null where graphql-core has to complete what was recorded."""
         fields = self._variant.fields
         try:
             if len(fields) > 1 and self.kind is not OperationType.MUTATION:
@@ -259,7 +279,7 @@ class PreparedSchema(strawberry.Schema):
                 if self.metrics is not None and outcome != "errors":
                     self.metrics.ended(run.kind.value, outcome, perf_counter() - run.recorded.started)
             if data is not None:
-                return ExecutionResult(data=data, errors=None)
+                return ExecutionResult(data=data if context_value.is_encoded else decoded(data), errors=None)
             self.fell_back(query, operation_name, "errors")
             context_value = replace(context_value, recorded=run.recorded)
         return await super().execute(
@@ -293,17 +313,6 @@ class PreparedSchema(strawberry.Schema):
             operation = self.documents.operation(query, operation_name)
             name = None if operation is None or operation.name is None else operation.name.value
             self.metrics.fell_back(name, reason)
-
-
-def encode_json(value: Any) -> bytes:
-    """The value as JSON in UTF-8.
-
-    orjson refuses lone surrogates, which a message may quote from a request; the standard library escapes them.
-    """
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _conditions(operation: OperationDefinitionNode, fragments: Sequence[FragmentDefinitionNode]) -> Sequence[str]:

@@ -30,8 +30,8 @@ from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
-from graph.execution.prepared import encode_json
 from graph.http.admission import AdmissionControl
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager

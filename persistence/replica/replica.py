@@ -321,6 +321,10 @@ class ReplicaShards:
             self._replica.expect_list(stored.position, where.namespace)
         return stored
 
+    def holds(self, shard: Shard) -> bool:
+        table = self._replica.table
+        return table is not None and table.get(shard.namespace, shard.shard_id) is shard
+
 
 class _SameHistory:
     """Whether the pages of a table and the feed that brings them up to date are of one history: the database may have

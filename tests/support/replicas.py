@@ -41,6 +41,9 @@ class UpToDate:
         await self._caught_up()
         return await self.shards.page(where, page, as_of)
 
+    def holds(self, shard: Shard) -> bool:
+        return self.shards.holds(shard)
+
     async def _caught_up(self) -> None:
         await self.feed.wait_for((await self.stream.head()).revision)
         await self.replica.ready()

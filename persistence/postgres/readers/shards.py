@@ -64,6 +64,9 @@ class PostgresShards:
         found = await self.page(where, PageRequest(1), as_of)
         return Stamped(next(iter(found.value.items), None), found.position)
 
+    def holds(self, shard: Shard) -> bool:  # noqa: ARG002 - each is read anew
+        return False
+
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         values: dict[str, Any] = as_arrays(keys)
         with translated():

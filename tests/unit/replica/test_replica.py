@@ -121,6 +121,9 @@ class Scripted:
         self.looked_up.append(as_of or key)
         return Stamped(None, self.stored_at)
 
+    def holds(self, _: Shard) -> bool:
+        return False
+
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         self.looked_up += [as_of] if as_of else keys
         return Stamped([None for _ in keys], self.stored_at)
