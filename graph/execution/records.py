@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 C = TypeVar("C", bound=type)
 
-Holds: TypeAlias = Callable[[Context, Any], bool]
-"""Whether this record will be given again."""
+Holder: TypeAlias = Callable[[Context], Callable[[Any], bool]]
+"""What knows whether a record is one that will be given again."""
 
 Selection: TypeAlias = Hashable
 """A type, and the fields that are selected of it: equal for selections that make the same of a record."""
@@ -32,13 +32,13 @@ _BYTES_AN_ENTRY: Final = 1_100
 """Beside the JSON: 300 of the entry, and 800 of a record that may have been replaced since, and is held by it alone."""
 
 
-def kept_while(holds: Holds) -> Callable[[C], C]:
+def kept_by(holder: Holder) -> Callable[[C], C]:
     """Class decorator for the type of a record, of which nothing but the record decides what a selection makes: what
     four fields or more make of one that is held is kept. Of an edge, whose cursor must depend on the node alone, the
     record is the node."""
 
     def keep(cls: C) -> C:
-        cls.kept_while = staticmethod(holds)  # type: ignore[attr-defined]
+        cls.kept_by = staticmethod(holder)  # type: ignore[attr-defined]
         return cls
 
     return keep
@@ -92,64 +92,86 @@ class Edges(Sequence[Edge[T]]):
         return Edge(self.nodes[index], self)
 
 
-_Entry: TypeAlias = tuple[orjson.Fragment, Any, int]
-"""The JSON, the record, and the bytes that are counted for both."""
-
-
 class SelectionBytes:
-    """What one selection has made of records, in two generations: `young` and an older one. Both are by the identity of
-    the record, which no other object has while the entry holds it."""
+    """What one selection has made of records, in two generations, the young one and the old one. Both are by the
+    identity of the record, which no other object has while the record is held beside it."""
 
-    __slots__ = ("_all", "_holds", "key", "old", "users", "young")
+    __slots__ = ("_all", "_holder", "_old", "_old_records", "_records", "key", "old_size", "size", "users", "young")
 
-    def __init__(self, all_: "RecordBytes", key: Selection, holds: Holds) -> None:
+    def __init__(self, all_: "RecordBytes", key: Selection, holder: Holder) -> None:
         self._all = all_
-        self._holds = holds
+        self._holder = holder
         self.key = key
         self.users = 0
-        """Variants of plans that make it; none any more keep nothing."""
-        self.young: dict[int, _Entry] = {}
-        self.old: dict[int, _Entry] = {}
+        """Variants of plans that make it. Without any, nothing is kept."""
+        self.young: dict[int, orjson.Fragment] = {}
+        self._records: list[Any] = []
+        self.size = 0
+        """Bytes of the young generation, with its records."""
+        self.drop()
 
-    def missed(self, record: Any, make: Callable[..., Any], run: Any, *more: Any) -> Any:
-        """What `make` makes of a record that is not among the young ones, as bytes if they are kept from now on."""
-        entry = self.old.pop(id(record), None)
-        if entry is None:
-            made = make(record, run, *more)
-            if not self.users or not self._holds(run.context, record):
-                return made
-            try:
-                encoded = orjson.dumps(made, option=OPTIONS)
-            except TypeError:  # a lone surrogate
-                return made
-            entry = orjson.Fragment(encoded), record, len(encoded) + _BYTES_AN_ENTRY
-        else:
-            self._all.old_bytes -= entry[2]
-        self.young[id(record)] = entry
-        self._all.count_young(entry[2])
-        return entry[0]
+    def all(self, records: Sequence[Any], make: Callable[..., Any], run: Any, *more: Any) -> list[Any]:
+        """What `make` makes of each record, `run` and `more`: JSON where it was kept, or is from now on. Raises what
+        `make` does, and TypeError for what is not to be encoded."""
+        found = list(map(self.young.get, map(id, records)))
+        if all(found):
+            return found
+        holds = self._holder(run.context) if self.users else _keeps_nothing
+        old, young, size = self._old, self.young, 0
+        try:
+            for index, record in enumerate(records):
+                if found[index] is None and (kept := old.get(id(record))) is not None:
+                    found[index] = kept
+                elif found[index] is None:
+                    found[index] = made = make(record, run, *more)
+                    if holds(record):
+                        encoded = orjson.dumps(made, None, OPTIONS)
+                        found[index] = young[id(record)] = orjson.Fragment(encoded)
+                        self._records.append(record)
+                        size += len(encoded) + _BYTES_AN_ENTRY
+        finally:
+            self.size += size
+            self._all.count(size)
+        return found
+
+    def one(self, record: Any, make: Callable[..., Any], run: Any) -> Any:
+        """As `all`, of one record."""
+        return self.all((record,), make, run)[0]
+
+    def in_event(self, record: Any, make: Callable[..., Any], run: Any) -> Any:
+        """As `one`, but for what no other operation selects: an event is executed once for all its subscribers."""
+        return self.one(record, make, run) if self.users > 1 else make(record, run)
+
+    def turn(self) -> None:
+        """The young generation becomes the old one."""
+        self._old, self._old_records, self.old_size = self.young, self._records, self.size
+        self.young, self._records, self.size = {}, [], 0
+
+    def drop(self) -> None:
+        """Both generations."""
+        self.turn()
+        self.turn()
 
 
 class RecordBytes:
-    """The bytes of all selections of a schema, at most `limit`. The young generation becomes the old one when it has
-    half of that; what is asked for again before it does so once more is young again."""
+    """The bytes of all selections of a schema: at most `limit`, and those of one page, with the records that they are
+    of. Once the young generation of all has half of that, it becomes the old one, and the old one is dropped."""
 
     def __init__(self, limit: int = KEPT_BYTES) -> None:
         self._limit = limit
         self._selections: dict[Selection, SelectionBytes] = {}
-        self._young_bytes = 0
-        self.old_bytes = 0
+        self._young_size = 0
 
     @property
     def size(self) -> int:
         """Bytes, with the records that they are of."""
-        return self._young_bytes + self.old_bytes
+        return sum(each.size + each.old_size for each in self._selections.values())
 
-    def use(self, key: Selection, holds: Holds) -> SelectionBytes:
-        """Those of a selection, to be released once they are not used any more."""
+    def use(self, key: Selection, holder: Holder) -> SelectionBytes:
+        """Those of a selection, to be released when they are not used any more."""
         selection = self._selections.get(key)
         if selection is None:
-            selection = self._selections[key] = SelectionBytes(self, key, holds)
+            selection = self._selections[key] = SelectionBytes(self, key, holder)
         selection.users += 1
         return selection
 
@@ -158,17 +180,20 @@ class RecordBytes:
         selection.users -= 1
         if not selection.users:
             del self._selections[selection.key]
-            self._young_bytes -= sum(entry[2] for entry in selection.young.values())
-            self.old_bytes -= sum(entry[2] for entry in selection.old.values())
-            selection.young, selection.old = {}, {}
+            self._young_size -= selection.size
+            selection.drop()
 
-    def count_young(self, size: int) -> None:
-        """Bytes that were added to the young generation."""
-        self._young_bytes += size
-        if self._young_bytes > self._limit // 2:
+    def count(self, size: int) -> None:
+        """Bytes that were added to a young generation."""
+        self._young_size += size
+        if self._young_size > self._limit // 2:
+            self._young_size = 0
             for selection in self._selections.values():
-                selection.old, selection.young = selection.young, {}
-            self.old_bytes, self._young_bytes = self._young_bytes, 0
+                selection.turn()
+
+
+def _keeps_nothing(_: Any) -> bool:
+    return False
 
 
 class LatestBytes:
@@ -183,13 +208,10 @@ class LatestBytes:
         self._made: Any = None
 
     def missed(self, record: Any, make: Callable[..., Any], run: Any) -> Any:
-        """What `make` makes of another record."""
+        """What `make` makes of another record. Raises as `SelectionBytes.all`."""
         if record is not self._previous:
             self._previous, self._made = record, make(record, run)
             return self._made
-        try:
-            self.encoded = orjson.Fragment(orjson.dumps(self._made, option=OPTIONS))
-        except TypeError:  # a lone surrogate
-            return self._made
+        self.encoded = orjson.Fragment(orjson.dumps(self._made, None, OPTIONS))
         self.record = record
         return self.encoded

@@ -27,6 +27,7 @@ from graphql import (
     GraphQLSchema,
     GraphQLUnionType,
     OperationDefinitionNode,
+    OperationType,
     Undefined,
     get_named_type,
     is_leaf_type,
@@ -122,10 +123,12 @@ class SelectionCompiler:
             Edges=Edges,
             datetime=datetime,
             UTC=UTC,
+            int_repr=int.__repr__,
         )
         self._composites: dict[_SelectionKey, _Composite] = {}
         self.called: list[CalledField] = []
         self._is_within_kept = False
+        self._kept_names: dict[Selection, str] = {}
         self.kept: list[SelectionBytes] = []
         """Those that are to be released once the functions are not used any more."""
 
@@ -210,7 +213,10 @@ class SelectionCompiler:
             given, items = (given, given) if is_optional else self._made.assigned(code)
             item = self._made.local()
             inner = self._value(bare.of_type, details, item)
-            if inner.is_async:
+            composite = self._kept_items(bare.of_type, details)
+            if composite is not None:
+                each = f"{composite.kept}.all({given}, {composite.function}, run)"
+            elif inner.is_async:
                 function, _ = self._function(f"{item}, run", inner)
                 each = f"await gathered(*[{function}({item}, run) for {item} in {given}])"
             else:
@@ -218,7 +224,7 @@ class SelectionCompiler:
             completed = _Expression(f"({each} if isinstance({items}, LISTS) else failed())", inner.is_async)
         else:
             given, assigned_once = (given, given) if is_optional else self._made.assigned(code)
-            completed = _applied(self._composite(bare, details), given, assigned_once)
+            completed = self._applied(self._composite(bare, details), given, assigned_once)
         if not is_optional:
             return completed
         return _Expression(f"(None if {assigned} is None else {completed.code})", completed.is_async)
@@ -227,16 +233,17 @@ class SelectionCompiler:
         """Values of the type expected are passed on, or looked up; others are left to graphql-core's coercion."""
         value, assigned = self._made.assigned(code)
         members = _members(type_)
-        is_time = type_.coerce_output_value is write_date_time
         if members is not None:
             kind, names = members
             test, completed = (
                 f"type({assigned}) is {self._made.named(kind)}",
                 f"{self._made.named(names)}[{value}]",
             )
-        elif is_time:
+        elif type_.coerce_output_value is write_date_time:
             # Left to orjson, which writes a time in UTC alike.
             test, completed = f"type({assigned}) is datetime and {value}.tzinfo is UTC", value
+        elif type_.coerce_output_value is int.__repr__:
+            test, completed = f"type({assigned}) is int", f"int_repr({value})"
         elif type_ in TESTS:
             test, completed = TESTS[type_].format(value=value, assigned=assigned), value
         else:
@@ -246,16 +253,38 @@ class SelectionCompiler:
         null = f"None if {value} is None else " if is_optional else ""
         return f"({completed} if {test} else {null}{self._made.named(_strict(type_))}({value}))"
 
+    def _applied(self, composite: _Composite, given: str, assigned: str) -> _Expression:
+        """The function applied to the value that `assigned` comes to, and that is `given` from then on."""
+        function, is_async, kept, latest = composite
+        if kept is not None:
+            method = "in_event" if self._operation.operation is OperationType.SUBSCRIPTION else "one"
+            missed = f"{kept}.{method}({given}, {function}, run)"
+            return _Expression(f"({kept}.young.get(id({assigned})) or {missed})")
+        if latest is not None:
+            missed = f"{latest}.missed({given}, {function}, run)"
+            return _Expression(f"({latest}.encoded if {latest}.record is {assigned} else {missed})")
+        return _Expression(f"{'await ' * is_async}{function}({assigned}, run)", is_async)
+
+    def _kept_items(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> _Composite | None:
+        """The function for items that must not be null, and of which JSON is kept."""
+        if not isinstance(type_, GraphQLNonNull) or not isinstance(type_.of_type, GraphQLObjectType):
+            return None
+        composite = self._composite(type_.of_type, details)
+        return composite if composite.kept is not None else None
+
     def _edges(self, type_: GraphQLObjectType, details: list[FieldDetails], given: str, assigned: str) -> _Expression:
         """How to complete the edges of a connection."""
         key: _SelectionKey = (type_, *(id(each.node) for each in details))
         if key not in self._composites:
             self._composites[key] = self._kept(type_, details, self._edge)
         edge, node = self._composites[key], self._made.local()
-        completed = _applied(edge, node, node, f"{given}.cursor_of")
-        each = f"[{completed.code} for {node} in {given}.nodes]"
-        if edge.is_async:
-            each = f"await gathered(*[{edge.function}({node}, run, {given}.cursor_of) for {node} in {given}.nodes])"
+        more = f"run, {given}.cursor_of"
+        if edge.kept is not None:
+            each = f"{edge.kept}.all({given}.nodes, {edge.function}, {more})"
+        elif edge.is_async:
+            each = f"await gathered(*[{edge.function}({node}, {more}) for {node} in {given}.nodes])"
+        else:
+            each = f"[{edge.function}({node}, {more}) for {node} in {given}.nodes]"
         return _Expression(f"({each} if type({assigned}) is Edges else failed())", edge.is_async)
 
     def _composite(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> _Composite:
@@ -285,9 +314,9 @@ class SelectionCompiler:
     ) -> _Composite:
         """As compiled, with what keeps the JSON of it where that pays. What is kept has nothing kept in it."""
         origin = _definition(type_).origin
-        holds, is_repeated = getattr(origin, "kept_while", None), getattr(origin, "is_repeated", False)
+        holder, is_repeated = getattr(origin, "kept_by", None), getattr(origin, "is_repeated", False)
         selection = None
-        if not self._is_within_kept and (holds is not None or is_repeated):
+        if not self._is_within_kept and (holder is not None or is_repeated):
             selection = self._selection(type_, details)
         if selection is None or _leaves(selection) < _KEPT_LEAVES:
             return compiled(type_, details)
@@ -296,11 +325,12 @@ class SelectionCompiler:
             made = compiled(type_, details)
         finally:
             self._is_within_kept = False
-        if holds is None:
+        if holder is None:
             return made._replace(latest=self._made.named(LatestBytes()))
-        kept = self._records.use(selection, holds)
-        self.kept.append(kept)
-        return made._replace(kept=self._made.named(kept))
+        if selection not in self._kept_names:
+            self.kept.append(self._records.use(selection, holder))
+            self._kept_names[selection] = self._made.named(self.kept[-1])
+        return made._replace(kept=self._kept_names[selection])
 
     def _selection(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> Selection | None:
         """What an object is selected for; null where that is not its attributes alone."""
@@ -369,7 +399,7 @@ class SelectionCompiler:
         is_async = False
         for type_ in types:
             if type_.is_type_of is not None:
-                completed = _applied(self._composite(type_, details), "value", "value")
+                completed = self._applied(self._composite(type_, details), "value", "value")
                 is_async = is_async or completed.is_async
                 cases.append(f"    if {self._made.named(type_.is_type_of)}(value, None): return {completed.code}")
         body = "\n".join(
@@ -387,19 +417,6 @@ class SelectionCompiler:
 
     def _define(self, parameters: str, body: str, *, is_async: bool) -> str:
         return self._made.define(parameters, body, is_async=is_async)
-
-
-def _applied(composite: _Composite, given: str, assigned: str, *more: str) -> _Expression:
-    """The function applied to the value that `assigned` comes to, and that is `given` from then on."""
-    function, is_async, kept, latest = composite
-    arguments = "".join(f", {each}" for each in more)
-    if kept is not None:
-        missed = f"{kept}.missed({given}, {function}, run{arguments})"
-        return _Expression(f"(entry[0] if (entry := {kept}.young.get(id({assigned}))) is not None else {missed})")
-    if latest is not None:
-        missed = f"{latest}.missed({given}, {function}, run{arguments})"
-        return _Expression(f"({latest}.encoded if {latest}.record is {assigned} else {missed})")
-    return _Expression(f"{'await ' * is_async}{function}({assigned}, run{arguments})", is_async)
 
 
 def _is_edge(type_: GraphQLOutputType) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,8 +41,8 @@ class UpToDate:
         await self._caught_up()
         return await self.shards.page(where, page, as_of)
 
-    def holds(self, shard: Shard) -> bool:
-        return self.shards.holds(shard)
+    def holder(self) -> Callable[[Shard], bool]:
+        return self.shards.holder()
 
     async def _caught_up(self) -> None:
         await self.feed.wait_for((await self.stream.head()).revision)
