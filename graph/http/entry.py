@@ -22,7 +22,7 @@ from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.prepared import Run, encode_json
 from graph.execution.services import Services
-from graph.http.admission import AdmissionControl, client_of
+from graph.http.admission import AdmissionControl
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.schema.build import MeshSchema
 
@@ -166,11 +166,10 @@ class Entry:
     async def _answer(self, operation: _Operation, media_type: str, scope: Scope, receive: Receive, send: Send) -> None:
         run = operation.run
         workload = run.plan.classification.of(operation.variables or {})
-        client = client_of(run.context.principal, scope)
         response: Response | None
         try:
             work = self._executed(operation, media_type)
-            answer = await self._endpoint.admission.run(workload, client, receive, work)
+            answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
             if not isinstance(answer, Response):
                 await _send_data(answer, media_type, run.context.request_id, send)
                 return
