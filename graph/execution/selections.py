@@ -18,6 +18,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     GraphQLField,
+    GraphQLID,
     GraphQLInterfaceType,
     GraphQLLeafType,
     GraphQLList,
@@ -251,7 +252,8 @@ class SelectionCompiler:
             present = f"({coerced} if {assigned_coerced} is not None else failed())"
             return f"({'None' if is_optional else 'failed()'} if {assigned} is None else {present})"
         null = f"None if {value} is None else " if is_optional else ""
-        return f"({completed} if {test} else {null}{self._made.named(_strict(type_))}({value}))"
+        number = f"int_repr({value}) if type({value}) is int else " if type_ is GraphQLID else ""
+        return f"({completed} if {test} else {null}{number}{self._made.named(_strict(type_))}({value}))"
 
     def _applied(self, composite: _Composite, given: str, assigned: str) -> _Expression:
         """The function applied to the value that `assigned` comes to, and that is `given` from then on."""

@@ -1,6 +1,6 @@
 """Relay connections, https://relay.dev/graphql/connections.htm: their arguments, their types, and the values behind."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -16,6 +16,7 @@ from graphql import (
 )
 
 from graph.execution.context import Info
+from graph.execution.prepared import PlannedInfo
 from graph.execution.records import Edges
 from graph.schema.arguments import require_namespaces
 from graph.schema.scalars import Revision
@@ -197,8 +198,12 @@ def _cursor_of(kind: CursorKind[K], position_of: Callable[[T], K]) -> Callable[[
 _INCLUDES: Final = {"skip": False, "include": True}
 
 
-def _selected(info: Info) -> Iterator[str]:
+def _selected(info: Info) -> Collection[str]:
     """The fields that the document selects of what is being resolved, under any alias and in any fragment."""
+    return info.selected if isinstance(info, PlannedInfo) else list(_selected_fields(info))
+
+
+def _selected_fields(info: Info) -> Iterator[str]:
     for node in _raw(info).field_nodes:
         yield from _selected_in(info, node.selection_set)
 
