@@ -138,10 +138,6 @@ class SelectionBytes:
         """As `all`, of one record."""
         return self.all((record,), make, run)[0]
 
-    def in_event(self, record: Any, make: Callable[..., Any], run: Any) -> Any:
-        """As `one`, but for what no other operation selects: an event is executed once for all its subscribers."""
-        return self.one(record, make, run) if self.users > 1 else make(record, run)
-
     def turn(self) -> None:
         """The young generation becomes the old one."""
         self._old, self._old_records, self.old_size = self.young, self._records, self.size

@@ -259,9 +259,11 @@ class SelectionCompiler:
         """The function applied to the value that `assigned` comes to, and that is `given` from then on."""
         function, is_async, kept, latest = composite
         if kept is not None:
-            method = "in_event" if self._operation.operation is OperationType.SUBSCRIPTION else "one"
-            missed = f"{kept}.{method}({given}, {function}, run)"
-            return _Expression(f"({kept}.young.get(id({assigned})) or {missed})")
+            found = f"{kept}.young.get(id({assigned})) or {kept}.one({given}, {function}, run)"
+            if self._operation.operation is OperationType.SUBSCRIPTION:
+                # An event is executed once for all its subscribers: its records are kept for other operations only.
+                return _Expression(f"({found} if {kept}.users > 1 else {function}({assigned}, run))")
+            return _Expression(f"({found})")
         if latest is not None:
             missed = f"{latest}.missed({given}, {function}, run)"
             return _Expression(f"({latest}.encoded if {latest}.record is {assigned} else {missed})")
