@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -253,6 +254,21 @@ def test_two_generations_bound_the_bytes_of_all_selections() -> None:
     assert all_.size > 100_000
     newest = selections[0].all(records[-10:], _made, Run())
     assert list(map(id, newest)) == list(map(id, selections[0].all(records[-10:], _made, Run())))
+
+
+def test_what_is_kept_takes_no_more_memory_than_is_counted() -> None:
+    records = [Record(number) for number in range(1_000)]
+    all_ = RecordBytes()
+    selection = all_.use("a", Holder(records[:0]))
+    selection.all(records, _made, Run())
+    tracemalloc.start()
+    try:
+        selection = all_.use("b", lambda _: lambda _: True)
+        selection.all(records, _made, Run())
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 1_000_000 < taken < all_.size
 
 
 def test_a_record_that_nothing_holds_is_made_anew_and_not_kept() -> None:
