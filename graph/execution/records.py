@@ -192,6 +192,10 @@ class RecordBytes:
                 selection.turn()
 
 
+_NO_RECORD: Final = object()
+"""Not null, which may be given in place of a record and is then an error."""
+
+
 def _keeps_nothing(_: Any) -> bool:
     return False
 
@@ -202,9 +206,9 @@ class LatestBytes:
     __slots__ = ("_made", "_previous", "encoded", "record")
 
     def __init__(self) -> None:
-        self.record: Any = None
+        self.record: Any = _NO_RECORD
         self.encoded: Any = None
-        self._previous: Any = None
+        self._previous: Any = _NO_RECORD
         self._made: Any = None
 
     def missed(self, record: Any, make: Callable[..., Any], run: Any) -> Any:

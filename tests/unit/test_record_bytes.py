@@ -19,6 +19,7 @@ from graph.execution.encoding import decoded, encode_json
 from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.services import Feed
 from graph.schema.build import MeshSchema
+from graph.schema.stream import as_batch
 from graph.subscriptions.operation import SubscriptionOperation, open_operation
 from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
@@ -141,6 +142,26 @@ async def test_a_batch_gives_and_takes_what_another_operation_selects(server: Se
     nodes = (await server.data(NODES))["shards"]["nodes"]
     assert all(isinstance(each, Fragment) for each in nodes)
     assert server.records.size == size
+
+
+async def test_the_change_of_several_rows_is_made_once_for_them_and_never_of_nothing(server: Server) -> None:
+    query = "subscription { shardDiffs { diffs { shardId change { id kind actor committedAt } } } }"
+    operation = await open_operation(server.schema, query, None, None, server.context)
+    assert isinstance(operation, SubscriptionOperation)
+    assert operation.run is not None
+    history, head = server.memory.tables.history, server.memory.tables.head.position
+    none = [replace(row, change=cast("Any", None)) for row in history]
+    other = replace(history[0].change, actor="other")
+    rows = [*history, replace(history[0], change=other), history[1]]
+    for diffs in (none, none[:1], rows, none, rows[2:]):
+        batch = DiffBatch(head, diffs, caught_up=True)
+        assert await operation.payload(batch) == await replace(operation, run=None).payload(batch)
+    event = operation.run.event(as_batch(DiffBatch(head, rows, caught_up=True)))
+    assert event is not None
+    made = [diff["change"] for diff in event["shardDiffs"]["diffs"]]
+    assert made[1] is made[2]
+    assert isinstance(made[1], Fragment)
+    assert made[3]["actor"] == "other"
 
 
 async def test_selections_that_differ_in_a_name_or_a_field_are_made_each(server: Server) -> None:
