@@ -21,6 +21,9 @@ class Unset(Enum):
 
     UNSET = "UNSET"
 
+    # An enum's own is a call in Python, and validation hashes ten thousands of them.
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         return "UNSET"
 
