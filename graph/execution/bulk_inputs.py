@@ -1,7 +1,7 @@
 """Inputs that come by the thousand: what they are made as, and how lists of them are coerced a field at a time.
 
-10,000 shards of `updateShards` with four fields take 12 ms of the event loop, where graphql-core and Strawberry take
-120 and a function for each of them 35.
+10,000 patches of shards with four fields take 6 ms so, and took 40 when each was coerced by a function, made an input,
+and that a part of a command.
 """
 
 from collections.abc import Callable, Mapping, Sequence

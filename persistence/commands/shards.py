@@ -203,7 +203,7 @@ class _Shards:
 def _are_sound(shards: Sequence[NewShard | ShardPatch | ShardExpectation]) -> bool:
     """Whether the checks of these, of which there is at least one, find nothing.
 
-    Field by field, where a rule is applied once to values that are equal. Ten thousand shards take 5 ms so, and 30 ms
+    Field by field, where a rule is applied once to values that are equal. Ten thousand shards take 8 ms so, and 30 ms
     one by one, which finds what is to be named.
     """
     unset = 0

@@ -16,6 +16,7 @@ from time import process_time, thread_time
 from typing import Any, Final, cast
 
 import orjson
+from rich.console import Console
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
@@ -26,7 +27,7 @@ from persistence.ports import Store, UnitOfWork
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
-from tests.benchmarks.report import SideBySide, say
+from tests.benchmarks.report import SideBySide
 from tests.benchmarks.timing import Times, duration
 
 SHARDS: Final = 10_000
@@ -153,9 +154,7 @@ def side_by_side(measured: Sequence[Cost]) -> SideBySide:
 
 
 def main() -> None:
-    measured = costs()
-    for cost in measured:
-        say(f"  {cost.bulk.name}: event loop {cost.loop}; all threads {cost.process}")
+    Console().print(side_by_side(costs()).table())
 
 
 if __name__ == "__main__":
