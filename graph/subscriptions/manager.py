@@ -11,7 +11,7 @@ from graphql import OperationType
 from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema
-from graph.subscriptions.groups import Send, Subscriber, SubscriberGroups
+from graph.subscriptions.groups import Send, Subscriber, SubscriberGroups, Write
 from graph.subscriptions.operation import Refused, SubscriptionOperation, open_operation
 
 
@@ -31,10 +31,17 @@ class SubscriptionManager:
             self._metrics.ended(OperationType.SUBSCRIPTION.value, "errors", 0.0)
         return opened
 
-    async def run(self, operation: SubscriptionOperation, send: Send, *, send_timeout: float | None = None) -> None:
+    async def run(
+        self,
+        operation: SubscriptionOperation,
+        send: Send,
+        *,
+        send_timeout: float | None = None,
+        write: Write | None = None,
+    ) -> None:
         """Send batches until cancelled. Raises as `Subscriber.run`."""
         with self._metrics.subscription():
-            await Subscriber(self._groups, operation, send, send_timeout).run()
+            await Subscriber(self._groups, operation, send, send_timeout, write).run()
 
     def drain(self) -> None:
         """The server is stopping: streams end that have no close of their own, so that their clients connect to another

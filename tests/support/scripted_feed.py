@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from graph.subscriptions.groups import Subscriber, SubscriberGroups
+from graph.subscriptions.groups import Message, Subscriber, SubscriberGroups
 from graph.subscriptions.operation import SharingKey
 from persistence.model.records import ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
@@ -100,15 +100,15 @@ class Client:
         self.breaks: Exception | None = None
         self._took = asyncio.Event()
 
-    async def take(self, payload: str, batch: DiffBatch) -> None:
+    async def take(self, message: Message) -> None:
         if not self.door.is_set():
             self.waiting.set()
             await self.door.wait()
             self.waiting.clear()
         if self.breaks is not None:
             raise self.breaks
-        self.taken += map(int, payload.split())
-        self.messages.append((len(payload), batch))
+        self.taken += map(int, message.payload.split())
+        self.messages.append((len(message.payload), message.batch))
         took, self._took = self._took, asyncio.Event()
         took.set()
 
