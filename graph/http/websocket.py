@@ -234,16 +234,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def _follow(self, operation: Operation[Context, None], opened: SubscriptionOperation) -> None:
         head = b'{"id":%b,"type":"next","payload":' % encode_json(operation.id)
-        write_frame = self.websocket.write_frame
+        write = self.websocket.write_frame
+        direct = None if write is None else groups.DirectWrite(head, next_frame, write)
 
         async def send(message: groups.Message) -> None:
             await self.websocket.send_text(_next(head, message.payload).decode())
 
-        def write(message: groups.Message) -> bool:
-            return write_frame is not None and write_frame(message.encoded(head, _next_frame))
-
         try:
-            await self._endpoint.subscriptions.run(opened, send, write=write)
+            await self._endpoint.subscriptions.run(opened, send, direct=direct)
         except WebSocketDisconnected:
             return  # the socket's own task does the rest
         except Exception as error:  # noqa: BLE001 - published: refusals as they are, defects logged and masked
@@ -266,18 +264,17 @@ def _next(head: bytes, payload: bytes) -> bytes:
     return b"%b%b}" % (head, payload)
 
 
-def _next_frame(head: bytes, payload: bytes) -> bytes:
-    return text_frame(_next(head, payload))
+def next_frame(head: bytes, payload: bytes) -> bytes:
+    """The text of `_next` as a message of one frame, unmasked as a server's are.
 
-
-def text_frame(text: bytes) -> bytes:
-    """A message of one frame, unmasked as a server's are. https://www.rfc-editor.org/rfc/rfc6455#section-5.2"""
-    size = len(text)
-    if size < 126:  # noqa: PLR2004
-        return b"\x81%c%b" % (size, text)
+    https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+    """
+    size = len(head) + len(payload) + 1
+    if size < 126:  # noqa: PLR2004 - lengths that the second byte has no room for
+        return b"\x81%c%b%b}" % (size, head, payload)
     if size < 1 << 16:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2), text)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8), text)
+        return b"\x81\x7e%b%b%b}" % (size.to_bytes(2), head, payload)
+    return b"\x81\x7f%b%b%b}" % (size.to_bytes(8), head, payload)
 
 
 def _authorization(payload: Mapping[str, object]) -> object:

@@ -12,7 +12,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions.operation import SharingKey, SubscriptionOperation
@@ -22,7 +22,7 @@ from persistence.model.stream import DiffBatch
 _BYTES_A_TURN: Final = 250_000
 """Bytes sent before other tasks run: a millisecond or two."""
 
-_MESSAGE_COST: Final = 5_000
+_MESSAGE_COST: Final = 2_500
 """Bytes that a shorter message counts as: sending it costs no less."""
 
 MAX_PAYLOAD_BYTES: Final = 255 * 1024
@@ -46,22 +46,29 @@ class Message:
         self._head: bytes | None = None
         self._encoded = b""
 
-    def encoded(self, head: bytes, encode: Callable[[bytes, bytes], bytes]) -> bytes:
-        """`encode(head, payload)`: made once, and the same object, for subscribers in a row whose heads are equal.
+    def written(self, direct: DirectWrite) -> bool:
+        """Whether it went the short way. What is written is made once for subscribers in a row whose heads are equal.
 
-        Only the last one is stored: with a head for each subscriber all of them would take what buffers of sockets may.
+        Only the last one is stored: with a head for each of a thousand subscribers there would be as many copies.
         """
-        if head != self._head:
-            self._head, self._encoded = head, encode(head, self.payload)
-        return self._encoded
+        if direct.head != self._head:
+            self._head, self._encoded = direct.head, direct.encode(direct.head, self.payload)
+        return direct.write(self._encoded)
 
 
 Send: TypeAlias = Callable[[Message], Coroutine[Any, Any, object]]
 """Sends a message to the client. Waits while the client does not read what was sent."""
 
-Write: TypeAlias = Callable[[Message], bool]
-"""Sends a message if that needs no waiting; else, or if it cannot be sent at all, returns false and has sent nothing
-of it."""
+
+class DirectWrite(NamedTuple):
+    """The short way past `Send`, where the transport has one: `write(encode(head, payload))`.
+
+    `write` returns false, and has sent nothing, if it would have to wait or if nothing can be sent any more.
+    """
+
+    head: bytes
+    encode: Callable[[bytes, bytes], bytes]
+    write: Callable[[bytes], bool]
 
 
 class Subscriber:
@@ -73,14 +80,13 @@ class Subscriber:
         operation: SubscriptionOperation,
         send: Send,
         send_timeout: float | None,
-        write: Write | None = None,
+        direct: DirectWrite | None = None,
     ) -> None:
-        """`write` is the short way past `send`, where the transport has one."""
         self._groups = groups
         self._operation = operation
         self._send = send
         self._send_timeout = send_timeout
-        self._write = write
+        self._direct = direct
         self._dropped: asyncio.Future[Suspended | None] | None = None
         self.position: StreamPosition = operation.stream.begin
 
@@ -107,7 +113,7 @@ class Subscriber:
 
     def _start(self, message: Message) -> Suspended | None:
         """Null when it is sent. Raises what sending raises."""
-        if self._write is not None and self._write(message):
+        if self._direct is not None and message.written(self._direct):
             return None
         return start_eagerly(self._send(message))
 

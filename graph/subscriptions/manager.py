@@ -11,7 +11,7 @@ from graphql import OperationType
 from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema
-from graph.subscriptions.groups import Send, Subscriber, SubscriberGroups, Write
+from graph.subscriptions.groups import DirectWrite, Send, Subscriber, SubscriberGroups
 from graph.subscriptions.operation import Refused, SubscriptionOperation, open_operation
 
 
@@ -37,11 +37,11 @@ class SubscriptionManager:
         send: Send,
         *,
         send_timeout: float | None = None,
-        write: Write | None = None,
+        direct: DirectWrite | None = None,
     ) -> None:
         """Send batches until cancelled. Raises as `Subscriber.run`."""
         with self._metrics.subscription():
-            await Subscriber(self._groups, operation, send, send_timeout, write).run()
+            await Subscriber(self._groups, operation, send, send_timeout, direct).run()
 
     def drain(self) -> None:
         """The server is stopping: streams end that have no close of their own, so that their clients connect to another

@@ -22,6 +22,7 @@ async def serving(app: Starlette, *, ping_seconds: float = 20.0) -> AsyncIterato
             log_config=None,
             lifespan="off",
             ws=WebSocketProtocol,
+            ws_per_message_deflate=False,
             ws_ping_interval=ping_seconds,
             ws_ping_timeout=ping_seconds,
             timeout_graceful_shutdown=5,
