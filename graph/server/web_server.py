@@ -15,6 +15,7 @@ from websockets.protocol import State
 
 from graph.close_codes import CloseCode
 from graph.http.websocket import FRAMES
+from graph.server.http_protocol import HttpProtocol
 from graph.settings import Settings
 
 
@@ -74,7 +75,7 @@ class WebServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=HttpProtocol,
                 ws=WebSocketProtocol,
                 ws_per_message_deflate=False,
                 ws_max_size=settings.max_body_bytes,
