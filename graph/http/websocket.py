@@ -95,6 +95,11 @@ class SocketAdapter(ASGIWebSocketAdapter):
             except (ValueError, RecursionError) as error:
                 raise NonJsonMessageReceived from error
             yield message
+            # Done with. A socket that only listens would hold its `subscribe` as long as it is open, here and in
+            # the loop that iterates.
+            if isinstance(message, dict):
+                message.clear()
+            del frame, text, message
 
     @property
     def write_frame(self) -> Callable[[bytes], bool] | None:
@@ -174,6 +179,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             with suppress(Exception):
                 await task
 
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        super()._task_done(task)
+        if task is self.connection_init_timeout_task:
+            self.connection_init_timeout_task = None
+
     async def _close_when_expired(self, principal: Principal) -> None:
         await wait_until_expired(principal)
         with suppress(WebSocketDisconnected):
@@ -208,6 +218,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 operation.query, operation.variables, operation.operation_name, self.context
             )
             if isinstance(opened, SubscriptionOperation):
+                operation.query = opened.key.query
                 await self._follow(operation, opened)
                 return
             if isinstance(opened, Refused):

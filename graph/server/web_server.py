@@ -41,6 +41,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             # In time: the application begins in a later turn of the event loop.
             self.scope["extensions"][FRAMES] = {"write": self.write_frame}
 
+    def start_keepalive(self) -> None:
+        """The socket is open. Its handshake, a few kilobytes of headers, would be held as long as it is."""
+        super().start_keepalive()
+        del self.request, self.response
+
     def write_frame(self, frame: bytes) -> bool:
         """The extension FRAMES. The protocol holds no bytes back, so frames that pass it by keep their order."""
         if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
