@@ -113,6 +113,11 @@ async def test_a_frame_is_written_as_it_is_in_the_order_of_messages(connection: 
     assert connection.transport.written[1] is FRAME
 
 
+async def test_an_open_socket_holds_nothing_of_its_handshake(connection: Connection) -> None:
+    await connection.accept()
+    assert not vars(connection.protocol).keys() & {"request", "response"}
+
+
 async def test_nothing_is_written_before_the_socket_is_open(connection: Connection) -> None:
     await connection.begin()
     assert not connection.write(FRAME)
