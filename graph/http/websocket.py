@@ -46,8 +46,7 @@ FRAMES: Final = "omnirelay.frames"
 complete (RFC 6455) if that needs no waiting. It returns false and has sent nothing if the socket is backed up or being
 closed: `send` then waits, or raises. Frames and messages arrive in the order of these calls.
 
-It costs a third of `send`, and the same frame can be written to many sockets. Servers without it, or sockets with
-compression, have it not in their scope."""
+The same frame can be written to many sockets. Absent for a socket with compression, and under other servers."""
 
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 
