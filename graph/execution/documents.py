@@ -66,10 +66,12 @@ _BYTES_A_GENERATED_CHARACTER: Final = 10
 @dataclass(slots=True)
 class Document:
     """A text that could be parsed. `problems` is null until it is validated; `scopes` are those that each operation
-    needs, `plans` those that were made, by its name: null for an operation that is not compiled."""
+    needs, `plans` those that were made, by its name: null for an operation that is not compiled. A trusted one is
+    remembered for good, and counts toward no bound."""
 
     node: DocumentNode
     parsed_bytes: int = 0
+    is_trusted: bool = False
     counted_bytes: int = 0
     problems: list[GraphQLError] | None = None
     scopes: dict[str | None, frozenset[Scope]] = field(default_factory=dict)
@@ -82,9 +84,11 @@ class Document:
 
 
 class DocumentCache:
-    """The newest documents of one schema, at most 512, of at most 65,536 characters each, 64 MiB in all."""
+    """The newest documents of one schema, at most 512, of at most 65,536 characters each, 64 MiB in all; and beside
+    them all that are trusted."""
 
     def __init__(self) -> None:
+        self._trusted: dict[str, Document] = {}
         self._documents: OrderedDict[str, Document] = OrderedDict()
         self._bytes = 0
         self._schema = GraphQLSchema()
@@ -96,6 +100,8 @@ class DocumentCache:
 
     def parsed(self, text: str) -> Document:
         """Raises GraphQLSyntaxError, also for a document that is too long or nested too deeply to be parsed."""
+        if text in self._trusted:
+            return self._trusted[text]
         document = self._documents.get(text)
         if document is None:
             node = parse(text, max_tokens=MAX_TOKENS)
@@ -104,6 +110,18 @@ class DocumentCache:
         else:
             self._documents.move_to_end(text)
         return document
+
+    def trust(self, text: str) -> list[GraphQLError]:
+        """Validate a document, and remember it for good unless there are problems, which are returned. Sent as text or
+        named by an id, it is the same Document. Raises GraphQLSyntaxError."""
+        document = self.parsed(text)
+        problems = self.problems(document)
+        if not problems and not document.is_trusted:
+            document.is_trusted = True
+            self._trusted[text] = document
+            if self._documents.pop(text, None) is not None:
+                self._bytes -= document.counted_bytes
+        return problems
 
     def valid(self, text: str) -> Document | None:
         """Null for a text that is no valid document of the schema; executing it returns why."""
@@ -115,8 +133,9 @@ class DocumentCache:
 
     def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
         """The plan of an operation that the caller may execute, of a document that is known to be valid: so from the
-        second time on. Null where there is none to be had. Raises NotPrepared for an operation that is not compiled."""
-        document = self._documents.get(text or "")
+        second time on, of a trusted one from the first. Null where there is none to be had. Raises NotPrepared for an
+        operation that is not compiled."""
+        document = self._trusted.get(text or "") or self._documents.get(text or "")
         if document is None or document.problems is None or document.problems:
             return None
         if operation_name not in document.plans:
@@ -128,7 +147,7 @@ class DocumentCache:
         if self.forbidden(document, operation_name, principal) is not None:
             return None
         plan = document.plans[operation_name]
-        if document.bytes() != document.counted_bytes:
+        if not document.is_trusted and document.bytes() != document.counted_bytes:
             self._count(document)
         if plan is None:
             raise NotPrepared(operation_name)
