@@ -88,6 +88,8 @@ class DocumentCache:
     them all that are trusted."""
 
     def __init__(self) -> None:
+        self.plans_trusted_only = False
+        """Whether no other document has plans, and so none is executed before its trust was looked at."""
         self._trusted: dict[str, Document] = {}
         self._documents: OrderedDict[str, Document] = OrderedDict()
         self._bytes = 0
@@ -135,7 +137,9 @@ class DocumentCache:
         """The plan of an operation that the caller may execute, of a document that is known to be valid: so from the
         second time on, of a trusted one from the first. Null where there is none to be had. Raises NotPrepared for an
         operation that is not compiled."""
-        document = self._trusted.get(text or "") or self._documents.get(text or "")
+        document = self._trusted.get(text or "")
+        if document is None and not self.plans_trusted_only:
+            document = self._documents.get(text or "")
         if document is None or document.problems is None or document.problems:
             return None
         if operation_name not in document.plans:

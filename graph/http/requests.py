@@ -9,11 +9,13 @@ import email.message
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
+import orjson
 from starlette.requests import Request
 from strawberry.http import GraphQLRequestData
 
@@ -28,6 +30,8 @@ GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 EVENT_STREAM: Final = "text/event-stream"
 
 HTML: Final = "text/html"
+
+_FIT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 _ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 
@@ -50,6 +54,11 @@ class BadRequest(Exception):
     json_status: HTTPStatus | None = None
 
 
+def fit_request_id(given: str) -> str | None:
+    """What a client calls its request, if that is fit to be logged."""
+    return given if _FIT_REQUEST_ID.fullmatch(given) else None
+
+
 TextOf: TypeAlias = Callable[[Mapping[str, Any]], str]
 """The text of the document of a request, from its members. Raises BadRequest."""
 
@@ -66,8 +75,18 @@ async def read_operation(request: Request, max_body_bytes: int, text_of: TextOf)
     return _operation(parameters, text_of)
 
 
+_LONG_INTEGER: Final = re.compile(rb"\d{19}")
+"""orjson reads integers beyond 64 bits as floats."""
+
+
 def read_json(text: str | bytes, what: str) -> Any:
-    """Raises BadRequest for anything but JSON in UTF-8 that Python can hold."""
+    """Raises BadRequest for anything but JSON in UTF-8 that Python can hold.
+
+    What orjson refuses, the standard library reads: lone surrogates, NaN, numbers beyond a float.
+    """
+    if isinstance(text, bytes) and not _LONG_INTEGER.search(text):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(text)
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
     except RecursionError:
@@ -88,11 +107,13 @@ def _operation(given: Any, text_of: TextOf) -> GraphQLRequestData:
     ):
         if not isinstance(given.get(name), kind | None):
             raise _malformed(f"`{name}` must be {words} or null")
-    return GraphQLRequestData(text_of(given), given.get("variables"), given.get("operationName"), given.get("extensions"))
+    return GraphQLRequestData(
+        text_of(given), given.get("variables"), given.get("operationName"), given.get("extensions")
+    )
 
 
 async def _read_body(request: Request, max_body_bytes: int) -> Any:
-    _require_json(request.headers.get("content-type", ""))
+    require_json(request.headers.get("content-type", ""))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -105,7 +126,8 @@ async def _read_body(request: Request, max_body_bytes: int) -> Any:
     return read_json(bytes(body), "the body")
 
 
-def _require_json(content_type: str) -> None:
+def require_json(content_type: str) -> None:
+    """Raises BadRequest for another content type."""
     header = email.message.Message()
     header["content-type"] = content_type or "none"
     charset = header.get_content_charset("utf-8")

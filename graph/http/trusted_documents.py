@@ -43,6 +43,7 @@ class TrustedDocuments:
         """The program's own and those that are added, all validated. Raises ManifestError."""
         self.trust: Final = trust
         self._documents = documents
+        documents.plans_trusted_only = trust == "require"
         entries = () if trust == "off" else chain(own_manifest(), _examples(), added)
         self.texts: Final = _validated(entries, documents)
         self._trusted = frozenset(self.texts.values())

@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, ClassVar, Final, Protocol
 
 from graphql import GraphQLError, OperationType
@@ -32,7 +31,10 @@ from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.prepared import encode_json
-from graph.http.admission import AdmissionControl
+from graph.execution.workload import classify
+from graph.http.admission import AdmissionControl, client_of
+from graph.http.requests import BadRequest
+from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
@@ -51,6 +53,7 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    trusted_documents: TrustedDocuments
     subscriptions: SubscriptionManager
 
     def caller(self, authorization: object, request_id: str) -> Principal:
@@ -145,7 +148,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             except Unauthenticated as refused:
                 await self._refuse(refused)
                 return
-            self.context = replace(self.context, principal=principal)
+            self.context = self.context._replace(principal=principal)
             if principal.expires_at is not None:
                 self._expiry = asyncio.create_task(self._close_when_expired(principal))
         await super().handle_connection_init({"type": "connection_init", "payload": payload})
@@ -181,12 +184,21 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await super().cleanup_operation(operation_id)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        running = len(self.operations)
-        if running < MAX_OPERATIONS or message["id"] in self.operations:
-            await super().handle_subscribe(message)
+        running, payload = len(self.operations), message["payload"]
+        if not self.connection_acknowledged or message["id"] in self.operations:
+            await super().handle_subscribe(message)  # closes the socket
             return
-        refusal = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
-        await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
+        if running >= MAX_OPERATIONS:
+            error = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
+        else:
+            try:
+                text = self._endpoint.trusted_documents.text_of(payload, self.context.principal)
+            except BadRequest as bad:
+                error = coded(GraphQLError(bad.message), bad.code)
+            else:
+                await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
+                return
+        await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
         try:
@@ -206,7 +218,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
         definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
-        turn = self._endpoint.admission.turn(self.websocket.ws, self.context.principal, definition, operation.variables)
+        workload = classify(definition).of(operation.variables or {})
+        client = client_of(self.context.principal, self.websocket.ws.scope)
+        turn = self._endpoint.admission.queue(workload).turn(client)
         try:
             async with turn:
                 if definition is not None and definition.operation is OperationType.MUTATION:
@@ -268,11 +282,14 @@ def _problem(message: Any) -> str | None:
 def _operation_problem(payload: Any) -> str | None:
     if not isinstance(payload, dict):
         return "The payload must be an object"
-    if not isinstance(payload.get("query"), str):
+    extensions = payload.get("extensions")
+    if not isinstance(extensions, dict | None):
+        return "extensions must be an object or null"
+    names_document = payload.get("documentId") is not None or (extensions or {}).get("persistedQuery") is not None
+    if not isinstance(payload.get("query"), str | None if names_document else str):
         return "The payload must have a query"
     if not isinstance(payload.get("operationName"), str | None):
         return "operationName must be a string or null"
-    for name in ("variables", "extensions"):
-        if not isinstance(payload.get(name), dict | None):
-            return f"{name} must be an object or null"
+    if not isinstance(payload.get("variables"), dict | None):
+        return "variables must be an object or null"
     return None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from graph.auth.tokens import authentication
 from graph.embedded_postgres.server import EmbeddedPostgresError
+from graph.operations import ManifestError, read_manifest
 from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
 from graph.server.namespace_sync import syncing_namespaces
@@ -89,7 +90,7 @@ class _Lifecycle:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-        except (SettingsError, StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
+        except (SettingsError, ManifestError, StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
             raise CannotStart(f"The server cannot run: {str(error).rstrip('.')}.") from error
         finally:
             for number in _SIGNALS:
@@ -99,6 +100,8 @@ class _Lifecycle:
     async def _serve(self) -> None:
         settings = self._settings
         callers = authentication(settings)
+        manifest = settings.trusted_documents_manifest
+        added = () if manifest is None or settings.trusted_documents == "off" else read_manifest(manifest)
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
@@ -125,6 +128,8 @@ class _Lifecycle:
                 allowed_hosts=settings.allowed_hosts,
                 authentication=callers,
                 queries_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
+                trusted_documents=settings.trusted_documents,
+                added_documents=added,
             )
             _tune_garbage_collector()
             sys.setswitchinterval(_SWITCH_SECONDS)
