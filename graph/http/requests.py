@@ -107,9 +107,10 @@ def _operation(given: Any, text_of: TextOf) -> GraphQLRequestData:
     ):
         if not isinstance(given.get(name), kind | None):
             raise _malformed(f"`{name}` must be {words} or null")
-    return GraphQLRequestData(
-        text_of(given), given.get("variables"), given.get("operationName"), given.get("extensions")
-    )
+    text = text_of(given)
+    if not text:
+        raise _malformed("`query` must be a string that holds a GraphQL document")
+    return GraphQLRequestData(text, given.get("variables"), given.get("operationName"), given.get("extensions"))
 
 
 async def _read_body(request: Request, max_body_bytes: int) -> Any:

@@ -50,12 +50,14 @@ class TrustedDocuments:
         self._registered = RegisteredDocuments()
 
     def text_of(self, given: Mapping[str, Any], principal: Principal) -> str:
-        """The text of the document of a request, whose `extensions` are an object or null. Raises BadRequest."""
+        """The text of the document of a request, whose `extensions` are an object or null; it may be none of GraphQL.
+        Raises BadRequest."""
         text, identity = given.get("query"), given.get("documentId")
         persisted = (given.get("extensions") or {}).get("persistedQuery")
         if not isinstance(text, str | None):
             raise _malformed("`query` must be a string that holds a GraphQL document")
-        text = text or None
+        if not text and (identity is not None or persisted is not None):
+            text = None
         if self.trust == "off":
             # What comes with a text is not read, as if this server did not know of it.
             if text is None and identity is not None:
