@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from time import perf_counter
 from typing import Final
 
@@ -79,7 +80,7 @@ class Document:
 
     def bytes(self) -> int:
         """What it takes in memory with its plans, about. It grows with the variants of these."""
-        plans = [plan.size for plan in self.plans.values() if plan is not None]
+        plans = [plan.size for plan in set(self.plans.values()) if plan is not None]
         return self.parsed_bytes + len(plans) * _BYTES_A_PLAN + sum(plans) * _BYTES_A_GENERATED_CHARACTER
 
 
@@ -90,7 +91,8 @@ class DocumentCache:
     def __init__(self) -> None:
         self.plans_trusted_only = False
         """Whether no other document has plans, and so none is executed before its trust was looked at."""
-        self._trusted: dict[str, Document] = {}
+        # Null for one that has not been used yet.
+        self._trusted: dict[str, Document | None] = {}
         self._documents: OrderedDict[str, Document] = OrderedDict()
         self._bytes = 0
         self._schema = GraphQLSchema()
@@ -102,28 +104,46 @@ class DocumentCache:
 
     def parsed(self, text: str) -> Document:
         """Raises GraphQLSyntaxError, also for a document that is too long or nested too deeply to be parsed."""
-        if text in self._trusted:
-            return self._trusted[text]
-        document = self._documents.get(text)
+        document = self._trusted.get(text) or self._documents.get(text)
         if document is None:
             node = parse(text, max_tokens=MAX_TOKENS)
-            document = Document(node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN)
-            self._remember(text, document)
-        else:
+            document = Document(node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN, text in self._trusted)
+            if document.is_trusted:
+                self._trusted[text] = document
+            else:
+                self._remember(text, document)
+        elif not document.is_trusted:
             self._documents.move_to_end(text)
         return document
 
-    def trust(self, text: str) -> list[GraphQLError]:
-        """Validate a document, and remember it for good unless there are problems, which are returned. Sent as text or
-        named by an id, it is the same Document. Raises GraphQLSyntaxError."""
-        document = self.parsed(text)
-        problems = self.problems(document)
-        if not problems and not document.is_trusted:
-            document.is_trusted = True
-            self._trusted[text] = document
-            if self._documents.pop(text, None) is not None:
+    def trust(self, text: str) -> None:
+        """From now on this document is remembered for good. Sent as text or named by an id, it is the same Document."""
+        if text not in self._trusted:
+            document = self._documents.pop(text, None)
+            if document is not None:
+                document.is_trusted = True
                 self._bytes -= document.counted_bytes
-        return problems
+            self._trusted[text] = document
+
+    def problems_of(self, text: str) -> list[GraphQLError]:
+        """What keeps this from being a valid document of the schema."""
+        try:
+            return self.problems(self.parsed(text))
+        except GraphQLError as error:
+            return [error]
+
+    def prepare(self, text: str) -> None:
+        """Validate a document and compile its operations, so that their first use need not."""
+        document = self.valid(text)
+        if document is None:
+            return
+        for operation in document.node.definitions:
+            if not isinstance(operation, OperationDefinitionNode):
+                continue
+            plan = self._compiled(document, operation)
+            for booleans in () if plan is None else product((False, True), repeat=plan.conditions):
+                with suppress(NotPrepared):
+                    plan.compile(*booleans)
 
     def valid(self, text: str) -> Document | None:
         """Null for a text that is no valid document of the schema; executing it returns why."""
@@ -138,16 +158,15 @@ class DocumentCache:
         second time on, of a trusted one from the first. Null where there is none to be had. Raises NotPrepared for an
         operation that is not compiled."""
         document = self._trusted.get(text or "")
-        if document is None and not self.plans_trusted_only:
-            document = self._documents.get(text or "")
+        if document is None:
+            document = self._first_used(text or "")
         if document is None or document.problems is None or document.problems:
             return None
         if operation_name not in document.plans:
-            if get_operation_ast(document.node, operation_name) is None:
+            operation = get_operation_ast(document.node, operation_name)
+            if operation is None:
                 return None
-            document.plans[operation_name] = None
-            with suppress(NotPrepared):
-                document.plans[operation_name] = Plan(self._schema, document.node, operation_name)
+            document.plans[operation_name] = self._compiled(document, operation)
         if self.forbidden(document, operation_name, principal) is not None:
             return None
         plan = document.plans[operation_name]
@@ -179,6 +198,21 @@ class DocumentCache:
             return None
         document.scopes[operation_name] = self._requirements.scopes(document.node, operation)
         return self._requirements.problem(document.node, operation, principal)
+
+    def _first_used(self, text: str) -> Document | None:
+        """A document that is not trusted, and known already; or one that is, and is not known yet."""
+        if text in self._trusted:
+            return self.valid(text)
+        return None if self.plans_trusted_only else self._documents.get(text)
+
+    def _compiled(self, document: Document, operation: OperationDefinitionNode) -> Plan | None:
+        """Its plan: the same whether a request names the operation or not. Null for one that is not compiled."""
+        name = None if operation.name is None else operation.name.value
+        if name not in document.plans:
+            document.plans[name] = None
+            with suppress(NotPrepared):
+                document.plans[name] = Plan(self._schema, document.node, name)
+        return document.plans[name]
 
     def _remember(self, text: str, document: Document) -> None:
         if len(text) <= _LONGEST_REMEMBERED:

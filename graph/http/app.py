@@ -48,7 +48,8 @@ def create_app(
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
     """The server for these services, which it does not close. Before it is stopped `app.state.drain()` is to be called,
-    so that event streams end.
+    so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
+    document is as fast as the next.
 
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
@@ -57,13 +58,14 @@ def create_app(
     """
     metrics = Metrics()
     schema = build_schema(metrics)
+    documents = TrustedDocuments(schema.documents, trusted_documents, added_documents)
     endpoint = MeshGraphQL(
         schema,
         services,
         metrics,
         max_body_bytes,
         authentication or NoAuthentication(),
-        TrustedDocuments(schema.documents, trusted_documents, added_documents),
+        documents,
         queries_at_once,
     )
     names = HostNames(allowed_hosts)
@@ -83,6 +85,7 @@ def create_app(
     )
     app.middleware_stack = Entry(app.build_middleware_stack(), endpoint, names)
     app.state.drain = endpoint.subscriptions.drain
+    app.state.prepare = documents.prepare
     return app
 
 

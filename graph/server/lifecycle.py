@@ -12,8 +12,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,7 @@ class _Lifecycle:
         self._progress = progress
         self._announce = announce
         self._server: WebServer | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._starting_postgres = False
         self._stopping = False
 
@@ -133,8 +135,29 @@ class _Lifecycle:
             )
             _tune_garbage_collector()
             sys.setswitchinterval(_SWITCH_SECONDS)
-            self._server = WebServer(app, settings, lambda: self._announce(_url_of(listener)))
+            stack.push_async_callback(self._end_preparing)
+            self._server = WebServer(app, settings, partial(self._ready, _url_of(listener), app.state.prepare))
             await self._server.serve([listener])
+
+    def _ready(self, url: str, prepare: Callable[[], Awaitable[None]]) -> None:
+        self._announce(url)
+        self._preparing = asyncio.create_task(self._prepare(prepare), name="omnirelay-documents")
+
+    async def _prepare(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Stops a server whose own documents are not valid, which is one that was not installed as it was built."""
+        try:
+            await prepare()
+        except Exception:
+            if self._server is not None:
+                self._server.should_exit = True
+            raise
+
+    async def _end_preparing(self) -> None:
+        """Raises what preparing did."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._preparing
 
     def _stop(self, task: asyncio.Task[None]) -> None:
         """A signal came. The second one while requests are being waited for stops the waiting."""
