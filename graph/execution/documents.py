@@ -138,12 +138,11 @@ class DocumentCache:
         if document is None:
             return
         for operation in document.node.definitions:
-            if not isinstance(operation, OperationDefinitionNode):
-                continue
-            plan = self._compiled(document, operation)
-            for booleans in () if plan is None else product((False, True), repeat=plan.conditions):
-                with suppress(NotPrepared):
-                    plan.compile(*booleans)
+            plan = self._compiled(document, operation) if isinstance(operation, OperationDefinitionNode) else None
+            if plan is not None:
+                for booleans in product((False, True), repeat=plan.conditions):
+                    with suppress(NotPrepared):
+                        plan.compile(*booleans)
 
     def valid(self, text: str) -> Document | None:
         """Null for a text that is no valid document of the schema; executing it returns why."""

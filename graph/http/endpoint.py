@@ -32,7 +32,7 @@ from graph.execution.metrics import Metrics
 from graph.execution.prepared import encode_json
 from graph.execution.services import Services
 from graph.execution.workload import Workload, classify
-from graph.http.admission import DEFAULT_QUERIES, AdmissionControl, client_of
+from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (
@@ -171,7 +171,6 @@ class MeshGraphQL(GraphQL[Context, None]):
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
             return await self._stream(request, operation, context)
         workload = classify(definition).of(operation.variables or {})
-        client = client_of(principal, request.scope)
         condition, position = None, None
         if is_safe and not accept.prefers_event_stream:
             given = request.headers.getlist("if-none-match")
@@ -182,7 +181,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             self._metrics.lookups_not_modified.inc()
             return known
         work = self._execute(operation, context, _ALLOWED[request.method])
-        result = await self.admission.run(workload, client, request.receive, work)
+        result = await self.admission.run(workload, principal, request.scope, request.receive, work)
         if accept.prefers_event_stream:
             return one_result(process_result(result))
         response = self.response(result, accept.response_type)

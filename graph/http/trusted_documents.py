@@ -80,8 +80,9 @@ class TrustedDocuments:
         return text
 
     async def prepare(self) -> None:
-        """Validate the program's own, and compile all, one in a turn of the event loop: until then the first use of each
-        takes some milliseconds more. For when the server is ready, which would take 0.3 s longer. Raises ManifestError.
+        """Validate the program's own, and compile all, one in a turn of the event loop: until then the first use of
+        each takes some milliseconds more. For when the server is ready, which would be 0.3 s later. Raises
+        ManifestError.
         """
         for entry in self._own:
             self._require_valid(entry)
