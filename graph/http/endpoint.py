@@ -137,7 +137,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         body = {"errors": [{"message": encodable(bad.message), "extensions": extensions}]}
         accept = read_accept(request)
         if bad.json_status is not None and accept.prefers_event_stream:
-            return one_result(body)
+            return one_result({"data": None, **body})
         status = bad.json_status if bad.json_status is not None and accept.response_type == JSON else bad.status
         headers = {**(NOT_STORED if request.method in _SAFE else {}), **(bad.headers or {})}
         return Response(encode_json(body), status, headers, accept.response_type)
