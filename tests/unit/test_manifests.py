@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+import build_documents
 from graph import operations
 from graph.operations import ManifestError, operation, operation_names, own_manifest, read_manifest
 
+DOCUMENTS = Path(__file__).parents[2] / "frontend-queries" / "documents"
 TEXT = "query Head { head { revision } }"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
 
@@ -36,6 +38,12 @@ def test_the_programs_own_has_every_operation_by_its_sha256() -> None:
     assert {entry.text for entry in entries} == {operation(name) for name in operation_names()}
     for each in entries:
         assert each.id == f"sha256:{hashlib.sha256(each.text.encode()).hexdigest()}"
+
+
+def test_what_was_built_for_others_is_read_like_theirs() -> None:
+    """So that servers of the next version, or of the last, can be given the documents of this one."""
+    read = {(entry.id, entry.text) for entry in read_manifest(DOCUMENTS / build_documents.PERSISTED)}
+    assert read == {(entry.id.removeprefix("sha256:"), entry.text) for entry in own_manifest()}
 
 
 def test_a_document_that_is_not_what_was_built_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
