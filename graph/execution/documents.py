@@ -74,6 +74,7 @@ class Document:
     parsed_bytes: int = 0
     is_trusted: bool = False
     counted_bytes: int = 0
+    counted_size: int = -1
     problems: list[GraphQLError] | None = None
     scopes: dict[str | None, frozenset[Scope]] = field(default_factory=dict)
     plans: dict[str | None, Plan | None] = field(default_factory=dict)
@@ -169,10 +170,12 @@ class DocumentCache:
         if self.forbidden(document, operation_name, principal) is not None:
             return None
         plan = document.plans[operation_name]
-        if not document.is_trusted and document.bytes() != document.counted_bytes:
-            self._count(document)
         if plan is None:
             raise NotPrepared(operation_name)
+        if not document.is_trusted and plan.size != document.counted_size:
+            # It has variants that were not counted yet, or the last one counted was of another operation.
+            document.counted_size = plan.size
+            self._count(document)
         return plan
 
     def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 
 import build_documents
 from graph import operations
+from graph.http.trusted_documents import TrustedDocuments
 from graph.operations import ManifestError, operation, operation_names, own_manifest, read_manifest
+from graph.settings import load_settings
+from tests.support.shared_schema import one_schema
 
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 DOCUMENTS = Path(__file__).parents[2] / "frontend-queries" / "documents"
 TEXT = "query Head { head { revision } }"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -44,6 +49,16 @@ def test_what_was_built_for_others_is_read_like_theirs() -> None:
     """So that servers of the next version, or of the last, can be given the documents of this one."""
     read = {(entry.id, entry.text) for entry in read_manifest(DOCUMENTS / build_documents.PERSISTED)}
     assert read == {(entry.id.removeprefix("sha256:"), entry.text) for entry in own_manifest()}
+
+
+def test_the_manifest_and_the_settings_of_the_documentation_can_be_used(tmp_path: Path) -> None:
+    section = OPERATIONS.read_text().partition("## Trusted documents")[2].partition("\n## ")[0]
+    (settings,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    (example,) = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "mesh.toml").write_text(settings)
+    assert load_settings(tmp_path / "mesh.toml", {}).trusted_documents == "require"
+    entries = read_manifest(written(tmp_path, example))
+    assert TrustedDocuments(one_schema().documents, "require", entries).texts["head"] == TEXT
 
 
 def test_a_document_that_is_not_what_was_built_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
