@@ -8,6 +8,7 @@ a list and changed through variables: neither makes a document longer.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
@@ -90,8 +91,7 @@ class DocumentCache:
     them all that are trusted."""
 
     def __init__(self) -> None:
-        self.plans_trusted_only = False
-        """Whether no other document has plans, and so none is executed before its trust was looked at."""
+        self._trust_required = False
         # Null for one that has not been used yet.
         self._trusted: dict[str, Document | None] = {}
         self._documents: OrderedDict[str, Document] = OrderedDict()
@@ -117,13 +117,22 @@ class DocumentCache:
             self._documents.move_to_end(text)
         return document
 
-    def trust(self, text: str) -> None:
-        """From now on this document is remembered for good. Sent as text or named by an id, it is the same Document."""
-        if text not in self._trusted:
+    def trust(self, texts: AbstractSet[str], *, required: bool = False) -> None:
+        """From now on these documents, and no others, are remembered for good. Sent as text or named by an id, one is
+        the same Document. Where that is `required`, no other has plans: none is executed before its trust was looked
+        at."""
+        self._trust_required = required
+        for text in self._trusted.keys() - texts:
+            document = self._trusted.pop(text)
+            if document is not None:
+                document.is_trusted = False
+                self._remember(text, document)
+        for text in texts - self._trusted.keys():
             document = self._documents.pop(text, None)
             if document is not None:
                 document.is_trusted = True
                 self._bytes -= document.counted_bytes
+                document.counted_bytes = 0
             self._trusted[text] = document
 
     def problems_of(self, text: str) -> list[GraphQLError]:
@@ -205,7 +214,7 @@ class DocumentCache:
         """A document that is not trusted, and known already; or one that is, and is not known yet."""
         if text in self._trusted:
             return self.valid(text)
-        return None if self.plans_trusted_only else self._documents.get(text)
+        return None if self._trust_required else self._documents.get(text)
 
     def _compiled(self, document: Document, operation: OperationDefinitionNode) -> Plan | None:
         """Its plan: the same whether a request names the operation or not. Null for one that is not compiled."""

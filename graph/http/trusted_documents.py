@@ -41,15 +41,13 @@ class TrustedDocuments:
         """The program's own, and those that are added, which are validated. Raises ManifestError."""
         self.trust: Final = trust
         self._documents = documents
-        documents.plans_trusted_only = trust == "require"
         added = () if trust == "off" else added
         self._own = () if trust == "off" else (*own_manifest(), *_examples())
         self.texts: Final = _by_id((*self._own, *added))
-        for text in self.texts.values():
-            documents.trust(text)
+        self._trusted = frozenset(self.texts.values())
+        documents.trust(self._trusted, required=trust == "require")
         for entry in added:
             self._require_valid(entry)
-        self._trusted = frozenset(self.texts.values())
         self._registered = RegisteredDocuments()
 
     def text_of(self, given: Mapping[str, Any], principal: Principal) -> str:
