@@ -132,6 +132,13 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
     )
+    trusted_documents: Literal["off", "prefer", "require"] = Field(
+        "prefer",
+        description="Whether documents may be named by the ids of trusted ones, and whether others are taken at all.",
+    )
+    trusted_documents_manifest: Path | None = Field(
+        None, description="Manifest of documents to trust beside the program's own, or a folder of such `*.json`."
+    )
     feed_ring: int = Field(
         16_384, ge=500, le=10_000_000, description="Newest diffs kept in memory for subscribers, in diffs."
     )

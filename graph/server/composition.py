@@ -119,12 +119,12 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
                 note=replica.note,
                 group=store.change_group,
             )
-            yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
+            yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled)
             return
         opening = partial(open_bulk_store, url, fence=Fence(seen))
         pool = await stack.enter_async_context(open_worker_pool(opening, settings.plan_processes))
         pooled = PooledWriter(store, strategies, pool, replica.note)
-        yield Services(store, pooled, feed, strategies, PooledRebalancer(pool))
+        yield Services(store, pooled, feed, strategies, PooledRebalancer(pool), replica.settled)
 
 
 async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:

@@ -78,6 +78,11 @@ class Replica:
         """The table as of `position`; null while it is not whole."""
         return self._table if self._position.revision >= self._complete_from else None
 
+    def settled(self) -> StreamPosition | None:
+        """Where every shard and every list is answered from; null while some are read from the database."""
+        table = None if self._expects or self._backlog.items else self._fresh()
+        return None if table is None else table.position
+
     def table_with(self, key: ShardKey) -> Stamped[SortedTable] | None:
         """The table as of where the feed is, unless that is not fresh, the shard's namespace is behind, or this process
         has changed that shard since."""

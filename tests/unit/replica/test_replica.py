@@ -404,6 +404,20 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
     assert scripted.looked_up == []
 
 
+async def test_it_is_settled_where_nothing_is_read_from_the_store(scripted: Scripted, replica: Replica) -> None:
+    assert replica.settled() is None
+    await scripted.hand_over(0, ONE, THREE)
+    await replica.ready()
+    assert replica.settled() == at(0)
+    scripted.fresh = False
+    assert replica.settled() is None
+    scripted.fresh = True
+    replica.note(_changed(2, TWO))
+    assert replica.settled() is None
+    await scripted.tell(put(ONE), put(TWO))
+    assert replica.settled() == at(2)
+
+
 async def test_a_shard_that_was_read_from_the_store_is_not_shown_older_afterwards(
     scripted: Scripted, replica: Replica
 ) -> None:
