@@ -119,6 +119,11 @@ class ShardReader(Protocol):
         """Ordered by (namespace, shard id)."""
         ...
 
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        """Every shard once, ordered by (namespace, shard id), in slices: at least one, which may be empty. Each is of
+        one snapshot, none of an older one than the slice before. Other tasks run in between."""
+        ...
+
 
 class NamespaceReader(Protocol):
     async def get(self, name: str) -> Namespace | None: ...
