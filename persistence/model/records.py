@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields, make_dataclass
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from persistence.model.policy import DEFAULT_POLICY, NamespaceConfiguration, NamespacePolicy
 
@@ -164,12 +164,19 @@ class Shard:
 _Draft: Final = make_dataclass("_Draft", [(member.name, Any) for member in fields(Shard)], slots=True, eq=False)
 
 
-def shards_of(columns: Iterable[Iterable[Any]]) -> list[Shard]:
-    """Shards from the values of each field, in the order of the fields.
+def new_shard(*values: Any) -> Shard:
+    """From the values of all fields, in their order.
 
-    The constructor of a frozen class takes five times as long: they are of another class, with the same slots, until
-    they are complete.
+    The constructor of a frozen class takes five times as long: the record is of another class, with the same slots,
+    until it is complete.
     """
+    draft: Any = _Draft(*values)
+    draft.__class__ = Shard
+    return cast("Shard", draft)
+
+
+def new_shards(columns: Iterable[Iterable[Any]]) -> list[Shard]:
+    """As `new_shard`, from a column of each field's values."""
     drafts: list[Any] = list(map(_Draft, *columns))
     for draft in drafts:
         draft.__class__ = Shard

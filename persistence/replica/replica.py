@@ -192,7 +192,7 @@ class Replica:
                 await self._serve()
             except _Full:
                 _log.warning(
-                    "more than %d shards, the limit by %s: the replica is given up, and reads go to the database",
+                    "more than %d shards (%s): the replica is given up, and reads go to the database",
                     self._limits.shards,
                     self._limits.origin,
                 )
@@ -213,7 +213,12 @@ class Replica:
             self._history = _SameHistory(begin)
             try:
                 table, self._complete_from = await self._load()
-                _log.info("the replica is loaded, with %d of at most %d shards", len(table), self._limits.shards)
+                _log.info(
+                    "the replica is loaded: %d shards, of at most %d (%s)",
+                    len(table),
+                    self._limits.shards,
+                    self._limits.origin,
+                )
                 while not self._invalid:
                     self._work.clear()
                     await self._apply_backlog(table)

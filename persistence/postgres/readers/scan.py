@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from sqlalchemy import BigInteger, ColumnElement, CursorResult, LargeBinary, bindparam, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.model.records import POOLED, Pin, Shard, ShardKey, ShardStatus, StreamPosition, pooled, shards_of
+from persistence.model.records import POOLED, Pin, Shard, ShardKey, ShardStatus, StreamPosition, new_shards, pooled
 from persistence.ports import Stamped
 from persistence.postgres.engine import translated
 from persistence.postgres.rows import SHARD
@@ -83,7 +83,7 @@ def _records(rows: Sequence[Any], timestamps: _Timestamps) -> list[Shard]:
     """From rows of `_PAGE_AFTER`, one at least."""
     names = (column.key for column in SHARD)
     columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*rows, strict=True), strict=True))
-    return shards_of([_values(member.name, columns, timestamps) for member in fields(Shard)])
+    return new_shards([_values(member.name, columns, timestamps) for member in fields(Shard)])
 
 
 def _values(name: str, columns: Mapping[str, Sequence[Any]], timestamps: _Timestamps) -> Iterable[Any]:

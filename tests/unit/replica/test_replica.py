@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -175,6 +176,21 @@ async def test_it_serves_nothing_until_the_last_page_is_there(scripted: Scripted
     await replica.ready()
     assert held(replica) == [ONE, TWO]
     assert replica.position == at(0)
+
+
+async def test_what_is_loaded_is_exempt_from_garbage_collection(
+    scripted: Scripted, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk through a million records stops every request for half a second."""
+    monkeypatch.setattr("persistence.replica.replica._WATCHED", 2)
+    shards = [a_shard("a", str(number), revision=1) for number in range(4)]
+    assert all(map(gc.is_tracked, shards))
+    await scripted.hand_over(0, *shards[:2], more=True)
+    await scripted.hand_over(0, *shards[2:])
+    await replica.ready()
+    walked = {id(each) for each in gc.get_objects()}
+    assert walked.isdisjoint(map(id, shards))
+    assert held(replica) == shards
 
 
 async def test_it_waits_for_the_diffs_that_a_page_was_ahead_by(scripted: Scripted, replica: Replica) -> None:
@@ -357,7 +373,7 @@ async def test_more_shards_than_it_may_hold_are_given_up_while_loading(
 ) -> None:
     await scripted.hand_over(0, *(a_shard("a", str(number)) for number in range(6)), more=True)
     assert held(replica) is None
-    assert "more than 5 shards" in caplog.text
+    assert "more than 5 shards (replica_shards): the replica is given up" in caplog.text
     assert scripted.watchers == []
 
 
