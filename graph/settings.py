@@ -142,11 +142,11 @@ class Settings(BaseModel):
     feed_ring: int = Field(
         16_384, ge=500, le=10_000_000, description="Newest diffs kept in memory for subscribers, in diffs."
     )
-    replica_shards: int = Field(
-        250_000,
+    replica_shards: int | None = Field(
+        None,
         ge=0,
         le=10_000_000,
-        description="Most shards kept in memory to answer lookups from, some 800 bytes each; 0 for none.",
+        description="Most shards kept in memory to answer lookups from; 0 for none. Unset: what memory allows.",
     )
     bookmark_seconds: float = Field(
         10.0, ge=0.1, le=3_600, description="Longest silence of a subscription before it sends its cursor, in seconds."
