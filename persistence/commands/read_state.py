@@ -60,6 +60,7 @@ class DecisionInputs:
 class RecentMoves:
     """How often shards changed owner in the windows that end at `now`: of namespaces whose policy bounds that, and of
     the shards that were read of those whose policy bounds it for each shard. `revision` is the newest that was counted.
+    More than the policy allows may be counted up to one more than that only.
     """
 
     namespaces: Mapping[str, int] = field(default_factory=dict)

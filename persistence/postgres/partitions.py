@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from persistence.errors import TransientConflict
 from persistence.postgres.engine import translated
+from persistence.postgres.tables.history import MOVES
 
 Connection: TypeAlias = AsyncConnection | AsyncSession
 
@@ -86,6 +87,7 @@ def create_indexes(name: str) -> list[str]:
         f"ALTER TABLE {name} ADD CONSTRAINT pk_{name} PRIMARY KEY (revision)",
         f"CREATE INDEX ix_{name}_shard_revision ON {name} (namespace, shard_id, revision)",
         f"CREATE INDEX ix_{name}_namespace_revision ON {name} (namespace, revision)",
+        f"CREATE INDEX ix_{name}_moves ON {name} (namespace, revision) WHERE {MOVES}",
         f"CREATE UNIQUE INDEX uq_{name}_version ON {name} (namespace, shard_id, version)",
     ]
 

@@ -6,20 +6,33 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Select, String, TableValuedAlias, bindparam, func, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Select,
+    String,
+    TableValuedAlias,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState, RecentMoves, StoredPlan
 from persistence.handlers.rules.policies import depending_on_time, limiting_moves
 from persistence.model.plans import PlanKind, RebalancePlan
-from persistence.model.records import DiffKind, GroupKey, Namespace, Node, Shard, ShardKey, Tombstone
+from persistence.model.records import GroupKey, Namespace, Node, Shard, ShardKey, Tombstone
 from persistence.offload import offload
 from persistence.planning import lifecycle
+from persistence.postgres.readers.history import NOTHING_PASSED
 from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, stored_proposal
 from persistence.postgres.rows import KEYS, PLAN_STATUS, SHARD, as_arrays, namespace_of, node_of, plan_of, shards_by_key
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
-from persistence.postgres.tables.history import CHANGES, HISTORY
+from persistence.postgres.tables.history import CHANGES, HISTORY, MOVES
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
 
 _NAMES: Final[Any] = func.any(bindparam("names", type_=ARRAY(String)))
@@ -59,16 +72,27 @@ _MEMBERS: Final = select(
 
 
 def _moves_of(bounded: TableValuedAlias) -> Select[Any]:
-    """Of each row of arrays how many moves came after its revision `after`."""
+    """Of each row of arrays how many moves came after its revision `after`, counted up to `most`.
+
+    They are read in the order of revisions, which only an index has: any number of other rows may lie between them.
+    """
     bounded = bounded.render_derived()
-    *names, after = bounded.c
-    moves = select(func.count()).where(
-        *(HISTORY.c[name.name] == name for name in names),
-        HISTORY.c.revision > after,
-        HISTORY.c.kind == str(DiffKind.UPDATED),
-        HISTORY.c.owner_node_id != HISTORY.c.previous_owner_node_id,
+    *names, after, most = bounded.c
+    moves = (
+        select(HISTORY.c.revision)
+        .where(
+            *(HISTORY.c[name.name] == name for name in names),
+            HISTORY.c.revision > after,
+            # Constants, not parameters: under a plan for any parameters they must imply what the index holds.
+            literal_column(MOVES, Boolean),
+            NOTHING_PASSED,
+        )
+        .order_by(HISTORY.c.revision.desc())
+        .limit(most)
+        .correlate(bounded)
+        .subquery("moves")
     )
-    return select(*names, moves.scalar_subquery()).select_from(bounded)
+    return select(*names, select(func.count()).select_from(moves).scalar_subquery()).select_from(bounded)
 
 
 _CLOCK: Final = select(func.clock_timestamp())
@@ -104,10 +128,14 @@ _IN: Final = bindparam("namespaces", type_=ARRAY(String))
 
 _AFTER: Final = bindparam("afters", type_=ARRAY(BigInteger))
 
-_OF_NAMESPACES: Final = _moves_of(func.unnest(_IN, _AFTER).table_valued("namespace", "after"))
+_MOST: Final = bindparam("most", type_=ARRAY(BigInteger))
+
+_OF_NAMESPACES: Final = _moves_of(func.unnest(_IN, _AFTER, _MOST).table_valued("namespace", "after", "most"))
 
 _OF_SHARDS: Final = _moves_of(
-    func.unnest(_IN, bindparam("shard_ids", type_=ARRAY(String)), _AFTER).table_valued("namespace", "shard_id", "after")
+    func.unnest(_IN, bindparam("shard_ids", type_=ARRAY(String)), _AFTER, _MOST).table_valued(
+        "namespace", "shard_id", "after", "most"
+    )
 )
 
 
@@ -204,26 +232,31 @@ async def _recent(
     begins = [clock - timedelta(seconds=namespace.policy.window_seconds) for namespace in namespaces]
     beginnings = (await connection.execute(_BEGINNINGS, {"begins": begins})).scalars()
     after = dict(zip((namespace.name for namespace in namespaces), beginnings, strict=True))
-    bounded = [namespace.name for namespace in namespaces if namespace.policy.window_moves is not None]
-    each = {namespace.name for namespace in namespaces if namespace.policy.shard_window_moves is not None}
+    # One more than is allowed is too many already, however many there are.
+    of_all = {one.name: most + 1 for one in namespaces if (most := one.policy.window_moves) is not None}
+    of_each = {one.name: most + 1 for one in namespaces if (most := one.policy.shard_window_moves) is not None}
     return RecentMoves(
-        await _of_namespaces(connection, bounded, after),
-        await _of_shards(connection, [key for key in shards if key.namespace in each], after),
+        await _of_namespaces(connection, of_all, after),
+        await _of_shards(connection, [key for key in shards if key.namespace in of_each], of_each, after),
         revision,
     )
 
 
 async def _of_namespaces(
-    connection: AsyncConnection, names: Sequence[str], after: Mapping[str, int]
+    connection: AsyncConnection, most: Mapping[str, int], after: Mapping[str, int]
 ) -> Mapping[str, int]:
-    if not names:
+    if not most:
         return {}
-    given: dict[str, Any] = {"namespaces": list(names), "afters": [after[name] for name in names]}
+    given: dict[str, Any] = {
+        "namespaces": list(most),
+        "afters": [after[name] for name in most],
+        "most": list(most.values()),
+    }
     return {row[0]: row[1] for row in await connection.execute(_OF_NAMESPACES, given)}
 
 
 async def _of_shards(
-    connection: AsyncConnection, shards: Sequence[ShardKey], after: Mapping[str, int]
+    connection: AsyncConnection, shards: Sequence[ShardKey], most: Mapping[str, int], after: Mapping[str, int]
 ) -> Mapping[ShardKey, int]:
     if not shards:
         return {}
@@ -231,5 +264,6 @@ async def _of_shards(
         "namespaces": [key.namespace for key in shards],
         "shard_ids": [key.shard_id for key in shards],
         "afters": [after[key.namespace] for key in shards],
+        "most": [most[key.namespace] for key in shards],
     }
     return {ShardKey(row[0], row[1]): row[2] for row in await connection.execute(_OF_SHARDS, given)}

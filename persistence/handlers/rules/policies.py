@@ -151,11 +151,12 @@ def _over_budget(moved: int, namespace: Namespace) -> Iterator[BrokenRule]:
 def _over_window(moved: int, before: int, namespace: Namespace) -> Iterator[BrokenRule]:
     most, seconds = namespace.policy.window_moves, namespace.policy.window_seconds
     if moved and most is not None and before + moved > most:
+        before, at_least = _counted(before, most)
         yield BrokenRule(
             PolicyRule.WINDOW_BUDGET,
             namespace.name,
             None,
-            f"{_moves(before + moved)} in {seconds:,} seconds, {before:,} of them made already",
+            f"{at_least}{_moves(before + moved)} in {seconds:,} seconds, {at_least}{before:,} of them made already",
             f"{_moves(most)} in {seconds:,} seconds",
             f"Move at most {max(0, most - before):,} now and the rest as earlier moves leave the window, {_OR_FORCE}",
         )
@@ -165,15 +166,21 @@ def _thrashing(state: ReadState, moves: Sequence[ShardWrite]) -> Iterator[Broken
     for write in moves:
         policy = state.namespaces[write.key.namespace].policy
         most, seconds = policy.shard_window_moves, policy.window_seconds
-        count = state.recent.shards.get(write.key, 0) + 1
-        if most is not None and count > most:
+        before = state.recent.shards.get(write.key, 0)
+        if most is not None and before + 1 > most:
+            before, at_least = _counted(before, most)
             yield BrokenRule(
                 PolicyRule.SHARD_THRASH,
                 *write.key,
-                f"{_moves(count)} of the shard in {seconds:,} seconds, with this one",
+                f"{at_least}{_moves(before + 1)} of the shard in {seconds:,} seconds, with this one",
                 f"{_moves(most)} of a shard in {seconds:,} seconds",
                 f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
             )
+
+
+def _counted(before: int, most: int) -> tuple[int, str]:
+    """Moves that are more than allowed already are counted no further than to that: how many are stated, and how."""
+    return (most + 1, "at least ") if before > most else (before, "")
 
 
 def _thawed(freeze: FreezeWindow, policy: NamespacePolicy) -> datetime:

@@ -191,12 +191,12 @@ def _head_before(name: str) -> ColumnElement[int]:
 def _of_index(statement: AnySelect, used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
     """The rows between the bounds, and their order: that of the index that begins with what the filter names."""
     statement = statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
-    return statement if _LEADING.keys().isdisjoint(used) else statement.where(_NOTHING_PASSED), (_ROW.revision,)
+    return statement if _LEADING.keys().isdisjoint(used) else statement.where(NOTHING_PASSED), (_ROW.revision,)
 
 
 # True, and never evaluated beyond the comparison. Each row that is read seems to cost a count, so PostgreSQL does not
 # read the primary key, in order of revision too, past the rows of all other namespaces, in the hope of one before long.
-_NOTHING_PASSED: Final = case(
+NOTHING_PASSED: Final = case(
     (_ROW.revision > literal_column("0"), true()),
     else_=select(func.count())
     .select_from(func.generate_series(literal_column("1"), literal_column("10000")).alias("number"))

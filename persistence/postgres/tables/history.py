@@ -22,6 +22,9 @@ from persistence.postgres.tables.columns import (
     table_of,
 )
 
+MOVES: Final = "kind = 'UPDATED' AND owner_node_id <> previous_owner_node_id"
+"""The rows of history that are moves, as PostgreSQL compares a partial index with a statement."""
+
 
 class ChangeRow(Base):
     """One committed transaction. Append-only: triggers refuse UPDATE, DELETE and TRUNCATE.
@@ -55,11 +58,24 @@ class ChangeRow(Base):
         CheckConstraint("octet_length(hash) = 32", name="hash_length"),
         # What a commit looks for under the head, and the backstop behind that. A digest, because key and actor together
         # can be longer than PostgreSQL lets a row of an index be.
-        Index("uq_changes_idempotency_digest", "idempotency_digest", unique=True),
+        Index(
+            "uq_changes_idempotency_digest",
+            "idempotency_digest",
+            unique=True,
+            postgresql_where=text("idempotency_digest IS NOT NULL"),
+        ),
         Index(None, "committed_at"),
         Index("ix_changes_actor", func.left(column("actor"), INDEXED_CHARACTERS), "id"),
         Index("ix_changes_change_ticket", func.left(column("change_ticket"), INDEXED_CHARACTERS), "id"),
-        Index(None, "namespaces", postgresql_using="gin"),
+        Index(None, "kind", "id"),
+        # Nearly all are of one namespace, and in order there; a GIN index has no order.
+        Index("ix_changes_namespace", text("(namespaces[1])"), "id", postgresql_where=text("cardinality(namespaces) = 1")),
+        Index(
+            "ix_changes_several_namespaces",
+            "namespaces",
+            postgresql_using="gin",
+            postgresql_where=text("cardinality(namespaces) > 1"),
+        ),
         # For the newest change of a node; the changes of everything else take no room in it.
         Index(
             "ix_changes_node",
@@ -118,6 +134,8 @@ class ShardHistoryRow(Base):
         CheckConstraint("move_reason IS NULL OR kind = 'UPDATED'", name="move_reason_presence"),
         Index("ix_shard_history_shard_revision", "namespace", "shard_id", "revision"),
         Index(None, "namespace", "revision"),
+        # For the moves in a window of time; rows that are none take no room in it.
+        Index("ix_shard_history_moves", "namespace", "revision", postgresql_where=text(MOVES)),
         {"postgresql_partition_by": "RANGE (revision)"},
     )
 
