@@ -147,6 +147,7 @@ async def test_a_new_partition_promises_what_the_migrated_one_does(database_url:
     indexes = [await run(database_url, INDEXES, name) for name in (first, second)]
     assert [row[1].replace(first, second) for row in indexes[0]] == [row[1] for row in indexes[1]]
     assert [row[0] for row in indexes[0]] == [
+        "ix_shard_history_moves",
         "ix_shard_history_namespace_revision",
         "ix_shard_history_shard_revision",
         "pk_shard_history",
