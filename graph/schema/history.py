@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import strawberry
 
@@ -26,13 +26,14 @@ from graph.schema.pagination import (
     stamped_connection,
 )
 from graph.schema.scalars import Revision
+from graph.schema.selected import OfSelection
 from graph.schema.shards import Shard
 from persistence.codec import cursors
 from persistence.codec.cursors import DiffScope
 from persistence.model import queries, records
 from persistence.model.fields import check_identifiers
 from persistence.model.paging import PageRequest
-from persistence.model.queries import HistoryOrder
+from persistence.model.queries import DiffDetail, HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
 from persistence.model.stream import StreamHead
 from persistence.ports import HistoryReader
@@ -103,6 +104,28 @@ class ShardHistoryFilter:
         ).checked()
 
 
+_IMAGES: Final = ("previous.", "current.")
+
+_TIMES: Final = {f"{image}{name}" for image in _IMAGES for name in ("revision", "createdAt", "updatedAt")}
+
+_WHOLE_CHANGE: Final = {
+    f"change.{name}" for name in ("metadata", "namespaces", "firstRevision", "lastRevision", "shardCount", "hash")
+}
+
+
+def _detail(paths: frozenset[str]) -> DiffDetail:
+    """What of each row a selection of the connection needs."""
+    shown = {path.removeprefix("nodes.").removeprefix("edges.node.") for path in paths}
+    return DiffDetail(
+        images=any(path.startswith(_IMAGES) for path in shown),
+        image_times=not _TIMES.isdisjoint(shown),
+        whole_change=not _WHOLE_CHANGE.isdisjoint(shown),
+    )
+
+
+_SHOWN: Final = OfSelection(_detail)
+
+
 async def shard_history(
     info: Info,
     filter: Annotated[  # noqa: A002 - the argument's name in the schema
@@ -116,7 +139,8 @@ async def shard_history(
 ) -> Connection[records.ShardDiff]:
     where = filter.query() if filter else queries.ShardHistoryFilter()
     page = read_page(info, cursors.HISTORY, first, after, last, before)
-    found = await info.context.services.store.history.page(where, order_by or HistoryOrder.REVISION_DESC, page)
+    order = order_by or HistoryOrder.REVISION_DESC
+    found = await info.context.services.store.history.page(where, order, page, _SHOWN(info))
     return await connection(info, found, cursors.HISTORY, attrgetter("revision"), where.namespace)
 
 

@@ -6,11 +6,12 @@ as text (PostgreSQL `json`, not `jsonb`), because the audit hash is taken over t
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, make_dataclass
 from datetime import datetime
 from itertools import compress
 from operator import ne
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -29,6 +30,8 @@ from persistence.model.records import (
     content_values,
     public_name,
 )
+
+T = TypeVar("T")
 
 CONTENT: Final = tuple(map(public_name, CONTENT_FIELDS))
 """Members of the content, in its order."""
@@ -76,8 +79,25 @@ def write_image(
 
 def read_image(image: str, revision: int, created_at: datetime, updated_at: datetime) -> Shard:
     """The record a document stands for, as of `revision`."""
+    return _read(Shard, image, revision, created_at, updated_at)
+
+
+def show_image(
+    image: str, revision: int | None = None, created_at: datetime | None = None, updated_at: datetime | None = None
+) -> Any:
+    """The same to be shown and nothing else: an object with the attributes of a Shard. `revision` and times are null
+    where they are not shown."""
+    return _read(_ShownShard, image, revision, created_at, updated_at)
+
+
+# Not frozen, which takes a quarter of the time to make.
+_ShownShard: Final = make_dataclass("_ShownShard", [member.name for member in fields(Shard)], eq=False, slots=True)
+
+
+def _read(make: Callable[..., T], image: str, *stamps: Any) -> T:
     document: dict[str, Any] = orjson.loads(image)
-    return Shard(
+    pinned = document["pinned"]
+    return make(
         document["namespace"],
         document["shardId"],
         document["strategy"],
@@ -86,14 +106,12 @@ def read_image(image: str, revision: int, created_at: datetime, updated_at: date
         float(document["capacityHint"]),
         document["localityHint"],
         _STATUSES[document["status"]],
-        _pin(document["pinned"]),
+        None if pinned is None else _pin(pinned),
         document["changeTicket"],
         document["version"],
         document["ownerEpoch"],
         document["checksum"],
-        revision,
-        created_at,
-        updated_at,
+        *stamps,
         *map(document.get, _ADDED),
     )
 
@@ -109,9 +127,7 @@ def changed_fields(previous: ShardContent | Shard | None, current: ShardContent 
     return tuple(compress(CONTENT, map(ne, content_values(previous), content_values(current))))
 
 
-def _pin(document: dict[str, Any] | None) -> Pin | None:
-    if document is None:
-        return None
+def _pin(document: dict[str, Any]) -> Pin:
     until = document["until"]
     return Pin(document["by"], document["reason"], datetime.fromisoformat(until) if until else None)
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from persistence.errors import Overloaded, StoreError, StoreUnavailable
+from persistence.errors import Overloaded, StoreError
 from persistence.postgres.database import Database
 from persistence.postgres.driver import (
     OWN_SESSION,
@@ -28,7 +28,6 @@ from persistence.postgres.driver import (
 )
 from persistence.postgres.driver_errors import (
     DRIVER_ERRORS,
-    READ_ONLY,
     first_line,
     is_unanswered,
     store_error,
@@ -152,13 +151,8 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
     def failed(context: Any) -> None:
         # The pool would compare times of the wall clock, which may be set back. Each connection is looked at instead.
         context.invalidate_pool_on_disconnect = False
-        error = translation(context.original_exception)
-        if isinstance(error, StoreUnavailable):
-            database.note(error.reason)
-        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
-            # A primary that became a standby, or a way to one: another host may be the primary now.
+        if database.met(context.original_exception):
             context.is_disconnect = True
-            database.drop_idle()
 
 
 def _still_own(adapted: Any, connection: Connection) -> bool:

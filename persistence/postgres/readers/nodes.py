@@ -13,6 +13,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import NodeFilter
 from persistence.model.records import Namespace, Node, NodeStatus
 from persistence.postgres.readers.keyset import PagedList, each, fetch, one_of
+from persistence.postgres.reads import Read
 from persistence.postgres.rows import NAMESPACE, NODE, NODE_UNCOUNTED, namespace_of, node_of
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES
 
@@ -23,6 +24,8 @@ SELECT_UNCOUNTED: Final = select(*NODE_UNCOUNTED)
 """The same, without the shards each owns."""
 
 ONE_NODE: Final = SELECT_NODE.where(NODES.c.node_id == bindparam("node_id"))
+
+_ONE_NODE: Final = Read(ONE_NODE)
 
 _NODES: Final = PagedList(
     SELECT_NODE,
@@ -42,7 +45,7 @@ class PostgresNodes:
         self._read = read
 
     async def get(self, node_id: str) -> Node | None:
-        rows = await fetch(self._read, ONE_NODE, {"node_id": node_id})
+        rows = await fetch(self._read, _ONE_NODE, {"node_id": node_id})
         return node_of(rows[0]) if rows else None
 
     async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
@@ -55,6 +58,8 @@ SELECT_NAMESPACE: Final = select(*NAMESPACE).join(NAMESPACE_HEADS, NAMESPACE_HEA
 
 ONE_NAMESPACE: Final = SELECT_NAMESPACE.where(NAMESPACES.c.name == bindparam("name"))
 
+_ONE_NAMESPACE: Final = Read(ONE_NAMESPACE)
+
 _NAMESPACES: Final = PagedList(SELECT_NAMESPACE, NAMESPACES, NAMESPACES.c.name, each(namespace_of))
 
 _NAME: Final = bindparam("name", type_=NAMESPACES.c.name.type)
@@ -65,7 +70,7 @@ _BEFORE: Final = select(NAMESPACES.c.name).where(NAMESPACES.c.name < _NAME).orde
 
 _BEHIND: Final = select(NAMESPACES.c.name).where(NAMESPACES.c.name > _NAME).order_by(NAMESPACES.c.name)
 
-_AROUND: Final = union_all(*(side.limit(_SIDE).subquery().select() for side in (_BEFORE, _BEHIND)))
+_AROUND: Final = Read(union_all(*(side.limit(_SIDE).subquery().select() for side in (_BEFORE, _BEHIND))))
 
 
 class PostgresNamespaces:
@@ -76,7 +81,7 @@ class PostgresNamespaces:
         self._found: set[str] = set()
 
     async def get(self, name: str) -> Namespace | None:
-        rows = await fetch(self._read, ONE_NAMESPACE, {"name": name})
+        rows = await fetch(self._read, _ONE_NAMESPACE, {"name": name})
         return namespace_of(rows[0]) if rows else None
 
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:
