@@ -6,12 +6,11 @@ as text (PostgreSQL `json`, not `jsonb`), because the audit hash is taken over t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, make_dataclass
+from dataclasses import fields
 from datetime import datetime
 from itertools import compress
 from operator import ne
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 
@@ -30,8 +29,6 @@ from persistence.model.records import (
     content_values,
     public_name,
 )
-
-T = TypeVar("T")
 
 CONTENT: Final = tuple(map(public_name, CONTENT_FIELDS))
 """Members of the content, in its order."""
@@ -79,25 +76,9 @@ def write_image(
 
 def read_image(image: str, revision: int, created_at: datetime, updated_at: datetime) -> Shard:
     """The record a document stands for, as of `revision`."""
-    return _read(Shard, image, revision, created_at, updated_at)
-
-
-def show_image(
-    image: str, revision: int | None = None, created_at: datetime | None = None, updated_at: datetime | None = None
-) -> Any:
-    """The same to be shown and nothing else: an object with the attributes of a Shard. `revision` and times are null
-    where they are not shown."""
-    return _read(_ShownShard, image, revision, created_at, updated_at)
-
-
-# Not frozen, which takes a quarter of the time to make.
-_ShownShard: Final = make_dataclass("_ShownShard", [member.name for member in fields(Shard)], eq=False, slots=True)
-
-
-def _read(make: Callable[..., T], image: str, *stamps: Any) -> T:
     document: dict[str, Any] = orjson.loads(image)
     pinned = document["pinned"]
-    return make(
+    return Shard(
         document["namespace"],
         document["shardId"],
         document["strategy"],
@@ -111,9 +92,45 @@ def _read(make: Callable[..., T], image: str, *stamps: Any) -> T:
         document["version"],
         document["ownerEpoch"],
         document["checksum"],
-        *stamps,
+        revision,
+        created_at,
+        updated_at,
         *map(document.get, _ADDED),
     )
+
+
+class ShownShard:
+    """What a document stands for, to be shown and nothing else: the attributes of a Shard, in a third of the time that
+    a frozen record takes. `revision` and times are null where they are not shown."""
+
+    __slots__ = tuple(member.name for member in fields(Shard))
+
+    def __init__(
+        self,
+        image: str,
+        revision: int | None = None,
+        created_at: datetime | None = None,
+        updated_at: datetime | None = None,
+    ) -> None:
+        document: dict[str, Any] = orjson.loads(image)
+        pinned = document["pinned"]
+        self.namespace = document["namespace"]
+        self.shard_id = document["shardId"]
+        self.strategy = document["strategy"]
+        self.owner_node_id = document["ownerNodeId"]
+        self.leader_id = document["leaderId"]
+        self.capacity_hint = float(document["capacityHint"])
+        self.locality_hint = document["localityHint"]
+        self.status = _STATUSES[document["status"]]
+        self.pinned = None if pinned is None else _pin(pinned)
+        self.change_ticket = document["changeTicket"]
+        self.version = document["version"]
+        self.owner_epoch = document["ownerEpoch"]
+        self.checksum = document["checksum"]
+        self.revision = revision
+        self.created_at = created_at
+        self.updated_at = updated_at
+        self.anti_affinity_group = document.get("antiAffinityGroup")
 
 
 def image_of(shard: Shard) -> str:

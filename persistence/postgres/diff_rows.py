@@ -5,6 +5,7 @@ A record would be made of all that the row holds, by the hundred for a page, to 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -13,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy import ColumnElement, Text, cast
 
-from persistence.codec.images import show_image
+from persistence.codec.images import ShownShard
 from persistence.codec.json_documents import read_details
 from persistence.model.queries import DiffDetail
 from persistence.model.records import ChangeKind, Compaction, ConfigurationChange, DiffKind, MoveReason, Rebalance
@@ -40,7 +41,7 @@ _REST_OF_CHANGE: Final = tuple(
 # A dictionary costs a quarter of the enumeration's own look-up.
 _KINDS: Final = dict(DiffKind.__members__)
 
-_REASONS: Final = dict(MoveReason.__members__)
+_REASONS: Final = {None: None, **MoveReason.__members__}
 
 _CHANGE_KINDS: Final = dict(ChangeKind.__members__)
 
@@ -55,61 +56,52 @@ def columns_of_change(detail: DiffDetail) -> tuple[ColumnElement[Any], ...]:
 
 
 class DiffRow(asyncpg.Record):  # type: ignore[misc]  # asyncpg has no types
-    """ShardDiff. Columns are properties, named `column_*`, of the classes that `row_class` makes: where they stand
-    depends on which there are."""
+    """ShardDiff. The attributes are properties of the classes that `row_class` makes."""
 
     __slots__ = ()
-
-    @property
-    def kind(self) -> DiffKind:
-        return _KINDS[self.column_kind]
-
-    @property
-    def previous(self) -> Any:
-        image = self.column_previous
-        return None if image is None else show_image(image, *self.column_previous_times)
-
-    @property
-    def current(self) -> Any:
-        image = self.column_current
-        return None if image is None else show_image(image, *self.column_current_times)
-
-    @property
-    def change(self) -> ChangeRow:
-        return ChangeRow(*self.column_change)
-
-    @property
-    def move_reason(self) -> MoveReason | None:
-        reason = self.column_move_reason
-        return None if reason is None else _REASONS[reason]
 
 
 @lru_cache
 def row_class(detail: DiffDetail, leading: int) -> type[DiffRow]:
-    """Of rows of both kinds of columns, with so many others in front."""
+    """Of rows of the columns of a row and of a change, with so many others in front."""
     of_row, of_change = ([column.name for column in made(detail)] for made in (columns_of_row, columns_of_change))
     at = {name: index for index, name in enumerate(of_row, leading)}
     first = leading + len(of_row)
-    read: dict[str, Any] = {
+    read: dict[str, Callable[[Any], Any]] = {
         **{name: itemgetter(at[name]) for name in ("revision", "namespace", "shard_id", "version", "changed_fields")},
-        **{f"column_{name}": itemgetter(at[name]) for name in ("kind", "move_reason")},
-        "column_change": itemgetter(slice(first, first + len(of_change))),
-        "column_previous_times": _no_times,
-        "column_current_times": _no_times,
+        "kind": _looked_up(at["kind"], _KINDS),
+        "move_reason": _looked_up(at["move_reason"], _REASONS),
+        "change": _change(slice(first, first + len(of_change))),
     }
-    if detail.images:
-        read |= {f"column_{name}": itemgetter(at[name]) for name in ("previous", "current")}
     if detail.image_times:
         committed_at = first + of_change.index("committed_at")
-        read |= {
-            "column_previous_times": itemgetter(at["previous_revision"], at["created_at"], at["previous_updated_at"]),
-            "column_current_times": itemgetter(at["revision"], at["created_at"], committed_at),
-        }
+        read["previous"] = _stamped(itemgetter(*map(at.get, ("previous", "previous_revision", "created_at", "previous_updated_at"))))
+        read["current"] = _stamped(itemgetter(at["current"], at["revision"], at["created_at"], committed_at))
+    elif detail.images:
+        read |= {name: _image(at[name]) for name in ("previous", "current")}
     return type("DiffRow", (DiffRow,), {"__slots__": ()} | {name: property(get) for name, get in read.items()})
 
 
-def _no_times(_row: DiffRow) -> tuple[()]:
-    return ()
+def _looked_up(column: int, members: Mapping[str | None, Any]) -> Callable[[Any], Any]:
+    return lambda row: members[row[column]]
+
+
+def _image(column: int) -> Callable[[Any], ShownShard | None]:
+    return lambda row: None if row[column] is None else ShownShard(row[column])
+
+
+def _stamped(read: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], ShownShard | None]:
+    """Of an image and what stands beside it."""
+
+    def stamped(row: Any) -> ShownShard | None:
+        image, *stamps = read(row)
+        return None if image is None else ShownShard(image, *stamps)
+
+    return stamped
+
+
+def _change(columns: slice) -> Callable[[Any], ChangeRow]:
+    return lambda row: ChangeRow(*row[columns])
 
 
 class ChangeRow:

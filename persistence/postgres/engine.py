@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.util.concurrency import in_greenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from persistence.errors import Overloaded, StoreError
@@ -138,7 +139,8 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
             # At once: a farewell to a server that does not answer would be waited for.
             connection.terminate()
             raise DisconnectionError("the connection is not to be used any more")
-        if connection.behind_pooler and not _still_own(adapted, connection):
+        # Without a greenlet nothing can be awaited here: `reads` looks at that itself.
+        if connection.behind_pooler and in_greenlet() and not _still_own(adapted, connection):
             connection.terminate()
             raise transaction_pooler()
 

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.exc import MissingGreenlet
 
-from persistence.postgres.driver import Connection
+from persistence.postgres.driver import OWN_SESSION, Connection, transaction_pooler
 from persistence.postgres.driver_errors import DRIVER_ERRORS
 
 if TYPE_CHECKING:
@@ -55,9 +56,12 @@ class Read:
         self, engine: AsyncEngine, text: str, arguments: Sequence[Any], *, again: bool = False
     ) -> Sequence[Any]:
         """Raises _LostConnection unless it is sent again."""
-        pooled: Any = await engine.raw_connection()
+        pooled: Any = _idle(engine.sync_engine.pool) or await engine.raw_connection()
         connection: Connection = pooled.driver_connection
         try:
+            if connection.behind_pooler and await connection.fetchval(OWN_SESSION) != connection.token:
+                connection.terminate()
+                raise transaction_pooler()
             rows: Sequence[Any] = await connection.fetch(text, *arguments, record_class=self._record_class)
         except DRIVER_ERRORS as error:
             unusable = connection.database is not None and connection.database.met(error)
@@ -74,6 +78,15 @@ class Read:
         finally:
             pooled.close()
         return rows
+
+
+def _idle(pool: Any) -> Any:
+    """An idle connection of the pool that is fit, or null: without the greenlet that connecting takes, which costs three
+    times what taking one does."""
+    try:
+        return pool.connect() if pool.checkedin() else None
+    except MissingGreenlet:  # it has to be replaced
+        return None
 
 
 class _LostConnection(Exception):
