@@ -178,6 +178,10 @@ class HistoryReader(Protocol):
         attributes of a ShardDiff those that it names."""
         ...
 
+    def holds(self, diff: object) -> bool:
+        """Whether an item of such pages is one that was read more than once, and may be again: the same object."""
+        ...
+
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
     ) -> Stamped[Page[ShardDiff]]:

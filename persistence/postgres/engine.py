@@ -14,8 +14,8 @@ from typing import Any, Final
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.util.concurrency import in_greenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util.concurrency import in_greenlet
 
 from persistence.errors import Overloaded, StoreError
 from persistence.postgres.database import Database

@@ -17,10 +17,10 @@ from persistence.postgres.driver import OWN_SESSION, Connection, transaction_poo
 from persistence.postgres.driver_errors import DRIVER_ERRORS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable
+    from sqlalchemy import ClauseElement, Dialect
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-_DIALECT: Final = PGDialect_asyncpg()
+_DIALECT: Final[Dialect] = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
 class Read:
@@ -29,15 +29,20 @@ class Read:
     Rows are the driver's: values as it decodes them, which are those of every type that the tables have.
     """
 
-    def __init__(self, statement: Executable, record_class: type | None = None) -> None:
+    def __init__(self, statement: ClauseElement, record_class: type | None = None) -> None:
         self.statement = statement
         self._record_class = record_class
 
     @cached_property
     def _compiled(self) -> tuple[str, Sequence[tuple[str, Any]]]:
         """The text, and name and default of each parameter, in order."""
-        compiled: Any = self.statement.compile(dialect=_DIALECT)
+        compiled: Any = self.statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
         return compiled.string, [(name, compiled.params[name]) for name in compiled.positiontup]
+
+    @property
+    def text(self) -> str:
+        """As it is sent."""
+        return self._compiled[0]
 
     async def rows(self, sessions: async_sessionmaker[AsyncSession], values: Mapping[str, Any]) -> Sequence[Any]:
         """In a snapshot of its own, on a connection of the sessions' pool. Raises what that and the driver do.
@@ -59,9 +64,7 @@ class Read:
         pooled: Any = _idle(engine.sync_engine.pool) or await engine.raw_connection()
         connection: Connection = pooled.driver_connection
         try:
-            if connection.behind_pooler and await connection.fetchval(OWN_SESSION) != connection.token:
-                connection.terminate()
-                raise transaction_pooler()
+            await _require_own(connection)
             rows: Sequence[Any] = await connection.fetch(text, *arguments, record_class=self._record_class)
         except DRIVER_ERRORS as error:
             unusable = connection.database is not None and connection.database.met(error)
@@ -80,9 +83,16 @@ class Read:
         return rows
 
 
+async def _require_own(connection: Connection) -> None:
+    """Behind a pooler a session is one's own as long as it has the token. Raises StoreUnavailable."""
+    if connection.behind_pooler and await connection.fetchval(OWN_SESSION) != connection.token:
+        connection.terminate()
+        raise transaction_pooler()
+
+
 def _idle(pool: Any) -> Any:
-    """An idle connection of the pool that is fit, or null: without the greenlet that connecting takes, which costs three
-    times what taking one does."""
+    """An idle connection of the pool that is fit, or null: without the greenlet that making one takes, which costs
+    three times what taking one does."""
     try:
         return pool.connect() if pool.checkedin() else None
     except MissingGreenlet:  # it has to be replaced

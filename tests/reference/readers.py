@@ -86,6 +86,9 @@ class MemoryHistory:
         rows = [row for row in self._memory.tables.history if _in_history(where, row)]
         return page_by(attrgetter("revision"), rows, page, descending=order is HistoryOrder.REVISION_DESC)
 
+    def holds(self, diff: object) -> bool:
+        return diff in self._memory.tables.history
+
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
     ) -> Stamped[Page[ShardDiff]]:

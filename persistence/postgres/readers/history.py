@@ -30,7 +30,7 @@ from persistence.model.queries import DiffDetail, HistoryOrder, ShardHistoryFilt
 from persistence.model.records import MAX_COUNTER, AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
-from persistence.postgres.diff_rows import columns_of_change, columns_of_row, row_class
+from persistence.postgres.diff_rows import HeldRows, columns_of_change, columns_of_row, row_class
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
     CACHED_STATEMENTS,
@@ -65,6 +65,7 @@ class PostgresHistory:
 
     def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
+        self._held = HeldRows()
 
     async def page(
         self,
@@ -77,10 +78,13 @@ class PostgresHistory:
         rows = await fetch(self._read, read, filter_values(where) | page_values(page))
         if shown is None:
             return page_beside(rows, page, diffs_of, 0) if page.counted else page_of(diffs_of(rows), page)
-        if page.counted:
-            found = [row for row in rows if row[1] is not None]
-            return page_of(found, page, total=rows[0][0])
-        return page_of(rows, page)
+        if not page.counted:
+            return page_of(self._held.same(rows), page)
+        found = [row for row in rows if row[1] is not None]
+        return page_of(self._held.same(found), page, total=rows[0][0])
+
+    def holds(self, diff: object) -> bool:
+        return self._held.holds(diff)
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
