@@ -8,7 +8,7 @@ caller, so batches are executed without one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
@@ -30,8 +30,9 @@ from strawberry.types.graphql import OperationType as Kind
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.executor import RecordExecutor
-from graph.execution.prepared import Run, encode_json
+from graph.execution.prepared import Run
 from graph.schema.build import MeshSchema
 from graph.schema.stream import DiffStream, as_batch
 from persistence.model.stream import DiffBatch
@@ -108,7 +109,7 @@ async def open_operation(
     if forbidden:
         return Refused([forbidden])
     scopes = context.principal.scopes
-    context = replace(context, principal=Principal(None, scopes))
+    context = context._replace(principal=Principal(None, scopes))
     executor = RecordExecutor.build(
         schema.core,
         document.node,

@@ -24,8 +24,8 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.metrics import Metrics
-from graph.execution.prepared import encode_json
 from graph.execution.services import Feed
 from graph.schema.build import MeshSchema
 from graph.schema.stream import as_batch
