@@ -1,5 +1,6 @@
 """What changed: history row by row, and the net difference between two revisions or times."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -7,7 +8,8 @@ from typing import Annotated, Final, TypeAlias
 
 import strawberry
 
-from graph.execution.context import Info
+from graph.execution.context import Context, Info
+from graph.execution.records import kept_by
 from graph.schema.arguments import change_id, invalid
 from graph.schema.changes import Change
 from graph.schema.pagination import (
@@ -39,6 +41,11 @@ from persistence.model.stream import StreamHead
 from persistence.ports import HistoryReader
 
 
+def _holder(context: Context) -> Callable[[records.ShardDiff], bool]:
+    return context.services.store.history.holds
+
+
+@kept_by(_holder, in_events=False)
 @strawberry.type(
     description="One shard before and after: one row of history, or the net difference between two revisions."
 )
@@ -57,6 +64,7 @@ class ShardDiff:
     move_reason: MoveReason | None = strawberry.field(description="Why a rebalance moved it; null where none did.")
 
 
+@kept_by(_holder)
 @strawberry.type(description="A row of history and its place in the list.")
 class ShardHistoryEdge(Placed):
     node: ShardDiff = strawberry.field(description="The row.")

@@ -128,7 +128,18 @@ def _stamped(image: int, revision: int, created_at: int, updated_at: int) -> Cal
 
 
 def _change(columns: slice) -> Callable[[Any], ChangeRow]:
-    return lambda row: ChangeRow(*row[columns])
+    """One object for rows of one change that follow each other."""
+    latest: tuple[Any, Any] = None, None
+
+    def change(row: Any) -> ChangeRow:
+        nonlocal latest
+        found = row[columns]
+        if found != latest[0]:
+            latest = found, ChangeRow(*found)
+        one: ChangeRow = latest[1]
+        return one
+
+    return change
 
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)

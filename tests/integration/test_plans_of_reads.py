@@ -15,7 +15,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import PageRequest
-from persistence.model.queries import ChangeFilter, DiffDetail, HistoryOrder, RefusalFilter, ShardFilter, ShardHistoryFilter
+from persistence.model.queries import (
+    ChangeFilter,
+    DiffDetail,
+    HistoryOrder,
+    RefusalFilter,
+    ShardFilter,
+    ShardHistoryFilter,
+)
 from persistence.model.records import AsOf, ShardKey
 from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine, sessions
@@ -63,7 +70,9 @@ _BLOCKS: Final = text("""
 
 _FLUSH: Final = text("SELECT pg_stat_force_next_flush()")
 
-_TRANSACTIONS: Final = text("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+_TRANSACTIONS: Final = text(
+    "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+)
 
 _GENERIC: Final = text("""
     SELECT statement FROM pg_prepared_statements WHERE generic_plans > 0 AND cardinality(parameter_types) > 0
@@ -196,7 +205,8 @@ async def test_a_page_is_one_statement_that_is_not_within_a_transaction(reads: R
             await session.execute(_FLUSH)
             return int((await session.execute(_TRANSACTIONS)).scalar_one())
 
-    where, request, shown = ShardHistoryFilter("ns-7"), PageRequest(50, counted=True), DiffDetail(True, True, True)
+    where, shown = ShardHistoryFilter("ns-7"), DiffDetail(images=True, image_times=True, whole_change=True)
+    request: PageRequest[int] = PageRequest(50, counted=True)
     before = await count()
     counting = await count() - before
     with statements() as sent:
