@@ -37,8 +37,7 @@ from persistence.model.fields import check_identifiers
 from persistence.model.paging import PageRequest
 from persistence.model.queries import DiffDetail, HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
-from persistence.model.stream import StreamHead
-from persistence.ports import HistoryReader
+from persistence.ports import HistoryReader, Store
 
 
 def _holder(context: Context) -> Callable[[records.ShardDiff], bool]:
@@ -202,8 +201,7 @@ async def shard_diff(
     requested = _RequestedDiff(namespace, start, start_time, end, end_time)
     requested.check()
     page = read_page(info, cursors.DIFF, first, after, last, before)
-    head = await info.context.services.store.stream.head()
-    scope = await requested.scope(page, info.context.services.store.history, head)
+    scope = await requested.scope(page, info.context.services.store)
     after_key, before_key = (position and position[1] for position in (page.after, page.before))
     keys = PageRequest(page.limit, after_key, before_key, backward=page.backward, counted=page.counted)
     found = await info.context.services.store.history.difference(scope.namespace, scope.start, scope.end, keys)
@@ -232,7 +230,7 @@ class _RequestedDiff:
         if self.end is not None and self.end_time is not None:
             raise invalid("toTime", "cannot be given together with to")
 
-    async def scope(self, page: PageRequest[_ScopedKey], history: HistoryReader, head: StreamHead) -> DiffScope:
+    async def scope(self, page: PageRequest[_ScopedKey], store: Store) -> DiffScope:
         """The revisions it is between: those of the page the cursors come from, else as of now.
 
         Raises InvalidArgument naming the argument with a cursor of another difference.
@@ -244,17 +242,18 @@ class _RequestedDiff:
         for scope in scopes.values():
             return scope
         start, end = self.start, self.end
-        if start is None and self.start_time is not None:
-            start = min(await history.revision_at(self.start_time), head.revision)
-        if end is None and self.end_time is not None:
-            end = min(await history.revision_at(self.end_time), head.revision)
-        return DiffScope(
-            self.namespace,
-            head.revision if start is None else start,
-            head.revision if end is None else end,
-            self.start_time,
-            self.end_time,
-        )
+        if start is None or end is None:
+            newest = (await store.stream.head()).revision
+            start = await self._newest(store.history, newest, start, self.start_time)
+            end = await self._newest(store.history, newest, end, self.end_time)
+        return DiffScope(self.namespace, start, end, self.start_time, self.end_time)
+
+    @staticmethod
+    async def _newest(history: HistoryReader, newest: int, revision: int | None, time: datetime | None) -> int:
+        """The revision, or the newest there was at the time, or is."""
+        if revision is not None:
+            return revision
+        return newest if time is None else min(await history.revision_at(time), newest)
 
     def _is(self, scope: DiffScope) -> bool:
         return (

@@ -24,7 +24,8 @@ _DIALECT: Final[Dialect] = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
 class Read:
-    """A statement that reads, compiled when it is first executed; `record_class` is that of its rows.
+    """A statement that reads, compiled when it is first executed, so without IN, whose parameters are as many as the
+    values; `record_class` is that of its rows.
 
     Rows are the driver's: values as it decodes them, which are those of every type that the tables have.
     """
@@ -36,7 +37,7 @@ class Read:
     @cached_property
     def _compiled(self) -> tuple[str, Sequence[tuple[str, Any]]]:
         """The text, and name and default of each parameter, in order."""
-        compiled: Any = self.statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+        compiled: Any = self.statement.compile(dialect=_DIALECT)
         return compiled.string, [(name, compiled.params[name]) for name in compiled.positiontup]
 
     @property

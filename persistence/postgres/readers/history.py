@@ -56,7 +56,7 @@ from persistence.postgres.readers.keyset import (
 )
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
-from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, require_servable, revision_of
+from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, read_revision, require_servable
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
 
@@ -102,8 +102,7 @@ class PostgresHistory:
 
     async def revision_at(self, time: datetime) -> int:
         with translated():
-            async with self._read() as session:
-                return await revision_of(session, AsOf(time=time))
+            return await read_revision(self._read, AsOf(time=time))
 
 
 _ROW: Final = HISTORY.c
