@@ -67,7 +67,8 @@ _CHANGE_KINDS: Final = dict(ChangeKind.__members__)
 
 def columns_of_row(detail: DiffDetail) -> tuple[ColumnElement[Any], ...]:
     """Of history; those of `columns_of_change` follow them in what `row_class` reads."""
-    return (*_ROW, *(_IMAGES if detail.images else ()), *(_TIMES if detail.image_times else ()))
+    images = _IMAGES if detail.images or detail.image_times else ()
+    return (*_ROW, *images, *(_TIMES if detail.image_times else ()))
 
 
 def columns_of_change(detail: DiffDetail) -> tuple[ColumnElement[Any], ...]:
