@@ -5,7 +5,7 @@ Their errors, of SQLAlchemy and of the driver below it, are translated here into
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -93,6 +93,21 @@ class Sessions:
     write: async_sessionmaker[AsyncSession]
 
 
+class GreenletRequired(Exception):
+    """A connection has to be made, and the pool's work is not done in a greenlet, where that can be awaited."""
+
+
+def _in_greenlet(connecting: Callable[[], Coroutine[Any, Any, Connection]]) -> Callable[[], Any]:
+    """`connecting`, for a pool. Raises GreenletRequired."""
+
+    def connect_in_greenlet() -> Coroutine[Any, Any, Connection]:
+        if not in_greenlet():
+            raise GreenletRequired
+        return connecting()
+
+    return connect_in_greenlet
+
+
 def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -> AsyncEngine:
     """A SQLAlchemy engine whose connections are made here. Raises InvalidArgument for a URL of something else.
 
@@ -100,7 +115,9 @@ def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -
     """
     require_postgresql(url)
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(connect, url, command_timeout=command_timeout), **options
+        "postgresql+asyncpg://",
+        async_creator=_in_greenlet(partial(connect, url, command_timeout=command_timeout)),
+        **options,
     )
 
 
@@ -120,7 +137,7 @@ def create_engine(
     """
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=partial(database.connect, command_timeout=command_seconds, settings=settings),
+        async_creator=_in_greenlet(partial(database.connect, command_timeout=command_seconds, settings=settings)),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.exc import MissingGreenlet
 
 from persistence.postgres.driver import OWN_SESSION, Connection, transaction_pooler
 from persistence.postgres.driver_errors import DRIVER_ERRORS
+from persistence.postgres.engine import GreenletRequired
 
 if TYPE_CHECKING:
     from sqlalchemy import ClauseElement, Dialect
@@ -92,11 +92,11 @@ async def _require_own(connection: Connection) -> None:
 
 
 def _idle(pool: Any) -> Any:
-    """An idle connection of the pool that is fit, or null: without the greenlet that making one takes, which costs
-    three times what taking one does."""
+    """An idle connection of the pool, or null where there is none, or none that is to be used: without the greenlet that
+    making one takes, which costs three times what taking one does."""
     try:
         return pool.connect() if pool.checkedin() else None
-    except MissingGreenlet:  # it has to be replaced
+    except GreenletRequired:
         return None
 
 
