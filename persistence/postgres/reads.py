@@ -92,8 +92,8 @@ async def _require_own(connection: Connection) -> None:
 
 
 def _idle(pool: Any) -> Any:
-    """An idle connection of the pool, or null where there is none, or none that is to be used: without the greenlet that
-    making one takes, which costs three times what taking one does."""
+    """An idle connection of the pool, or null where there is none that is to be used: without the greenlet that making
+    one takes, which costs three times what taking one does."""
     try:
         return pool.connect() if pool.checkedin() else None
     except GreenletRequired:
