@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from persistence.postgres.driver import OWN_SESSION, Connection, transaction_pooler
@@ -72,7 +73,7 @@ class Read:
             if not unusable and not connection.is_closed():
                 raise
             pooled.invalidate()
-            if again:
+            if again or not isinstance(error, _ANSWERED):
                 raise
             raise _LostConnection from error
         except BaseException:
@@ -98,6 +99,10 @@ def _idle(pool: Any) -> Any:
         return pool.connect() if pool.checkedin() else None
     except GreenletRequired:
         return None
+
+
+_ANSWERED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""By the server, or by the driver at once: nothing was waited for in vain, as it was until a timeout."""
 
 
 class _LostConnection(Exception):
