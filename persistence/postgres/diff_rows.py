@@ -243,6 +243,9 @@ class HeldRows:
         self._again: set[int] = set()
         self._again_old: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
     def same(self, rows: Sequence[Any]) -> Sequence[Any]:
         """For each row the one that is held, which may be this one from now on."""
         young, old, again = self._young, self._old, self._again
