@@ -9,8 +9,6 @@ null where it spreads to. Each takes the value and the run, `graph.execution.pre
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
-from enum import Enum
 from types import NoneType
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -18,9 +16,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     GraphQLField,
-    GraphQLID,
     GraphQLInterfaceType,
-    GraphQLLeafType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -29,21 +25,18 @@ from graphql import (
     GraphQLUnionType,
     OperationDefinitionNode,
     OperationType,
-    Undefined,
-    get_named_type,
     is_leaf_type,
 )
-from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.collect_fields import FieldDetails
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import StrawberryObjectDefinition, has_object_definition
 from strawberry.types.field import StrawberryField
 
-from graph.execution.encoding import write_date_time
-from graph.execution.inputs import TESTS, Functions, InputCompiler, NotPrepared, Read, failed
+from graph.execution.inputs import Functions, InputCompiler, NotPrepared, Read
+from graph.execution.leaves import NAMES, complete_leaf
 from graph.execution.records import Edges, LatestBytes, RecordBytes, Selection, SelectionBytes
-
-TYPENAME: Final = "__typename"
+from graph.execution.selected_fields import TYPENAME, SelectedFields, leaves
 
 _KEPT_LEAVES: Final = 4
 """Of fewer, making them takes no longer than finding what was kept."""
@@ -112,8 +105,7 @@ class SelectionCompiler:
     ) -> None:
         self._schema = schema
         self._operation = operation
-        self._fragments = {name: FragmentDetails(node) for name, node in fragments.items()}
-        self._conditions = conditions
+        self._fields = SelectedFields(schema, operation, fragments, conditions)
         self._inputs = inputs
         self._records = records
         self._made = Functions(
@@ -122,9 +114,7 @@ class SelectionCompiler:
             LISTS=(list, tuple),
             NOT_OBJECTS=(NoneType, Exception),
             Edges=Edges,
-            datetime=datetime,
-            UTC=UTC,
-            int_repr=int.__repr__,
+            **NAMES,
         )
         self._composites: dict[_SelectionKey, _Composite] = {}
         self.called: list[CalledField] = []
@@ -143,30 +133,17 @@ class SelectionCompiler:
         root = self._schema.get_root_type(self._operation.operation)
         if root is None:
             raise NotPrepared("no such operation")
-        collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
         fields: list[RootField] = []
-        for name, details in collected.grouped_field_set.items():
+        for name, details in self._fields.of_root(root).items():
             if details[0].node.name.value == TYPENAME:
                 function, is_async = self._function("value, run", _Expression(repr(root.name)))
                 fields.append(RootField(name, None, self._made[function], is_async))
                 continue
-            field, definition = self._field(root, details)
+            field, definition = self._fields.definition(root, details)
             call, _ = self._function("value, run", _Expression(self._call(root, field, definition, details)))
             function, is_async = self._function("value, run", self._value(field.type, details, "value"))
             fields.append(RootField(name, self._made[call], self._made[function], is_async))
         return fields
-
-    def _field(
-        self, parent: GraphQLObjectType, details: Sequence[FieldDetails]
-    ) -> tuple[GraphQLField, StrawberryField]:
-        name = details[0].node.name.value
-        field = self._schema.get_field(parent, name)
-        definition = None if field is None else (field.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        if field is None or not isinstance(definition, StrawberryField):
-            raise NotPrepared("introspection")
-        if definition.extensions or definition.default_resolver is not getattr:
-            raise NotPrepared(f"{parent.name}.{name} has extensions")
-        return field, definition
 
     def _call(
         self, parent: GraphQLObjectType, field: GraphQLField, definition: StrawberryField, details: list[FieldDetails]
@@ -177,7 +154,7 @@ class SelectionCompiler:
             raise NotPrepared(f"{parent.name}.{definition.name} has no resolver")
         number, nodes = len(self.called), [each.node for each in details]
         arguments = self._inputs.arguments(field, nodes[0])
-        selected = self._selected(field.type, details)
+        selected = self._fields.names(field.type, details)
         self.called.append(CalledField(field, definition, parent, nodes[0].name.value, nodes, arguments, selected))
         named = [each.name for each in (resolver.parent_parameter, resolver.root_parameter) if each]
         given = ["value"] * bool(resolver.self_parameter) + [f"{name}=value" for name in named]
@@ -187,25 +164,12 @@ class SelectionCompiler:
             given.append(f"**run.arguments[{number}]")
         return f"{self._made.named(resolver.wrapped_func)}({', '.join(given)})"
 
-    def _selected(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> frozenset[str]:
-        named = get_named_type(type_)
-        if not isinstance(named, GraphQLObjectType):
-            return frozenset()
-        return frozenset(fields[0].node.name.value for fields in self._collected(named, details).values())
-
-    def _collected(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> Mapping[str, list[FieldDetails]]:
-        """Fields by their names in the answer. Raises NotPrepared."""
-        collected = collect_subfields(self._schema, self._fragments, self._conditions, self._operation, type_, details)
-        if collected.new_defer_usages:
-            raise NotPrepared("a selection that is deferred")
-        return collected.grouped_field_set
-
     def _value(self, type_: GraphQLOutputType, details: list[FieldDetails], code: str) -> _Expression:
         """How to complete the value that `code`, evaluated once, comes to."""
         is_optional = not isinstance(type_, GraphQLNonNull)
         bare = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
         if is_leaf_type(bare):
-            return _Expression(self._leaf(bare, code, is_optional=is_optional))
+            return _Expression(complete_leaf(self._made, bare, code, is_optional=is_optional))
         given, assigned = self._made.assigned(code) if is_optional else (code, code)
         if isinstance(bare, GraphQLList) and _is_edge(bare.of_type):
             given, edges = (given, given) if is_optional else self._made.assigned(code)
@@ -229,31 +193,6 @@ class SelectionCompiler:
         if not is_optional:
             return completed
         return _Expression(f"(None if {assigned} is None else {completed.code})", completed.is_async)
-
-    def _leaf(self, type_: GraphQLLeafType, code: str, *, is_optional: bool) -> str:
-        """Values of the type expected are passed on, or looked up; others are left to graphql-core's coercion."""
-        value, assigned = self._made.assigned(code)
-        members = _members(type_)
-        if members is not None:
-            kind, names = members
-            test, completed = (
-                f"type({assigned}) is {self._made.named(kind)}",
-                f"{self._made.named(names)}[{value}]",
-            )
-        elif type_.coerce_output_value is write_date_time:
-            # Left to orjson, which writes a time in UTC alike.
-            test, completed = f"type({assigned}) is datetime and {value}.tzinfo is UTC", value
-        elif type_.coerce_output_value is int.__repr__:
-            test, completed = f"type({assigned}) is int", f"int_repr({value})"
-        elif type_ in TESTS:
-            test, completed = TESTS[type_].format(value=value, assigned=assigned), value
-        else:
-            coerced, assigned_coerced = self._made.assigned(f"{self._made.named(type_.coerce_output_value)}({value})")
-            present = f"({coerced} if {assigned_coerced} is not None else failed())"
-            return f"({'None' if is_optional else 'failed()'} if {assigned} is None else {present})"
-        null = f"None if {value} is None else " if is_optional else ""
-        number = f"int_repr({value}) if type({value}) is int else " if type_ is GraphQLID else ""
-        return f"({completed} if {test} else {null}{number}{self._made.named(_strict(type_))}({value}))"
 
     def _applied(self, composite: _Composite, given: str, assigned: str) -> _Expression:
         """The function applied to the value that `assigned` comes to, and that is `given` from then on."""
@@ -323,8 +262,8 @@ class SelectionCompiler:
             holder = None
         if self._is_within_kept:
             holder = None
-        selection = None if holder is None and not is_repeated else self._selection(type_, details)
-        if selection is None or _leaves(selection) < _KEPT_LEAVES:
+        selection = None if holder is None and not is_repeated else self._fields.of_record(type_, details)
+        if selection is None or leaves(selection) < _KEPT_LEAVES:
             return compiled(type_, details)
         within, self._is_within_kept = self._is_within_kept, True
         try:
@@ -338,33 +277,15 @@ class SelectionCompiler:
             self._kept_names[selection] = self._made.named(self.kept[-1])
         return made._replace(kept=self._kept_names[selection])
 
-    def _selection(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> Selection | None:
-        """What an object is selected for; null where that is not its attributes alone."""
-        members: list[Selection] = []
-        for name, fields in self._collected(type_, details).items():
-            if fields[0].node.name.value == TYPENAME:
-                members.append((name, TYPENAME, None))
-                continue
-            field, definition = self._field(type_, fields)
-            named, inner = get_named_type(field.type), None
-            if definition.base_resolver is not None or field.args:
-                return None
-            if not is_leaf_type(named):
-                inner = self._selection(named, fields) if isinstance(named, GraphQLObjectType) else None
-                if inner is None:
-                    return None
-            members.append((name, definition.python_name, inner))
-        return type_.name, tuple(members)
-
     def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
         checks = "" if type_.is_type_of is None else f"{self._made.named(type_.is_type_of)}(value, None) or failed(); "
-        members = {name: self._member(type_, fields) for name, fields in self._collected(type_, details).items()}
+        members = {name: self._member(type_, fields) for name, fields in self._fields.of(type_, details).items()}
         return self._mapping(f"not isinstance(value, NOT_OBJECTS) or failed(); {checks}", members, "value, run")
 
     def _edge(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
         """Of its node, as `value`, and what writes the cursor of that."""
         members: dict[str, _Expression] = {}
-        for name, fields in self._collected(type_, details).items():
+        for name, fields in self._fields.of(type_, details).items():
             field = fields[0].node.name.value
             if field == TYPENAME:
                 members[name] = _Expression(repr(type_.name))
@@ -391,7 +312,7 @@ class SelectionCompiler:
     def _member(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> _Expression:
         if details[0].node.name.value == TYPENAME:
             return _Expression(repr(parent.name))
-        field, definition = self._field(parent, details)
+        field, definition = self._fields.definition(parent, details)
         if definition.base_resolver is None:
             return self._value(field.type, details, f"value.{definition.python_name}")
         call = self._call(parent, field, definition, details)
@@ -437,29 +358,6 @@ def _is_edge(type_: GraphQLOutputType) -> bool:
 def _definition(type_: GraphQLObjectType) -> StrawberryObjectDefinition:
     definition: StrawberryObjectDefinition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
     return definition
-
-
-def _leaves(selection: Any) -> int:
-    _, members = selection
-    return sum(1 if inner is None else _leaves(inner) for _, _, inner in members)
-
-
-def _members(type_: GraphQLLeafType) -> tuple[type, dict[Any, str]] | None:
-    """The class of an enum, and the names of its members in the schema; null where one has none."""
-    kind = getattr(type_, "wrapped_cls", None)
-    if not (isinstance(kind, type) and issubclass(kind, Enum)):
-        return None
-    return kind, {member: type_.coerce_output_value(member) for member in kind}
-
-
-def _strict(type_: GraphQLLeafType) -> Complete:
-    """graphql-core's completion of a leaf that must not be null."""
-
-    def complete(value: Any) -> Any:
-        coerced = Undefined if value is None else type_.coerce_output_value(value)
-        return failed() if coerced is None or coerced is Undefined else coerced
-
-    return complete  # type: ignore[return-value] # of leaves, which need no run
 
 
 async def gathered(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:

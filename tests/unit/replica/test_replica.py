@@ -637,3 +637,18 @@ async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_a
     assert held(replica) is None
     await scripted.hand_over(7, THREE, epoch="two")
     assert held(replica) == [THREE]
+
+
+async def test_it_holds_the_very_records_that_the_feed_brought_and_no_others(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    assert not reader.holder()(ONE)
+    await scripted.hand_over(0, ONE, THREE)
+    assert reader.holder()(ONE)
+    assert not reader.holder()(replace(ONE))
+    assert not reader.holder()(TWO)
+    await scripted.tell(put(ONE), put(TWO))
+    assert reader.holder()(TWO)
+    await scripted.tell(deletion(TWO, 3))
+    assert not reader.holder()(TWO)
