@@ -1,0 +1,182 @@
+"""Reads side by side: ours, uvicorn bare, Mercurius with its JIT and PostGraphile, on the same rows of one PostgreSQL.
+
+Rounds are interleaved: in each, every contender is loaded in turn, so that what else goes on meets all of them. Figures
+are medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+from tests.benchmarks import generator, peers, processes
+from tests.benchmarks.generator import Load
+from tests.benchmarks.load import each_once
+from tests.benchmarks.report import say
+from tests.benchmarks.servers import Server, bare_uvicorn
+from tests.benchmarks.workloads import (
+    FIELDS,
+    LIST,
+    MERCURIUS,
+    MERCURIUS_KEPT,
+    OURS,
+    POSTGRAPHILE,
+    TRUSTED,
+    WORKLOADS,
+    Query,
+    Workload,
+)
+
+OUR_NAME: Final = "omnirelay"
+TRUSTED_NAME: Final = "omnirelay, documentId"
+BARE: Final = "bare uvicorn"
+MERCURIUS_NAME: Final = "Mercurius JIT, SQL"
+KEPT_NAME: Final = "Mercurius JIT, from memory"
+POSTGRAPHILE_NAME: Final = "PostGraphile 5"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    name: str
+    server: Server
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One round of one contender; milliseconds of processor time are those of all of the round's requests."""
+
+    load: Load
+    server_ms: float
+    postgres_ms: float
+
+    @property
+    def server(self) -> float:
+        """Milliseconds of the server's processor time a request."""
+        return self.server_ms / self.load.requests
+
+    @property
+    def postgres(self) -> float:
+        return self.postgres_ms / self.load.requests
+
+
+async def measure(url: str, postmaster: int, server: Server, *, seconds: float, rounds: int) -> dict[str, Any]:
+    """The figures by workload and contender, and of 100 shards none of which was asked for before."""
+    say(f"Reads: {rounds} rounds of {seconds:g} s, loaded by {generator.NAME} on {generator.CONNECTIONS} connections")
+    async with contenders(url, server) as found:
+        samples: dict[str, dict[str, list[Sample]]] = {}
+        for number in range(rounds):
+            for workload in WORKLOADS:
+                for each in found[workload.name]:
+                    sample = await sampled(each, workload, postmaster, seconds)
+                    samples.setdefault(workload.name, {}).setdefault(each.name, []).append(sample)
+            say(f"  round {number + 1} of {rounds}: {_line(samples)}")
+    figures = {
+        workload: {name: summary(taken) for name, taken in contended.items()} for workload, contended in samples.items()
+    }
+    return {
+        "seconds": seconds,
+        "rounds": rounds,
+        "generator": generator.NAME,
+        "connections": generator.CONNECTIONS,
+        "workloads": figures,
+        "new": await new_records(server, rounds=4 * rounds),
+    }
+
+
+@asynccontextmanager
+async def contenders(url: str, server: Server) -> AsyncIterator[Mapping[str, Sequence[Contender]]]:
+    """Those there are for each workload, their servers running, their answers checked, and all of it asked for once."""
+    async with AsyncExitStack() as stack:
+        node = await peers.available()
+        if node is not None:
+            await peers.copy_rows(url)
+            mercurius = await stack.enter_async_context(peers.serving("mercurius", node, url))
+            postgraphile = await stack.enter_async_context(peers.serving("postgraphile", node, url))
+        knows_trusted = await _knows(server, TRUSTED["lookup"], WORKLOADS[0])
+        found = {}
+        for workload in WORKLOADS:
+            name = workload.name
+            named = [Contender(OUR_NAME, server, OURS[name])]
+            if knows_trusted:
+                named.append(Contender(TRUSTED_NAME, server, TRUSTED[name]))
+            (body,) = await each_once(server.port, [OURS[name].request(workload.variables[0])], connections=1)
+            bare = await stack.enter_async_context(bare_uvicorn(body))
+            if node is not None:
+                if name in MERCURIUS:
+                    named.append(Contender(KEPT_NAME, mercurius, MERCURIUS_KEPT[name]))
+                    named.append(Contender(MERCURIUS_NAME, mercurius, MERCURIUS[name]))
+                named.append(Contender(POSTGRAPHILE_NAME, postgraphile, POSTGRAPHILE[name]))
+            for each in named:
+                await check(each, named[0], workload)
+            found[name] = [named[0], Contender(BARE, bare, OURS[name]), *named[1:]]
+        yield found
+
+
+async def _knows(server: Server, query: Query, workload: Workload) -> bool:
+    try:
+        (body,) = await each_once(server.port, [query.request(workload.variables[0])], connections=1)
+        query.identities(body)
+    except RuntimeError:
+        say("  without documentId: the server does not know the documents of frontend-queries by their digest")
+        return False
+    return True
+
+
+async def check(contender: Contender, ours: Contender, workload: Workload) -> None:
+    """Every request of the workload is asked once of both, which warms them up; raises RuntimeError where the rows of
+    an answer are not ours or not as many as they should be."""
+    found = []
+    for each in (ours, contender):
+        made = [each.query.request(variables) for variables in workload.variables]
+        answers = await each_once(each.server.port, made, connections=generator.CONNECTIONS)
+        found.append([each.query.identities(body) for body in answers])
+    for variables, wanted, given in zip(workload.variables, *found, strict=True):
+        if given != wanted or len(given) != workload.rows:
+            raise RuntimeError(f"{contender.name} answers {workload.title} of {variables} otherwise: {given[:3]}")
+
+
+async def sampled(contender: Contender, workload: Workload, postmaster: int, seconds: float) -> Sample:
+    requests = [contender.query.request(variables) for variables in workload.variables]
+    (body,) = await each_once(contender.server.port, requests[:1], connections=1)
+    before = contender.server.cpu_seconds, processes.cpu_seconds(postmaster)
+    load = await generator.flat_out(contender.server.port, requests, seconds=seconds, expected=len(body))
+    after = contender.server.cpu_seconds, processes.cpu_seconds(postmaster)
+    return Sample(load, 1e3 * (after[0] - before[0]), 1e3 * (after[1] - before[1]))
+
+
+def summary(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Medians. Processor time is in milliseconds a request; latencies, by percentile, in milliseconds."""
+    loads = [sample.load for sample in samples]
+    return {
+        "rate": median(load.rate for load in loads),
+        "server": median(sample.server for sample in samples),
+        "postgres": median(sample.postgres for sample in samples),
+        "latencies": [(percent, median(load.latencies[percent] for load in loads)) for percent in loads[0].latencies],
+    }
+
+
+def _line(samples: Mapping[str, Mapping[str, Sequence[Sample]]]) -> str:
+    return ", ".join(f"{workload} {taken[OUR_NAME][-1].server:.3f} ms" for workload, taken in samples.items())
+
+
+async def new_records(server: Server, *, rounds: int) -> dict[str, float]:
+    """Milliseconds of processor time for a list of 100 shards, edges, cursors and pageInfo, of which none was asked for
+    in this selection before, though the operation was: each round has a selection of its own, under other names."""
+    taken = []
+    for number in range(rounds):
+        aliased = " ".join(f"f{number}_{place}:{name}" for place, name in enumerate(FIELDS.split()))
+        query = Query(OURS["list"].text.replace(FIELDS, aliased), OURS["list"].rows)
+        requests = [query.request(variables) for variables in LIST.variables]
+        # Known from its third time on, at the latest; one namespace is given up for that.
+        for _ in range(3):
+            await each_once(server.port, requests[:1], connections=1)
+        before = processes.cpu_nanoseconds(server.process)
+        await each_once(server.port, requests[1:], connections=generator.CONNECTIONS)
+        taken.append((processes.cpu_nanoseconds(server.process) - before) / 1e6 / len(requests[1:]))
+        await asyncio.sleep(0)
+    return {"server": median(taken), "rounds": rounds}
