@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any, Final
 
 from tests.benchmarks import generator, peers, processes
-from tests.benchmarks.generator import Load
 from tests.benchmarks.load import each_once
 from tests.benchmarks.report import say
+from tests.benchmarks.sampling import Case, Sample, sampled, summary
 from tests.benchmarks.servers import Server, bare_uvicorn
 from tests.benchmarks.workloads import (
     FIELDS,
@@ -46,24 +46,6 @@ class Contender:
     query: Query
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One round of one contender; milliseconds of processor time are those of all of the round's requests."""
-
-    load: Load
-    server_ms: float
-    postgres_ms: float
-
-    @property
-    def server(self) -> float:
-        """Milliseconds of the server's processor time a request."""
-        return self.server_ms / self.load.requests
-
-    @property
-    def postgres(self) -> float:
-        return self.postgres_ms / self.load.requests
-
-
 async def measure(url: str, postmaster: int, server: Server, *, seconds: float, rounds: int) -> dict[str, Any]:
     """The figures by workload and contender, and of 100 shards none of which was asked for before."""
     say(f"Reads: {rounds} rounds of {seconds:g} s, loaded by {generator.NAME} on {generator.CONNECTIONS} connections")
@@ -72,7 +54,8 @@ async def measure(url: str, postmaster: int, server: Server, *, seconds: float, 
         for number in range(rounds):
             for workload in WORKLOADS:
                 for each in found[workload.name]:
-                    sample = await sampled(each, workload, postmaster, seconds)
+                    case = Case(each.name, each.server, [each.query.request(given) for given in workload.variables])
+                    sample = await sampled(case, postmaster, seconds)
                     samples.setdefault(workload.name, {}).setdefault(each.name, []).append(sample)
             say(f"  round {number + 1} of {rounds}: {_line(samples)}")
     figures = {
@@ -138,26 +121,6 @@ async def check(contender: Contender, ours: Contender, workload: Workload) -> No
     for variables, wanted, given in zip(workload.variables, *found, strict=True):
         if given != wanted or len(given) != workload.rows:
             raise RuntimeError(f"{contender.name} answers {workload.title} of {variables} otherwise: {given[:3]}")
-
-
-async def sampled(contender: Contender, workload: Workload, postmaster: int, seconds: float) -> Sample:
-    requests = [contender.query.request(variables) for variables in workload.variables]
-    (body,) = await each_once(contender.server.port, requests[:1], connections=1)
-    before = contender.server.cpu_seconds, processes.cpu_seconds(postmaster)
-    load = await generator.flat_out(contender.server.port, requests, seconds=seconds, expected=len(body))
-    after = contender.server.cpu_seconds, processes.cpu_seconds(postmaster)
-    return Sample(load, 1e3 * (after[0] - before[0]), 1e3 * (after[1] - before[1]))
-
-
-def summary(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Medians. Processor time is in milliseconds a request; latencies, by percentile, in milliseconds."""
-    loads = [sample.load for sample in samples]
-    return {
-        "rate": median(load.rate for load in loads),
-        "server": median(sample.server for sample in samples),
-        "postgres": median(sample.postgres for sample in samples),
-        "latencies": [(percent, median(load.latencies[percent] for load in loads)) for percent in loads[0].latencies],
-    }
 
 
 def _line(samples: Mapping[str, Mapping[str, Sequence[Sample]]]) -> str:
