@@ -101,7 +101,9 @@ def _growth(figures: Figures) -> Iterator[Bar]:
     of_largest = by_size[largest]
     ratio = of_largest["lookups"]["rate"] / by_size[reference]["lookups"]["rate"]
     yield Bar(f"lookups among {largest:,} shards", ratio, f" x those among {reference:,}", 0.8, at_least=True)
-    yield Bar(f"{largest:,} shards: start to ready, from memory", max(of_largest["ready"], of_largest["served"]), " s", 20.0)
+    yield Bar(
+        f"{largest:,} shards: start to ready, from memory", max(of_largest["ready"], of_largest["served"]), " s", 20.0
+    )
     each = (of_largest["memory"] - by_size[smallest]["memory"]) / (largest - smallest)
     yield Bar(f"{largest:,} shards: memory a shard", each, " bytes", 1_000.0)
 
@@ -140,4 +142,4 @@ def _rate_if_there(what: str, contenders: Figures, limit: float) -> Iterator[Bar
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits, and no exponent
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

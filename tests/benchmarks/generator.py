@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import uvloop
 
-from tests.benchmarks.load import PERCENTS, closed_loop, scheduled
+from tests.benchmarks.load import PERCENTS, closed_loop
+from tests.benchmarks.scheduled import scheduled
 
 CONNECTIONS: Final = 16
 WRK: Final = shutil.which("wrk")
@@ -48,7 +49,9 @@ async def flat_out(
     than `expected` bytes, as answers of errors are.
     """
     if WRK is None:
-        return _read(await _own(port, requests, ["--connections", str(connections), "--seconds", str(seconds)]), expected)
+        return _read(
+            await _own(port, requests, ["--connections", str(connections), "--seconds", str(seconds)]), expected
+        )
     with _file_of(requests) as file:
         # wrk takes whole seconds.
         command = [WRK, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(_SCRIPT)]
@@ -59,8 +62,8 @@ async def flat_out(
 async def at_rate(
     port: int, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int = 4 * CONNECTIONS
 ) -> Load:
-    """So many a second, each sent when it is due, as soon as a connection is free. Latencies count from when it was due,
-    so a server that stalls is charged for every request that had to wait."""
+    """So many a second, each sent when it is due, as soon as a connection is free. Latencies count from when it was
+    due, so a server that stalls is charged for every request that had to wait."""
     options = ["--connections", str(connections), "--seconds", str(seconds), "--rate", str(rate)]
     return _read(await _own(port, requests, options), 0)
 

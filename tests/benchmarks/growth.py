@@ -1,6 +1,6 @@
 """Lookups, memory and starts as the table grows from 1,000 to 1,000,000 shards, in 1,000 namespaces at the most.
 
-Each size has a database of its own, filled by SQL, and a server of its own; all of them are loaded in interleaved rounds.
+Each size has a database, filled by SQL, and a server of its own; all of them are loaded in interleaved rounds.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ _CHANGE: Final = ChangeRequest("bench", "measure", "CHG-1")
 
 # A change for each namespace, which created its shards; their rows of history are left out, as if compacted.
 _NAMESPACES: Final = text("""
-INSERT INTO namespaces SELECT 'g' || lpad(i::text, 4, '0'), n.strategy, n.strategy_parameters, n.algorithm_version,
-    n.parameters_digest, n.version, n.policy, n.created_at, n.updated_at
+INSERT INTO namespaces (name, strategy, strategy_parameters, algorithm_version, parameters_digest, version, policy,
+    created_at, updated_at)
+SELECT 'g' || lpad(i::text, 4, '0'), n.strategy, n.strategy_parameters, n.algorithm_version, n.parameters_digest,
+    n.version, n.policy, n.created_at, n.updated_at
 FROM namespaces AS n, generate_series(1, :namespaces - 1) AS i WHERE n.name = 'g0000'
 """)
 _CHANGES: Final = text("""
@@ -72,9 +74,7 @@ UPDATE stream_head SET (revision, floor, change_id) =
 """)
 
 
-async def measure(
-    databases: Databases, *, seconds: float, rounds: int, sizes: Sequence[int] = SIZES
-) -> dict[str, Any]:
+async def measure(databases: Databases, *, seconds: float, rounds: int, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """Of each size: the figures of lookups, seconds from start to ready and to answers from memory, bytes of memory."""
     postmaster = databases.postmaster
     cases, found = [], []
@@ -91,7 +91,9 @@ async def measure(
             served = await _served_from_memory(case, postmaster) - begin
             memory = processes.resident_bytes(server.process)
             found.append({"shards": size, "ready": ready, "served": served, "memory": memory})
-            say(f"  {size:,} shards: ready after {ready:.1f} s, from memory after {served:.1f} s, {memory / 1e6:.0f} MB")
+            say(
+                f"  {size:,} shards: ready after {ready:.1f} s, from memory after {served:.1f} s, {memory / 1e6:.0f} MB"
+            )
             cases.append(case)
         figures = await interleaved(cases, postmaster, seconds=seconds, rounds=rounds)
     return {"sizes": [{**each, "lookups": figures[f"{each['shards']}"]} for each in found]}

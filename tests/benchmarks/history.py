@@ -15,7 +15,7 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
-from tests.benchmarks import servers, time_travel
+from tests.benchmarks import servers
 from tests.benchmarks.load import each_once, post
 from tests.benchmarks.report import say
 from tests.benchmarks.sampling import Case, interleaved
@@ -44,12 +44,12 @@ _CHANGE: Final = ChangeRequest("bench", "measure", "CHG-1")
 
 
 async def measure(url: str, postmaster: int, *, names: Sequence[str], depth: int, seconds: float, rounds: int) -> Any:
-    """The figures by case. `names` are namespaces of which there are rows among the newest and below `depth` of them."""
+    """The figures by case. `names` are namespaces that have rows among the newest and below `depth` of them."""
     async with open_store(url) as store:
         await CommandExecutor(store.unit_of_work).execute(ConfigureNamespace(EMPTY, "rendezvous", {}, 0, _CHANGE))
         head = (await store.stream.head()).revision
     deep = cursors.HISTORY.write(head - depth)
-    pages = {
+    pages: dict[str, Sequence[Mapping[str, Any]]] = {
         FIRST: [{"n": name} for name in names],
         DEEP.format(rows=depth): [{"n": name, "after": deep} for name in names],
         FIRST_OF_ALL: [{}],

@@ -5,10 +5,11 @@ In this process, on the store in memory: nothing is measured but this program's 
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from statistics import median
 from time import thread_time
 from typing import Any, Final
@@ -48,15 +49,28 @@ _CHANGE: Final = {"actor": "bench", "reason": "measure", "changeTicket": "CHG-1"
 async def measure(shards: int = SHARDS, rounds: int = ROUNDS, batches: int = BATCHES) -> dict[str, Any]:
     """Milliseconds of processor time."""
     say(f"In this process: updateShards of {shards:,}, batches of {PER_BATCH} diffs")
-    logging.disable()  # each change is refused, which a server logs
-    try:
+    with _as_in_a_server():
         taken = [await _until_asked(shards, number) for number in range(rounds)]
-    finally:
-        logging.disable(logging.NOTSET)
-    made = await _batches(batches)
+        made = await _batches(batches)
     of_batches = {name: median(times) for name, times in made.items()}
     say(f"  {median(taken):.1f} ms; " + ", ".join(f"{name} {each:.3f} ms" for name, each in of_batches.items()))
     return {"shards": shards, "update_shards": median(taken), "diffs": PER_BATCH, "batches": of_batches}
+
+
+@contextmanager
+def _as_in_a_server() -> Iterator[None]:
+    """Garbage collected as `graph/server/lifecycle.py` has it; and no log, as each change is refused."""
+    thresholds = gc.get_threshold()
+    logging.disable()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        logging.disable(logging.NOTSET)
 
 
 async def _until_asked(shards: int, number: int) -> float:

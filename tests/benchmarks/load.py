@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Final
+from typing import Final, cast
 
 PERCENTS: Final = (*range(1, 99), *(99 + number / 10 for number in range(10)), 99.99, 100)
 """Where a distribution of latencies is described."""
-
-_TICK_SECONDS: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +52,7 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one by its looks only
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -120,7 +116,7 @@ async def closed_loop(
         _close(connection)
 
     await asyncio.gather(*(client(number) for number in range(connections)))
-    return _figures(latencies, end - counted_from, octets)
+    return figures_of(latencies, end - counted_from, octets)
 
 
 async def each_once(port: int, requests: Sequence[bytes], *, connections: int) -> Sequence[bytes]:
@@ -136,97 +132,6 @@ async def each_once(port: int, requests: Sequence[bytes], *, connections: int) -
 
     await asyncio.gather(*(client() for _ in range(connections)))
     return [answers[number] for number in range(len(requests))]
-
-
-class _Prompt(asyncio.Protocol):
-    """A connection that calls back with the size of each answer, and is then free for the next request; with 0 when it
-    is lost or the answer is a failure. Made to be cheap: the generator shares the machine with what it measures."""
-
-    def __init__(self, answered: Callable[[_Prompt, int], None]) -> None:
-        self._answered = answered
-        self._begun = bytearray()
-        self.transport: asyncio.Transport | None = None
-        self.due = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def send(self, request: bytes, due: float) -> None:
-        assert self.transport is not None
-        self.due = due
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        if self._begun:
-            self._begun += data
-            data = bytes(self._begun)
-        head_end = data.find(b"\r\n\r\n")
-        if head_end >= 0:
-            begin = data.lower().index(b"content-length:", 0, head_end) + 15
-            if len(data) >= head_end + 4 + int(data[begin : data.index(b"\r\n", begin)]):
-                self._begun.clear()
-                self._answered(self, len(data) if data.startswith(b"HTTP/1.1 200") else 0)
-                return
-        if not self._begun:
-            self._begun += data
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._answered(self, 0)
-
-
-async def scheduled(
-    port: int, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int
-) -> Figures:
-    """`rate` requests a second, sent in turn when they are due; latencies count from then.
-
-    When all connections are busy, the next one that is free sends what has waited longest. What is due in a tick of a
-    millisecond is sent together. Raises RuntimeError when a request is not answered with status 200 in 30 seconds.
-    """
-    loop = asyncio.get_running_loop()
-    latencies: list[float] = []
-    octets = sent = 0
-    late: deque[tuple[bytes, float]] = deque()
-    total = round(rate * seconds)
-    done: asyncio.Future[None] = loop.create_future()
-
-    def answered(connection: _Prompt, size: int) -> None:
-        nonlocal octets
-        if not size:
-            if not done.done():
-                done.set_exception(RuntimeError("a request was not answered with status 200"))
-            return
-        latencies.append(perf_counter() - connection.due)
-        octets += size
-        if late:
-            connection.send(*late.popleft())
-        else:
-            idle.append(connection)
-        if len(latencies) == total:
-            done.set_result(None)
-
-    made = [(await loop.create_connection(lambda: _Prompt(answered), "127.0.0.1", port)) for _ in range(connections)]
-    idle = [connection for _, connection in made]
-    begin = perf_counter()
-    while sent < total and not done.done():
-        now = perf_counter()
-        for number in range(sent, min(total, math.ceil((now - begin) * rate))):
-            request, due = requests[number % len(requests)], begin + number / rate
-            if idle:
-                idle.pop().send(request, due)
-            else:
-                late.append((request, due))
-            sent += 1
-        await asyncio.sleep(_TICK_SECONDS)
-    try:
-        async with asyncio.timeout(30):
-            await done
-    except TimeoutError:
-        raise RuntimeError(f"{total - len(latencies)} of {total} requests are not answered") from None
-    taken = perf_counter() - begin
-    for transport, _ in made:
-        transport.close()
-    return _figures(latencies, taken, octets)
 
 
 async def open_loop(
@@ -269,7 +174,7 @@ async def open_loop(
             group.create_task(one(number, due))
     for connection in idle:
         _close(connection)
-    return _figures(latencies, perf_counter() - begin)
+    return figures_of(latencies, perf_counter() - begin)
 
 
 def post(path: str, body: bytes) -> bytes:
@@ -287,5 +192,5 @@ def _close(connection: _Connection) -> None:
         connection.transport.close()
 
 
-def _figures(latencies: Sequence[float], seconds: float, octets: int = 0) -> Figures:
+def figures_of(latencies: Sequence[float], seconds: float, octets: int = 0) -> Figures:
     return Figures(len(latencies) / seconds, sorted(1_000 * each for each in latencies), octets)

@@ -197,10 +197,10 @@ def _together(figures: Parts) -> Iterator[str]:
     yield "## Everything at once\n"
     rows = [(f"p{percent:g}", f"{at(figures, percent):.1f} ms") for percent in (50, 90, 99, 99.9, 100)]
     yield (
-        f"For {figures['seconds']:g} s: {figures['offered']:,.0f} lookups/s, half of what the server answers, sent when "
-        f"they are due; {figures['changes']:,} changes, each sent to {figures['subscribers']} subscribers; and a "
-        f"rebalance of {figures['moved']:,} shards, the ones looked up, planned in {figures['planned']:.1f} s and applied "
-        f"in {figures['applied']:.1f} s. The changes took p99 {figures['change_p99']:.0f} ms.\n"
+        f"For {figures['seconds']:g} s: {figures['offered']:,.0f} lookups/s, half of what the server answers, sent\n"
+        f"when they are due; {figures['changes']:,} changes, each sent to {figures['subscribers']} subscribers; and a\n"
+        f"rebalance of {figures['moved']:,} of the shards that are looked up, planned in {figures['planned']:.1f} s\n"
+        f"and applied in {figures['applied']:.1f} s. The changes took p99 {figures['change_p99']:.0f} ms.\n"
     )
     yield "\n".join(_table(("lookups", "from when they were due"), rows))
 

@@ -42,8 +42,8 @@ def _tree(root: int) -> Iterator[tuple[int, Sequence[str]]]:
     """A process and all of its descendants, with the fields of their stat."""
     found: dict[int, Sequence[str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        if fields := _read(path).rpartition(")")[2].split():
-            found[int(path.parts[2])] = fields
+        if counted := _read(path).rpartition(")")[2].split():
+            found[int(path.parts[2])] = counted
     children: dict[int, list[int]] = {}
     for process, fields in found.items():
         children.setdefault(int(fields[_PARENT]), []).append(process)

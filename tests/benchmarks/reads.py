@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from tests.benchmarks import generator, peers, processes
+from tests.benchmarks import generator, peer_servers, processes
 from tests.benchmarks.load import each_once
 from tests.benchmarks.report import say
 from tests.benchmarks.sampling import Case, Sample, sampled, summary
@@ -27,6 +27,7 @@ from tests.benchmarks.workloads import (
     POSTGRAPHILE,
     TRUSTED,
     WORKLOADS,
+    Identity,
     Query,
     Workload,
 )
@@ -46,10 +47,15 @@ class Contender:
     query: Query
 
 
-async def measure(url: str, postmaster: int, server: Server, *, seconds: float, rounds: int) -> dict[str, Any]:
-    """The figures by workload and contender, and of 100 shards none of which was asked for before."""
+async def measure(
+    url: str, postmaster: int, server: Server, *, seconds: float, rounds: int, checked: int
+) -> dict[str, Any]:
+    """The figures by workload and contender, and of 100 shards none of which was asked for before.
+
+    The answers to the first `checked` requests of each are compared before anything is timed.
+    """
     say(f"Reads: {rounds} rounds of {seconds:g} s, loaded by {generator.NAME} on {generator.CONNECTIONS} connections")
-    async with contenders(url, server) as found:
+    async with contenders(url, server, checked) as found:
         samples: dict[str, dict[str, list[Sample]]] = {}
         for number in range(rounds):
             for workload in WORKLOADS:
@@ -72,14 +78,14 @@ async def measure(url: str, postmaster: int, server: Server, *, seconds: float, 
 
 
 @asynccontextmanager
-async def contenders(url: str, server: Server) -> AsyncIterator[Mapping[str, Sequence[Contender]]]:
+async def contenders(url: str, server: Server, checked: int) -> AsyncIterator[Mapping[str, Sequence[Contender]]]:
     """Those there are for each workload, their servers running, their answers checked, and all of it asked for once."""
     async with AsyncExitStack() as stack:
-        node = await peers.available()
+        node = await peer_servers.available()
         if node is not None:
-            await peers.copy_rows(url)
-            mercurius = await stack.enter_async_context(peers.serving("mercurius", node, url))
-            postgraphile = await stack.enter_async_context(peers.serving("postgraphile", node, url))
+            await peer_servers.copy_rows(url)
+            mercurius = await stack.enter_async_context(peer_servers.serving("mercurius", node, url))
+            postgraphile = await stack.enter_async_context(peer_servers.serving("postgraphile", node, url))
         knows_trusted = await _knows(server, TRUSTED["lookup"], WORKLOADS[0])
         found = {}
         for workload in WORKLOADS:
@@ -94,8 +100,7 @@ async def contenders(url: str, server: Server) -> AsyncIterator[Mapping[str, Seq
                     named.append(Contender(KEPT_NAME, mercurius, MERCURIUS_KEPT[name]))
                     named.append(Contender(MERCURIUS_NAME, mercurius, MERCURIUS[name]))
                 named.append(Contender(POSTGRAPHILE_NAME, postgraphile, POSTGRAPHILE[name]))
-            for each in named:
-                await check(each, named[0], workload)
+            await check(named, workload, checked)
             found[name] = [named[0], Contender(BARE, bare, OURS[name]), *named[1:]]
         yield found
 
@@ -110,17 +115,19 @@ async def _knows(server: Server, query: Query, workload: Workload) -> bool:
     return True
 
 
-async def check(contender: Contender, ours: Contender, workload: Workload) -> None:
-    """Every request of the workload is asked once of both, which warms them up; raises RuntimeError where the rows of
-    an answer are not ours or not as many as they should be."""
-    found = []
-    for each in (ours, contender):
-        made = [each.query.request(variables) for variables in workload.variables]
+async def check(contenders: Sequence[Contender], workload: Workload, count: int) -> None:
+    """The first requests of the workload are sent once to each, which warms them up. Raises RuntimeError where the rows
+    of an answer are not those of the first contender, or not as many as they should be."""
+    sent = workload.variables[:count]
+    wanted: Sequence[Sequence[Identity]] = ()
+    for each in contenders:
+        made = [each.query.request(variables) for variables in sent]
         answers = await each_once(each.server.port, made, connections=generator.CONNECTIONS)
-        found.append([each.query.identities(body) for body in answers])
-    for variables, wanted, given in zip(workload.variables, *found, strict=True):
-        if given != wanted or len(given) != workload.rows:
-            raise RuntimeError(f"{contender.name} answers {workload.title} of {variables} otherwise: {given[:3]}")
+        found = [each.query.identities(body) for body in answers]
+        wanted = wanted or found
+        for variables, ours, theirs in zip(sent, wanted, found, strict=True):
+            if theirs != ours or len(theirs) != workload.rows:
+                raise RuntimeError(f"{each.name} answers {workload.title} of {variables} otherwise: {theirs[:3]}")
 
 
 def _line(samples: Mapping[str, Mapping[str, Sequence[Sample]]]) -> str:

@@ -48,6 +48,7 @@ _DRAIN: Final = (
 )
 _CHANGE: Final = {"actor": "bench", "reason": "measure", "changeTicket": "CHG-1"}
 
+
 async def fill(url: str) -> None:
     """Namespaces, nodes, and shards that all begin on a node that is not registered."""
     async with open_store(url) as store:
@@ -129,8 +130,12 @@ async def measure(port: int) -> tuple[Window, Window]:
     for work in (Rolling.step, Rolling.roll):
         rolling = Rolling(port)
         task = asyncio.create_task(work(rolling))
-        figures = await open_loop(port, lookup, rate=LOOKUP_RATE, until=task)
-        await task
+        try:
+            figures = await open_loop(port, lookup, rate=LOOKUP_RATE, until=task)
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         windows.append(Window(rolling.plans, rolling.applies, rolling.moved, figures))
     placing, rolled = windows
     return placing, rolled

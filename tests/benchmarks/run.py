@@ -50,7 +50,7 @@ LOOKUP_TARGET_MS: Final = 50.0
 LOOKUP_RATE: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scale:
     """How long and how much."""
 
@@ -66,7 +66,15 @@ class Scale:
     fanout_seconds: float = 30.0
     together_seconds: float = together.SECONDS
     subscribers: int = together.SUBSCRIBERS
+    checked: int = 10_000
+    """Answers compared before they are timed."""
+    slots: int = writes.SLOTS
+    """Shards of an import."""
     tables: Sequence[int] = node_client.SIZES
+
+    @property
+    def is_full(self) -> bool:
+        return self.placed == placement.SHARDS
 
 
 SMOKE: Final = Scale(
@@ -78,11 +86,13 @@ SMOKE: Final = Scale(
     sizes=(1_000, 10_000),
     together_seconds=4.0,
     subscribers=20,
+    checked=100,
+    slots=1_000,
 )
-"""Whether all of it works, and nothing about how fast it is. Without the fan-out and the mesh client, whose parts have
-no smaller size."""
+"""Whether it works, and nothing about how fast it is."""
 
-NOT_SMOKED: Final = ("fanout", "client")
+NOT_SMOKED: Final = ("fanout", "rebalance", "client")
+"""Parts that have no smaller size."""
 
 
 @dataclass
@@ -105,14 +115,16 @@ class Bench:
 
 
 async def _placement(bench: Bench) -> None:
-    placement.measure(bench.report, bench.scale.placed, placement.RUNS if bench.scale.placed == placement.SHARDS else 1)
+    placement.measure(bench.report, bench.scale.placed, placement.RUNS if bench.scale.is_full else 1)
 
 
 async def _reads(bench: Bench) -> Any:
     url, scale = await bench.mesh(), bench.scale
     async with servers.omnirelay(url) as server:
         postmaster = bench.databases.postmaster
-        figures = await reads.measure(url, postmaster, server, seconds=scale.seconds, rounds=scale.rounds)
+        figures = await reads.measure(
+            url, postmaster, server, seconds=scale.seconds, rounds=scale.rounds, checked=scale.checked
+        )
         await limits.prepare(url)
         selects = await limits.pgbench(url, limits.SELECT, clients=CONNECTIONS, seconds=max(1, round(scale.seconds)))
         ours = figures["workloads"]["lookup"][reads.OUR_NAME]["rate"]
@@ -129,7 +141,7 @@ async def _reads(bench: Bench) -> Any:
 
 
 async def _in_process(bench: Bench) -> Any:
-    rounds = (in_process.ROUNDS, in_process.BATCHES) if bench.scale.rounds > 1 else (1, 5)
+    rounds = (in_process.ROUNDS, in_process.BATCHES) if bench.scale.is_full else (1, 5)
     return await in_process.measure(in_process.SHARDS, *rounds)
 
 
@@ -149,9 +161,14 @@ async def _writes(bench: Bench) -> None:
     url, report = await bench.mesh(), bench.report
     async with servers.omnirelay(url) as server:
         await writes.single(report, server.port, url, bench.scale.seconds)
-        await writes.bulk(report, server.port, url)
-        await writes.importing(report, server.port, bench.folder)
-        await writes.rebalancing(report, server.port, url)
+        await writes.bulk(report, server.port, url, writes.ATTEMPTS if bench.scale.is_full else 1)
+        await writes.importing(report, server.port, bench.folder, bench.scale.slots)
+
+
+async def _rebalance(bench: Bench) -> None:
+    url = await bench.databases.new("rebalance")
+    async with servers.omnirelay(url) as server:
+        await writes.rebalancing(bench.report, server.port, url)
 
 
 async def _fanout(bench: Bench) -> None:
@@ -171,7 +188,7 @@ async def _history(bench: Bench) -> Any:
         seconds=max(1.0, scale.seconds / 2),
         rounds=scale.rounds,
     )
-    await time_travel.measure(bench.report, url, created)
+    await time_travel.measure(bench.report, url, created, time_travel.SAMPLES if scale.is_full else 10)
     return figures
 
 
@@ -191,6 +208,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], Awaitable[Any]]]] = {
     "workers": _workers,
     "together": _together,
     "writes": _writes,
+    "rebalance": _rebalance,
     "fanout": _fanout,
     "history": _history,
     "growth": _growth,
@@ -222,18 +240,24 @@ async def measure(names: Sequence[str], scale: Scale, report: Report) -> tuple[d
     return found, failed
 
 
+def _parts(given: str) -> Sequence[str]:
+    names = given.split(",")
+    if unknown := [name for name in names if name not in PARTS]:
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    return names
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    some = {"metavar": "PART,...", "type": lambda given: given.split(","), "default": []}
-    parser.add_argument("--only", help=f"these parts, of {', '.join(PARTS)}", **some)
-    parser.add_argument("--without", help="all parts but these", **some)
+    parser.add_argument("--only", type=_parts, default=[], metavar="PART,...", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--without", type=_parts, default=[], metavar="PART,...", help="all parts but these")
     parser.add_argument("--seconds", type=float, default=Scale.seconds, help="length of a round of load")
     parser.add_argument("--rounds", type=int, default=Scale.rounds, help="rounds, of which medians are taken")
-    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it works; keeps nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="as little as possible, to see that it works; keeps nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print rows and tables as JSON")
     options = parser.parse_args(arguments)
-    if unknown := {*options.only, *options.without} - {*PARTS}:
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     names = [name for name in PARTS if (not options.only or name in options.only) and name not in options.without]
     scale = Scale(seconds=options.seconds, rounds=options.rounds)
     if options.smoke:

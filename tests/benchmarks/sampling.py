@@ -35,9 +35,7 @@ class Case:
     requests: Sequence[bytes]
 
 
-async def sampled(
-    case: Case, postmaster: int, seconds: float, connections: int = generator.CONNECTIONS
-) -> Sample:
+async def sampled(case: Case, postmaster: int, seconds: float, connections: int = generator.CONNECTIONS) -> Sample:
     """One round. Raises RuntimeError when answers are errors, or much smaller than the first one."""
     (body,) = await each_once(case.server.port, case.requests[:1], connections=1)
     if b'"errors"' in body:

@@ -1,4 +1,4 @@
-"""The servers that are measured, each in a process of its own: ours, and uvicorn bare, the limit of what ours could do."""
+"""The servers that are measured, each in a process of its own: ours, and uvicorn bare, the limit of its kind."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ INSERT INTO changes (id, kind, actor, reason, change_ticket, namespaces, head_re
     content_digest, hash)
 SELECT h.change_id + n.place, 'UPDATE_SHARDS', 'bench', 'measure', 'CHG-1', ARRAY[n.name],
     h.revision + n.place * :shards, :shards, h.committed_at + n.place * interval '1 ms', h.hash, h.hash
-FROM stream_head AS h, (SELECT name, row_number() OVER (ORDER BY name) AS place FROM namespaces WHERE name ~ '^t[0-9]{2}$') AS n
+FROM stream_head AS h,
+    (SELECT name, row_number() OVER (ORDER BY name) AS place FROM namespaces WHERE name ~ '^t[0-9]{2}$') AS n
 """)
 _IMAGE: Final = """
     json_build_object('capacityHint', 1, 'changeTicket', 'CHG-1', 'checksum', md5({version}::text), 'leaderId', NULL,
@@ -110,11 +111,11 @@ async def fill(url: str, rounds: int = ROUNDS) -> int:
     return created
 
 
-async def measure(report: Report, url: str, created: int) -> None:
+async def measure(report: Report, url: str, created: int, samples: int = SAMPLES) -> None:
     """Of what `fill` made, at revisions from `created` on."""
     async with open_store(url) as store:
-        head, sampled = (await store.stream.head()).revision, range(SAMPLES)
-        moments = [AsOf(revision=created + (head - created) * number // SAMPLES) for number in sampled]
+        head, sampled = (await store.stream.head()).revision, range(samples)
+        moments = [AsOf(revision=created + (head - created) * number // samples) for number in sampled]
 
         async def whole(number: int) -> None:
             await _whole(store, moments[number])
@@ -126,7 +127,7 @@ async def measure(report: Report, url: str, created: int) -> None:
             (f"asOf: a namespace of {SHARDS_EACH:,} shards, two pages", whole),
             ("asOf: one shard", one),
         ):
-            _add(report, what, await _timed(work))
+            _add(report, what, await _timed(work, samples))
 
 
 async def _whole(store: Store, moment: AsOf) -> None:
@@ -137,11 +138,11 @@ async def _whole(store: Store, moment: AsOf) -> None:
         raise RuntimeError(f"{len(first.items)} and {len(rest.items)} shards, not {SHARDS_EACH}")
 
 
-async def _timed(work: Callable[[int], Awaitable[None]]) -> Sequence[float]:
+async def _timed(work: Callable[[int], Awaitable[None]], samples: int) -> Sequence[float]:
     """Milliseconds, each time of another revision."""
     await work(0)
     taken = []
-    for number in range(SAMPLES):
+    for number in range(samples):
         begin = perf_counter()
         await work(number)
         taken.append(1_000 * (perf_counter() - begin))

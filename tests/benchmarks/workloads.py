@@ -21,8 +21,7 @@ FIELDS: Final = (
 )
 PEER_ROW: Final = "position shardId version ownerNodeId previousOwnerNodeId actor reason changeTicket createdAt"
 OUR_ROW: Final = (
-    "revision shardId version current{ownerNodeId} previous{ownerNodeId} "
-    "change{actor reason changeTicket committedAt}"
+    "revision shardId version current{ownerNodeId} previous{ownerNodeId} change{actor reason changeTicket committedAt}"
 )
 
 Identity = tuple[str, str, str | None]
@@ -105,7 +104,8 @@ OURS: Final[Mapping[str, Query]] = {
         lambda data: _edges(data["shards"]),
     ),
     "history": Query(
-        f"{_MANY}{{shardHistory(filter:{{namespace:$n}},orderBy:REVISION_DESC,first:50){{nodes{{{OUR_ROW}}} {_PAGE}}}}}",
+        f"{_MANY}{{shardHistory(filter:{{namespace:$n}},orderBy:REVISION_DESC,first:50)"
+        f"{{nodes{{{OUR_ROW}}} {_PAGE}}}}}",
         lambda data: data["shardHistory"]["nodes"],
     ),
 }

@@ -29,6 +29,7 @@ from tests.benchmarks.workloads import SHARDS_EACH
 CONNECTIONS: Final = 16
 BULK: Final = 5_000
 SLOTS: Final = 16_384
+ATTEMPTS: Final = 3
 IMPORT_TARGET_SECONDS: Final = 10.0
 
 WRITE: Final = (
@@ -62,7 +63,7 @@ async def single(report: Report, port: int, url: str, seconds: float) -> None:
     report.rate(what, figures, "pgbench, the same with NOTIFY:", notifying)
 
 
-async def bulk(report: Report, port: int, url: str, attempts: int = 3) -> None:
+async def bulk(report: Report, port: int, url: str, attempts: int = ATTEMPTS) -> None:
     say("  bulk writes")
     await limits.prepare(url)
     plain = await limits.bulk_seconds(url) * BULK / 10_000
@@ -128,10 +129,10 @@ def _statement_seconds() -> Iterator[list[float]]:
         event.remove(Engine, "after_cursor_execute", after)
 
 
-async def importing(report: Report, port: int, folder: Path) -> None:
+async def importing(report: Report, port: int, folder: Path, slots: int = SLOTS) -> None:
     say("  import")
     file = folder / "slots.csv"
-    rows = (f"redis,slot-{slot:05},redis-{slot * 6 // SLOTS + 1}" for slot in range(SLOTS))
+    rows = (f"redis,slot-{slot:05},redis-{slot * 6 // slots + 1}" for slot in range(slots))
     file.write_text("\n".join(["namespace,shardId,ownerNodeId", *rows, ""]))
     arguments = ["mesh", "shards", "import", str(file), "--create-namespace", "rendezvous", "--reason", "measure"]
     command = [sys.executable, "-c", PROGRAM, *arguments, "--server", f"http://127.0.0.1:{port}"]
@@ -142,7 +143,7 @@ async def importing(report: Report, port: int, folder: Path) -> None:
         raise RuntimeError(messages.decode())
     taken = perf_counter() - begin
     limit = f"target {IMPORT_TARGET_SECONDS:.0f} s"
-    report.add(f"import of {SLOTS:,} shards, CSV", f"{taken:.1f} s", limit, taken / IMPORT_TARGET_SECONDS, "lower")
+    report.add(f"import of {slots:,} shards, CSV", f"{taken:.1f} s", limit, taken / IMPORT_TARGET_SECONDS, "lower")
 
 
 async def rebalancing(report: Report, port: int, url: str) -> None:
