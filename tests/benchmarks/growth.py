@@ -5,8 +5,6 @@ Each size has a database, filled by SQL, and a server of its own; all of them ar
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from time import perf_counter
@@ -23,21 +21,15 @@ from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.benchmarks import processes, servers
 from tests.benchmarks.databases import Databases
-from tests.benchmarks.load import each_once
+from tests.benchmarks.readiness import ready, served_from_memory, settled
 from tests.benchmarks.report import say
 from tests.benchmarks.sampling import Case, interleaved
-from tests.benchmarks.servers import Server
 from tests.benchmarks.workloads import OURS
 
 SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
 REFERENCE: Final = 10_000
 SHARDS_EACH: Final = 1_000
 REQUESTS: Final = 20_000
-
-_FROM_MEMORY_NANOSECONDS: Final = 15_000
-"""Of PostgreSQL's processor time a lookup: one that is answered from the database costs several times as much."""
-
-_READY_SECONDS: Final = 300.0
 
 _CHANGE: Final = ChangeRequest("bench", "measure", "CHG-1")
 
@@ -87,13 +79,12 @@ async def measure(databases: Databases, *, seconds: float, rounds: int, sizes: S
             begin = perf_counter()
             server = await stack.enter_async_context(servers.omnirelay(url))
             case = Case(f"{size}", server, requests(namespaces))
-            ready = await _ready(server) - begin
-            served = await _served_from_memory(case, postmaster) - begin
+            readied = await ready(server) - begin
+            served = await served_from_memory(server, case.requests, postmaster) - begin
+            await settled(server)
             memory = processes.resident_bytes(server.process)
-            found.append({"shards": size, "ready": ready, "served": served, "memory": memory})
-            say(
-                f"  {size:,} shards: ready after {ready:.1f} s, from memory after {served:.1f} s, {memory / 1e6:.0f} MB"
-            )
+            found.append({"shards": size, "ready": readied, "served": served, "memory": memory})
+            say(f"    ready after {readied:.1f} s, from memory after {served:.1f} s, {memory / 1e6:.0f} MB")
             cases.append(case)
         figures = await interleaved(cases, postmaster, seconds=seconds, rounds=rounds)
     return {"sizes": [{**each, "lookups": figures[f"{each['shards']}"]} for each in found]}
@@ -130,35 +121,3 @@ def requests(namespaces: int) -> Sequence[bytes]:
         OURS["lookup"].request({"n": f"g{place // SHARDS_EACH:04}", "k": f"shard-{place % SHARDS_EACH + 1:04}"})
         for place in places
     ]
-
-
-async def _ready(server: Server) -> float:
-    """When /readyz said so."""
-    probe = b"GET /readyz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
-    deadline = perf_counter() + _READY_SECONDS
-    while perf_counter() < deadline:
-        try:
-            await each_once(server.port, [probe], connections=1)
-        except (RuntimeError, ConnectionError):
-            await asyncio.sleep(0.05)
-        else:
-            return perf_counter()
-    raise RuntimeError(f"not ready after {_READY_SECONDS:.0f} s")
-
-
-async def _served_from_memory(case: Case, postmaster: int) -> float:
-    """When lookups first cost PostgreSQL nothing. Raises RuntimeError where that does not come: the table is larger
-    than `replica_shards` allows, for example."""
-    number, deadline = 0, perf_counter() + _READY_SECONDS
-    while (now := perf_counter()) < deadline:
-        sent = [case.requests[(number + each) % len(case.requests)] for each in range(100)]
-        number += len(sent)
-        before = processes.cpu_nanoseconds(postmaster)
-        answers = await each_once(case.server.port, sent, connections=1)
-        spent = (processes.cpu_nanoseconds(postmaster) - before) / len(sent)
-        if any(json.loads(answer)["data"]["shard"] is None for answer in answers):
-            raise RuntimeError("a shard was not found")
-        if spent < _FROM_MEMORY_NANOSECONDS:
-            return now
-        await asyncio.sleep(0.1)
-    raise RuntimeError(f"lookups go to the database after {_READY_SECONDS:.0f} s")

@@ -17,6 +17,7 @@ from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.benchmarks import servers
 from tests.benchmarks.load import each_once, post
+from tests.benchmarks.readiness import settled
 from tests.benchmarks.report import say
 from tests.benchmarks.sampling import Case, interleaved
 from tests.benchmarks.servers import Server
@@ -62,6 +63,7 @@ async def measure(url: str, postmaster: int, *, names: Sequence[str], depth: int
             variables = [json.loads(json.dumps(given).replace("$n", each)) for each in names]
             cases.append(_case(name, server, operation(name), variables))
         await _check(cases)
+        await settled(server)
         say(f"  pages of {PAGE}: {rounds} rounds of {seconds:g} s for each of {len(cases)} cases")
         figures = await interleaved(cases, postmaster, seconds=seconds, rounds=rounds)
     return {"depth": depth, "page": PAGE, "cases": figures}

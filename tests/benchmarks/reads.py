@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tests.benchmarks import generator, peer_servers, processes
 from tests.benchmarks.load import each_once
+from tests.benchmarks.readiness import settled
 from tests.benchmarks.report import say
 from tests.benchmarks.sampling import Case, Sample, sampled, summary
 from tests.benchmarks.servers import Server, bare_uvicorn
@@ -102,6 +103,7 @@ async def contenders(url: str, server: Server, checked: int) -> AsyncIterator[Ma
                 named.append(Contender(POSTGRAPHILE_NAME, postgraphile, POSTGRAPHILE[name]))
             await check(named, workload, checked)
             found[name] = [named[0], Contender(BARE, bare, OURS[name]), *named[1:]]
+        await settled(server)
         yield found
 
 

@@ -16,6 +16,7 @@ from tests.benchmarks import fanout_writing, generator, rebalance, servers
 from tests.benchmarks.databases import Databases
 from tests.benchmarks.fanout_audience import Audience, Group, audience
 from tests.benchmarks.load import PERCENTS
+from tests.benchmarks.readiness import served_from_memory, settled
 from tests.benchmarks.report import say
 from tests.benchmarks.sampling import Case, sampled
 from tests.benchmarks.servers import Server
@@ -48,6 +49,8 @@ async def measure(
         for at in (number * 7_919 % 10_000 for number in range(rebalance.NAMESPACES * rebalance.SHARDS_EACH))
     ]
     async with servers.omnirelay(url) as server:
+        await served_from_memory(server, requests, databases.postmaster)
+        await settled(server)
         case = Case("lookups", server, requests)
         await sampled(case, databases.postmaster, 1.0)
         capacity = (await sampled(case, databases.postmaster, capacity_seconds)).load.rate

@@ -8,6 +8,7 @@ import sys
 from typing import Any, Final
 
 from tests.benchmarks import generator, servers
+from tests.benchmarks.readiness import settled
 from tests.benchmarks.report import say
 from tests.benchmarks.sampling import Case, interleaved
 from tests.benchmarks.servers import PROGRAM
@@ -27,6 +28,7 @@ async def measure(url: str, postmaster: int, *, seconds: float, rounds: int) -> 
     one, two = (servers.omnirelay(url, "--workers", str(count)) for count in WORKERS)
     async with one as single, two as double:
         cases = [Case(str(count), server, requests) for count, server in zip(WORKERS, (single, double), strict=True)]
+        await settled(single, double)
         say(f"  {rounds} rounds of {seconds:g} s for each of {WORKERS} workers, {CONNECTIONS} connections")
         figures = await interleaved(cases, postmaster, seconds=seconds, rounds=rounds, connections=CONNECTIONS)
     return {"connections": CONNECTIONS, "lookups": figures}
