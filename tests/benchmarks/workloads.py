@@ -94,7 +94,7 @@ def _edges(connection: Any) -> Sequence[Any]:
 
 def _trusted(name: str, rows: Callable[[Any], Sequence[Any]], renamed: Callable[[Variables], Variables]) -> Query:
     text = operation(name)
-    return Query(text, rows, renamed, hashlib.sha256(text.encode()).hexdigest())
+    return Query(text, rows, renamed, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
 
 
 OURS: Final[Mapping[str, Query]] = {
