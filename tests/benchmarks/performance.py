@@ -40,7 +40,8 @@ _HOW: Final = """\
 ## How it is measured
 
 - **Server**: `omnirelay serve` with default settings, in a process of its own, without tokens. Requests are ordinary
-  POSTs of whole documents unless `documentId` is named, which sends the digest of a document in place of it.
+  POSTs of whole documents. A persisted query sends the hash of the same document in place of it; `documentId` that of
+  the document in `frontend-queries` for the purpose, which asks for every field.
 - **Load**: {generator} in a process of its own, {connections} connections that are kept alive, each sending the next
   request when it was answered. Requests rotate over all 10,000 shards, or all 100 namespaces.
 - **Peers**: PostGraphile 5 and Mercurius with its JIT on Node, in production mode, on tables of their own in the same

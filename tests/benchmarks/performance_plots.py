@@ -15,6 +15,7 @@ from tests.benchmarks.reads import (
     KEPT_NAME,
     MERCURIUS_NAME,
     OUR_NAME,
+    PERSISTED_NAME,
     POSTGRAPHILE_NAME,
     TRUSTED_NAME,
 )
@@ -23,6 +24,7 @@ from tests.benchmarks.workloads import WORKLOADS
 LINES: Final = {
     BARE: (INK, ":"),
     OUR_NAME: (BLUE, "-"),
+    PERSISTED_NAME: (BLUE, "-."),
     TRUSTED_NAME: (BLUE, "--"),
     KEPT_NAME: (GREEN, "-"),
     MERCURIUS_NAME: (GREEN, "--"),

@@ -25,6 +25,7 @@ from tests.benchmarks.workloads import (
     MERCURIUS,
     MERCURIUS_KEPT,
     OURS,
+    PERSISTED,
     POSTGRAPHILE,
     TRUSTED,
     WORKLOADS,
@@ -34,7 +35,9 @@ from tests.benchmarks.workloads import (
 )
 
 OUR_NAME: Final = "omnirelay"
+PERSISTED_NAME: Final = "omnirelay, persisted query"
 TRUSTED_NAME: Final = "omnirelay, documentId"
+"""Of the document in frontend-queries that asks for the same: with every field there is."""
 BARE: Final = "bare uvicorn"
 MERCURIUS_NAME: Final = "Mercurius JIT, SQL"
 KEPT_NAME: Final = "Mercurius JIT, from memory"
@@ -87,13 +90,16 @@ async def contenders(url: str, server: Server, checked: int) -> AsyncIterator[Ma
             await peer_servers.copy_rows(url)
             mercurius = await stack.enter_async_context(peer_servers.serving("mercurius", node, url))
             postgraphile = await stack.enter_async_context(peer_servers.serving("postgraphile", node, url))
-        knows_trusted = await _knows(server, TRUSTED["lookup"], WORKLOADS[0])
+        named_by = [
+            (name, queries)
+            for name, queries in ((PERSISTED_NAME, PERSISTED), (TRUSTED_NAME, TRUSTED))
+            if await _knows(server, name, queries)
+        ]
         found = {}
         for workload in WORKLOADS:
             name = workload.name
             named = [Contender(OUR_NAME, server, OURS[name])]
-            if knows_trusted:
-                named.append(Contender(TRUSTED_NAME, server, TRUSTED[name]))
+            named += [Contender(each, server, queries[name]) for each, queries in named_by]
             (body,) = await each_once(server.port, [OURS[name].request(workload.variables[0])], connections=1)
             bare = await stack.enter_async_context(bare_uvicorn(body))
             if node is not None:
@@ -107,13 +113,17 @@ async def contenders(url: str, server: Server, checked: int) -> AsyncIterator[Ma
         yield found
 
 
-async def _knows(server: Server, query: Query, workload: Workload) -> bool:
-    try:
-        (body,) = await each_once(server.port, [query.request(workload.variables[0])], connections=1)
-        query.identities(body)
-    except RuntimeError:
-        say("  without documentId: the server does not know the documents of frontend-queries by their digest")
-        return False
+async def _knows(server: Server, name: str, queries: Mapping[str, Query]) -> bool:
+    """Whether the server answers these documents when they are named only, after it was sent each with its name."""
+    for workload in WORKLOADS:
+        query, variables = queries[workload.name], workload.variables[0]
+        try:
+            await each_once(server.port, [query.request(variables, with_text=True)], connections=1)
+            (body,) = await each_once(server.port, [query.request(variables)], connections=1)
+            query.identities(body)
+        except RuntimeError:
+            say(f"  without {name}: the server does not know documents by their hashes")
+            return False
     return True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from graph.operations import operation
@@ -42,17 +42,20 @@ class Workload:
 class Query:
     """How a contender is asked. `rows` are the shards, or rows of history, in the `data` of its answer.
 
-    `document_id` names a trusted document in place of `text`; `renamed` makes its variables of a workload's.
+    `named` are the members of a request that name the document, which the server knows, in place of `text`; `renamed`
+    makes the variables of `text` of a workload's.
     """
 
     text: str
     rows: Callable[[Any], Sequence[Any]]
     renamed: Callable[[Variables], Variables] = dict
-    document_id: str | None = None
+    named: Mapping[str, Any] | None = None
 
-    def request(self, variables: Variables) -> bytes:
-        named = {"query": self.text} if self.document_id is None else {"documentId": self.document_id}
-        return post("/graphql", json.dumps({**named, "variables": self.renamed(variables)}).encode())
+    def request(self, variables: Variables, *, with_text: bool = False) -> bytes:
+        """`with_text`: also where the document is named, as it must be once where the name has to be registered."""
+        document = {"query": self.text} if with_text or self.named is None else {}
+        given = {**document, **(self.named or {}), "variables": self.renamed(variables)}
+        return post("/graphql", json.dumps(given).encode())
 
     def identities(self, body: bytes) -> Sequence[Identity]:
         """Of each row of an answer: shard, version and owner. Raises RuntimeError when it is an error."""
@@ -94,7 +97,11 @@ def _edges(connection: Any) -> Sequence[Any]:
 
 def _trusted(name: str, rows: Callable[[Any], Sequence[Any]], renamed: Callable[[Variables], Variables]) -> Query:
     text = operation(name)
-    return Query(text, rows, renamed, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
+    return Query(text, rows, renamed, {"documentId": f"sha256:{_sha256(text)}"})
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 OURS: Final[Mapping[str, Query]] = {
@@ -124,6 +131,11 @@ TRUSTED: Final[Mapping[str, Query]] = {
         lambda given: {"filter": {"namespace": given["n"]}, "first": 50},
     ),
 }
+PERSISTED: Final[Mapping[str, Query]] = {
+    name: replace(query, named={"extensions": {"persistedQuery": {"version": 1, "sha256Hash": _sha256(query.text)}}})
+    for name, query in OURS.items()
+}
+"""The same documents by their hashes, as Apollo's clients register and send them."""
 POSTGRAPHILE: Final[Mapping[str, Query]] = {
     "lookup": Query(
         f"{_ONE}{{shardByNamespaceAndShardId(namespace:$n,shardId:$k){{{FIELDS}}}}}",
