@@ -18,7 +18,7 @@ _TIMES: Final = slice(11, 15)  # utime, stime, and both of children that were wa
 def cpu_seconds(root: int) -> float:
     """Processor time of a process, of its descendants that run, and of those that it has waited for.
 
-    Counted in ticks of 10 ms, and never less than before: who ends passes what it used to its parent.
+    Counted in ticks of 10 ms, and never less than before: of a child that ended, its parent has the count.
     """
     return sum(sum(map(int, fields[_TIMES])) for _, fields in _tree(root)) / _TICKS
 

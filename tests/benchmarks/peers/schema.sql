@@ -1,4 +1,4 @@
--- What the peers serve: the benchmark's shards and their history, in tables as somebody would lay them out by hand.
+-- What the peers serve: the benchmark's shards and their history, in two plain tables with an index for each query.
 -- The rows are copied from the store's own tables, so that all contenders answer the same.
 CREATE TABLE shards (
     namespace text NOT NULL,
