@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import traceback
@@ -263,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.smoke:
         names, scale = [name for name in names if name not in NOT_SMOKED], SMOKE
     report, begin = Report(), perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers and PostgreSQL are stopped then
     found, failed = asyncio.run(measure(names, scale, report))
     report.print(as_json=options.json)
     for bar in bars.bars({name: each["figures"] for name, each in found.items()}):
