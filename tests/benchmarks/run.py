@@ -216,6 +216,8 @@ PARTS: Final[Mapping[str, Callable[[Bench], Awaitable[Any]]]] = {
     "client": _client,
 }
 
+BY_PROCESSOR_TIME: Final = frozenset({"reads", "workers", "together", "history", "growth"})
+
 
 async def measure(names: Sequence[str], scale: Scale, report: Report) -> tuple[dict[str, Any], Mapping[str, str]]:
     """The results of each part, and of those that failed, why, in a line."""
@@ -260,6 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print rows and tables as JSON")
     options = parser.parse_args(arguments)
     names = [name for name in PARTS if (not options.only or name in options.only) and name not in options.without]
+    if not Path("/proc/self/stat").exists():
+        say(f"left out, for want of Linux's /proc, which has processor times: {', '.join(sorted(BY_PROCESSOR_TIME))}")
+        names = [name for name in names if name not in BY_PROCESSOR_TIME]
     scale = Scale(seconds=options.seconds, rounds=options.rounds)
     if options.smoke:
         names, scale = [name for name in names if name not in NOT_SMOKED], SMOKE
