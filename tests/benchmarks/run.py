@@ -219,8 +219,10 @@ PARTS: Final[Mapping[str, Callable[[Bench], Awaitable[Any]]]] = {
 BY_PROCESSOR_TIME: Final = frozenset({"reads", "workers", "together", "history", "growth"})
 
 
-async def measure(names: Sequence[str], scale: Scale, report: Report) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """The results of each part, and of those that failed, why, in a line."""
+async def measure(
+    names: Sequence[str], scale: Scale, report: Report, *, keep: bool
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """The results of each part, which are kept as soon as they are there, and of those that failed, why, in a line."""
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="omnirelay-bench-") as folder:
@@ -237,6 +239,8 @@ async def measure(names: Sequence[str], scale: Scale, report: Report) -> tuple[d
                     traceback.print_exc()
                     continue
                 found[name] = results.part(figures, report.rows[known:])
+                if keep:
+                    results.keep({name: found[name]})
                 say(f"  {perf_counter() - begin:.0f} s")
         finally:
             cluster.stop()
@@ -270,12 +274,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names, scale = [name for name in names if name not in NOT_SMOKED], SMOKE
     report, begin = Report(), perf_counter()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers and PostgreSQL are stopped then
-    found, failed = asyncio.run(measure(names, scale, report))
+    found, failed = asyncio.run(measure(names, scale, report, keep=not options.smoke))
     report.print(as_json=options.json)
     for bar in bars.bars({name: each["figures"] for name, each in found.items()}):
         say(f"{'met   ' if bar.is_met else 'MISSED'} {bar}")
     if not options.smoke:
-        results.keep(found)
         performance.write()
         say(f"written: {performance.PAGE.name} and its plots, from {results.FILE.name}")
     for name, why in failed.items():
