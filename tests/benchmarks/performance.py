@@ -48,9 +48,9 @@ _HOW: Final = """\
   PostgreSQL with the same rows ([their programs](../tests/benchmarks/peers)). Mercurius has neither edges nor cursors.
   Bare uvicorn is an ASGI application that reads a request and answers the bytes that this server would, with uvloop and
   httptools: the least that any server of its kind can cost.
-- **Checks**: before anything is timed, every request is sent to every contender once, and what identifies each row
-  (shard, version, owner) must be what this server answers. Afterwards no answer may have failed, nor be much smaller
-  than the first.
+- **Checks**: before anything is timed, up to {checked:,} requests of each kind are sent to every contender, and what
+  identifies each row (shard, version, owner) must be what this server answers. Afterwards no answer may have failed,
+  nor may they be much smaller than the first.
 - **Rounds**: {rounds} of {seconds:g} s for each contender, interleaved, so that what else happens meets all of them.
   Figures are medians of rounds.
 - **Processor time**: of the server's process and those it started, and of all of PostgreSQL's, from `/proc`, divided by

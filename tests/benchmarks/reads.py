@@ -74,6 +74,7 @@ async def measure(
     return {
         "seconds": seconds,
         "rounds": rounds,
+        "checked": checked,
         "generator": generator.NAME,
         "connections": generator.CONNECTIONS,
         "workloads": figures,
