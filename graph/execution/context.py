@@ -4,8 +4,7 @@ Readers and writers open their own session per call, and none is carried here: a
 resolvers of one request run at the same time.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from strawberry.types import Info as StrawberryInfo
 
@@ -13,25 +12,22 @@ from graph.auth.principal import Principal
 from graph.execution.services import Services
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a resolver of a root field gave, or raised."""
 
     value: Any
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """Of an operation that was begun at `started`, in seconds of `perf_counter`, and is executed from here on by
     graphql-core: outcomes by the names that root fields have in the answer. Those are not resolved again."""
 
     started: float
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """Of one HTTP request or one socket. `request_id` names it in logs and in masked errors. `resume_after` is the
     cursor of the last event that a client of an event stream has seen; it takes precedence over the document's `after`.
     `recorded` is null but for an operation that was begun by its plan.

@@ -20,6 +20,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._names: set[str] = set()
+        # By type and outcome: `labels` takes as long as the rest of counting.
+        self._ended: dict[tuple[str, str], tuple[Counter, Histogram | None]] = {}
         ProcessCollector(registry=self.registry)
         self.operations = Counter(
             "omnirelay_operations",
@@ -95,9 +97,14 @@ class Metrics:
 
     def ended(self, kind: str, outcome: str, seconds: float) -> None:
         """Count an operation. A subscription lasts as long as its client likes, so its time is not observed."""
-        self.operations.labels(kind, outcome).inc()
-        if kind != OperationType.SUBSCRIPTION.value:
-            self.seconds.labels(kind).observe(seconds)
+        counted = self._ended.get((kind, outcome))
+        if counted is None:
+            timed = None if kind == OperationType.SUBSCRIPTION.value else self.seconds.labels(kind)
+            counted = self._ended[kind, outcome] = self.operations.labels(kind, outcome), timed
+        operations, timed = counted
+        operations.inc()
+        if timed is not None:
+            timed.observe(seconds)
 
     def fell_back(self, name: str | None, reason: str) -> None:
         """Count an operation that graphql-core executed in place of its plan. Clients choose the names: 100 at most are

@@ -10,8 +10,9 @@ recorded. So no resolver of a root field, and no mutation, is called twice. docs
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import Any, Final, Protocol, cast
 
@@ -31,7 +32,6 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, is_awaitable
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
@@ -40,6 +40,7 @@ from graph.execution.context import Context, Info, Outcome, Recorded
 from graph.execution.inputs import InputCompiler, NotPrepared
 from graph.execution.metrics import Metrics
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
+from graph.execution.workload import classify
 
 _CONDITIONS: Final = 4
 """Variables of `@skip` and `@include` in an operation: each tuple of their values has a variant of its own."""
@@ -66,12 +67,10 @@ class Plan:
         if len(self._conditions) > _CONDITIONS:
             raise NotPrepared("too many conditions")
         self._inputs = InputCompiler(schema, operation)
-        self._info_class: Callable[..., Info] = schema.extensions[
-            GraphQLCoreConverter.DEFINITION_BACKREF
-        ].config.info_class
         self._read = self._inputs.variables()
         self._variants: dict[tuple[bool, ...], _Variant | None] = {}
         self._selected = 0
+        self.classification = classify(operation)
 
     @property
     def size(self) -> int:
@@ -83,10 +82,9 @@ class Plan:
         kind where the variables are not taken for granted."""
         started = perf_counter()
         values = self._read(variables or {})
-        booleans = tuple([values[name] for name in self._conditions])
-        variant = self.compile(*booleans)
+        variant = self.compile(*[values[name] for name in self._conditions])
         arguments = [None if each.arguments is None else each.arguments(values) for each in variant.called]
-        return Run(self, variant, VariableValues({}, values), arguments, context, started)
+        return Run(self, variant, values, arguments, context, started)
 
     @property
     def conditions(self) -> int:
@@ -110,9 +108,11 @@ class Plan:
         self._selected += compiler.size
         return _Variant(fields, compiler.called)
 
-    def info(self, called: CalledField, values: VariableValues, context: Context) -> Info:
-        """As graphql-core and Strawberry make it, but for the places in lists that a path would have."""
-        raw = GraphQLResolveInfo(
+    def resolve_info(
+        self, called: CalledField, values: Mapping[str, Any], context: Context
+    ) -> GraphQLResolveInfo[Context]:
+        """As graphql-core makes it, but for the places in lists that a path would have."""
+        return GraphQLResolveInfo(
             called.name,
             called.nodes,
             called.field.type,
@@ -122,13 +122,30 @@ class Plan:
             self._fragments,
             None,
             self.operation,
-            values,
+            VariableValues({}, dict(values)),
             context,
             is_awaitable,
             None,
             _NO_HELPERS,
         )
-        return self._info_class(_raw_info=raw, _field=called.definition)
+
+
+class PlannedInfo(Info):
+    """What a resolver is given. graphql-core's own info is made where something of it is read: most resolvers read the
+    context alone, and making it takes longer than answering a lookup."""
+
+    def __init__(self, run: "Run", called: CalledField) -> None:
+        self._run = run
+        self._called = called
+        self._field = called.definition
+
+    @property
+    def context(self) -> Context:
+        return self._run.context
+
+    @cached_property
+    def _raw_info(self) -> GraphQLResolveInfo[Context]:  # type: ignore[override] # made when it is read
+        return self._run.plan.resolve_info(self._called, self._run.values, self._run.context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,39 +157,43 @@ class _Variant:
 class Run:
     """A plan with the variables and the context of one request. `arguments` are those of its called fields."""
 
-    __slots__ = ("_context", "_plan", "_values", "_variant", "arguments", "kind", "recorded")
+    __slots__ = ("_variant", "arguments", "context", "plan", "recorded", "values")
 
     def __init__(
         self,
         plan: Plan,
         variant: _Variant,
-        values: VariableValues,
+        values: Mapping[str, Any],
         arguments: Sequence[Mapping[str, Any] | None],
         context: Context,
         started: float,
     ) -> None:
-        self._plan = plan
+        self.plan = plan
         self._variant = variant
-        self._values = values
-        self._context = context
-        self.kind = plan.kind
-        self.recorded = Recorded(started)
+        self.values = values
+        self.context = context
+        self.recorded = Recorded(started, {})
         """What the root resolvers gave or raised so far."""
         self.arguments = arguments
 
     def info(self, number: int) -> Info:
         """Of a called field of the variant."""
-        return self._plan.info(self._variant.called[number], self._values, self._context)
+        return PlannedInfo(self, self._variant.called[number])
 
     async def data(self) -> dict[str, Any] | None:
         """The answer's data; null where graphql-core has to complete what was recorded."""
         fields = self._variant.fields
         try:
-            if len(fields) > 1 and self.kind is not OperationType.MUTATION:
+            if len(fields) > 1 and self.plan.kind is not OperationType.MUTATION:
                 await self._resolve_all(fields)
             data: dict[str, Any] = {}
             for each in fields:
-                value = await self._value(each)
+                value = None
+                if each.resolve is not None:
+                    outcome = self.recorded.outcomes.get(each.name) or await self._resolved(each.name, each.resolve)
+                    if outcome.error is not None:
+                        return None
+                    value = outcome.value
                 completed = each.complete(value, self)
                 data[each.name] = await completed if each.is_async else completed
         except Exception:  # noqa: BLE001 - graphql-core finds it again, and where it is
@@ -192,17 +213,6 @@ class Run:
             for each in fields:
                 if each.resolve is not None:
                     group.create_task(self._resolved(each.name, each.resolve))
-
-    async def _value(self, each: RootField) -> Any:
-        """Raises what the resolver did."""
-        if each.resolve is None:
-            return None
-        outcome = self.recorded.outcomes.get(each.name)
-        if outcome is None:
-            outcome = await self._resolved(each.name, each.resolve)
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.value
 
     async def _resolved(self, name: str, resolve: Complete) -> Outcome:
         try:
@@ -245,26 +255,36 @@ class PreparedSchema(strawberry.Schema):
     ) -> ExecutionResult:
         """By the plan of the operation, from the second time on, while all is well; else by graphql-core."""
         allowed = allowed_operation_types or (OperationType.QUERY, OperationType.MUTATION)
-        run = None
         if isinstance(context_value, Context):
             answered = [kind for kind in allowed if kind is not OperationType.SUBSCRIPTION]
             run = self.begin(query, operation_name, variable_values, context_value, answered)
-        if run is not None:
-            outcome = "cancelled"
-            try:
-                data = await run.data()
-                outcome = "errors" if data is None else "ok"
-            finally:
-                # Errors are counted where graphql-core completes what was recorded.
-                if self.metrics is not None and outcome != "errors":
-                    self.metrics.ended(run.kind.value, outcome, perf_counter() - run.recorded.started)
-            if data is not None:
-                return ExecutionResult(data=data, errors=None)
-            self.fell_back(query, operation_name, "errors")
-            context_value = replace(context_value, recorded=run.recorded)
+            if run is not None:
+                data = await self.data(run)
+                if data is not None:
+                    return ExecutionResult(data=data, errors=None)
+                return await self.complete(run, query, variable_values, operation_name)
         return await super().execute(
             query, variable_values, context_value, root_value, operation_name, allowed, operation_extensions
         )
+
+    async def data(self, run: Run) -> dict[str, Any] | None:
+        """The answer's data, counted and timed; null for a run to `complete`, which counts it."""
+        outcome = "cancelled"
+        try:
+            data = await run.data()
+            outcome = "errors" if data is None else "ok"
+        finally:
+            if self.metrics is not None and outcome != "errors":
+                self.metrics.ended(run.plan.kind.value, outcome, perf_counter() - run.recorded.started)
+        return data
+
+    async def complete(
+        self, run: Run, query: str | None, variables: dict[str, Any] | None, operation_name: str | None
+    ) -> ExecutionResult:
+        """What graphql-core makes of that which the run's root resolvers gave and raised."""
+        self.fell_back(query, operation_name, "errors")
+        context = run.context._replace(recorded=run.recorded)
+        return await super().execute(query, variables, context, None, operation_name, (run.plan.kind,))
 
     def begin(
         self,

@@ -6,17 +6,18 @@ has a bound of its own, and the clients that wait share it equally, however many
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Generic, TypeVar, cast
 
-from graphql import ArgumentNode, FieldNode, NullValueNode, OperationDefinitionNode, OperationType, VariableNode
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from graph.auth.principal import Principal
 from graph.execution.metrics import Metrics
+from graph.execution.workload import Workload
 from persistence.errors import Overloaded
 
 DEFAULT_QUERIES: Final = 6
@@ -25,13 +26,7 @@ QUEUE_SECONDS: Final = 10.0
 
 _RETRY_AFTER_SECONDS: Final = 1.0
 
-
-class Workload(StrEnum):
-    """What an operation costs: a turn of the event loop, a connection for a while, or a commit."""
-
-    LOOKUP = "lookup"
-    QUERY = "query"
-    MUTATION = "mutation"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,7 @@ class AdmissionQueue:
     def __init__(self, workload: Workload, bounds: Bounds, metrics: Metrics) -> None:
         self._bounds = bounds
         self._running: Counter[str] = Counter()
+        self._count = 0
         # By client; a client is in it while it waits.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         # When each client, of those that wait or run something, had its last turn.
@@ -56,7 +52,7 @@ class AdmissionQueue:
         self._turns = 0
         self._abandoned = metrics.operations_abandoned.labels(workload)
         self._overloaded = metrics.operations_overloaded.labels(workload)
-        metrics.operations_running.labels(workload).set_function(self._running.total)
+        metrics.operations_running.labels(workload).set_function(lambda: self._count)
         metrics.operations_waiting.labels(workload).set_function(lambda: self.waiting)
 
     @property
@@ -82,8 +78,13 @@ class AdmissionQueue:
             self._overloaded.inc()
             raise
 
+    @property
+    def is_free(self) -> bool:
+        """Whether an operation need not wait for its turn."""
+        return not self._waiting and self._count < self._bounds.running
+
     async def _enter(self, client: str) -> None:
-        if not self._waiting and self._running.total() < self._bounds.running:
+        if self.is_free:
             self._begin(client)
             return
         if self.waiting >= self._bounds.waiting:
@@ -101,14 +102,17 @@ class AdmissionQueue:
             raise
 
     def _begin(self, client: str) -> None:
+        self._count += 1
         self._running[client] += 1
         self._turns += 1
         self._last_turn[client] = self._turns
 
     def _leave(self, client: str) -> None:
+        """The operation has ended; those whose turn it is now begin."""
+        self._count -= 1
         self._running[client] -= 1
         self._forget(client)
-        while self._waiting and self._running.total() < self._bounds.running:
+        while self._waiting and self._count < self._bounds.running:
             # Of the clients that run least, the one whose turn was longest ago.
             following = min(self._waiting, key=lambda each: (self._running[each], self._last_turn.get(each, 0)))
             granted = self._waiting[following].popleft()
@@ -162,44 +166,80 @@ class AdmissionControl:
         }
         self._queues = {workload: AdmissionQueue(workload, each, metrics) for workload, each in bounds.items()}
 
-    def turn(
-        self,
-        connection: HTTPConnection,
-        principal: Principal,
-        operation: OperationDefinitionNode | None,
-        variables: Mapping[str, Any] | None,
-    ) -> AbstractAsyncContextManager[None]:
-        """The turn of an operation, as `AdmissionQueue.turn`. One that cannot be executed is answered like a lookup.
+    def queue(self, workload: Workload) -> AdmissionQueue:
+        return self._queues[workload]
 
-        Turns are shared among the subjects of tokens, and the addresses of callers without one.
+    async def run(
+        self, workload: Workload, principal: Principal, scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]
+    ) -> T:
+        """What `work` returns, in its turn, for a request that has been read. Raises Overloaded.
+
+        When the client hangs up it is cancelled, and raises ClientDisconnect, but for a mutation that has begun: that
+        is finished. A lookup for which there is room mostly ends before it waits for anything: it takes no turn, and
+        is not watched.
         """
-        if principal.subject is not None:
-            client = f"subject {principal.subject}"
-        else:
-            client = f"address {connection.client.host if connection.client else 'unknown'}"
-        return self._queues[workload_of(operation, variables or {})].turn(client)
+        queue = self._queues[workload]
+        if workload is Workload.LOOKUP and queue.is_free:
+            begun = _Begun(work)
+            if begun.has_ended:
+                return begun.result
+            work = begun.rest()
+        client = client_of(principal, scope)
+        try:
+            async with AsyncExitStack() as stack:
+                async with _while_connected(receive):
+                    await stack.enter_async_context(queue.turn(client))
+                    if workload is not Workload.MUTATION:
+                        return await work
+                return await work
+        finally:
+            work.close()
 
-    @asynccontextmanager
-    async def turn_while_connected(
-        self,
-        request: Request,
-        principal: Principal,
-        operation: OperationDefinitionNode | None,
-        variables: Mapping[str, Any] | None,
-    ) -> AsyncIterator[None]:
-        """As `turn`, of an operation whose request has been read. When the client hangs up it is cancelled, and raises
-        ClientDisconnect, but for a mutation that has begun: that is finished."""
-        async with AsyncExitStack() as stack:
-            async with _while_connected(request):
-                await stack.enter_async_context(self.turn(request, principal, operation, variables))
-                if operation is None or operation.operation is not OperationType.MUTATION:
-                    yield
-                    return
-            yield
+
+class _Begun(Generic[T]):
+    """A coroutine that was run until it first waits for something. `result` is what it returned, if it `has_ended`;
+    else the `rest` of it is to be awaited, in the same task."""
+
+    __slots__ = ("_awaited", "_work", "has_ended", "result")
+
+    result: T
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._work = work
+        try:
+            self._awaited = work.send(None)
+            self.has_ended = False
+        except StopIteration as ended:
+            self.result = ended.value
+            self.has_ended = True
+
+    async def rest(self) -> T:
+        return await self
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        while True:
+            try:
+                sent = yield self._awaited
+            except BaseException as error:  # noqa: BLE001 - a cancellation above all, thrown to the coroutine
+                resume = partial(self._work.throw, error)
+            else:
+                resume = partial(self._work.send, sent)
+            try:
+                self._awaited = resume()
+            except StopIteration as ended:
+                return cast("T", ended.value)
+
+
+def client_of(principal: Principal, scope: Scope) -> str:
+    """With whom turns are shared: the subjects of tokens, and the addresses of callers without one."""
+    if principal.subject is not None:
+        return f"subject {principal.subject}"
+    address = scope.get("client")
+    return f"address {address[0] if address else 'unknown'}"
 
 
 @asynccontextmanager
-async def _while_connected(request: Request) -> AsyncIterator[None]:
+async def _while_connected(receive: Receive) -> AsyncIterator[None]:
     """Cancels what runs inside when the client hangs up, and raises ClientDisconnect then. For a request whose body was
     read.
 
@@ -210,7 +250,7 @@ async def _while_connected(request: Request) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
         gone = True
         if task is not None:
@@ -227,31 +267,6 @@ async def _while_connected(request: Request) -> AsyncIterator[None]:
     finally:
         # Not awaited: a cancellation that arrived then would replace the result of what ran inside. It ends at once.
         watcher.cancel()
-
-
-def workload_of(operation: OperationDefinitionNode | None, variables: Mapping[str, Any]) -> Workload:
-    """A lookup selects nothing but shards as they are now, which are answered from memory, and by their own names."""
-    if operation is None or operation.operation is OperationType.SUBSCRIPTION:
-        return Workload.LOOKUP
-    if operation.operation is OperationType.MUTATION:
-        return Workload.MUTATION
-    simple = all(
-        isinstance(selection, FieldNode)
-        and selection.name.value in _FROM_MEMORY
-        and not any(_names_position(argument, variables) for argument in selection.arguments or ())
-        for selection in operation.selection_set.selections
-    )
-    return Workload.LOOKUP if simple else Workload.QUERY
-
-
-_FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
-
-
-def _names_position(argument: ArgumentNode, variables: Mapping[str, Any]) -> bool:
-    if argument.name.value != "asOf" or isinstance(argument.value, NullValueNode):
-        return False
-    value = argument.value
-    return not isinstance(value, VariableNode) or variables.get(value.name.value) is not None
 
 
 def _overloaded(why: str) -> Overloaded:

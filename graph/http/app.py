@@ -21,14 +21,13 @@ from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_QUERIES
 from graph.http.endpoint import MeshGraphQL
+from graph.http.entry import PATH, Entry
 from graph.http.graphiql import graphiql_routes
 from graph.http.health import PATHS, Health
-from graph.http.requests import REQUEST_ID
+from graph.http.requests import REQUEST_ID, fit_request_id
 from graph.schema.build import build_schema
 
 MAX_BODY_BYTES: Final = 33_554_432
-
-_FIT: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
 
@@ -55,20 +54,22 @@ def create_app(
     endpoint = MeshGraphQL(
         build_schema(metrics), services, metrics, max_body_bytes, authentication or NoAuthentication(), queries_at_once
     )
+    names = HostNames(allowed_hosts)
     app = Starlette(
         routes=[
-            Route("/graphql", endpoint),
-            WebSocketRoute("/graphql", endpoint),
+            Route(PATH, endpoint),
+            WebSocketRoute(PATH, endpoint),
             *graphiql_routes(),
             *Health(services.store, services.feed, metrics).routes,
         ],
         middleware=[
             Middleware(RequestIds),
-            Middleware(AllowedHosts, hosts=allowed_hosts, open_paths=PATHS),
+            Middleware(AllowedHosts, names=names, open_paths=PATHS),
         ],
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,
     )
+    app.middleware_stack = Entry(app.build_middleware_stack(), endpoint, names)
     app.state.drain = endpoint.subscriptions.drain
     return app
 
@@ -95,8 +96,7 @@ class RequestIds:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _FIT.fullmatch(given) else uuid.uuid4().hex
+        request_id = fit_request_id(Headers(scope=scope).get(REQUEST_ID, "")) or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
@@ -108,39 +108,49 @@ class RequestIds:
         await self._app(scope, receive, send_with_id if scope["type"] == "http" else send)
 
 
-class AllowedHosts:
-    """ASGI middleware. `*.example.com` allows every name below it, `*` every name.
+class HostNames:
+    """The names that a server answers to. `*.example.com` allows every name below it, `*` every name."""
 
-    A page from elsewhere that has its own name resolve to this machine could otherwise send requests to the API from
-    the browser of an operator (DNS rebinding).
-    """
+    def __init__(self, names: Sequence[str]) -> None:
+        self._any = "*" in names
+        self._names = frozenset(name.lower() for name in names)
+        self._suffixes = tuple(name[1:].lower() for name in names if name.startswith("*."))
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], open_paths: Collection[str] = ()) -> None:
-        """`open_paths` are answered over HTTP whatever the host: probes reach a pod by its address alone, and the
-        answers are no secret."""
-        self._app = app
-        self._any = "*" in hosts
-        self._names = frozenset(host.lower() for host in hosts)
-        self._suffixes = tuple(host[1:].lower() for host in hosts if host.startswith("*."))
-        self._open_paths = frozenset(open_paths)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if self._any or kind not in ("http", "websocket") or (kind == "http" and scope["path"] in self._open_paths):
-            await self._app(scope, receive, send)
-            return
-        host = Headers(scope=scope).get("host", "")
-        if self._allows(host):
-            await self._app(scope, receive, send)
-        else:
-            await _refusal(host, scope["state"]["request_id"])(scope, receive, send)
-
-    def _allows(self, header: str) -> bool:
+    def allows(self, header: str) -> bool:
+        """Whether a request may be addressed to this value of a `Host` header."""
+        if self._any:
+            return True
         parts = _HOST.fullmatch(header)
         if parts is None:
             return False
         name = parts[1].lower()
         return name in self._names or name.endswith(self._suffixes)
+
+
+class AllowedHosts:
+    """ASGI middleware.
+
+    A page from elsewhere that has its own name resolve to this machine could otherwise send requests to the API from
+    the browser of an operator (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, names: HostNames, open_paths: Collection[str] = ()) -> None:
+        """`open_paths` are answered over HTTP whatever the host: probes reach a pod by its address alone, and the
+        answers are no secret."""
+        self._app = app
+        self._names = names
+        self._open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind not in ("http", "websocket") or (kind == "http" and scope["path"] in self._open_paths):
+            await self._app(scope, receive, send)
+            return
+        host = Headers(scope=scope).get("host", "")
+        if self._names.allows(host):
+            await self._app(scope, receive, send)
+        else:
+            await _refusal(host, scope["state"]["request_id"])(scope, receive, send)
 
 
 def _refusal(host: str, request_id: str) -> JSONResponse:

@@ -30,6 +30,7 @@ from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
 from graph.execution.prepared import encode_json
 from graph.execution.services import Services
+from graph.execution.workload import classify
 from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (
@@ -37,7 +38,6 @@ from graph.http.requests import (
     GRAPHQL_RESPONSE,
     HTML,
     REQUEST_ID,
-    Accept,
     BadRequest,
     read_accept,
     read_operation,
@@ -83,9 +83,9 @@ class MeshGraphQL(GraphQL[Context, None]):
             max_subscriptions_per_connection=None,  # the handler's own limit comes first
         )
         self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
-        self._max_body_bytes = max_body_bytes
-        self._services = services
-        self._authentication = authentication
+        self.max_body_bytes = max_body_bytes
+        self.services = services
+        self.authentication = authentication
         self._metrics = metrics
         self.subscriptions = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
@@ -95,26 +95,37 @@ class MeshGraphQL(GraphQL[Context, None]):
             await super().__call__(scope, receive, send)
             return
         request = Request(scope, receive)
+        response: Response | None
         try:
             response = await self._answer(request)
-        except BadRequest as bad:
-            response = _failure(request, bad)
-        except Unauthenticated as refused:
-            response = _failure(request, _unauthenticated(refused))
-        except Overloaded as overloaded:
-            response = _failure(request, _overloaded(overloaded))
-        except ClientDisconnect:
-            return
-        except Exception:  # noqa: BLE001 - the last resort: the defect is logged and the client is answered
-            request_id = request.state.request_id
-            _log.exception("request %s failed", request_id)
-            message = f"Internal error; report request id {request_id}."
-            response = _failure(request, BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, message))
-        await response(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - each has an answer
+            response = self.failure(request, error)
+        if response is not None:
+            await response(scope, receive, send)
+
+    def failure(self, request: Request, error: Exception) -> Response | None:
+        """The answer in place of one that could not be given; null where the client has left. A defect is logged."""
+        match error:
+            case ClientDisconnect():
+                return None
+            case BadRequest():
+                bad = error
+            case Unauthenticated():
+                bad = _unauthenticated(error)
+            case Overloaded():
+                bad = _overloaded(error)
+            case _:
+                request_id = request.state.request_id
+                _log.error("request %s failed", request_id, exc_info=error)
+                message = f"Internal error; report request id {request_id}."
+                bad = BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, message)
+        extensions = {"code": bad.code, **bad.extensions}
+        body = {"errors": [{"message": encodable(bad.message), "extensions": extensions}]}
+        return Response(encode_json(body), bad.status, bad.headers, read_accept(request).response_type)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         # Of a socket, whose caller is anonymous until `connection_init`.
-        return Context(self._services, ANONYMOUS, request.state.request_id)
+        return Context(self.services, ANONYMOUS, request.state.request_id)
 
     async def create_websocket_response(self, request: WebSocket, subprotocol: str | None) -> WebSocket:
         await request.accept(subprotocol, [(REQUEST_ID.encode(), request.state.request_id.encode())])
@@ -131,15 +142,28 @@ class MeshGraphQL(GraphQL[Context, None]):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         # Before the body, which is not read for a client without a good token.
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
-        operation = await read_operation(request, self._max_body_bytes)
+        operation = await read_operation(request, self.max_body_bytes)
         accept = read_accept(request)
-        context = Context(self._services, principal, request.state.request_id, request.headers.get(LAST_EVENT_ID))
+        context = Context(self.services, principal, request.state.request_id, request.headers.get(LAST_EVENT_ID))
         definition = self.schema.documents.operation(operation.query, operation.operation_name)
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and accept.names(EVENT_STREAM):
             return await self._stream(request, operation, context)
-        async with self.admission.turn_while_connected(request, principal, definition, operation.variables):
-            result = await self._execute(operation, context, _ALLOWED[request.method])
-        return one_result(process_result(result)) if accept.prefers_event_stream else _result(result, accept)
+        workload = classify(definition).of(operation.variables or {})
+        work = self._execute(operation, context, _ALLOWED[request.method])
+        result = await self.admission.run(workload, principal, request.scope, request.receive, work)
+        if accept.prefers_event_stream:
+            return one_result(process_result(result))
+        return self.response(result, accept.response_type)
+
+    def response(self, result: ExecutionResult, media_type: str) -> Response:
+        """The answer of an operation that was executed, or refused."""
+        body = process_result(result)
+        refused = result.data is None and all(error.path is None for error in result.errors or ())
+        if refused:
+            # Never executed. The absence of `data` distinguishes that from an answer that is null.
+            del body["data"]
+        status = _status_of_refusal(result) if refused and media_type == GRAPHQL_RESPONSE else HTTPStatus.OK
+        return Response(encode_json(body), status, retry_after(result.errors) if result.errors else None, media_type)
 
     async def _execute(
         self, operation: GraphQLRequestData, context: Context, allowed: frozenset[OperationType]
@@ -162,7 +186,7 @@ class MeshGraphQL(GraphQL[Context, None]):
     def caller(self, authorization: object, request_id: str) -> Principal:
         """The principal of this authorization. Raises Unauthenticated, which is logged and counted here."""
         try:
-            return self._authentication.caller(authorization)
+            return self.authentication.caller(authorization)
         except Unauthenticated as refused:
             _log.info("request %s: %s", request_id, refused)
             self._metrics.callers_refused.inc()
@@ -179,23 +203,6 @@ class MeshGraphQL(GraphQL[Context, None]):
         # Not valid: executing it returns why.
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
         return one_result(process_result(await self._execute(operation, context, allowed)))
-
-
-def _result(result: ExecutionResult, accept: Accept) -> Response:
-    media_type = accept.response_type
-    body = process_result(result)
-    refused = result.data is None and all(error.path is None for error in result.errors or ())
-    if refused:
-        # Never executed. The absence of `data` distinguishes that from an answer that is null.
-        del body["data"]
-    status = _status_of_refusal(result) if refused and media_type == GRAPHQL_RESPONSE else HTTPStatus.OK
-    return Response(encode_json(body), status, retry_after(result.errors) if result.errors else None, media_type)
-
-
-def _failure(request: Request, bad: BadRequest) -> Response:
-    extensions = {"code": bad.code, **bad.extensions}
-    body = {"errors": [{"message": encodable(bad.message), "extensions": extensions}]}
-    return Response(encode_json(body), bad.status, bad.headers, read_accept(request).response_type)
 
 
 def _status_of_refusal(result: ExecutionResult) -> HTTPStatus:

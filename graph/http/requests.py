@@ -9,11 +9,13 @@ import email.message
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
+import orjson
 from starlette.requests import Request
 from strawberry.http import GraphQLRequestData
 
@@ -28,6 +30,8 @@ GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 EVENT_STREAM: Final = "text/event-stream"
 
 HTML: Final = "text/html"
+
+_FIT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 _ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 
@@ -48,6 +52,11 @@ class BadRequest(Exception):
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
+def fit_request_id(given: str) -> str | None:
+    """What a client calls its request, if that is fit to be logged."""
+    return given if _FIT_REQUEST_ID.fullmatch(given) else None
+
+
 async def read_operation(request: Request, max_body_bytes: int) -> GraphQLRequestData:
     """The operation of a GET or POST. Raises BadRequest."""
     if request.method == "POST":
@@ -59,8 +68,18 @@ async def read_operation(request: Request, max_body_bytes: int) -> GraphQLReques
     return _operation(parameters)
 
 
+_LONG_INTEGER: Final = re.compile(rb"\d{19}")
+"""orjson reads integers beyond 64 bits as floats."""
+
+
 def read_json(text: str | bytes, what: str) -> Any:
-    """Raises BadRequest for anything but JSON in UTF-8 that Python can hold."""
+    """Raises BadRequest for anything but JSON in UTF-8 that Python can hold.
+
+    What orjson refuses, the standard library reads: lone surrogates, NaN, numbers beyond a float.
+    """
+    if isinstance(text, bytes) and not _LONG_INTEGER.search(text):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(text)
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
     except RecursionError:
@@ -88,7 +107,7 @@ def _operation(given: Any) -> GraphQLRequestData:
 
 
 async def _read_body(request: Request, max_body_bytes: int) -> Any:
-    _require_json(request.headers.get("content-type", ""))
+    require_json(request.headers.get("content-type", ""))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -101,7 +120,8 @@ async def _read_body(request: Request, max_body_bytes: int) -> Any:
     return read_json(bytes(body), "the body")
 
 
-def _require_json(content_type: str) -> None:
+def require_json(content_type: str) -> None:
+    """Raises BadRequest for another content type."""
     header = email.message.Message()
     header["content-type"] = content_type or "none"
     charset = header.get_content_charset("utf-8")

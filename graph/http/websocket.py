@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, ClassVar, Final, Protocol
 
 from graphql import GraphQLError, OperationType
@@ -32,7 +31,8 @@ from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.prepared import encode_json
-from graph.http.admission import AdmissionControl
+from graph.execution.workload import classify
+from graph.http.admission import AdmissionControl, client_of
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
@@ -145,7 +145,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             except Unauthenticated as refused:
                 await self._refuse(refused)
                 return
-            self.context = replace(self.context, principal=principal)
+            self.context = self.context._replace(principal=principal)
             if principal.expires_at is not None:
                 self._expiry = asyncio.create_task(self._close_when_expired(principal))
         await super().handle_connection_init({"type": "connection_init", "payload": payload})
@@ -206,7 +206,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
         definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
-        turn = self._endpoint.admission.turn(self.websocket.ws, self.context.principal, definition, operation.variables)
+        workload = classify(definition).of(operation.variables or {})
+        client = client_of(self.context.principal, self.websocket.ws.scope)
+        turn = self._endpoint.admission.queue(workload).turn(client)
         try:
             async with turn:
                 if definition is not None and definition.operation is OperationType.MUTATION:

@@ -112,12 +112,18 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
         )
         store = replace(store, shards=ReplicaShards(replica, store.shards))
         if not settings.plan_processes:
-            writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals, note=replica.note)
+            writer = CommandExecutor(
+                store.unit_of_work,
+                strategies,
+                refusals=store.refusals,
+                note=replica.note,
+                group=store.change_group,
+            )
             yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
             return
         opening = partial(open_bulk_store, url, fence=Fence(seen))
         pool = await stack.enter_async_context(open_worker_pool(opening, settings.plan_processes))
-        pooled = PooledWriter(store.unit_of_work, store.refusals, strategies, pool, replica.note)
+        pooled = PooledWriter(store, strategies, pool, replica.note)
         yield Services(store, pooled, feed, strategies, PooledRebalancer(pool))
 
 

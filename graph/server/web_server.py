@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graph.close_codes import CloseCode
+from graph.server.http_protocol import HttpProtocol
 from graph.settings import Settings
 
 
@@ -57,7 +58,7 @@ class WebServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=HttpProtocol,
                 ws=WebSocketProtocol,
                 ws_per_message_deflate=False,
                 ws_max_size=settings.max_body_bytes,

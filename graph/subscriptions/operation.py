@@ -8,7 +8,7 @@ caller, so batches are executed without one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
@@ -108,7 +108,7 @@ async def open_operation(
     if forbidden:
         return Refused([forbidden])
     scopes = context.principal.scopes
-    context = replace(context, principal=Principal(None, scopes))
+    context = context._replace(principal=Principal(None, scopes))
     executor = RecordExecutor.build(
         schema.core,
         document.node,

@@ -13,7 +13,8 @@ import pytest
 from graphql import get_operation_ast, parse
 
 from graph.execution.metrics import Metrics
-from graph.http.admission import AdmissionQueue, Bounds, Workload, workload_of
+from graph.execution.workload import Workload, classify
+from graph.http.admission import AdmissionQueue, Bounds
 from graph.operations import operation
 from persistence.errors import Overloaded
 
@@ -218,8 +219,8 @@ async def test_whatever_happens_no_turn_is_lost_and_no_bound_is_passed(seed: int
     ],
 )
 def test_a_lookup_is_what_is_answered_from_memory(document: str, variables: Any, expected: Workload) -> None:
-    assert workload_of(get_operation_ast(parse(document)), variables) is expected
+    assert classify(get_operation_ast(parse(document))).of(variables) is expected
 
 
 def test_what_cannot_be_executed_is_answered_at_once() -> None:
-    assert workload_of(None, {}) is Workload.LOOKUP
+    assert classify(None).of({}) is Workload.LOOKUP

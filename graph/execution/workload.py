@@ -1,0 +1,57 @@
+"""What an operation costs, as far as its document shows: that is what admission control tells operations apart by."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from graphql import ArgumentNode, FieldNode, NullValueNode, OperationDefinitionNode, OperationType, VariableNode
+
+_FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
+
+
+class Workload(StrEnum):
+    """A turn of the event loop, a connection for a while, or a commit."""
+
+    LOOKUP = "lookup"
+    QUERY = "query"
+    MUTATION = "mutation"
+
+
+class Classification(NamedTuple):
+    """`usual`, but a query where a variable of `past` has a value: those name a moment of the past."""
+
+    usual: Workload
+    past: tuple[str, ...] = ()
+
+    def of(self, variables: Mapping[str, Any]) -> Workload:
+        """With the variables as they came."""
+        for name in self.past:
+            if variables.get(name) is not None:
+                return Workload.QUERY
+        return self.usual
+
+
+def classify(operation: OperationDefinitionNode | None) -> Classification:
+    """A lookup selects nothing but shards as they are now, which are answered from memory, and by their own names.
+
+    So does, of each subscription, its answer; and what cannot be executed is answered like a lookup.
+    """
+    if operation is None or operation.operation is OperationType.SUBSCRIPTION:
+        return Classification(Workload.LOOKUP)
+    if operation.operation is OperationType.MUTATION:
+        return Classification(Workload.MUTATION)
+    past: list[str] = []
+    for selection in operation.selection_set.selections:
+        if not isinstance(selection, FieldNode) or selection.name.value not in _FROM_MEMORY:
+            return Classification(Workload.QUERY)
+        for argument in selection.arguments or ():
+            if not _names_position(argument):
+                continue
+            if not isinstance(argument.value, VariableNode):
+                return Classification(Workload.QUERY)
+            past.append(argument.value.name.value)
+    return Classification(Workload.LOOKUP, tuple(past))
+
+
+def _names_position(argument: ArgumentNode) -> bool:
+    return argument.name.value == "asOf" and not isinstance(argument.value, NullValueNode)

@@ -1,0 +1,214 @@
+"""The short way in: a POST of an operation that has a plan is read, authenticated, executed and answered here.
+
+To pass routing, middleware and negotiation costs a multiple of what a lookup does. Whatever is not regular (a header
+given twice, a host that is not allowed, a token that is not good, a body that is no operation, an operation without a
+plan) is handed on, with what was read of it, to the application behind, which decides and answers: nothing is refused
+here for the form of its request. What is answered here is answered in the same bytes there.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from random import getrandbits
+from typing import Any, Final, NamedTuple, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from graph.auth.principal import Principal, Unauthenticated
+from graph.auth.tokens import Authentication
+from graph.execution.context import Context
+from graph.execution.prepared import Run, encode_json
+from graph.execution.services import Services
+from graph.http.admission import AdmissionControl
+from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
+from graph.schema.build import MeshSchema
+
+PATH: Final = "/graphql"
+
+_REQUEST_ID: Final = REQUEST_ID.encode()
+
+_MEMBERS: Final = frozenset({"query", "variables", "operationName"})
+
+_KINDS: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
+
+_LONGEST_CACHED: Final = 1_024
+"""Bytes of the headers that are negotiated."""
+
+
+class Endpoint(Protocol):
+    """What is used of the endpoint at PATH."""
+
+    schema: MeshSchema
+    admission: AdmissionControl
+    authentication: Authentication
+    services: Services
+    max_body_bytes: int
+
+    def response(self, result: ExecutionResult, media_type: str) -> Response:
+        """The answer of an operation that was executed, or refused."""
+
+    def failure(self, request: Request, error: Exception) -> Response | None:
+        """The answer in place of one that could not be given; null where the client has left."""
+
+
+class Hosts(Protocol):
+    def allows(self, header: str) -> bool:
+        """Whether a request may be addressed to this value of a `Host` header."""
+
+
+class _Operation(NamedTuple):
+    """An operation that is answered here."""
+
+    run: Run
+    query: str
+    variables: dict[str, Any] | None
+    name: str | None
+
+
+class Entry:
+    """ASGI, around the application that has `endpoint` at PATH."""
+
+    def __init__(self, behind: ASGIApp, endpoint: Endpoint, hosts: Hosts) -> None:
+        self.behind = behind
+        self._endpoint = endpoint
+        self._documents = endpoint.schema.documents
+
+        def media_type_of(host: bytes, content_type: bytes, accept: bytes) -> str | None:
+            accepted = Accept([accept.decode("latin-1")])
+            try:
+                require_json(content_type.decode("latin-1"))
+            except BadRequest:
+                return None
+            regular = hosts.allows(host.decode("latin-1")) and not accepted.prefers_event_stream
+            return accepted.response_type if regular else None
+
+        # Clients send the same few headers for ever, and reading them takes a dozen calls.
+        self._media_type_of = lru_cache(256)(media_type_of)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            await self.behind(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        media_type = self._media_type(headers) if len(headers) == len(scope["headers"]) else None
+        principal = None if media_type is None else self._principal(headers.get(b"authorization"))
+        if media_type is None or principal is None:
+            await self.behind(scope, receive, send)
+            return
+        received, body = await self._read(receive)
+        given_id = headers.get(_REQUEST_ID)
+        request_id = (given_id and fit_request_id(given_id.decode("latin-1"))) or f"{getrandbits(128):032x}"
+        context = Context(self._endpoint.services, principal, request_id)
+        operation = None if body is None else self._operation(body, context)
+        if operation is None:
+            await self.behind(scope, _replaying(received, receive), send)
+        else:
+            await self._answer(operation, media_type, scope, receive, send)
+
+    def _media_type(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """Of the answer; null for headers that are not regular."""
+        host, content_type = headers.get(b"host", b""), headers.get(b"content-type", b"")
+        accept = headers.get(b"accept", b"")
+        if len(host) + len(content_type) + len(accept) > _LONGEST_CACHED:
+            return None
+        return self._media_type_of(host, content_type, accept)
+
+    def _principal(self, authorization: bytes | None) -> Principal | None:
+        """Null for a token that is not good."""
+        try:
+            return self._endpoint.authentication.caller(
+                None if authorization is None else authorization.decode("latin-1")
+            )
+        except Unauthenticated:
+            return None
+
+    async def _read(self, receive: Receive) -> tuple[list[Message], bytes | None]:
+        """What was received, and the body; null for a body that is too large, or not received to its end."""
+        message = await receive()
+        received = [message]
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            return received, body if len(body) <= self._endpoint.max_body_bytes else None
+        size = len(message.get("body", b""))
+        while message["type"] == "http.request" and message.get("more_body"):
+            if size > self._endpoint.max_body_bytes:
+                return received, None
+            message = await receive()
+            received.append(message)
+            size += len(message.get("body", b""))
+        if message["type"] != "http.request" or size > self._endpoint.max_body_bytes:
+            return received, None
+        return received, b"".join(each.get("body", b"") for each in received)
+
+    def _operation(self, body: bytes, context: Context) -> _Operation | None:
+        """Null for what is no operation, and for one without a plan that takes these variables for granted."""
+        try:
+            given = read_json(body, "the body")
+            if type(given) is not dict or not given.keys() <= _MEMBERS:
+                return None
+            query, variables, name = given.get("query"), given.get("variables"), given.get("operationName")
+            if (
+                type(query) is not str
+                or (variables is not None and type(variables) is not dict)
+                or (name is not None and type(name) is not str)
+            ):
+                return None
+            plan = self._documents.plan(query, name, context.principal)
+            if plan is None or plan.kind not in _KINDS:
+                return None
+            return _Operation(plan.begin(variables, context), query, variables, name)
+        except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
+            return None
+
+    async def _answer(self, operation: _Operation, media_type: str, scope: Scope, receive: Receive, send: Send) -> None:
+        run = operation.run
+        workload = run.plan.classification.of(operation.variables or {})
+        response: Response | None
+        try:
+            work = self._executed(operation, media_type)
+            answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
+            if not isinstance(answer, Response):
+                await _send_data(answer, media_type, run.context.request_id, send)
+                return
+            response = answer
+        except Exception as error:  # noqa: BLE001 - each has an answer
+            scope.setdefault("state", {})["request_id"] = run.context.request_id
+            response = self._endpoint.failure(Request(scope, receive), error)
+        if response is not None:
+            response.headers[REQUEST_ID] = run.context.request_id
+            await response(scope, receive, send)
+
+    async def _executed(self, operation: _Operation, media_type: str) -> dict[str, Any] | Response:
+        """The answer's data; the whole of it where there are errors in it."""
+        schema = self._endpoint.schema
+        data = await schema.data(operation.run)
+        if data is not None:
+            return data
+        result = await schema.complete(operation.run, operation.query, operation.variables, operation.name)
+        return self._endpoint.response(result, media_type)
+
+
+async def _send_data(data: Mapping[str, Any], media_type: str, request_id: str, send: Send) -> None:
+    body = encode_json({"data": data})
+    headers = [
+        (b"content-length", str(len(body)).encode()),
+        (b"content-type", media_type.encode()),
+        (_REQUEST_ID, request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _replaying(received: list[Message], receive: Receive) -> Receive:
+    """Receives again what was received, then what follows."""
+    messages = iter(received)
+
+    async def replay() -> Message:
+        for message in messages:
+            return message
+        return await receive()
+
+    return replay
