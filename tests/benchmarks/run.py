@@ -24,6 +24,7 @@ from typing import Any, Final
 from graph.embedded_postgres.server import start_embedded_postgres
 from tests.benchmarks import (
     bars,
+    bulk_input,
     fanout,
     growth,
     history,
@@ -143,7 +144,11 @@ async def _reads(bench: Bench) -> Any:
 
 async def _in_process(bench: Bench) -> Any:
     rounds = (in_process.ROUNDS, in_process.BATCHES) if bench.scale.is_full else (1, 5)
-    return await in_process.measure(in_process.SHARDS, *rounds)
+    figures = await in_process.measure(in_process.SHARDS, *rounds)
+    # In a thread, as it runs event loops.
+    costs = await asyncio.to_thread(bulk_input.costs, None, bulk_input.RUNS if bench.scale.is_full else 1)
+    bench.report.tables.append(bulk_input.side_by_side(costs))
+    return figures
 
 
 async def _workers(bench: Bench) -> Any:
