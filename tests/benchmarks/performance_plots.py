@@ -110,5 +110,5 @@ def growth(figure: Figure, grown: Figures) -> None:
 
 
 def _sizes(axes: Axes) -> None:
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g}M")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e3:g}k" if value < 1e6 else f"{value / 1e6:g}M")
     axes.xaxis.set_minor_formatter(NullFormatter())
