@@ -51,6 +51,7 @@ def bars(figures: Mapping[str, Any]) -> Sequence[Bar]:
             ("reads", _reads),
             ("history", _history),
             ("in_process", _in_process),
+            ("fanout", _fanout),
             ("growth", _growth),
             ("workers", _workers),
             ("together", _together),
@@ -94,6 +95,12 @@ def _in_process(figures: Figures) -> Iterator[Bar]:
     yield Bar(what, figures["update_shards"], " ms", 50.0)
     for name, limit in zip(in_process.FOLLOWED, (0.25, 0.45), strict=True):
         yield Bar(f"a batch of {figures['diffs']} diffs, {name}", figures["batches"][name], " ms", limit)
+
+
+def _fanout(figures: Figures) -> Iterator[Bar]:
+    ours, bare = figures["messages"], figures["bare"]
+    what, note = f"flat out, {figures['subscribers']:,} subscribers: messages/s", f"{ours:,.0f}/s and {bare:,.0f}/s"
+    yield Bar(what, ours / bare, f" x {BARE}", 0.7, at_least=True, note=note)
 
 
 def _growth(figures: Figures) -> Iterator[Bar]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import signal
 import sys
 import tempfile
@@ -50,6 +51,9 @@ from tests.benchmarks.workloads import LOOKUP, OURS
 
 LOOKUP_TARGET_MS: Final = 50.0
 LOOKUP_RATE: Final = 200
+
+_MESSAGES: Final = re.compile(r"([\d,]+) messages/s")
+_A_SECOND: Final = re.compile(r"([\d,]+)/s")
 
 
 @dataclass(frozen=True)
@@ -177,8 +181,18 @@ async def _rebalance(bench: Bench) -> None:
         await writes.rebalancing(bench.report, server.port, url)
 
 
-async def _fanout(bench: Bench) -> None:
+async def _fanout(bench: Bench) -> Any:
+    known = len(bench.report.rows)
     await fanout.measure(bench.report, await bench.databases.new("fanout"), seconds=bench.scale.fanout_seconds)
+    return _flat_out(bench.report.rows[known:])
+
+
+def _flat_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Messages a second, from the row that the fan-out reports of it."""
+    row = next(row for row in rows if row["what"].startswith("delivered when offered more"))
+    found = (re.search(pattern, row[column]) for pattern, column in ((_MESSAGES, "figure"), (_A_SECOND, "limit")))
+    ours, bare = (float(each[1].replace(",", "")) for each in found if each)
+    return {"subscribers": fanout.SUBSCRIBERS, "messages": ours, "bare": bare}
 
 
 async def _history(bench: Bench) -> Any:
