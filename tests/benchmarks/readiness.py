@@ -15,7 +15,7 @@ from tests.benchmarks.servers import Server
 _FROM_MEMORY_NANOSECONDS: Final = 15_000
 """Of PostgreSQL's processor time a lookup: one that is answered from the database costs several times as much."""
 
-_READY_SECONDS: Final = 300.0
+_READY_SECONDS: Final = 120.0
 
 
 _IDLE_SHARE: Final = 0.05
