@@ -139,6 +139,16 @@ class ShardReader(Protocol):
         """Ordered by (namespace, shard id)."""
         ...
 
+    def holder(self) -> Callable[[Shard], bool]:
+        """What knows, until something is awaited, whether this very object is in memory, and is what is read until the
+        shard changes."""
+        ...
+
+
+def holds_none(_: Shard) -> bool:
+    """The holder of what is read anew each time."""
+    return False
+
 
 class NamespaceReader(Protocol):
     async def get(self, name: str) -> Namespace | None: ...

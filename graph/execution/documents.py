@@ -39,6 +39,7 @@ from graph.execution.errors import Code, coded
 from graph.execution.inputs import NotPrepared
 from graph.execution.metrics import UNREADABLE, Metrics
 from graph.execution.prepared import Plan
+from graph.execution.records import RecordBytes
 
 MAX_TOKENS: Final = 5_000
 
@@ -80,6 +81,12 @@ class Document:
         plans = [plan.size for plan in self.plans.values() if plan is not None]
         return self.parsed_bytes + len(plans) * _BYTES_A_PLAN + sum(plans) * _BYTES_A_GENERATED_CHARACTER
 
+    def release(self) -> None:
+        """It is forgotten: its plans keep no bytes of records."""
+        for plan in self.plans.values():
+            if plan is not None:
+                plan.release()
+
 
 class DocumentCache:
     """The newest documents of one schema, at most 512, of at most 65,536 characters each, 64 MiB in all."""
@@ -87,6 +94,8 @@ class DocumentCache:
     def __init__(self) -> None:
         self._documents: OrderedDict[str, Document] = OrderedDict()
         self._bytes = 0
+        self.records = RecordBytes()
+        """What plans keep of records, beside the 64 MiB of documents."""
         self._schema = GraphQLSchema()
         self._requirements = Requirements(self._schema)
 
@@ -124,7 +133,7 @@ class DocumentCache:
                 return None
             document.plans[operation_name] = None
             with suppress(NotPrepared):
-                document.plans[operation_name] = Plan(self._schema, document.node, operation_name)
+                document.plans[operation_name] = Plan(self._schema, document.node, operation_name, self.records)
         if self.forbidden(document, operation_name, principal) is not None:
             return None
         plan = document.plans[operation_name]
@@ -169,6 +178,7 @@ class DocumentCache:
         while len(self._documents) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
             _, oldest = self._documents.popitem(last=False)
             self._bytes -= oldest.counted_bytes
+            oldest.release()
 
 
 class Execution(SchemaExtension):

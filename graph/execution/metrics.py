@@ -68,6 +68,11 @@ class Metrics:
             ("operation", "reason"),
             registry=self.registry,
         )
+        self.record_bytes = Gauge(
+            "omnirelay_record_bytes_kept",
+            "Memory of the JSON that is kept of records, by selection, and of those records.",
+            registry=self.registry,
+        )
         self.subscriptions = Gauge(
             "omnirelay_subscriptions_open", "Subscriptions being served.", registry=self.registry
         )

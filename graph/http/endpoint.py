@@ -26,9 +26,9 @@ from strawberry.types.graphql import OperationType
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
-from graph.execution.prepared import encode_json
 from graph.execution.services import Services
 from graph.execution.workload import classify
 from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
@@ -125,7 +125,7 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         # Of a socket, whose caller is anonymous until `connection_init`.
-        return Context(self.services, ANONYMOUS, request.state.request_id)
+        return Context(self.services, ANONYMOUS, request.state.request_id, is_encoded=True)
 
     async def create_websocket_response(self, request: WebSocket, subprotocol: str | None) -> WebSocket:
         await request.accept(subprotocol, [(REQUEST_ID.encode(), request.state.request_id.encode())])
@@ -144,7 +144,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
         operation = await read_operation(request, self.max_body_bytes)
         accept = read_accept(request)
-        context = Context(self.services, principal, request.state.request_id, request.headers.get(LAST_EVENT_ID))
+        resume_after = request.headers.get(LAST_EVENT_ID)
+        context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
         definition = self.schema.documents.operation(operation.query, operation.operation_name)
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and accept.names(EVENT_STREAM):
             return await self._stream(request, operation, context)

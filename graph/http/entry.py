@@ -20,7 +20,8 @@ from strawberry.types.graphql import OperationType
 from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
-from graph.execution.prepared import Run, encode_json
+from graph.execution.encoding import encode_json
+from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.http.admission import AdmissionControl
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -18,7 +18,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import EVERY_SHARD, DiffFilter, ShardFilter
 from persistence.model.records import UNMARKED, AsOf, ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
-from persistence.ports import ShardReader, Stamped, Watcher
+from persistence.ports import ShardReader, Stamped, Watcher, holds_none
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
@@ -320,6 +320,10 @@ class ReplicaShards:
         if as_of is None:
             self._replica.expect_list(stored.position, where.namespace)
         return stored
+
+    def holder(self) -> Callable[[Shard], bool]:
+        table = self._replica.table
+        return holds_none if table is None else table.holds
 
 
 class _SameHistory:

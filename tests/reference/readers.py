@@ -47,6 +47,10 @@ class MemoryShards:
         table = self._table(as_of)
         return Stamped(page_by(attrgetter("key"), filter(where.matches, table.value), page), table.position)
 
+    def holder(self) -> Callable[[Shard], bool]:
+        shards = self._memory.tables.shards
+        return lambda shard: shards.get(shard.key) is shard
+
     def _table(self, as_of: AsOf | None) -> Stamped[Sequence[Shard]]:
         tables = self._memory.tables
         position = tables.position(as_of)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from persistence.codec.images import read_image
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey, StreamPosition
-from persistence.ports import Stamped
+from persistence.ports import Stamped, holds_none
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
@@ -63,6 +63,9 @@ class PostgresShards:
         where = ShardFilter(namespace=key.namespace, shard_ids=(key.shard_id,))
         found = await self.page(where, PageRequest(1), as_of)
         return Stamped(next(iter(found.value.items), None), found.position)
+
+    def holder(self) -> Callable[[Shard], bool]:
+        return holds_none
 
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         values: dict[str, Any] = as_arrays(keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +19,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
-from persistence.ports import Stamped, Watcher
+from persistence.ports import Stamped, Watcher, holds_none
 from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
 from persistence.replica.sorted_table import SortedTable
 from persistence.service.executor import CommandExecutor
@@ -120,6 +120,9 @@ class Scripted:
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
         self.looked_up.append(as_of or key)
         return Stamped(None, self.stored_at)
+
+    def holder(self) -> Callable[[Shard], bool]:
+        return holds_none
 
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         self.looked_up += [as_of] if as_of else keys
@@ -634,3 +637,18 @@ async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_a
     assert held(replica) is None
     await scripted.hand_over(7, THREE, epoch="two")
     assert held(replica) == [THREE]
+
+
+async def test_it_holds_the_very_records_that_the_feed_brought_and_no_others(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    assert not reader.holder()(ONE)
+    await scripted.hand_over(0, ONE, THREE)
+    assert reader.holder()(ONE)
+    assert not reader.holder()(replace(ONE))
+    assert not reader.holder()(TWO)
+    await scripted.tell(put(ONE), put(TWO))
+    assert reader.holder()(TWO)
+    await scripted.tell(deletion(TWO, 3))
+    assert not reader.holder()(TWO)
