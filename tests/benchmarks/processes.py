@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,15 +12,22 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 # Of /proc/PID/stat, counted after the name, which ends with the last parenthesis: proc(5).
 _PARENT: Final = 1
-_TIMES: Final = slice(11, 15)  # utime, stime, and both of children that were waited for
+_TIMES: Final = slice(11, 13)  # utime, stime
 
 
-def cpu_seconds(root: int) -> float:
-    """Processor time of a process, of its descendants that run, and of those that it has waited for.
+Usage = Mapping[int, int]
+"""Ticks of processor time that each process has had."""
 
-    Counted in ticks of 10 ms, and never less than before: of a child that ended, its parent has the count.
-    """
-    return sum(sum(map(int, fields[_TIMES])) for _, fields in _tree(root)) / _TICKS
+
+def usage(root: int) -> Usage:
+    """Of a process and of its descendants that run, in ticks of 10 ms."""
+    return {process: sum(map(int, fields[_TIMES])) for process, fields in _tree(root)}
+
+
+def seconds_between(before: Usage, after: Usage) -> float:
+    """Processor time that those which run at the end have had since. One that ended meanwhile does not count: none that
+    serves does, and its time would be its parent's at some moment between the two."""
+    return sum(ticks - before.get(process, 0) for process, ticks in after.items()) / _TICKS
 
 
 def cpu_nanoseconds(root: int) -> int:

@@ -32,9 +32,9 @@ async def settled(*servers: Server) -> None:
         while spent > _IDLE_SHARE * _LOOK_SECONDS:
             if perf_counter() > deadline:
                 raise RuntimeError(f"a server is not at rest after {_READY_SECONDS:.0f} s")
-            before = server.cpu_seconds
+            before = server.usage
             await asyncio.sleep(_LOOK_SECONDS)
-            spent = server.cpu_seconds - before
+            spent = processes.seconds_between(before, server.usage)
 
 
 async def ready(server: Server) -> float:

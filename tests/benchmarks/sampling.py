@@ -40,12 +40,12 @@ async def sampled(case: Case, postmaster: int, seconds: float, connections: int 
     (body,) = await each_once(case.server.port, case.requests[:1], connections=1)
     if b'"errors"' in body:
         raise RuntimeError(f"{case.name}: {body[:1_000].decode(errors='replace')}")
-    before = case.server.cpu_seconds, processes.cpu_seconds(postmaster)
+    before = case.server.usage, processes.usage(postmaster)
     load = await generator.flat_out(
         case.server.port, case.requests, seconds=seconds, connections=connections, expected=len(body)
     )
-    after = case.server.cpu_seconds, processes.cpu_seconds(postmaster)
-    spent = [1e3 * (late - early) / load.requests for early, late in zip(before, after, strict=True)]
+    after = case.server.usage, processes.usage(postmaster)
+    spent = [1e3 * processes.seconds_between(*each) / load.requests for each in zip(before, after, strict=True)]
     return Sample(load, *spent)
 
 

@@ -29,7 +29,7 @@ async def scheduled(port: int, requests: Sequence[bytes], *, rate: float, second
         await loop.create_connection(lambda: _Connection(schedule.answered), "127.0.0.1", port)
         for _ in range(connections)
     ]
-    schedule.idle = [connection for _, connection in made]
+    schedule.idle.extend(connection for _, connection in made)
     begin = perf_counter()
     sent = 0
     while sent < schedule.total and not schedule.done.done():
@@ -50,11 +50,12 @@ async def scheduled(port: int, requests: Sequence[bytes], *, rate: float, second
 
 
 class _Schedule:
-    """What is under way, and what was answered."""
+    """What is under way, and what was answered. Connections have their turns: a server closes one that it has not heard
+    of for some seconds."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.idle: list[_Connection] = []
+        self.idle: deque[_Connection] = deque()
         self.latencies: list[float] = []
         self.octets = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -62,15 +63,15 @@ class _Schedule:
 
     def send(self, request: bytes, due: float) -> None:
         if self.idle:
-            self.idle.pop().send(request, due)
+            self.idle.popleft().send(request, due)
         else:
             self._late.append((request, due))
 
-    def answered(self, connection: _Connection, size: int) -> None:
+    def answered(self, connection: _Connection, size: int, failure: str) -> None:
         if self.done.done():
             return
-        if not size:
-            self.done.set_exception(RuntimeError("a request was not answered with status 200"))
+        if failure:
+            self.done.set_exception(RuntimeError(failure))
             return
         self.latencies.append(perf_counter() - connection.due)
         self.octets += size
@@ -83,10 +84,9 @@ class _Schedule:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; `answered` is called with the size of each answer, or with 0 when it is a failure or the
-    connection is lost."""
+    """One request at a time; `answered` is called with the size of each answer, and with what was wrong, if anything."""
 
-    def __init__(self, answered: Callable[[_Connection, int], None]) -> None:
+    def __init__(self, answered: Callable[[_Connection, int, str], None]) -> None:
         self._answered = answered
         self._begun = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -106,12 +106,13 @@ class _Connection(asyncio.Protocol):
             data = bytes(self._begun)
         if _is_whole(data):
             self._begun.clear()
-            self._answered(self, len(data) if data.startswith(b"HTTP/1.1 200") else 0)
+            failure = "" if data.startswith(b"HTTP/1.1 200") else data[:500].decode(errors="replace")
+            self._answered(self, len(data), failure)
         elif not self._begun:
             self._begun += data
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._answered(self, 0)
+        self._answered(self, 0, "the server closed a connection")
 
 
 def _is_whole(data: bytes) -> bool:

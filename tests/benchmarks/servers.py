@@ -48,9 +48,9 @@ class Server:
     process: int
 
     @property
-    def cpu_seconds(self) -> float:
+    def usage(self) -> processes.Usage:
         """With the processes it started."""
-        return processes.cpu_seconds(self.process)
+        return processes.usage(self.process)
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ async def test_an_answer_of_another_status_is_a_failure(*, at_rate: bool) -> Non
                 work = generator.at_rate(server.port, REQUESTS, rate=100, seconds=0.2)
             else:
                 work = generator.flat_out(server.port, REQUESTS, seconds=0.2)
-            with pytest.raises(RuntimeError, match=r"503|status 200"):
+            with pytest.raises(RuntimeError, match="503"):
                 await work
 
 
