@@ -84,7 +84,7 @@ class _Schedule:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; `answered` is called with the size of each answer, and with what was wrong, if anything."""
+    """One request at a time; `answered` is called with the size of each answer, and with what was wrong, or nothing."""
 
     def __init__(self, answered: Callable[[_Connection, int, str], None]) -> None:
         self._answered = answered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ class Server:
 
     failing: int | None = None
     bodies: list[bytes] = field(default_factory=list)
+    connections: Counter[int] = field(default_factory=Counter)
+    """Requests that came on each."""
     port: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,6 +33,7 @@ class Server:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
                 self.bodies.append(await reader.readexactly(length))
+                self.connections[id(writer)] += 1
                 fails = self.failing is not None and len(self.bodies) >= self.failing
                 status = b"503 Service Unavailable" if fails else b"200 OK"
                 writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(ANSWER), ANSWER))
@@ -64,6 +68,13 @@ async def test_at_a_rate_as_many_are_sent_as_are_due_in_their_order() -> None:
         load = await generator.at_rate(server.port, REQUESTS, rate=100, seconds=0.3, connections=1)
     assert load.requests == 30
     assert server.bodies == [b"%d" % (number % 7) for number in range(30)]
+
+
+async def test_at_a_rate_no_connection_is_silent_for_long_as_servers_close_such() -> None:
+    async with serving() as server:
+        await generator.at_rate(server.port, REQUESTS, rate=100, seconds=0.4, connections=8)
+    assert len(server.connections) == 8
+    assert min(server.connections.values()) >= 2
 
 
 @pytest.mark.parametrize("at_rate", [True, False])
