@@ -74,7 +74,9 @@ class ShardTable:
         return format_digest(value)
 
     def _put(self, shard: Shard) -> None:
-        shards = self._namespaces.setdefault(shard.namespace, {})
+        shards = self._namespaces.get(shard.namespace)
+        if shards is None:
+            shards = self._namespaces[shard.namespace] = {}
         held = shards.get(shard.shard_id)
         if held is None:
             self._count += 1

@@ -25,6 +25,11 @@ from graph.cli.progress import StepLog
     metavar="SECONDS",
     help="How long to wait for a database that is not up yet. [default: 0]",
 )
+@click.option(
+    "--trusted-documents",
+    type=click.Choice(["off", "prefer", "require"]),
+    help="Whether documents may be named by ids, and whether others than trusted ones are taken. [default: prefer]",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe line to log.")
 def serve(
     *,
@@ -35,6 +40,7 @@ def serve(
     database_url: str | None,
     demo: bool | None,
     wait_for_database: float | None,
+    trusted_documents: str | None,
     log_level: str | None,
 ) -> Exit:
     """Run the server, on an embedded PostgreSQL unless another is named.
@@ -50,6 +56,7 @@ def serve(
         database_url=database_url,
         demo=demo,
         wait_for_database_seconds=wait_for_database,
+        trusted_documents=trusted_documents,
         log_level=log_level,
     )
     # Imported here: what a server needs takes a second to load. Next to nothing of it is garbage, and looking for some

@@ -91,6 +91,11 @@ class Metrics:
             "Requests and sockets refused for want of a good token.",
             registry=self.registry,
         )
+        self.lookups_not_modified = Counter(
+            "omnirelay_lookups_not_modified",
+            "Lookups that were not executed, because the client has the answer as of this revision.",
+            registry=self.registry,
+        )
         self.feed_revision = Gauge(
             "omnirelay_feed_revision", "The newest revision this process has seen.", registry=self.registry
         )

@@ -22,6 +22,7 @@ import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 from graph.execution.services import Services
 from graph.server.plugins import discover
+from graph.server.replica_memory import replica_limits
 from graph.server.worker_pool import PooledRebalancer, PooledWriter, open_worker_pool
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
@@ -30,7 +31,7 @@ from persistence.feed.tailer import FeedLimits
 from persistence.postgres.database import Fence
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.replica import ReplicaLimits, ReplicaShards, following
+from persistence.replica.replica import ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
@@ -108,7 +109,7 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
         feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
         replica = await stack.enter_async_context(
-            following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
+            following(store.shards, feed, replica_limits(settings.replica_shards))
         )
         store = replace(store, shards=ReplicaShards(replica, store.shards))
         if not settings.plan_processes:
@@ -119,12 +120,12 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
                 note=replica.note,
                 group=store.change_group,
             )
-            yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
+            yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled)
             return
         opening = partial(open_bulk_store, url, fence=Fence(seen))
         pool = await stack.enter_async_context(open_worker_pool(opening, settings.plan_processes))
         pooled = PooledWriter(store, strategies, pool, replica.note)
-        yield Services(store, pooled, feed, strategies, PooledRebalancer(pool))
+        yield Services(store, pooled, feed, strategies, PooledRebalancer(pool), replica.settled)
 
 
 async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:

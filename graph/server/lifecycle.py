@@ -12,13 +12,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from graph.auth.tokens import authentication
 from graph.embedded_postgres.server import EmbeddedPostgresError
+from graph.operations import ManifestError, read_manifest
 from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
 from graph.server.namespace_sync import syncing_namespaces
@@ -76,6 +78,7 @@ class _Lifecycle:
         self._progress = progress
         self._announce = announce
         self._server: WebServer | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._starting_postgres = False
         self._stopping = False
 
@@ -89,7 +92,7 @@ class _Lifecycle:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-        except (SettingsError, StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
+        except (SettingsError, ManifestError, StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
             raise CannotStart(f"The server cannot run: {str(error).rstrip('.')}.") from error
         finally:
             for number in _SIGNALS:
@@ -99,6 +102,8 @@ class _Lifecycle:
     async def _serve(self) -> None:
         settings = self._settings
         callers = authentication(settings)
+        manifest = settings.trusted_documents_manifest
+        added = () if manifest is None or settings.trusted_documents == "off" else read_manifest(manifest)
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
@@ -125,11 +130,34 @@ class _Lifecycle:
                 allowed_hosts=settings.allowed_hosts,
                 authentication=callers,
                 queries_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
+                trusted_documents=settings.trusted_documents,
+                added_documents=added,
             )
             _tune_garbage_collector()
             sys.setswitchinterval(_SWITCH_SECONDS)
-            self._server = WebServer(app, settings, lambda: self._announce(_url_of(listener)))
+            stack.push_async_callback(self._end_preparing)
+            self._server = WebServer(app, settings, partial(self._ready, _url_of(listener), app.state.prepare))
             await self._server.serve([listener])
+
+    def _ready(self, url: str, prepare: Callable[[], Awaitable[None]]) -> None:
+        self._announce(url)
+        self._preparing = asyncio.create_task(self._prepare(prepare), name="omnirelay-documents")
+
+    async def _prepare(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Stops a server whose own documents are not valid, which is one that was not installed as it was built."""
+        try:
+            await prepare()
+        except Exception:
+            if self._server is not None:
+                self._server.should_exit = True
+            raise
+
+    async def _end_preparing(self) -> None:
+        """Raises what preparing did."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._preparing
 
     def _stop(self, task: asyncio.Task[None]) -> None:
         """A signal came. The second one while requests are being waited for stops the waiting."""

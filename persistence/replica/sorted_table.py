@@ -90,7 +90,10 @@ class SortedTable(ShardTable):
         if ids is None:
             ids = self._ids[namespace] = []
             insort(self._names, namespace)
-        insort(ids, shard_id)
+        if not ids or ids[-1] < shard_id:
+            ids.append(shard_id)  # they are loaded in order
+        else:
+            insort(ids, shard_id)
 
     def _removed(self, namespace: str, shard_id: str) -> None:
         ids = self._ids[namespace]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,9 @@ class UpToDate:
 
     def holder(self) -> Callable[[Shard], bool]:
         return self.shards.holder()
+
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        return self.shards.scan()
 
     async def _caught_up(self) -> None:
         await self.feed.wait_for((await self.stream.head()).revision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ from persistence.postgres.readers.keyset import (
     planned_for_parameters,
     used_fields,
 )
+from persistence.postgres.readers.scan import scan
 from persistence.postgres.rows import KEYS, SHARD, as_arrays, shard_of
 from persistence.postgres.stream import CURRENT, HEAD, head_of, mark_after, read_mark, require_servable, revision_of
 from persistence.postgres.tables.current import SHARDS, TOMBSTONES
@@ -96,6 +97,9 @@ class PostgresShards:
                 rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
         position = _position_as_of(rows[0], revision)
         return Stamped(page_beside(rows, page, each(_shard_as_of), _HEAD + 1), position)
+
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        return scan(self._read)
 
 
 _HEAD: Final = len(HEAD)

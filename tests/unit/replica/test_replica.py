@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -52,7 +53,7 @@ class Scripted:
     position: StreamPosition = field(default_factory=lambda: at(0))
     fresh: bool = True
     watchers: list[Watcher] = field(default_factory=list)
-    asked: asyncio.Queue[PageRequest[ShardKey]] = field(default_factory=asyncio.Queue)
+    asked: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
     history: asyncio.Queue[ShardDiff] = field(default_factory=asyncio.Queue)
     followed: list[StreamPosition] = field(default_factory=list)
@@ -106,16 +107,20 @@ class Scripted:
         await turns()
 
     async def page(
-        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+        self, where: ShardFilter, _page: PageRequest[ShardKey], as_of: AsOf | None = None
     ) -> Stamped[Page[Shard]]:
-        if as_of is not None or where != ShardFilter():
-            self.looked_up.append(as_of or where)
-            return Stamped(Page((), has_next=False, has_previous=False), self.stored_at)
-        self.asked.put_nowait(page)
-        answer = await self.answers.get()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        self.looked_up.append(as_of or where)
+        return Stamped(Page((), has_next=False, has_previous=False), self.stored_at)
+
+    async def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        more = True
+        while more:
+            self.asked.put_nowait(None)
+            answer = await self.answers.get()
+            if isinstance(answer, Exception):
+                raise answer
+            yield Stamped(answer.value.items, answer.position)
+            more = answer.value.has_next
 
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
         self.looked_up.append(as_of or key)
@@ -176,10 +181,19 @@ async def test_it_serves_nothing_until_the_last_page_is_there(scripted: Scripted
     assert replica.position == at(0)
 
 
-async def test_the_next_page_begins_after_the_last_shard(scripted: Scripted, replica: Replica) -> None:
-    del replica
-    await scripted.hand_over(0, ONE, TWO, more=True)
-    assert (await scripted.asked.get()).after == TWO.key
+async def test_what_is_loaded_is_exempt_from_garbage_collection(
+    scripted: Scripted, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk through a million records stops every request for half a second."""
+    monkeypatch.setattr("persistence.replica.replica._WATCHED", 2)
+    shards = [a_shard("a", str(number), revision=1) for number in range(4)]
+    assert all(map(gc.is_tracked, shards))
+    await scripted.hand_over(0, *shards[:2], more=True)
+    await scripted.hand_over(0, *shards[2:])
+    await replica.ready()
+    walked = {id(each) for each in gc.get_objects()}
+    assert walked.isdisjoint(map(id, shards))
+    assert held(replica) == shards
 
 
 async def test_it_waits_for_the_diffs_that_a_page_was_ahead_by(scripted: Scripted, replica: Replica) -> None:
@@ -362,7 +376,7 @@ async def test_more_shards_than_it_may_hold_are_given_up_while_loading(
 ) -> None:
     await scripted.hand_over(0, *(a_shard("a", str(number)) for number in range(6)), more=True)
     assert held(replica) is None
-    assert "more than 5 shards" in caplog.text
+    assert "more than 5 shards (replica_shards): the replica is given up" in caplog.text
     assert scripted.watchers == []
 
 
@@ -402,6 +416,20 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
     counted = await reader.page(ShardFilter(namespace="a"), PageRequest(1, counted=True))
     assert (counted.value.total, counted.position) == (2, at(2))
     assert scripted.looked_up == []
+
+
+async def test_it_is_settled_where_nothing_is_read_from_the_store(scripted: Scripted, replica: Replica) -> None:
+    assert replica.settled() is None
+    await scripted.hand_over(0, ONE, THREE)
+    await replica.ready()
+    assert replica.settled() == at(0)
+    scripted.fresh = False
+    assert replica.settled() is None
+    scripted.fresh = True
+    replica.note(_changed(2, TWO))
+    assert replica.settled() is None
+    await scripted.tell(put(ONE), put(TWO))
+    assert replica.settled() == at(2)
 
 
 async def test_a_shard_that_was_read_from_the_store_is_not_shown_older_afterwards(
