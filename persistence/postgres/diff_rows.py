@@ -54,7 +54,7 @@ _REST_OF_CHANGE: Final = (
     *(CHANGES.c[name] for name in ("head_revision", "shard_count", "hash")),
 )
 
-HELD_ROWS: Final = 1_000
+HELD_ROWS: Final = 4_000
 """Of each of two generations: a megabyte and a half, with images as long as most are."""
 
 # A dictionary costs a quarter of the enumeration's own look-up.
