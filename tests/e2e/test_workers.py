@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import signal
+import socket
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from os import kill
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
+import asyncpg
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from graph.cli.errors import Exit
 from tests.support.command_line import omnirelay, started
 from tests.support.real_server import RealServer, real_server
 
 LOOKUP: Final = "{ shards(first: 1) { revision } }"
 TIMEOUT_SECONDS: Final = 30.0
 LARGEST_BODY: Final = 5_000
+REPLACED: Final = "All workers have been replaced"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,32 +38,32 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@dataclass(frozen=True)
+class Server(RealServer):
+    """With the process id of the worker of each number, as the log had them when it was last read."""
+
+    workers: dict[int, int] = field(default_factory=dict)
+
+    def until(self, words: str) -> str:
+        """The next line of the log that contains this."""
+        while words not in (line := self.process.message()):
+            if serving := re.search(r"worker (\d+) serves \(process (\d+)\)", line):
+                self.workers[int(serving[1])] = int(serving[2])
+        return line
+
+
 @pytest.fixture(scope="module")
-def server(module_database_url: str, config: Path) -> Iterator[RealServer]:
+def server(module_database_url: str, config: Path) -> Iterator[Server]:
     # An idle connection is closed after a second by a worker that has a successor, not after five.
-    environment = {"OMNIRELAY_DRAIN_SECONDS": "1"}
-    with real_server(module_database_url, "--workers", 2, "--config", config, environment=environment) as server:
+    environment = {"OMNIRELAY_DRAIN_SECONDS": "1", "OMNIRELAY_PLAN_PROCESSES": "1"}
+    with real_server(module_database_url, "--workers", 2, "--config", config, environment=environment) as real:
+        server = Server(real.process, real.url, real.http)
+        server.until("Ready")
         server.change("RegisterNode", "NodeChanged", nodeId="node-1")
         yield server
 
 
-@pytest.fixture
-def processes(server: RealServer) -> dict[int, int]:
-    """Process ids of workers. These are new, and so nothing that an earlier test did is in the log."""
-    server.process.send(signal.SIGHUP)
-    return replaced(server)
-
-
-def replaced(server: RealServer) -> dict[int, int]:
-    """Of the next workers that serve, by number."""
-    found = {}
-    while "All workers have been replaced" not in (line := server.process.message()):
-        if serving := re.search(r"worker (\d+) serves \(process (\d+)\)", line):
-            found[int(serving[1])] = int(serving[2])
-    return found
-
-
-def samples(server: RealServer) -> dict[tuple[str, str], float]:
+def samples(server: Server) -> dict[tuple[str, str], float]:
     """Values by name and by the label that tells them apart: that of the worker, or the type of operations."""
     text = httpx2.get(f"{server.url}/metrics").text
     return {
@@ -68,16 +73,8 @@ def samples(server: RealServer) -> dict[tuple[str, str], float]:
     }
 
 
-def queries(server: RealServer) -> float:
+def queries(server: Server) -> float:
     return samples(server).get(("omnirelay_operations_total", "query"), 0)
-
-
-def eventually_refused(url: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    with suppress(httpx2.ConnectError):
-        while True:
-            assert time.monotonic() < deadline
-            httpx2.get(f"{url}/healthz")
 
 
 class Load:
@@ -100,7 +97,7 @@ class Load:
                     self.failures.append(error)
                 self.answered += 1
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -111,7 +108,7 @@ class Load:
             thread.join()
 
 
-def test_connections_are_shared_out_and_counted_together(server: RealServer) -> None:
+def test_connections_are_shared_out_and_counted_together(server: Server) -> None:
     before = queries(server)
     with ExitStack() as stack:
         for _ in range(10):
@@ -125,22 +122,21 @@ def test_connections_are_shared_out_and_counted_together(server: RealServer) -> 
     assert {("omnirelay_feed_revision", "1"), ("omnirelay_feed_revision", "2")} <= found.keys()
 
 
-def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(
-    server: RealServer, processes: dict[int, int]
-) -> None:
+def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(server: Server) -> None:
     for _ in range(4):
         httpx2.post(f"{server.url}/graphql", json={"query": LOOKUP})
     before = queries(server)
-    kill(processes[2], signal.SIGKILL)
-    assert "was killed by SIGKILL; starting another" in server.process.message_with("worker 2")
+    os.kill(server.workers[2], signal.SIGKILL)
+    assert f"worker 2 (process {server.workers[2]}) was" in server.until("was killed by SIGKILL; starting another")
     assert server.query(LOOKUP)
-    server.process.message_with("worker 2 serves (process")
+    server.until("worker 2 serves")
     assert queries(server) == before + 1
     assert samples(server)["omnirelay_workers", ""] == 2
 
 
-def test_a_rolling_restart_fails_no_request_and_loses_no_diff(server: RealServer) -> None:
+def test_a_rolling_restart_fails_no_request_and_loses_no_diff(server: Server) -> None:
     names = [f"rolling-{number}" for number in range(20)]
+    processes = set(server.workers.values())
     before = queries(server)
     watch = ("mesh", "shards", "watch", "--json", "--limit", len(names), "--server", server.url)
     with started(*watch) as watching:
@@ -148,71 +144,102 @@ def test_a_rolling_restart_fails_no_request_and_loses_no_diff(server: RealServer
         with Load(server.url) as load:
             server.process.send(signal.SIGHUP)
             create(server, *names[:10])
-            successors = replaced(server)
+            server.until(REPLACED)
             create(server, *names[10:])
         seen = [re.findall(r'"shardId":"([^"]+)"', watching.line())[0] for _ in names]
         assert watching.finish().exit == 0
     assert load.failures == []
     assert seen == names
-    assert successors.keys() == {1, 2}
+    assert set(server.workers.values()).isdisjoint(processes)
     assert queries(server) >= before + load.answered
 
 
-def create(server: RealServer, *names: str) -> None:
+def create(server: Server, *names: str) -> None:
     for name in names:
         shard = {"namespace": "orders", "shardId": name, "ownerNodeId": "node-1"}
         server.change("CreateShards", "ShardsChanged", shards=[shard])
 
 
-def test_a_worker_that_is_sent_sigterm_is_replaced(server: RealServer, processes: dict[int, int]) -> None:
+def test_a_worker_that_is_sent_sigterm_is_replaced(server: Server) -> None:
     with Load(server.url) as load:
-        kill(processes[1], signal.SIGTERM)
-        server.process.message_with("worker 1 serves (process")
+        os.kill(server.workers[1], signal.SIGTERM)
+        server.until("worker 1 serves")
     assert load.failures == []
 
 
-def test_new_workers_have_the_settings_of_the_file(server: RealServer, config: Path) -> None:
+def test_new_workers_have_the_settings_of_the_file(server: Server, config: Path) -> None:
     declared = config.read_text()
     body = {"query": LOOKUP, "variables": {"padding": "x" * LARGEST_BODY}}
     config.write_text(f"max_body_bytes = {LARGEST_BODY}\nwait_for_database_seconds = 1.0\n{declared}")
     server.process.send(signal.SIGHUP)
-    server.process.message_with("Only a new start changes wait_for_database_seconds")
-    replaced(server)
-    assert httpx2.post(f"{server.url}/graphql", json=body).status_code == httpx2.codes.REQUEST_ENTITY_TOO_LARGE
+    server.until("Only a new start changes wait_for_database_seconds")
+    server.until(REPLACED)
+    assert httpx2.post(f"{server.url}/graphql", json=body).status_code == httpx2.codes.CONTENT_TOO_LARGE
 
     config.write_text("max_body_bytes = 'many'\n")
     server.process.send(signal.SIGHUP)
-    server.process.message_with("The settings cannot be used, so no worker is restarted")
+    server.until("The settings cannot be used, so no worker is restarted")
     assert server.query(LOOKUP)
 
     config.write_text(declared)
     server.process.send(signal.SIGHUP)
-    replaced(server)
+    server.until(REPLACED)
     assert httpx2.post(f"{server.url}/graphql", json=body).status_code == httpx2.codes.OK
 
 
+def test_plans_of_all_workers_are_made_by_the_same_processes(server: Server) -> None:
+    create(server, "planned")
+    for _ in server.workers:
+        explained = omnirelay("mesh", "shards", "explain", "orders", "planned", "--server", server.url)
+        assert explained.exit == Exit.OK, explained
+    missing = omnirelay("mesh", "shards", "explain", "orders", "nowhere", "--server", server.url)
+    assert missing.exit == Exit.NOT_FOUND, missing
+
+
 def test_workers_end_with_a_supervisor_that_is_killed(database_url: str) -> None:
-    with started("serve", "--port", 0, "--no-demo", "--workers", 2, "--database-url", database_url) as server:
-        url = server.line().split()[1].removesuffix("/graphql")
-        workers = [int(server.message_with("serves (process").rpartition(" ")[2][:-1]) for _ in range(2)]
-        server.send(signal.SIGKILL)
-        server.finish()
-        eventually_refused(url)
-        assert workers
+    with started("serve", "--port", 0, "--no-demo", "--workers", 2, "--database-url", database_url) as supervisor:
+        port = int(supervisor.line().split()[1].removesuffix("/graphql").rpartition(":")[2])
+        with ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)]
+            for client in clients:
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert client.recv(4_096).startswith(b"HTTP/1.1 200")
+            supervisor.send(signal.SIGKILL)
+            supervisor.finish()
+            for client in clients:
+                client.settimeout(TIMEOUT_SECONDS)
+                assert client.recv(4_096) == b""
 
 
-@contextmanager
-def planning(database_url: str) -> Iterator[RealServer]:
-    with real_server(database_url, "--workers", 2, environment={"OMNIRELAY_PLAN_PROCESSES": "1"}) as server:
-        yield server
+def test_a_worker_that_cannot_start_ends_the_start_with_its_message(database_url: str) -> None:
+    """A role that may hold one connection: enough for the supervisor, not for a worker."""
+    address = database_url.replace("postgresql+asyncpg", "postgresql")
+    role = f"one_connection_{os.getpid()}"
+    run_sql(address, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 IN ROLE postgres")
+    try:
+        options = ("--port", 0, "--no-demo", "--workers", 2, "--database-url", address.replace("postgres@", f"{role}@"))
+        with started("serve", *options) as server:
+            end = server.finish()
+    finally:
+        run_sql(address, f"DROP ROLE {role}")
+    assert (end.exit, end.out) == (Exit.NO, "")
+    assert "The server cannot run: the database" in end.err
+    assert "Traceback" not in end.err
 
 
-def test_plans_of_all_workers_are_made_by_the_same_processes(database_url: str) -> None:
-    with planning(database_url) as server:
-        server.change("ConfigureNamespace", "NamespaceConfigured", name="orders", strategy="ring", expectedVersion="0")
-        server.change("RegisterNode", "NodeChanged", nodeId="node-1")
-        shard = {"namespace": "orders", "shardId": "s1", "ownerNodeId": "gone"}
-        server.change("CreateShards", "ShardsChanged", shards=[shard])
-        for _ in range(2):
-            answer = omnirelay("mesh", "shards", "explain", "orders", "s1", "--server", server.url)
-            assert answer.exit == 0, answer
+def run_sql(address: str, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(address)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def test_without_workers_sighup_stops_nothing(database_url: str) -> None:
+    with real_server(database_url) as server:
+        server.process.send(signal.SIGHUP)
+        server.process.message_with("SIGHUP restarts workers")
+        assert server.query(LOOKUP)
