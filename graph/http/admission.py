@@ -50,7 +50,7 @@ class AdmissionQueue:
         # When each client, of those that wait or run something, had its last turn.
         self._last_turn: dict[str, int] = {}
         self._turns = 0
-        self.abandoned = metrics.operations_abandoned.labels(workload)
+        self._abandoned = metrics.operations_abandoned.labels(workload)
         self._overloaded = metrics.operations_overloaded.labels(workload)
         metrics.operations_running.labels(workload).set_function(lambda: self._count)
         metrics.operations_waiting.labels(workload).set_function(lambda: self.waiting)
@@ -70,23 +70,22 @@ class AdmissionQueue:
             try:
                 yield
             finally:
-                self.leave(client)
+                self._leave(client)
         except (asyncio.CancelledError, ClientDisconnect):
-            self.abandoned.inc()
+            self._abandoned.inc()
             raise
         except Overloaded:
             self._overloaded.inc()
             raise
 
-    def begins_at_once(self, client: str) -> bool:
-        """Whether an operation need not wait: then it has begun, and `leave` is to be called when it has ended."""
-        if self._waiting or self._count >= self._bounds.running:
-            return False
-        self._begin(client)
-        return True
+    @property
+    def is_free(self) -> bool:
+        """Whether an operation need not wait for its turn."""
+        return not self._waiting and self._count < self._bounds.running
 
     async def _enter(self, client: str) -> None:
-        if self.begins_at_once(client):
+        if self.is_free:
+            self._begin(client)
             return
         if self.waiting >= self._bounds.waiting:
             self._make_room(client)
@@ -108,7 +107,7 @@ class AdmissionQueue:
         self._turns += 1
         self._last_turn[client] = self._turns
 
-    def leave(self, client: str) -> None:
+    def _leave(self, client: str) -> None:
         """The operation has ended; those whose turn it is now begin."""
         self._count -= 1
         self._running[client] -= 1
@@ -125,7 +124,7 @@ class AdmissionQueue:
     def _withdraw(self, client: str, granted: asyncio.Future[None]) -> None:
         """The operation will not run. It may have been its turn already, and may have been taken out to make room."""
         if granted.done() and not granted.cancelled() and granted.exception() is None:
-            self.leave(client)
+            self._leave(client)
             return
         with suppress(KeyError, ValueError):
             self._waiting[client].remove(granted)
@@ -170,25 +169,22 @@ class AdmissionControl:
     def queue(self, workload: Workload) -> AdmissionQueue:
         return self._queues[workload]
 
-    async def run(self, workload: Workload, client: str, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    async def run(
+        self, workload: Workload, principal: Principal, scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]
+    ) -> T:
         """What `work` returns, in its turn, for a request that has been read. Raises Overloaded.
 
         When the client hangs up it is cancelled, and raises ClientDisconnect, but for a mutation that has begun: that
-        is finished. A lookup mostly has ended before it waits for anything, and then is not watched.
+        is finished. A lookup for which there is room mostly ends before it waits for anything: it takes no turn, and
+        is not watched.
         """
         queue = self._queues[workload]
-        if workload is Workload.LOOKUP and queue.begins_at_once(client):
-            try:
-                begun = _Begun(work)
-                if begun.has_ended:
-                    return begun.result
-                async with _while_connected(receive):
-                    return await begun
-            except (asyncio.CancelledError, ClientDisconnect):
-                queue.abandoned.inc()
-                raise
-            finally:
-                queue.leave(client)
+        if workload is Workload.LOOKUP and queue.is_free:
+            begun = _Begun(work)
+            if begun.has_ended:
+                return begun.result
+            work = begun.rest()
+        client = client_of(principal, scope)
         try:
             async with AsyncExitStack() as stack:
                 async with _while_connected(receive):
@@ -202,18 +198,23 @@ class AdmissionControl:
 
 class _Begun(Generic[T]):
     """A coroutine that was run until it first waits for something. `result` is what it returned, if it `has_ended`;
-    else the rest of it is to be awaited, in the same task."""
+    else the `rest` of it is to be awaited, in the same task."""
+
+    __slots__ = ("_awaited", "_work", "has_ended", "result")
 
     result: T
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._work = work
-        self.has_ended = False
         try:
             self._awaited = work.send(None)
+            self.has_ended = False
         except StopIteration as ended:
             self.result = ended.value
             self.has_ended = True
+
+    async def rest(self) -> T:
+        return await self
 
     def __await__(self) -> Generator[Any, Any, T]:
         while True:

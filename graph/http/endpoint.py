@@ -31,7 +31,7 @@ from graph.execution.metrics import Metrics
 from graph.execution.prepared import encode_json
 from graph.execution.services import Services
 from graph.execution.workload import classify
-from graph.http.admission import DEFAULT_QUERIES, AdmissionControl, client_of
+from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (
     EVENT_STREAM,
@@ -149,9 +149,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and accept.names(EVENT_STREAM):
             return await self._stream(request, operation, context)
         workload = classify(definition).of(operation.variables or {})
-        client = client_of(principal, request.scope)
         work = self._execute(operation, context, _ALLOWED[request.method])
-        result = await self.admission.run(workload, client, request.receive, work)
+        result = await self.admission.run(workload, principal, request.scope, request.receive, work)
         if accept.prefers_event_stream:
             return one_result(process_result(result))
         return self.response(result, accept.response_type)

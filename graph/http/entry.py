@@ -22,7 +22,7 @@ from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.prepared import Run, encode_json
 from graph.execution.services import Services
-from graph.http.admission import AdmissionControl, client_of
+from graph.http.admission import AdmissionControl
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.schema.build import MeshSchema
 
@@ -99,7 +99,8 @@ class Entry:
             await self.behind(scope, receive, send)
             return
         received, body = await self._read(receive)
-        request_id = fit_request_id(headers.get(_REQUEST_ID, b"").decode("latin-1")) or f"{getrandbits(128):032x}"
+        given_id = headers.get(_REQUEST_ID)
+        request_id = (given_id and fit_request_id(given_id.decode("latin-1"))) or f"{getrandbits(128):032x}"
         context = Context(self._endpoint.services, principal, request_id)
         operation = None if body is None else self._operation(body, context)
         if operation is None:
@@ -149,7 +150,11 @@ class Entry:
             if type(given) is not dict or not given.keys() <= _MEMBERS:
                 return None
             query, variables, name = given.get("query"), given.get("variables"), given.get("operationName")
-            if not isinstance(query, str) or not isinstance(variables, dict | None) or not isinstance(name, str | None):
+            if (
+                type(query) is not str
+                or (variables is not None and type(variables) is not dict)
+                or (name is not None and type(name) is not str)
+            ):
                 return None
             plan = self._documents.plan(query, name, context.principal)
             if plan is None or plan.kind not in _KINDS:
@@ -161,11 +166,10 @@ class Entry:
     async def _answer(self, operation: _Operation, media_type: str, scope: Scope, receive: Receive, send: Send) -> None:
         run = operation.run
         workload = run.plan.classification.of(operation.variables or {})
-        client = client_of(run.context.principal, scope)
         response: Response | None
         try:
             work = self._executed(operation, media_type)
-            answer = await self._endpoint.admission.run(workload, client, receive, work)
+            answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
             if not isinstance(answer, Response):
                 await _send_data(answer, media_type, run.context.request_id, send)
                 return

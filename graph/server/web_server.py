@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graph.close_codes import CloseCode
+from graph.server.http_protocol import HttpProtocol
 from graph.settings import Settings
 
 _POLL_SECONDS: Final = 0.05
@@ -67,7 +68,7 @@ class WebServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=HttpProtocol,
                 ws=WebSocketProtocol,
                 ws_per_message_deflate=False,
                 ws_max_size=settings.max_body_bytes,

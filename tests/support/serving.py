@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from graph.server.http_protocol import HttpProtocol
 from graph.server.web_server import WebSocketProtocol
 
 
@@ -21,6 +22,7 @@ async def serving(app: Starlette, *, ping_seconds: float = 20.0) -> AsyncIterato
             app,
             log_config=None,
             lifespan="off",
+            http=HttpProtocol,
             ws=WebSocketProtocol,
             ws_ping_interval=ping_seconds,
             ws_ping_timeout=ping_seconds,

@@ -1,0 +1,58 @@
+"""uvicorn's HTTP protocol, but that the head of a response and its body leave in one system call.
+
+uvicorn writes the two one by one, and uvloop passes each write to the kernel at once: a second system call, a second
+packet, and a client that wakes up for a head without a body. For a response of a few hundred bytes that is a fifth of
+all the processor time a request takes.
+"""
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_HELD_BYTES: Final = 65_536
+"""What is held back at most, and what is not worth copying."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
+
+    def handle_websocket_upgrade(self) -> None:
+        """Frames are joined by the protocol of the socket."""
+        self.transport = cast("JoinedWrites", self.transport).transport
+        super().handle_websocket_upgrade()
+
+
+class JoinedWrites:
+    """A transport whose writes of one turn of the event loop are joined. What is held when it is closed is written."""
+
+    __slots__ = ("_held", "_loop", "transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        if len(self._held) + len(data) > _HELD_BYTES:
+            self._flush()
+            self.transport.write(data)
+            return
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held += data
+
+    def close(self) -> None:
+        self._flush()
+        self.transport.close()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self.transport.write(held)

@@ -1,0 +1,132 @@
+"""Heads and bodies of responses leave together, and whatever an application does, everything it sends arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from graph.server.http_protocol import JoinedWrites
+from tests.support.serving import serving
+
+REQUEST = b"GET /%s HTTP/1.1\r\nhost: mesh\r\n%s\r\n"
+LARGE = bytes(range(256)) * 8_192
+
+
+class Network:
+    """A transport that remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed_after: int | None = None
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def close(self) -> None:
+        self.closed_after = len(self.writes)
+
+
+def joined(network: Network) -> JoinedWrites:
+    return JoinedWrites(cast("asyncio.Transport", network), asyncio.get_running_loop())
+
+
+async def test_the_writes_of_one_turn_are_one() -> None:
+    network = Network()
+    transport = joined(network)
+    transport.write(b"head ")
+    transport.write(b"body")
+    assert network.writes == []
+    await asyncio.sleep(0)
+    assert network.writes == [b"head body"]
+    transport.write(b"next")
+    await asyncio.sleep(0)
+    assert network.writes == [b"head body", b"next"]
+
+
+async def test_what_is_large_is_neither_held_nor_copied_and_stays_in_order() -> None:
+    network = Network()
+    transport = joined(network)
+    for data in (b"head", LARGE, b"tail"):
+        transport.write(data)
+    assert network.writes == [b"head", LARGE]
+    assert network.writes[1] is LARGE
+    await asyncio.sleep(0)
+    assert network.writes[2:] == [b"tail"]
+
+
+async def test_what_is_held_is_written_before_the_end() -> None:
+    network = Network()
+    transport = joined(network)
+    transport.write(b"last")
+    transport.close()
+    assert (network.writes, network.closed_after) == ([b"last"], 1)
+    await asyncio.sleep(0)
+    assert network.writes == [b"last"]
+
+
+class Application:
+    """Answers `/small`, `/large`, and `/late`, whose body waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.state = SimpleNamespace(drain=lambda: None)
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        name = scope["path"].strip("/")
+        body = LARGE if name == "large" else name.encode()
+        head: dict[str, Any] = {"type": "http.response.start", "status": 200}
+        await send({**head, "headers": [(b"content-length", str(len(body)).encode())]})
+        if name == "late":
+            await self.let_go.wait()
+        await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def connected(app: Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with serving(cast("Starlette", app)) as address:
+        host, port = address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=2**22)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = re.search(rb"content-length: (\d+)", head)
+    assert length is not None
+    return await asyncio.wait_for(reader.readexactly(int(length[1])), 10)
+
+
+async def test_requests_that_are_sent_at_once_are_answered_in_their_order() -> None:
+    async with connected(Application()) as (reader, writer):
+        for name in (b"small", b"large", b"other", b"small"):
+            writer.write(REQUEST % (name, b""))
+        assert [await answer(reader) for _ in range(4)] == [b"small", LARGE, b"other", b"small"]
+
+
+@pytest.mark.parametrize("name", [b"small", b"large"])
+async def test_a_response_arrives_whole_before_its_connection_is_closed(name: bytes) -> None:
+    async with connected(Application()) as (reader, writer):
+        writer.write(REQUEST % (name, b"connection: close\r\n"))
+        assert await answer(reader) == (LARGE if name == b"large" else name)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+async def test_a_head_does_not_wait_for_its_body() -> None:
+    app = Application()
+    async with connected(app) as (reader, writer):
+        writer.write(REQUEST % (b"late", b""))
+        assert b"content-length: 4" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        app.let_go.set()
+        assert await asyncio.wait_for(reader.readexactly(4), 10) == b"late"
