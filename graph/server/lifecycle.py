@@ -26,7 +26,6 @@ from graph.server.process import (
     url_of,
     web_server,
 )
-from graph.server.supervisor import Supervisor
 from graph.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,11 +50,13 @@ def serve_until_stopped(
     everything is imported.
     """
     log_to_stderr(settings.log_level)
-    run = (
-        _SingleProcess(settings, config, progress, announce)
-        if settings.workers == 1
-        else Supervisor(settings, config, reread, progress, announce)
-    )
+    run: ServerRun
+    if settings.workers == 1:
+        run = _SingleProcess(settings, config, progress, announce)
+    else:
+        from graph.server.supervisor import Supervisor  # noqa: PLC0415 - a server of one process need not load it
+
+        run = Supervisor(settings, config, reread, progress, announce)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run.run())

@@ -5,12 +5,11 @@ import contextlib
 import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar, Final, cast
+from typing import ClassVar, Final
 
 import uvicorn
 from prometheus_client import Metric
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graph.close_codes import CloseCode
@@ -105,8 +104,7 @@ class WebServer(uvicorn.Server):
             connection.close()
 
     def _protocol(self) -> asyncio.Protocol:
-        make = cast("type[HttpToolsProtocol]", self.config.http_protocol_class)
-        return make(self.config, self.server_state, self.lifespan.state)
+        return HttpProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

@@ -236,10 +236,3 @@ def run_sql(address: str, statement: str) -> None:
             await connection.close()
 
     asyncio.run(run())
-
-
-def test_without_workers_sighup_stops_nothing(database_url: str) -> None:
-    with real_server(database_url) as server:
-        server.process.send(signal.SIGHUP)
-        server.process.message_with("SIGHUP restarts workers")
-        assert server.query(LOOKUP)
