@@ -25,6 +25,12 @@ from graph.settings import Settings
 _GRACE_SECONDS: Final = 10.0
 """What a worker may take to stop beyond `drain_seconds`, and to end once it has closed its channel."""
 
+_AT_ONCE_SECONDS: Final = 3.0
+"""What it may take to stop when nothing is waited for."""
+
+_UNKNOWN: Final = 255
+"""The exit code that multiprocessing gives when the fork server, which would know, has ended."""
+
 _SNAPSHOT_SECONDS: Final = 2.0
 """How long to wait for what a worker has counted. What is known of it is then used."""
 
@@ -81,8 +87,11 @@ class WorkerProcess:
     @classmethod
     async def fork(cls, number: int, settings: Settings, shared: Shared) -> WorkerProcess:
         """A process that starts. Raises CannotStart. The caller awaits `follow` in a task, then `until_it_serves`."""
-        ours, theirs = socket.socketpair()
-        giving, taking = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+            giving, taking = socket.socketpair()
+        except OSError as error:
+            raise CannotStart(f"Worker {number} cannot be started: {error}.") from error
         start = WorkerStart(number, settings, shared, theirs, taking)
         context = multiprocessing.get_context("forkserver")
         process = context.Process(target=run_worker, args=(start,), name=f"omnirelay-worker-{number}", daemon=True)
@@ -150,7 +159,7 @@ class WorkerProcess:
         self.leaving = True
         self.connections.close()
         try:
-            async with asyncio.timeout(_GRACE_SECONDS + seconds):
+            async with asyncio.timeout(_AT_ONCE_SECONDS if at_once else _GRACE_SECONDS + seconds):
                 with suppress(ChannelClosed):
                     if self._channel is not None:
                         await self._channel.call("drain", replaced, at_once)
@@ -173,7 +182,7 @@ class WorkerProcess:
         code = self.process.exitcode
         if code is not None and code < 0:
             return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with exit code {code}"
+        return "ended" if code == _UNKNOWN else f"ended with exit code {code}"
 
     async def _gone(self) -> None:
         deadline = time.monotonic() + _GRACE_SECONDS
