@@ -16,7 +16,7 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
 from persistence.commands.refusals import RefusalWrite
 from persistence.commands.write_set import WriteSet
-from persistence.errors import Unavailable
+from persistence.errors import StoreError, Unavailable
 from persistence.model.outcomes import Committed
 from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import RebalancePlan
@@ -104,6 +104,26 @@ class UnitOfWork(Protocol):
 
 
 UnitOfWorkFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
+
+
+class ChangeGroup(Protocol):
+    """Many changes of shards, decided on one snapshot and committed in one transaction. Each stays its own change."""
+
+    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
+        """These shards or their tombstones, and their namespaces."""
+        ...
+
+    async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
+        """The outcome of each change, with the read set that it was decided on: TransientConflict where something that
+        it relied on has changed. The changes must not depend on each other: they write no shard and no idempotency key
+        twice, and take no shard from a namespace that another relies on the size of.
+
+        Raises CommitUnknown where the answer did not come, and any other StoreError where nothing was written.
+        """
+        ...
+
+
+ChangeGroupFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[ChangeGroup]]
 
 
 class ShardReader(Protocol):
@@ -341,6 +361,7 @@ class Store:
     signal: CommitSignal
     refusals: Refusals
     unit_of_work: UnitOfWorkFactory
+    change_group: ChangeGroupFactory
     trouble: Callable[[], Awaitable[Unavailable | None]] = _always_available
     """Why requests have failed, and still would, where reading the head need not show it."""
 

@@ -189,9 +189,11 @@ async def _open_jobs(settings: Settings, shared: Shared) -> AsyncIterator[Worker
 def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None) -> Services:
     strategies = Registry(discover())
     if jobs is None:
-        writer = CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals, note=replica.note)
+        writer = CommandExecutor(
+            store.unit_of_work, strategies, refusals=store.refusals, note=replica.note, group=store.change_group
+        )
         return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
-    pooled = PooledWriter(store.unit_of_work, store.refusals, strategies, jobs, replica.note)
+    pooled = PooledWriter(store, strategies, jobs, replica.note)
     return Services(store, pooled, feed, strategies, PooledRebalancer(jobs))
 
 

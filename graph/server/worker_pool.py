@@ -33,7 +33,7 @@ from persistence.model.records import ShardKey
 from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.what_if import DrainPreflight, WhatIf
-from persistence.ports import BulkStore, Refusals, UnitOfWorkFactory
+from persistence.ports import BulkStore, Store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from strategies.registry import Registry
@@ -211,13 +211,12 @@ class PooledWriter(CommandExecutor):
 
     def __init__(
         self,
-        unit_of_work: UnitOfWorkFactory,
-        refusals: Refusals,
+        store: Store,
         strategies: Registry,
         pool: Jobs,
         note: Callable[[Outcome], None],
     ) -> None:
-        super().__init__(unit_of_work, strategies, refusals=refusals, note=note)
+        super().__init__(store.unit_of_work, strategies, refusals=store.refusals, note=note, group=store.change_group)
         self._pool = pool
 
     async def execute(self, command: Command) -> Outcome:

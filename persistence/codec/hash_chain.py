@@ -94,7 +94,7 @@ def chain_hash(
 ) -> bytes:
     """The hash of a change. `head_revision` is the newest revision after it.
 
-    PostgreSQL computes the same value in `commit_change` (`postgres/commit.py`); a test compares the two.
+    PostgreSQL computes the same value in `commit_change` and `commit_changes`; tests compare them.
     """
     return hash_of_position(previous, encode(change_id, head_revision, shard_count, committed_at, content))
 

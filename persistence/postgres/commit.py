@@ -154,7 +154,7 @@ def _of_shard(column: str, value: Callable[[ShardWrite], Any], name: str | None 
 
 
 # A column of the content is added to the table and the record, and to the function by a migration, and not here.
-_WRITES: Final[Sequence[Parameter[ShardWrite]]] = (
+ROW_PARAMETERS: Final[Sequence[Parameter[ShardWrite]]] = (
     ("kind", "text", _T, attrgetter("kind")),
     *(_of_shard(name, attrgetter(f"key.{name}")) for name in ShardKey._fields),
     *(_of_shard(name, _content_of(name)) for name in columns_of(ShardContent)),
@@ -170,14 +170,14 @@ _WRITES: Final[Sequence[Parameter[ShardWrite]]] = (
     ("move_reason", "text", _T, attrgetter("move_reason")),
 )
 
-_DELTAS: Final[Sequence[Parameter[NamespaceDelta]]] = (
+DELTA_PARAMETERS: Final[Sequence[Parameter[NamespaceDelta]]] = (
     ("delta_name", "text", _T, lambda delta: delta.namespace),
     ("delta_high", "int8", _I, lambda delta: HALVES.unpack(delta.digest.to_bytes(16))[0]),
     ("delta_low", "int8", _I, lambda delta: HALVES.unpack(delta.digest.to_bytes(16))[1]),
     ("delta_count", "int8", _I, lambda delta: delta.shard_count),
 )
 
-_CHANGE: Final[Sequence[Parameter[WriteSet]]] = (
+CHANGE_PARAMETERS: Final[Sequence[Parameter[WriteSet]]] = (
     ("change_kind", "text", _T, lambda write_set: str(write_set.kind)),
     ("actor", "text", _T, lambda write_set: write_set.request.actor),
     ("reason", "text", _T, lambda write_set: write_set.request.reason),
@@ -207,8 +207,8 @@ _BESIDE: Final[Sequence[tuple[str, str, TypeEngine[Any]]]] = (
 )
 
 PARAMETERS: Final = (
-    *((name, f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in (*_WRITES, *_DELTAS)),
-    *((name, sql_type, type_) for name, sql_type, type_, _ in _CHANGE),
+    *((name, f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in (*ROW_PARAMETERS, *DELTA_PARAMETERS)),
+    *((name, sql_type, type_) for name, sql_type, type_, _ in CHANGE_PARAMETERS),
     *_BESIDE,
 )
 
@@ -244,17 +244,17 @@ async def commit(
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _REFUSED:
             raise
-        raise _refusal(first_line(getattr(error.orig, "__cause__", None))) from error
+        raise refused_by(first_line(getattr(error.orig, "__cause__", None))) from error
     if refused is not None:
-        raise _refusal(refused)
+        raise refused_by(refused)
     given = Assigned(*assigned)
-    return Made(given, _change(write_set, given), counted or {})
+    return Made(given, change_after(write_set, given), counted or {})
 
 
 def _values(write_set: WriteSet, relied: Relied) -> dict[str, Any]:
-    values: dict[str, Any] = {name: value(write_set) for name, _, _, value in _CHANGE}
-    values |= {name: [value(write) for write in write_set.shards] for name, _, _, value in _WRITES}
-    values |= {name: [value(delta) for delta in write_set.deltas] for name, _, _, value in _DELTAS}
+    values: dict[str, Any] = {name: value(write_set) for name, _, _, value in CHANGE_PARAMETERS}
+    values |= {name: [value(write) for write in write_set.shards] for name, _, _, value in ROW_PARAMETERS}
+    values |= {name: [value(delta) for delta in write_set.deltas] for name, _, _, value in DELTA_PARAMETERS}
     values["guards"] = json.dumps(guards(write_set, relied))
     return values
 
@@ -306,7 +306,7 @@ def _plan_changes(relied: Relied) -> Iterable[tuple[str, int | None]]:
             yield older.id, older.latest.id
 
 
-def _refusal(guard: str) -> TransientConflict | SchemaOutOfDate | Fenced:
+def refused_by(guard: str) -> TransientConflict | SchemaOutOfDate | Fenced:
     if guard == "schema":
         return schema_outdated()
     if guard == "timeline":
@@ -322,7 +322,7 @@ def _node(write: NodeWrite) -> str:
     return json.dumps({"nodeId": write.node_id, "changeTicket": write.change_ticket, **write.configuration.current})
 
 
-def _change(write_set: WriteSet, assigned: Assigned) -> Change:
+def change_after(write_set: WriteSet, assigned: Assigned) -> Change:
     request = write_set.request
     count = len(write_set.shards)
     return Change(

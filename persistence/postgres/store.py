@@ -9,6 +9,7 @@ from functools import partial
 from persistence.ports import BulkStore, Store
 from persistence.postgres.database import Database, Fence
 from persistence.postgres.engine import create_engine, sessions
+from persistence.postgres.group_commit import change_group
 from persistence.postgres.listener import listening
 from persistence.postgres.partitions import SPAN, PartitionSupply
 from persistence.postgres.readers.changes import PostgresChanges
@@ -50,6 +51,7 @@ async def open_store(
         factories = sessions(reads, writes)
         # Last, so that it stops first: nothing is woken while the pools close.
         signal = await stack.enter_async_context(listening(database))
+        supply = PartitionSupply(writes, history_span)
         yield Store(
             shards=PostgresShards(factories.read),
             namespaces=PostgresNamespaces(factories.read),
@@ -61,7 +63,8 @@ async def open_store(
             stream=PostgresStream(factories.read, database.barrier.wait),
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
-            unit_of_work=partial(unit_of_work, writes, PartitionSupply(writes, history_span), database),
+            unit_of_work=partial(unit_of_work, writes, supply, database),
+            change_group=partial(change_group, writes, supply, database),
             trouble=database.trouble,
         )
 

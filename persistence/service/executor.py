@@ -36,7 +36,8 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.offload import offload
-from persistence.ports import Refusals, UnitOfWork, UnitOfWorkFactory
+from persistence.ports import ChangeGroupFactory, Refusals, UnitOfWork, UnitOfWorkFactory
+from persistence.service.group_commit import GroupCommit
 from strategies.registry import Registry
 
 T = TypeVar("T")
@@ -52,7 +53,8 @@ class CommandExecutor:
     """Executes commands. What changed between a decision and its commit is decided again, a stale expectation never is.
 
     What is refused is stored in `refusals`, where there are any. `note` is called with what was committed, also by an
-    earlier request, before it is returned: a replica must not be behind an answer.
+    earlier request, before it is returned: a replica must not be behind an answer. With `group` small changes that
+    arrive at the same time are committed together; without it each has a unit of work of its own.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class CommandExecutor:
         refusals: Refusals | None = None,
         note: Callable[[Outcome], None] = lambda _: None,
         attempts: int = 25,
+        group: ChangeGroupFactory | None = None,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._strategies = strategies or Registry()
+        self._group = None if group is None else GroupCommit(group, self._strategies, self._alone, note)
         self._refusals = refusals
         self._note = note
         self._rate = TokenBucket()
@@ -74,12 +78,15 @@ class CommandExecutor:
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost,
         or TransientConflict when every attempt met one."""
-        reads = command.reads
-        await offload(len(reads.shards), validate, command, self._strategies)
-        outcome = await self._retried(lambda unit: self._run(unit, command, reads))
+        await offload(len(command.reads.shards), validate, command, self._strategies)
+        outcome = await (self._alone(command) if self._group is None else self._group.execute(command))
         if not isinstance(outcome, Committed):
             await self._store_refusal(command, outcome)
         return outcome
+
+    async def _alone(self, command: Command) -> Outcome:
+        reads = command.reads
+        return await self._retried(lambda unit: self._run(unit, command, reads))
 
     async def store_forbidden(self, command: Command, forbidden: Forbidden) -> None:
         """Stores the refusal of a command whose caller lacks a right; nothing is executed.

@@ -41,7 +41,7 @@ _UNREPLICATED_SECONDS: Final = 12.0
 _LOSS_SECONDS: Final = 2.0
 _ARRIVAL_SECONDS: Final = 3.0
 _WAITING: Final = """
-    SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%FROM commit_change(%'
+    SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%FROM commit_change%'
 """
 
 

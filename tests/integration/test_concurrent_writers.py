@@ -104,7 +104,7 @@ async def test_every_acknowledged_change_is_in_history_once_and_subscribers_rece
         operators = [
             Operator(
                 f"operator-{number}",
-                CommandExecutor(stores[number % 2].unit_of_work),
+                CommandExecutor(stores[number % 2].unit_of_work, group=stores[number % 2].change_group),
                 dict(shards),
                 random.Random(number),
             )

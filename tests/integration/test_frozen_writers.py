@@ -152,7 +152,7 @@ async def test_nothing_waits_for_a_writer_that_is_frozen_at_any_point(database_u
         await mesh.create(new("s1", "gone"), new("s2", "gone"), new("s3", "gone"))
         for messages in range(MOST_MESSAGES):
             async with freezer(database_url) as (between, url), open_store(url, write_connections=1) as cut_off:
-                writer = CommandExecutor(cut_off.unit_of_work)
+                writer = CommandExecutor(cut_off.unit_of_work, group=cut_off.change_group)
                 await writer.execute(await ask(mesh))  # its connection has prepared every statement
                 command = await ask(mesh)
                 between.left = messages

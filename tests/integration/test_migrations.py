@@ -24,7 +24,7 @@ from persistence.errors import (
     TransientConflict,
 )
 from persistence.feed.live import live_feed
-from persistence.postgres import commit
+from persistence.postgres import commit, group_commit
 from persistence.postgres.driver import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on, translated
 from persistence.postgres.store import open_store
@@ -347,12 +347,19 @@ async def test_a_plans_document_is_written_before_the_stream_head_is_taken(datab
     assert not {"rebalance_plans", "changes"} & {row["relation"] for row in waiting}
 
 
-async def test_the_call_that_commits_has_the_parameters_of_the_function(database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [("commit_change", {name for name, _, _ in commit.PARAMETERS}), ("commit_changes", {*group_commit.PARAMETERS})],
+)
+async def test_the_calls_that_commit_have_the_parameters_of_the_functions(
+    database_url: str, function: str, parameters: set[str]
+) -> None:
     ((names, modes),) = await fetch(
-        database_url, "SELECT proargnames, proargmodes::text[] FROM pg_proc WHERE proname = 'commit_change'"
+        database_url,
+        f"SELECT proargnames, proargmodes::text[] FROM pg_proc WHERE proname = '{function}'",  # noqa: S608 - from above
     )
     inputs = {name.removeprefix("p_") for name, mode in zip(names, modes, strict=True) if mode == "i"}
-    assert inputs == {name for name, _, _ in commit.PARAMETERS}
+    assert inputs == parameters
 
 
 def test_the_tables_are_those_of_the_newest_migration() -> None:

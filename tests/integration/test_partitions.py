@@ -76,7 +76,7 @@ async def test_a_partition_is_made_before_the_stream_head_is_taken_and_seldom_th
             break
     assert not any("shard_history_" in one for one in usual)
     made = [place for place, one in enumerate(sent) if "ATTACH PARTITION" in one]
-    (head,) = (place for place, one in enumerate(sent) if "commit_change(" in one)
+    (head,) = (place for place, one in enumerate(sent) if "FROM commit_change" in one)
     assert max(made) < head
     with statements() as again:
         await mesh.updated(shard, owner_node_id="node-e")

@@ -68,7 +68,7 @@ async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalance
 async def test_a_plan_is_kept_and_applied_and_seen_from_here(
     mesh: PlannedMesh, pool: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
-    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), pool, _unnoted)
+    writer = PooledWriter(mesh.store, Registry(), pool, _unnoted)
     proposed = await rebalancer.plan(PlanRequest(), CHANGE)
     assert isinstance(proposed, PlanProposed)
     assert await mesh.plan() == replace(proposed, replayed=True)
@@ -93,7 +93,7 @@ async def test_what_is_refused_is_refused_with_its_fields(
     with pytest.raises(InvalidArgument) as invalid:
         await rebalancer.simulate(PlanRequest([], 0), WhatIf())
     assert [error.field for error in invalid.value.errors] == ["namespaces", "maxMoves"]
-    writer = PooledWriter(mesh.store.unit_of_work, mesh.store.refusals, Registry(), pool, _unnoted)
+    writer = PooledWriter(mesh.store, Registry(), pool, _unnoted)
     with pytest.raises(InvalidArgument) as invalid:
         await writer.execute(ApplyPlan("x", CHANGE))
     assert invalid.value.errors == (FieldError("planId", "must be the id of a plan: 32 hex digits"),)

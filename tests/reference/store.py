@@ -7,7 +7,7 @@ from tests.reference.readers import MemoryChanges, MemoryHistory, MemoryNamespac
 from tests.reference.rebalancing_readers import MemoryNodes, MemoryPlacement, MemoryPlans
 from tests.reference.refusals import MemoryRefusals
 from tests.reference.tables import Clock, Memory, utc_now
-from tests.reference.unit_of_work import MemoryUnitsOfWork
+from tests.reference.unit_of_work import MemoryGroups, MemoryUnitsOfWork
 
 
 def memory_store(*, clock: Clock = utc_now, epoch: str | None = None) -> Store:
@@ -29,4 +29,5 @@ def store_on(memory: Memory) -> Store:
         signal=memory,
         refusals=MemoryRefusals(memory),
         unit_of_work=MemoryUnitsOfWork(memory),
+        change_group=MemoryGroups(memory),
     )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState, RecentMoves, StoredPlan
 from persistence.commands.write_set import WriteSet
-from persistence.errors import TransientConflict
+from persistence.errors import StoreError, TransientConflict
 from persistence.handlers.rules.policies import depending_on_time, limiting_moves
 from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.model.plans import PlanKind, RebalancePlan
@@ -23,10 +23,10 @@ from tests.reference.tables import Clock, Memory, Tables
 class MemoryUnitOfWork:
     """Nothing is written before `commit`, so leaving without it leaves no trace."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, *read: tuple[ReadSet, ReadState]) -> None:
         self._memory = memory
         self._tables = memory.tables
-        self._reads: list[tuple[ReadSet, ReadState]] = []
+        self._reads = list(read)
         self._inputs = DecisionInputs()
 
     async def earlier(self, actor: str, idempotency_key: str) -> tuple[bytes, Committed] | None:
@@ -159,6 +159,39 @@ class MemoryUnitsOfWork:
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[MemoryUnitOfWork]:
         yield MemoryUnitOfWork(self._memory)
+
+
+class MemoryGroup:
+    """Each change in turn, on the tables that the one before has left."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._state = ReadState()
+
+    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
+        names = list({key.namespace for key in shards})
+        self._state = await MemoryUnitOfWork(self._memory).read(ReadSet(namespaces=names, shards=shards))
+        return self._state
+
+    async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
+        return [await self._commit(reads, write_set) for reads, write_set in changes]
+
+    async def _commit(self, reads: ReadSet, write_set: WriteSet) -> Committed | StoreError:
+        try:
+            return await MemoryUnitOfWork(self._memory, (reads, self._state)).commit(write_set)
+        except TransientConflict as conflict:
+            return conflict
+
+
+class MemoryGroups:
+    """The store's ChangeGroupFactory."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[MemoryGroup]:
+        yield MemoryGroup(self._memory)
 
 
 def policy_facts(

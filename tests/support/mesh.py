@@ -56,7 +56,9 @@ class Mesh:
 
     @cached_property
     def writer(self) -> CommandExecutor:
-        return CommandExecutor(self.store.unit_of_work, refusals=self.store.refusals, note=self.note)
+        return CommandExecutor(
+            self.store.unit_of_work, refusals=self.store.refusals, note=self.note, group=self.store.change_group
+        )
 
     async def execute(self, command: Command) -> Outcome:
         return await self.writer.execute(command)

@@ -1,0 +1,168 @@
+"""Group commit: many changes are decided on one snapshot and committed by one call, each of them a change of its own.
+
+Two round trips however many there are: one statement reads what all of them name, one autocommitted call of the
+function `commit_changes` (migration 0010) takes the head, re-checks what each relied on, and writes. A change whose
+guard does not hold takes no other with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, BigInteger, Integer, String, bindparam, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.types import TypeEngine
+
+from persistence.commands.read_state import ReadSet, ReadState
+from persistence.commands.write_set import WriteSet
+from persistence.errors import StoreError, TransientConflict
+from persistence.model.outcomes import Committed
+from persistence.model.records import Namespace, Shard, ShardKey, Tombstone
+from persistence.offload import offload
+from persistence.postgres.commit import (
+    CHANGE_PARAMETERS,
+    DELTA_PARAMETERS,
+    ROW_PARAMETERS,
+    Assigned,
+    Made,
+    Relied,
+    change_after,
+    guards,
+    refused_by,
+)
+from persistence.postgres.database import Database
+from persistence.postgres.engine import committing, translated
+from persistence.postgres.partitions import PartitionSupply, is_missing
+from persistence.postgres.rows import KEYS, NAMESPACE, SHARD, as_arrays, namespace_of, shard_of
+from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, SCHEMA_REVISION, SHARDS, TOMBSTONES
+from persistence.postgres.unit_of_work import answer
+
+# A row for each key that is named, with what there is of it.
+_STATE: Final = (
+    select(KEYS.c.namespace, KEYS.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch, *NAMESPACE, *SHARD)
+    .select_from(KEYS)
+    .outerjoin(NAMESPACES, NAMESPACES.c.name == KEYS.c.namespace)
+    .outerjoin(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)
+    .outerjoin(SHARDS, (SHARDS.c.namespace == KEYS.c.namespace) & (SHARDS.c.shard_id == KEYS.c.shard_id))
+    .outerjoin(TOMBSTONES, (TOMBSTONES.c.namespace == KEYS.c.namespace) & (TOMBSTONES.c.shard_id == KEYS.c.shard_id))
+)
+
+_NAMESPACE: Final = slice(4, 4 + len(NAMESPACE))
+
+_SHARD: Final = slice(4 + len(NAMESPACE), None)
+
+_NOT_OF_SHARDS: Final = frozenset({"configuration", "configured", "node", "document_id", "document", "plans", "floor"})
+
+# Namespaces have no commas; an array of arrays would be flattened.
+_OF_CHANGES: Final[Sequence[tuple[str, str, TypeEngine[Any], Callable[[WriteSet], Any]]]] = tuple(
+    ("namespaces", "text", String(), lambda write_set: ",".join(write_set.namespaces)) if name == "namespaces" else each
+    for each in CHANGE_PARAMETERS
+    if (name := each[0]) not in _NOT_OF_SHARDS
+)
+
+PARAMETERS: Final[Mapping[str, tuple[str, TypeEngine[Any]]]] = {
+    "program": ("text", String()),
+    "timeline": ("int8", BigInteger()),
+    **{f"of_{name}": (f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in _OF_CHANGES},
+    "of_guards": ("text[]", ARRAY(String())),
+    "of_count": ("int8[]", ARRAY(BigInteger())),
+    "change": ("int[]", ARRAY(Integer())),
+    "place": ("int8[]", ARRAY(BigInteger())),
+    **{name: (f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in ROW_PARAMETERS},
+    "delta_change": ("int[]", ARRAY(Integer())),
+    **{name: (f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in DELTA_PARAMETERS},
+}
+
+# In SQL, because the call must be one round trip, and its parameters are named and cast as the function has them.
+_CALL: Final = text(
+    "SELECT refused, epoch, revision, change_id, committed_at, hash FROM commit_changes("  # noqa: S608 - constants
+    + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, (sql_type, _) in PARAMETERS.items())
+    + ")"
+).bindparams(*(bindparam(name, type_=type_) for name, (_, type_) in PARAMETERS.items()))
+
+
+class PostgresGroup:
+    """ChangeGroup, on a connection that is in no transaction: each of its statements is one."""
+
+    def __init__(self, connection: AsyncConnection, supply: PartitionSupply, database: Database) -> None:
+        self._connection = connection
+        self._supply = supply
+        self._database = database
+        self._state = ReadState()
+
+    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
+        rows = (await self._connection.execute(_STATE, as_arrays(shards))).all()
+        self._state = await offload(len(rows), _state_of, rows)
+        return self._state
+
+    async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
+        rows = sum(len(write_set.shards) for _, write_set in changes)
+        parameters = await offload(rows, self._values, changes)
+        try:
+            with committing():
+                found = (await self._connection.execute(_CALL, parameters)).all()
+        except DBAPIError as error:
+            if not is_missing(error):
+                raise
+            self._supply.missed(rows)
+            raise TransientConflict("history has no partition for these revisions yet") from error
+        self._supply.committed(max((row.revision for row in found if row.revision is not None), default=None))
+        return [
+            answer(write_set, _made(write_set, row[1:])) if row.refused is None else refused_by(row.refused)
+            for (_, write_set), row in zip(changes, found, strict=True)
+        ]
+
+    def _values(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> dict[str, Any]:
+        write_sets = [write_set for _, write_set in changes]
+        rows = [(number, row) for number, each in enumerate(write_sets, 1) for row in each.shards]
+        deltas = [(number, delta) for number, each in enumerate(write_sets, 1) for delta in each.deltas]
+        values: dict[str, Any] = {f"of_{name}": list(map(value, write_sets)) for name, _, _, value in _OF_CHANGES}
+        values |= {name: [value(row) for _, row in rows] for name, _, _, value in ROW_PARAMETERS}
+        values |= {name: [value(delta) for _, delta in deltas] for name, _, _, value in DELTA_PARAMETERS}
+        return values | {
+            "program": SCHEMA_REVISION,
+            "timeline": self._database.newest_timeline,
+            "of_guards": [
+                json.dumps(guards(write_set, Relied([(reads, self._state)])), sort_keys=True)
+                for reads, write_set in changes
+            ],
+            "of_count": [len(each.shards) for each in write_sets],
+            "change": [number for number, _ in rows],
+            "place": [place for each in write_sets for place in range(len(each.shards))],
+            "delta_change": [number for number, _ in deltas],
+        }
+
+
+@asynccontextmanager
+async def change_group(
+    engine: AsyncEngine, supply: PartitionSupply, database: Database
+) -> AsyncIterator[PostgresGroup]:
+    """As `unit_of_work`, for many changes."""
+    await supply.ensure()
+    with translated():
+        async with engine.connect() as connection:
+            yield PostgresGroup(connection, supply, database)
+
+
+def _state_of(rows: Sequence[Any]) -> ReadState:
+    namespaces: dict[str, Namespace] = {}
+    shards: dict[ShardKey, Shard] = {}
+    tombstones: dict[ShardKey, Tombstone] = {}
+    for row in rows:
+        key, namespace, shard = ShardKey(row[0], row[1]), row[_NAMESPACE], row[_SHARD]
+        if namespace[0] is not None and key.namespace not in namespaces:
+            namespaces[key.namespace] = namespace_of(namespace)
+        if shard[0] is not None:
+            shards[key] = shard_of(shard)
+        elif row[2] is not None:
+            tombstones[key] = Tombstone(row[2], row[3])
+    return ReadState(namespaces, shards, tombstones)
+
+
+def _made(write_set: WriteSet, assigned: Sequence[Any]) -> Made:
+    given = Assigned(*assigned)
+    return Made(given, change_after(write_set, given), {})

@@ -1,0 +1,209 @@
+"""Group commit: changes of shards that arrive while others are being committed are committed together.
+
+No change waits for a group to fill: what has arrived goes when the commit under way has ended. A group is decided on
+one snapshot. What is not simply written (a refusal, a rule that depends on the time or on other shards, a repeated
+idempotency key, something that changed meanwhile) is decided by itself, as if it had come alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Final, TypeAlias
+
+from persistence.commands.command import Command
+from persistence.commands.read_state import ReadSet, ReadState
+from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
+from persistence.commands.write_set import WriteSet
+from persistence.errors import CommitUnknown, Overloaded, StoreError, TransientConflict
+from persistence.handlers.dispatch import decide
+from persistence.handlers.rules.policies import depending_on_time
+from persistence.model.outcomes import Committed, Outcome
+from persistence.model.records import ShardKey
+from persistence.ports import ChangeGroupFactory
+from strategies.registry import Registry
+
+MOST_CHANGES: Final = 128
+
+MOST_SHARDS: Final = 512
+"""In a group: so long does it hold the head, a few milliseconds."""
+
+LARGEST_CHANGE: Final = 64
+"""Shards. A larger change is committed by itself."""
+
+_DECIDED_IN_A_TURN: Final = 16
+"""Changes, of a millisecond or two, between which the event loop does other things."""
+
+_log = logging.getLogger(__name__)
+
+_ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A change, and its answer: null where it has to be executed by itself."""
+
+    command: _ShardCommand
+    answer: asyncio.Future[Outcome | None]
+    reads: ReadSet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reads = self.command.reads
+
+    def resolve(self, outcome: Outcome | StoreError | None) -> None:
+        """Its client may have left meanwhile."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, StoreError):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
+
+class GroupCommit:
+    """The queue of one process. `alone` executes a command by itself, `note` is called with what was committed."""
+
+    def __init__(
+        self,
+        group: ChangeGroupFactory,
+        strategies: Registry,
+        alone: Callable[[Command], Awaitable[Outcome]],
+        note: Callable[[Outcome], None],
+    ) -> None:
+        self._group = group
+        self._strategies = strategies
+        self._alone = alone
+        self._note = note
+        self._queue: deque[_Waiting] = deque()
+        self._committing: asyncio.Task[None] | None = None
+
+    async def execute(self, command: Command) -> Outcome:
+        """Of a command that has been validated. Raises as `CommandExecutor.execute`."""
+        if not isinstance(command, _ShardCommand) or len(command.shards) > LARGEST_CHANGE:
+            return await self._alone(command)
+        waiting = _Waiting(command, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all(), name="omnirelay-group-commit")
+        outcome = await waiting.answer
+        return await self._alone(command) if outcome is None else outcome
+
+    async def _commit_all(self) -> None:
+        """Until nothing waits any more."""
+        try:
+            while self._queue:
+                await self._commit(self._next())
+        finally:
+            self._committing = None
+            for waiting in self._queue:  # none, but where this task is cancelled
+                waiting.answer.cancel()
+
+    def _next(self) -> Sequence[_Waiting]:
+        """Those that have waited longest."""
+        group: list[_Waiting] = []
+        shards = 0
+        while self._queue and len(group) < MOST_CHANGES:
+            shards += len(self._queue[0].command.shards)
+            if group and shards > MOST_SHARDS:
+                break
+            waiting = self._queue.popleft()
+            if not waiting.answer.done():
+                group.append(waiting)
+        return group
+
+    async def _commit(self, waiting: Sequence[_Waiting]) -> None:
+        """Every one of them is resolved, or waits again."""
+        concerned = waiting
+        answers: Sequence[Committed | StoreError | None] = ()
+        try:
+            async with self._group() as group:
+                state = await group.read(list(dict.fromkeys(key for each in waiting for key in each.reads.shards)))
+                changes = await self._decided(waiting, state)
+                concerned = [each for each, _ in changes]
+                if changes:
+                    answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+        except (CommitUnknown, Overloaded) as error:
+            answers = [error] * len(concerned)
+        except StoreError:
+            # Nothing was written. Perhaps because of one of them: by itself each finds out.
+            answers = [None] * len(concerned)
+        except Exception:  # noqa: BLE001 - a defect, which each meets by itself
+            _log.exception("a group of %d changes was not committed; each is executed by itself", len(concerned))
+            answers = [None] * len(concerned)
+        finally:
+            for each, answer in zip_longest(concerned, answers):
+                self._resolve(each, answer)
+
+    def _resolve(self, waiting: _Waiting, answer: Committed | StoreError | None) -> None:
+        if isinstance(answer, Committed):
+            self._note(answer)
+        waiting.resolve(None if isinstance(answer, TransientConflict) else answer)
+
+    async def _decided(self, waiting: Sequence[_Waiting], state: ReadState) -> Sequence[tuple[_Waiting, WriteSet]]:
+        """What is to be written: of changes that depend on each other the first, the others wait again."""
+        changes: list[tuple[_Waiting, WriteSet]] = []
+        footprint = _Footprint()
+        again: list[_Waiting] = []
+        for number, each in enumerate(waiting, 1):
+            decision = self._decide(each, state)
+            if decision is None:
+                each.resolve(None)
+            elif footprint.add(decision):
+                changes.append((each, decision))
+            else:
+                again.append(each)
+            if not number % _DECIDED_IN_A_TURN:
+                await asyncio.sleep(0)
+        self._queue.extendleft(reversed(again))
+        return changes
+
+    def _decide(self, waiting: _Waiting, state: ReadState) -> WriteSet | None:
+        """Null for what has to be executed by itself."""
+        reads = waiting.reads
+        namespaces = {name: state.namespaces[name] for name in reads.namespaces if name in state.namespaces}
+        if depending_on_time(namespaces.values(), reads):
+            return None
+        own = ReadState(
+            namespaces,
+            {key: state.shards[key] for key in reads.shards if key in state.shards},
+            {key: state.tombstones[key] for key in reads.shards if key in state.tombstones},
+        )
+        try:
+            decision = decide(waiting.command, own, self._strategies)
+        except Exception:  # noqa: BLE001 - by itself it is raised to the one who asked
+            return None
+        return decision if isinstance(decision, WriteSet) else None
+
+
+class _Footprint:
+    """What the changes of a group write and rely on, beside the versions that all of them read."""
+
+    def __init__(self) -> None:
+        self._shards: set[ShardKey] = set()
+        self._idempotency_keys: set[tuple[str, str]] = set()
+        self._shrinking: set[str] = set()
+        self._counted: set[str] = set()
+
+    def add(self, write_set: WriteSet) -> bool:
+        """False for a change that is not independent of those that were added, and is not added."""
+        request, conditions = write_set.request, write_set.conditions
+        shards = {write.key for write in write_set.shards}
+        key = () if request.idempotency_key is None else ((request.actor, request.idempotency_key),)
+        shrinking = {delta.namespace for delta in write_set.deltas if delta.shard_count < 0}
+        counted = conditions.fewest_shards.keys()
+        if (
+            not self._shards.isdisjoint(shards)
+            or not self._idempotency_keys.isdisjoint(key)
+            or not self._shrinking.isdisjoint(counted)
+            or not self._counted.isdisjoint(shrinking)
+        ):
+            return False
+        self._shards |= shards
+        self._idempotency_keys.update(key)
+        self._shrinking |= shrinking
+        self._counted |= counted
+        return True

@@ -1,0 +1,298 @@
+"""The queue of group commit: which changes go together, in which order, and what becomes of each when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from persistence.commands.command import Command
+from persistence.commands.read_state import ReadSet, ReadState
+from persistence.commands.shards import CreateShards, DeleteShards, ShardExpectation, UpdateShards
+from persistence.commands.write_set import WriteSet
+from persistence.errors import CommitUnknown, Overloaded, StoreError, StoreUnavailable, TransientConflict
+from persistence.model.outcomes import Committed, NotFound, Outcome, ShardsChanged
+from persistence.model.policy import FreezeWindow, NamespacePolicy
+from persistence.model.records import ShardKey
+from persistence.ports import ChangeGroup
+from persistence.service.group_commit import LARGEST_CHANGE, MOST_CHANGES, MOST_SHARDS, GroupCommit
+from strategies.registry import Registry
+from tests.reference.store import memory_store
+from tests.support.mesh import SEARCH, Mesh, as_it_is, because, moment, new, patch
+
+
+@dataclass
+class Database:
+    """Groups of a store in memory, each of which waits before it commits until it is let go; then it may fail."""
+
+    mesh: Mesh
+    groups: list[list[str]] = field(default_factory=list)
+    alone: list[str] = field(default_factory=list)
+    noted: list[Outcome] = field(default_factory=list)
+    failures: list[Exception | None] = field(default_factory=list)
+    answers: list[list[StoreError | None]] = field(default_factory=list)
+    held: asyncio.Event | None = None
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[ChangeGroup]:
+        async with self.mesh.store.change_group() as group:
+            yield _Held(self, group)
+
+    async def execute_alone(self, command: Command) -> Outcome:
+        self.alone.append(command.change.reason)
+        return NotFound(namespaces=(command.change.reason,))
+
+    def queue(self) -> GroupCommit:
+        return GroupCommit(self, Registry(), self.execute_alone, self.noted.append)
+
+
+@dataclass
+class _Held:
+    database: Database
+    group: ChangeGroup
+
+    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
+        return await self.group.read(shards)
+
+    async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
+        database = self.database
+        database.groups.append([write_set.request.reason for _, write_set in changes])
+        database.entered.set()
+        if database.held is not None:
+            await database.held.wait()
+        if database.failures and (failure := database.failures.pop(0)) is not None:
+            raise failure
+        given = await self.group.commit(changes)
+        instead = database.answers.pop(0) if database.answers else [None] * len(given)
+        return [other or answer for other, answer in zip(instead, given, strict=True)]
+
+
+@pytest.fixture
+async def database() -> Database:
+    mesh = Mesh(memory_store())
+    await mesh.configure()
+    await mesh.configure(SEARCH)
+    return Database(mesh)
+
+
+def create(name: str, **change: Any) -> Command:
+    return CreateShards([new(name)], because(name, **change))
+
+
+async def settled() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+async def under_way(database: Database, queue: GroupCommit) -> asyncio.Task[Outcome]:
+    """A change that is being committed until `held` is set."""
+    database.held = asyncio.Event()
+    first = asyncio.create_task(queue.execute(create("first")))
+    await database.entered.wait()
+    return first
+
+
+async def test_a_change_does_not_wait_for_others(database: Database) -> None:
+    outcome = await database.queue().execute(create("a"))
+    assert isinstance(outcome, ShardsChanged)
+    assert (database.groups, database.noted) == ([["a"]], [outcome])
+
+
+async def test_what_arrives_meanwhile_goes_together_in_its_order(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    others = [asyncio.create_task(queue.execute(create(name))) for name in "abc"]
+    await settled()
+    assert database.groups == [["first"]]
+    assert database.held is not None
+    database.held.set()
+    outcomes = await asyncio.gather(first, *others)
+    assert database.groups == [["first"], ["a", "b", "c"]]
+    ids = [outcome.change.id for outcome in outcomes if isinstance(outcome, ShardsChanged)]
+    assert ids == sorted(ids)
+    assert len(ids) == 4
+
+
+async def test_a_group_is_bounded_in_changes_and_in_shards(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    many = [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(MOST_CHANGES + 1)]
+    large = [
+        CreateShards([new(f"l{number}-{place}") for place in range(LARGEST_CHANGE)], because("large"))
+        for number in range(MOST_SHARDS // LARGEST_CHANGE + 1)
+    ]
+    many += [asyncio.create_task(queue.execute(command)) for command in large]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *many)
+    sizes = [len(group) for group in database.groups]
+    assert sizes == [1, MOST_CHANGES, 1 + (MOST_SHARDS - 1) // LARGEST_CHANGE, 2]
+    assert database.alone == []
+
+
+async def test_what_is_large_or_no_change_of_shards_goes_alone(database: Database) -> None:
+    queue = database.queue()
+    large = CreateShards([new(f"l{place}") for place in range(LARGEST_CHANGE + 1)], because("large"))
+    await queue.execute(large)
+    assert (database.groups, database.alone) == ([], ["large"])
+
+
+async def test_a_refusal_is_decided_alone_and_the_others_are_written(database: Database) -> None:
+    shard = await database.mesh.created("s1")
+    queue = database.queue()
+    stale = UpdateShards([patch(shard, owner_node_id="node-b")], because("stale"))
+    await database.mesh.update(patch(shard, owner_node_id="node-c"))
+    absent = DeleteShards([ShardExpectation("absent", "s", 1)], because("absent"))
+    first = await under_way(database, queue)
+    others = [asyncio.create_task(queue.execute(command)) for command in (create("a"), stale, absent, create("b"))]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *others)
+    assert database.groups == [["first"], ["a", "b"]]
+    assert sorted(database.alone) == ["absent", "stale"]
+
+
+async def test_of_two_for_one_shard_the_second_is_decided_on_what_the_first_has_left(database: Database) -> None:
+    shard = await database.mesh.created("s1")
+    queue = database.queue()
+    first = await under_way(database, queue)
+    rivals = [UpdateShards([patch(shard, owner_node_id=node)], because(node)) for node in ("node-b", "node-c")]
+    tasks = [asyncio.create_task(queue.execute(command)) for command in (*rivals, create("a"))]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    won, lost, _ = await asyncio.gather(*tasks)
+    await first
+    assert isinstance(won, ShardsChanged)
+    assert lost == NotFound(namespaces=("node-c",))  # executed alone, after the first: there it is a conflict
+    assert database.groups == [["first"], ["node-b", "a"]]
+    assert database.alone == ["node-c"]
+
+
+async def test_one_idempotency_key_is_not_twice_in_a_group(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    keyed = [create(name, idempotency_key="k", actor=actor) for name, actor in (("a", "x"), ("b", "x"), ("c", "y"))]
+    tasks = [asyncio.create_task(queue.execute(command)) for command in keyed]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *tasks)
+    assert database.groups == [["first"], ["a", "c"], ["b"]]
+    assert database.alone == ["b"]  # its key has made a change meanwhile: what that was is looked up alone
+
+
+async def test_what_relies_on_the_size_of_a_namespace_is_not_with_what_shrinks_it(database: Database) -> None:
+    mesh = database.mesh
+    await mesh.configure(SEARCH, expected=1, policy=NamespacePolicy(move_budget_percent=50))
+    shards = [await mesh.created(f"s{number}", namespace=SEARCH) for number in range(4)]
+    queue = database.queue()
+    first = await under_way(database, queue)
+    tasks = [
+        asyncio.create_task(queue.execute(command))
+        for command in (
+            UpdateShards([patch(shard, owner_node_id="node-b") for shard in shards[:2]], because("moves")),
+            DeleteShards([as_it_is(shards[2])], because("shrinks")),
+            DeleteShards([as_it_is(shards[3])], because("shrinks too")),
+            create("elsewhere"),
+        )
+    ]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *tasks)
+    assert database.groups == [["first"], ["moves", "elsewhere"], ["shrinks", "shrinks too"]]
+
+
+async def test_what_a_policy_judges_by_the_time_goes_alone(database: Database) -> None:
+    mesh = database.mesh
+    shard = await mesh.created("s1", namespace=SEARCH)
+    begins = moment((await mesh.changes())[-1]).time
+    assert begins is not None
+    freeze = FreezeWindow(begins.replace(year=begins.year + 1), begins.replace(year=begins.year + 2), "audit")
+    await mesh.configure(SEARCH, expected=1, policy=NamespacePolicy(freezes=(freeze,)))
+    await database.queue().execute(UpdateShards([patch(shard, owner_node_id="node-b")], because("later frozen")))
+    assert database.alone == ["later frozen"]
+
+
+@pytest.mark.parametrize("failure", [TransientConflict("deadlock"), StoreUnavailable("gone"), ZeroDivisionError()])
+async def test_when_a_group_fails_and_nothing_was_written_each_is_executed_alone(
+    database: Database, failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = database.queue()
+    database.failures = [None, failure]
+    first = await under_way(database, queue)
+    tasks = [asyncio.create_task(queue.execute(create(name))) for name in "ab"]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *tasks)
+    assert database.alone == ["a", "b"]
+    assert isinstance(await queue.execute(create("c")), ShardsChanged)
+    assert len(caplog.records) == isinstance(failure, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("failure", [CommitUnknown("no answer"), Overloaded("the head is held")])
+async def test_what_must_not_be_tried_again_is_raised_to_each(database: Database, failure: StoreError) -> None:
+    queue = database.queue()
+    database.failures = [None, failure]
+    shard = await database.mesh.created("s1")
+    first = await under_way(database, queue)
+    rivals = [UpdateShards([patch(shard, owner_node_id=node)], because(node)) for node in ("node-b", "node-c")]
+    tasks = [asyncio.create_task(queue.execute(command)) for command in (create("a"), *rivals)]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    outcomes = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert outcomes[1:3] == [failure, failure]
+    # The second for the shard was not in that group.
+    assert isinstance(outcomes[3], ShardsChanged)
+    assert database.alone == []
+
+
+async def test_of_a_group_only_what_conflicts_is_executed_alone(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    tasks = [asyncio.create_task(queue.execute(create(name))) for name in "abc"]
+    await settled()
+    assert database.held is not None
+    database.answers = [[None], [None, TransientConflict("overtaken"), StoreError("the schema is another")]]
+    database.held.set()
+    await first
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ShardsChanged, NotFound, StoreError]
+    assert database.alone == ["b"]
+
+
+async def test_a_client_that_leaves_before_its_change_is_taken_changes_nothing(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    leaving = asyncio.create_task(queue.execute(create("a")))
+    staying = asyncio.create_task(queue.execute(create("b")))
+    await settled()
+    leaving.cancel()
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, staying)
+    assert database.groups == [["first"], ["b"]]
+
+
+async def test_a_client_that_leaves_later_leaves_the_others_alone(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    first.cancel()
+    await settled()
+    other = asyncio.create_task(queue.execute(create("b")))
+    assert database.held is not None
+    database.held.set()
+    assert isinstance(await other, ShardsChanged)
+    assert [change.reason for change in (await database.mesh.changes())[-2:]] == ["first", "b"]
+    assert len(database.noted) == 2
