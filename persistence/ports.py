@@ -157,11 +157,14 @@ class NamespaceReader(Protocol):
 
 
 class NodeReader(Protocol):
-    async def get(self, node_id: str) -> Node | None:
+    """Without `shards_counted`, the shards of each node are not counted, which takes longer than the rest, and
+    `shard_count` is 0."""
+
+    async def get(self, node_id: str, *, shards_counted: bool = True) -> Node | None:
         """Null for one that was never registered; a removed one is found, with that status."""
         ...
 
-    async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
+    async def page(self, where: NodeFilter, page: PageRequest[str], *, shards_counted: bool = True) -> Page[Node]:
         """Ordered by id."""
         ...
 

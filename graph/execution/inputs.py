@@ -45,6 +45,8 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import convert_argument
 from strawberry.types.base import StrawberryMaybe, StrawberryObjectDefinition
 
+from graph.execution.bulk_inputs import Column, Columns, MadeAs
+
 Read: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From the variables of a request to what they are in Python, by their names; or from those to the arguments of a
 field, by Python's names. Raises an exception of any kind."""
@@ -160,8 +162,9 @@ class InputCompiler:
                 return f"({value} if {test} else {null} if {value} is None else {checked})"
             return f"({null} if {assigned} is None else {checked})"
         if isinstance(bare, GraphQLList):
+            columns = self._columns(bare.of_type)
             item = self.functions.local()
-            each = f"[{self._value(bare.of_type, item)} for {item} in {value}]"
+            each = f"{columns}({value})" if columns else f"[{self._value(bare.of_type, item)} for {item} in {value}]"
             return f"({null} if {assigned} is None else {each} if type({value}) is list else failed())"
         if isinstance(bare, GraphQLInputObjectType):
             return f"({null} if {assigned} is None else {self._object(bare)}({value}))"
@@ -181,7 +184,26 @@ class InputCompiler:
     def _made(self, type_: GraphQLInputObjectType) -> list[str]:
         definition: StrawberryObjectDefinition = _definition(type_)
         one = ["len(values) == 1 and None not in values.values() or failed()"] if definition.is_one_of else []
-        return [*one, f"return {self.functions.named(definition.origin)}(**values)"]
+        return [*one, f"return {self.functions.named(_class_of(definition))}(**values)"]
+
+    def _columns(self, type_: GraphQLInputType) -> str | None:
+        """What coerces a list with items of this type by columns; null where they are not made as named tuples."""
+        bare = type_.of_type if isinstance(type_, GraphQLNonNull) else None
+        if not isinstance(bare, GraphQLInputObjectType):
+            return None
+        made = _class_of(_definition(bare))
+        if not hasattr(made, "_fields"):
+            return None
+        fields = {_definition(field).python_name: (name, field) for name, field in bare.fields.items()}
+        return self.functions.named(Columns(made, [self._column(*fields[name], made) for name in made._fields]))
+
+    def _column(self, name: str, field: GraphQLInputField, made: Any) -> Column:
+        type_, default = field.type, coerce_default_value(field)
+        bare = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
+        if default is Undefined and not is_required_input_field(field):
+            default = made._field_defaults[_definition(field).python_name]
+        coerce = self._function("values", [f"return [{self._value(type_, 'value')} for value in values]"])
+        return Column(name, bare, bare is type_, default, self.functions[coerce])
 
     def _literals(
         self, fields: Mapping[str, GraphQLArgument] | Mapping[str, GraphQLInputField], given: Mapping[str, ValueNode]
@@ -271,3 +293,9 @@ def _definition(element: Any) -> Any:
     if isinstance(getattr(definition, "type", None), StrawberryMaybe):
         raise NotPrepared("a Maybe")
     return definition
+
+
+def _class_of(definition: StrawberryObjectDefinition) -> Any:
+    """What values of an input are made as."""
+    made = definition.from_input
+    return made.made if isinstance(made, MadeAs) else definition.origin

@@ -1,13 +1,10 @@
-"""What arguments and inputs of several entry points share: names that must exist, values that are read
-further, and inputs that come by the thousand."""
+"""What arguments and inputs of several entry points share: names that must exist, and values that are read further."""
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias
 
 import strawberry
-from strawberry.types.arguments import InputContext
-from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinition, StrawberryType, has_object_definition
 
 from graph.execution.context import Info
 from graph.execution.errors import NotFoundError
@@ -16,8 +13,6 @@ from persistence.errors import FieldError, InvalidArgument
 from persistence.model.fields import quoted
 from persistence.model.outcomes import NotFound
 from persistence.model.records import MAX_COUNTER
-
-T = TypeVar("T", bound=type)
 
 NamespaceName: TypeAlias = Annotated[str, strawberry.argument(description="The namespace.")]
 
@@ -66,36 +61,3 @@ def json_object(field: str, value: object, example: str) -> Mapping[str, Any]:
     if isinstance(value, dict):
         return value
     raise InvalidArgument(FieldError(field, f"must be a JSON object, such as {example}"))
-
-
-def in_bulk(input_type: T) -> T:
-    """Class decorator for an input that comes by the thousand: values are made straight from the request.
-
-    Strawberry resolves the type and the name of each field again for each value: 5,000 shards took 0.4 s, in which the
-    process answered no other request. Leaves need neither, since graphql-core has read those already. Fields must be
-    leaves or other inputs, and have a default where null is allowed.
-    """
-    definition: StrawberryObjectDefinition = input_type.__strawberry_definition__  # type: ignore[attr-defined]
-    names: dict[str, str] = {}
-    inputs: dict[str, StrawberryType | type] = {}
-
-    def build(type_: type, value: Mapping[str, Any], context: InputContext) -> Any:
-        if not names:
-            for field in definition.fields:
-                name, kind = context.config.name_converter.from_field(field), field.resolve_type()
-                names[name] = field.python_name
-                if has_object_definition(_bare(kind)):
-                    inputs[name] = kind
-        members = {names[name]: member for name, member in value.items()}
-        for name in inputs.keys() & value.keys():
-            members[names[name]] = context.convert(value[name], inputs[name], name)
-        return type_(**members)
-
-    definition.from_input = build
-    return input_type
-
-
-def _bare(kind: StrawberryType | type) -> StrawberryType | type:
-    while isinstance(kind, StrawberryContainer):
-        kind = kind.of_type
-    return kind

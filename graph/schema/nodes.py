@@ -17,6 +17,7 @@ from graph.schema.pagination import (
     Placed,
     connection,
     read_page,
+    selects,
 )
 from graph.schema.scalars import JSON, Revision
 from persistence.codec import cursors
@@ -57,7 +58,9 @@ class Node:
             "updateNode and drainNode."
         )
     )
-    shard_count: int = strawberry.field(description="How many shards it owns, of all namespaces.")
+    shard_count: int = strawberry.field(
+        description="How many shards it owns, of all namespaces. Counted only when selected."
+    )
     created_at: datetime = strawberry.field(description="When it was first registered.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
 
@@ -94,7 +97,7 @@ NodeIdArgument = Annotated[str, strawberry.argument(description="The node's id."
 
 async def node(info: Info, node_id: NodeIdArgument) -> records.Node | None:
     check_identifiers(nodeId=node_id)
-    return await info.context.services.store.nodes.get(node_id)
+    return await info.context.services.store.nodes.get(node_id, shards_counted=selects(info, "shardCount"))
 
 
 async def nodes(
@@ -109,5 +112,5 @@ async def nodes(
 ) -> Connection[records.Node]:
     where = filter.query() if filter else queries.NodeFilter()
     page = read_page(info, cursors.NODES, first, after, last, before)
-    found = await info.context.services.store.nodes.page(where, page)
+    found = await info.context.services.store.nodes.page(where, page, shards_counted=selects(info, "shardCount"))
     return await connection(info, found, cursors.NODES, attrgetter("node_id"))

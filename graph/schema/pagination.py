@@ -183,6 +183,25 @@ def _selected_in(info: Info, selections: SelectionSetNode | None) -> Iterator[st
             yield from _selected_in(info, cast("InlineFragmentNode", node).selection_set)
 
 
+def selects(info: Info, name: str) -> bool:
+    """Whether the document selects a field of this name below what is being resolved, however deep, and whatever
+    `@skip` and `@include` make of it."""
+    nodes: list[SelectionNode] = list(_raw(info).field_nodes)
+    fragments = dict(_raw(info).fragments)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, FragmentSpreadNode):
+            fragment = fragments.pop(node.name.value, None)
+            selected = None if fragment is None else fragment.selection_set
+        else:
+            selected = cast("FieldNode | InlineFragmentNode", node).selection_set
+        below = () if selected is None else selected.selections
+        if any(isinstance(each, FieldNode) and each.name.value == name for each in below):
+            return True
+        nodes += below
+    return False
+
+
 def _raw(info: Info) -> GraphQLResolveInfo[Any]:
     return info._raw_info  # noqa: SLF001 - `selected_fields` converts the document below here as a whole, each time
 

@@ -1,11 +1,9 @@
 """Plans: the type, its connection and filter, one by id and lists."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Final
 
 import strawberry
-from strawberry.types.nodes import SelectedField, Selection
 
 from graph.execution.context import Info
 from graph.schema import proposals
@@ -21,6 +19,7 @@ from graph.schema.pagination import (
     Placed,
     connection,
     read_page,
+    selects,
 )
 from graph.schema.proposals import RebalanceProposal
 from graph.schema.scalars import Revision
@@ -112,7 +111,7 @@ async def rebalance_plans(
 ) -> Connection[plans.RebalancePlan]:
     where = filter.query() if filter else queries.PlanFilter()
     page = read_page(info, cursors.PLANS, first, after, last, before)
-    if page.limit > PLANS_WITH_PROPOSALS and _selects_proposals(info.selected_fields):
+    if page.limit > PLANS_WITH_PROPOSALS and selects(info, "proposal"):
         problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
         raise invalid("last" if page.backward else "first", problem)
     found = await info.context.services.store.plans.page(where, page)
@@ -121,11 +120,3 @@ async def rebalance_plans(
 
 def _position_of(plan: plans.RebalancePlan) -> int:
     return plan.created.id
-
-
-def _selects_proposals(selections: Iterable[Selection]) -> bool:
-    return any(
-        (isinstance(selection, SelectedField) and selection.name == "proposal")
-        or _selects_proposals(selection.selections)
-        for selection in selections
-    )

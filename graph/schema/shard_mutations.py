@@ -9,8 +9,8 @@ from typing import Annotated, Final, TypeAlias
 import strawberry
 
 from graph.auth.principal import Principal
+from graph.execution.bulk_inputs import made_as
 from graph.schema import messages, results
-from graph.schema.arguments import in_bulk
 from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, NULL_CLEARS, UNSET_KEEPS, ChangeInput, set_or_unset
 from graph.schema.results import (
@@ -42,6 +42,7 @@ _EXPECTED: Final = (
 _GROUP: Final = "The group it is in: shards of one group of a namespace are on different nodes."
 
 
+@made_as(shard_commands.PinRequest)
 @strawberry.input(description="A pin to be made, by the actor of the change: the shard stays where it is.")
 class PinInput:
     reason: str = strawberry.field(description="Why. Not blank, at most 1,024 characters.")
@@ -49,11 +50,8 @@ class PinInput:
         default=None, description="When the pin ends, in the future; null for no end."
     )
 
-    def request(self) -> PinRequest:
-        return PinRequest(self.reason, self.until)
 
-
-@in_bulk
+@made_as(shard_commands.NewShard)
 @strawberry.input(description="A shard to be created.")
 class NewShardInput:
     namespace: str = strawberry.field(description=_NAMESPACE)
@@ -67,33 +65,24 @@ class NewShardInput:
         default=None, description="Where it would rather be: `region`, `region/zone`, `zone:x` or `region:x`."
     )
     status: ShardStatus = strawberry.field(default=ShardStatus.ACTIVE, description="What the owner may do with it.")
-    pin: PinInput | None = strawberry.field(default=None, description="Pins it to its owner.")
+    pin: PinRequest | None = strawberry.field(
+        graphql_type=PinInput | None, default=None, description="Pins it to its owner."
+    )
     anti_affinity_group: str | None = strawberry.field(default=None, description=_GROUP)
-
-    def new_shard(self) -> shard_commands.NewShard:
-        return shard_commands.NewShard(
-            self.namespace,
-            self.shard_id,
-            self.owner_node_id,
-            self.leader_id,
-            self.capacity_hint,
-            self.locality_hint,
-            self.status,
-            self.pin.request() if self.pin else None,
-            self.anti_affinity_group,
-        )
 
 
 @strawberry.input(description="Shards to be created, all of them or none.")
 class CreateShardsInput:
-    shards: list[NewShardInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
+    shards: list[shard_commands.NewShard] = strawberry.field(
+        graphql_type=list[NewShardInput], description="1 to 10,000 shards, each at most once."
+    )
     change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> shard_commands.CreateShards:
-        return shard_commands.CreateShards([shard.new_shard() for shard in self.shards], self.change.request(principal))
+        return shard_commands.CreateShards(self.shards, self.change.request(principal))
 
 
-@in_bulk
+@made_as(shard_commands.ShardPatch)
 @strawberry.input(description="The fields of one shard to change, if it still is at the version expected.")
 class ShardPatchInput:
     namespace: str = strawberry.field(description=_NAMESPACE)
@@ -116,7 +105,8 @@ class ShardPatchInput:
     status: ShardStatus | None = strawberry.field(
         default=strawberry.UNSET, description=f"What the owner may do with it. {UNSET_KEEPS}"
     )
-    pin: PinInput | None = strawberry.field(
+    pin: PinRequest | None = strawberry.field(
+        graphql_type=PinInput | None,
         default=strawberry.UNSET,
         description=(
             "Pins it to its owner, or to the one it is given: plans leave it alone, and moves are refused until the "
@@ -125,8 +115,13 @@ class ShardPatchInput:
     )
     anti_affinity_group: str | None = strawberry.field(default=strawberry.UNSET, description=f"{_GROUP} {NULL_CLEARS}")
 
-    def patch(self) -> shard_commands.ShardPatch:
-        return shard_commands.ShardPatch(
+
+@strawberry.input(description="The fields of one shard to change, if it still is at the version expected.")
+class UpdateShardInput(ShardPatchInput):
+    change: ChangeInput = strawberry.field(description=CHANGE)
+
+    def command(self, principal: Principal) -> shard_commands.UpdateShards:
+        patch = shard_commands.ShardPatch(
             self.namespace,
             self.shard_id,
             self.expected_version,
@@ -135,48 +130,40 @@ class ShardPatchInput:
             set_or_unset(self.capacity_hint),
             set_or_unset(self.locality_hint),
             set_or_unset(self.status),
-            self.pin.request() if isinstance(self.pin, PinInput) else set_or_unset(self.pin),
+            set_or_unset(self.pin),
             set_or_unset(self.anti_affinity_group),
         )
-
-
-@strawberry.input(description="The fields of one shard to change, if it still is at the version expected.")
-class UpdateShardInput(ShardPatchInput):
-    change: ChangeInput = strawberry.field(description=CHANGE)
-
-    def command(self, principal: Principal) -> shard_commands.UpdateShards:
-        return shard_commands.UpdateShards([self.patch()], self.change.request(principal), single=True)
+        return shard_commands.UpdateShards([patch], self.change.request(principal), single=True)
 
 
 @strawberry.input(description="Shards to be changed, all of them or none.")
 class UpdateShardsInput:
-    shards: list[ShardPatchInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
+    shards: list[shard_commands.ShardPatch] = strawberry.field(
+        graphql_type=list[ShardPatchInput], description="1 to 10,000 shards, each at most once."
+    )
     change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> shard_commands.UpdateShards:
-        return shard_commands.UpdateShards([shard.patch() for shard in self.shards], self.change.request(principal))
+        return shard_commands.UpdateShards(self.shards, self.change.request(principal))
 
 
-@in_bulk
+@made_as(shard_commands.ShardExpectation)
 @strawberry.input(description="A shard to be deleted, if it still is at the version expected.")
 class ShardVersionInput:
     namespace: str = strawberry.field(description=_NAMESPACE)
     shard_id: str = strawberry.field(description=_SHARD_ID)
     expected_version: Revision = strawberry.field(description=_EXPECTED)
 
-    def expectation(self) -> shard_commands.ShardExpectation:
-        return shard_commands.ShardExpectation(self.namespace, self.shard_id, self.expected_version)
-
 
 @strawberry.input(description="Shards to be deleted, all of them or none.")
 class DeleteShardsInput:
-    shards: list[ShardVersionInput] = strawberry.field(description="1 to 10,000 shards, each at most once.")
+    shards: list[shard_commands.ShardExpectation] = strawberry.field(
+        graphql_type=list[ShardVersionInput], description="1 to 10,000 shards, each at most once."
+    )
     change: ChangeInput = strawberry.field(description=CHANGE)
 
     def command(self, principal: Principal) -> shard_commands.DeleteShards:
-        return shard_commands.DeleteShards(
-            [shard.expectation() for shard in self.shards], self.change.request(principal)
-        )
+        return shard_commands.DeleteShards(self.shards, self.change.request(principal))
 
 
 def _stale_namespace(parent: strawberry.Parent[outcomes.StaleShard]) -> str:

@@ -8,8 +8,9 @@ from typing import Annotated, Final, TypeAlias, cast
 
 import strawberry
 
+from graph.execution.bulk_inputs import made_as
 from graph.execution.context import Info
-from graph.schema.arguments import NamespaceName, in_bulk, invalid
+from graph.schema.arguments import NamespaceName, invalid
 from graph.schema.pagination import (
     After,
     Before,
@@ -86,7 +87,7 @@ class ShardKey:
     shard_id: str = strawberry.field(description="The shard's id within it.")
 
 
-@in_bulk
+@made_as(records.ShardKey)
 @strawberry.input(description="The identity of a shard.")
 class ShardKeyInput:
     namespace: str = strawberry.field(description="The namespace.")
@@ -223,7 +224,10 @@ class FoundByKey:
 async def shards_by_key(
     info: Info,
     keys: Annotated[
-        list[ShardKeyInput], strawberry.argument(description=f"1 to {MAX_PAGE}. One may be there several times.")
+        list[records.ShardKey],
+        strawberry.argument(
+            graphql_type=list[ShardKeyInput], description=f"1 to {MAX_PAGE}. One may be there several times."
+        ),
     ],
     as_of: AsOfArgument = None,
     at_least: AtLeast = None,
@@ -232,13 +236,12 @@ async def shards_by_key(
     _check_keys(keys)
     if at_least is not None or at_least_cursor is not None:
         await _reached(info.context.services.feed, at_least, at_least_cursor)
-    shard_keys = [records.ShardKey(key.namespace, key.shard_id) for key in keys]
     past = as_of.record() if as_of else None
-    found = await info.context.services.store.shards.get_many(shard_keys, past)
+    found = await info.context.services.store.shards.get_many(keys, past)
     return FoundByKey(found.value, cursors.STREAM.write(found.position), found.position.revision)
 
 
-def _check_keys(keys: Sequence[ShardKeyInput]) -> None:
+def _check_keys(keys: Sequence[records.ShardKey]) -> None:
     """Raises InvalidArgument naming each member that is no identifier, such as `keys[3].shardId`."""
     if not 1 <= len(keys) <= MAX_PAGE:
         raise invalid("keys", f"must hold 1 to {MAX_PAGE} keys, not {len(keys):,}")

@@ -204,7 +204,7 @@ class _Workers:
     async def leaving(self, worker: WorkerProcess) -> None:
         slot = self._slot_of(worker)
         if slot is not None and not self._closing:
-            _log.info("worker %d (process %s) was asked to leave; it is replaced", worker.number, worker.process.pid)
+            _log.info("worker %d (process %s) was sent SIGTERM; it is replaced", worker.number, worker.process.pid)
             self._spawn(self._replace_one(slot))
 
     async def _refill(self, slot: _Slot) -> None:

@@ -5,14 +5,18 @@ import contextlib
 import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import ClassVar, Final
 
 import uvicorn
 from prometheus_client import Metric
 from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+from websockets.protocol import State
 
 from graph.close_codes import CloseCode
+from graph.http.websocket import FRAMES
 from graph.server.http_protocol import HttpProtocol
 from graph.settings import Settings
 
@@ -34,6 +38,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     client that never reads would hold it for as long as its system is up."""
 
     _late = False
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and not self.conn.extensions:
+            # In time: the application begins in a later turn of the event loop.
+            self.scope["extensions"][FRAMES] = {"write": self.write_frame}
+
+    def start_keepalive(self) -> None:
+        """The socket is open. Its handshake, a few kilobytes of headers, would be held as long as it is."""
+        super().start_keepalive()
+        del self.request, self.response
+
+    def write_frame(self, frame: bytes) -> bool:
+        """The extension FRAMES. The protocol holds no bytes back, so frames that pass it by keep their order."""
+        if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.transport.write(frame)
+        return True
 
     def send_keepalive_ping(self) -> None:
         self._late = False

@@ -72,7 +72,7 @@ class _Worker:
     async def run(self) -> None:
         methods: Methods = {"drain": self._drain, "snapshot": self._snapshot}
         self._channel = channel = await Channel.open(self._start.channel, methods)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._asked_to_leave)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._terminated)
         self._serving = serving = asyncio.create_task(self._serve(channel), name="omnirelay-worker")
         supervised = asyncio.create_task(self._supervised(channel), name="omnirelay-channel")
         try:
@@ -118,8 +118,8 @@ class _Worker:
     async def _supervised(self, channel: Channel) -> None:
         try:
             await channel.run()
-        except Exception:  # noqa: BLE001 - a worker that cannot be told anything must not go on
-            _log.exception("worker %d cannot hear its supervisor", self._start.number)
+        except Exception:  # noqa: BLE001 - without a supervisor a worker must not go on
+            _log.exception("worker %d cannot read from its supervisor", self._start.number)
         _log.warning("worker %d stops: its supervisor has ended", self._start.number)
         await self._drain(replaced=False, at_once=False)
 
@@ -136,7 +136,7 @@ class _Worker:
         self._server.force_exit = at_once
         self._server.should_exit = True
 
-    def _asked_to_leave(self) -> None:
+    def _terminated(self) -> None:
         """SIGTERM to this process alone. The supervisor starts another, and stops this one."""
         if self._channel is not None:
             asyncio.create_task(self._leave(self._channel))  # noqa: RUF006 - ends with the process

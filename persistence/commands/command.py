@@ -21,6 +21,9 @@ class Unset(Enum):
 
     UNSET = "UNSET"
 
+    # An enum's own is a call in Python, and validation hashes ten thousands of them.
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         return "UNSET"
 
@@ -99,6 +102,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
+    if (digested := getattr(value, "digested", None)) is not None:
+        return {name: _plain(member) for name, member in digested().items() if member is not UNSET}
     if is_dataclass(value):
         members = ((member, getattr(value, member.name)) for member in fields(value) if member.compare)
         return {member.name: _plain(given) for member, given in members if _is_digested(member, given)}

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from persistence.codec import hash_chain
 from persistence.commands.command import UNSET, Command, request_digest
+from persistence.commands.shards import NewShard, ShardExpectation, ShardPatch
 from persistence.model.fields import canonical_json
 from persistence.model.plans import RebalancePlan
 from persistence.model.records import Change, ChangeKind, Namespace, Node, Shard, ShardKey
@@ -123,7 +124,7 @@ def _without_change(command: Command) -> Mapping[str, Any]:
     return {field.name: getattr(command, field.name) for field in fields(request) if field.name != "change"}
 
 
-def _extract(value: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of value
+def _extract(value: Any) -> Any:  # noqa: C901, PLR0911 - one answer for each kind of value
     """JSON with the beginning of each list and how long it is; records by what identifies them."""
     match value:
         case None | bool() | int() | float():
@@ -142,6 +143,8 @@ def _extract(value: Any) -> Any:  # noqa: PLR0911 - one answer for each kind of 
             return {"version": value.version}
         case Mapping():
             return _members(value)
+        case NewShard() | ShardPatch() | ShardExpectation():
+            return _members(value._asdict())
         case Sequence():
             return [_extract(item) for item in value[:SHOWN_ITEMS]]
         case _:

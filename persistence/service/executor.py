@@ -16,6 +16,7 @@ from persistence.commands.command import Command, request_digest
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
 from persistence.commands.read_state import InputsRequired, ReadSet
 from persistence.commands.refusals import Forbidden, TokenBucket, refusal_of
+from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.commands.write_set import WriteSet
 from persistence.errors import CommitUnknown, StoreError, StoreUnavailable, TransientConflict
 from persistence.handlers.dispatch import decide, validate
@@ -78,7 +79,7 @@ class CommandExecutor:
     async def execute(self, command: Command) -> Outcome:
         """Raises InvalidArgument, StoreUnavailable, CommitUnknown also where the change is there and may yet be lost,
         or TransientConflict when every attempt met one."""
-        await offload(len(command.reads.shards), validate, command, self._strategies)
+        await offload(_size(command), validate, command, self._strategies)
         outcome = await (self._alone(command) if self._group is None else self._group.execute(command))
         if not isinstance(outcome, Committed):
             await self._store_refusal(command, outcome)
@@ -93,7 +94,7 @@ class CommandExecutor:
 
         Raises InvalidArgument for a command that no right would let execute.
         """
-        await offload(len(command.reads.shards), validate, command, self._strategies)
+        await offload(_size(command), validate, command, self._strategies)
         await self._store_refusal(command, forbidden)
 
     async def replayed(self, command: Command) -> Outcome | None:
@@ -125,7 +126,7 @@ class CommandExecutor:
         if self._refusals is None or (left_out := self._rate.take()) is None:
             return
         try:
-            refusal = await offload(len(command.reads.shards), refusal_of, command, outcome, left_out)
+            refusal = await offload(_size(command), refusal_of, command, outcome, left_out)
             await self._refusals.append(refusal)
         except StoreError:
             _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
@@ -170,6 +171,13 @@ class CommandExecutor:
             # It is there, and may yet be lost: "nothing of this request was committed" would be untrue.
             raise CommitUnknown(f"the change was made, and may not be on the standby yet: {error}") from error
         return replace(answer, replayed=True)
+
+
+def _size(command: Command) -> int:
+    """How many shards it names. The keys of ten thousand take 3 ms to make, so they are made once, to be read."""
+    if isinstance(command, CreateShards | UpdateShards | DeleteShards):
+        return len(command.shards)
+    return len(command.reads.shards)
 
 
 async def _explained(unit: UnitOfWork, refused: Refused) -> Outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -103,7 +102,7 @@ async def test_what_was_overtaken_is_not_written_and_takes_no_other_with_it(
             x = changed(await mesh.execute(CreateShards([new("x")], CHANGE))).shards[0]
             await mesh.delete(x)
             again = CreateShards([new("x")], CHANGE)
-            others = [again, DeleteShards([replace(as_it_is(x), expected_version=3)], CHANGE)]
+            others = [again, DeleteShards([as_it_is(x)._replace(expected_version=3)], CHANGE)]
         case "configure":
             others = [ConfigureNamespace(BILLING, "ring", {}, 2, CHANGE)]
         case "key":

@@ -211,6 +211,22 @@ async def test_nodes_are_listed_by_id_bytewise_in_both_directions(mesh: PlannedM
         assert (await mesh.store.nodes.page(where, COUNTED)).total == len(selected), name
 
 
+async def test_nodes_are_read_without_counting_their_shards_where_the_count_is_not_shown(mesh: PlannedMesh) -> None:
+    await mesh.register("node-a")
+    await mesh.create(new("s1", "node-a"), new("s2", "node-a"))
+    nodes = mesh.store.nodes
+    counted = await nodes.get("node-a")
+    assert counted is not None
+    assert counted.shard_count == 2
+    uncounted = replace(counted, shard_count=0)
+    assert await nodes.get("node-a", shards_counted=False) == uncounted
+    assert await nodes.get("node-b", shards_counted=False) is None
+    for where in (NodeFilter(), NodeFilter(zones=["z"])):
+        found = await nodes.page(where, COUNTED, shards_counted=False)
+        expected = [] if where.zones else [uncounted]
+        assert (found.items, found.total) == (expected, len(expected))
+
+
 async def test_of_many_who_register_one_node_one_wins(mesh: PlannedMesh) -> None:
     for name in ROUNDS:
         commands = [RegisterNode(name, CHANGE, weight=1 + number) for number in range(8)]

@@ -200,11 +200,11 @@ async def test_a_stale_version_still_names_who_changed_the_shard_last(storied: M
     last = (await storied.history())[7].change
     await backend.compact(12)
     outcome = await storied.execute(
-        UpdateShards([replace(patch(two, leader_id="x"), expected_version=1)], because("x"))
+        UpdateShards([patch(two, leader_id="x")._replace(expected_version=1)], because("x"))
     )
     assert isinstance(outcome, VersionConflict)
     assert outcome.stale[0].last_change == last
-    gone = await storied.execute(DeleteShards([replace(as_it_is(two), shard_id="s1")], because("x")))
+    gone = await storied.execute(DeleteShards([as_it_is(two)._replace(shard_id="s1")], because("x")))
     assert isinstance(gone, VersionConflict)
     assert gone.stale[0].last_change is not None
 

@@ -94,7 +94,7 @@ def _let_the_last_writer_win() -> None:
         outcome = await execute(self, command)
         if isinstance(command, UpdateShards) and isinstance(outcome, VersionConflict) and outcome.stale[0].current:
             (patch,) = command.shards
-            anyway = replace(patch, expected_version=outcome.stale[0].actual)
+            anyway = patch._replace(expected_version=outcome.stale[0].actual)
             return await execute(self, replace(command, shards=(anyway,)))
         return outcome
 

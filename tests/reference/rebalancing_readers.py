@@ -21,16 +21,17 @@ class MemoryNodes:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
-    async def get(self, node_id: str) -> Node | None:
-        return self._memory.tables.node(node_id)
+    async def get(self, node_id: str, *, shards_counted: bool = True) -> Node | None:
+        return self._found(node_id, shards_counted=shards_counted)
 
-    async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
-        return page_by(lambda node: node.node_id, self._matching(where), page)
+    async def page(self, where: NodeFilter, page: PageRequest[str], *, shards_counted: bool = True) -> Page[Node]:
+        found = (self._found(node_id, shards_counted=shards_counted) for node_id in self._memory.tables.registered)
+        nodes = [node for node in found if node is not None and _among(where, node)]
+        return page_by(lambda node: node.node_id, nodes, page)
 
-    def _matching(self, where: NodeFilter) -> Sequence[Node]:
+    def _found(self, node_id: str, *, shards_counted: bool) -> Node | None:
         tables = self._memory.tables
-        nodes = map(tables.node, tables.registered)
-        return [node for node in nodes if node is not None and _among(where, node)]
+        return tables.node(node_id) if shards_counted else tables.uncounted(node_id)
 
 
 class MemoryPlans:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import pytest
 
 from persistence.commands.command import ChangeRequest, Command, request_digest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.read_state import ReadSet
-from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
+from persistence.commands.shards import (
+    CreateShards,
+    DeleteShards,
+    NewShard,
+    PinRequest,
+    ShardExpectation,
+    ShardPatch,
+    UpdateShards,
+)
 from persistence.errors import InvalidArgument
 from persistence.handlers.dispatch import validate
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
@@ -181,6 +190,41 @@ def test_equal_requests_have_equal_digests() -> None:
     one = ConfigureNamespace("n", "locality", {"zoneBoost": 1, "regionBoost": 2}, 0, CHANGE)
     two = ConfigureNamespace("n", "locality", {"regionBoost": 2, "zoneBoost": 1}, 0, CHANGE)
     assert request_digest(one) == request_digest(two)
+
+
+KEYED = ChangeRequest("ops", "because", "CHG-1", {"a": [1]}, "key")
+PIN = PinRequest("audit", datetime(2026, 1, 31, 9, 30, tzinfo=UTC))
+DIGESTS: Final[list[tuple[Command, str]]] = [
+    (
+        CreateShards(
+            [
+                NewShard("billing", "s1", "node-a"),
+                NewShard("billing", "s2", "node-b", "r", 2.5, "eu/a", ShardStatus.PAUSED, PIN, "g"),
+            ],
+            KEYED,
+        ),
+        "10b599a556e5b7c01793a9ad13dcc98f6552ca81bd05418eaa4ae35d7f1e8c13",
+    ),
+    (
+        UpdateShards(
+            [
+                ShardPatch("billing", "s1", 1, "node-b", None, 3.0, None, ShardStatus.DRAINING, None, None),
+                ShardPatch("billing", "s2", 7, pin=PinRequest("audit")),
+            ],
+            KEYED,
+        ),
+        "1fa1930c954046f5fa2e1df6cc0f3c37e8573be3c57b89338f4c2e34bb809283",
+    ),
+    (
+        DeleteShards([ShardExpectation("billing", "s1", 1)], KEYED),
+        "f894b8d27430f0900be405510b5c152a36c129632d54569ac30f69045e96539d",
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "digest"), DIGESTS)
+def test_a_request_has_the_digest_that_earlier_versions_have_stored(command: Command, digest: str) -> None:
+    assert request_digest(command).hex() == digest
 
 
 def test_requests_that_differ_anywhere_have_digests_that_differ() -> None:

@@ -24,13 +24,17 @@ SELECT_UNCOUNTED: Final = select(*NODE_UNCOUNTED)
 
 ONE_NODE: Final = SELECT_NODE.where(NODES.c.node_id == bindparam("node_id"))
 
-_NODES: Final = PagedList(
-    SELECT_NODE,
-    NODES,
-    NODES.c.node_id,
-    each(node_of),
-    {"statuses": one_of(NODES.c.status), "regions": one_of(NODES.c.region), "zones": one_of(NODES.c.zone)},
-)
+_ONE_UNCOUNTED: Final = SELECT_UNCOUNTED.where(NODES.c.node_id == bindparam("node_id"))
+
+_RESTRICTIONS: Final = {
+    "statuses": one_of(NODES.c.status),
+    "regions": one_of(NODES.c.region),
+    "zones": one_of(NODES.c.zone),
+}
+
+_NODES: Final = PagedList(SELECT_NODE, NODES, NODES.c.node_id, each(node_of), _RESTRICTIONS)
+
+_UNCOUNTED: Final = PagedList(SELECT_UNCOUNTED, NODES, NODES.c.node_id, each(node_of), _RESTRICTIONS)
 
 _NOT_REMOVED: Final = tuple(status for status in NodeStatus if status is not NodeStatus.REMOVED)
 
@@ -41,13 +45,13 @@ class PostgresNodes:
     def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
 
-    async def get(self, node_id: str) -> Node | None:
-        rows = await fetch(self._read, ONE_NODE, {"node_id": node_id})
+    async def get(self, node_id: str, *, shards_counted: bool = True) -> Node | None:
+        rows = await fetch(self._read, ONE_NODE if shards_counted else _ONE_UNCOUNTED, {"node_id": node_id})
         return node_of(rows[0]) if rows else None
 
-    async def page(self, where: NodeFilter, page: PageRequest[str]) -> Page[Node]:
+    async def page(self, where: NodeFilter, page: PageRequest[str], *, shards_counted: bool = True) -> Page[Node]:
         where = where if where.statuses is not None else replace(where, statuses=_NOT_REMOVED)
-        return await _NODES.page(self._read, where, page)
+        return await (_NODES if shards_counted else _UNCOUNTED).page(self._read, where, page)
 
 
 SELECT_NAMESPACE: Final = select(*NAMESPACE).join(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)

@@ -11,6 +11,7 @@ from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, CHANGES
 from tests.support.mesh import Mesh, new
 from tests.support.rebalancing_api import applied, ask, change, marked, planned, registered
+from tests.support.statements import statements
 
 pytestmark = ON_EVERY_STORE
 
@@ -210,3 +211,25 @@ async def shard(api: Api, mesh: Mesh) -> Shard:
     """The only shard, on the only node."""
     await registered(api, "node-a")
     return await mesh.created("1", "node-a")
+
+
+COUNTING = (
+    "{ nodes { nodes { shardCount } } }",
+    "{ nodes { edges { node { ...counted } } } } fragment counted on Node { count: shardCount }",
+    '{ node(nodeId: "node-a") { ... { ... on Node { shardCount } } } }',
+    'query ($is: Boolean = true) { node(nodeId: "node-a") { shardCount @include(if: $is) } }',
+)
+NOT_COUNTING = (
+    "{ nodes { totalCount nodes { nodeId } edges { node { weight } } } }",
+    '{ node(nodeId: "node-a") { shardCount: weight ...rest } } fragment rest on Node { status }',
+)
+
+
+@pytest.mark.parametrize("query", [*COUNTING, *NOT_COUNTING])
+async def test_shards_of_nodes_are_counted_where_the_count_is_selected(api: Api, mesh: Mesh, query: str) -> None:
+    await registered(api, "node-a")
+    await mesh.create(new("1", "node-a"), new("2", "node-a"))
+    with statements() as sent:
+        answer = await api.data(query)
+    assert (": 2}" in str(answer)) is (query in COUNTING)
+    assert not sent or any("shards" in statement for statement in sent) is (query in COUNTING)
