@@ -157,7 +157,10 @@ class WebServer(uvicorn.Server):
         closed: set[object] = set()
         while state.connections and not self.force_exit and loop.time() < kept_until:
             for connection in list(state.connections):
-                if isinstance(connection, WebSocketProtocol) and connection not in closed:
+                if connection in closed or not isinstance(connection, WebSocketProtocol):
+                    continue
+                # Before, the code could not be sent, and the client would take it for a refusal.
+                if connection.handshake_complete:
                     closed.add(connection)
                     connection.shutdown()
             await asyncio.sleep(_POLL_SECONDS)
