@@ -59,7 +59,7 @@ failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose n
 governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
 	$(BIN)/python -m tests.governance.run $(ARGS)
 
-clients: .venv/installed-dev ## have graphql-ws and urql follow, restart, sleep and be refused (needs Node >= 20)
+clients: .venv/installed-dev ## have graphql-ws, urql and Apollo Client follow, restart, sleep and be refused (needs Node >= 20)
 	$(node)
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
 	$(BIN)/pytest -n 0 tests/clients/official_clients.py $(ARGS)

@@ -139,6 +139,21 @@ class ShardReader(Protocol):
         """Ordered by (namespace, shard id)."""
         ...
 
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        """Every shard once, ordered by (namespace, shard id), in slices: at least one, which may be empty. Each is of
+        one snapshot, none of an older one than the slice before. Other tasks run in between."""
+        ...
+
+    def holder(self) -> Callable[[Shard], bool]:
+        """What knows, until something is awaited, whether this very object is in memory, and is what is read until the
+        shard changes."""
+        ...
+
+
+def holds_none(_: Shard) -> bool:
+    """The holder of what is read anew each time."""
+    return False
+
 
 class NamespaceReader(Protocol):
     async def get(self, name: str) -> Namespace | None: ...

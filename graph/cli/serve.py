@@ -32,6 +32,11 @@ from graph.cli.progress import StepLog
     metavar="N",
     help="Processes that serve: as many as processors. [default: 1]",
 )
+@click.option(
+    "--trusted-documents",
+    type=click.Choice(["off", "prefer", "require"]),
+    help="Whether documents may be named by ids, and whether others than trusted ones are taken. [default: prefer]",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe line to log.")
 def serve(
     *,
@@ -43,6 +48,7 @@ def serve(
     demo: bool | None,
     wait_for_database: float | None,
     workers: int | None,
+    trusted_documents: str | None,
     log_level: str | None,
 ) -> Exit:
     """Run the server, on an embedded PostgreSQL unless another is named.
@@ -58,6 +64,7 @@ def serve(
         "demo": demo,
         "wait_for_database_seconds": wait_for_database,
         "workers": workers,
+        "trusted_documents": trusted_documents,
         "log_level": log_level,
     }
     settings = settings_from(config, Exit.NO, **given)

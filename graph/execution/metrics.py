@@ -14,7 +14,12 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 _NAMES: Final = 100
 
 _SUMMED: Final = frozenset(
-    {"omnirelay_operations_running", "omnirelay_operations_waiting", "omnirelay_subscriptions_open"}
+    {
+        "omnirelay_operations_running",
+        "omnirelay_operations_waiting",
+        "omnirelay_record_bytes_kept",
+        "omnirelay_subscriptions_open",
+    }
 )
 """Gauges of which the sum over processes means something, as it does of every counter and histogram."""
 
@@ -73,6 +78,11 @@ class Metrics:
             ("operation", "reason"),
             registry=self.registry,
         )
+        self.record_bytes = Gauge(
+            "omnirelay_record_bytes_kept",
+            "Memory of the JSON that is kept of records, by selection, and of those records.",
+            registry=self.registry,
+        )
         self.subscriptions = Gauge(
             "omnirelay_subscriptions_open", "Subscriptions being served.", registry=self.registry
         )
@@ -89,6 +99,11 @@ class Metrics:
         self.callers_refused = Counter(
             "omnirelay_callers_refused",
             "Requests and sockets refused for want of a good token.",
+            registry=self.registry,
+        )
+        self.lookups_not_modified = Counter(
+            "omnirelay_lookups_not_modified",
+            "Lookups that were not executed, because the client has the answer as of this revision.",
             registry=self.registry,
         )
         self.feed_revision = Gauge(

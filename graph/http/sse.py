@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from graph.auth.principal import Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.execution.context import Context
-from graph.execution.prepared import encode_json
+from graph.execution.encoding import encode_json
 from graph.subscriptions.groups import Message
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation

@@ -29,10 +29,12 @@ from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
-from graph.execution.prepared import encode_json
 from graph.execution.workload import classify
 from graph.http.admission import AdmissionControl, client_of
+from graph.http.requests import BadRequest
+from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
 from graph.subscriptions import groups
 from graph.subscriptions.manager import SubscriptionManager
@@ -58,6 +60,7 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    trusted_documents: TrustedDocuments
     subscriptions: SubscriptionManager
 
     def caller(self, authorization: object, request_id: str) -> Principal:
@@ -204,12 +207,21 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await super().cleanup_operation(operation_id)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        running = len(self.operations)
-        if running < MAX_OPERATIONS or message["id"] in self.operations:
-            await super().handle_subscribe(message)
+        running, payload = len(self.operations), message["payload"]
+        if not self.connection_acknowledged or message["id"] in self.operations:
+            await super().handle_subscribe(message)  # closes the socket
             return
-        refusal = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
-        await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
+        if running >= MAX_OPERATIONS:
+            error = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
+        else:
+            try:
+                text = self._endpoint.trusted_documents.text_of(payload, self.context.principal)
+            except BadRequest as bad:
+                error = coded(GraphQLError(bad.message), bad.code)
+            else:
+                await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
+                return
+        await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
         try:
@@ -313,11 +325,14 @@ def _problem(message: Any) -> str | None:
 def _operation_problem(payload: Any) -> str | None:
     if not isinstance(payload, dict):
         return "The payload must be an object"
-    if not isinstance(payload.get("query"), str):
+    extensions = payload.get("extensions")
+    if not isinstance(extensions, dict | None):
+        return "extensions must be an object or null"
+    names_document = payload.get("documentId") is not None or (extensions or {}).get("persistedQuery") is not None
+    if not isinstance(payload.get("query"), str | None if names_document else str):
         return "The payload must have a query"
     if not isinstance(payload.get("operationName"), str | None):
         return "operationName must be a string or null"
-    for name in ("variables", "extensions"):
-        if not isinstance(payload.get(name), dict | None):
-            return f"{name} must be an object or null"
+    if not isinstance(payload.get("variables"), dict | None):
+        return "variables must be an object or null"
     return None

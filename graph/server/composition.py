@@ -22,6 +22,7 @@ import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 from graph.execution.services import Services
 from graph.server.plugins import discover
+from graph.server.replica_memory import replica_limits
 from graph.server.worker_pool import Jobs, PooledRebalancer, PooledWriter, WorkerPool, open_worker_pool
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
@@ -31,7 +32,7 @@ from persistence.ports import Store
 from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
+from persistence.replica.replica import Replica, ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
@@ -171,7 +172,7 @@ async def _open_replica(settings: Settings, shared: Shared) -> AsyncIterator[tup
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
         feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
         replica = await stack.enter_async_context(
-            following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
+            following(store.shards, feed, replica_limits(settings.replica_shards, settings.workers))
         )
         yield replace(store, shards=ReplicaShards(replica, store.shards)), feed, replica
 
@@ -192,9 +193,9 @@ def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None)
         writer = CommandExecutor(
             store.unit_of_work, strategies, refusals=store.refusals, note=replica.note, group=store.change_group
         )
-        return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
+        return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled)
     pooled = PooledWriter(store, strategies, jobs, replica.note)
-    return Services(store, pooled, feed, strategies, PooledRebalancer(jobs))
+    return Services(store, pooled, feed, strategies, PooledRebalancer(jobs), replica.settled)
 
 
 async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:

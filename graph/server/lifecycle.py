@@ -19,12 +19,13 @@ from graph.server.demo import load_demo
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.process import (
     ServerRun,
+    added_documents,
     bound_socket,
     import_web,
     log_to_stderr,
     loop_factory,
+    serving_from,
     url_of,
-    web_server,
 )
 from graph.settings import Settings
 
@@ -78,6 +79,7 @@ class _SingleProcess(ServerRun):
     async def _serve(self) -> None:
         settings = self._settings
         callers = authentication(settings)
+        added = added_documents(settings)
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
@@ -95,7 +97,8 @@ class _SingleProcess(ServerRun):
                 )
                 await stack.enter_async_context(following)
             await web
-            self._server = web_server(services, settings, callers, lambda: self._announce(url_of(listener)))
+            serving = serving_from(services, settings, callers, added, lambda: self._announce(url_of(listener)))
+            self._server = await stack.enter_async_context(serving)
             await self._server.serve([listener])
 
     def _stop(self, task: asyncio.Task[None]) -> None:

@@ -11,12 +11,14 @@ import signal
 import socket
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from graph.auth.tokens import Authentication
 from graph.embedded_postgres.server import EmbeddedPostgresError
 from graph.execution.services import Services
+from graph.operations import ManifestEntry, ManifestError, read_manifest
 from graph.server.composition import Progress
 from graph.server.plugins import PlugInError
 from graph.settings import Settings, SettingsError
@@ -25,7 +27,7 @@ from persistence.errors import StoreError
 if TYPE_CHECKING:
     from graph.server.web_server import WebServer
 
-STARTUP_ERRORS: Final = (SettingsError, StoreError, EmbeddedPostgresError, PlugInError, OSError)
+STARTUP_ERRORS: Final = (SettingsError, ManifestError, StoreError, EmbeddedPostgresError, PlugInError, OSError)
 """What keeps a server from running that its operator can mend."""
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -124,16 +126,26 @@ def import_web() -> None:
         gc.enable()
 
 
-def web_server(
+def added_documents(settings: Settings) -> Sequence[ManifestEntry]:
+    """The documents to trust beside the program's own. Raises ManifestError."""
+    manifest = settings.trusted_documents_manifest
+    return () if manifest is None or settings.trusted_documents == "off" else read_manifest(manifest)
+
+
+@asynccontextmanager
+async def serving_from(
     services: Services,
     settings: Settings,
     callers: Authentication,
+    added: Sequence[ManifestEntry],
     announce: Callable[[], None],
     exposition: Callable[[], Awaitable[bytes]] | None = None,
-) -> WebServer:
+) -> AsyncIterator[WebServer]:
     """The server of these services, not started. What is imported and built by then is what the process keeps.
 
-    `announce` is called once it serves, `exposition` for what /metrics answers, if that is more than its own.
+    `announce` is called once it serves, and documents are prepared then: a server whose own are not valid, which is one
+    that was not installed as it was built, is stopped, and what preparing raised is raised. `exposition` returns what
+    /metrics answers, where that is more than what is counted here.
     """
     from graph.http.app import create_app  # noqa: PLC0415 - see import_web
     from graph.server.web_server import WebServer  # noqa: PLC0415 - same
@@ -144,11 +156,48 @@ def web_server(
         allowed_hosts=settings.allowed_hosts,
         authentication=callers,
         queries_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
+        trusted_documents=settings.trusted_documents,
+        added_documents=added,
         exposition=exposition,
     )
     _tune_garbage_collector()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    return WebServer(app, settings, announce)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    async with preparing(app.state.prepare, stop) as begin:
+
+        def ready() -> None:
+            announce()
+            begin()
+
+        server = WebServer(app, settings, ready)
+        yield server
+
+
+@asynccontextmanager
+async def preparing(
+    prepare: Callable[[], Awaitable[None]], stop: Callable[[], None]
+) -> AsyncIterator[Callable[[], None]]:
+    """What begins to prepare documents. If that fails `stop` is called, and what it raised is raised at the end; what
+    is not done by then is given up."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def prepare_or_stop() -> None:
+        try:
+            await prepare()
+        except Exception:
+            stop()
+            raise
+
+    try:
+        yield lambda: tasks.append(asyncio.create_task(prepare_or_stop(), name="omnirelay-documents"))
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 def _tune_garbage_collector() -> None:

@@ -29,7 +29,7 @@ from graph.server.composition import Progress, Shared, open_shared, open_writing
 from graph.server.demo import load_demo
 from graph.server.exposition import WORKER, Snapshot, Totals
 from graph.server.namespace_sync import syncing_namespaces
-from graph.server.process import CannotStart, ServerRun, bound_socket, url_of
+from graph.server.process import CannotStart, ServerRun, added_documents, bound_socket, url_of
 from graph.server.worker_pool import WorkerPool
 from graph.server.worker_process import WorkerProcess, start_fork_server
 from graph.settings import Settings, SettingsError
@@ -74,7 +74,9 @@ class Supervisor(ServerRun):
 
     async def _serve(self) -> None:
         settings = self._settings
+        # For what is wrong with them to be reported before anything is started.
         authentication(settings)
+        added_documents(settings)
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)

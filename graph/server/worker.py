@@ -23,7 +23,15 @@ from graph.auth.tokens import authentication
 from graph.server.channel import Channel, ChannelClosed, Methods
 from graph.server.composition import Shared, open_worker_services
 from graph.server.exposition import WORKER, Snapshot
-from graph.server.process import STARTUP_ERRORS, CannotStart, import_web, log_to_stderr, loop_factory, web_server
+from graph.server.process import (
+    STARTUP_ERRORS,
+    CannotStart,
+    added_documents,
+    import_web,
+    log_to_stderr,
+    loop_factory,
+    serving_from,
+)
 from graph.server.worker_pool import RelayedJobs
 from graph.settings import Settings
 
@@ -90,16 +98,16 @@ class _Worker:
 
     async def _serve(self, channel: Channel) -> None:
         settings = self._start.settings
-        callers = authentication(settings)
+        callers, added = authentication(settings), added_documents(settings)
         jobs = RelayedJobs(partial(channel.call, "run_job")) if settings.plan_processes else None
         async with AsyncExitStack() as stack:
             web = asyncio.get_running_loop().run_in_executor(None, import_web)
             services = await stack.enter_async_context(open_worker_services(settings, self._start.shared, jobs))
             await web
             ready = asyncio.Event()
-            self._server = server = web_server(
-                services, settings, callers, ready.set, partial(channel.call, "exposition")
-            )
+            exposition = partial(channel.call, "exposition")
+            serving = serving_from(services, settings, callers, added, ready.set, exposition)
+            self._server = server = await stack.enter_async_context(serving)
             announcing = asyncio.create_task(self._announce(channel, ready, server.adopt))
             try:
                 await server.serve([])

@@ -30,8 +30,9 @@ from strawberry.types.graphql import OperationType as Kind
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.executor import RecordExecutor
-from graph.execution.prepared import Run, encode_json
+from graph.execution.prepared import Run
 from graph.schema.build import MeshSchema
 from graph.schema.stream import DiffStream, as_batch
 from persistence.model.stream import DiffBatch

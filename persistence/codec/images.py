@@ -27,6 +27,8 @@ from persistence.model.records import (
     ShardKey,
     ShardStatus,
     content_values,
+    new_shard,
+    pooled,
     public_name,
 )
 
@@ -77,24 +79,24 @@ def write_image(
 def read_image(image: str, revision: int, created_at: datetime, updated_at: datetime) -> Shard:
     """The record a document stands for, as of `revision`."""
     document: dict[str, Any] = orjson.loads(image)
-    return Shard(
-        document["namespace"],
+    return new_shard(
+        pooled(document["namespace"]),
         document["shardId"],
-        document["strategy"],
-        document["ownerNodeId"],
-        document["leaderId"],
+        pooled(document["strategy"]),
+        pooled(document["ownerNodeId"]),
+        pooled(document["leaderId"]),
         float(document["capacityHint"]),
-        document["localityHint"],
+        pooled(document["localityHint"]),
         _STATUSES[document["status"]],
         _pin(document["pinned"]),
-        document["changeTicket"],
+        pooled(document["changeTicket"]),
         document["version"],
         document["ownerEpoch"],
         document["checksum"],
         revision,
         created_at,
         updated_at,
-        *map(document.get, _ADDED),
+        *map(pooled, map(document.get, _ADDED)),
     )
 
 

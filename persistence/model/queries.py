@@ -54,6 +54,19 @@ class ShardFilter:
         )
         return self
 
+    @property
+    def is_of_namespace_only(self) -> bool:
+        """Whether it matches every shard of its namespace, or of all."""
+        return (
+            self.shard_ids is None
+            and self.owner_node_ids is None
+            and self.leader_ids is None
+            and self.statuses is None
+            and self.strategies is None
+            and self.change_ticket is None
+            and self.search is None
+        )
+
     def matches(self, shard: Shard) -> bool:
         return (
             (self.namespace is None or shard.namespace == self.namespace)

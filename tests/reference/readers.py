@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from persistence.codec.images import net_diff
 from persistence.model.paging import Page, PageRequest, page_of
-from persistence.model.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.model.queries import EVERY_SHARD, ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
 from persistence.model.records import (
     NO_CHANGE,
     AsOf,
@@ -26,6 +26,9 @@ from persistence.model.records import (
 from persistence.model.stream import StreamHead, StreamPage
 from persistence.ports import Stamped
 from tests.reference.tables import Memory, Tables
+
+SLICE: Final = 2
+"""Shards of a slice of a scan: the tables of tests have a few."""
 
 
 class MemoryShards:
@@ -46,6 +49,17 @@ class MemoryShards:
     ) -> Stamped[Page[Shard]]:
         table = self._table(as_of)
         return Stamped(page_by(attrgetter("key"), filter(where.matches, table.value), page), table.position)
+
+    def holder(self) -> Callable[[Shard], bool]:
+        shards = self._memory.tables.shards
+        return lambda shard: shards.get(shard.key) is shard
+
+    async def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        found = await self.page(EVERY_SHARD, PageRequest(SLICE))
+        while found.value.has_next:
+            yield Stamped(found.value.items, found.position)
+            found = await self.page(EVERY_SHARD, PageRequest(SLICE, after=found.value.items[-1].key))
+        yield Stamped(found.value.items, found.position)
 
     def _table(self, as_of: AsOf | None) -> Stamped[Sequence[Shard]]:
         tables = self._memory.tables

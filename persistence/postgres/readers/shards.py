@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from persistence.codec.images import read_image
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey, StreamPosition
-from persistence.ports import Stamped
+from persistence.ports import Stamped, holds_none
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
@@ -47,6 +47,7 @@ from persistence.postgres.readers.keyset import (
     planned_for_parameters,
     used_fields,
 )
+from persistence.postgres.readers.scan import scan
 from persistence.postgres.rows import KEYS, SHARD, as_arrays, shard_of
 from persistence.postgres.stream import CURRENT, HEAD, head_of, mark_after, read_mark, require_servable, revision_of
 from persistence.postgres.tables.current import SHARDS, TOMBSTONES
@@ -63,6 +64,9 @@ class PostgresShards:
         where = ShardFilter(namespace=key.namespace, shard_ids=(key.shard_id,))
         found = await self.page(where, PageRequest(1), as_of)
         return Stamped(next(iter(found.value.items), None), found.position)
+
+    def holder(self) -> Callable[[Shard], bool]:
+        return holds_none
 
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         values: dict[str, Any] = as_arrays(keys)
@@ -93,6 +97,9 @@ class PostgresShards:
                 rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
         position = _position_as_of(rows[0], revision)
         return Stamped(page_beside(rows, page, each(_shard_as_of), _HEAD + 1), position)
+
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        return scan(self._read)
 
 
 _HEAD: Final = len(HEAD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ import pytest
 
 from graph.auth.principal import Scope
 from graph.cli.errors import Exit
+from graph.operations import MANIFEST_FORMAT, operation, own_manifest
 from tests.support.command_line import Running, interpreted, omnirelay, started
 from tests.support.tokens import SECRET, token
 
@@ -163,6 +166,56 @@ def test_the_slots_of_a_redis_cluster_come_back_as_they_went_in(database_url: st
 )
 def test_a_server_that_cannot_start_prints_why_and_no_traceback(options: list[str], words: str) -> None:
     with started("serve", "--port", "0", *options) as server:
+        end = server.finish()
+    assert (end.exit, end.out) == (Exit.NO, "")
+    assert words in end.err
+    assert "Traceback" not in end.err
+
+
+def test_where_trust_is_required_the_command_line_works_and_others_are_refused(database_url: str) -> None:
+    options = ("--port", 0, "--database-url", database_url, "--demo", "--trusted-documents", "require")
+    with started("serve", *options) as server:
+        url = server.line().split()[1].removesuffix("/graphql")
+        for command in (("shards", "list"), ("nodes", "list"), ("namespaces", "strategies"), ("shards", "diff", "0")):
+            answer = omnirelay("mesh", *command, "--server", url)
+            assert answer.exit == Exit.OK, answer.err
+        refused = httpx2.post(f"{url}/graphql", json={"query": BY_WHOM}).json()
+        assert [error["extensions"]["code"] for error in refused["errors"]] == ["DOCUMENT_NOT_TRUSTED"]
+
+
+def test_an_answer_that_the_client_has_is_not_sent_again(database_url: str) -> None:
+    identity = next(entry.id for entry in own_manifest() if entry.text == operation("ListShards"))
+    with serving(database_url) as (_, url), httpx2.Client(base_url=url) as http:
+        while "omnirelay_lookups_not_modified_total 0.0" in http.get("/metrics").text:  # until lookups are from memory
+            first = http.get("/graphql", params={"documentId": identity})
+            tag = {"if-none-match": first.headers["etag"]}
+            again = http.get("/graphql", params={"documentId": identity}, headers=tag)
+            assert (first.status_code, again.status_code, again.content) == (
+                HTTPStatus.OK,
+                HTTPStatus.NOT_MODIFIED,
+                b"",
+            )
+        head = http.head("/graphql", params={"documentId": identity})
+        assert (head.content, head.headers["etag"]) == (b"", first.headers["etag"])
+        assert head.headers["content-length"] == first.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (None, "web.json: No such file or directory"),
+        ("{ shards { nothing } }", "web.json: operations[0] (Web): Cannot query field 'nothing' on type"),
+    ],
+)
+def test_a_manifest_that_cannot_be_trusted_is_named(
+    database_url: str, tmp_path: Path, body: str | None, words: str
+) -> None:
+    file = tmp_path / "web.json"
+    if body is not None:
+        entry = {"id": "web-1", "name": "Web", "type": "query", "body": body}
+        file.write_text(json.dumps({"format": MANIFEST_FORMAT, "version": 1, "operations": [entry]}))
+    environment = {"OMNIRELAY_TRUSTED_DOCUMENTS_MANIFEST": str(file)}
+    with started("serve", "--port", 0, "--database-url", database_url, environment=environment) as server:
         end = server.finish()
     assert (end.exit, end.out) == (Exit.NO, "")
     assert words in end.err
