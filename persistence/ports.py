@@ -22,6 +22,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import (
     ChangeFilter,
+    DiffDetail,
     DiffFilter,
     HistoryOrder,
     NodeFilter,
@@ -204,8 +205,19 @@ class PlacementReader(Protocol):
 
 
 class HistoryReader(Protocol):
-    async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
-        """Ordered by revision."""
+    async def page(
+        self,
+        where: ShardHistoryFilter,
+        order: HistoryOrder,
+        page: PageRequest[int],
+        shown: DiffDetail | None = None,
+    ) -> Page[ShardDiff]:
+        """Ordered by revision. With `shown` the items may be of another class, which equals nothing, and have of the
+        attributes of a ShardDiff those that it names."""
+        ...
+
+    def holds(self, diff: object) -> bool:
+        """Whether an item of such pages is one that was read more than once, and may be again: the same object."""
         ...
 
     async def difference(

@@ -4,8 +4,8 @@ Records are immutable, and the replica holds each as long as it is the newest of
 the very object that came in a diff. So what a selection makes of a record is kept by the identity of the object. No
 revision or epoch is compared that could be given out twice: a shard that has changed is another object.
 
-Only objects that the replica holds are worth it: a record read from history, or from the database, is made anew each
-time. docs/decisions/0031-bytes-of-records.md.
+Only objects that something holds are worth it: the replica, or the reader of history, whose rows are the same objects
+when they are read again. docs/decisions/0031-bytes-of-records.md.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -35,13 +35,14 @@ _BYTES_AN_ENTRY: Final = 1_000
 and is held by it alone."""
 
 
-def kept_by(holder: Holder) -> Callable[[C], C]:
+def kept_by(holder: Holder, *, in_events: bool = True) -> Callable[[C], C]:
     """Class decorator for the type of a record, of which nothing but the record decides what a selection makes: what
     four fields or more make of one that is held is kept. Of an edge, whose cursor must depend on the node alone, the
-    record is the node."""
+    record is the node. Without `in_events`, those of subscriptions have records that the holder does not know."""
 
     def keep(cls: C) -> C:
         cls.kept_by = staticmethod(holder)  # type: ignore[attr-defined]
+        cls.kept_in_events = in_events  # type: ignore[attr-defined]
         return cls
 
     return keep

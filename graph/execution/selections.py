@@ -255,19 +255,21 @@ class SelectionCompiler:
         details: list[FieldDetails],
         compiled: Callable[[GraphQLObjectType, list[FieldDetails]], _Composite],
     ) -> _Composite:
-        """As compiled, with what keeps the JSON of it where that pays. What is kept has nothing kept in it."""
+        """As compiled, with what keeps the JSON of it where that pays. Of what is in it, only what is repeated is."""
         origin = _definition(type_).origin
         holder, is_repeated = getattr(origin, "kept_by", None), getattr(origin, "is_repeated", False)
-        selection = None
-        if not self._is_within_kept and (holder is not None or is_repeated):
-            selection = self._fields.of_record(type_, details)
+        if self._operation.operation is OperationType.SUBSCRIPTION and not getattr(origin, "kept_in_events", True):
+            holder = None
+        if self._is_within_kept:
+            holder = None
+        selection = None if holder is None and not is_repeated else self._fields.of_record(type_, details)
         if selection is None or leaves(selection) < _KEPT_LEAVES:
             return compiled(type_, details)
-        self._is_within_kept = True
+        within, self._is_within_kept = self._is_within_kept, True
         try:
             made = compiled(type_, details)
         finally:
-            self._is_within_kept = False
+            self._is_within_kept = within
         if holder is None:
             return made._replace(latest=self._made.named(LatestBytes()))
         if selection not in self._kept_names:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from persistence.model.fields import check_fields, identifier_problem, plan_id_problem, search_problem, text_problem
 from persistence.model.plans import PlanKind, PlanStatus
@@ -182,6 +182,15 @@ class ShardHistoryFilter:
             ("changeTicket", text_problem, self.change_ticket),
         )
         return self
+
+
+class DiffDetail(NamedTuple):
+    """What of rows of history is read beside the least: `images`, the shard before and after; `image_times`, their
+    revisions and times; `whole_change`, of the change also its metadata, namespaces, revisions, count and hash."""
+
+    images: bool
+    image_times: bool
+    whole_change: bool
 
 
 @dataclass(frozen=True, slots=True)

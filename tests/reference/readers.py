@@ -11,7 +11,14 @@ from typing import Final, TypeVar
 
 from persistence.codec.images import net_diff
 from persistence.model.paging import Page, PageRequest, page_of
-from persistence.model.queries import EVERY_SHARD, ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.model.queries import (
+    EVERY_SHARD,
+    ChangeFilter,
+    DiffDetail,
+    HistoryOrder,
+    ShardFilter,
+    ShardHistoryFilter,
+)
 from persistence.model.records import (
     NO_CHANGE,
     AsOf,
@@ -90,9 +97,18 @@ class MemoryHistory:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
-    async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
+    async def page(
+        self,
+        where: ShardHistoryFilter,
+        order: HistoryOrder,
+        page: PageRequest[int],
+        shown: DiffDetail | None = None,  # noqa: ARG002 - records have it all
+    ) -> Page[ShardDiff]:
         rows = [row for row in self._memory.tables.history if _in_history(where, row)]
         return page_by(attrgetter("revision"), rows, page, descending=order is HistoryOrder.REVISION_DESC)
+
+    def holds(self, diff: object) -> bool:
+        return diff in self._memory.tables.history
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
