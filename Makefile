@@ -78,14 +78,15 @@ lint: .venv/installed-dev ## check style, types, layers, built documents, and th
 	$(BIN)/python frontend-queries/build_documents.py --check
 	$(PIP) check
 
-bench: .venv/installed-dev ## measure and print the numbers of the documentation (ARGS="--help")
+bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (15 minutes; with Node, all peers; ARGS="--help")
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 way: .venv/installed-dev ## count the files a request passes and its moves between them (ARGS="--case list --verbose")
 	@$(BIN)/python -m tests.benchmarks.way_of_data $(ARGS)
 
-plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew
+plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew, and write docs/performance.md from what was measured last
 	$(BIN)/python -m tests.benchmarks.plots
+	$(BIN)/python -m tests.benchmarks.performance
 
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql

@@ -123,6 +123,12 @@ class Settings(BaseModel):
     )
     read_connections: int = Field(8, ge=1, le=100, description="Connections for reading, at most.")
     write_connections: int = Field(8, ge=1, le=100, description="Connections for writing, at most.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that serve, each with its own table in memory; with 2 or more SIGHUP restarts them.",
+    )
     plan_processes: int = Field(
         2,
         ge=0,

@@ -2,10 +2,11 @@
 
 import re
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+from prometheus_client import Metric
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -46,6 +47,7 @@ def create_app(
     trusted_documents: Trust = "prefer",
     added_documents: Sequence[ManifestEntry] = (),
     lifespan: Lifespan[Starlette] | None = None,
+    exposition: Callable[[], Awaitable[bytes]] | None = None,
 ) -> Starlette:
     """The server for these services, which it does not close. Before it is stopped `app.state.drain()` is to be called,
     so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
@@ -54,7 +56,8 @@ def create_app(
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
     everything. At most `queries_at_once` that are not answered from memory are executed at a time. Trusted documents
-    are the program's own and `added_documents`; raises ManifestError for one that cannot be.
+    are the program's own and `added_documents`; raises ManifestError for one that cannot be. `exposition` returns what
+    /metrics answers in place of what is counted here; `app.state.snapshot(labels)` returns that then.
     """
     metrics = Metrics()
     schema = build_schema(metrics)
@@ -68,13 +71,14 @@ def create_app(
         documents,
         queries_at_once,
     )
+    health = Health(services.store, services.feed, metrics, exposition)
     names = HostNames(allowed_hosts)
     app = Starlette(
         routes=[
             Route(PATH, endpoint),
             WebSocketRoute(PATH, endpoint),
             *graphiql_routes(),
-            *Health(services.store, services.feed, metrics).routes,
+            *health.routes,
         ],
         middleware=[
             Middleware(RequestIds),
@@ -86,6 +90,12 @@ def create_app(
     app.middleware_stack = Entry(app.build_middleware_stack(), endpoint, names)
     app.state.drain = endpoint.subscriptions.drain
     app.state.prepare = documents.prepare
+
+    async def snapshot(process: Mapping[str, str]) -> list[Metric]:
+        await health.refresh()
+        return metrics.snapshot(process)
+
+    app.state.snapshot = snapshot
     return app
 
 

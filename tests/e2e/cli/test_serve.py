@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
@@ -74,6 +77,37 @@ def test_a_stopping_server_tells_subscribers_to_come_back(database_url: str) -> 
         server.send(signal.SIGINT)
         assert "(1012)" in watch.message_with("Interrupted")
         assert server.finish().exit == Exit.OK
+
+
+def test_sighup_stops_no_server(database_url: str) -> None:
+    with serving(database_url) as (server, url):
+        server.send(signal.SIGHUP)
+        server.message_with("SIGHUP restarts workers")
+        assert httpx2.get(f"{url}/readyz").json()["status"] == "ok"
+
+
+def test_a_server_whose_terminal_is_closed_stops_cleanly(database_url: str) -> None:
+    master, terminal = os.openpty()
+    on_terminal = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from graph.cli import main; main()"
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", on_terminal, "serve", "--port", "0", "--no-demo", "--database-url", database_url],
+        env={**os.environ, "OMNIRELAY_PLAN_PROCESSES": "0"},
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as process:
+        try:
+            os.close(terminal)
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("GraphiQL")
+            os.close(master)
+            _, err = process.communicate()
+        finally:
+            process.kill()
+    assert process.returncode == Exit.OK
+    assert re.search(r"^\[ *[\d.]+ s\] Stopped$", err, re.MULTILINE)
 
 
 def test_a_watch_outlives_the_server_on_the_same_database(database_url: str) -> None:
