@@ -27,7 +27,7 @@ from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import GroupKey, Namespace, Node, Shard, ShardKey, Tombstone
 from persistence.offload import offload
 from persistence.planning import lifecycle
-from persistence.postgres.readers.history import NOTHING_PASSED
+from persistence.postgres.readers.keyset import nothing_passed
 from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, stored_proposal
 from persistence.postgres.rows import KEYS, PLAN_STATUS, SHARD, as_arrays, namespace_of, node_of, plan_of, shards_by_key
@@ -85,7 +85,7 @@ def _moves_of(bounded: TableValuedAlias) -> Select[Any]:
             HISTORY.c.revision > after,
             # Constants, not parameters: under a plan for any parameters they must imply what the index holds.
             literal_column(MOVES, Boolean),
-            NOTHING_PASSED,
+            nothing_passed(HISTORY.c.revision),
         )
         .order_by(HISTORY.c.revision.desc())
         .limit(most)

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ChangeFilter
 from persistence.model.records import Change
 from persistence.postgres.readers.keyset import (
+    AnySelect,
     PagedList,
-    at_least,
+    PageShape,
     at_most,
     below,
+    conditions,
     contains_item,
     each,
     equals_text,
     fetch,
+    keyset,
+    nothing_passed,
     one_of,
+    planned_for_parameters,
 )
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, change_of
@@ -29,20 +47,81 @@ from persistence.postgres.tables.history import CHANGES
 # The member's name is part of the statement: as a parameter it would not match the indexed expression.
 PLAN_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'plan'"))
 
-_CHANGES: Final = PagedList(
+
+def _of_one_namespace(name: str) -> ColumnElement[bool]:
+    namespace = bindparam(name, type_=Text(collation="C"))
+    return and_(
+        literal_column("changes.namespaces[1]", Text(collation="C")) == namespace,
+        func.cardinality(CHANGES.c.namespaces) == literal_column("1"),
+    )
+
+
+def _of_several_namespaces(name: str) -> ColumnElement[bool]:
+    return and_(func.cardinality(CHANGES.c.namespaces) > literal_column("1"), contains_item(CHANGES.c.namespaces)(name))
+
+
+def of_namespace(name: str) -> ColumnElement[bool]:
+    """Changes of a namespace. Nearly all are of that alone, and have another index than those of several."""
+    return or_(_of_one_namespace(name), _of_several_namespaces(name))
+
+
+def _id_before(name: str) -> ColumnElement[int]:
+    """The newest change before a time, 0 if there was none: times do not decrease from change to change."""
+    newest = (
+        select(_EARLIER.id)
+        .where(below(_EARLIER.committed_at)(name))
+        .order_by(_EARLIER.committed_at.desc(), _EARLIER.id.desc())
+        .limit(1)
+    )
+    return func.coalesce(newest.scalar_subquery(), 0)
+
+
+_EARLIER: Final = CHANGES.alias("earlier").c
+
+_LED: Final = frozenset({"namespace", "kinds"})
+
+_BOUNDS: Final = frozenset({"up_to_id", "since", "until"})
+"""Fields that are bounds of the id."""
+
+
+class _Changes(PagedList[Change]):
+    """The list. A page of one namespace, or of some kinds, is merged from the beginnings of ranges that are in order of
+    the id: each is read no further than the page, whatever PostgreSQL takes for the number of rows that match."""
+
+    def _restricted(self, used: tuple[str, ...], shape: PageShape, *, descending: bool) -> tuple[AnySelect, Any]:
+        if len(_LED.intersection(used)) != 1 or not _BOUNDS.union(_LED).issuperset(used):
+            return super()._restricted(used, shape, descending=descending)
+        bounds = conditions(self._restrictions, tuple(name for name in used if name in _BOUNDS))
+
+        def beginning(*restricted: ColumnElement[bool]) -> AnySelect:
+            rows = self._rows.where(*restricted, *bounds)
+            return keyset(rows, (CHANGES.c.id,), shape, descending=descending)
+
+        if "namespace" in used:
+            one = beginning(_of_one_namespace("where_namespace"), nothing_passed(CHANGES.c.id)).subquery()
+            several = beginning(_of_several_namespaces("where_namespace")).subquery()
+            merged = union_all(select(one), select(several)).subquery()
+            return planned_for_parameters(select(*merged.c)), merged.c.id
+        kinds = func.unnest(bindparam("where_kinds", type_=ARRAY(Text))).table_valued("kind").render_derived("kinds")
+        distinct = select(kinds.c.kind).distinct().subquery("kinds")
+        of_kind = beginning(CHANGES.c.kind == distinct.c.kind, nothing_passed(CHANGES.c.id)).lateral()
+        return select(*of_kind.c).join_from(distinct, of_kind, true()), of_kind.c.id
+
+
+_CHANGES: Final = _Changes(
     select(*CHANGE),
     CHANGES,
     CHANGES.c.id,
     each(change_of),
     {
-        "namespace": contains_item(CHANGES.c.namespaces),
+        "namespace": of_namespace,
         "actor": equals_text(CHANGES.c.actor),
         "change_ticket": equals_text(CHANGES.c.change_ticket),
         "kinds": one_of(CHANGES.c.kind),
         "plan_id": lambda name: bindparam(name, type_=Text()) == PLAN_OF_CHANGE,
         "up_to_id": at_most(CHANGES.c.id),
-        "since": at_least(CHANGES.c.committed_at),
-        "until": below(CHANGES.c.committed_at),
+        "since": lambda name: CHANGES.c.id > _id_before(name),
+        "until": lambda name: CHANGES.c.id <= _id_before(name),
     },
 )
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Subquery,
     Text,
     bindparam,
-    case,
     cast,
     func,
     literal_column,
@@ -32,6 +31,7 @@ from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.diff_rows import HeldRows, columns_of_change, columns_of_row, row_class
 from persistence.postgres.engine import translated
+from persistence.postgres.readers.changes import of_namespace
 from persistence.postgres.readers.keyset import (
     CACHED_STATEMENTS,
     AnySelect,
@@ -40,13 +40,13 @@ from persistence.postgres.readers.keyset import (
     below,
     beside,
     conditions,
-    contains_item,
     each,
     equals,
     equals_text,
     fetch,
     filter_values,
     keyset,
+    nothing_passed,
     one_of,
     page_beside,
     page_shape,
@@ -210,20 +210,9 @@ def _head_before(name: str) -> ColumnElement[int]:
 def _of_index(statement: AnySelect, used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
     """The rows between the bounds, and their order: that of the index that begins with what the filter names."""
     statement = statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
-    return statement if _LEADING.keys().isdisjoint(used) else statement.where(NOTHING_PASSED), (_ROW.revision,)
-
-
-# True, and never evaluated beyond the comparison. Each row that is read seems to cost a count, so PostgreSQL does not
-# read the primary key, in order of revision too, past the rows of all other namespaces, in the hope of one before long.
-NOTHING_PASSED: Final = case(
-    (_ROW.revision > literal_column("0"), true()),
-    else_=select(func.count())
-    .select_from(func.generate_series(literal_column("1"), literal_column("10000")).alias("number"))
-    .where(literal_column("number") > _ROW.revision)
-    .correlate(HISTORY)
-    .scalar_subquery()
-    > literal_column("0"),
-)
+    if not _LEADING.keys().isdisjoint(used):
+        statement = statement.where(nothing_passed(_ROW.revision))
+    return statement, (_ROW.revision,)
 
 
 def _of_changes(
@@ -243,7 +232,7 @@ def _of_changes(
     )
     statement = select(*made.c, *of_change).join_from(CHANGES, made, true()).where(*_conditions(_OF_CHANGES, used))
     if "namespace" in used:
-        statement = statement.where(contains_item(CHANGES.c.namespaces)("where_namespace"))
+        statement = statement.where(of_namespace("where_namespace"))
     # The changes of the first and the last row within the bounds: none before and after them is looked at.
     row = HISTORY.alias("outermost").c
     made_by = select(row.change_id).limit(1)

@@ -86,11 +86,17 @@ class PagedList(Generic[T]):
 
     def _new_statement(self, used: tuple[str, ...], shape: PageShape, descending: bool) -> Read:  # noqa: FBT001 - part of the cache's key
         restricted = conditions(self._restrictions, used)
-        rows = planned_for_parameters(self._rows.where(*restricted)) if used else self._rows
+        rows, key = self._restricted(used, shape, descending=descending)
         if not shape.counted:
-            return Read(keyset(rows, (self._key,), shape, descending=descending))
+            return Read(keyset(rows, (key,), shape, descending=descending))
         count = select(func.count()).select_from(self._table).where(*restricted)
-        return Read(beside((), rows, count, (self._key,), shape, descending=descending))
+        return Read(beside((), rows, count, (key,), shape, descending=descending))
+
+    def _restricted(self, used: tuple[str, ...], _shape: PageShape, *, descending: bool) -> tuple[AnySelect, Any]:  # noqa: ARG002 - for a list that reads otherwise
+        """The rows that match, of which a page is the beginning, and the column of their order."""
+        if not used:
+            return self._rows, self._key
+        return planned_for_parameters(self._rows.where(*conditions(self._restrictions, used))), self._key
 
 
 def each(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], Sequence[T]]:
@@ -152,6 +158,17 @@ def planned_for_parameters(statement: AnySelect) -> AnySelect:
 _HOURS: Final = (
     select(func.count()).select_from(func.generate_series(literal_column("1"), literal_column(str(2**31 - 1))))
 ).scalar_subquery() > literal_column("0")
+
+
+def nothing_passed(column: Column[int]) -> ColumnElement[bool]:
+    """True, of a column of numbers from 1: for rows that are the beginning of a range of an index.
+
+    It is never evaluated beyond the comparison, but each row that is read seems to cost a count. So PostgreSQL does not
+    read another index that has the same order, past the rows of everything else, in the hope of one before long.
+    """
+    number = func.generate_series(literal_column("1"), literal_column("10000")).alias("number")
+    count = select(func.count()).select_from(number).where(literal_column("number") > column).correlate(column.table)
+    return case((column > literal_column("0"), true()), else_=count.scalar_subquery() > literal_column("0"))
 
 
 def beside(

@@ -69,7 +69,9 @@ class ChangeRow(Base):
         Index("ix_changes_change_ticket", func.left(column("change_ticket"), INDEXED_CHARACTERS), "id"),
         Index(None, "kind", "id"),
         # Nearly all are of one namespace, and in order there; a GIN index has no order.
-        Index("ix_changes_namespace", text("(namespaces[1])"), "id", postgresql_where=text("cardinality(namespaces) = 1")),
+        Index(
+            "ix_changes_namespace", text("(namespaces[1])"), "id", postgresql_where=text("cardinality(namespaces) = 1")
+        ),
         Index(
             "ix_changes_several_namespaces",
             "namespaces",
