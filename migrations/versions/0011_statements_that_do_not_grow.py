@@ -28,6 +28,7 @@ CHANGES = {
     # Nearly all changes are of one namespace, and in order of their ids there. A GIN index has no order.
     "ix_changes_namespace": "INDEX {} ON changes ((namespaces[1]), id) WHERE cardinality(namespaces) = 1",
     "ix_changes_several_namespaces": "INDEX {} ON changes USING gin (namespaces) WHERE cardinality(namespaces) > 1",
+    "ix_changes_of_several_namespaces": "INDEX {} ON changes (id) WHERE cardinality(namespaces) > 1",
     # Most changes have no idempotency key.
     "uq_changes_idempotency_digest_given": (
         "UNIQUE INDEX {} ON changes (idempotency_digest) WHERE idempotency_digest IS NOT NULL"
@@ -64,7 +65,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     replace_in_guard(COUNTED_TO_THE_LIMIT, COUNTED)
-    op.execute("DROP INDEX ix_changes_kind_id, ix_changes_namespace, ix_changes_several_namespaces")
+    op.execute("DROP INDEX ix_changes_kind_id, ix_changes_namespace")
+    op.execute("DROP INDEX ix_changes_several_namespaces, ix_changes_of_several_namespaces")
     op.execute("DROP INDEX ix_shard_history_moves, uq_changes_idempotency_digest")
     op.create_index("uq_changes_idempotency_digest", "changes", ["idempotency_digest"], unique=True)
     op.create_index("ix_changes_namespaces", "changes", ["namespaces"], postgresql_using="gin")

@@ -30,6 +30,7 @@ from persistence.postgres.readers.changes import PostgresChanges
 from persistence.postgres.readers.history import PostgresHistory
 from persistence.postgres.readers.refusals import PostgresRefusals
 from persistence.postgres.readers.shards import PostgresShards
+from tests.support.blocks import FLUSH, OFTEN, blocks
 from tests.support.databases import Databases
 from tests.support.statements import statements
 
@@ -37,9 +38,6 @@ ROWS: Final = 24_000
 """Of history, ten a change, a change a second: 20 namespaces in turn, and before them one that is there no more."""
 
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
-
-OFTEN: Final = 8
-"""From the sixth execution on PostgreSQL may take one plan for all parameters."""
 
 # As a replica applies changes: without triggers and foreign keys.
 _FILL: Final = f"""
@@ -63,13 +61,6 @@ _FILL: Final = f"""
     ALTER TABLE changes SET (autovacuum_enabled = off);
 """  # noqa: S608 - a number
 
-_BLOCKS: Final = text("""
-    SELECT sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit) FROM pg_statio_user_tables
-    WHERE relname ~ '^(shard_history|changes)'
-""")
-
-_FLUSH: Final = text("SELECT pg_stat_force_next_flush()")
-
 _TRANSACTIONS: Final = text(
     "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
 )
@@ -88,17 +79,8 @@ class Reads:
     changes: PostgresChanges
 
     async def blocks(self, read: Callable[[], Awaitable[Any]]) -> int:
-        """Of history and changes, tables and indexes, that reading takes, after it was read often."""
-        for _ in range(OFTEN):
-            await read()
-        before = await self._count()
-        await read()
-        return await self._count() - before
-
-    async def _count(self) -> int:
-        async with self.sessions() as session:
-            await session.execute(_FLUSH)
-            return int((await session.execute(_BLOCKS)).scalar_one())
+        """Of history and changes that reading takes."""
+        return await blocks(self.sessions, read)
 
     async def page(self, **fields: Any) -> int:
         """Blocks of a page of history; `fields` are those of the filter, the cursor and the order."""
@@ -202,7 +184,7 @@ async def test_changes_of_an_actor_without_any_are_not_looked_for_in_all(reads: 
 async def test_a_page_is_one_statement_that_is_not_within_a_transaction(reads: Reads) -> None:
     async def count() -> int:
         async with reads.sessions() as session:
-            await session.execute(_FLUSH)
+            await session.execute(FLUSH)
             return int((await session.execute(_TRANSACTIONS)).scalar_one())
 
     where, shown = ShardHistoryFilter("ns-7"), DiffDetail(images=True, image_times=True, whole_change=True)

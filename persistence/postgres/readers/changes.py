@@ -99,7 +99,7 @@ class _Changes(PagedList[Change]):
 
         if "namespace" in used:
             one = beginning(_of_one_namespace("where_namespace"), nothing_passed(CHANGES.c.id)).subquery()
-            several = beginning(_of_several_namespaces("where_namespace")).subquery()
+            several = beginning(_of_several_namespaces("where_namespace"), nothing_passed(CHANGES.c.id)).subquery()
             merged = union_all(select(one), select(several)).subquery()
             return planned_for_parameters(select(*merged.c)), merged.c.id
         kinds = func.unnest(bindparam("where_kinds", type_=ARRAY(Text))).table_valued("kind").render_derived("kinds")

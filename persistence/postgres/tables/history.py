@@ -78,6 +78,7 @@ class ChangeRow(Base):
             postgresql_using="gin",
             postgresql_where=text("cardinality(namespaces) > 1"),
         ),
+        Index("ix_changes_of_several_namespaces", "id", postgresql_where=text("cardinality(namespaces) > 1")),
         # For the newest change of a node; the changes of everything else take no room in it.
         Index(
             "ix_changes_node",
