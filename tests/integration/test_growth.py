@@ -29,7 +29,8 @@ from tests.support.sql import fetch
 
 CHANGES: Final = 40_000
 """Of one row of history each, a change a second. The first thousand are of a namespace, and of a kind, that came to an
-end; each of the others is of the busy namespace and one in ten of several. One in five moves a shard."""
+end; each of the others is of the busy namespace, and one in ten of another one as well.
+One in five moves a shard."""
 
 LIMITS: Final = NamespacePolicy(window_seconds=2_592_000, window_moves=20, shard_window_moves=20)
 
@@ -45,7 +46,8 @@ _FILL: Final = f"""
     INSERT INTO changes (id, kind, actor, reason, namespaces, head_revision, shard_count, committed_at, content_digest,
         hash)
     SELECT c, CASE WHEN c <= 1000 THEN 'CREATE_SHARDS' ELSE 'UPDATE_SHARDS' END, 'ops', 'load',
-        CASE WHEN c <= 1000 THEN '{{early}}' WHEN c % 10 = 0 THEN '{{busy,other}}' ELSE '{{busy}}' END::text[],
+        CASE WHEN c <= 1000 THEN '{{early}}' WHEN c % 1000 = 0 THEN '{{busy,rare}}'
+            WHEN c % 10 = 0 THEN '{{busy,other}}' ELSE '{{busy}}' END::text[],
         c, 1, now() - ({CHANGES} - c) * interval '1 second', sha256(int8send(c)), sha256(int8send(c))
     FROM generate_series(1, {CHANGES}) AS c;
     INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
@@ -59,8 +61,9 @@ _FILL: Final = f"""
     ANALYZE;
 """  # noqa: S608 - constants
 
-FEW: Final = 130
-"""Blocks, where the tables have a thousand each: a page is 50 rows, and may be merged from several ranges."""
+FEW: Final = 400
+"""Blocks, where the tables have a thousand each: a page is 50 rows, each with its way
+through an index, and at most 500 changes of several namespaces are looked through for it."""
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,7 @@ def _at(second: int) -> dict[str, datetime]:
         {"namespace": "busy"},
         {"namespace": "early"},
         {"namespace": "other"},
+        {"namespace": "rare"},
         {"namespace": "none"},
         {"kinds": (ChangeKind.UPDATE_SHARDS,)},
         {"kinds": (ChangeKind.CREATE_SHARDS,)},
@@ -153,6 +157,39 @@ async def test_a_page_of_changes_reads_those_alone(
     where, reader = ChangeFilter(**fields), PostgresChanges(read)
     taken = await blocks(read, lambda: reader.page(where, PageRequest(50), newest_first=newest_first))
     assert taken < FEW
+
+
+@pytest.mark.parametrize(
+    ("fields", "matching"),
+    [
+        ({"namespace": "busy"}, "namespaces @> '{busy}'"),
+        ({"namespace": "early"}, "namespaces @> '{early}'"),
+        ({"namespace": "other"}, "namespaces @> '{other}'"),
+        ({"namespace": "rare"}, "namespaces @> '{rare}'"),
+        ({"namespace": "busy", "up_to_id": 20_030}, "namespaces @> '{busy}' AND id <= 20030"),
+        ({"namespace": "busy", "kinds": (ChangeKind.CREATE_SHARDS,)}, "false"),
+        ({"kinds": (ChangeKind.CREATE_SHARDS,) * 2}, "kind = 'CREATE_SHARDS'"),
+        ({"kinds": tuple(ChangeKind)}, "true"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_pages_of_changes_hold_those_that_match_in_order(
+    read: async_sessionmaker[AsyncSession], filled: str, fields: dict[str, Any], matching: str, *, newest_first: bool
+) -> None:
+    rows = await fetch(filled, f"SELECT id FROM changes WHERE {matching} ORDER BY id")  # noqa: S608 - from above
+    ids = [row[0] for row in rows][:: -1 if newest_first else 1]
+    reader, where = PostgresChanges(read), ChangeFilter(**fields)
+    for cursor in (None, 990, 20_004, 39_990):
+        beyond = [one for one in ids if cursor is None or (one < cursor if newest_first else one > cursor)]
+        ahead = [one for one in ids if cursor is None or (one > cursor if newest_first else one < cursor)]
+        for request, expected in (
+            (PageRequest(20, after=cursor, counted=True), beyond[:20]),
+            (PageRequest(20, before=cursor, backward=True), ahead[-20:]),
+        ):
+            page = await reader.page(where, request, newest_first=newest_first)
+            assert [change.id for change in page.items] == expected
+            assert page.total in {None, len(ids)}
 
 
 async def test_changes_without_an_idempotency_key_take_no_room_in_its_index(filled: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     BigInteger,
     ColumnElement,
+    CompoundSelect,
+    ScalarSelect,
     Text,
     and_,
     bindparam,
     func,
     literal_column,
+    not_,
     or_,
     select,
     true,
@@ -23,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ChangeFilter
-from persistence.model.records import Change
+from persistence.model.records import MAX_COUNTER, Change
 from persistence.postgres.readers.keyset import (
     AnySelect,
     PagedList,
@@ -56,8 +60,12 @@ def _of_one_namespace(name: str) -> ColumnElement[bool]:
     )
 
 
-def _of_several_namespaces(name: str) -> ColumnElement[bool]:
-    return and_(func.cardinality(CHANGES.c.namespaces) > literal_column("1"), contains_item(CHANGES.c.namespaces)(name))
+def _several(change: Any) -> ColumnElement[bool]:
+    return func.cardinality(change.namespaces) > literal_column("1")
+
+
+def _of_several_namespaces(name: str, change: Any = CHANGES.c) -> ColumnElement[bool]:
+    return and_(_several(change), contains_item(change.namespaces)(name))
 
 
 def of_namespace(name: str) -> ColumnElement[bool]:
@@ -68,15 +76,15 @@ def of_namespace(name: str) -> ColumnElement[bool]:
 def _id_before(name: str) -> ColumnElement[int]:
     """The newest change before a time, 0 if there was none: times do not decrease from change to change."""
     newest = (
-        select(_EARLIER.id)
-        .where(below(_EARLIER.committed_at)(name))
-        .order_by(_EARLIER.committed_at.desc(), _EARLIER.id.desc())
+        select(_OTHER.id)
+        .where(below(_OTHER.committed_at)(name))
+        .order_by(_OTHER.committed_at.desc(), _OTHER.id.desc())
         .limit(1)
     )
     return func.coalesce(newest.scalar_subquery(), 0)
 
 
-_EARLIER: Final = CHANGES.alias("earlier").c
+_OTHER: Final = CHANGES.alias("other").c
 
 _LED: Final = frozenset({"namespace", "kinds"})
 
@@ -94,18 +102,47 @@ class _Changes(PagedList[Change]):
         bounds = conditions(self._restrictions, tuple(name for name in used if name in _BOUNDS))
 
         def beginning(*restricted: ColumnElement[bool]) -> AnySelect:
-            rows = self._rows.where(*restricted, *bounds)
+            rows = self._rows.where(*restricted, *bounds, nothing_passed(CHANGES.c.id))
             return keyset(rows, (CHANGES.c.id,), shape, descending=descending)
 
         if "namespace" in used:
-            one = beginning(_of_one_namespace("where_namespace"), nothing_passed(CHANGES.c.id)).subquery()
-            several = beginning(_of_several_namespaces("where_namespace"), nothing_passed(CHANGES.c.id)).subquery()
-            merged = union_all(select(one), select(several)).subquery()
+            merged = _merged(beginning, newest_first=descending != shape.backward).subquery()
             return planned_for_parameters(select(*merged.c)), merged.c.id
         kinds = func.unnest(bindparam("where_kinds", type_=ARRAY(Text))).table_valued("kind").render_derived("kinds")
         distinct = select(kinds.c.kind).distinct().subquery("kinds")
-        of_kind = beginning(CHANGES.c.kind == distinct.c.kind, nothing_passed(CHANGES.c.id)).lateral()
+        of_kind = beginning(CHANGES.c.kind == distinct.c.kind).lateral()
         return select(*of_kind.c).join_from(distinct, of_kind, true()), of_kind.c.id
+
+
+def _merged(beginning: Callable[..., AnySelect], *, newest_first: bool) -> CompoundSelect[Any]:
+    """The beginnings of the changes of one namespace alone, and of those of several that it is one of.
+
+    The latter have no index in order. They are looked for among the next `_NEAR` changes of any several namespaces,
+    and only where these do not fill a page in all of them.
+    """
+    whole = bindparam("page_limit", type_=BigInteger)
+    one = beginning(_of_one_namespace("where_namespace")).cte("one")
+    # Beyond the last of a whole page of those, none of the others is looked at.
+    last = select(one.c.id).order_by(one.c.id.desc() if newest_first else one.c.id).offset(whole - 1).limit(1)
+    end = func.coalesce(last.scalar_subquery(), literal_column("0" if newest_first else str(MAX_COUNTER)))
+    before = CHANGES.c.id > end if newest_first else CHANGES.c.id < end
+    next_ones = beginning(_several(CHANGES.c), before).limit(_NEAR).cte("next_ones")
+    near = select(next_ones).where(contains_item(next_ones.c.namespaces)("where_namespace")).cte("near")
+    enough = or_(_count_of(near) >= whole, _count_of(next_ones) < _NEAR)
+    # All of them first: PostgreSQL would combine their index with a range of the primary key, which is far longer.
+    found = select(_OTHER.id).where(
+        _of_several_namespaces("where_namespace", _OTHER), not_(enough), nothing_passed(_OTHER.id)
+    )
+    anywhere = beginning(CHANGES.c.id == func.any(func.array(found.scalar_subquery())), before).subquery()
+    return union_all(select(one), select(near).where(enough), select(anywhere))
+
+
+def _count_of(rows: CTE) -> ScalarSelect[int]:
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+_NEAR: Final = literal_column("500", BigInteger)
+"""Rows."""
 
 
 _CHANGES: Final = _Changes(
