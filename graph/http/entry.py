@@ -36,7 +36,10 @@ PATH: Final = "/graphql"
 
 _REQUEST_ID: Final = REQUEST_ID.encode()
 
-_MEMBERS: Final = frozenset({"query", "documentId", "variables", "operationName"})
+_MEMBERS: Final = frozenset({"query", "documentId", "variables", "operationName", "extensions"})
+
+_PERSISTED: Final = frozenset({"persistedQuery"})
+"""The one extension that is read: a document by its hash."""
 
 _KINDS: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
@@ -170,6 +173,10 @@ class Entry:
             query, variables, name = given.get("query"), given.get("variables"), given.get("operationName")
             if "documentId" in given:
                 query = self._trusted.get(given["documentId"]) if query is None else None
+            elif (extensions := given.get("extensions")) is not None:
+                if extensions.keys() != _PERSISTED:
+                    return None
+                query = self._endpoint.trusted_documents.text_of(given, context.principal)
             if (
                 type(query) is not str
                 or (variables is not None and type(variables) is not dict)
