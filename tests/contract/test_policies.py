@@ -229,6 +229,19 @@ async def test_a_shard_is_not_moved_to_and_fro(mesh: Mesh) -> None:
     assert (await mesh.update(moves[0], change=FORCED)).change.forced == "the region is down"
 
 
+async def test_moves_beyond_a_limit_are_not_counted_to_the_end(mesh: Mesh) -> None:
+    shards = list((await mesh.create(new("s1"), new("s2"))).shards)
+    for owner in ("node-b", "node-c", "node-d", "node-e"):
+        shards[0] = await mesh.updated(shards[0], owner_node_id=owner)
+    await under(mesh, window_moves=2)
+    whole = await the_rule(mesh, UpdateShards([patch(shards[1], owner_node_id="node-b")], CHANGE))
+    assert whole.actual == "at least 4 moves in 3,600 seconds, at least 3 of them made already"
+    assert whole.remedy.startswith("Move at most 0 now")
+    await mesh.configure(expected=2, policy=NamespacePolicy(shard_window_moves=1, move_budget_percent=100))
+    each = await the_rule(mesh, UpdateShards([patch(shards[0], owner_node_id="node-b")], CHANGE))
+    assert each.actual == "at least 3 moves of the shard in 3,600 seconds, with this one"
+
+
 async def test_a_frozen_namespace_changes_in_nothing(mesh: Mesh) -> None:
     shard = await mesh.created("s1")
     await under(mesh, freezes=(FROZEN, FreezeWindow(FROZEN.ends, FROZEN.ends + timedelta(hours=1), "longer")))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -58,6 +60,11 @@ WRITTEN_BY_WAITING = """
         SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
     )
 """
+FILES = """
+    SELECT c.relname::text, c.oid::bigint FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid
+    WHERE c.relnamespace = 'public'::regnamespace AND i.indisvalid
+"""
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 LEFT_OVER = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
     UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -400,6 +407,22 @@ async def test_the_newest_change_of_a_node_is_found_by_an_index(database_url: st
     finally:
         await connection.close()
     assert any("ix_changes_node" in row[0] for row in plan), plan
+
+
+async def test_indexes_that_were_built_beforehand_are_taken_as_they_are(
+    database_url: str, empty_database_url: str
+) -> None:
+    """By the statements of the documentation, while programs of 0010 write."""
+    await migrations.upgrade(empty_database_url, "0010")
+    (block,) = re.findall(r"^```sql\n(.+?)^```$", OPERATIONS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    for statement in block.split(";")[:-1]:
+        await fetch(empty_database_url, statement)
+    before = {tuple(row) for row in await fetch(empty_database_url, FILES)}
+    await migrations.upgrade(empty_database_url)
+    after = {tuple(row) for row in await fetch(empty_database_url, FILES)}
+    # Only the whole's index, which has no rows of its own, is new.
+    assert [name for name, _ in sorted(after - before)] == ["ix_shard_history_moves", "uq_changes_idempotency_digest"]
+    assert await schema_of(empty_database_url) == await schema_of(database_url)
 
 
 def test_a_copy_of_the_database_is_another_stream(databases: Databases, template_database: str) -> None:
