@@ -85,7 +85,10 @@ class Reads:
     async def page(self, **fields: Any) -> int:
         """Blocks of a page of history; `fields` are those of the filter, the cursor and the order."""
         request: PageRequest[int] = PageRequest(
-            50, after=fields.pop("after", None), backward=fields.pop("backward", False)
+            50,
+            after=fields.pop("after", None),
+            backward=fields.pop("backward", False),
+            counted=fields.pop("counted", False),
         )
         order, where = fields.pop("order", HistoryOrder.REVISION_DESC), ShardHistoryFilter(**fields)
         return await self.blocks(lambda: self.history.page(where, order, request))
@@ -166,6 +169,18 @@ async def test_an_old_stretch_of_time_is_read_by_its_revisions(reads: Reads) -> 
 async def test_rows_of_few_changes_are_found_through_these(reads: Reads, fields: dict[str, Any]) -> None:
     assert await reads.page(**fields) < FEW
     assert await reads.page(**fields, namespace="ns-7") < FEW
+
+
+@pytest.mark.parametrize("fields", [{"actor": "rarely"}, {"actor": "nobody"}, {"change_ticket": "CHG-30"}])
+async def test_rows_of_few_changes_are_counted_through_these(reads: Reads, fields: dict[str, Any]) -> None:
+    assert await reads.page(**fields, counted=True) < FEW
+    assert await reads.page(**fields, namespace="early", counted=True) < FEW
+    page = await reads.history.page(
+        ShardHistoryFilter(**fields, until=BEGINNING + timedelta(days=1)),
+        HistoryOrder.REVISION_DESC,
+        PageRequest(5, counted=True),
+    )
+    assert page.total == (0 if fields == {"actor": "nobody"} else 10)
 
 
 async def test_rows_of_many_changes_are_read_from_the_cursor_on(reads: Reads) -> None:

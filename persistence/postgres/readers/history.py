@@ -246,12 +246,19 @@ def _of_changes(
 
 
 def _count(used: tuple[str, ...]) -> Select[int]:
-    """All rows that match. They are in no order, and joined with changes only where those restrict."""
-    statement = select(func.count()).select_from(HISTORY)
-    if not _OF_CHANGES.keys().isdisjoint(used):
-        statement = statement.join(CHANGES, CHANGES.c.id == _ROW.change_id).where(*_conditions(_OF_CHANGES, used))
+    """All rows that match, in no order: where changes restrict them, those of each by the revisions it made."""
     bounds = _bounds(used, _NO_CURSOR, descending=False)
-    return statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
+    if _OF_CHANGES.keys().isdisjoint(used):
+        statement = select(func.count()).select_from(HISTORY)
+        return statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
+    if "shard_id" in used:
+        statement = select(func.count()).select_from(HISTORY).join(CHANGES, CHANGES.c.id == _ROW.change_id)
+        restricted = (_LEADING, _OF_ROWS, _OF_CHANGES)
+        return statement.where(
+            *bounds.of(_ROW.revision), *(one for each in restricted for one in _conditions(each, used))
+        )
+    made, _ = _of_changes(used, bounds, (_ROW.revision,), ())
+    return select(func.count()).select_from(made.subquery())
 
 
 def _conditions(restrictions: Mapping[str, Restriction], used: tuple[str, ...]) -> Sequence[ColumnElement[bool]]:
