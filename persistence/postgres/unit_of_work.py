@@ -48,6 +48,7 @@ from persistence.postgres.database import Database
 from persistence.postgres.engine import translated
 from persistence.postgres.partitions import PartitionSupply, is_missing
 from persistence.postgres.read_state import GroupMark, read_decision_inputs, read_state
+from persistence.postgres.readers.keyset import nothing_passed
 from persistence.postgres.readers.nodes import ONE_NAMESPACE, ONE_NODE
 from persistence.postgres.readers.plans import ONE_PLAN
 from persistence.postgres.rows import (
@@ -136,6 +137,7 @@ class PostgresUnitOfWork:
         statement = (
             select(*CHANGE)
             .where(CHANGES.c.namespaces.contains([namespace]), CHANGES.c.kind == ChangeKind.CONFIGURE_NAMESPACE)
+            .where(nothing_passed(CHANGES.c.id))  # among those of the kind, which are few
             .order_by(CHANGES.c.id.desc())
             .limit(1)
         )

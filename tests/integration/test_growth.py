@@ -23,9 +23,11 @@ from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine, sessions
 from persistence.postgres.read_state import read_state
 from persistence.postgres.readers.changes import PostgresChanges
+from persistence.postgres.store import open_store
 from tests.support.blocks import blocks
 from tests.support.databases import Databases
 from tests.support.sql import fetch
+from tests.support.statements import statements
 
 CHANGES: Final = 40_000
 """Of one row of history each, a change a second. The first thousand are of a namespace, and of a kind, that came to an
@@ -190,6 +192,20 @@ async def test_pages_of_changes_hold_those_that_match_in_order(
             page = await reader.page(where, request, newest_first=newest_first)
             assert [change.id for change in page.items] == expected
             assert page.total in {None, len(ids)}
+
+
+async def test_the_newest_configuration_is_looked_for_among_configurations_alone(filled: str) -> None:
+    async with open_store(filled) as store, store.unit_of_work() as unit:
+        with statements() as sent:
+            assert await unit.last_configuration("busy") is None
+    (statement,) = sent
+    connection = await asyncpg.connect(filled)
+    try:
+        await connection.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE newest AS {statement}")
+        plan = await connection.fetch("EXPLAIN EXECUTE newest ('{busy}', 'CONFIGURE_NAMESPACE', 1)")
+    finally:
+        await connection.close()
+    assert any("ix_changes_kind_id" in row[0] for row in plan), plan
 
 
 async def test_changes_without_an_idempotency_key_take_no_room_in_its_index(filled: str) -> None:
