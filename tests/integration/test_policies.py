@@ -28,6 +28,7 @@ from persistence.model.outcomes import (
 )
 from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.postgres.store import open_store
+from persistence.service.executor import CommandExecutor
 from tests.support.length import rounds
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.recount import broken_promises
@@ -135,7 +136,8 @@ async def test_a_budget_is_a_share_of_the_shards_there_are_when_it_is_spent(
     async with head_held(connection):
         deletion = asyncio.create_task(mesh.delete(*shards[2:]))
         await waiting(connection, 1)
-        late = asyncio.create_task(mesh.execute(moves))
+        # As another server would: here it would wait for the group before.
+        late = asyncio.create_task(CommandExecutor(mesh.store.unit_of_work).execute(moves))
         await waiting(connection, 2)
     await deletion
     outcome = await late
