@@ -133,6 +133,7 @@ async def test_what_is_answered_on_the_short_way_is_answered_in_the_same_bytes_b
         ({"query": LIST}, {"host": "elsewhere.example"}),
         ({"query": LIST}, {"content-type": "text/plain"}),
         ({"query": LIST}, {"content-type": "application/json; charset=latin-1"}),
+        ({"query": LIST}, {"content-type": "application/json; charset*=a; charset*0=b"}),
         ({"query": LIST}, {"accept": "text/event-stream"}),
         ({"query": LIST}, {"accept": f"application/json, {'a' * 2_000}/b"}),
         ({"query": "{ nothing }"}, {}),
