@@ -116,9 +116,11 @@ class DocumentCache:
     def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
         """The plan of an operation that the caller may execute, of a document that is known to be valid: so from the
         second time on. Null where there is none to be had. Raises NotPrepared for an operation that is not compiled."""
-        document = self._documents.get(text or "")
+        text = text or ""
+        document = self._documents.get(text)
         if document is None or document.problems is None or document.problems:
             return None
+        self._documents.move_to_end(text)
         if operation_name not in document.plans:
             if get_operation_ast(document.node, operation_name) is None:
                 return None
