@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graph.auth.principal import Principal, Unauthenticated
+from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.prepared import Run, encode_json
@@ -117,12 +117,12 @@ class Entry:
         return self._media_type_of(host, content_type, accept)
 
     def _principal(self, authorization: bytes | None) -> Principal | None:
-        """Null for a token that is not good."""
+        """Null for a token that is not good, or cannot be read."""
         try:
             return self._endpoint.authentication.caller(
                 None if authorization is None else authorization.decode("latin-1")
             )
-        except Unauthenticated:
+        except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 
     async def _read(self, receive: Receive) -> tuple[list[Message], bytes | None]:

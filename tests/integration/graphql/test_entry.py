@@ -212,6 +212,18 @@ async def test_without_a_good_token_the_body_is_not_read(mesh: Mesh, feed: Feed)
     assert (status, server.handed_on) == (200, 2)
 
 
+class Failing:
+    def caller(self, authorization: object) -> NoReturn:  # noqa: ARG002 - of the protocol
+        raise ZeroDivisionError("a secret")
+
+
+async def test_a_token_that_cannot_be_read_is_answered_behind(mesh: Mesh, feed: Feed) -> None:
+    server = Server(create_app(services_of(mesh.store, mesh.writer, feed), authentication=Failing()))
+    short = await server.post({"query": LIST})
+    assert (short[0], server.handed_on) == (500, 1)
+    assert short == await server.post({"query": LIST}, short=False)
+
+
 async def test_a_new_id_is_given_to_a_request_whose_own_is_not_fit(server: Server) -> None:
     ids = set()
     for _ in range(3):
