@@ -106,6 +106,7 @@ class Entry:
         if operation is None:
             await self.behind(scope, _replaying(received, receive), send)
         else:
+            del received, body  # megabytes, while the operation waits for its turn
             await self._answer(operation, media_type, scope, receive, send)
 
     def _media_type(self, headers: Mapping[bytes, bytes]) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import pytest
@@ -14,6 +15,7 @@ from graph.auth.principal import Scope as Allowed
 from graph.execution.services import Feed
 from graph.http.app import create_app
 from graph.http.entry import Entry
+from persistence.model.outcomes import NotFound
 from tests.support.graphql_api import services_of
 from tests.support.mesh import BILLING, Mesh, new
 from tests.support.tokens import bearer, shared_secret
@@ -26,6 +28,13 @@ NULL_SPREADS = '{ good: __typename namespace(name: "absent") { name } shards(fir
 MUTATION = """
 mutation($change: ChangeInput!) {
   removeShards: deleteShards(input: { shards: [], change: $change }) { __typename ... on InvalidInput { message } }
+}
+"""
+CHANGED = """
+mutation {
+  deleteShards(input: {
+    shards: [{ namespace: "billing", shardId: "s1", expectedVersion: 1 }], change: { actor: "ops", reason: "none" }
+  }) { __typename }
 }
 """
 FOUND = {"n": BILLING, "k": "s1"}
@@ -48,7 +57,7 @@ class Server:
         await self._behind(scope, receive, send)
 
     async def send(
-        self, pieces: Sequence[Message], headers: Sequence[tuple[str, str]], *, short: bool = True, **scope: Any
+        self, pieces: Iterable[Message], headers: Sequence[tuple[str, str]], *, short: bool = True, **scope: Any
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the answer."""
         waiting = iter(pieces)
@@ -178,6 +187,30 @@ async def test_a_body_that_comes_in_pieces_is_read_to_its_end(server: Server) ->
     status, _, body = await server.send(pieces, list(HEADERS.items()))
     assert (status, server.handed_on) == (200, 0)
     assert json.loads(body)["data"]["shard"]["shardId"] == "s1"
+
+
+async def test_a_body_is_not_kept_while_its_operation_is_under_way(
+    server: Server, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Piece(dict[str, Any]):
+        def __init__(self, body: bytes, *, more: bool) -> None:
+            super().__init__(whole(body), more_body=more)
+            received.append(weakref.ref(self))
+
+    received: list[weakref.ref[Piece]] = []
+    left: list[Piece | None] = []
+
+    def pieces(content: bytes) -> Iterator[Piece]:
+        yield Piece(content[:9], more=True)
+        yield Piece(content[9:], more=False)
+
+    async def execute(_: object) -> NotFound:
+        left.extend(each() for each in received)
+        return NotFound(namespaces=("none",))
+
+    monkeypatch.setattr(mesh.writer, "execute", execute)
+    await server.send(pieces(json.dumps({"query": CHANGED}).encode()), list(HEADERS.items()))
+    assert (left, server.handed_on) == ([None, None], 0)
 
 
 async def test_a_body_that_grows_too_large_in_pieces_is_refused_before_its_end(server: Server) -> None:
