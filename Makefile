@@ -59,7 +59,7 @@ failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose n
 governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
 	$(BIN)/python -m tests.governance.run $(ARGS)
 
-clients: .venv/installed-dev ## have graphql-ws and urql follow, restart, sleep and be refused (needs Node >= 20)
+clients: .venv/installed-dev ## have graphql-ws, urql and Apollo Client follow, restart, sleep and be refused (needs Node >= 20)
 	$(node)
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
 	$(BIN)/pytest -n 0 tests/clients/official_clients.py $(ARGS)
@@ -78,14 +78,15 @@ lint: .venv/installed-dev ## check style, types, layers, built documents, and th
 	$(BIN)/python frontend-queries/build_documents.py --check
 	$(PIP) check
 
-bench: .venv/installed-dev ## measure and print the numbers of the documentation (ARGS="--help")
+bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (15 minutes; with Node, all peers; ARGS="--help")
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 way: .venv/installed-dev ## count the files a request passes and its moves between them (ARGS="--case list --verbose")
 	@$(BIN)/python -m tests.benchmarks.way_of_data $(ARGS)
 
-plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew
+plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew, and write docs/performance.md from what was measured last
 	$(BIN)/python -m tests.benchmarks.plots
+	$(BIN)/python -m tests.benchmarks.performance
 
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql

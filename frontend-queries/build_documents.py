@@ -2,8 +2,9 @@
 
 `make documents` runs it. With `--check`, as in `make lint`, it writes nothing and exits with 1 if a built file is out
 of date. A document is the operation's file word for word, then the fragments that it spreads, directly or by another
-fragment, in the order of their names. Their text is copied, not printed anew: manifest.json names each document by
-its SHA-256, which must not change with the version of a library.
+fragment, in the order of their names. Their text is copied, not printed anew: the manifests name each document by its
+SHA-256, which must not change with the version of a library. manifest.json has names and ids;
+persisted-query-manifest.json the texts too, in the format that servers and registries of other makers read.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from graphql import (
 
 FOLDER: Final = Path(__file__).parent
 MANIFEST: Final = "manifest.json"
+PERSISTED: Final = "persisted-query-manifest.json"
 SUFFIX: Final = ".graphql"
 
 
@@ -36,10 +38,12 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file: its text, the offset at which its only definition begins, and the fragments which that spreads itself."""
+    """A file: its text, the offset at which its only definition begins, the type of an operation (of a fragment empty),
+    and the fragments which that spreads itself."""
 
     text: str
     begins: int
+    type: str
     spreads: frozenset[str]
 
     def definition(self) -> str:
@@ -47,19 +51,31 @@ class Source:
 
 
 def build(folder: Path) -> dict[str, str]:
-    """The files of documents/, name -> text: one for each operation, and the manifest. Raises SourceError."""
+    """The files of documents/, name -> text: one for each operation, and the manifests. Raises SourceError."""
     fragments = read(folder / "fragments", FragmentDefinitionNode)
+    operations = read(folder / "operations", OperationDefinitionNode)
     documents = {}
     unused = set(fragments)
-    for name, operation in read(folder / "operations", OperationDefinitionNode).items():
+    for name, operation in operations.items():
         used = closure(operation, fragments)
         documents[name] = "\n".join((operation.text, *(fragments[fragment].definition() for fragment in used)))
         unused.difference_update(used)
     if unused:
         raise SourceError(f"fragments/{min(unused)}{SUFFIX} is spread by no operation")
-    digests = {name: f"sha256:{hashlib.sha256(text.encode()).hexdigest()}" for name, text in documents.items()}
-    files = {f"{name}{SUFFIX}": text for name, text in documents.items()}
-    return {**files, MANIFEST: json.dumps(digests, indent=2) + "\n"}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in documents.items()}
+    persisted = {
+        "format": "apollo-persisted-query-manifest",
+        "version": 1,
+        "operations": [
+            {"id": digests[name], "name": name, "type": operations[name].type, "body": text}
+            for name, text in documents.items()
+        ],
+    }
+    return {
+        **{f"{name}{SUFFIX}": text for name, text in documents.items()},
+        MANIFEST: json.dumps({name: f"sha256:{digest}" for name, digest in digests.items()}, indent=2) + "\n",
+        PERSISTED: json.dumps(persisted, indent=2) + "\n",
+    }
 
 
 def read(folder: Path, kind: type[OperationDefinitionNode | FragmentDefinitionNode]) -> dict[str, Source]:
@@ -78,7 +94,8 @@ def read(folder: Path, kind: type[OperationDefinitionNode | FragmentDefinitionNo
             raise SourceError(f"{where} must be named like what it holds, {definition.name.value}{SUFFIX}")
         spreads = _Spreads()
         visit(definition, spreads)
-        sources[file.stem] = Source(text, definition.loc.start, frozenset(spreads.names))
+        kind_of_operation = definition.operation.value if isinstance(definition, OperationDefinitionNode) else ""
+        sources[file.stem] = Source(text, definition.loc.start, kind_of_operation, frozenset(spreads.names))
     return sources
 
 

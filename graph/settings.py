@@ -123,6 +123,12 @@ class Settings(BaseModel):
     )
     read_connections: int = Field(8, ge=1, le=100, description="Connections for reading, at most.")
     write_connections: int = Field(8, ge=1, le=100, description="Connections for writing, at most.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that serve, each with its own table in memory; with 2 or more SIGHUP restarts them.",
+    )
     plan_processes: int = Field(
         2,
         ge=0,
@@ -132,14 +138,21 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
     )
+    trusted_documents: Literal["off", "prefer", "require"] = Field(
+        "prefer",
+        description="Whether documents may be named by the ids of trusted ones, and whether others are taken at all.",
+    )
+    trusted_documents_manifest: Path | None = Field(
+        None, description="Manifest of documents to trust beside the program's own, or a folder of such `*.json`."
+    )
     feed_ring: int = Field(
         16_384, ge=500, le=10_000_000, description="Newest diffs kept in memory for subscribers, in diffs."
     )
-    replica_shards: int = Field(
-        250_000,
+    replica_shards: int | None = Field(
+        None,
         ge=0,
         le=10_000_000,
-        description="Most shards kept in memory to answer lookups from, some 800 bytes each; 0 for none.",
+        description="Most shards kept in memory to answer lookups from; 0 for none. Unset: what memory allows.",
     )
     bookmark_seconds: float = Field(
         10.0, ge=0.1, le=3_600, description="Longest silence of a subscription before it sends its cursor, in seconds."

@@ -22,6 +22,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import (
     ChangeFilter,
+    DiffDetail,
     DiffFilter,
     HistoryOrder,
     NodeFilter,
@@ -139,6 +140,21 @@ class ShardReader(Protocol):
         """Ordered by (namespace, shard id)."""
         ...
 
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        """Every shard once, ordered by (namespace, shard id), in slices: at least one, which may be empty. Each is of
+        one snapshot, none of an older one than the slice before. Other tasks run in between."""
+        ...
+
+    def holder(self) -> Callable[[Shard], bool]:
+        """What knows, until something is awaited, whether this very object is in memory, and is what is read until the
+        shard changes."""
+        ...
+
+
+def holds_none(_: Shard) -> bool:
+    """The holder of what is read anew each time."""
+    return False
+
 
 class NamespaceReader(Protocol):
     async def get(self, name: str) -> Namespace | None: ...
@@ -189,8 +205,19 @@ class PlacementReader(Protocol):
 
 
 class HistoryReader(Protocol):
-    async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
-        """Ordered by revision."""
+    async def page(
+        self,
+        where: ShardHistoryFilter,
+        order: HistoryOrder,
+        page: PageRequest[int],
+        shown: DiffDetail | None = None,
+    ) -> Page[ShardDiff]:
+        """Ordered by revision. With `shown` the items may be of another class, which equals nothing, and have of the
+        attributes of a ShardDiff those that it names."""
+        ...
+
+    def holds(self, diff: object) -> bool:
+        """Whether an item of such pages is one that was read more than once, and may be again: the same object."""
         ...
 
     async def difference(

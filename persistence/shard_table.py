@@ -38,6 +38,10 @@ class ShardTable:
     def get(self, namespace: str, shard_id: str) -> Shard | None:
         return self._namespaces.get(namespace, _NONE).get(shard_id)
 
+    def holds(self, shard: Shard) -> bool:
+        """Whether this very object is in the table."""
+        return self._namespaces.get(shard.namespace, _NONE).get(shard.shard_id) is shard
+
     def put(self, shards: Iterable[Shard]) -> None:
         """Take records from a page; those that the table already holds as of a later revision stay."""
         for shard in shards:
@@ -70,7 +74,9 @@ class ShardTable:
         return format_digest(value)
 
     def _put(self, shard: Shard) -> None:
-        shards = self._namespaces.setdefault(shard.namespace, {})
+        shards = self._namespaces.get(shard.namespace)
+        if shards is None:
+            shards = self._namespaces[shard.namespace] = {}
         held = shards.get(shard.shard_id)
         if held is None:
             self._count += 1

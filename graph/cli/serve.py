@@ -1,6 +1,7 @@
 """`omnirelay serve`."""
 
 import gc
+import os
 from pathlib import Path
 
 import click
@@ -25,6 +26,17 @@ from graph.cli.progress import StepLog
     metavar="SECONDS",
     help="How long to wait for a database that is not up yet. [default: 0]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Processes that serve: as many as processors. [default: 1]",
+)
+@click.option(
+    "--trusted-documents",
+    type=click.Choice(["off", "prefer", "require"]),
+    help="Whether documents may be named by ids, and whether others than trusted ones are taken. [default: prefer]",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe line to log.")
 def serve(
     *,
@@ -35,27 +47,33 @@ def serve(
     database_url: str | None,
     demo: bool | None,
     wait_for_database: float | None,
+    workers: int | None,
+    trusted_documents: str | None,
     log_level: str | None,
 ) -> Exit:
     """Run the server, on an embedded PostgreSQL unless another is named.
 
-    Ctrl-C or SIGTERM stops it: requests under way are finished, subscribers are told to come back later.
+    Ctrl-C or SIGTERM stops it: requests under way are finished, subscribers are told to come back later. With several
+    workers SIGHUP replaces them one after the other, with settings read anew, and no request fails.
     """
-    settings = settings_from(
-        config,
-        Exit.NO,
-        host=host,
-        port=port,
-        data_dir=data_dir,
-        database_url=database_url,
-        demo=demo,
-        wait_for_database_seconds=wait_for_database,
-        log_level=log_level,
-    )
+    given = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "demo": demo,
+        "wait_for_database_seconds": wait_for_database,
+        "workers": workers,
+        "trusted_documents": trusted_documents,
+        "log_level": log_level,
+    }
+    settings = settings_from(config, Exit.NO, **given)
     # Imported here: what a server needs takes a second to load. Next to nothing of it is garbage, and looking for some
     # took a sixth of that; `serve_until_stopped` switches the collector on again.
     gc.disable()
-    from graph.server.lifecycle import CannotStart, serve_until_stopped  # noqa: PLC0415 - see above
+    from graph.server.lifecycle import serve_until_stopped  # noqa: PLC0415 - see above
+    from graph.server.process import CannotStart  # noqa: PLC0415 - same
+    from graph.settings import load_settings  # noqa: PLC0415 - same
 
     steps = StepLog()
 
@@ -65,7 +83,13 @@ def serve(
         steps("Ctrl-C stops it")
 
     try:
-        serve_until_stopped(settings, config, progress=steps, announce=announce)
+        serve_until_stopped(
+            settings,
+            config,
+            reread=lambda: load_settings(config, os.environ, **given),
+            progress=steps,
+            announce=announce,
+        )
     except CannotStart as error:
         raise Failure(Exit.NO, str(error), error.advice) from error
     return Exit.OK

@@ -26,6 +26,8 @@ from graph.execution.errors import Code, coded
 
 _SCOPE: Final = "omnirelay.scope"
 
+_INTROSPECTION: Final = frozenset({"__schema", "__type", "__typename"})
+
 
 def needs(scope: Scope) -> Mapping[str, Any]:
     """Metadata of a field of the root types: what a token must allow to select it."""
@@ -60,6 +62,16 @@ class Requirements:
             except Forbidden as forbidden:
                 return coded(GraphQLError(str(forbidden), node), Code.FORBIDDEN, scope=forbidden.scope)
         return None
+
+
+def introspects_only(document: DocumentNode) -> bool:
+    """Whether every operation of a valid document is a query that selects nothing but the schema and `__typename`."""
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    return all(
+        operation.operation is OperationType.QUERY
+        and all(node.name.value in _INTROSPECTION for node in _root_fields(document, operation.selection_set, set()))
+        for operation in operations
+    )
 
 
 def _declared(name: str, field: Any) -> Scope:

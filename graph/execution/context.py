@@ -30,7 +30,8 @@ class Recorded(NamedTuple):
 class Context(NamedTuple):
     """Of one HTTP request or one socket. `request_id` names it in logs and in masked errors. `resume_after` is the
     cursor of the last event that a client of an event stream has seen; it takes precedence over the document's `after`.
-    `recorded` is null but for an operation that was begun by its plan.
+    `recorded` is null but for an operation that was begun by its plan. `is_encoded`: answers are encoded by
+    `encoding.encode_json`, and may hold what that alone knows.
     """
 
     services: Services
@@ -38,6 +39,7 @@ class Context(NamedTuple):
     request_id: str
     resume_after: str | None = None
     recorded: Recorded | None = None
+    is_encoded: bool = False
 
 
 Info: TypeAlias = StrawberryInfo[Context, None]

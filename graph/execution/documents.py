@@ -8,8 +8,10 @@ a list and changed through variables: neither makes a document longer.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from time import perf_counter
 from typing import Final
 
@@ -39,6 +41,7 @@ from graph.execution.errors import Code, coded
 from graph.execution.inputs import NotPrepared
 from graph.execution.metrics import UNREADABLE, Metrics
 from graph.execution.prepared import Plan
+from graph.execution.records import RecordBytes
 
 MAX_TOKENS: Final = 5_000
 
@@ -66,27 +69,42 @@ _BYTES_A_GENERATED_CHARACTER: Final = 10
 @dataclass(slots=True)
 class Document:
     """A text that could be parsed. `problems` is null until it is validated; `scopes` are those that each operation
-    needs, `plans` those that were made, by its name: null for an operation that is not compiled."""
+    needs, `plans` those that were made, by its name: null for an operation that is not compiled. A trusted one is
+    remembered for good, and counts toward no bound."""
 
     node: DocumentNode
     parsed_bytes: int = 0
+    is_trusted: bool = False
     counted_bytes: int = 0
+    counted_size: int = -1
     problems: list[GraphQLError] | None = None
     scopes: dict[str | None, frozenset[Scope]] = field(default_factory=dict)
     plans: dict[str | None, Plan | None] = field(default_factory=dict)
 
     def bytes(self) -> int:
         """What it takes in memory with its plans, about. It grows with the variants of these."""
-        plans = [plan.size for plan in self.plans.values() if plan is not None]
+        plans = [plan.size for plan in set(self.plans.values()) if plan is not None]
         return self.parsed_bytes + len(plans) * _BYTES_A_PLAN + sum(plans) * _BYTES_A_GENERATED_CHARACTER
+
+    def release(self) -> None:
+        """It is forgotten: its plans keep no bytes of records."""
+        for plan in set(self.plans.values()):
+            if plan is not None:
+                plan.release()
 
 
 class DocumentCache:
-    """The newest documents of one schema, at most 512, of at most 65,536 characters each, 64 MiB in all."""
+    """The newest documents of one schema, at most 512, of at most 65,536 characters each, 64 MiB in all; and beside
+    them all that are trusted."""
 
     def __init__(self) -> None:
+        self._trust_required = False
+        # Null for one that has not been used yet.
+        self._trusted: dict[str, Document | None] = {}
         self._documents: OrderedDict[str, Document] = OrderedDict()
         self._bytes = 0
+        self.records = RecordBytes()
+        """What plans keep of records, beside the 64 MiB of documents."""
         self._schema = GraphQLSchema()
         self._requirements = Requirements(self._schema)
 
@@ -96,14 +114,54 @@ class DocumentCache:
 
     def parsed(self, text: str) -> Document:
         """Raises GraphQLSyntaxError, also for a document that is too long or nested too deeply to be parsed."""
-        document = self._documents.get(text)
+        document = self._trusted.get(text) or self._documents.get(text)
         if document is None:
             node = parse(text, max_tokens=MAX_TOKENS)
-            document = Document(node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN)
-            self._remember(text, document)
-        else:
+            document = Document(node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN, text in self._trusted)
+            if document.is_trusted:
+                self._trusted[text] = document
+            else:
+                self._remember(text, document)
+        elif not document.is_trusted:
             self._documents.move_to_end(text)
         return document
+
+    def trust(self, texts: AbstractSet[str], *, required: bool = False) -> None:
+        """From now on these documents, and no others, are remembered for good. Sent as text or named by an id, one is
+        the same Document. Where that is `required`, no other has plans: none is executed before its trust was looked
+        at."""
+        self._trust_required = required
+        for text in self._trusted.keys() - texts:
+            document = self._trusted.pop(text)
+            if document is not None:
+                document.is_trusted = False
+                self._remember(text, document)
+        for text in texts - self._trusted.keys():
+            document = self._documents.pop(text, None)
+            if document is not None:
+                document.is_trusted = True
+                self._bytes -= document.counted_bytes
+                document.counted_bytes = 0
+            self._trusted[text] = document
+
+    def problems_of(self, text: str) -> list[GraphQLError]:
+        """What keeps this from being a valid document of the schema."""
+        try:
+            return self.problems(self.parsed(text))
+        except GraphQLError as error:
+            return [error]
+
+    def prepare(self, text: str) -> None:
+        """Validate a document and compile its operations, so that their first use need not."""
+        document = self.valid(text)
+        if document is None:
+            return
+        for operation in document.node.definitions:
+            plan = self._compiled(document, operation) if isinstance(operation, OperationDefinitionNode) else None
+            if plan is not None:
+                for booleans in product((False, True), repeat=plan.conditions):
+                    with suppress(NotPrepared):
+                        plan.compile(*booleans)
 
     def valid(self, text: str) -> Document | None:
         """Null for a text that is no valid document of the schema; executing it returns why."""
@@ -115,25 +173,27 @@ class DocumentCache:
 
     def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
         """The plan of an operation that the caller may execute, of a document that is known to be valid: so from the
-        second time on. Null where there is none to be had. Raises NotPrepared for an operation that is not compiled."""
-        text = text or ""
-        document = self._documents.get(text)
+        second time on, of a trusted one from the first. Null where there is none to be had. Raises NotPrepared for an
+        operation that is not compiled."""
+        document = self._trusted.get(text or "")
+        if document is None:
+            document = self._first_used(text or "")
         if document is None or document.problems is None or document.problems:
             return None
-        self._documents.move_to_end(text)
         if operation_name not in document.plans:
-            if get_operation_ast(document.node, operation_name) is None:
+            operation = get_operation_ast(document.node, operation_name)
+            if operation is None:
                 return None
-            document.plans[operation_name] = None
-            with suppress(NotPrepared):
-                document.plans[operation_name] = Plan(self._schema, document.node, operation_name)
+            document.plans[operation_name] = self._compiled(document, operation)
         if self.forbidden(document, operation_name, principal) is not None:
             return None
         plan = document.plans[operation_name]
-        if document.bytes() != document.counted_bytes:
-            self._count(document)
         if plan is None:
             raise NotPrepared(operation_name)
+        if not document.is_trusted and plan.size != document.counted_size:
+            # It has variants that were not counted yet, or the last one counted was of another operation.
+            document.counted_size = plan.size
+            self._count(document)
         return plan
 
     def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
@@ -159,6 +219,24 @@ class DocumentCache:
         document.scopes[operation_name] = self._requirements.scopes(document.node, operation)
         return self._requirements.problem(document.node, operation, principal)
 
+    def _first_used(self, text: str) -> Document | None:
+        """A document that is not trusted, and known already; or one that is, and is not known yet."""
+        if text in self._trusted:
+            return self.valid(text)
+        document = None if self._trust_required else self._documents.get(text)
+        if document is not None:
+            self._documents.move_to_end(text)
+        return document
+
+    def _compiled(self, document: Document, operation: OperationDefinitionNode) -> Plan | None:
+        """Its plan: the same whether a request names the operation or not. Null for one that is not compiled."""
+        name = None if operation.name is None else operation.name.value
+        if name not in document.plans:
+            document.plans[name] = None
+            with suppress(NotPrepared):
+                document.plans[name] = Plan(self._schema, document.node, name, self.records)
+        return document.plans[name]
+
     def _remember(self, text: str, document: Document) -> None:
         if len(text) <= _LONGEST_REMEMBERED:
             self._documents[text] = document
@@ -171,6 +249,7 @@ class DocumentCache:
         while len(self._documents) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
             _, oldest = self._documents.popitem(last=False)
             self._bytes -= oldest.counted_bytes
+            oldest.release()
 
 
 class Execution(SchemaExtension):

@@ -31,6 +31,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from graph.execution.context import Context
+from graph.execution.records import Edges
 
 Complete: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """From what an attribute of each record holds to what the answer holds, in the same order."""
@@ -105,10 +106,11 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        complete = self._items_of(return_type, field_details_list) if isinstance(result, list | tuple) else None
+        is_list = isinstance(result, list | tuple | Edges)
+        complete = self._items_of(return_type, field_details_list) if is_list else None
         if complete is not None:
             try:
-                return list(complete(result))
+                return list(complete(list(result)))
             except Exception:  # noqa: BLE001, S110 - whatever it is, the long way finds it again, and where it is
                 pass
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)

@@ -1,10 +1,10 @@
 """Prometheus metrics. One registry per application: two in a process do not count into each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 from strawberry.types.graphql import OperationType
 
 UNREADABLE: Final = "unreadable"
@@ -12,6 +12,16 @@ UNREADABLE: Final = "unreadable"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _NAMES: Final = 100
+
+_SUMMED: Final = frozenset(
+    {
+        "omnirelay_operations_running",
+        "omnirelay_operations_waiting",
+        "omnirelay_record_bytes_kept",
+        "omnirelay_subscriptions_open",
+    }
+)
+"""Gauges of which the sum over processes means something, as it does of every counter and histogram."""
 
 
 class Metrics:
@@ -68,6 +78,11 @@ class Metrics:
             ("operation", "reason"),
             registry=self.registry,
         )
+        self.record_bytes = Gauge(
+            "omnirelay_record_bytes_kept",
+            "Memory of the JSON that is kept of records, by selection, and of those records.",
+            registry=self.registry,
+        )
         self.subscriptions = Gauge(
             "omnirelay_subscriptions_open", "Subscriptions being served.", registry=self.registry
         )
@@ -84,6 +99,11 @@ class Metrics:
         self.callers_refused = Counter(
             "omnirelay_callers_refused",
             "Requests and sockets refused for want of a good token.",
+            registry=self.registry,
+        )
+        self.lookups_not_modified = Counter(
+            "omnirelay_lookups_not_modified",
+            "Lookups that were not executed, because the client has the answer as of this revision.",
             registry=self.registry,
         )
         self.feed_revision = Gauge(
@@ -133,3 +153,11 @@ class Metrics:
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def snapshot(self, process: Mapping[str, str]) -> list[Metric]:
+        """All of it, to be added to what other processes count. What has no sum gets the labels `process`."""
+        families = list(self.registry.collect())
+        for family in families:
+            if family.name.startswith("process_") or (family.type == "gauge" and family.name not in _SUMMED):
+                family.samples = [it._replace(labels={**it.labels, **process}) for it in family.samples]
+        return families

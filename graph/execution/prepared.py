@@ -9,14 +9,12 @@ recorded. So no resolver of a root field, and no mutation, is called twice. docs
 """
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
 from typing import Any, Final, Protocol, cast
 
-import orjson
 import strawberry
 from graphql import (
     DirectiveNode,
@@ -37,8 +35,10 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal
 from graph.execution.context import Context, Info, Outcome, Recorded
+from graph.execution.encoding import decoded
 from graph.execution.inputs import InputCompiler, NotPrepared
 from graph.execution.metrics import Metrics
+from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
 from graph.execution.workload import classify
 
@@ -50,9 +50,16 @@ _NO_HELPERS: Final = cast("Any", None)
 
 
 class Plan:
-    """Of one operation. Raises NotPrepared where something of it is graphql-core's to execute."""
+    """Of one operation. Raises NotPrepared where something of it is graphql-core's to execute. What it keeps of records
+    is among `records`."""
 
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation_name: str | None) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        operation_name: str | None,
+        records: RecordBytes | None = None,
+    ) -> None:
         operation = get_operation_ast(document, operation_name)
         if operation is None:
             raise NotPrepared("no such operation")
@@ -70,6 +77,8 @@ class Plan:
         self._read = self._inputs.variables()
         self._variants: dict[tuple[bool, ...], _Variant | None] = {}
         self._selected = 0
+        self._records = records or RecordBytes()
+        self._kept: list[SelectionBytes] = []
         self.classification = classify(operation)
 
     @property
@@ -103,10 +112,21 @@ class Plan:
 
     def _variant(self, booleans: tuple[bool, ...]) -> "_Variant":
         conditions = VariableValues({}, dict(zip(self._conditions, booleans, strict=True)))
-        compiler = SelectionCompiler(self._schema, self.operation, self._fragments, conditions, self._inputs)
-        fields = compiler.root_fields()
+        compiler = SelectionCompiler(
+            self._schema, self.operation, self._fragments, conditions, self._inputs, self._records
+        )
+        try:
+            fields = compiler.root_fields()
+        finally:
+            self._kept += compiler.kept
         self._selected += compiler.size
         return _Variant(fields, compiler.called)
+
+    def release(self) -> None:
+        """Keep no bytes of records any more: they go once no other plan uses them. Runs go on."""
+        for each in self._kept:
+            self._records.release(each)
+        self._kept = []
 
     def resolve_info(
         self, called: CalledField, values: Mapping[str, Any], context: Context
@@ -142,6 +162,11 @@ class PlannedInfo(Info):
     @property
     def context(self) -> Context:
         return self._run.context
+
+    @property
+    def selected(self) -> frozenset[str]:
+        """Names of the fields that are selected of what is being resolved."""
+        return self._called.selected
 
     @cached_property
     def _raw_info(self) -> GraphQLResolveInfo[Context]:  # type: ignore[override] # made when it is read
@@ -181,7 +206,7 @@ class Run:
         return PlannedInfo(self, self._variant.called[number])
 
     async def data(self) -> dict[str, Any] | None:
-        """The answer's data; null where graphql-core has to complete what was recorded."""
+        """The answer's data, for `encode_json`; null where graphql-core has to complete what was recorded."""
         fields = self._variant.fields
         try:
             if len(fields) > 1 and self.plan.kind is not OperationType.MUTATION:
@@ -261,7 +286,7 @@ class PreparedSchema(strawberry.Schema):
             if run is not None:
                 data = await self.data(run)
                 if data is not None:
-                    return ExecutionResult(data=data, errors=None)
+                    return ExecutionResult(data=data if context_value.is_encoded else decoded(data), errors=None)
                 return await self.complete(run, query, variable_values, operation_name)
         return await super().execute(
             query, variable_values, context_value, root_value, operation_name, allowed, operation_extensions
@@ -313,17 +338,6 @@ class PreparedSchema(strawberry.Schema):
             operation = self.documents.operation(query, operation_name)
             name = None if operation is None or operation.name is None else operation.name.value
             self.metrics.fell_back(name, reason)
-
-
-def encode_json(value: Any) -> bytes:
-    """The value as JSON in UTF-8.
-
-    orjson refuses lone surrogates, which a message may quote from a request; the standard library escapes them.
-    """
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _conditions(operation: OperationDefinitionNode, fragments: Sequence[FragmentDefinitionNode]) -> Sequence[str]:

@@ -8,8 +8,7 @@ null where it spreads to. Each takes the value and the run, `graph.execution.pre
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from enum import Enum
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import NoneType
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -18,7 +17,6 @@ from graphql import (
     FragmentDefinitionNode,
     GraphQLField,
     GraphQLInterfaceType,
-    GraphQLLeafType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -26,18 +24,22 @@ from graphql import (
     GraphQLSchema,
     GraphQLUnionType,
     OperationDefinitionNode,
-    Undefined,
+    OperationType,
     is_leaf_type,
 )
-from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.collect_fields import FieldDetails
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import StrawberryObjectDefinition, has_object_definition
 from strawberry.types.field import StrawberryField
 
-from graph.execution.inputs import TESTS, Functions, InputCompiler, NotPrepared, Read, failed
+from graph.execution.inputs import Functions, InputCompiler, NotPrepared, Read
+from graph.execution.leaves import NAMES, complete_leaf
+from graph.execution.records import Edges, LatestBytes, RecordBytes, Selection, SelectionBytes
+from graph.execution.selected_fields import TYPENAME, SelectedFields, leaves
 
-TYPENAME: Final = "__typename"
+_KEPT_LEAVES: Final = 4
+"""Of fewer, making them takes no longer than finding what was kept."""
 
 
 class Complete(Protocol):
@@ -55,6 +57,8 @@ class CalledField(NamedTuple):
     name: str
     nodes: list[FieldNode]
     arguments: Read | None
+    selected: frozenset[str]
+    """Names of the fields that are selected of it; none of a leaf or of an abstract type."""
 
 
 class RootField(NamedTuple):
@@ -74,6 +78,16 @@ class _Expression(NamedTuple):
     is_async: bool = False
 
 
+class _Composite(NamedTuple):
+    """The function that completes a value of one composite type. Of an edge it takes `cursor_of` after value and run.
+    `kept` names what keeps the JSON that it makes, null where that is made anew."""
+
+    function: str
+    is_async: bool
+    kept: str | None = None
+    latest: str | None = None
+
+
 _SelectionKey: TypeAlias = tuple[object, ...]
 
 
@@ -87,20 +101,27 @@ class SelectionCompiler:
         fragments: Mapping[str, FragmentDefinitionNode],
         conditions: VariableValues,
         inputs: InputCompiler,
+        records: RecordBytes,
     ) -> None:
         self._schema = schema
         self._operation = operation
-        self._fragments = {name: FragmentDetails(node) for name, node in fragments.items()}
-        self._conditions = conditions
+        self._fields = SelectedFields(schema, operation, fragments, conditions)
         self._inputs = inputs
+        self._records = records
         self._made = Functions(
             gathered=gathered,
             has_object_definition=has_object_definition,
             LISTS=(list, tuple),
             NOT_OBJECTS=(NoneType, Exception),
+            Edges=Edges,
+            **NAMES,
         )
-        self._functions: dict[_SelectionKey, tuple[str, bool]] = {}
+        self._composites: dict[_SelectionKey, _Composite] = {}
         self.called: list[CalledField] = []
+        self._is_within_kept = False
+        self._kept_names: dict[Selection, str] = {}
+        self.kept: list[SelectionBytes] = []
+        """Those that are to be released once the functions are not used any more."""
 
     @property
     def size(self) -> int:
@@ -112,30 +133,17 @@ class SelectionCompiler:
         root = self._schema.get_root_type(self._operation.operation)
         if root is None:
             raise NotPrepared("no such operation")
-        collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
         fields: list[RootField] = []
-        for name, details in collected.grouped_field_set.items():
+        for name, details in self._fields.of_root(root).items():
             if details[0].node.name.value == TYPENAME:
                 function, is_async = self._function("value, run", _Expression(repr(root.name)))
                 fields.append(RootField(name, None, self._made[function], is_async))
                 continue
-            field, definition = self._field(root, details)
+            field, definition = self._fields.definition(root, details)
             call, _ = self._function("value, run", _Expression(self._call(root, field, definition, details)))
             function, is_async = self._function("value, run", self._value(field.type, details, "value"))
             fields.append(RootField(name, self._made[call], self._made[function], is_async))
         return fields
-
-    def _field(
-        self, parent: GraphQLObjectType, details: Sequence[FieldDetails]
-    ) -> tuple[GraphQLField, StrawberryField]:
-        name = details[0].node.name.value
-        field = self._schema.get_field(parent, name)
-        definition = None if field is None else (field.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        if field is None or not isinstance(definition, StrawberryField):
-            raise NotPrepared("introspection")
-        if definition.extensions or definition.default_resolver is not getattr:
-            raise NotPrepared(f"{parent.name}.{name} has extensions")
-        return field, definition
 
     def _call(
         self, parent: GraphQLObjectType, field: GraphQLField, definition: StrawberryField, details: list[FieldDetails]
@@ -146,7 +154,8 @@ class SelectionCompiler:
             raise NotPrepared(f"{parent.name}.{definition.name} has no resolver")
         number, nodes = len(self.called), [each.node for each in details]
         arguments = self._inputs.arguments(field, nodes[0])
-        self.called.append(CalledField(field, definition, parent, nodes[0].name.value, nodes, arguments))
+        selected = self._fields.names(field.type, details)
+        self.called.append(CalledField(field, definition, parent, nodes[0].name.value, nodes, arguments, selected))
         named = [each.name for each in (resolver.parent_parameter, resolver.root_parameter) if each]
         given = ["value"] * bool(resolver.self_parameter) + [f"{name}=value" for name in named]
         if resolver.info_parameter:
@@ -160,51 +169,74 @@ class SelectionCompiler:
         is_optional = not isinstance(type_, GraphQLNonNull)
         bare = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
         if is_leaf_type(bare):
-            return _Expression(self._leaf(bare, code, is_optional=is_optional))
+            return _Expression(complete_leaf(self._made, bare, code, is_optional=is_optional))
         given, assigned = self._made.assigned(code) if is_optional else (code, code)
-        if isinstance(bare, GraphQLList):
+        if isinstance(bare, GraphQLList) and _is_edge(bare.of_type):
+            given, edges = (given, given) if is_optional else self._made.assigned(code)
+            completed = self._edges(bare.of_type.of_type, details, given, edges)
+        elif isinstance(bare, GraphQLList):
             given, items = (given, given) if is_optional else self._made.assigned(code)
             item = self._made.local()
             inner = self._value(bare.of_type, details, item)
-            if inner.is_async:
+            composite = self._kept_items(bare.of_type, details)
+            if composite is not None:
+                each = f"{composite.kept}.all({given}, {composite.function}, run)"
+            elif inner.is_async:
                 function, _ = self._function(f"{item}, run", inner)
                 each = f"await gathered(*[{function}({item}, run) for {item} in {given}])"
             else:
                 each = f"[{inner.code} for {item} in {given}]"
             completed = _Expression(f"({each} if isinstance({items}, LISTS) else failed())", inner.is_async)
         else:
-            function, is_async = self._composite(bare, details)
-            completed = _Expression(f"{'await ' * is_async}{function}({given}, run)", is_async)
+            given, assigned_once = (given, given) if is_optional else self._made.assigned(code)
+            completed = self._applied(self._composite(bare, details), given, assigned_once)
         if not is_optional:
             return completed
         return _Expression(f"(None if {assigned} is None else {completed.code})", completed.is_async)
 
-    def _leaf(self, type_: GraphQLLeafType, code: str, *, is_optional: bool) -> str:
-        """Values of the type expected are passed on, or looked up; others are left to graphql-core's coercion."""
-        value, assigned = self._made.assigned(code)
-        members = _members(type_)
-        if members is not None:
-            kind, names = members
-            test, completed = (
-                f"type({assigned}) is {self._made.named(kind)}",
-                f"{self._made.named(names)}[{value}]",
-            )
-        elif type_ in TESTS:
-            test, completed = TESTS[type_].format(value=value, assigned=assigned), value
-        else:
-            coerced, assigned_coerced = self._made.assigned(f"{self._made.named(type_.coerce_output_value)}({value})")
-            present = f"({coerced} if {assigned_coerced} is not None else failed())"
-            return f"({'None' if is_optional else 'failed()'} if {assigned} is None else {present})"
-        null = f"None if {value} is None else " if is_optional else ""
-        return f"({completed} if {test} else {null}{self._made.named(_strict(type_))}({value}))"
+    def _applied(self, composite: _Composite, given: str, assigned: str) -> _Expression:
+        """The function applied to the value that `assigned` comes to, and that is `given` from then on."""
+        function, is_async, kept, latest = composite
+        if kept is not None:
+            found = f"{kept}.young.get(id({assigned})) or {kept}.one({given}, {function}, run)"
+            if self._operation.operation is OperationType.SUBSCRIPTION:
+                # An event is executed once for all its subscribers: its records are kept for other operations only.
+                return _Expression(f"({found} if {kept}.users > 1 else {function}({assigned}, run))")
+            return _Expression(f"({found})")
+        if latest is not None:
+            missed = f"{latest}.missed({given}, {function}, run)"
+            return _Expression(f"({latest}.encoded if {latest}.record is {assigned} else {missed})")
+        return _Expression(f"{'await ' * is_async}{function}({assigned}, run)", is_async)
 
-    def _composite(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> tuple[str, bool]:
-        """The name of the function for values of this type that are not null, and whether it is async."""
+    def _kept_items(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> _Composite | None:
+        """The function for items that must not be null, and of which JSON is kept."""
+        if not isinstance(type_, GraphQLNonNull) or not isinstance(type_.of_type, GraphQLObjectType):
+            return None
+        composite = self._composite(type_.of_type, details)
+        return composite if composite.kept is not None else None
+
+    def _edges(self, type_: GraphQLObjectType, details: list[FieldDetails], given: str, assigned: str) -> _Expression:
+        """How to complete the edges of a connection."""
         key: _SelectionKey = (type_, *(id(each.node) for each in details))
-        found = self._functions.get(key)
+        if key not in self._composites:
+            self._composites[key] = self._kept(type_, details, self._edge)
+        edge, node = self._composites[key], self._made.local()
+        more = f"run, {given}.cursor_of"
+        if edge.kept is not None:
+            each = f"{edge.kept}.all({given}.nodes, {edge.function}, {more})"
+        elif edge.is_async:
+            each = f"await gathered(*[{edge.function}({node}, {more}) for {node} in {given}.nodes])"
+        else:
+            each = f"[{edge.function}({node}, {more}) for {node} in {given}.nodes]"
+        return _Expression(f"({each} if type({assigned}) is Edges else failed())", edge.is_async)
+
+    def _composite(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> _Composite:
+        """The function for values of this type that are not null."""
+        key: _SelectionKey = (type_, *(id(each.node) for each in details))
+        found = self._composites.get(key)
         if found is None:
             if isinstance(type_, GraphQLObjectType):
-                found = self._object(type_, details)
+                found = self._kept(type_, details, self._object)
             elif isinstance(type_, GraphQLUnionType):
                 found = self._abstract(list(type_.types), details)
             elif isinstance(type_, GraphQLInterfaceType):
@@ -214,32 +246,73 @@ class SelectionCompiler:
                 found = self._abstract(list(self._schema.get_possible_types(type_)), details)
             else:
                 raise NotPrepared(f"a value of type {type_}")
-            self._functions[key] = found
+            self._composites[key] = found
         return found
 
-    def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> tuple[str, bool]:
-        collected = collect_subfields(self._schema, self._fragments, self._conditions, self._operation, type_, details)
-        if collected.new_defer_usages:
-            raise NotPrepared("a selection that is deferred")
+    def _kept(
+        self,
+        type_: GraphQLObjectType,
+        details: list[FieldDetails],
+        compiled: Callable[[GraphQLObjectType, list[FieldDetails]], _Composite],
+    ) -> _Composite:
+        """As compiled, with what keeps the JSON of it where that pays. Of what is in it, only what is repeated is."""
+        origin = _definition(type_).origin
+        holder, is_repeated = getattr(origin, "kept_by", None), getattr(origin, "is_repeated", False)
+        if self._operation.operation is OperationType.SUBSCRIPTION and not getattr(origin, "kept_in_events", True):
+            holder = None
+        if self._is_within_kept:
+            holder = None
+        selection = None if holder is None and not is_repeated else self._fields.of_record(type_, details)
+        if selection is None or leaves(selection) < _KEPT_LEAVES:
+            return compiled(type_, details)
+        within, self._is_within_kept = self._is_within_kept, True
+        try:
+            made = compiled(type_, details)
+        finally:
+            self._is_within_kept = within
+        if holder is None:
+            return made._replace(latest=self._made.named(LatestBytes()))
+        if selection not in self._kept_names:
+            self.kept.append(self._records.use(selection, holder))
+            self._kept_names[selection] = self._made.named(self.kept[-1])
+        return made._replace(kept=self._kept_names[selection])
+
+    def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
         checks = "" if type_.is_type_of is None else f"{self._made.named(type_.is_type_of)}(value, None) or failed(); "
-        members: list[str] = []
-        awaited: list[str] = []
-        for name, fields in collected.grouped_field_set.items():
-            member = self._member(type_, fields)
-            if member.is_async:
-                function, _ = self._function("value, run", member)
-                members.append(f"{name!r}: awaited[{len(awaited)}]")
-                awaited.append(f"{function}(value, run)")
+        members = {name: self._member(type_, fields) for name, fields in self._fields.of(type_, details).items()}
+        return self._mapping(f"not isinstance(value, NOT_OBJECTS) or failed(); {checks}", members, "value, run")
+
+    def _edge(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
+        """Of its node, as `value`, and what writes the cursor of that."""
+        members: dict[str, _Expression] = {}
+        for name, fields in self._fields.of(type_, details).items():
+            field = fields[0].node.name.value
+            if field == TYPENAME:
+                members[name] = _Expression(repr(type_.name))
             else:
-                members.append(f"{name!r}: {member.code}")
+                code = "value" if field == "node" else "cursor_of(value)"
+                members[name] = self._value(type_.fields[field].type, fields, code)
+        return self._mapping("", members, "value, run, cursor_of")
+
+    def _mapping(self, checks: str, members: Mapping[str, _Expression], parameters: str) -> _Composite:
+        """The function that makes a dict of these."""
+        items: list[str] = []
+        awaited: list[str] = []
+        for name, member in members.items():
+            if member.is_async:
+                function, _ = self._function(parameters, member)
+                items.append(f"{name!r}: awaited[{len(awaited)}]")
+                awaited.append(f"{function}({parameters})")
+            else:
+                items.append(f"{name!r}: {member.code}")
         gather = f"awaited = await gathered({', '.join(awaited)}); " if awaited else ""
-        body = f"not isinstance(value, NOT_OBJECTS) or failed(); {checks}{gather}return {{{', '.join(members)}}}"
-        return self._define("value, run", body, is_async=bool(awaited))
+        body = f"{checks}{gather}return {{{', '.join(items)}}}"
+        return _Composite(self._define(parameters, body, is_async=bool(awaited)), bool(awaited))
 
     def _member(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> _Expression:
         if details[0].node.name.value == TYPENAME:
             return _Expression(repr(parent.name))
-        field, definition = self._field(parent, details)
+        field, definition = self._fields.definition(parent, details)
         if definition.base_resolver is None:
             return self._value(field.type, details, f"value.{definition.python_name}")
         call = self._call(parent, field, definition, details)
@@ -247,16 +320,15 @@ class SelectionCompiler:
             return self._value(field.type, details, call)
         return self._value(field.type, details, f"(await {call})")._replace(is_async=True)
 
-    def _abstract(self, types: list[GraphQLObjectType], details: list[FieldDetails]) -> tuple[str, bool]:
+    def _abstract(self, types: list[GraphQLObjectType], details: list[FieldDetails]) -> _Composite:
         """Strawberry finds the member by each one's `is_type_of`, where the value is no instance of a type of its."""
         cases: list[str] = []
         is_async = False
         for type_ in types:
             if type_.is_type_of is not None:
-                function, waits = self._composite(type_, details)
-                is_async = is_async or waits
-                returned = f"{'await ' * waits}{function}(value, run)"
-                cases.append(f"    if {self._made.named(type_.is_type_of)}(value, None): return {returned}")
+                completed = self._applied(self._composite(type_, details), "value", "value")
+                is_async = is_async or completed.is_async
+                cases.append(f"    if {self._made.named(type_.is_type_of)}(value, None): return {completed.code}")
         body = "\n".join(
             (
                 "if isinstance(value, NOT_OBJECTS) or has_object_definition(value): failed()",
@@ -264,31 +336,28 @@ class SelectionCompiler:
                 "    failed()",
             )
         )
-        return self._define("value, run", body, is_async=is_async)
+        return _Composite(self._define("value, run", body, is_async=is_async), is_async)
 
     def _function(self, parameters: str, expression: _Expression) -> tuple[str, bool]:
-        return self._define(parameters, f"return {expression.code}", is_async=expression.is_async)
+        body = f"return {expression.code}"
+        return self._define(parameters, body, is_async=expression.is_async), expression.is_async
 
-    def _define(self, parameters: str, body: str, *, is_async: bool) -> tuple[str, bool]:
-        return self._made.define(parameters, body, is_async=is_async), is_async
-
-
-def _members(type_: GraphQLLeafType) -> tuple[type, dict[Any, str]] | None:
-    """The class of an enum, and the names of its members in the schema; null where one has none."""
-    kind = getattr(type_, "wrapped_cls", None)
-    if not (isinstance(kind, type) and issubclass(kind, Enum)):
-        return None
-    return kind, {member: type_.coerce_output_value(member) for member in kind}
+    def _define(self, parameters: str, body: str, *, is_async: bool) -> str:
+        return self._made.define(parameters, body, is_async=is_async)
 
 
-def _strict(type_: GraphQLLeafType) -> Complete:
-    """graphql-core's completion of a leaf that must not be null."""
+def _is_edge(type_: GraphQLOutputType) -> bool:
+    """Of a connection, as https://relay.dev/graphql/connections.htm has it: a cursor and a node."""
+    return (
+        isinstance(type_, GraphQLNonNull)
+        and isinstance(type_.of_type, GraphQLObjectType)
+        and type_.of_type.fields.keys() == {"cursor", "node"}
+    )
 
-    def complete(value: Any) -> Any:
-        coerced = Undefined if value is None else type_.coerce_output_value(value)
-        return failed() if coerced is None or coerced is Undefined else coerced
 
-    return complete  # type: ignore[return-value] # of leaves, which need no run
+def _definition(type_: GraphQLObjectType) -> StrawberryObjectDefinition:
+    definition: StrawberryObjectDefinition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+    return definition
 
 
 async def gathered(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:

@@ -1,6 +1,7 @@
 """What a process serves from. Not in `context`, so that opening it does not import GraphQL."""
 
 from asyncio import Semaphore
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -30,5 +31,7 @@ class Services:
     feed: Feed
     strategies: Registry
     rebalancer: Rebalancer
+    lookups_at: Callable[[], StreamPosition | None] = lambda: None
+    """Where in the stream lookups are answered from memory; null while some may be answered elsewhere."""
     reading_proposals: Semaphore = field(default_factory=lambda: Semaphore(_PROPOSALS_AT_ONCE))
     """Held while the proposal of a plan is read."""

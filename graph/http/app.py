@@ -2,10 +2,11 @@
 
 import re
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+from prometheus_client import Metric
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -25,6 +26,8 @@ from graph.http.entry import PATH, Entry
 from graph.http.graphiql import graphiql_routes
 from graph.http.health import PATHS, Health
 from graph.http.requests import REQUEST_ID, fit_request_id
+from graph.http.trusted_documents import TrustedDocuments
+from graph.operations import ManifestEntry, Trust
 from graph.schema.build import build_schema
 
 MAX_BODY_BYTES: Final = 33_554_432
@@ -41,26 +44,41 @@ def create_app(
     allowed_hosts: Sequence[str] = ("*",),
     authentication: Authentication | None = None,
     queries_at_once: int = DEFAULT_QUERIES,
+    trusted_documents: Trust = "prefer",
+    added_documents: Sequence[ManifestEntry] = (),
     lifespan: Lifespan[Starlette] | None = None,
+    exposition: Callable[[], Awaitable[bytes]] | None = None,
 ) -> Starlette:
     """The server for these services, which it does not close. Before it is stopped `app.state.drain()` is to be called,
-    so that event streams end.
+    so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
+    document is as fast as the next.
 
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
-    everything. At most `queries_at_once` that are not answered from memory are executed at a time.
+    everything. At most `queries_at_once` that are not answered from memory are executed at a time. Trusted documents
+    are the program's own and `added_documents`; raises ManifestError for one that cannot be. `exposition` returns what
+    /metrics answers in place of what is counted here; `app.state.snapshot(labels)` returns that then.
     """
     metrics = Metrics()
+    schema = build_schema(metrics)
+    documents = TrustedDocuments(schema.documents, trusted_documents, added_documents)
     endpoint = MeshGraphQL(
-        build_schema(metrics), services, metrics, max_body_bytes, authentication or NoAuthentication(), queries_at_once
+        schema,
+        services,
+        metrics,
+        max_body_bytes,
+        authentication or NoAuthentication(),
+        documents,
+        queries_at_once,
     )
+    health = Health(services.store, services.feed, metrics, exposition)
     names = HostNames(allowed_hosts)
     app = Starlette(
         routes=[
             Route(PATH, endpoint),
             WebSocketRoute(PATH, endpoint),
             *graphiql_routes(),
-            *Health(services.store, services.feed, metrics).routes,
+            *health.routes,
         ],
         middleware=[
             Middleware(RequestIds),
@@ -71,6 +89,13 @@ def create_app(
     )
     app.middleware_stack = Entry(app.build_middleware_stack(), endpoint, names)
     app.state.drain = endpoint.subscriptions.drain
+    app.state.prepare = documents.prepare
+
+    async def snapshot(process: Mapping[str, str]) -> list[Metric]:
+        await health.refresh()
+        return metrics.snapshot(process)
+
+    app.state.snapshot = snapshot
     return app
 
 

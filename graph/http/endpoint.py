@@ -8,6 +8,7 @@ sockets, `sse` event streams.
 import logging
 import math
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -26,23 +27,26 @@ from strawberry.types.graphql import OperationType
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
-from graph.execution.prepared import encode_json
 from graph.execution.services import Services
-from graph.execution.workload import classify
+from graph.execution.workload import Workload, classify
 from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
+from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (
     EVENT_STREAM,
     GRAPHQL_RESPONSE,
     HTML,
+    JSON,
     REQUEST_ID,
     BadRequest,
     read_accept,
     read_operation,
 )
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
+from graph.http.trusted_documents import TrustedDocuments
 from graph.http.websocket import SocketAdapter, TransportHandler
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
@@ -51,8 +55,14 @@ from persistence.errors import Overloaded
 
 _ALLOWED: Final = {
     "GET": frozenset({OperationType.QUERY}),
+    "HEAD": frozenset({OperationType.QUERY}),
     "POST": frozenset({OperationType.QUERY, OperationType.MUTATION}),
 }
+
+_SAFE: Final = ("GET", "HEAD")
+
+_DOCUMENT: Final = frozenset({"query", "documentId", "extensions"})
+"""The parameters of GET that name one."""
 
 _CONNECTION_INIT_TIMEOUT: Final = timedelta(seconds=10)
 
@@ -73,6 +83,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         metrics: Metrics,
         max_body_bytes: int,
         authentication: Authentication,
+        trusted_documents: TrustedDocuments,
         queries_at_once: int = DEFAULT_QUERIES,
     ) -> None:
         super().__init__(
@@ -86,6 +97,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.max_body_bytes = max_body_bytes
         self.services = services
         self.authentication = authentication
+        self.trusted_documents = trusted_documents
         self._metrics = metrics
         self.subscriptions = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
@@ -101,6 +113,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         except Exception as error:  # noqa: BLE001 - each has an answer
             response = self.failure(request, error)
         if response is not None:
+            if request.method == "HEAD":
+                response.body = b""
             await response(scope, receive, send)
 
     def failure(self, request: Request, error: Exception) -> Response | None:
@@ -121,11 +135,16 @@ class MeshGraphQL(GraphQL[Context, None]):
                 bad = BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, message)
         extensions = {"code": bad.code, **bad.extensions}
         body = {"errors": [{"message": encodable(bad.message), "extensions": extensions}]}
-        return Response(encode_json(body), bad.status, bad.headers, read_accept(request).response_type)
+        accept = read_accept(request)
+        if bad.json_status is not None and accept.prefers_event_stream:
+            return one_result({"data": None, **body})
+        status = bad.json_status if bad.json_status is not None and accept.response_type == JSON else bad.status
+        headers = {**(NOT_STORED if request.method in _SAFE else {}), **(bad.headers or {})}
+        return Response(encode_json(body), status, headers, accept.response_type)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         # Of a socket, whose caller is anonymous until `connection_init`.
-        return Context(self.services, ANONYMOUS, request.state.request_id)
+        return Context(self.services, ANONYMOUS, request.state.request_id, is_encoded=True)
 
     async def create_websocket_response(self, request: WebSocket, subprotocol: str | None) -> WebSocket:
         await request.accept(subprotocol, [(REQUEST_ID.encode(), request.state.request_id.encode())])
@@ -137,23 +156,42 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     async def _answer(self, request: Request) -> Response:
         if request.method not in _ALLOWED:
-            raise _not_allowed("GraphQL takes GET and POST", "GET, POST")
-        if request.method == "GET" and "query" not in request.query_params and read_accept(request).names(HTML):
+            raise _not_allowed("GraphQL takes GET, HEAD and POST", "GET, HEAD, POST")
+        is_safe = request.method in _SAFE
+        if is_safe and _DOCUMENT.isdisjoint(request.query_params) and read_accept(request).names(HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         # Before the body, which is not read for a client without a good token.
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
-        operation = await read_operation(request, self.max_body_bytes)
+        text_of = partial(self.trusted_documents.text_of, principal=principal)
+        operation = await read_operation(request, self.max_body_bytes, text_of)
         accept = read_accept(request)
-        context = Context(self.services, principal, request.state.request_id, request.headers.get(LAST_EVENT_ID))
+        resume_after = request.headers.get(LAST_EVENT_ID)
+        context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
         definition = self.schema.documents.operation(operation.query, operation.operation_name)
-        if definition is not None and definition.operation is Kind.SUBSCRIPTION and accept.names(EVENT_STREAM):
+        streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
+        if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
             return await self._stream(request, operation, context)
         workload = classify(definition).of(operation.variables or {})
+        condition, position = None, None
+        if is_safe and not accept.prefers_event_stream:
+            given = request.headers.getlist("if-none-match")
+            condition = Condition(given, operation, principal, accept.response_type)
+            position = self.services.lookups_at() if workload is Workload.LOOKUP else None
+        known = None if condition is None or position is None else condition.known_at(position)
+        if known is not None:
+            self._metrics.lookups_not_modified.inc()
+            return known
         work = self._execute(operation, context, _ALLOWED[request.method])
         result = await self.admission.run(workload, principal, request.scope, request.receive, work)
         if accept.prefers_event_stream:
             return one_result(process_result(result))
-        return self.response(result, accept.response_type)
+        response = self.response(result, accept.response_type)
+        if condition is not None and result.errors:
+            response.headers.update(NOT_STORED)
+        elif condition is not None:
+            # If the position is another one than before, the answer may have been read at either.
+            response = condition.tagged(response, position if position == self.services.lookups_at() else None)
+        return response
 
     def response(self, result: ExecutionResult, media_type: str) -> Response:
         """The answer of an operation that was executed, or refused."""

@@ -20,17 +20,19 @@ from strawberry.types.graphql import OperationType
 from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
-from graph.execution.prepared import Run, encode_json
+from graph.execution.encoding import encode_json
+from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.http.admission import AdmissionControl
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
+from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
 
 PATH: Final = "/graphql"
 
 _REQUEST_ID: Final = REQUEST_ID.encode()
 
-_MEMBERS: Final = frozenset({"query", "variables", "operationName"})
+_MEMBERS: Final = frozenset({"query", "documentId", "variables", "operationName"})
 
 _KINDS: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
@@ -44,6 +46,7 @@ class Endpoint(Protocol):
     schema: MeshSchema
     admission: AdmissionControl
     authentication: Authentication
+    trusted_documents: TrustedDocuments
     services: Services
     max_body_bytes: int
 
@@ -75,6 +78,7 @@ class Entry:
         self.behind = behind
         self._endpoint = endpoint
         self._documents = endpoint.schema.documents
+        self._trusted = endpoint.trusted_documents.texts
 
         def media_type_of(host: bytes, content_type: bytes, accept: bytes) -> str | None:
             accepted = Accept([accept.decode("latin-1")])
@@ -151,6 +155,8 @@ class Entry:
             if type(given) is not dict or not given.keys() <= _MEMBERS:
                 return None
             query, variables, name = given.get("query"), given.get("variables"), given.get("operationName")
+            if "documentId" in given:
+                query = self._trusted.get(given["documentId"]) if query is None else None
             if (
                 type(query) is not str
                 or (variables is not None and type(variables) is not dict)

@@ -41,15 +41,17 @@ PAGE_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 
 @functools.cache
 def graphiql_page() -> str:
-    """The page, to be served at `/graphql` under whatever prefix: all its addresses are relative.
-
-    The examples open as tabs on a person's first visit, in the order of their files' names.
-    """
-    examples = [path.read_text() for path in sorted((_ASSETS / "examples").glob("*.graphql"))]
-    in_html = json.dumps(examples).replace("<", "\\u003c")  # nothing in it can end the script element
+    """The page, to be served at `/graphql` under whatever prefix: all its addresses are relative."""
+    in_html = json.dumps([*examples().values()]).replace("<", "\\u003c")  # nothing in it can end the script element
     page = (_ASSETS / "index.html").read_text()
     page = _REFERENCE.sub(lambda found: f"{found[0]}?v={_digest(_ASSETS / found[1])}", page)
     return page.replace('id="examples">[]<', f'id="examples">{in_html}<')
+
+
+@functools.cache
+def examples() -> Mapping[str, str]:
+    """The documents that open as tabs on a person's first visit, in the order of their files' names."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted((_ASSETS / "examples").glob("*.graphql"))}
 
 
 def graphiql_routes() -> list[BaseRoute]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -23,10 +23,15 @@ _TIMEOUT_SECONDS: Final = 2.0
 
 
 class Health:
-    def __init__(self, store: Store, feed: Feed, metrics: Metrics) -> None:
+    """`exposition` returns what /metrics answers, where that is more than what this process counts."""
+
+    def __init__(
+        self, store: Store, feed: Feed, metrics: Metrics, exposition: Callable[[], Awaitable[bytes]] | None = None
+    ) -> None:
         self._store = store
         self._feed = feed
         self._metrics = metrics
+        self._exposition = exposition or self._own_exposition
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
@@ -60,13 +65,20 @@ class Health:
         return JSONResponse({"status": "ok", "epoch": head.epoch, "revision": str(head.revision)})
 
     async def exposed(self, _request: Request) -> Response:
+        return Response(await self._exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _own_exposition(self) -> bytes:
+        await self.refresh()
+        return self._metrics.exposition()
+
+    async def refresh(self) -> None:
+        """Set the metrics that are not kept up to date by what they measure."""
         seen = self._feed.position.revision
         self._metrics.feed_revision.set(seen)
         try:
             self._metrics.feed_lag.set(max(0, (await self._head()).revision - seen))
         except (StoreError, TimeoutError):
             self._metrics.feed_lag.set(math.nan)
-        return Response(self._metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _head(self) -> StreamHead:
         async with asyncio.timeout(_TIMEOUT_SECONDS):

@@ -8,12 +8,12 @@ https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1. Several Accept headers co
 import email.message
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 from starlette.requests import Request
@@ -43,13 +43,15 @@ _LONGEST_CACHED: Final = 1_024
 
 @dataclass(slots=True)
 class BadRequest(Exception):
-    """The request never was a GraphQL operation."""
+    """The request never was a GraphQL operation. `json_status` is the status where the answer is `application/json`,
+    whose older clients read no body beside another than 200; null for the same."""
 
     status: HTTPStatus
     code: str
     message: str
     headers: Mapping[str, str] | None = None
     extensions: Mapping[str, Any] = field(default_factory=dict)
+    json_status: HTTPStatus | None = None
 
 
 def fit_request_id(given: str) -> str | None:
@@ -57,15 +59,20 @@ def fit_request_id(given: str) -> str | None:
     return given if _FIT_REQUEST_ID.fullmatch(given) else None
 
 
-async def read_operation(request: Request, max_body_bytes: int) -> GraphQLRequestData:
-    """The operation of a GET or POST. Raises BadRequest."""
+TextOf: TypeAlias = Callable[[Mapping[str, Any]], str]
+"""The text of the document of a request, from its members. Raises BadRequest."""
+
+
+async def read_operation(request: Request, max_body_bytes: int, text_of: TextOf) -> GraphQLRequestData:
+    """The operation of a GET, HEAD or POST. Raises BadRequest."""
     if request.method == "POST":
-        return _operation(await _read_body(request, max_body_bytes))
+        return _operation(await _read_body(request, max_body_bytes), text_of)
     parameters: dict[str, Any] = dict(request.query_params)
+    parameters["operationName"] = parameters.get("operationName") or None  # empty means left out
     for name in ("variables", "extensions"):
         if name in parameters:
             parameters[name] = read_json(parameters[name], f"the parameter {name}") if parameters[name] else None
-    return _operation(parameters)
+    return _operation(parameters, text_of)
 
 
 _LONG_INTEGER: Final = re.compile(rb"\d{19}")
@@ -90,12 +97,9 @@ def read_json(text: str | bytes, what: str) -> Any:
         raise _malformed(f"{what} is not JSON") from None
 
 
-def _operation(given: Any) -> GraphQLRequestData:
+def _operation(given: Any, text_of: TextOf) -> GraphQLRequestData:
     if not isinstance(given, dict):
         raise _malformed("the request must be one JSON object; batches are not supported")
-    query = given.get("query")
-    if not isinstance(query, str) or not query:
-        raise _malformed("`query` must be a string that holds a GraphQL document")
     for name, kind, words in (
         ("operationName", str, "a string"),
         ("variables", dict, "an object"),
@@ -103,7 +107,10 @@ def _operation(given: Any) -> GraphQLRequestData:
     ):
         if not isinstance(given.get(name), kind | None):
             raise _malformed(f"`{name}` must be {words} or null")
-    return GraphQLRequestData(query, given.get("variables"), given.get("operationName"), given.get("extensions"))
+    text = text_of(given)
+    if not text:
+        raise _malformed("`query` must be a string that holds a GraphQL document")
+    return GraphQLRequestData(text, given.get("variables"), given.get("operationName"), given.get("extensions"))
 
 
 async def _read_body(request: Request, max_body_bytes: int) -> Any:

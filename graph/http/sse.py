@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 from graph.auth.principal import Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.execution.context import Context
-from graph.execution.prepared import encode_json
+from graph.execution.encoding import encode_json
+from graph.subscriptions.groups import Message
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
 from persistence.codec import cursors
-from persistence.model.stream import DiffBatch
 
 LAST_EVENT_ID: Final = "last-event-id"
 
@@ -60,8 +60,8 @@ class EventStream(Response):
         async def write(chunk: bytes, *, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
-        async def send_batch(payload: str, batch: DiffBatch) -> None:
-            await write(_next(payload, cursors.STREAM.write(batch.position)))
+        async def send_batch(message: Message) -> None:
+            await write(_next(message.payload, cursors.STREAM.write(message.batch.position)))
 
         async def left() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -87,7 +87,7 @@ class EventStream(Response):
         except OSError:
             return  # the client has gone
         except Exception as error:  # noqa: BLE001 - published: refusals as they are, defects logged and masked
-            await write(_next(self._operation.failure(error)) + _COMPLETE)
+            await write(_next(self._operation.failure(error).encode()) + _COMPLETE)
         await write(b"", more=False)
 
 
@@ -107,10 +107,10 @@ async def _until_first_ends(*tasks: asyncio.Task[Any]) -> None:
 
 def one_result(body: Mapping[str, Any]) -> Response:
     """What is not a subscription, or was not begun, as a stream of its own: one result, and the end."""
-    return Response(_next(encode_json(body).decode()) + _COMPLETE, headers=HEADERS, media_type=MEDIA_TYPE)
+    return Response(_next(encode_json(body)) + _COMPLETE, headers=HEADERS, media_type=MEDIA_TYPE)
 
 
-def _next(payload: str, cursor: str | None = None) -> bytes:
+def _next(payload: bytes, cursor: str | None = None) -> bytes:
     """JSON has no line breaks, and cursors neither. Lines end in LF: parsers that split at it would keep a CR."""
-    identity = "" if cursor is None else f"id: {cursor}\n"
-    return f"{identity}event: next\ndata: {payload}\n\n".encode()
+    identity = b"" if cursor is None else b"id: %b\n" % cursor.encode()
+    return b"%bevent: next\ndata: %b\n\n" % (identity, payload)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Final, Protocol
 
@@ -29,17 +29,26 @@ from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
-from graph.execution.prepared import encode_json
 from graph.execution.workload import classify
 from graph.http.admission import AdmissionControl, client_of
+from graph.http.requests import BadRequest
+from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
+from graph.subscriptions import groups
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
 from persistence.errors import Overloaded
-from persistence.model.stream import DiffBatch
 
 MAX_OPERATIONS: Final = 100
+
+FRAMES: Final = "omnirelay.frames"
+"""Extension of the ASGI scope of a socket: `{"write": Callable[[bytes], bool]}`. `write(frame)` sends a frame that is
+complete (RFC 6455) if that needs no waiting. It returns false and has sent nothing if the socket is backed up or being
+closed: `send` then waits, or raises. Frames and messages arrive in the order of these calls.
+
+The same frame can be written to many sockets. Absent for a socket with compression, and under other servers."""
 
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 
@@ -51,6 +60,7 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    trusted_documents: TrustedDocuments
     subscriptions: SubscriptionManager
 
     def caller(self, authorization: object, request_id: str) -> Principal:
@@ -87,6 +97,17 @@ class SocketAdapter(ASGIWebSocketAdapter):
             except (ValueError, RecursionError) as error:
                 raise NonJsonMessageReceived from error
             yield message
+            # Done with. A socket that only listens would hold its `subscribe` as long as it is open, here and in
+            # the loop that iterates.
+            if isinstance(message, dict):
+                message.clear()
+            del frame, text, message
+
+    @property
+    def write_frame(self) -> Callable[[bytes], bool] | None:
+        """Of the extension FRAMES; null where the server has none."""
+        extension = (self.ws.scope.get("extensions") or {}).get(FRAMES)
+        return None if extension is None else extension["write"]
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         await self.send_text(str(self.view.encode_json(message)))
@@ -160,6 +181,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             with suppress(Exception):
                 await task
 
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        super()._task_done(task)
+        if task is self.connection_init_timeout_task:
+            self.connection_init_timeout_task = None
+
     async def _close_when_expired(self, principal: Principal) -> None:
         await wait_until_expired(principal)
         with suppress(WebSocketDisconnected):
@@ -181,12 +207,21 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await super().cleanup_operation(operation_id)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        running = len(self.operations)
-        if running < MAX_OPERATIONS or message["id"] in self.operations:
-            await super().handle_subscribe(message)
+        running, payload = len(self.operations), message["payload"]
+        if not self.connection_acknowledged or message["id"] in self.operations:
+            await super().handle_subscribe(message)  # closes the socket
             return
-        refusal = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
-        await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
+        if running >= MAX_OPERATIONS:
+            error = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
+        else:
+            try:
+                text = self._endpoint.trusted_documents.text_of(payload, self.context.principal)
+            except BadRequest as bad:
+                error = coded(GraphQLError(bad.message), bad.code)
+            else:
+                await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
+                return
+        await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
         try:
@@ -194,6 +229,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 operation.query, operation.variables, operation.operation_name, self.context
             )
             if isinstance(opened, SubscriptionOperation):
+                operation.query = opened.key.query
                 await self._follow(operation, opened)
                 return
             if isinstance(opened, Refused):
@@ -221,18 +257,20 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             self._begun.discard(operation)
 
     async def _follow(self, operation: Operation[Context, None], opened: SubscriptionOperation) -> None:
-        head = f'{{"id":{encode_json(operation.id).decode()},"type":"next","payload":'
+        head = b'{"id":%b,"type":"next","payload":' % encode_json(operation.id)
+        write = self.websocket.write_frame
+        direct = None if write is None else groups.DirectWrite(head, next_frame, write)
 
-        async def send(payload: str, _batch: DiffBatch | None = None) -> None:
-            await self.websocket.send_text(f"{head}{payload}}}")
+        async def send(message: groups.Message) -> None:
+            await self.websocket.send_text(_next(head, message.payload).decode())
 
         try:
-            await self._endpoint.subscriptions.run(opened, send)
+            await self._endpoint.subscriptions.run(opened, send, direct=direct)
         except WebSocketDisconnected:
             return  # the socket's own task does the rest
         except Exception as error:  # noqa: BLE001 - published: refusals as they are, defects logged and masked
             with suppress(WebSocketDisconnected):
-                await send(opened.failure(error))
+                await self.websocket.send_text(_next(head, opened.failure(error).encode()).decode())
                 await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     async def handle_task_exception(self, error: Exception) -> None:
@@ -244,6 +282,23 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
         """Strawberry closes the socket over a syntax error. The protocol has `error` for that."""
         return None
+
+
+def _next(head: bytes, payload: bytes) -> bytes:
+    return b"%b%b}" % (head, payload)
+
+
+def next_frame(head: bytes, payload: bytes) -> bytes:
+    """The text of `_next` as a message of one frame, unmasked as a server's are.
+
+    https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+    """
+    size = len(head) + len(payload) + 1
+    if size < 126:  # noqa: PLR2004 - lengths that the second byte has no room for
+        return b"\x81%c%b%b}" % (size, head, payload)
+    if size < 1 << 16:
+        return b"\x81\x7e%b%b%b}" % (size.to_bytes(2), head, payload)
+    return b"\x81\x7f%b%b%b}" % (size.to_bytes(8), head, payload)
 
 
 def _authorization(payload: Mapping[str, object]) -> object:
@@ -270,11 +325,14 @@ def _problem(message: Any) -> str | None:
 def _operation_problem(payload: Any) -> str | None:
     if not isinstance(payload, dict):
         return "The payload must be an object"
-    if not isinstance(payload.get("query"), str):
+    extensions = payload.get("extensions")
+    if not isinstance(extensions, dict | None):
+        return "extensions must be an object or null"
+    names_document = payload.get("documentId") is not None or (extensions or {}).get("persistedQuery") is not None
+    if not isinstance(payload.get("query"), str | None if names_document else str):
         return "The payload must have a query"
     if not isinstance(payload.get("operationName"), str | None):
         return "operationName must be a string or null"
-    for name in ("variables", "extensions"):
-        if not isinstance(payload.get(name), dict | None):
-            return f"{name} must be an object or null"
+    if not isinstance(payload.get("variables"), dict | None):
+        return "variables must be an object or null"
     return None

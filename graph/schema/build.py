@@ -74,6 +74,8 @@ def build_schema(metrics: Metrics | None = None) -> MeshSchema:
     )
     schema.documents = documents
     schema.metrics = metrics
+    if metrics is not None:
+        metrics.record_bytes.set_function(lambda: documents.records.size)
     schema.requirements = Requirements(schema.core)
     documents.bind(schema.core, schema.requirements)
     drop_null_defaults(schema.core)

@@ -7,6 +7,7 @@ from typing import Annotated
 import strawberry
 
 from graph.execution.context import Info
+from graph.execution.records import repeated
 from graph.schema.pagination import (
     After,
     Before,
@@ -62,6 +63,7 @@ class ChangeCompaction:
     kept_digest: str = strawberry.field(description="SHA-256 (hex) over the rows it kept.")
 
 
+@repeated
 @strawberry.type(description="One committed transaction: who changed what, why, and under which ticket.")
 class Change:
     id: strawberry.ID = strawberry.field(description="Counts the changes of the store, without gaps, in commit order.")

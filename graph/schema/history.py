@@ -1,13 +1,15 @@
 """What changed: history row by row, and the net difference between two revisions or times."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import strawberry
 
-from graph.execution.context import Info
+from graph.execution.context import Context, Info
+from graph.execution.records import kept_by
 from graph.schema.arguments import change_id, invalid
 from graph.schema.changes import Change
 from graph.schema.pagination import (
@@ -26,18 +28,23 @@ from graph.schema.pagination import (
     stamped_connection,
 )
 from graph.schema.scalars import Revision
+from graph.schema.selected import OfSelection
 from graph.schema.shards import Shard
 from persistence.codec import cursors
 from persistence.codec.cursors import DiffScope
 from persistence.model import queries, records
 from persistence.model.fields import check_identifiers
 from persistence.model.paging import PageRequest
-from persistence.model.queries import HistoryOrder
+from persistence.model.queries import DiffDetail, HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
-from persistence.model.stream import StreamHead
-from persistence.ports import HistoryReader
+from persistence.ports import HistoryReader, Store
 
 
+def _holder(context: Context) -> Callable[[records.ShardDiff], bool]:
+    return context.services.store.history.holds
+
+
+@kept_by(_holder, in_events=False)
 @strawberry.type(
     description="One shard before and after: one row of history, or the net difference between two revisions."
 )
@@ -56,6 +63,7 @@ class ShardDiff:
     move_reason: MoveReason | None = strawberry.field(description="Why a rebalance moved it; null where none did.")
 
 
+@kept_by(_holder)
 @strawberry.type(description="A row of history and its place in the list.")
 class ShardHistoryEdge(Placed):
     node: ShardDiff = strawberry.field(description="The row.")
@@ -103,6 +111,28 @@ class ShardHistoryFilter:
         ).checked()
 
 
+_IMAGES: Final = ("previous.", "current.")
+
+_TIMES: Final = {f"{image}{name}" for image in _IMAGES for name in ("revision", "createdAt", "updatedAt")}
+
+_WHOLE_CHANGE: Final = {
+    f"change.{name}" for name in ("metadata", "namespaces", "firstRevision", "lastRevision", "shardCount", "hash")
+}
+
+
+def _detail(paths: frozenset[str]) -> DiffDetail:
+    """What of each row a selection of the connection needs."""
+    shown = {path.removeprefix("nodes.").removeprefix("edges.node.") for path in paths}
+    return DiffDetail(
+        images=any(path.startswith(_IMAGES) for path in shown),
+        image_times=not _TIMES.isdisjoint(shown),
+        whole_change=not _WHOLE_CHANGE.isdisjoint(shown),
+    )
+
+
+_SHOWN: Final = OfSelection(_detail)
+
+
 async def shard_history(
     info: Info,
     filter: Annotated[  # noqa: A002 - the argument's name in the schema
@@ -116,7 +146,8 @@ async def shard_history(
 ) -> Connection[records.ShardDiff]:
     where = filter.query() if filter else queries.ShardHistoryFilter()
     page = read_page(info, cursors.HISTORY, first, after, last, before)
-    found = await info.context.services.store.history.page(where, order_by or HistoryOrder.REVISION_DESC, page)
+    order = order_by or HistoryOrder.REVISION_DESC
+    found = await info.context.services.store.history.page(where, order, page, _SHOWN(info))
     return await connection(info, found, cursors.HISTORY, attrgetter("revision"), where.namespace)
 
 
@@ -170,8 +201,7 @@ async def shard_diff(
     requested = _RequestedDiff(namespace, start, start_time, end, end_time)
     requested.check()
     page = read_page(info, cursors.DIFF, first, after, last, before)
-    head = await info.context.services.store.stream.head()
-    scope = await requested.scope(page, info.context.services.store.history, head)
+    scope = await requested.scope(page, info.context.services.store)
     after_key, before_key = (position and position[1] for position in (page.after, page.before))
     keys = PageRequest(page.limit, after_key, before_key, backward=page.backward, counted=page.counted)
     found = await info.context.services.store.history.difference(scope.namespace, scope.start, scope.end, keys)
@@ -200,7 +230,7 @@ class _RequestedDiff:
         if self.end is not None and self.end_time is not None:
             raise invalid("toTime", "cannot be given together with to")
 
-    async def scope(self, page: PageRequest[_ScopedKey], history: HistoryReader, head: StreamHead) -> DiffScope:
+    async def scope(self, page: PageRequest[_ScopedKey], store: Store) -> DiffScope:
         """The revisions it is between: those of the page the cursors come from, else as of now.
 
         Raises InvalidArgument naming the argument with a cursor of another difference.
@@ -212,17 +242,18 @@ class _RequestedDiff:
         for scope in scopes.values():
             return scope
         start, end = self.start, self.end
-        if start is None and self.start_time is not None:
-            start = min(await history.revision_at(self.start_time), head.revision)
-        if end is None and self.end_time is not None:
-            end = min(await history.revision_at(self.end_time), head.revision)
-        return DiffScope(
-            self.namespace,
-            head.revision if start is None else start,
-            head.revision if end is None else end,
-            self.start_time,
-            self.end_time,
-        )
+        if start is None or end is None:
+            newest = (await store.stream.head()).revision
+            start = await self._newest(store.history, newest, start, self.start_time)
+            end = await self._newest(store.history, newest, end, self.end_time)
+        return DiffScope(self.namespace, start, end, self.start_time, self.end_time)
+
+    @staticmethod
+    async def _newest(history: HistoryReader, newest: int, revision: int | None, time: datetime | None) -> int:
+        """The revision, or the newest there was at the time, or is."""
+        if revision is not None:
+            return revision
+        return newest if time is None else min(await history.revision_at(time), newest)
 
     def _is(self, scope: DiffScope) -> bool:
         return (

@@ -8,8 +8,8 @@ from typing import Final
 
 import strawberry
 
+from graph.execution.encoding import write_date_time
 from graph.schema.commands import DrainBlocked, InvalidInput, PlacementImpossible
-from graph.schema.scalars import write_date_time
 from persistence.model.outcomes import (
     IdempotencyKeyReused,
     NodeInUse,

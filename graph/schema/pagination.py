@@ -1,6 +1,6 @@
 """Relay connections, https://relay.dev/graphql/connections.htm: their arguments, their types, and the values behind."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -16,12 +16,15 @@ from graphql import (
 )
 
 from graph.execution.context import Info
+from graph.execution.prepared import PlannedInfo
+from graph.execution.records import Edges
 from graph.schema.arguments import require_namespaces
 from graph.schema.scalars import Revision
 from persistence.codec import cursors
 from persistence.codec.cursors import Cursor, CursorKind
 from persistence.model.paging import Page, PageRequest, page_request
 from persistence.model.queries import HistoryOrder
+from persistence.model.records import StreamPosition
 from persistence.ports import Stamped
 
 K = TypeVar("K")
@@ -86,28 +89,68 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge(Generic[T]):
-    node: T
-    cursor: Cursor
+class Ends(Generic[T]):
+    """`PageInfo` of a page, whose cursors are written when they are read."""
+
+    page: Page[T]
+    cursor_of: Callable[[T], str]
+
+    @property
+    def has_next_page(self) -> bool:
+        return self.page.has_next
+
+    @property
+    def has_previous_page(self) -> bool:
+        return self.page.has_previous
+
+    @property
+    def start_cursor(self) -> str | None:
+        return self.cursor_of(self.page.items[0]) if self.page.items else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        return self.cursor_of(self.page.items[-1]) if self.page.items else None
 
 
 @dataclass(frozen=True, slots=True)
 class Connection(Generic[T]):
     """A page as the API shows it: nothing is read any more when a field is resolved, so all of it is of one snapshot.
-    `edges` and `total_count` are null unless they are selected."""
+    `cursor_of` an item writes its cursor."""
 
-    nodes: Sequence[T]
-    edges: Sequence[Edge[T]] | None
-    page_info: PageInfo
-    total_count: int | None
+    page: Page[T]
+    cursor_of: Callable[[T], str]
+
+    @property
+    def nodes(self) -> Sequence[T]:
+        return self.page.items
+
+    @property
+    def edges(self) -> Edges[T]:
+        return Edges(self.page.items, self.cursor_of)
+
+    @property
+    def page_info(self) -> Ends[T]:
+        return Ends(self.page, self.cursor_of)
+
+    @property
+    def total_count(self) -> int | None:
+        """Null unless it is selected."""
+        return self.page.total
 
 
 @dataclass(frozen=True, slots=True)
 class StampedConnection(Connection[T]):
     """A connection that is exact at a position of the change stream."""
 
-    cursor: Cursor
-    revision: int
+    position: StreamPosition
+
+    @property
+    def cursor(self) -> Cursor:
+        return cursors.STREAM.write(self.position)
+
+    @property
+    def revision(self) -> int:
+        return self.position.revision
 
 
 def read_page(
@@ -130,7 +173,7 @@ async def connection(
     page, if a namespace that was named does not exist."""
     if not page.items:
         await require_namespaces(info, *namespaces)
-    return connection_of(info, page, kind, position_of)
+    return connection_of(page, kind, position_of)
 
 
 async def stamped_connection(
@@ -139,34 +182,28 @@ async def stamped_connection(
     """As `connection`, of a page that is exact at a position of the change stream."""
     if not found.value.items:
         await require_namespaces(info, *namespaces)
-    fields = _fields(info, found.value, kind, position_of)
-    return StampedConnection(*fields, cursors.STREAM.write(found.position), found.position.revision)
+    return StampedConnection(found.value, _cursor_of(kind, position_of), found.position)
 
 
-def connection_of(info: Info, page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]) -> Connection[T]:
+def connection_of(page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]) -> Connection[T]:
     """As `connection`, of a list whose namespaces need not be looked for."""
-    return Connection(*_fields(info, page, kind, position_of))
+    return Connection(page, _cursor_of(kind, position_of))
 
 
-def _fields(
-    info: Info, page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]
-) -> tuple[Sequence[T], Sequence[Edge[T]] | None, PageInfo, int | None]:
-    items = page.items
-    has_edges = "edges" in _selected(info)
-    placed = items if has_edges else [*items[:1], *items[-1:]]
-    written = [kind.write(position) for position in map(position_of, placed)]
-    start, end = (written[0], written[-1]) if written else (None, None)
-    ends = PageInfo(
-        has_next_page=page.has_next, has_previous_page=page.has_previous, start_cursor=start, end_cursor=end
-    )
-    return items, list(map(Edge, items, written)) if has_edges else None, ends, page.total
+def _cursor_of(kind: CursorKind[K], position_of: Callable[[T], K]) -> Callable[[T], str]:
+    write = kind.write
+    return lambda item: write(position_of(item))
 
 
 _INCLUDES: Final = {"skip": False, "include": True}
 
 
-def _selected(info: Info) -> Iterator[str]:
+def _selected(info: Info) -> Collection[str]:
     """The fields that the document selects of what is being resolved, under any alias and in any fragment."""
+    return info.selected if isinstance(info, PlannedInfo) else list(_selected_fields(info))
+
+
+def _selected_fields(info: Info) -> Iterator[str]:
     for node in _raw(info).field_nodes:
         yield from _selected_in(info, node.selection_set)
 

@@ -122,7 +122,7 @@ def moves(
     end = None if request.before is None else bisect_left(parent.moves, _order(request.before), key=_order_of)
     inside = parent.moves[start:end]
     rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
-    return connection_of(info, page_of(rows, request, total=len(parent.moves)), cursors.MOVES, _position_of)
+    return connection_of(page_of(rows, request, total=len(parent.moves)), cursors.MOVES, _position_of)
 
 
 def _position_of(move: proposal_records.Move) -> tuple[MoveReason, ShardKey]:

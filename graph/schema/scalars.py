@@ -6,13 +6,14 @@ What a scalar cannot read is refused with a message, to which GraphQL adds where
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NewType
+from typing import Final, NewType
 
 import strawberry
 from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
 import graph.schema.enums  # noqa: F401 - registers the enums; every file with types imports this one first
+from graph.execution.encoding import write_date_time
 from persistence.codec.cursors import Cursor
 from persistence.model.fields import quoted
 from persistence.model.records import COUNTER_PATTERN, MAX_COUNTER
@@ -49,13 +50,6 @@ def read_date_time(value: object) -> datetime:
             pass
     hint = "write for example 2026-01-31T09:30:00Z, with Z or an offset such as +01:00"
     raise GraphQLError(f"DateTime cannot read {_quoted(value)}: {hint}")
-
-
-def write_date_time(value: Any) -> str:
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
-        return utc.isoformat().removesuffix("+00:00") + "Z"
-    raise TypeError(f"a DateTime is an aware datetime, not {value!r}")
 
 
 def read_cursor(value: object) -> str:

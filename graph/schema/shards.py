@@ -9,7 +9,8 @@ from typing import Annotated, Final, TypeAlias, cast
 import strawberry
 
 from graph.execution.bulk_inputs import made_as
-from graph.execution.context import Info
+from graph.execution.context import Context, Info
+from graph.execution.records import kept_by
 from graph.schema.arguments import NamespaceName, invalid
 from graph.schema.pagination import (
     After,
@@ -40,6 +41,11 @@ class Pin:
     until: datetime | None = strawberry.field(description="When the pin ends; null for no end.")
 
 
+def _holder(context: Context) -> Callable[[records.Shard], bool]:
+    return context.services.store.shards.holder()
+
+
+@kept_by(_holder)
 @strawberry.type(
     description="One shard as of `revision`: which node owns it, and everything a mesh node needs to act on that."
 )
@@ -103,6 +109,7 @@ class ShardsByKey:
     revision: Revision = strawberry.field(description="The revision this is exact at.")
 
 
+@kept_by(_holder)
 @strawberry.type(description="A shard and its place in the list.")
 class ShardEdge(Placed):
     node: Shard = strawberry.field(description="The shard.")

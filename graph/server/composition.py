@@ -11,7 +11,7 @@ import logging
 import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -22,15 +22,17 @@ import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 from graph.execution.services import Services
 from graph.server.plugins import discover
-from graph.server.worker_pool import PooledRebalancer, PooledWriter, open_worker_pool
+from graph.server.replica_memory import replica_limits
+from graph.server.worker_pool import Jobs, PooledRebalancer, PooledWriter, WorkerPool, open_worker_pool
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
-from persistence.feed.live import live_feed
+from persistence.feed.live import LiveFeed, live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.postgres.database import Fence
+from persistence.ports import Store
+from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.replica import ReplicaLimits, ReplicaShards, following
+from persistence.replica.replica import Replica, ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
@@ -54,7 +56,20 @@ _FIRST_BACKOFF_SECONDS: Final = 0.5
 
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
 
+_LEAST_CONNECTIONS: Final = 100
+"""PostgreSQL's default."""
+
+_SPARE_CONNECTIONS: Final = 20
+
 _log = logging.getLogger(__name__)
+
+
+def connections_of(settings: Settings) -> int:
+    """How many connections to the database a server opens at most: one worker more than there are while they are
+    restarted, and the supervisor's own."""
+    for_plans = 3 * settings.plan_processes
+    each = settings.read_connections + settings.write_connections + 2
+    return for_plans + (each if settings.workers == 1 else (settings.workers + 1) * each + 4)
 
 
 @asynccontextmanager
@@ -65,7 +80,8 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
         yield settings.database_url
         return
     progress(f"Starting PostgreSQL in {settings.data_dir}")
-    server = await asyncio.to_thread(start_embedded_postgres, settings.data_dir)
+    limits = {"max_connections": str(max(_LEAST_CONNECTIONS, connections_of(settings) + _SPARE_CONNECTIONS))}
+    server = await asyncio.to_thread(start_embedded_postgres, settings.data_dir, settings=limits)
     watching = asyncio.create_task(_supervise(server), name="omnirelay-embedded-postgres")
     try:
         yield server.url
@@ -78,16 +94,60 @@ async def open_database(settings: Settings, progress: Progress) -> AsyncIterator
 
 @asynccontextmanager
 async def open_services(settings: Settings, progress: Progress) -> AsyncIterator[Services]:
-    """Database, schema, store, feed, replica, worker pool: opened in this order, closed in the reverse.
+    """All that a server of one process serves from: database, schema, store, feed, replica, worker pool, opened in this
+    order, closed in the reverse. Raises as `open_shared`."""
+    async with AsyncExitStack() as stack:
+        shared = await stack.enter_async_context(_prepared(settings, progress))
+        opened = await stack.enter_async_context(_open_replica(settings, shared))
+        jobs = await stack.enter_async_context(_open_jobs(settings, shared))
+        yield _services(*opened, jobs)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the processes of a server have in common. Pickled when a process is spawned."""
+
+    url: str
+    timeline: SharedWord
+    """A timeline that one of the processes has seen is known to all (`Fence`)."""
+
+
+@asynccontextmanager
+async def open_shared(settings: Settings, progress: Progress) -> AsyncIterator[tuple[Shared, WorkerPool | None]]:
+    """What is there once for all workers: database, schema, worker pool.
 
     The schema of the embedded database is brought up to date; a configured one may be shared with processes of another
     version, so that is left to `omnirelay db upgrade`. Raises SchemaOutOfDate when that has not been run,
     StoreUnavailable when the database is not up in time, and PlugInError, before anything is opened, for a strategy
     that cannot be used.
     """
+    async with (
+        _prepared(settings, progress) as shared,
+        _open_jobs(settings, shared) as pool,
+    ):
+        yield shared, pool
+
+
+@asynccontextmanager
+async def open_writing(shared: Shared) -> AsyncIterator[tuple[Store, CommandExecutor, Registry]]:
+    """A store for a process that serves nothing and changes little."""
     strategies = Registry(discover())
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(open_database(settings, progress))
+    async with open_store(shared.url, read_connections=1, write_connections=1, fence=Fence(shared.timeline)) as store:
+        yield store, CommandExecutor(store.unit_of_work, strategies, refusals=store.refusals), strategies
+
+
+@asynccontextmanager
+async def open_worker_services(settings: Settings, shared: Shared, jobs: Jobs | None) -> AsyncIterator[Services]:
+    """What a worker serves from. `jobs` takes its plans to the processes that make them; null where each worker is to
+    make its own. Raises StoreError."""
+    async with _open_replica(settings, shared) as (store, feed, replica):
+        yield _services(store, feed, replica, jobs)
+
+
+@asynccontextmanager
+async def _prepared(settings: Settings, progress: Progress) -> AsyncIterator[Shared]:
+    Registry(discover())
+    async with open_database(settings, progress) as url:
         if settings.database_url is None:
             progress("Bringing the schema up to date")
             await migrations.upgrade(url)
@@ -95,36 +155,47 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
             if settings.wait_for_database_seconds:
                 await _wait_for_database(url, settings.wait_for_database_seconds, progress)
             await migrations.require_compatible(url)
-        # A timeline that this process or a worker has seen is shared by all of them.
-        seen = multiprocessing.get_context("spawn").RawValue("Q")
+        yield Shared(url, multiprocessing.get_context("spawn").RawValue("Q"))
+
+
+@asynccontextmanager
+async def _open_replica(settings: Settings, shared: Shared) -> AsyncIterator[tuple[Store, LiveFeed, Replica]]:
+    async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             open_store(
-                url,
+                shared.url,
                 read_connections=settings.read_connections,
                 write_connections=settings.write_connections,
-                fence=Fence(seen),
+                fence=Fence(shared.timeline),
             )
         )
         limits = FeedLimits(ring=settings.feed_ring, bookmark_seconds=settings.bookmark_seconds)
         feed = await stack.enter_async_context(live_feed(store.stream, store.signal, limits))
         replica = await stack.enter_async_context(
-            following(store.shards, feed, ReplicaLimits(shards=settings.replica_shards))
+            following(store.shards, feed, replica_limits(settings.replica_shards, settings.workers))
         )
-        store = replace(store, shards=ReplicaShards(replica, store.shards))
-        if not settings.plan_processes:
-            writer = CommandExecutor(
-                store.unit_of_work,
-                strategies,
-                refusals=store.refusals,
-                note=replica.note,
-                group=store.change_group,
-            )
-            yield Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies))
-            return
-        opening = partial(open_bulk_store, url, fence=Fence(seen))
-        pool = await stack.enter_async_context(open_worker_pool(opening, settings.plan_processes))
-        pooled = PooledWriter(store, strategies, pool, replica.note)
-        yield Services(store, pooled, feed, strategies, PooledRebalancer(pool))
+        yield replace(store, shards=ReplicaShards(replica, store.shards)), feed, replica
+
+
+@asynccontextmanager
+async def _open_jobs(settings: Settings, shared: Shared) -> AsyncIterator[WorkerPool | None]:
+    if not settings.plan_processes:
+        yield None
+        return
+    opening = partial(open_bulk_store, shared.url, fence=Fence(shared.timeline))
+    async with open_worker_pool(opening, settings.plan_processes) as pool:
+        yield pool
+
+
+def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None) -> Services:
+    strategies = Registry(discover())
+    if jobs is None:
+        writer = CommandExecutor(
+            store.unit_of_work, strategies, refusals=store.refusals, note=replica.note, group=store.change_group
+        )
+        return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled)
+    pooled = PooledWriter(store, strategies, jobs, replica.note)
+    return Services(store, pooled, feed, strategies, PooledRebalancer(jobs), replica.settled)
 
 
 async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol, but that the head of a response and its body leave in one system call.
+"""uvicorn's HTTP protocol, but that the head of a response and its body leave in one system call, and that a connection
+has one timer.
 
 uvicorn writes the two one by one, and uvloop passes each write to the kernel at once: a second system call, a second
 packet, and a client that wakes up for a head without a body. For a response of a few hundred bytes that is a fifth of
@@ -15,7 +16,10 @@ _HELD_BYTES: Final = 65_536
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. The timer that closes it when it has been idle is made once, and looks when that began; uvicorn
+    makes one for each response."""
+
+    _idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
@@ -32,6 +36,39 @@ class HttpProtocol(HttpToolsProtocol):
         joined.flush()
         self.transport = joined.transport
         super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_a_request(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # begun anew after the response to what came meanwhile
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._wait_for_a_request(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _wait_for_a_request(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
 
 class JoinedWrites:

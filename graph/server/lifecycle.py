@@ -1,108 +1,89 @@
-"""One run of a server: address, services (`composition`), demo, declared namespaces, web server, opened in this order;
-closed in the reverse. The address is bound first, so that a port that is taken is reported before anything is started.
+"""A run of a server that is one process: address, services (`composition`), demo, declared namespaces, web server,
+opened in this order; closed in the reverse. The address is bound first, so that a port that is taken is reported before
+anything is started. With more workers than one it is a `supervisor` that runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import logging
-import os
-import signal
-import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from graph.auth.tokens import authentication
-from graph.embedded_postgres.server import EmbeddedPostgresError
 from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
 from graph.server.namespace_sync import syncing_namespaces
-from graph.server.plugins import PlugInError
-from graph.settings import Settings, SettingsError
-from persistence.errors import StoreError
+from graph.server.process import (
+    ServerRun,
+    added_documents,
+    bound_socket,
+    import_web,
+    log_to_stderr,
+    loop_factory,
+    serving_from,
+    url_of,
+)
+from graph.settings import Settings
 
 if TYPE_CHECKING:
     from graph.server.web_server import WebServer
 
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
-_FREE_CONNECTIONS: Final = 2
-"""For reading, that queries leave to lookups and probes."""
-
-_SWITCH_SECONDS: Final = 0.0005
-"""How long a thread that computes a bulk change may hold the interpreter. The event loop releases it with each system
-call, and would wait for Python's default of 5 ms at each of them."""
-
-
-class CannotStart(Exception):
-    """The server does not run. `advice`: lines about what to do."""
-
-    def __init__(self, message: str, advice: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.advice = advice
+_log = logging.getLogger(__name__)
 
 
 def serve_until_stopped(
-    settings: Settings, config: Path | None, *, progress: Progress, announce: Callable[[str], None]
+    settings: Settings,
+    config: Path | None,
+    *,
+    reread: Callable[[], Settings],
+    progress: Progress,
+    announce: Callable[[str], None],
 ) -> None:
     """Returns when the server was stopped by SIGINT or SIGTERM. Raises CannotStart.
 
     `config` is the file the settings were read from: the namespaces it declares are followed while the server runs.
-    `progress` is called with each step, `announce` with the server's URL once it listens. The garbage collector may be
-    off, and is on once everything is imported.
+    `reread` is called for the settings that workers are restarted with, and raises SettingsError. `progress` is called
+    with each step, `announce` with the server's URL once it listens. The garbage collector may be off, and is on once
+    everything is imported.
     """
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
+    run: ServerRun
+    if settings.workers == 1:
+        run = _SingleProcess(settings, config, progress, announce)
+    else:
+        from graph.server.supervisor import Supervisor  # noqa: PLC0415 - a server of one process need not load it
+
+        run = Supervisor(settings, config, reread, progress, announce)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_Lifecycle(settings, config, progress, announce).run())
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run.run())
     finally:
         gc.enable()
 
 
-class _Lifecycle:
-    """One run of a server, and what a signal means at each point of it."""
-
+class _SingleProcess(ServerRun):
     def __init__(
         self, settings: Settings, config: Path | None, progress: Progress, announce: Callable[[str], None]
     ) -> None:
+        super().__init__(progress)
         self._settings = settings
         self._config = config
-        self._progress = progress
         self._announce = announce
         self._server: WebServer | None = None
         self._starting_postgres = False
-        self._stopping = False
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.create_task(self._serve(), name="omnirelay-serve")
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._stop, task)
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-        except (SettingsError, StoreError, EmbeddedPostgresError, PlugInError, OSError) as error:
-            raise CannotStart(f"The server cannot run: {str(error).rstrip('.')}.") from error
-        finally:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
-        self._progress("Stopped")
 
     async def _serve(self) -> None:
         settings = self._settings
         callers = authentication(settings)
+        added = added_documents(settings)
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
-            web = asyncio.get_running_loop().run_in_executor(None, _import_web)
+            web = asyncio.get_running_loop().run_in_executor(None, import_web)
             self._starting_postgres = settings.database_url is None
             services = await stack.enter_async_context(open_services(settings, self._progress))
             self._starting_postgres = False
@@ -116,19 +97,8 @@ class _Lifecycle:
                 )
                 await stack.enter_async_context(following)
             await web
-            from graph.http.app import create_app  # noqa: PLC0415 - see _import_web
-            from graph.server.web_server import WebServer  # noqa: PLC0415 - same
-
-            app = create_app(
-                services,
-                max_body_bytes=settings.max_body_bytes,
-                allowed_hosts=settings.allowed_hosts,
-                authentication=callers,
-                queries_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
-            )
-            _tune_garbage_collector()
-            sys.setswitchinterval(_SWITCH_SECONDS)
-            self._server = WebServer(app, settings, lambda: self._announce(_url_of(listener)))
+            serving = serving_from(services, settings, callers, added, lambda: self._announce(url_of(listener)))
+            self._server = await stack.enter_async_context(serving)
             await self._server.serve([listener])
 
     def _stop(self, task: asyncio.Task[None]) -> None:
@@ -144,84 +114,5 @@ class _Lifecycle:
         else:
             task.cancel()
 
-
-def _import_web() -> None:
-    """Import GraphQL and the web server, half of what a server loads, while PostgreSQL starts beside this process.
-
-    What imports have made is then exempted from garbage collection, which would walk through all of it for 0.13 s to
-    find the 0.4 MB that are garbage.
-    """
-    try:
-        import graph.http.app  # noqa: PLC0415 - see above
-        import graph.server.web_server  # noqa: F401, PLC0415 - same
-
-        gc.freeze()
-    finally:
-        gc.enable()
-
-
-def _tune_garbage_collector() -> None:
-    """Exempt what lives as long as the process from garbage collection.
-
-    Walking all of the schema's objects repeatedly stopped every request for tens of milliseconds: in `make bench`,
-    the p99 of lookups at 200/s was 87 ms before, 17 and 24 ms after, on 2 cores.
-
-    What comes later, diffs and replica above all, is no garbage either, and is freed without the collector when its
-    time has come. Python's own thresholds walked all of it whenever a change touched thousands of shards, for 40 to
-    110 ms each time. With these a full walk comes after a million objects that stayed.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 10, 20)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415 - there is none for some platforms
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("uvicorn", "alembic"):
-        # What they report is in the progress and the errors of this module already.
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
-    # What is tried again is logged where that is decided, with its reason.
-    logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
-
-
-def bound_socket(host: str, port: int) -> socket.socket:
-    """Bound, not listening yet: a client that connects before the server is ready is refused, not left waiting.
-
-    Raises CannotStart.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise _cannot_listen(host, port, error) from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise _cannot_listen(host, port, error) from error
-    return listener
-
-
-def _url_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> CannotStart:
-    if error.errno == errno.EADDRINUSE:
-        return CannotStart(
-            f"Port {port} of {host} is taken by another program.",
-            ["Stop that one, or choose another with --port (0 takes any that is free)."],
-        )
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return CannotStart(f"Cannot listen on port {port} of {host}: {why}.", ["Choose others: --host, --port."])
+    def _reload(self) -> None:
+        _log.warning("SIGHUP restarts workers one after the other, and this server has none beside it (--workers)")

@@ -1,18 +1,26 @@
 """uvicorn: on a socket that is bound already, without signal handlers, and with its own way to end a WebSocket."""
 
+import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Callable, Iterator
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import ClassVar, Final
 
 import uvicorn
+from prometheus_client import Metric
 from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+from websockets.protocol import State
 
 from graph.close_codes import CloseCode
+from graph.http.websocket import FRAMES
 from graph.server.http_protocol import HttpProtocol
 from graph.settings import Settings
+
+_POLL_SECONDS: Final = 0.05
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -30,6 +38,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     client that never reads would hold it for as long as its system is up."""
 
     _late = False
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS and not self.conn.extensions:
+            # In time: the application begins in a later turn of the event loop.
+            self.scope["extensions"][FRAMES] = {"write": self.write_frame}
+
+    def start_keepalive(self) -> None:
+        """The socket is open. Its handshake, a few kilobytes of headers, would be held as long as it is."""
+        super().start_keepalive()
+        del self.request, self.response
+
+    def write_frame(self, frame: bytes) -> bool:
+        """The extension FRAMES. The protocol holds no bytes back, so frames that pass it by keep their order."""
+        if self.conn.state is not State.OPEN or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.transport.write(frame)
+        return True
 
     def send_keepalive_ping(self) -> None:
         self._late = False
@@ -52,7 +78,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class WebServer(uvicorn.Server):
-    """`announce` is called once it listens."""
+    """`announce` is called once it serves. It accepts connections on the sockets that it is started with, and serves
+    those that it is given by `adopt`."""
+
+    replaced = False
+    """Whether another process serves on the same address when this one stops: then clients lose nothing but a
+    connection, and not while they send a request over it."""
 
     def __init__(self, app: Starlette, settings: Settings, announce: Callable[[], None]) -> None:
         super().__init__(
@@ -70,7 +101,32 @@ class WebServer(uvicorn.Server):
             )
         )
         self._app = app
+        self._drain_seconds = settings.drain_seconds
         self._announce = announce
+        self._adopting: set[asyncio.Task[object]] = set()
+
+    async def snapshot(self, labels: Mapping[str, str]) -> list[Metric]:
+        """What is counted here, as `Metrics.snapshot`."""
+        snapshot: list[Metric] = await self._app.state.snapshot(labels)
+        return snapshot
+
+    def adopt(self, connection: socket.socket) -> None:
+        """Serve a connection that was accepted elsewhere."""
+        task = asyncio.create_task(self._adopt(connection))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        connection.settimeout(0.0)
+        try:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        except OSError:
+            # Its client has left already.
+            connection.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return HttpProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -78,7 +134,38 @@ class WebServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.drain()
+        if self.replaced:
+            await self._let_go()
         await super().shutdown(sockets=sockets)
+
+    async def _let_go(self) -> None:
+        """Until clients have left, for as long as an idle connection is kept, or a stopping server may take.
+
+        A connection that is closed while a request is on its way to it fails that request. So the next response on
+        each says that it is the last, and an idle one is closed when it would have been anyway.
+        """
+        if self._adopting:
+            await asyncio.wait(self._adopting)
+        state, loop = self.server_state, asyncio.get_running_loop()
+        state.default_headers = [*state.default_headers, (b"connection", b"close")]
+        for connection in state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and not cycle.response_started:
+                cycle.default_headers = state.default_headers
+        began = loop.time()
+        kept_until = began + min(self.config.timeout_keep_alive, self._drain_seconds)
+        closed: set[object] = set()
+        while state.connections and not self.force_exit and loop.time() < kept_until:
+            for connection in list(state.connections):
+                if connection in closed or not isinstance(connection, WebSocketProtocol):
+                    continue
+                # Before, the code could not be sent, and the client would take it for a refusal.
+                if connection.handshake_complete:
+                    closed.add(connection)
+                    connection.shutdown()
+            await asyncio.sleep(_POLL_SECONDS)
+        left = self._drain_seconds - (loop.time() - began)
+        self.config.timeout_graceful_shutdown = max(0, math.ceil(left))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

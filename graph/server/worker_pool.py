@@ -12,8 +12,9 @@ import asyncio
 import copyreg
 import multiprocessing
 import os
+import pickle
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -21,12 +22,12 @@ from dataclasses import fields
 from multiprocessing.connection import Connection, wait
 from operator import attrgetter
 from threading import Thread, Timer
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from graph.server.plugins import discover
 from persistence.commands.command import ChangeRequest, Command
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RollbackTarget
-from persistence.errors import CommitUnknown, Overloaded, StoreUnavailable
+from persistence.errors import CommitUnknown, Overloaded, StoreError, StoreUnavailable
 from persistence.model.outcomes import NotFound, Outcome
 from persistence.model.records import ShardKey
 from persistence.planning.explanation import Explanation
@@ -60,6 +61,17 @@ _members_of: Final = attrgetter(*(member.name for member in fields(Move)))
 copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
 
 
+class Jobs(Protocol):
+    """Takes jobs to processes that plan: those of this process, or those that it shares with others."""
+
+    async def submit(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """`job`, a function of this module, in one of the processes.
+
+        Raises what it raises; Overloaded, if too many wait already; and if the process ended meanwhile CommitUnknown,
+        or StoreUnavailable for a job that commits nothing.
+        """
+
+
 class WorkerPool:
     """So many processes. Jobs, their arguments and their results are pickled."""
 
@@ -71,38 +83,37 @@ class WorkerPool:
         self._submitted = 0
 
     async def submit(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """`job`, a function of this module, in one of the processes.
-
-        Raises what it raises; Overloaded, if too many wait already; and if the process ended meanwhile CommitUnknown,
-        or StoreUnavailable for a job that commits nothing.
-        """
+        """As Jobs has it."""
         if named:
             raise TypeError("jobs take positional arguments only")
+        return await self._submit(job, job, *arguments)
+
+    async def relay(self, job: Callable[..., Any], arguments: bytes) -> bytes:
+        """The same for another process: arguments and result are pickled, and are not read here."""
+        return await self._submit(job, _pickled, job, arguments)
+
+    async def _submit(self, job: Callable[..., Any], function: Callable[..., T], *arguments: Any) -> T:
         if self._submitted >= self._processes * (1 + WAITING_PER_PROCESS):
             raise Overloaded("the processes that plan have all they can do")
         self._submitted += 1
         try:
-            return await self._result(job, *arguments)
+            return await self._result(job, function, *arguments)
         finally:
             self._submitted -= 1
 
-    async def _result(self, job: Callable[..., T], *arguments: Any) -> T:
+    async def _result(self, job: Callable[..., Any], function: Callable[..., T], *arguments: Any) -> T:
         try:
-            future = self._workers.submit(job, *arguments)
+            future = self._workers.submit(function, *arguments)
         except BrokenProcessPool:
             # A process ended while it was idle.
             self._replace(self._workers)
-            future = self._workers.submit(job, *arguments)
+            future = self._workers.submit(function, *arguments)
         workers = self._workers
         try:
             return await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
             self._replace(workers)
-            if job in _COMMITTING:
-                raise CommitUnknown(
-                    "the process that plans ended before it answered; whether the change was made is unknown"
-                ) from error
-            raise StoreUnavailable("the process that plans ended before it answered; nothing was written") from error
+            raise _unanswered(job) from error
 
     async def shutdown(self) -> None:
         """Waits for the jobs that run, `timeout` seconds at most, then ends the processes."""
@@ -112,6 +123,31 @@ class WorkerPool:
         """Once for all jobs that failed together. The executor has ended the other processes already."""
         if self._workers is broken:
             self._workers = _Workers(self._open_store, self._processes)
+
+
+class RelayedJobs:
+    """Jobs of a process that shares the pool of another. `relay` calls `WorkerPool.relay` there; it raises
+    ConnectionError if that process ends."""
+
+    def __init__(self, relay: Callable[[Callable[..., Any], bytes], Awaitable[bytes]]) -> None:
+        self._relay = relay
+
+    async def submit(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """As Jobs has it."""
+        if named:
+            raise TypeError("jobs take positional arguments only")
+        try:
+            result = await self._relay(job, pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL))
+        except ConnectionError as error:
+            raise _unanswered(job) from error
+        answer: T = pickle.loads(result)  # noqa: S301 - of a process of this server
+        return answer
+
+
+def _unanswered(job: Callable[..., Any]) -> StoreError:
+    if job in _COMMITTING:
+        return CommitUnknown("the process that plans ended before it answered; whether the change was made is unknown")
+    return StoreUnavailable("the process that plans ended before it answered; nothing was written")
 
 
 class _Workers:
@@ -177,7 +213,7 @@ class PooledWriter(CommandExecutor):
         self,
         store: Store,
         strategies: Registry,
-        pool: WorkerPool,
+        pool: Jobs,
         note: Callable[[Outcome], None],
     ) -> None:
         super().__init__(store.unit_of_work, strategies, refusals=store.refusals, note=note, group=store.change_group)
@@ -194,7 +230,7 @@ class PooledWriter(CommandExecutor):
 class PooledRebalancer(Rebalancer):
     """All of it in the worker pool."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: Jobs) -> None:
         self._pool = pool
 
     async def simulate(self, request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
@@ -247,6 +283,10 @@ def _end_with(read_end: Connection) -> None:
 
 def ready() -> None:
     """Returns once the worker is up."""
+
+
+def _pickled(job: Callable[..., Any], arguments: bytes) -> bytes:
+    return pickle.dumps(job(*pickle.loads(arguments)), pickle.HIGHEST_PROTOCOL)  # noqa: S301 - of a process of this server
 
 
 def decide_on_plan(command: ApplyPlan | ApprovePlan) -> Outcome:

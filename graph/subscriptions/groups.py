@@ -19,11 +19,11 @@ from graph.subscriptions.operation import SharingKey, SubscriptionOperation
 from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
 
-_CHARACTERS_A_TURN: Final = 250_000
-"""Characters sent before other tasks run: a millisecond or two."""
+_BYTES_A_TURN: Final = 250_000
+"""Bytes sent before other tasks run: a millisecond or two."""
 
-_MESSAGE_COST: Final = 5_000
-"""Characters that a shorter message counts as: sending it costs no less."""
+_MESSAGE_COST: Final = 2_500
+"""Bytes that a shorter message counts as: sending it costs no less."""
 
 MAX_PAYLOAD_BYTES: Final = 255 * 1024
 """So that a frame or an event with its envelope takes 256 KiB at most: most clients have a limit of a megabyte, and
@@ -35,27 +35,58 @@ _REMEMBERED: Final = 32
 _MessagesKey: TypeAlias = tuple[SharingKey, StreamPosition, int, int, bool]
 
 
-Send: TypeAlias = Callable[[str, DiffBatch], Coroutine[Any, Any, object]]
-"""Sends to the client a payload, made of the batch. Waits while the client does not read what was sent."""
+class Message:
+    """The payload (JSON) made of a batch, or of a part of one."""
+
+    __slots__ = ("_encoded", "_head", "batch", "payload")
+
+    def __init__(self, payload: bytes, batch: DiffBatch) -> None:
+        self.payload = payload
+        self.batch = batch
+        self._head: bytes | None = None
+        self._encoded = b""
+
+    def written(self, direct: DirectWrite) -> bool:
+        """Whether it went the short way. What is written is made once for subscribers in a row whose heads are equal.
+
+        Only the last one is stored: with a head for each of a thousand subscribers there would be as many copies.
+        """
+        if direct.head != self._head:
+            self._head, self._encoded = direct.head, direct.encode(direct.head, self.payload)
+        return direct.write(self._encoded)
 
 
-class Message(NamedTuple):
-    """The payload made of a batch, or of a part of one."""
+Send: TypeAlias = Callable[[Message], Coroutine[Any, Any, object]]
+"""Sends a message to the client. Waits while the client does not read what was sent."""
 
-    payload: str
-    batch: DiffBatch
+
+class DirectWrite(NamedTuple):
+    """The short way past `Send`, where the transport has one: `write(encode(head, payload))`.
+
+    `write` returns false, and has sent nothing, if it would have to wait or if nothing can be sent any more.
+    """
+
+    head: bytes
+    encode: Callable[[bytes, bytes], bytes]
+    write: Callable[[bytes], bool]
 
 
 class Subscriber:
     """Everything up to `position` has been sent to the client."""
 
     def __init__(
-        self, groups: SubscriberGroups, operation: SubscriptionOperation, send: Send, send_timeout: float | None
+        self,
+        groups: SubscriberGroups,
+        operation: SubscriptionOperation,
+        send: Send,
+        send_timeout: float | None,
+        direct: DirectWrite | None = None,
     ) -> None:
         self._groups = groups
         self._operation = operation
         self._send = send
         self._send_timeout = send_timeout
+        self._direct = direct
         self._dropped: asyncio.Future[Suspended | None] | None = None
         self.position: StreamPosition = operation.stream.begin
 
@@ -71,14 +102,20 @@ class Subscriber:
             async for batch in batches:
                 async with self._groups.catch_up_lock:
                     first, *others = await self._groups.messages(self._operation, batch)
-                    suspended = start_eagerly(self._send(*first))
+                    suspended = self._start(first)
                 await self._sent(first, suspended)
                 for message in others:
                     async with self._groups.catch_up_lock:
-                        suspended = start_eagerly(self._send(*message))
+                        suspended = self._start(message)
                     await self._sent(message, suspended)
                 if batch.caught_up and self._groups.may_join(self._operation, self.position):
                     return
+
+    def _start(self, message: Message) -> Suspended | None:
+        """Null when it is sent. Raises what sending raises."""
+        if self._direct is not None and message.written(self._direct):
+            return None
+        return start_eagerly(self._send(message))
 
     async def _sent(self, message: Message, suspended: Suspended | None) -> None:
         if suspended is not None:
@@ -101,17 +138,17 @@ class Subscriber:
             self._groups.leave(self._operation, self)
             self._close_suspended()
 
-    def offer(self, payload: str, batch: DiffBatch) -> bool:
+    def offer(self, message: Message) -> bool:
         """Send it. False if that has to wait, or failed: the subscriber drops out of its group."""
         dropped = self._dropped
         if dropped is None or dropped.done():
             return False
         try:
-            suspended = start_eagerly(self._send(payload, batch))
+            suspended = self._start(message)
         except Exception as error:  # noqa: BLE001 - raised by `run`
             dropped.set_exception(error)
             return False
-        self.position = batch.position
+        self.position = message.batch.position
         if suspended is None:
             return True
         dropped.set_result(suspended)
@@ -161,9 +198,9 @@ class SubscriberGroups:
 
     async def _executed(self, operation: SubscriptionOperation, batch: DiffBatch) -> list[Message]:
         """The size of a diff depends on the fields selected, so it is known when the batch, or a part, was executed."""
-        payload = await operation.payload(batch)
+        payload = (await operation.payload(batch)).encode()
         self._metrics.executions.inc()
-        size, count = len(payload.encode()), len(batch.diffs)
+        size, count = len(payload), len(batch.diffs)
         if size <= MAX_PAYLOAD_BYTES or count <= 1:
             return [Message(payload, batch)]
         messages: list[Message] = []
@@ -247,23 +284,26 @@ class SubscriberGroup:
 
     async def _offer(self, batch: DiffBatch) -> None:
         for message in await self._groups.messages(self._operation, batch):
-            await self._offer_one(*message)
+            await self._offer_one(message)
 
-    async def _offer_one(self, payload: str, batch: DiffBatch) -> None:
-        before, self.position = self.position, batch.position
-        members_a_turn = max(1, _CHARACTERS_A_TURN // max(_MESSAGE_COST, len(payload)))
+    async def _offer_one(self, message: Message) -> None:
+        before, self.position = self.position, message.batch.position
+        members_a_turn = max(1, _BYTES_A_TURN // max(_MESSAGE_COST, len(message.payload)))
+        offered = 0
         for number, member in enumerate(list(self.members), 1):
             if member.position == before:
-                if member not in self.members:
-                    continue
-                self._groups.count_sent(1)
-                if not member.offer(payload, batch):
-                    self.members.pop(member, None)
-            elif member.position.revision < batch.position.revision:
+                if member in self.members:
+                    offered += 1
+                    if not member.offer(message):
+                        self.members.pop(member, None)
+            elif member.position.revision < self.position.revision:
                 self.members.pop(member, None)
                 member.drop()
             if number % members_a_turn == 0:
+                self._groups.count_sent(offered)
+                offered = 0
                 await asyncio.sleep(0)
+        self._groups.count_sent(offered)
 
 
 def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:

@@ -8,7 +8,7 @@ caller, so batches are executed without one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphql import (
@@ -30,8 +30,9 @@ from strawberry.types.graphql import OperationType as Kind
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.executor import RecordExecutor
-from graph.execution.prepared import Run, encode_json
+from graph.execution.prepared import Run
 from graph.schema.build import MeshSchema
 from graph.schema.stream import DiffStream, as_batch
 from persistence.model.stream import DiffBatch
@@ -52,7 +53,7 @@ class Refused:
     errors: list[GraphQLError]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SubscriptionOperation:
     """A subscription that was accepted."""
 
@@ -63,6 +64,10 @@ class SubscriptionOperation:
     _context: Context
     run: Run | None
     """Its plan with its variables; null where graphql-core executes each batch."""
+
+    def executed_as(self, other: SubscriptionOperation) -> SubscriptionOperation:
+        """This subscription, its batches executed by what executes those of the other, of an equal key."""
+        return replace(self, key=other.key, _executor=other._executor, run=other.run)
 
     async def payload(self, batch: DiffBatch) -> str:
         """The result for one batch, as JSON."""

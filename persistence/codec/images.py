@@ -27,6 +27,8 @@ from persistence.model.records import (
     ShardKey,
     ShardStatus,
     content_values,
+    new_shard,
+    pooled,
     public_name,
 )
 
@@ -77,25 +79,60 @@ def write_image(
 def read_image(image: str, revision: int, created_at: datetime, updated_at: datetime) -> Shard:
     """The record a document stands for, as of `revision`."""
     document: dict[str, Any] = orjson.loads(image)
-    return Shard(
-        document["namespace"],
+    pinned = document["pinned"]
+    return new_shard(
+        pooled(document["namespace"]),
         document["shardId"],
-        document["strategy"],
-        document["ownerNodeId"],
-        document["leaderId"],
+        pooled(document["strategy"]),
+        pooled(document["ownerNodeId"]),
+        pooled(document["leaderId"]),
         float(document["capacityHint"]),
-        document["localityHint"],
+        pooled(document["localityHint"]),
         _STATUSES[document["status"]],
-        _pin(document["pinned"]),
-        document["changeTicket"],
+        None if pinned is None else _pin(pinned),
+        pooled(document["changeTicket"]),
         document["version"],
         document["ownerEpoch"],
         document["checksum"],
         revision,
         created_at,
         updated_at,
-        *map(document.get, _ADDED),
+        *map(pooled, map(document.get, _ADDED)),
     )
+
+
+class ShownShard:
+    """What a document stands for, to be shown and nothing else: the attributes of a Shard, in a third of the time that
+    a frozen record takes. `revision` and times are null where they are not shown."""
+
+    __slots__ = tuple(member.name for member in fields(Shard))
+
+    def __init__(
+        self,
+        image: str,
+        revision: int | None = None,
+        created_at: datetime | None = None,
+        updated_at: datetime | None = None,
+    ) -> None:
+        document: dict[str, Any] = orjson.loads(image)
+        pinned = document["pinned"]
+        self.namespace = document["namespace"]
+        self.shard_id = document["shardId"]
+        self.strategy = document["strategy"]
+        self.owner_node_id = document["ownerNodeId"]
+        self.leader_id = document["leaderId"]
+        self.capacity_hint = float(document["capacityHint"])
+        self.locality_hint = document["localityHint"]
+        self.status = _STATUSES[document["status"]]
+        self.pinned = None if pinned is None else _pin(pinned)
+        self.change_ticket = document["changeTicket"]
+        self.version = document["version"]
+        self.owner_epoch = document["ownerEpoch"]
+        self.checksum = document["checksum"]
+        self.revision = revision
+        self.created_at = created_at
+        self.updated_at = updated_at
+        self.anti_affinity_group = document.get("antiAffinityGroup")
 
 
 def image_of(shard: Shard) -> str:
@@ -109,9 +146,7 @@ def changed_fields(previous: ShardContent | Shard | None, current: ShardContent 
     return tuple(compress(CONTENT, map(ne, content_values(previous), content_values(current))))
 
 
-def _pin(document: dict[str, Any] | None) -> Pin | None:
-    if document is None:
-        return None
+def _pin(document: dict[str, Any]) -> Pin:
     until = document["until"]
     return Pin(document["by"], document["reason"], datetime.fromisoformat(until) if until else None)
 

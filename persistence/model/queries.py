@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from persistence.model.fields import check_fields, identifier_problem, plan_id_problem, search_problem, text_problem
 from persistence.model.plans import PlanKind, PlanStatus
@@ -53,6 +53,19 @@ class ShardFilter:
             ("search", search_problem, self.search),
         )
         return self
+
+    @property
+    def is_of_namespace_only(self) -> bool:
+        """Whether it matches every shard of its namespace, or of all."""
+        return (
+            self.shard_ids is None
+            and self.owner_node_ids is None
+            and self.leader_ids is None
+            and self.statuses is None
+            and self.strategies is None
+            and self.change_ticket is None
+            and self.search is None
+        )
 
     def matches(self, shard: Shard) -> bool:
         return (
@@ -169,6 +182,15 @@ class ShardHistoryFilter:
             ("changeTicket", text_problem, self.change_ticket),
         )
         return self
+
+
+class DiffDetail(NamedTuple):
+    """What of rows of history is read beside the least: `images`, the shard before and after; `image_times`, their
+    revisions and times; `whole_change`, of the change also its metadata, namespaces, revisions, count and hash."""
+
+    images: bool
+    image_times: bool
+    whole_change: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from persistence.postgres.driver import (
     require_postgresql,
     transaction_pooler,
 )
-from persistence.postgres.driver_errors import translated
+from persistence.postgres.driver_errors import READ_ONLY, translated, translation
 
 # In SQL, as all of this file: the driver's connections are looked at before SQLAlchemy has them.
 #
@@ -213,6 +213,17 @@ class Database:
         if reason is not Unavailable.UNREACHABLE:
             self._trouble = reason, monotonic()
 
+    def met(self, error: BaseException) -> bool:
+        """A statement has just failed with this; true if its connection is not to be used again, though open."""
+        mapped = translation(error)
+        if isinstance(mapped, StoreUnavailable):
+            self.note(mapped.reason)
+        if getattr(error, "sqlstate", None) != READ_ONLY:
+            return False
+        # A primary that became a standby, or a way to one: another host may be the primary now.
+        self.drop_idle()
+        return True
+
     async def trouble(self) -> Unavailable | None:
         """What connections or statements have failed for, where reading alone would not show it. Once that was not met
         for a while it is tried anew, on a connection of its own."""
@@ -293,6 +304,7 @@ class Database:
     async def _connect_unsettled(self, **options: Any) -> Connection:
         connection = await connect(self.url, admission=self._admit, first=self._last, **options)
         self._last = connection.host
+        connection.database = self
         return connection
 
     async def _admit(self, connection: Connection) -> None:

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncpg
 from asyncpg import connect_utils
@@ -82,6 +82,13 @@ class NothingSent(asyncpg.InterfaceError):  # type: ignore[misc]  # same
     """The connection was lost before the statement was given to it for execution."""
 
 
+class FailureLog(Protocol):
+    """What is told of statements that failed: the database that a connection belongs to."""
+
+    def met(self, error: BaseException) -> bool:
+        """Note it; true if the connection that it was met on is not to be used again, though open."""
+
+
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
     """A connection that is dropped where asyncpg would cancel its statement.
 
@@ -96,6 +103,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
         self.behind_pooler = False
         self.host: Host | None = None
         self.admitted: Any = None  # what an admission found out
+        self.database: FailureLog | None = None
 
     def _cancel_current_command(self, *waiters: asyncio.Future[None] | None) -> None:
         """Called by asyncpg instead of sending a CancelRequest. `waiters` are awaited by the connection's next use, so

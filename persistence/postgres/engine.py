@@ -5,7 +5,7 @@ Their errors, of SQLAlchemy and of the driver below it, are translated here into
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util.concurrency import in_greenlet
 
-from persistence.errors import Overloaded, StoreError, StoreUnavailable
+from persistence.errors import Overloaded, StoreError
 from persistence.postgres.database import Database
 from persistence.postgres.driver import (
     OWN_SESSION,
@@ -28,7 +29,6 @@ from persistence.postgres.driver import (
 )
 from persistence.postgres.driver_errors import (
     DRIVER_ERRORS,
-    READ_ONLY,
     first_line,
     is_unanswered,
     store_error,
@@ -93,6 +93,21 @@ class Sessions:
     write: async_sessionmaker[AsyncSession]
 
 
+class GreenletRequired(Exception):
+    """A connection has to be made, and the pool's work is not done in a greenlet, where that can be awaited."""
+
+
+def _in_greenlet(connecting: Callable[[], Coroutine[Any, Any, Connection]]) -> Callable[[], Any]:
+    """`connecting`, for a pool. Raises GreenletRequired."""
+
+    def connect_in_greenlet() -> Coroutine[Any, Any, Connection]:
+        if not in_greenlet():
+            raise GreenletRequired
+        return connecting()
+
+    return connect_in_greenlet
+
+
 def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -> AsyncEngine:
     """A SQLAlchemy engine whose connections are made here. Raises InvalidArgument for a URL of something else.
 
@@ -100,7 +115,9 @@ def engine_on(url: str, *, command_timeout: float | None = 90, **options: Any) -
     """
     require_postgresql(url)
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(connect, url, command_timeout=command_timeout), **options
+        "postgresql+asyncpg://",
+        async_creator=_in_greenlet(partial(connect, url, command_timeout=command_timeout)),
+        **options,
     )
 
 
@@ -120,7 +137,7 @@ def create_engine(
     """
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=partial(database.connect, command_timeout=command_seconds, settings=settings),
+        async_creator=_in_greenlet(partial(database.connect, command_timeout=command_seconds, settings=settings)),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
@@ -139,7 +156,8 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
             # At once: a farewell to a server that does not answer would be waited for.
             connection.terminate()
             raise DisconnectionError("the connection is not to be used any more")
-        if connection.behind_pooler and not _still_own(adapted, connection):
+        # Without a greenlet nothing can be awaited here: `reads` looks at that itself.
+        if connection.behind_pooler and in_greenlet() and not _still_own(adapted, connection):
             connection.terminate()
             raise transaction_pooler()
 
@@ -152,13 +170,8 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
     def failed(context: Any) -> None:
         # The pool would compare times of the wall clock, which may be set back. Each connection is looked at instead.
         context.invalidate_pool_on_disconnect = False
-        error = translation(context.original_exception)
-        if isinstance(error, StoreUnavailable):
-            database.note(error.reason)
-        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
-            # A primary that became a standby, or a way to one: another host may be the primary now.
+        if database.met(context.original_exception):
             context.is_disconnect = True
-            database.drop_idle()
 
 
 def _still_own(adapted: Any, connection: Connection) -> bool:

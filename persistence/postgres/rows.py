@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
 )
 
@@ -122,7 +123,10 @@ LATEST: Final = CHANGES.alias("latest")
 
 PLAN_STATUS: Final = case(
     (
-        and_(PLANS.c.status.in_(lifecycle.EXPIRING), PLANS.c.expires_at <= func.statement_timestamp()),
+        and_(
+            or_(*(PLANS.c.status == str(status) for status in lifecycle.EXPIRING)),
+            PLANS.c.expires_at <= func.statement_timestamp(),
+        ),
         literal(str(PlanStatus.EXPIRED), Text()),
     ),
     else_=PLANS.c.status,

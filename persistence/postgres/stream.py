@@ -30,6 +30,7 @@ from persistence.model.stream import StreamHead, StreamPage
 from persistence.postgres.database import NEW_EPOCH, TIMELINE, head_missing
 from persistence.postgres.driver import connect
 from persistence.postgres.engine import translated
+from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, DIFF, Diffs
 from persistence.postgres.tables.current import SCHEMA_REVISION, STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
@@ -82,6 +83,8 @@ _CONNECTED: Final = """
 
 _SELECT_HEAD: Final = select(*HEAD)
 
+_READ_HEAD: Final = Read(_SELECT_HEAD)
+
 _SELECT_POSITION: Final = select(*HEAD, mark_after(bindparam("revision", type_=BigInteger)))
 
 _AFTER: Final = bindparam("after_revision", type_=BigInteger)
@@ -129,8 +132,10 @@ class PostgresStream:
 
     async def head(self) -> StreamHead:
         with translated():
-            async with self._read() as session:
-                return await read_head(session)
+            rows = await _READ_HEAD.rows(self._read, {})
+        if not rows:
+            raise head_missing()
+        return head_of(rows[0])
 
     async def renew(self, epoch: str) -> None:
         with translated():
@@ -250,6 +255,17 @@ async def revision_of(session: AsyncSession, as_of: AsOf) -> int:
     if as_of.revision is not None:
         return as_of.revision
     return (await session.execute(_REVISION_AT, {"as_of": as_of.time})).scalar_one_or_none() or 0
+
+
+_READ_REVISION_AT: Final = Read(_REVISION_AT)
+
+
+async def read_revision(sessions: async_sessionmaker[AsyncSession], as_of: AsOf) -> int:
+    """`revision_of`, by a read of its own."""
+    if as_of.revision is not None:
+        return as_of.revision
+    rows = await _READ_REVISION_AT.rows(sessions, {"as_of": as_of.time})
+    return rows[0][0] if rows else 0
 
 
 def require_servable(revision: int, head: StreamHead) -> None:

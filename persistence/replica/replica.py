@@ -1,4 +1,4 @@
-"""The replica of one process: loaded from the database page by page, kept up to date by the feed, and read from.
+"""The replica of one process: loaded from the database slice by slice, kept up to date by the feed, and read from.
 
 Until it is loaded, and again after the stream was replaced, it serves nothing and the database serves everything.
 """
@@ -6,8 +6,9 @@ Until it is loaded, and again after the stream was replaced, it serves nothing a
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -15,15 +16,15 @@ from typing import Final, Protocol
 from persistence.errors import EpochMismatch, StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import EVERY_SHARD, DiffFilter, ShardFilter
+from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import UNMARKED, AsOf, ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
-from persistence.ports import ShardReader, Stamped, Watcher
+from persistence.ports import ShardReader, Stamped, Watcher, holds_none
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
-_PAGE: Final = 200
-"""Shards that are read in one go: three milliseconds, in which this process answers no request."""
+_WATCHED: Final = 10_000
+"""Records that the garbage collector may have to look at while they are loaded: two milliseconds."""
 
 _NOWHERE: Final = StreamPosition("", 0, UNMARKED)
 """Of no stream."""
@@ -42,9 +43,10 @@ class WatchedFeed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLimits:
-    """`shards` is how many it holds at most, some 800 bytes each; 0 for no replica."""
+    """`shards` is how many it holds at most, 0 for no replica; `origin` is what that follows from, in a few words."""
 
     shards: int = 250_000
+    origin: str = "replica_shards"
     retry_seconds: float = 1.0
 
 
@@ -77,6 +79,11 @@ class Replica:
     def table(self) -> SortedTable | None:
         """The table as of `position`; null while it is not whole."""
         return self._table if self._position.revision >= self._complete_from else None
+
+    def settled(self) -> StreamPosition | None:
+        """Where every shard and every list is answered from; null while some are read from the database."""
+        table = None if self._expects or self._backlog.items else self._fresh()
+        return None if table is None else table.position
 
     def table_with(self, key: ShardKey) -> Stamped[SortedTable] | None:
         """The table as of where the feed is, unless that is not fresh, the shard's namespace is behind, or this process
@@ -190,7 +197,9 @@ class Replica:
                 await self._serve()
             except _Full:
                 _log.warning(
-                    "more than %d shards: the replica is given up, and reads go to the database", self._limits.shards
+                    "more than %d shards (%s): the replica is given up, and reads go to the database",
+                    self._limits.shards,
+                    self._limits.origin,
                 )
                 return
             except (StoreError, TimeoutError) as error:
@@ -209,6 +218,12 @@ class Replica:
             self._history = _SameHistory(begin)
             try:
                 table, self._complete_from = await self._load()
+                _log.info(
+                    "the replica is loaded: %d shards, of at most %d (%s)",
+                    len(table),
+                    self._limits.shards,
+                    self._limits.origin,
+                )
                 while not self._invalid:
                     self._work.clear()
                     await self._apply_backlog(table)
@@ -261,21 +276,22 @@ class Replica:
         self._work.set()
 
     async def _load(self) -> tuple[SortedTable, int]:
-        """Every shard, and the newest revision that any page was read at: from there on, with every diff applied that
+        """Every shard, and the newest revision that any slice was read at: from there on, with every diff applied that
         came meanwhile, it is the table as of one revision. The diffs must wait for it: one that deletes a shard would
-        miss it, if the page that still has it came later."""
-        table = SortedTable()
-        page: PageRequest[ShardKey] = PageRequest(_PAGE)
-        while True:
-            found = await self._stored.page(EVERY_SHARD, page)
-            if self._history is None or not self._history.read(found.position):
-                raise EpochMismatch(self._position.epoch, found.position.epoch)
-            table.put(found.value.items)
-            if len(table) > self._limits.shards:
-                raise _Full
-            if not found.value.has_next:
-                return table, found.position.revision
-            page = PageRequest(_PAGE, after=found.value.items[-1].key)
+        miss it, if the slice that still has it came later."""
+        table, newest, watched = SortedTable(), _NOWHERE, 0
+        async with aclosing(self._stored.scan()) as slices:
+            async for found in slices:
+                newest = found.position
+                if self._history is None or not self._history.read(newest):
+                    raise EpochMismatch(self._position.epoch, newest.epoch)
+                table.put(found.value)
+                if len(table) - watched >= _WATCHED:
+                    watched = len(table)
+                    _exempt()
+                if len(table) > self._limits.shards:
+                    raise _Full
+        return table, newest.revision
 
 
 class ReplicaShards:
@@ -321,6 +337,13 @@ class ReplicaShards:
             self._replica.expect_list(stored.position, where.namespace)
         return stored
 
+    def holder(self) -> Callable[[Shard], bool]:
+        table = self._replica.table
+        return holds_none if table is None else table.holds
+
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        return self._stored.scan()
+
 
 class _SameHistory:
     """Whether the pages of a table and the feed that brings them up to date are of one history: the database may have
@@ -354,6 +377,15 @@ class _SameHistory:
         """Null while the feed has not come by."""
         known = self._passed.get(revision)
         return known or next((each.mark for each in self._omitted if each.first <= revision <= each.last), None)
+
+
+def _exempt() -> None:
+    """Exempt what has been loaded from garbage collection: records are part of no cycle, and a walk through a million
+    stops every request for half a second. The collector is off while a server imports its other half; then that does
+    it."""
+    if gc.isenabled():
+        gc.collect(1)
+        gc.freeze()
 
 
 class _Full(Exception):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from persistence.model.paging import Page, PageRequest, page_of
-from persistence.model.queries import EVERY_SHARD, ShardFilter
+from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardKey
 from persistence.shard_table import ShardTable
 
@@ -29,10 +28,9 @@ class SortedTable(ShardTable):
 
     def page(self, where: ShardFilter, request: PageRequest[ShardKey]) -> Page[Shard] | None:
         """Ordered by (namespace, shard id); null where too many shards would have to be looked at."""
-        if any(len(values) > COMPARED_AT_MOST for values in _lists(where)):
-            return None
-        total = self._count_of(where) if request.counted else None
-        if request.counted and total is None:
+        if where.is_of_namespace_only:
+            return page_of(self._first(where.namespace, request), request, self._total(where.namespace, request))
+        if request.counted or any(len(values) > COMPARED_AT_MOST for values in _lists(where)):
             return None
         found: list[Shard] = []
         for examined, shard in enumerate(self._walk(where.namespace, request)):
@@ -42,38 +40,70 @@ class SortedTable(ShardTable):
                 found.append(shard)
                 if len(found) > request.limit:
                     break
-        return page_of(found, request, total)
+        return page_of(found, request)
 
-    def _count_of(self, where: ShardFilter) -> int | None:
-        """Null for what would have to be counted one by one."""
-        if replace(where, namespace=None) != EVERY_SHARD:
+    def _total(self, namespace: str | None, request: PageRequest[ShardKey]) -> int | None:
+        """Null for one that is not to be counted."""
+        if not request.counted:
             return None
-        return len(self) if where.namespace is None else len(self.shards(where.namespace))
+        return len(self) if namespace is None else len(self.shards(namespace))
+
+    def _first(self, namespace: str | None, request: PageRequest[ShardKey]) -> list[Shard]:
+        """Up to `limit` + 1 shards strictly between the cursors, from the end that the request asks for."""
+        found: list[Shard] = []
+        for name, begin, end in self._stretches(namespace, request):
+            ids, missing = self._ids[name], request.limit + 1 - len(found)
+            if request.backward:
+                held = ids[max(begin, end - missing) : end][::-1]
+            else:
+                held = ids[begin : min(end, begin + missing)]
+            found += map(self._namespaces[name].__getitem__, held)
+            if len(found) > request.limit:
+                break
+        return found
 
     def _walk(self, namespace: str | None, request: PageRequest[ShardKey]) -> Iterator[Shard]:
-        """The shards strictly between the cursors, from the end that the request asks for."""
-        lower, upper, step = request.after, request.before, -1 if request.backward else 1
-        first = 0 if lower is None else bisect_left(self._names, lower.namespace)
-        last = len(self._names) if upper is None else bisect_right(self._names, upper.namespace)
-        for name in self._names[first:last][::step]:
-            if namespace is not None and name != namespace:
-                continue
+        """As `_first`, without an end."""
+        for name, begin, end in self._stretches(namespace, request):
             ids, shards = self._ids[name], self._namespaces[name]
+            positions = range(end - 1, begin - 1, -1) if request.backward else range(begin, end)
+            yield from (shards[ids[position]] for position in positions)
+
+    def _stretches(self, namespace: str | None, request: PageRequest[ShardKey]) -> Iterator[tuple[str, int, int]]:
+        """Namespaces in the order of the request, with the range of positions that is strictly between the cursors."""
+        lower, upper = request.after, request.before
+        if namespace is None:
+            first = 0 if lower is None else bisect_left(self._names, lower.namespace)
+            last = len(self._names) if upper is None else bisect_right(self._names, upper.namespace)
+            names = self._names[first:last][:: -1 if request.backward else 1]
+        else:
+            names = [namespace] if namespace in self._ids and _may_hold(namespace, request) else []
+        for name in names:
+            ids = self._ids[name]
             begin = bisect_right(ids, lower.shard_id) if lower is not None and lower.namespace == name else 0
             end = bisect_left(ids, upper.shard_id) if upper is not None and upper.namespace == name else len(ids)
-            positions = range(begin, end)[::step]
-            yield from (shards[ids[position]] for position in positions)
+            if begin < end:
+                yield name, begin, end
 
     def _added(self, namespace: str, shard_id: str) -> None:
         ids = self._ids.get(namespace)
         if ids is None:
             ids = self._ids[namespace] = []
             insort(self._names, namespace)
-        insort(ids, shard_id)
+        if not ids or ids[-1] < shard_id:
+            ids.append(shard_id)  # they are loaded in order
+        else:
+            insort(ids, shard_id)
 
     def _removed(self, namespace: str, shard_id: str) -> None:
         ids = self._ids[namespace]
         del ids[bisect_left(ids, shard_id)]
+
+
+def _may_hold(namespace: str, request: PageRequest[ShardKey]) -> bool:
+    """Whether shards of a namespace may be between the cursors."""
+    lower, upper = request.after, request.before
+    return (lower is None or lower.namespace <= namespace) and (upper is None or namespace <= upper.namespace)
 
 
 def _lists(where: ShardFilter) -> Iterator[Sequence[str]]:

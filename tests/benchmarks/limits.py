@@ -1,4 +1,4 @@
-"""The physical limits, measured in the same run: a bare ASGI server, and PostgreSQL driven by pgbench and plain SQL."""
+"""What PostgreSQL does of itself, measured in the same run: driven by pgbench, and by plain SQL."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import asyncio
 import importlib.util
 import re
 import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -17,6 +14,7 @@ import asyncpg
 from sqlalchemy import make_url
 
 TABLES: Final = """
+DROP TABLE IF EXISTS limit_shards, limit_history;
 CREATE TABLE limit_shards (namespace text, shard_id text, strategy text NOT NULL, owner_node_id text NOT NULL,
     leader_id text, capacity_hint float8 NOT NULL, status text NOT NULL, version int8 NOT NULL, checksum text NOT NULL,
     updated_at timestamptz NOT NULL, change_ticket text, PRIMARY KEY (namespace, shard_id));
@@ -93,35 +91,3 @@ async def bulk_seconds(url: str) -> float:
         taken.append(perf_counter() - begin)
     await connection.close()
     return min(taken)
-
-
-@asynccontextmanager
-async def bare_uvicorn(answer: bytes) -> AsyncIterator[int]:
-    """The port of a server of our kind that reads the request and answers these bytes, and does nothing else."""
-    program = (
-        "import sys, uvicorn\n"
-        "answer = sys.stdin.buffer.read()\n"
-        "async def app(scope, receive, send):\n"
-        "    if scope['type'] != 'http': return\n"
-        "    while (await receive()).get('more_body'): pass\n"
-        "    headers = [(b'content-type', b'application/json'), (b'content-length', str(len(answer)).encode())]\n"
-        "    await send({'type': 'http.response.start', 'status': 200, 'headers': headers})\n"
-        "    await send({'type': 'http.response.body', 'body': answer})\n"
-        "config = uvicorn.Config(app, port=0, lifespan='off', access_log=False, server_header=False)\n"
-        "uvicorn.Server(config).run()\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    assert process.stderr is not None
-    process.stdin.write(answer)
-    process.stdin.close()
-    try:
-        while not (found := re.search(rb"running on http://127.0.0.1:(\d+)", line := await process.stderr.readline())):
-            if not line:
-                raise RuntimeError("the bare server did not start")
-        yield int(found[1])
-    finally:
-        process.terminate()
-        await process.wait()

@@ -6,19 +6,40 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Final, cast
+
+PERCENTS: Final = (*range(1, 99), *(99 + number / 10 for number in range(10)), 99.99, 100)
+"""Where a distribution of latencies is described."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Answers a second, and latencies in milliseconds."""
+    """Answers a second, and latencies in milliseconds, ordered. `octets` are those of answers, heads included."""
 
     rate: float
-    p50: float
-    p99: float
-    worst: float
-    count: int
+    latencies: Sequence[float] = field(repr=False)
+    octets: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.latencies)
+
+    @property
+    def p50(self) -> float:
+        return self.at(50)
+
+    @property
+    def p99(self) -> float:
+        return self.at(99)
+
+    @property
+    def worst(self) -> float:
+        return self.latencies[-1]
+
+    def at(self, percent: float) -> float:
+        return self.latencies[min(self.count - 1, math.floor(self.count * percent / 100))]
 
 
 class _Connection(asyncio.Protocol):
@@ -26,12 +47,12 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
+        self.octets = 0
         self._buffer = bytearray()
         self._answer: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one by its looks only
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -44,6 +65,7 @@ class _Connection(asyncio.Protocol):
         length = int(head[start : end if end > 0 else None])
         if len(self._buffer) < head_end + 4 + length:
             return
+        self.octets += head_end + 4 + length
         body = bytes(self._buffer[head_end + 4 : head_end + 4 + length])
         del self._buffer[: head_end + 4 + length]
         if self._answer is not None and not self._answer.done():
@@ -68,16 +90,21 @@ class _Connection(asyncio.Protocol):
         return await self._answer
 
 
-async def closed_loop(port: int, request: Callable[[int, int], bytes], *, connections: int, seconds: float) -> Figures:
+async def closed_loop(
+    port: int, request: Callable[[int, int], bytes], *, connections: int, seconds: float, warming: float = 0.2
+) -> Figures:
     """As many requests as the server answers on so many connections, each sending the next when it was answered.
 
-    `request(c, n)` makes the n-th request of connection c. The first fifth of the time warms up and is not counted.
+    `request(c, n)` makes the n-th request of connection c. What is sent in that part of the time that is for warming up
+    is not counted.
     """
     latencies: list[float] = []
+    octets = 0
     begin = perf_counter()
-    counted_from, end = begin + seconds / 5, begin + seconds
+    counted_from, end = begin + seconds * warming, begin + seconds
 
     async def client(number: int) -> None:
+        nonlocal octets
         connection = await _connect(port)
         asked = 0
         while (sent := perf_counter()) < end:
@@ -85,10 +112,26 @@ async def closed_loop(port: int, request: Callable[[int, int], bytes], *, connec
             asked += 1
             if sent >= counted_from:
                 latencies.append(perf_counter() - sent)
+        octets += connection.octets
         _close(connection)
 
     await asyncio.gather(*(client(number) for number in range(connections)))
-    return _figures(latencies, end - counted_from)
+    return figures_of(latencies, end - counted_from, octets)
+
+
+async def each_once(port: int, requests: Sequence[bytes], *, connections: int) -> Sequence[bytes]:
+    """The answers to so many requests, in their order, on so many connections."""
+    answers: dict[int, bytes] = {}
+    waiting = iter(enumerate(requests))
+
+    async def client() -> None:
+        connection = await _connect(port)
+        for number, request in waiting:
+            answers[number] = await connection.ask(request)
+        _close(connection)
+
+    await asyncio.gather(*(client() for _ in range(connections)))
+    return [answers[number] for number in range(len(requests))]
 
 
 async def open_loop(
@@ -131,7 +174,7 @@ async def open_loop(
             group.create_task(one(number, due))
     for connection in idle:
         _close(connection)
-    return _figures(latencies, perf_counter() - begin)
+    return figures_of(latencies, perf_counter() - begin)
 
 
 def post(path: str, body: bytes) -> bytes:
@@ -149,10 +192,5 @@ def _close(connection: _Connection) -> None:
         connection.transport.close()
 
 
-def _figures(latencies: Sequence[float], seconds: float) -> Figures:
-    ordered = sorted(latencies)
-
-    def at(quantile: float) -> float:
-        return 1_000 * ordered[min(len(ordered) - 1, math.floor(len(ordered) * quantile))]
-
-    return Figures(len(ordered) / seconds, at(0.5), at(0.99), 1_000 * ordered[-1], len(ordered))
+def figures_of(latencies: Sequence[float], seconds: float, octets: int = 0) -> Figures:
+    return Figures(len(latencies) / seconds, sorted(1_000 * each for each in latencies), octets)

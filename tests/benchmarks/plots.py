@@ -61,12 +61,12 @@ POINTS: Final = (10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 4_096)
 
 def main() -> None:
     for name, draw in (("balance", balance), ("movement", movement), ("cost", cost)):
-        with _picture(f"strategies-{name}.svg") as figure:
+        with picture(f"strategies-{name}.svg") as figure:
             draw(figure)
 
 
 @contextmanager
-def _picture(name: str) -> Iterator[Figure]:
+def picture(name: str) -> Iterator[Figure]:
     with mpl.rc_context(dict(mpl.rcParamsDefault) | STYLE):
         figure = Figure(layout="constrained")
         FigureCanvasSVG(figure)

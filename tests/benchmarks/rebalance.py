@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -16,7 +16,7 @@ from persistence.commands.nodes import RegisterNode
 from persistence.commands.shards import CreateShards, NewShard
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
-from tests.benchmarks.load import Figures, open_loop
+from tests.benchmarks.load import Figures, each_once, open_loop, post
 from tests.support.mesh import ANY_MOVES
 
 NAMESPACES: Final = 50
@@ -48,9 +48,6 @@ _DRAIN: Final = (
 )
 _CHANGE: Final = {"actor": "bench", "reason": "measure", "changeTicket": "CHG-1"}
 
-Request = Callable[[str, dict[str, Any]], bytes]
-Answer = Callable[[bytes], Awaitable[bytes]]
-
 
 async def fill(url: str) -> None:
     """Namespaces, nodes, and shards that all begin on a node that is not registered."""
@@ -76,9 +73,8 @@ async def fill(url: str) -> None:
 class Rolling:
     """A mesh whose nodes come and go; each step is planned and applied, and timed."""
 
-    def __init__(self, request: Request, answer: Answer) -> None:
-        self._request = request
-        self._answer = answer
+    def __init__(self, port: int) -> None:
+        self._port = port
         self.plans: list[float] = []
         self.applies: list[float] = []
         self.moved: list[int] = []
@@ -102,7 +98,7 @@ class Rolling:
             await self.step()
 
     async def _change(self, document: str, **given: Any) -> dict[str, Any]:
-        body = await self._answer(self._request(document, {"i": {**given, "change": _CHANGE}}))
+        (body,) = await each_once(self._port, [_request(document, {"i": {**given, "change": _CHANGE}})], connections=1)
         answer = json.loads(body)
         if "errors" in answer:
             raise RuntimeError(str(answer["errors"]))
@@ -122,23 +118,31 @@ class Window:
     lookups: Figures
 
 
-async def measure(request: Request, answer: Answer, port: int) -> tuple[Window, Window]:
+async def measure(port: int) -> tuple[Window, Window]:
     """Place every shard, then roll nodes, with lookups sent at a fixed rate for as long as each takes."""
 
     def lookup(number: int) -> bytes:
         name, shard = f"plan{number * 7919 % NAMESPACES:02}", f"shard-{number * 104729 % SHARDS_EACH:03}"
-        return request(_LOOKUP, {"n": name, "k": shard})
+        return _request(_LOOKUP, {"n": name, "k": shard})
 
     await open_loop(port, lookup, rate=LOOKUP_RATE, seconds=SETTLING_SECONDS)
     windows = []
     for work in (Rolling.step, Rolling.roll):
-        rolling = Rolling(request, answer)
+        rolling = Rolling(port)
         task = asyncio.create_task(work(rolling))
-        figures = await open_loop(port, lookup, rate=LOOKUP_RATE, until=task)
-        await task
+        try:
+            figures = await open_loop(port, lookup, rate=LOOKUP_RATE, until=task)
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         windows.append(Window(rolling.plans, rolling.applies, rolling.moved, figures))
     placing, rolled = windows
     return placing, rolled
+
+
+def _request(document: str, variables: dict[str, Any]) -> bytes:
+    return post("/graphql", json.dumps({"query": document, "variables": variables}).encode())
 
 
 def spread(seconds: Sequence[float]) -> str:

@@ -34,13 +34,16 @@ class SideBySide:
 
 @dataclass
 class Report:
-    """Rows of (what, figure, limit, ratio), printed as they are measured; then tables."""
+    """Rows of (part, what, figure, limit, ratio), printed as they are measured; then tables. `part` is that of
+    `make bench` which is being measured."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     tables: list[SideBySide] = field(default_factory=list)
+    part: str = ""
 
     def add(self, what: str, figure: str, limit: str, ratio: float, better: str) -> None:
-        self.rows.append({"what": what, "figure": figure, "limit": limit, "ratio": round(ratio, 4), "better": better})
+        row = {"what": what, "figure": figure, "limit": limit, "ratio": round(ratio, 4), "better": better}
+        self.rows.append({"part": self.part, **row})
         say(f"  {what}: {figure}; {limit}; ratio {ratio:.3g}")
 
     def rate(self, what: str, figures: Figures, limit: str, limit_rate: float) -> None:

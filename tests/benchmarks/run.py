@@ -1,297 +1,310 @@
-"""`make bench`: what the store does a second, as ratios to limits measured in the same run.
+"""`make bench`: what the store does, beside limits and peers measured in the same run, and the bars it is held to.
 
-Client, server and PostgreSQL share the machine, and the machine is noisy: compare ratios, not figures.
+It runs in parts, each with a database of its own in one PostgreSQL unless it builds on what another part left there. A
+part that fails is reported at the end, and the others go on. What was measured is kept in results.json, from which
+docs/performance.md and its plots are written; parts that did not run keep their last results.
+
+Client, server and PostgreSQL share the machine: compare processor time and ratios, not rates of different runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import re
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-
-import migrations
 from graph.embedded_postgres.server import start_embedded_postgres
-from persistence.commands.command import ChangeRequest
-from persistence.commands.namespaces import ConfigureNamespace
-from persistence.commands.shards import CreateShards, NewShard, ShardPatch, UpdateShards
-from persistence.model.outcomes import ShardsChanged
-from persistence.postgres.store import open_store
-from persistence.service.executor import CommandExecutor
-from tests.benchmarks import fanout, limits, node_client, placement, rebalance, time_travel
-from tests.benchmarks.load import closed_loop, open_loop, post
+from tests.benchmarks import (
+    bars,
+    bulk_input,
+    fanout,
+    growth,
+    history,
+    in_process,
+    limits,
+    meshes,
+    node_client,
+    performance,
+    placement,
+    reads,
+    results,
+    servers,
+    time_travel,
+    together,
+    workers,
+    writes,
+)
+from tests.benchmarks.databases import Databases
+from tests.benchmarks.generator import CONNECTIONS
+from tests.benchmarks.load import open_loop
 from tests.benchmarks.report import Report, say
-from tests.support.mesh import ANY_MOVES
+from tests.benchmarks.workloads import LOOKUP, OURS
 
-NAMESPACES: Final = 100
-SHARDS_EACH: Final = 100
-CONNECTIONS: Final = 16
-BULK: Final = 5_000
-SLOTS: Final = 16_384
-IMPORT_TARGET_SECONDS: Final = 10.0
-PROGRAM: Final = "from graph.cli import main; main()"
 LOOKUP_TARGET_MS: Final = 50.0
 LOOKUP_RATE: Final = 200
 
-FIELDS: Final = (
-    "namespace shardId strategy ownerNodeId leaderId capacityHint status version checksum updatedAt changeTicket"
+_MESSAGES: Final = re.compile(r"([\d,]+) messages/s")
+_A_SECOND: Final = re.compile(r"([\d,]+)/s")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long and how much."""
+
+    seconds: float = 3.0
+    """Of a round of load."""
+    rounds: int = 5
+    history: int = 20
+    """Rows of history for each of the 10,000 shards."""
+    placed: int = placement.SHARDS
+    rows: int = time_travel.ROUNDS
+    """Of history for each of 20,000 shards more."""
+    sizes: Sequence[int] = growth.SIZES
+    fanout_seconds: float = 30.0
+    together_seconds: float = together.SECONDS
+    subscribers: int = together.SUBSCRIBERS
+    checked: int = 2_000
+    """Answers of a contender, at most, that are compared before anything is timed."""
+    slots: int = writes.SLOTS
+    """Shards of an import."""
+    tables: Sequence[int] = node_client.SIZES
+
+    @property
+    def is_full(self) -> bool:
+        return self.placed == placement.SHARDS
+
+
+SMOKE: Final = Scale(
+    seconds=1.0,
+    rounds=1,
+    history=2,
+    placed=10_000,
+    rows=4,
+    sizes=(1_000, 10_000),
+    together_seconds=4.0,
+    subscribers=20,
+    checked=100,
+    slots=1_000,
 )
-LOOKUP: Final = f"query($n:String!,$k:String!){{shard(namespace:$n,shardId:$k){{{FIELDS}}}}}"
-LIST: Final = (
-    f"query($n:String!){{shards(filter:{{namespace:$n}},first:100){{edges{{cursor node{{{FIELDS}}}}} "
-    "pageInfo{hasNextPage endCursor}}}"
-)
-HISTORY: Final = (
-    "query($n:String!){shardHistory(filter:{namespace:$n},first:50){nodes{revision shardId version "
-    "current{ownerNodeId} previous{ownerNodeId} change{actor reason changeTicket committedAt}} "
-    "pageInfo{hasNextPage endCursor}}}"
-)
-WRITE: Final = (
-    "mutation($i:UpdateShardInput!){updateShard(input:$i){__typename ...on ShardsChanged{revision} "
-    "...on Refusal{message}}}"
-)
-BULK_WRITE: Final = (
-    "mutation($i:UpdateShardsInput!){updateShards(input:$i){__typename ...on ShardsChanged{revision} "
-    "...on Refusal{message}}}"
-)
-BY: Final = {"actor": "bench", "reason": "measure", "changeTicket": "CHG-1"}
-CHANGE: Final = ChangeRequest("bench", "measure", "CHG-1")
+"""Whether it works, and nothing about how fast it is."""
+
+NOT_SMOKED: Final = ("fanout", "rebalance", "client")
+"""Parts that have no smaller size."""
 
 
-def request(query: str, variables: dict[str, Any]) -> bytes:
-    return post("/graphql", json.dumps({"query": query, "variables": variables}).encode())
+@dataclass
+class Bench:
+    """What parts have in common. `mesh` is the database of 10,000 shards, made when it is first asked for."""
+
+    databases: Databases
+    folder: Path
+    report: Report
+    scale: Scale
+    _mesh: str | None = field(default=None, init=False)
+
+    async def mesh(self) -> str:
+        if self._mesh is None:
+            say(f"  preparing 10,000 shards with {self.scale.history} rows of history each")
+            url = await self.databases.new("mesh")
+            await meshes.populate(url, self.scale.history)
+            self._mesh = url
+        return self._mesh
 
 
-def shard_of(number: int) -> dict[str, str]:
-    return {"n": f"ns{number * 7919 % NAMESPACES}", "k": f"shard-{number * 104729 % SHARDS_EACH:04}"}
+async def _placement(bench: Bench) -> None:
+    placement.measure(bench.report, bench.scale.placed, placement.RUNS if bench.scale.is_full else 1)
 
 
-def lookup(connection: int, number: int) -> bytes:
-    return request(LOOKUP, shard_of(connection * 1_000_003 + number))
-
-
-def listing(connection: int, number: int) -> bytes:
-    return request(LIST, {"n": shard_of(connection * 1_000_003 + number)["n"]})
-
-
-def history(connection: int, number: int) -> bytes:
-    return request(HISTORY, {"n": shard_of(connection * 1_000_003 + number)["n"]})
-
-
-@asynccontextmanager
-async def serving(url: str) -> AsyncIterator[int]:
-    """The port of `omnirelay serve` on that database."""
-    command = [sys.executable, "-c", PROGRAM, "serve", "--port", "0", "--no-demo", "--database-url", url]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert process.stdout is not None
-    output = b""
-    try:
-        while not (found := re.search(rb"http://127\.0\.0\.1:(\d+)/graphql", output)):
-            line = await process.stdout.readline()
-            if not line:
-                raise RuntimeError(output.decode())
-            output += line
-        yield int(found[1])
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
-async def populate(url: str, rounds: int) -> None:
-    """10,000 shards in 100 namespaces with `rounds` rows of history each, which makes `rounds` their version."""
-    async with open_store(url) as store:
-        writer = CommandExecutor(store.unit_of_work)
-        names = [f"ns{number}" for number in range(NAMESPACES)]
-        ids = [f"shard-{number:04}" for number in range(SHARDS_EACH)]
-        for name in names:
-            await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, CHANGE, ANY_MOVES))
-        new = [NewShard(name, id_, f"node-{i % 10}", f"node-{i % 10}") for name in names for i, id_ in enumerate(ids)]
-        await writer.execute(CreateShards(new, CHANGE))
-        for version in range(1, rounds):
-            say(f"  history: {version * len(new):,} of {(rounds - 1) * len(new):,} rows")
-            patches = [ShardPatch(*shard.key, version, owner_node_id=f"node-{version % 10}") for shard in new]
-            outcome = await writer.execute(UpdateShards(patches, CHANGE))
-            assert isinstance(outcome, ShardsChanged)
-
-
-@contextmanager
-def statement_seconds() -> Iterator[list[float]]:
-    """Seconds each statement of this process spends between driver and database."""
-    taken: list[float] = []
-    started: list[float] = []
-
-    def before(*_: object) -> None:
-        started.append(perf_counter())
-
-    def after(*_: object) -> None:
-        taken.append(perf_counter() - started.pop())
-
-    event.listen(Engine, "before_cursor_execute", before)
-    event.listen(Engine, "after_cursor_execute", after)
-    try:
-        yield taken
-    finally:
-        event.remove(Engine, "before_cursor_execute", before)
-        event.remove(Engine, "after_cursor_execute", after)
-
-
-async def one_answer(port: int, made: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(made)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: (\d+)", head)
-    assert length is not None
-    body = await reader.readexactly(int(length[1]))
-    writer.close()
-    return body
-
-
-def checked(body: bytes, typename: str) -> None:
-    answer = json.loads(body)
-    (result,) = answer["data"].values()
-    if result["__typename"] != typename:
-        raise RuntimeError(body.decode())
-
-
-async def reads(report: Report, port: int, url: str, seconds: float) -> None:
-    say("Reads")
-    selects = await limits.pgbench(url, limits.SELECT, clients=CONNECTIONS, seconds=round(seconds))
-    kinds: list[tuple[str, Callable[[int, int], bytes]]] = [
-        ("one shard, 11 fields", lookup),
-        ("100 shards, 11 fields", listing),
-        ("50 rows of history", history),
-    ]
-    for what, made in kinds:
-        body = await one_answer(port, made(0, 0))
-        if b'"errors"' in body:
-            raise RuntimeError(body.decode())
-        figures = await closed_loop(port, made, connections=CONNECTIONS, seconds=seconds)
-        async with limits.bare_uvicorn(body) as bare:
-            limit = await closed_loop(bare, made, connections=CONNECTIONS, seconds=seconds)
-        report.rate(what, figures, "bare uvicorn, the same answer:", limit.rate)
-        if made is lookup:
-            report.rate(what, figures, "pgbench, the same SELECT prepared:", selects)
-    at_rate = await open_loop(port, lambda number: lookup(0, number), rate=LOOKUP_RATE, seconds=max(5.0, seconds))
+async def _reads(bench: Bench) -> Any:
+    url, scale = await bench.mesh(), bench.scale
+    async with servers.omnirelay(url) as server:
+        postmaster = bench.databases.postmaster
+        figures = await reads.measure(
+            url, postmaster, server, seconds=scale.seconds, rounds=scale.rounds, checked=scale.checked
+        )
+        await limits.prepare(url)
+        selects = await limits.pgbench(url, limits.SELECT, clients=CONNECTIONS, seconds=max(1, round(scale.seconds)))
+        ours = figures["workloads"]["lookup"][reads.OUR_NAME]["rate"]
+        limit = f"pgbench, the same SELECT prepared: {selects:,.0f}/s"
+        bench.report.add("one shard, 11 fields", f"{ours:,.0f}/s", limit, ours / selects, "higher")
+        made = [OURS["lookup"].request(variables) for variables in LOOKUP.variables]
+        at_rate = await open_loop(
+            server.port, lambda number: made[number % len(made)], rate=LOOKUP_RATE, seconds=scale.seconds
+        )
     figure = f"p50 {at_rate.p50:.1f} ms, p99 {at_rate.p99:.1f} ms, worst {at_rate.worst:.1f} ms"
-    what = f"lookup among 10,000 shards at {LOOKUP_RATE}/s"
-    report.add(what, figure, f"target p99 {LOOKUP_TARGET_MS:.0f} ms", at_rate.p99 / LOOKUP_TARGET_MS, "lower")
+    what, ratio = f"lookup among 10,000 shards at {LOOKUP_RATE}/s", at_rate.p99 / LOOKUP_TARGET_MS
+    bench.report.add(what, figure, f"target p99 {LOOKUP_TARGET_MS:.0f} ms", ratio, "lower")
+    return figures
 
 
-async def single_writes(report: Report, port: int, url: str, seconds: float, version: int) -> None:
-    say("Single writes")
-
-    def write(connection: int, number: int) -> bytes:
-        shard = {"namespace": f"ns{connection}", "shardId": "shard-0001", "expectedVersion": version + number}
-        return request(WRITE, {"i": {**shard, "ownerNodeId": f"node-{number % 10}", "change": BY}})
-
-    figures = await closed_loop(port, write, connections=CONNECTIONS, seconds=seconds)
-    unordered = await limits.pgbench(url, limits.UNORDERED, clients=32, seconds=round(seconds))
-    notifying = await limits.pgbench(url, limits.NOTIFYING, clients=32, seconds=round(seconds))
-    what = "updateShard, audited and ordered"
-    report.rate(what, figures, "pgbench, shard + history, no order, no NOTIFY:", unordered)
-    report.rate(what, figures, "pgbench, the same with NOTIFY:", notifying)
+async def _in_process(bench: Bench) -> Any:
+    rounds = (in_process.ROUNDS, in_process.BATCHES) if bench.scale.is_full else (1, 5)
+    figures = await in_process.measure(in_process.SHARDS, *rounds)
+    # In a thread, as it runs event loops.
+    costs = await asyncio.to_thread(bulk_input.costs, None, bulk_input.RUNS if bench.scale.is_full else 1)
+    bench.report.tables.append(bulk_input.side_by_side(costs))
+    return figures
 
 
-async def bulk_writes(report: Report, port: int, url: str, version: int) -> None:
-    say("Bulk writes")
-    plain = await limits.bulk_seconds(url) * BULK / 10_000
-    keys = [(f"ns{number // SHARDS_EACH}", f"shard-{number % SHARDS_EACH:04}") for number in range(5_000, 5_000 + BULK)]
-    through_api, in_database = [], []
-    for attempt in range(3):
-        shards = [
-            {"namespace": n, "shardId": k, "expectedVersion": version + attempt, "ownerNodeId": f"node-{attempt}"}
-            for n, k in keys
-        ]
-        made = request(BULK_WRITE, {"i": {"shards": shards, "change": BY}})
-        begin = perf_counter()
-        checked(await one_answer(port, made), "ShardsChanged")
-        through_api.append(perf_counter() - begin)
-    async with open_store(url) as store:
-        for attempt in range(3, 6):
-            patches = [ShardPatch(n, k, version + attempt, owner_node_id=f"node-{attempt}") for n, k in keys]
-            with statement_seconds() as taken:
-                outcome = await CommandExecutor(store.unit_of_work).execute(UpdateShards(patches, CHANGE))
-            assert isinstance(outcome, ShardsChanged)
-            in_database.append(sum(taken))
-    limit = f"the same rows, plain SQL: {plain:.2f} s"
-    for where, taken in (("in the database", in_database), ("through GraphQL", through_api)):
-        report.add(f"updateShards of 5,000, {where}", f"{min(taken):.2f} s", limit, min(taken) / plain, "lower")
+async def _workers(bench: Bench) -> Any:
+    scale, postmaster = bench.scale, bench.databases.postmaster
+    return await workers.measure(await bench.mesh(), postmaster, seconds=scale.seconds, rounds=scale.rounds)
 
 
-async def importing(report: Report, port: int, folder: Path) -> None:
-    say("Import")
-    file = folder / "slots.csv"
-    rows = (f"redis,slot-{slot:05},redis-{slot * 6 // SLOTS + 1}" for slot in range(SLOTS))
-    file.write_text("\n".join(["namespace,shardId,ownerNodeId", *rows, ""]))
-    arguments = ["mesh", "shards", "import", str(file), "--create-namespace", "rendezvous", "--reason", "measure"]
-    command = [sys.executable, "-c", PROGRAM, *arguments, "--server", f"http://127.0.0.1:{port}"]
-    begin = perf_counter()
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, messages = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(messages.decode())
-    taken = perf_counter() - begin
-    limit = f"target {IMPORT_TARGET_SECONDS:.0f} s"
-    report.add(f"import of {SLOTS:,} shards, CSV", f"{taken:.1f} s", limit, taken / IMPORT_TARGET_SECONDS, "lower")
+async def _together(bench: Bench) -> Any:
+    scale = bench.scale
+    return await together.measure(
+        bench.databases, seconds=scale.together_seconds, subscribers=scale.subscribers, capacity_seconds=scale.seconds
+    )
 
 
-async def rebalancing(report: Report, port: int, url: str) -> None:
-    say(f"Rebalancing {rebalance.NAMESPACES * rebalance.SHARDS_EACH:,} shards in {rebalance.NAMESPACES} namespaces")
-    await rebalance.fill(url)
-    windows = await rebalance.measure(request, lambda made: one_answer(port, made), port)
-    for kind, window in zip(("placing all of them", "rolling nodes"), windows, strict=True):
-        target = f"target {rebalance.TARGET_SECONDS:.0f} s"
-        for what, taken in (("planRebalance", window.plans), ("applyPlan", window.applies)):
-            figure = f"{rebalance.spread(taken)}, {max(window.moved):,} moves at most"
-            report.add(f"{kind}: {what}", figure, target, max(taken) / rebalance.TARGET_SECONDS, "lower")
-        figures = window.lookups
-        figure = f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms, worst {figures.worst:.1f} ms"
-        what, ratio = f"{kind}: lookups at {rebalance.LOOKUP_RATE}/s meanwhile", figures.p99 / rebalance.TARGET_MS
-        report.add(what, figure, f"target p99 {rebalance.TARGET_MS:.0f} ms", ratio, "lower")
+async def _writes(bench: Bench) -> None:
+    url, report = await bench.mesh(), bench.report
+    async with servers.omnirelay(url) as server:
+        await writes.single(report, server.port, url, bench.scale.seconds)
+        await writes.bulk(report, server.port, url, writes.ATTEMPTS if bench.scale.is_full else 1)
+        await writes.importing(report, server.port, bench.folder, bench.scale.slots)
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
-    parser.add_argument("--fanout-seconds", type=float, default=60.0, help="length of the fan-out at a steady rate")
-    parser.add_argument("--rounds", type=int, default=20, help="rows of history for each of the 10,000 shards")
-    parser.add_argument("--json", action="store_true", help="print rows and tables as JSON")
-    options = parser.parse_args()
-    report = Report()
-    placement.measure(report)
+async def _rebalance(bench: Bench) -> None:
+    url = await bench.databases.new("rebalance")
+    async with servers.omnirelay(url) as server:
+        await writes.rebalancing(bench.report, server.port, url)
+
+
+async def _fanout(bench: Bench) -> Any:
+    known = len(bench.report.rows)
+    await fanout.measure(bench.report, await bench.databases.new("fanout"), seconds=bench.scale.fanout_seconds)
+    return _flat_out(bench.report.rows[known:])
+
+
+def _flat_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Messages a second, from the row that the fan-out reports of it."""
+    row = next(row for row in rows if row["what"].startswith("delivered when offered more"))
+    found = (re.search(pattern, row[column]) for pattern, column in ((_MESSAGES, "figure"), (_A_SECOND, "limit")))
+    ours, bare = (float(each[1].replace(",", "")) for each in found if each)
+    return {"subscribers": fanout.SUBSCRIBERS, "messages": ours, "bare": bare}
+
+
+async def _history(bench: Bench) -> Any:
+    """On the database that reads and writes have used."""
+    url, scale = await bench.mesh(), bench.scale
+    created = await time_travel.fill(url, scale.rows)
+    depth = (scale.rows - 2) * time_travel.NAMESPACES * time_travel.SHARDS_EACH
+    figures = await history.measure(
+        url,
+        bench.databases.postmaster,
+        names=time_travel.names(),
+        depth=depth,
+        seconds=max(1.0, scale.seconds / 2),
+        rounds=scale.rounds,
+    )
+    await time_travel.measure(bench.report, url, created, time_travel.SAMPLES if scale.is_full else 10)
+    return figures
+
+
+async def _growth(bench: Bench) -> Any:
+    scale = bench.scale
+    return await growth.measure(bench.databases, seconds=scale.seconds, rounds=scale.rounds, sizes=scale.sizes)
+
+
+async def _client(bench: Bench) -> None:
+    await asyncio.to_thread(node_client.measure_all, bench.report, bench.scale.tables)
+
+
+PARTS: Final[Mapping[str, Callable[[Bench], Awaitable[Any]]]] = {
+    "placement": _placement,
+    "reads": _reads,
+    "in_process": _in_process,
+    "workers": _workers,
+    "together": _together,
+    "writes": _writes,
+    "rebalance": _rebalance,
+    "fanout": _fanout,
+    "history": _history,
+    "growth": _growth,
+    "client": _client,
+}
+
+BY_PROCESSOR_TIME: Final = frozenset({"reads", "workers", "together", "history", "growth"})
+
+
+async def measure(
+    names: Sequence[str], scale: Scale, report: Report, *, keep: bool
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """The results of each part, which are kept as soon as they are there, and of those that failed, why, in a line."""
+    found: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="omnirelay-bench-") as folder:
-        database = start_embedded_postgres(Path(folder) / "data")
+        cluster = start_embedded_postgres(Path(folder) / "data", settings={"max_connections": "300"})
         try:
-            say("Preparing 10,000 shards in 100 namespaces")
-            await migrations.upgrade(database.url)
-            await populate(database.url, options.rounds)
-            await limits.prepare(database.url)
-            async with serving(database.url) as port:
-                await reads(report, port, database.url, options.seconds)
-                await single_writes(report, port, database.url, options.seconds, options.rounds)
-                await bulk_writes(report, port, database.url, options.rounds)
-                await importing(report, port, Path(folder))
-                await rebalancing(report, port, database.url)
-            await fanout.measure(report, database.url, seconds=options.fanout_seconds)
-            await time_travel.measure(report, database.url)
+            bench = Bench(Databases(cluster), Path(folder), report, scale)
+            for name in names:
+                report.part, begin, known = name, perf_counter(), len(report.rows)
+                say(f"{name}:")
+                try:
+                    figures = await PARTS[name](bench)
+                except Exception as error:  # noqa: BLE001 - the other parts are still to be measured
+                    failed[name] = f"{type(error).__name__}: {error}"
+                    traceback.print_exc()
+                    continue
+                found[name] = results.part(figures, report.rows[known:])
+                if keep:
+                    results.keep({name: found[name]})
+                say(f"  {perf_counter() - begin:.0f} s")
         finally:
-            database.stop()
-    await asyncio.to_thread(node_client.measure_all, report)
+            cluster.stop()
+    return found, failed
+
+
+def _parts(given: str) -> Sequence[str]:
+    names = given.split(",")
+    if unknown := [name for name in names if name not in PARTS]:
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    return names
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=_parts, default=[], metavar="PART,...", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--without", type=_parts, default=[], metavar="PART,...", help="all parts but these")
+    parser.add_argument("--seconds", type=float, default=Scale.seconds, help="length of a round of load")
+    parser.add_argument("--rounds", type=int, default=Scale.rounds, help="rounds, of which medians are taken")
+    parser.add_argument(
+        "--smoke", action="store_true", help="as little as possible, to see that it works; keeps nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print rows and tables as JSON")
+    options = parser.parse_args(arguments)
+    names = [name for name in PARTS if (not options.only or name in options.only) and name not in options.without]
+    if not Path("/proc/self/stat").exists():
+        say(f"left out, for want of Linux's /proc, which has processor times: {', '.join(sorted(BY_PROCESSOR_TIME))}")
+        names = [name for name in names if name not in BY_PROCESSOR_TIME]
+    scale = Scale(seconds=options.seconds, rounds=options.rounds)
+    if options.smoke:
+        names, scale = [name for name in names if name not in NOT_SMOKED], SMOKE
+    report, begin = Report(), perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers and PostgreSQL are stopped then
+    found, failed = asyncio.run(measure(names, scale, report, keep=not options.smoke))
     report.print(as_json=options.json)
+    for bar in bars.bars({name: each["figures"] for name, each in found.items()}):
+        say(f"{'met   ' if bar.is_met else 'MISSED'} {bar}")
+    if not options.smoke:
+        performance.write()
+        say(f"written: {performance.PAGE.name} and its plots, from {results.FILE.name}")
+    for name, why in failed.items():
+        say(f"FAILED {name}: {why}")
+    say(f"{perf_counter() - begin:.0f} s in all")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(main())

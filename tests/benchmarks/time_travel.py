@@ -29,8 +29,8 @@ from tests.benchmarks.report import Report, say
 
 NAMESPACES: Final = 20
 SHARDS_EACH: Final = 1_000
-ROUNDS: Final = 50
-ROWS: Final = NAMESPACES * SHARDS_EACH * ROUNDS
+ROUNDS: Final = 52
+"""Of rows of history, a row a shard: what is left below a million rows is more than a page."""
 PAGE: Final = 500
 TARGET_MS: Final = 50.0
 SAMPLES: Final = 200
@@ -44,7 +44,8 @@ INSERT INTO changes (id, kind, actor, reason, change_ticket, namespaces, head_re
     content_digest, hash)
 SELECT h.change_id + n.place, 'UPDATE_SHARDS', 'bench', 'measure', 'CHG-1', ARRAY[n.name],
     h.revision + n.place * :shards, :shards, h.committed_at + n.place * interval '1 ms', h.hash, h.hash
-FROM stream_head AS h, (SELECT name, row_number() OVER (ORDER BY name) AS place FROM namespaces WHERE name ~ '^t') AS n
+FROM stream_head AS h,
+    (SELECT name, row_number() OVER (ORDER BY name) AS place FROM namespaces WHERE name ~ '^t[0-9]{2}$') AS n
 """)
 _IMAGE: Final = """
     json_build_object('capacityHint', 1, 'changeTicket', 'CHG-1', 'checksum', md5({version}::text), 'leaderId', NULL,
@@ -58,7 +59,7 @@ SELECT h.revision + row_number() OVER (ORDER BY s.namespace, s.shard_id), c.id, 
     'UPDATED', ARRAY['ownerNodeId'], 'node-' || s.version + 1, s.owner_node_id, s.revision, s.updated_at, s.created_at,
     {_IMAGE.format(version="s.version")}, {_IMAGE.format(version="(s.version + 1)")}
 FROM stream_head AS h, shards AS s JOIN changes AS c ON c.namespaces = ARRAY[s.namespace]
-WHERE s.namespace ~ '^t' AND c.id > h.change_id
+WHERE s.namespace ~ '^t[0-9]{2}$' AND c.id > h.change_id
 """)  # noqa: S608 - constants
 _SHARDS: Final = text("""
 UPDATE shards AS s SET version = r.version, owner_epoch = r.version, owner_node_id = r.owner_node_id,
@@ -72,13 +73,18 @@ UPDATE stream_head SET (revision, change_id, committed_at) =
 """)
 
 
-async def fill(url: str) -> int:
-    """A million rows: 20 namespaces of 1,000 shards, each with 50 versions. The revision at which all were created,
+def names() -> Sequence[str]:
+    return [f"t{number:02}" for number in range(NAMESPACES)]
+
+
+async def fill(url: str, rounds: int = ROUNDS) -> int:
+    """A million rows: 20 namespaces of 1,000 shards, each with 52 versions. The revision at which all were created,
     whatever the store held before."""
+    total = rounds * NAMESPACES * SHARDS_EACH
+    say(f"  {total:,} rows of history in {NAMESPACES} namespaces of {SHARDS_EACH:,} shards")
     async with open_store(url) as store:
         writer = CommandExecutor(store.unit_of_work)
-        names = [f"t{number:02}" for number in range(NAMESPACES)]
-        for name in names:
+        for name in names():
             await writer.execute(ConfigureNamespace(name, "rendezvous", {}, 0, _CHANGE))
             new = [NewShard(name, f"shard-{number:04}", "node-1") for number in range(SHARDS_EACH)]
             await writer.execute(CreateShards(new, _CHANGE))
@@ -87,16 +93,16 @@ async def fill(url: str) -> int:
     try:
         async with engine.connect() as connection:
             settled = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            while (await append(settled)).after_last <= created + ROWS:
+            while (await append(settled)).after_last <= created + total:
                 pass
         async with AsyncSession(engine) as session:
-            for number in range(1, ROUNDS):
+            for number in range(1, rounds):
                 for statement in (_CHANGES, _HISTORY, _SHARDS, _HEAD):
                     values = {"shards": SHARDS_EACH} if statement is _CHANGES else {}
                     await session.execute(statement, values)
                 await session.commit()
                 if number % 10 == 0:
-                    say(f"  history: {(number + 1) * NAMESPACES * SHARDS_EACH:,} of {ROWS:,} rows")
+                    say(f"  history: {(number + 1) * NAMESPACES * SHARDS_EACH:,} of {total:,} rows")
         async with engine.connect() as connection:
             settled = await connection.execution_options(isolation_level="AUTOCOMMIT")
             await settled.execute(text("VACUUM ANALYZE"))
@@ -105,12 +111,11 @@ async def fill(url: str) -> int:
     return created
 
 
-async def measure(report: Report, url: str) -> None:
-    say(f"Time travel: {ROWS:,} rows of history in {NAMESPACES} namespaces of {SHARDS_EACH:,} shards")
-    created = await fill(url)
+async def measure(report: Report, url: str, created: int, samples: int = SAMPLES) -> None:
+    """Of what `fill` made, at revisions from `created` on."""
     async with open_store(url) as store:
-        head, sampled = (await store.stream.head()).revision, range(SAMPLES)
-        moments = [AsOf(revision=created + (head - created) * number // SAMPLES) for number in sampled]
+        head, sampled = (await store.stream.head()).revision, range(samples)
+        moments = [AsOf(revision=created + (head - created) * number // samples) for number in sampled]
 
         async def whole(number: int) -> None:
             await _whole(store, moments[number])
@@ -122,7 +127,7 @@ async def measure(report: Report, url: str) -> None:
             (f"asOf: a namespace of {SHARDS_EACH:,} shards, two pages", whole),
             ("asOf: one shard", one),
         ):
-            _add(report, what, await _timed(work))
+            _add(report, what, await _timed(work, samples))
 
 
 async def _whole(store: Store, moment: AsOf) -> None:
@@ -133,11 +138,11 @@ async def _whole(store: Store, moment: AsOf) -> None:
         raise RuntimeError(f"{len(first.items)} and {len(rest.items)} shards, not {SHARDS_EACH}")
 
 
-async def _timed(work: Callable[[int], Awaitable[None]]) -> Sequence[float]:
+async def _timed(work: Callable[[int], Awaitable[None]], samples: int) -> Sequence[float]:
     """Milliseconds, each time of another revision."""
     await work(0)
     taken = []
-    for number in range(SAMPLES):
+    for number in range(samples):
         begin = perf_counter()
         await work(number)
         taken.append(1_000 * (perf_counter() - begin))

@@ -22,6 +22,7 @@ from graph.auth.tokens import Authentication
 from graph.close_codes import CloseCode
 from graph.http import endpoint as http
 from graph.http.app import create_app
+from graph.operations import Trust
 from graph.server.web_server import WebSocketProtocol
 from persistence.feed.live import live_feed
 from tests.reference.store import memory_store
@@ -91,14 +92,20 @@ def graphql_ws(address: str, **options: Any) -> Any:
 
 @asynccontextmanager
 async def mesh_at(
-    authentication: Authentication | None = None, *, ping_seconds: float = 20.0, max_body_bytes: int = 2**20
+    authentication: Authentication | None = None,
+    *,
+    ping_seconds: float = 20.0,
+    max_body_bytes: int = 2**20,
+    trust: Trust = "prefer",
 ) -> AsyncIterator[tuple[str, Mesh]]:
     store = memory_store()
     mesh = Mesh(store)
     await mesh.configure()
     async with live_feed(store.stream, store.signal) as feed:
         services = services_of(store, mesh.writer, feed)
-        app = create_app(services, authentication=authentication, max_body_bytes=max_body_bytes)
+        app = create_app(
+            services, authentication=authentication, max_body_bytes=max_body_bytes, trusted_documents=trust
+        )
         async with serving(app, ping_seconds=ping_seconds) as address:
             yield address, mesh
 
@@ -205,3 +212,23 @@ async def test_urql_reads_what_it_is_answered() -> None:
         assert await urql.event() == {"data": {"createShards": {"revision": "1"}}}
         assert await urql.event() == {"data": {"shardDiffs": {"revision": "1"}}}
         assert (await mesh.store.stream.head()).revision == 1
+
+
+@pytest.mark.parametrize(
+    ("trust", "answer", "first", "later"),
+    [
+        ("prefer", "0", ["hash", "document"], ["hash"]),
+        ("off", "0", ["hash", "document"], ["document"]),
+        ("require", "not trusted", ["hash"], ["hash"]),
+    ],
+)
+async def test_urql_and_apollo_client_name_documents_by_their_hashes(
+    trust: Trust, answer: str, first: list[str], later: list[str]
+) -> None:
+    async with mesh_at(trust=trust) as (address, _), client("persisted.mjs", address) as persisted:
+        for name in ("urql", "apollo"):
+            event = await persisted.event()
+            assert event["client"] == name
+            assert event["requests"] == first + later
+            assert len(event["answers"]) == 2
+            assert all(answer in each for each in event["answers"]), event

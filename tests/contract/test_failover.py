@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -11,9 +11,8 @@ import pytest
 from persistence.errors import EpochMismatch, StoreError
 from persistence.feed.live import LiveFeed, live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import DiffFilter, ShardFilter
-from persistence.model.records import Shard, ShardDiff, ShardKey, StreamPosition
+from persistence.model.queries import DiffFilter
+from persistence.model.records import Shard, ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
 from persistence.ports import Stamped, Store
 from persistence.replica.replica import Replica, following
@@ -141,13 +140,13 @@ async def test_losing_a_change_of_no_shard_is_a_loss_to_a_server_that_has_seen_i
 
 
 async def test_a_replica_that_was_read_across_a_failover_is_read_anew(mesh: Mesh, backend: Backend) -> None:
-    """Its page had a shard that was lost, and the feed had not come by: revisions follow all the same."""
+    """Its slice had a shard that was lost, and the feed had not come by: revisions follow all the same."""
     await mesh.created("a")
     fail_over = await backend.keep()
     feed = LiveFeed(mesh.store.stream, mesh.store.signal, await mesh.store.stream.head(), FeedLimits(poll_seconds=0.05))
     await mesh.created("lost")
     reader = _FailsOver(mesh.store, fail_over)
-    async with following(reader, feed) as replica:  # type: ignore[arg-type]  # of a reader it needs `page`
+    async with following(reader, feed) as replica:  # type: ignore[arg-type]  # of a reader it needs `scan`
         await reader.read.wait()
         await settled(mesh)
         await mesh.created("other")
@@ -162,19 +161,19 @@ async def test_a_replica_that_was_read_across_a_failover_is_read_anew(mesh: Mesh
 
 
 class _FailsOver:
-    """A ShardReader, after whose first page the database fails over."""
+    """A ShardReader, after whose first slice the database fails over."""
 
     def __init__(self, store: Store, fail_over: FailOver) -> None:
         self._store = store
         self._fail_over = fail_over
         self.read = asyncio.Event()
 
-    async def page(self, where: ShardFilter, page: PageRequest[ShardKey]) -> Stamped[Page[Shard]]:
-        found = await self._store.shards.page(where, page)
-        if not self.read.is_set():
-            await self._fail_over()
-            self.read.set()
-        return found
+    async def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        async for found in self._store.shards.scan():
+            if not self.read.is_set():
+                await self._fail_over()
+                self.read.set()
+            yield found
 
 
 def _names(replica: Replica) -> set[str] | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import product
 from operator import attrgetter
 from typing import Final
 
 import pytest
 
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
-from persistence.model.records import AsOf, Change, ChangeKind, DiffKind, ShardDiff
+from persistence.model.queries import ChangeFilter, DiffDetail, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.model.records import AsOf, Change, ChangeKind, DiffKind, Shard, ShardDiff
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, because, everything, everything_backwards, new, patch
 
 ASCENDING, DESCENDING = HistoryOrder.REVISION_ASC, HistoryOrder.REVISION_DESC
@@ -206,3 +207,41 @@ async def test_a_page_of_history_lies_between_its_cursors(told: Told) -> None:
     assert await page(DESCENDING, PageRequest(9, after=5, before=2)) == ([4, 3], True, False)
     assert await page(DESCENDING, PageRequest(2, backward=True)) == ([2, 1], True, False)
     assert await page(DESCENDING, PageRequest(2, before=3, backward=True)) == ([5, 4], True, True)
+
+
+@pytest.mark.parametrize("shown", [DiffDetail(*flags) for flags in product([False, True], repeat=3)], ids=str)
+async def test_rows_that_are_shown_have_what_is_named_of_records(told: Told, shown: DiffDetail) -> None:
+    images, image_times, whole_change = shown
+    request: PageRequest[int] = PageRequest(100, counted=whole_change)
+    page = await told.mesh.store.history.page(ShardHistoryFilter(), ASCENDING, request, shown)
+    assert page.total == (len(told.rows) if whole_change else None)
+    for row, record in zip(page.items, told.rows, strict=True):
+        assert _read(row, "revision", "kind", "namespace", "shard_id", "version", "move_reason") == _read(
+            record, "revision", "kind", "namespace", "shard_id", "version", "move_reason"
+        )
+        assert tuple(row.changed_fields) == record.changed_fields
+        _require_same(row.change, record.change, _CHANGE if whole_change else _LEAST_OF_CHANGE)
+        for side, expected in (
+            ((row.previous, record.previous), (row.current, record.current)) if images or image_times else ()
+        ):
+            assert (side is None) is (expected is None)
+            if side is not None and expected is not None:
+                _require_same(side, expected, _SHARD if image_times else _SHARD - _TIMES)
+
+
+_TIMES: Final = {"revision", "created_at", "updated_at"}
+_SHARD: Final = {member.name for member in fields(Shard)}
+_CHANGE: Final = {member.name for member in fields(Change)}
+_LEAST_OF_CHANGE: Final = _CHANGE - {
+    *("metadata", "namespaces", "first_revision", "last_revision", "shard_count", "hash")
+}
+
+
+def _read(record: object, *names: str) -> Sequence[object]:
+    return [getattr(record, name) for name in names]
+
+
+def _require_same(shown: object, record: object, names: set[str]) -> None:
+    for name in names:
+        value, expected = getattr(shown, name), getattr(record, name)
+        assert (tuple(value) if isinstance(expected, tuple) else value) == expected, name

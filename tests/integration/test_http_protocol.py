@@ -148,8 +148,10 @@ class Application:
 
 
 @asynccontextmanager
-async def connected(app: Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    async with serving(cast("Starlette", app)) as address:
+async def connected(
+    app: Application, **options: Any
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with serving(cast("Starlette", app), **options) as address:
         host, port = address.split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=2**22)
         try:
@@ -187,3 +189,22 @@ async def test_a_head_does_not_wait_for_its_body() -> None:
         assert b"content-length: 4" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         app.let_go.set()
         assert await asyncio.wait_for(reader.readexactly(4), 10) == b"late"
+
+
+async def test_a_connection_is_closed_when_it_has_been_idle_and_not_while_it_is_used() -> None:
+    app = Application()
+    loop = asyncio.get_running_loop()
+    async with connected(app, idle_seconds=1) as (reader, writer):
+        began = loop.time()
+        while loop.time() < began + 1.5:  # longer than the timer that the first response has begun
+            writer.write(REQUEST % (b"small", b""))
+            assert await answer(reader) == b"small"
+        writer.write(REQUEST % (b"late", b""))
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 1.5)
+        app.let_go.set()
+        assert await asyncio.wait_for(reader.readexactly(4), 10) == b"late"
+        last = loop.time()
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert loop.time() >= last + 0.9

@@ -15,7 +15,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import PageRequest
-from persistence.model.queries import ChangeFilter, HistoryOrder, RefusalFilter, ShardFilter, ShardHistoryFilter
+from persistence.model.queries import (
+    ChangeFilter,
+    DiffDetail,
+    HistoryOrder,
+    RefusalFilter,
+    ShardFilter,
+    ShardHistoryFilter,
+)
 from persistence.model.records import AsOf, ShardKey
 from persistence.postgres.database import Database
 from persistence.postgres.engine import create_engine, sessions
@@ -24,6 +31,7 @@ from persistence.postgres.readers.history import PostgresHistory
 from persistence.postgres.readers.refusals import PostgresRefusals
 from persistence.postgres.readers.shards import PostgresShards
 from tests.support.databases import Databases
+from tests.support.statements import statements
 
 ROWS: Final = 24_000
 """Of history, ten a change, a change a second: 20 namespaces in turn, and before them one that is there no more."""
@@ -61,6 +69,10 @@ _BLOCKS: Final = text("""
 """)
 
 _FLUSH: Final = text("SELECT pg_stat_force_next_flush()")
+
+_TRANSACTIONS: Final = text(
+    "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+)
 
 _GENERIC: Final = text("""
     SELECT statement FROM pg_prepared_statements WHERE generic_plans > 0 AND cardinality(parameter_types) > 0
@@ -185,6 +197,24 @@ async def test_changes_of_an_actor_without_any_are_not_looked_for_in_all(reads: 
         await reads.blocks(lambda: reads.changes.page(ChangeFilter(actor="nobody"), PageRequest(50), newest_first=True))
         < 20
     )
+
+
+async def test_a_page_is_one_statement_that_is_not_within_a_transaction(reads: Reads) -> None:
+    async def count() -> int:
+        async with reads.sessions() as session:
+            await session.execute(_FLUSH)
+            return int((await session.execute(_TRANSACTIONS)).scalar_one())
+
+    where, shown = ShardHistoryFilter("ns-7"), DiffDetail(images=True, image_times=True, whole_change=True)
+    request: PageRequest[int] = PageRequest(50, counted=True)
+    before = await count()
+    counting = await count() - before
+    with statements() as sent:
+        for _ in range(OFTEN):
+            page = await reads.history.page(where, HistoryOrder.REVISION_DESC, request, shown)
+            assert (len(page.items), page.total) == (50, 1_000)
+    assert len(sent) == OFTEN
+    assert await count() - before == OFTEN + 2 * counting
 
 
 Read: TypeAlias = Callable[[async_sessionmaker[AsyncSession]], Awaitable[Any]]

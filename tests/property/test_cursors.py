@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import string
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
+import mmh3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,33 @@ def test_a_position_with_half_a_change_is_no_cursor(mark: tuple[str, ...]) -> No
     forged = cursors._encoded(body + cursors._check(body))  # noqa: SLF001 - as below
     with pytest.raises(BadCursor):
         cursors.STREAM.read(forged, "after")
+
+
+def _spelled(kind: str, *fields: str) -> str:
+    """A cursor as the file that defines them describes it, made with the standard library."""
+    body = kind.encode() + "\0".join(fields).encode()
+    check = mmh3.hash(body, seed=0, signed=False).to_bytes(4, "big")
+    return base64.urlsafe_b64encode(body + check).rstrip(b"=").decode()
+
+
+@given(keys, scopes, counters, marks, st.sampled_from(MoveReason))
+def test_cursors_are_spelled_as_they_ever_were(
+    key: ShardKey, scope: DiffScope, counter: int, mark: ChangeMark, reason: MoveReason
+) -> None:
+    number, (namespace, shard_id) = str(counter), key
+    marked = () if mark == UNMARKED else (str(mark.change_id), mark.hash.hex())
+    times = ["" if time is None else time.isoformat() for time in (scope.start_time, scope.end_time)]
+    scoped = (scope.namespace or "", str(scope.start), str(scope.end), *times)
+    assert cursors.STREAM.write(StreamPosition(shard_id, counter, mark)) == _spelled("s", shard_id, number, *marked)
+    assert cursors.SHARDS.write(key) == _spelled("k", namespace, shard_id)
+    assert cursors.HISTORY.write(counter) == _spelled("h", number)
+    assert cursors.DIFF.write((scope, key)) == _spelled("d", *scoped, namespace, shard_id)
+    assert cursors.CHANGES.write(counter) == _spelled("c", number)
+    assert cursors.NAMESPACES.write(namespace) == _spelled("n", namespace)
+    assert cursors.NODES.write(shard_id) == _spelled("o", shard_id)
+    assert cursors.PLANS.write(counter) == _spelled("p", number)
+    assert cursors.MOVES.write((reason, key)) == _spelled("m", reason.value, namespace, shard_id)
+    assert cursors.REFUSALS.write(counter) == _spelled("r", number)
 
 
 @given(keys, scopes, counters)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from persistence.codec.images import net_diff
 from persistence.model.paging import Page, PageRequest, page_of
-from persistence.model.queries import ChangeFilter, HistoryOrder, ShardFilter, ShardHistoryFilter
+from persistence.model.queries import (
+    EVERY_SHARD,
+    ChangeFilter,
+    DiffDetail,
+    HistoryOrder,
+    ShardFilter,
+    ShardHistoryFilter,
+)
 from persistence.model.records import (
     NO_CHANGE,
     AsOf,
@@ -26,6 +33,9 @@ from persistence.model.records import (
 from persistence.model.stream import StreamHead, StreamPage
 from persistence.ports import Stamped
 from tests.reference.tables import Memory, Tables
+
+SLICE: Final = 2
+"""Shards of a slice of a scan: the tables of tests have a few."""
 
 
 class MemoryShards:
@@ -46,6 +56,17 @@ class MemoryShards:
     ) -> Stamped[Page[Shard]]:
         table = self._table(as_of)
         return Stamped(page_by(attrgetter("key"), filter(where.matches, table.value), page), table.position)
+
+    def holder(self) -> Callable[[Shard], bool]:
+        shards = self._memory.tables.shards
+        return lambda shard: shards.get(shard.key) is shard
+
+    async def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        found = await self.page(EVERY_SHARD, PageRequest(SLICE))
+        while found.value.has_next:
+            yield Stamped(found.value.items, found.position)
+            found = await self.page(EVERY_SHARD, PageRequest(SLICE, after=found.value.items[-1].key))
+        yield Stamped(found.value.items, found.position)
 
     def _table(self, as_of: AsOf | None) -> Stamped[Sequence[Shard]]:
         tables = self._memory.tables
@@ -76,9 +97,18 @@ class MemoryHistory:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
-    async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
+    async def page(
+        self,
+        where: ShardHistoryFilter,
+        order: HistoryOrder,
+        page: PageRequest[int],
+        shown: DiffDetail | None = None,  # noqa: ARG002 - records have it all
+    ) -> Page[ShardDiff]:
         rows = [row for row in self._memory.tables.history if _in_history(where, row)]
         return page_by(attrgetter("revision"), rows, page, descending=order is HistoryOrder.REVISION_DESC)
+
+    def holds(self, diff: object) -> bool:
+        return diff in self._memory.tables.history
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]

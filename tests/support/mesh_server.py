@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from graph.auth.tokens import Authentication
 from graph.http.app import create_app
-from graph.server.lifecycle import bound_socket
+from graph.server.process import bound_socket
 from graph.server.web_server import WebServer
 from graph.settings import load_settings
 from persistence.feed.live import live_feed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +40,12 @@ class UpToDate:
     ) -> Stamped[Page[Shard]]:
         await self._caught_up()
         return await self.shards.page(where, page, as_of)
+
+    def holder(self) -> Callable[[Shard], bool]:
+        return self.shards.holder()
+
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        return self.shards.scan()
 
     async def _caught_up(self) -> None:
         await self.feed.wait_for((await self.stream.head()).revision)

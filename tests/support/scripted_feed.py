@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from graph.subscriptions.groups import Subscriber, SubscriberGroups
+from graph.subscriptions.groups import DirectWrite, Message, Subscriber, SubscriberGroups
 from graph.subscriptions.operation import SharingKey
 from persistence.model.records import ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
@@ -89,9 +89,15 @@ class ScriptedOperation:
 
 
 class Client:
-    """Takes messages while its `door` is open; `breaks` is raised in place of taking one."""
+    """Takes messages while its `door` is open; `breaks` is raised in place of taking one.
 
-    def __init__(self) -> None:
+    With a `head` it has the short way too, while the door is open: `frames` came on it, of those it `encoded` so many.
+    """
+
+    def __init__(self, head: bytes | None = None) -> None:
+        self.direct = None if head is None else DirectWrite(head, self._encode, self._write)
+        self.frames: list[bytes] = []
+        self.encoded = 0
         self.door = asyncio.Event()
         self.door.set()
         self.taken: list[int] = []
@@ -100,15 +106,31 @@ class Client:
         self.breaks: Exception | None = None
         self._took = asyncio.Event()
 
-    async def take(self, payload: str, batch: DiffBatch) -> None:
+    async def take(self, message: Message) -> None:
         if not self.door.is_set():
             self.waiting.set()
             await self.door.wait()
             self.waiting.clear()
         if self.breaks is not None:
             raise self.breaks
+        self.messages.append((len(message.payload), message.batch))
+        self._note(message.payload)
+
+    def _encode(self, head: bytes, payload: bytes) -> bytes:
+        self.encoded += 1
+        return head + payload
+
+    def _write(self, frame: bytes) -> bool:
+        if not self.door.is_set() or self.breaks is not None:
+            return False
+        assert self.direct is not None
+        self.frames.append(frame)
+        assert frame.startswith(self.direct.head)
+        self._note(frame.removeprefix(self.direct.head))
+        return True
+
+    def _note(self, payload: bytes) -> None:
         self.taken += map(int, payload.split())
-        self.messages.append((len(payload), batch))
         took, self._took = self._took, asyncio.Event()
         took.set()
 
@@ -130,7 +152,7 @@ async def subscribed(
     groups: SubscriberGroups, asked: ScriptedOperation, client: Client, send_timeout: float | None = None
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A task that serves the client, after its first message has been sent or waits to be."""
-    subscriber = Subscriber(groups, asked, client.take, send_timeout)  # type: ignore[arg-type] # what it needs of one
+    subscriber = Subscriber(groups, asked, client.take, send_timeout, client.direct)  # type: ignore[arg-type] # what it needs of one
     task = asyncio.create_task(subscriber.run())
     try:
         yield task

@@ -15,8 +15,11 @@ from graph.server.web_server import WebSocketProtocol
 
 
 @asynccontextmanager
-async def serving(app: Starlette, *, ping_seconds: float = 20.0) -> AsyncIterator[str]:
-    """`127.0.0.1:port` of a server in this event loop. `ping_seconds`: from ping to ping, and for an answer."""
+async def serving(
+    app: Starlette, *, ping_seconds: float = 20.0, idle_seconds: int = 5, compression: bool = False
+) -> AsyncIterator[str]:
+    """`127.0.0.1:port` of a server in this event loop. `ping_seconds`: from ping to ping, and for an answer;
+    `idle_seconds`: after which a connection without a request is closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
             app,
@@ -24,8 +27,10 @@ async def serving(app: Starlette, *, ping_seconds: float = 20.0) -> AsyncIterato
             lifespan="off",
             http=HttpProtocol,
             ws=WebSocketProtocol,
+            ws_per_message_deflate=compression,
             ws_ping_interval=ping_seconds,
             ws_ping_timeout=ping_seconds,
+            timeout_keep_alive=idle_seconds,
             timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)

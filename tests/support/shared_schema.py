@@ -51,3 +51,11 @@ def counting_plans(metrics: Metrics) -> MeshSchema:
 def one_schema() -> MeshSchema:
     with mock.patch.object(graph.schema.build, "DocumentCache", _EagerDocuments):
         return build_schema()
+
+
+def schema_with_documents_of_its_own() -> MeshSchema:
+    """The one schema, with an empty cache of documents, and nothing kept of records."""
+    schema = copy.copy(one_schema())
+    schema.documents = _EagerDocuments()
+    schema.documents.bind(schema.core, schema.requirements)
+    return schema

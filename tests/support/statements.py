@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from unittest import mock
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from persistence.postgres.reads import Read
+
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Every statement this process sends through SQLAlchemy, BEGIN and COMMIT aside."""
+    """Every statement this process sends through SQLAlchemy, BEGIN and COMMIT aside, and every read by the driver."""
     sent: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
+    async def noted(read: Read, *arguments: Any) -> Any:
+        sent.append(read.text)
+        return await rows(read, *arguments)
+
+    rows = Read.rows
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        yield sent
+        with mock.patch.object(Read, "rows", noted):
+            yield sent
     finally:
         event.remove(Engine, "before_cursor_execute", note)

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 import build_documents
-from build_documents import FOLDER, MANIFEST, SUFFIX, SourceError, build, out_of_date, write
+from build_documents import FOLDER, MANIFEST, PERSISTED, SUFFIX, SourceError, build, out_of_date, write
 
 WATCH: Final = """\
 # Watch.
@@ -72,10 +72,24 @@ def test_fragments_that_go_in_circles_come_once_each(folder: Path) -> None:
 
 def test_the_manifest_names_each_document_by_the_digest_of_its_file(folder: Path) -> None:
     built = build(folder)
+    persisted = json.loads(built.pop(PERSISTED))
     assert json.loads(built.pop(MANIFEST)) == {
         name.removesuffix(SUFFIX): f"sha256:{hashlib.sha256(text.encode()).hexdigest()}" for name, text in built.items()
     }
     assert built.keys() == {"Count.graphql", "Watch.graphql"}
+    assert persisted == {
+        "format": "apollo-persisted-query-manifest",
+        "version": 1,
+        "operations": [
+            {
+                "id": hashlib.sha256(built[f"{name}{SUFFIX}"].encode()).hexdigest(),
+                "name": name,
+                "type": "query",
+                "body": built[f"{name}{SUFFIX}"],
+            }
+            for name in ("Count", "Watch")
+        ],
+    }
 
 
 @pytest.mark.parametrize(
@@ -118,7 +132,12 @@ def test_drift_is_a_file_that_was_edited_is_missing_or_is_left_over(
 
     write(documents, build(folder))
     run(monkeypatch, "--check")
-    assert sorted(file.name for file in documents.iterdir()) == ["Count.graphql", "Watch.graphql", MANIFEST]
+    assert sorted(file.name for file in documents.iterdir()) == [
+        "Count.graphql",
+        "Watch.graphql",
+        MANIFEST,
+        PERSISTED,
+    ]
     assert capsys.readouterr() == ("", "")
 
 

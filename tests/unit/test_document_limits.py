@@ -67,3 +67,31 @@ def test_the_documents_remembered_are_bounded() -> None:
     assert cache.parsed("{ a }") is not first
     long = "{ a } #" + "x" * 100_000
     assert cache.parsed(long) is not cache.parsed(long)
+
+
+def test_a_trusted_document_is_not_forgotten_and_is_the_one_that_is_sent_as_text() -> None:
+    cache = DocumentCache()
+    sent_before = cache.parsed("{ a }")
+    cache.trust({"{ a }", "{ b }"})
+    first = cache.parsed("{ b }")
+    for number in range(600):
+        cache.parsed(f"{{ a{number} }}")
+    assert cache.parsed("{ a }") is sent_before
+    assert cache.parsed("{ b }") is first
+    cache.trust({"{ b }"})
+    assert cache.parsed("{ a }") is sent_before
+    for number in range(600):
+        cache.parsed(f"{{ b{number} }}")
+    assert cache.parsed("{ a }") is not sent_before, "it is not trusted any more"
+    assert cache.parsed("{ b }") is first
+
+
+def test_a_trusted_document_takes_no_room_from_others() -> None:
+    cache = DocumentCache()
+    others = [f"{{ a{number} }}" for number in range(limits._REMEMBERED)]  # noqa: SLF001 - the bound itself
+    remembered = [cache.parsed(text) for text in others]
+    trusted = {f"{{ b{number} }}" for number in range(100)}
+    cache.trust(trusted)
+    for text in trusted:
+        cache.parsed(text)
+    assert [cache.parsed(text) for text in others] == remembered

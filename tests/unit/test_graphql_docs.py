@@ -9,7 +9,7 @@ from graph.close_codes import CloseCode
 from graph.execution import documents as limits
 from graph.execution.errors import Code
 from graph.execution.metrics import Metrics
-from graph.http import websocket
+from graph.http import trusted_documents, websocket
 from persistence import errors
 from persistence.model import fields, paging
 from persistence.planning import planner, what_if
@@ -58,6 +58,9 @@ def test_the_bounds_are_those_of_the_code() -> None:
         f"{limits.MAX_TOKENS:,} tokens, {limits.MAX_DEPTH} levels, {limits.MAX_ALIASES} aliases",
         f"and {limits.MAX_FIELDS:,} fields",
         f"At most {websocket.MAX_OPERATIONS} operations at a time",
+        f"registered by clients | {trusted_documents.REGISTERED_BYTES // 2**20} MiB in all, ",
+        f"MiB in all, {trusted_documents.LONGEST_REGISTERED:,} characters each |",
+        f"introspection needs the scope `{trusted_documents.INTROSPECTION}`",
         f"| Shards in one mutation | {fields.MAX_SHARDS_PER_CHANGE:,} |",
         f"| Moves in one plan | {planner.MAX_MOVES:,} |",
         f"| Nodes in one simulation | {what_if.MAX_SUPPOSED:,} supposed ones |",

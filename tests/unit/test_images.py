@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import given
@@ -100,3 +101,11 @@ def test_a_pin_means_the_same_time_in_any_zone() -> None:
     back = read_image(image, 1, NOON, NOON)
     assert back.pinned == Pin("a", "b", NOON)
     assert back.checksum == shard_checksum(back.key, back.content)
+
+
+def test_records_share_what_is_the_same_in_many() -> None:
+    """A replica has a million of them."""
+    content = ShardContent("ring", "node-a", "node-b", 2.0, "eu/b", ShardStatus.PAUSED, None, "CHG-1", "pair")
+    one, other = (read_image(image_of(shard(content)), 1, NOON, NOON) for _ in range(2))
+    for name in {"namespace", *(member.name for member in fields(ShardContent))} - {"capacity_hint"}:
+        assert getattr(one, name) is getattr(other, name), name

@@ -23,7 +23,8 @@ from graph.operations import operation, operation_names
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = ROOT / "frontend-queries" / "documents"
-FILES: Final = sorted(file for file in DOCUMENTS.iterdir() if file.name != build_documents.MANIFEST)
+MANIFESTS: Final = (build_documents.MANIFEST, build_documents.PERSISTED)
+FILES: Final = sorted(file for file in DOCUMENTS.iterdir() if file.name not in MANIFESTS)
 FRAGMENTS: Final = sorted((ROOT / "frontend-queries" / "fragments").iterdir())
 README: Final = (ROOT / "frontend-queries" / "README.md").read_text(encoding="utf-8")
 DASHBOARDS: Final = "dashboards"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from graphql import GraphQLError
 
-from graph.schema.scalars import read_cursor, read_date_time, read_revision, write_date_time, write_revision
+from graph.execution.encoding import write_date_time
+from graph.schema.scalars import read_cursor, read_date_time, read_revision, write_revision
 
 
 @pytest.mark.parametrize("value", [0, 1, 2**53 + 1, 2**63 - 1])

@@ -9,6 +9,7 @@ import pytest
 from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType
 from strawberry.types.base import StrawberryObjectDefinition
 
+from graph.execution.records import Edge
 from graph.schema import commands as own
 from graph.schema import namespaces as of_strategies
 from graph.schema import pagination as connections
@@ -39,18 +40,18 @@ BEHIND: dict[str, type] = {
     "ShardDiff": records.ShardDiff,
     "StreamHead": stream.Head,
     "ShardDiffBatch": Batch,
-    "PageInfo": connections.PageInfo,
+    "PageInfo": connections.Ends,
     "ShardConnection": connections.StampedConnection,
     "ShardsByKey": shards.FoundByKey,
     "ShardDiffConnection": connections.StampedConnection,
     "ShardHistoryConnection": connections.Connection,
     "ChangeConnection": connections.Connection,
     "NamespaceConnection": connections.Connection,
-    "ShardEdge": connections.Edge,
-    "ShardDiffEdge": connections.Edge,
-    "ShardHistoryEdge": connections.Edge,
-    "ChangeEdge": connections.Edge,
-    "NamespaceEdge": connections.Edge,
+    "ShardEdge": Edge,
+    "ShardDiffEdge": Edge,
+    "ShardHistoryEdge": Edge,
+    "ChangeEdge": Edge,
+    "NamespaceEdge": Edge,
     "ShardsChanged": outcomes.ShardsChanged,
     "StaleShard": outcomes.StaleShard,
     "VersionConflict": outcomes.VersionConflict,
@@ -62,7 +63,7 @@ BEHIND: dict[str, type] = {
     "FieldError": errors.FieldError,
     "Node": records.Node,
     "NodeConnection": connections.Connection,
-    "NodeEdge": connections.Edge,
+    "NodeEdge": Edge,
     "NodeChanged": outcomes.NodeChanged,
     "NodeDrained": own.NodeDrained,
     "NodeVersionConflict": outcomes.StaleNode,
@@ -71,14 +72,14 @@ BEHIND: dict[str, type] = {
     "DrainPreflight": preflight.DrainPreflight,
     "Move": proposal_records.Move,
     "MoveConnection": connections.Connection,
-    "MoveEdge": connections.Edge,
+    "MoveEdge": Edge,
     "Violation": proposal_records.Violation,
     "PlannedNamespace": proposal_records.PlannedNamespace,
     "NodeLoad": proposal_records.NodeLoad,
     "RebalanceProposal": proposal_records.Proposal,
     "RebalancePlan": plans.RebalancePlan,
     "RebalancePlanConnection": connections.Connection,
-    "RebalancePlanEdge": connections.Edge,
+    "RebalancePlanEdge": Edge,
     "PlanProposed": outcomes.PlanProposed,
     "PlacementImpossible": own.PlacementImpossible,
     "PlanApplied": outcomes.PlanApplied,
@@ -96,7 +97,7 @@ BEHIND: dict[str, type] = {
     "ChangeRebalance": records.Rebalance,
     "RefusedChange": records.Refusal,
     "RefusedChangeConnection": connections.Connection,
-    "RefusedChangeEdge": connections.Edge,
+    "RefusedChangeEdge": Edge,
 }
 
 

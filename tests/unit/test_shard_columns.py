@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import sys
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any, Final
 
 import pytest
 
 from persistence.codec.encoding import shard_checksum
 from persistence.codec.images import MEMBERS, changed_fields, write_image
-from persistence.model.records import ADDED_FIELDS, Shard, ShardContent, ShardKey, ShardStatus, public_name
+from persistence.model.records import (
+    ADDED_FIELDS,
+    Shard,
+    ShardContent,
+    ShardKey,
+    ShardStatus,
+    new_shard,
+    new_shards,
+    public_name,
+)
 from persistence.postgres.commit import PARAMETERS
 from persistence.postgres.rows import SHARD, columns_of
 from persistence.postgres.tables.current import SHARDS
@@ -42,3 +52,15 @@ def test_an_added_field_is_in_the_document_the_checksum_and_the_changed_fields_w
     assert document == {**bare, public_name(name): "x"}
     assert shard_checksum(KEY, given) != shard_checksum(KEY, BARE)
     assert changed_fields(BARE, given) == (public_name(name),)
+
+
+def test_records_made_of_columns_are_those_that_their_constructor_makes() -> None:
+    """They were of another class while they were made."""
+    rows = [tuple(f"{member.name} {number}" for member in fields(Shard)) for number in range(3)]
+    made, by_constructor = new_shards(zip(*rows, strict=True)), [Shard(*row) for row in rows]  # type: ignore[arg-type]
+    assert made == by_constructor == [new_shard(*row) for row in rows]
+    assert {type(shard) for shard in (*made, new_shard(*rows[0]))} == {Shard}
+    assert list(map(hash, made)) == list(map(hash, by_constructor))
+    assert sys.getsizeof(made[0]) == sys.getsizeof(by_constructor[0])
+    with pytest.raises(FrozenInstanceError):
+        made[0].version = 2  # type: ignore[misc]

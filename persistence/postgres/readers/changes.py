@@ -22,6 +22,7 @@ from persistence.postgres.readers.keyset import (
     fetch,
     one_of,
 )
+from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.tables.history import CHANGES
 
@@ -45,7 +46,7 @@ _CHANGES: Final = PagedList(
     },
 )
 
-_CONTENT_DIGESTS: Final = (
+_CONTENT_DIGESTS: Final = Read(
     select(CHANGES.c.content_digest)
     .where(CHANGES.c.id > bindparam("after_id", type_=BigInteger))
     .order_by(CHANGES.c.id)

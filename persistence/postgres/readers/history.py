@@ -26,10 +26,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.codec.images import net_diff, read_image
 from persistence.model.paging import Page, PageRequest, page_of
-from persistence.model.queries import HistoryOrder, ShardHistoryFilter
+from persistence.model.queries import DiffDetail, HistoryOrder, ShardHistoryFilter
 from persistence.model.records import MAX_COUNTER, AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
 from persistence.ports import Stamped
 from persistence.postgres.database import head_missing
+from persistence.postgres.diff_rows import HeldRows, columns_of_change, columns_of_row, row_class
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
     CACHED_STATEMENTS,
@@ -53,8 +54,9 @@ from persistence.postgres.readers.keyset import (
     planned_for_parameters,
     used_fields,
 )
+from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
-from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, require_servable, revision_of
+from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, read_revision, require_servable
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
 
@@ -63,17 +65,32 @@ class PostgresHistory:
 
     def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
+        self._held = HeldRows()
 
-    async def page(self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int]) -> Page[ShardDiff]:
-        statement = _page(used_fields(where), page_shape(page), order is HistoryOrder.REVISION_DESC)
-        rows = await fetch(self._read, statement, filter_values(where) | page_values(page))
-        return page_beside(rows, page, diffs_of, 0) if page.counted else page_of(diffs_of(rows), page)
+    async def page(
+        self,
+        where: ShardHistoryFilter,
+        order: HistoryOrder,
+        page: PageRequest[int],
+        shown: DiffDetail | None = None,
+    ) -> Page[ShardDiff]:
+        read = _page(used_fields(where), page_shape(page), order is HistoryOrder.REVISION_DESC, shown)
+        rows = await fetch(self._read, read, filter_values(where) | page_values(page))
+        if shown is None:
+            return page_beside(rows, page, diffs_of, 0) if page.counted else page_of(diffs_of(rows), page)
+        if not page.counted:
+            return page_of(self._held.same(rows), page)
+        found = [row for row in rows if row[1] is not None]
+        return page_of(self._held.same(found), page, total=rows[0][0])
+
+    def holds(self, diff: object) -> bool:
+        return self._held.holds(diff)
 
     async def difference(
         self, namespace: str | None, start: int, end: int, page: PageRequest[ShardKey]
     ) -> Stamped[Page[ShardDiff]]:
-        statement = _difference(page_shape(page), everywhere=namespace is None)
-        rows = await fetch(self._read, statement, _between(namespace, start, end) | page_values(page))
+        read = _difference(page_shape(page), everywhere=namespace is None)
+        rows = await fetch(self._read, read, _between(namespace, start, end) | page_values(page))
         if not rows:
             raise head_missing()
         *columns, mark = rows[0][: _HEAD + 1]
@@ -85,8 +102,7 @@ class PostgresHistory:
 
     async def revision_at(self, time: datetime) -> int:
         with translated():
-            async with self._read() as session:
-                return await revision_of(session, AsOf(time=time))
+            return await read_revision(self._read, AsOf(time=time))
 
 
 _ROW: Final = HISTORY.c
@@ -110,28 +126,31 @@ _OF_CHANGES: Final[Mapping[str, Restriction]] = {
 
 
 @lru_cache(CACHED_STATEMENTS)
-def _page(used: tuple[str, ...], shape: PageShape, descending: bool) -> AnySelect:  # noqa: FBT001 - part of the cache's key
+def _page(used: tuple[str, ...], shape: PageShape, descending: bool, shown: DiffDetail | None) -> Read:  # noqa: FBT001 - part of the cache's key
     """Rows in the order of an index that begins with what the filter names: the page is the beginning of what is read
     there, whatever PostgreSQL takes for the number of rows that match. docs/decisions/0030-plans-of-reads.md."""
+    of_row = DIFF if shown is None else columns_of_row(shown)
+    of_change = CHANGE if shown is None else columns_of_change(shown)
+    made = None if shown is None else row_class(shown, leading=2 * shape.counted)
     bounds = _bounds(used, shape, descending=descending)
     shape = shape._replace(after=False, before=False)  # the cursors are among the bounds
     if _OF_CHANGES.keys().isdisjoint(used):
-        rows, order = _of_index(select(*DIFF, _ROW.change_id), used, bounds)
+        rows, order = _of_index(select(*of_row, _ROW.change_id), used, bounds)
         # The changes are joined with the page, and not with all that it may be the beginning of.
         page = keyset(rows, order, shape, descending=descending).subquery("page")
-        statement = select(*list(page.c)[:-1], *CHANGE).join_from(page, CHANGES, CHANGES.c.id == page.c.change_id)
+        statement = select(*list(page.c)[:-1], *of_change).join_from(page, CHANGES, CHANGES.c.id == page.c.change_id)
         order = (page.c.revision,)
     elif "shard_id" in used:
-        of_shard = select(*DIFF, *CHANGE).join_from(HISTORY, CHANGES, CHANGES.c.id == _ROW.change_id)
+        of_shard = select(*of_row, *of_change).join_from(HISTORY, CHANGES, CHANGES.c.id == _ROW.change_id)
         statement, order = _of_index(of_shard, used, bounds)
         statement = statement.where(*_conditions(_OF_CHANGES, used))
     else:
-        statement, order = _of_changes(used, bounds)
+        statement, order = _of_changes(used, bounds, of_row, of_change)
     if not _OF_ROWS.keys().isdisjoint(used) or not _OF_CHANGES.keys().isdisjoint(used):
         statement = planned_for_parameters(statement)
     if not shape.counted:
-        return keyset(statement, order, shape, descending=descending)
-    return beside((), statement, _count(used), order, shape, descending=descending)
+        return Read(keyset(statement, order, shape, descending=descending), made)
+    return Read(beside((), statement, _count(used), order, shape, descending=descending), made)
 
 
 class _Bounds(NamedTuple):
@@ -207,20 +226,22 @@ _NOTHING_PASSED: Final = case(
 )
 
 
-def _of_changes(used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
+def _of_changes(
+    used: tuple[str, ...], bounds: _Bounds, of_row: Sequence[Any], of_change: Sequence[Any]
+) -> tuple[AnySelect, Sequence[Any]]:
     """The rows of the changes that match, those of each by the revisions it made, and their order.
 
     OFFSET 0 keeps PostgreSQL from joining the two in another way than that.
     """
     before = CHANGES.c.head_revision - CHANGES.c.shard_count
     made = (
-        select(*DIFF)
+        select(*of_row)
         .where(_ROW.revision > before, _ROW.revision <= CHANGES.c.head_revision)
         .where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
         .offset(literal_column("0"))
         .lateral("made")
     )
-    statement = select(*made.c, *CHANGE).join_from(CHANGES, made, true()).where(*_conditions(_OF_CHANGES, used))
+    statement = select(*made.c, *of_change).join_from(CHANGES, made, true()).where(*_conditions(_OF_CHANGES, used))
     if "namespace" in used:
         statement = statement.where(contains_item(CHANGES.c.namespaces)("where_namespace"))
     # The changes of the first and the last row within the bounds: none before and after them is looked at.
@@ -279,7 +300,7 @@ _AT_AN_END: Final = or_(_FIRST.c.kind != DiffKind.CREATED, _LAST.c.kind != DiffK
 
 
 @lru_cache(CACHED_STATEMENTS)
-def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
+def _difference(shape: PageShape, *, everywhere: bool) -> Read:
     touched, counted = _touched(everywhere=everywhere), _touched(everywhere=everywhere)
     statement = _at_their_ends(
         touched,
@@ -298,7 +319,7 @@ def _difference(shape: PageShape, *, everywhere: bool) -> AnySelect:
     statement = planned_for_parameters(statement)
     count = _at_their_ends(counted, select(func.count()))
     values = (*HEAD, mark_after(bindparam("end", type_=BigInteger)))
-    return beside(values, statement, count, (touched.c.namespace, touched.c.shard_id), shape)
+    return Read(beside(values, statement, count, (touched.c.namespace, touched.c.shard_id), shape))
 
 
 def _at_their_ends(touched: Subquery, columns: AnySelect) -> AnySelect:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Executable,
     FromClause,
     Select,
     and_,
@@ -37,6 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import Page, PageRequest, page_of
 from persistence.postgres.engine import translated
+from persistence.postgres.reads import Read
 from persistence.postgres.tables.columns import INDEXED_CHARACTERS
 
 T = TypeVar("T")
@@ -84,13 +84,13 @@ class PagedList(Generic[T]):
         rows = await fetch(sessions, statement, values | page_values(page))
         return page_beside(rows, page, self._read, 0) if page.counted else page_of(self._read(rows), page)
 
-    def _new_statement(self, used: tuple[str, ...], shape: PageShape, descending: bool) -> AnySelect:  # noqa: FBT001 - part of the cache's key
+    def _new_statement(self, used: tuple[str, ...], shape: PageShape, descending: bool) -> Read:  # noqa: FBT001 - part of the cache's key
         restricted = conditions(self._restrictions, used)
         rows = planned_for_parameters(self._rows.where(*restricted)) if used else self._rows
         if not shape.counted:
-            return keyset(rows, (self._key,), shape, descending=descending)
+            return Read(keyset(rows, (self._key,), shape, descending=descending))
         count = select(func.count()).select_from(self._table).where(*restricted)
-        return beside((), rows, count, (self._key,), shape, descending=descending)
+        return Read(beside((), rows, count, (self._key,), shape, descending=descending))
 
 
 def each(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], Sequence[T]]:
@@ -98,13 +98,10 @@ def each(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], Sequen
     return lambda rows: [read(row) for row in rows]
 
 
-async def fetch(
-    sessions: async_sessionmaker[AsyncSession], statement: Executable, values: Mapping[str, Any]
-) -> Sequence[Any]:
-    """All rows of one statement, in a session of its own. Raises StoreError."""
+async def fetch(sessions: async_sessionmaker[AsyncSession], read: Read, values: Mapping[str, Any]) -> Sequence[Any]:
+    """All rows of one statement, in a snapshot of its own. Raises StoreError."""
     with translated():
-        async with sessions() as session:
-            return (await session.execute(statement, values)).all()
+        return await read.rows(sessions, values)
 
 
 class PageShape(NamedTuple):

@@ -13,6 +13,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import NodeFilter
 from persistence.model.records import Namespace, Node, NodeStatus
 from persistence.postgres.readers.keyset import PagedList, each, fetch, one_of
+from persistence.postgres.reads import Read
 from persistence.postgres.rows import NAMESPACE, NODE, NODE_UNCOUNTED, namespace_of, node_of
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES
 
@@ -24,7 +25,9 @@ SELECT_UNCOUNTED: Final = select(*NODE_UNCOUNTED)
 
 ONE_NODE: Final = SELECT_NODE.where(NODES.c.node_id == bindparam("node_id"))
 
-_ONE_UNCOUNTED: Final = SELECT_UNCOUNTED.where(NODES.c.node_id == bindparam("node_id"))
+_ONE_NODE: Final = Read(ONE_NODE)
+
+_ONE_UNCOUNTED: Final = Read(SELECT_UNCOUNTED.where(NODES.c.node_id == bindparam("node_id")))
 
 _RESTRICTIONS: Final = {
     "statuses": one_of(NODES.c.status),
@@ -46,7 +49,7 @@ class PostgresNodes:
         self._read = read
 
     async def get(self, node_id: str, *, shards_counted: bool = True) -> Node | None:
-        rows = await fetch(self._read, ONE_NODE if shards_counted else _ONE_UNCOUNTED, {"node_id": node_id})
+        rows = await fetch(self._read, _ONE_NODE if shards_counted else _ONE_UNCOUNTED, {"node_id": node_id})
         return node_of(rows[0]) if rows else None
 
     async def page(self, where: NodeFilter, page: PageRequest[str], *, shards_counted: bool = True) -> Page[Node]:
@@ -59,6 +62,8 @@ SELECT_NAMESPACE: Final = select(*NAMESPACE).join(NAMESPACE_HEADS, NAMESPACE_HEA
 
 ONE_NAMESPACE: Final = SELECT_NAMESPACE.where(NAMESPACES.c.name == bindparam("name"))
 
+_ONE_NAMESPACE: Final = Read(ONE_NAMESPACE)
+
 _NAMESPACES: Final = PagedList(SELECT_NAMESPACE, NAMESPACES, NAMESPACES.c.name, each(namespace_of))
 
 _NAME: Final = bindparam("name", type_=NAMESPACES.c.name.type)
@@ -69,7 +74,7 @@ _BEFORE: Final = select(NAMESPACES.c.name).where(NAMESPACES.c.name < _NAME).orde
 
 _BEHIND: Final = select(NAMESPACES.c.name).where(NAMESPACES.c.name > _NAME).order_by(NAMESPACES.c.name)
 
-_AROUND: Final = union_all(*(side.limit(_SIDE).subquery().select() for side in (_BEFORE, _BEHIND)))
+_AROUND: Final = Read(union_all(*(side.limit(_SIDE).subquery().select() for side in (_BEFORE, _BEHIND))))
 
 
 class PostgresNamespaces:
@@ -80,7 +85,7 @@ class PostgresNamespaces:
         self._found: set[str] = set()
 
     async def get(self, name: str) -> Namespace | None:
-        rows = await fetch(self._read, ONE_NAMESPACE, {"name": name})
+        rows = await fetch(self._read, _ONE_NAMESPACE, {"name": name})
         return namespace_of(rows[0]) if rows else None
 
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:

@@ -16,6 +16,7 @@ from persistence.model.plans import RebalancePlan
 from persistence.model.queries import PlanFilter
 from persistence.planning.proposal import Proposal, document_id, read_proposal
 from persistence.postgres.readers.keyset import PagedList, contains_item, each, fetch, one_of
+from persistence.postgres.reads import Read
 from persistence.postgres.rows import APPROVING, CREATING, LATEST, PLAN, PLAN_STATUS, plan_of
 from persistence.postgres.tables.current import STREAM_HEAD
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
@@ -35,11 +36,11 @@ ONE_PLAN: Final = SELECT_PLAN.where(THIS_PLAN)
 # As text: it is parsed once, in `stored_proposal`.
 DOCUMENT: Final = cast(PLAN_DOCUMENTS.c.document, Text)
 
-_DOCUMENT: Final = select(DOCUMENT).where(PLAN_DOCUMENTS.c.id == bindparam("plan_id"))
+_DOCUMENT: Final = Read(select(DOCUMENT).where(PLAN_DOCUMENTS.c.id == bindparam("plan_id")))
 
 _NEWEST_CHANGE: Final = select(STREAM_HEAD.c.change_id.label("newest_change")).scalar_subquery()
 
-_ONE_PLAN: Final = ONE_PLAN.add_columns(_NEWEST_CHANGE)
+_ONE_PLAN: Final = Read(ONE_PLAN.add_columns(_NEWEST_CHANGE))
 
 
 def _plan_with_newest_change(row: Sequence[Any]) -> RebalancePlan:

@@ -11,7 +11,8 @@ from persistence.commands.refusals import RefusalWrite
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import Refusal
-from persistence.postgres.readers.keyset import PagedList, at_least, below, contains_item, each, equals_text, fetch
+from persistence.postgres.engine import translated
+from persistence.postgres.readers.keyset import PagedList, at_least, below, contains_item, each, equals_text
 from persistence.postgres.rows import REFUSAL, refusal_of
 from persistence.postgres.stream import schema_outdated
 from persistence.postgres.tables.current import SCHEMA_REVISION
@@ -101,10 +102,12 @@ class PostgresRefusals:
             "left_out": refusal.left_out,
             "content_digest": refusal.content_digest,
         }
-        rows = await fetch(self._write, _APPEND, values)
-        if not rows:
+        with translated():
+            async with self._write() as session:
+                row = (await session.execute(_APPEND, values)).one_or_none()
+        if row is None:
             raise schema_outdated()
-        return refusal_of(rows[0])
+        return refusal_of(row)
 
     async def page(self, where: RefusalFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Refusal]:
         return await _REFUSALS.page(self._read, where, page, descending=newest_first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from persistence.codec.images import read_image
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey, StreamPosition
-from persistence.ports import Stamped
+from persistence.ports import Stamped, holds_none
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (
@@ -47,8 +47,10 @@ from persistence.postgres.readers.keyset import (
     planned_for_parameters,
     used_fields,
 )
+from persistence.postgres.readers.scan import scan
+from persistence.postgres.reads import Read
 from persistence.postgres.rows import KEYS, SHARD, as_arrays, shard_of
-from persistence.postgres.stream import CURRENT, HEAD, head_of, mark_after, read_mark, require_servable, revision_of
+from persistence.postgres.stream import CURRENT, HEAD, head_of, mark_after, read_mark, read_revision, require_servable
 from persistence.postgres.tables.current import SHARDS, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
@@ -64,17 +66,19 @@ class PostgresShards:
         found = await self.page(where, PageRequest(1), as_of)
         return Stamped(next(iter(found.value.items), None), found.position)
 
+    def holder(self) -> Callable[[Shard], bool]:
+        return holds_none
+
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         values: dict[str, Any] = as_arrays(keys)
         with translated():
-            async with self._read() as session:
-                if as_of is None:
-                    rows = await _rows(session, _OF_KEYS, values)
-                    position, read, front = head_of(rows[0][:_HEAD]).position, shard_of, _HEAD
-                else:
-                    revision = await revision_of(session, as_of)
-                    rows = await _rows(session, _OF_KEYS_AS_OF, values | {"as_of": revision})
-                    position, read, front = _position_as_of(rows[0], revision), _shard_as_of, _HEAD + 1
+            if as_of is None:
+                rows = await self._rows(_OF_KEYS, values)
+                position, read, front = head_of(rows[0][:_HEAD]).position, shard_of, _HEAD
+            else:
+                revision = await read_revision(self._read, as_of)
+                rows = await self._rows(_OF_KEYS_AS_OF, values | {"as_of": revision})
+                position, read, front = _position_as_of(rows[0], revision), _shard_as_of, _HEAD + 1
         found = [read(row[front:]) for row in rows if row[front] is not None]
         by_key = {shard.key: shard for shard in found}
         return Stamped([by_key.get(key) for key in keys], position)
@@ -85,27 +89,28 @@ class PostgresShards:
         used, shape = used_fields(where), page_shape(page)
         values = filter_values(where) | page_values(page)
         with translated():
-            async with self._read() as session:
-                if as_of is None:
-                    rows = await _rows(session, _page(used, shape), values)
-                    return Stamped(page_beside(rows, page, each(shard_of), _HEAD), head_of(rows[0][:_HEAD]).position)
-                revision = await revision_of(session, as_of)
-                rows = await _rows(session, _page_as_of(used, shape), values | {"as_of": revision})
+            if as_of is None:
+                rows = await self._rows(_page(used, shape), values)
+                return Stamped(page_beside(rows, page, each(shard_of), _HEAD), head_of(rows[0][:_HEAD]).position)
+            revision = await read_revision(self._read, as_of)
+            rows = await self._rows(_page_as_of(used, shape), values | {"as_of": revision})
         position = _position_as_of(rows[0], revision)
         return Stamped(page_beside(rows, page, each(_shard_as_of), _HEAD + 1), position)
+
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        return scan(self._read)
+
+    async def _rows(self, read: Read, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Rows that begin with the head. Raises SchemaOutOfDate without one."""
+        rows = await read.rows(self._read, values)
+        if not rows:
+            raise head_missing()
+        return rows
 
 
 _HEAD: Final = len(HEAD)
 
 _AS_OF: Final = bindparam("as_of", type_=BigInteger)
-
-
-async def _rows(session: AsyncSession, statement: AnySelect, values: Mapping[str, Any]) -> Sequence[Any]:
-    """Rows that begin with the head. Raises SchemaOutOfDate without one."""
-    rows = (await session.execute(statement, values)).all()
-    if not rows:
-        raise head_missing()
-    return rows
 
 
 def _position_as_of(row: Sequence[Any], revision: int) -> StreamPosition:
@@ -144,21 +149,21 @@ _NOW: Final = _restrictions(SHARDS.c)
 
 
 @lru_cache(CACHED_STATEMENTS)
-def _page(used: tuple[str, ...], shape: PageShape) -> AnySelect:
+def _page(used: tuple[str, ...], shape: PageShape) -> Read:
     restricted = conditions(_NOW, used)
     count = select(func.count()).select_from(SHARDS).where(*restricted)
     columns = (SHARDS.c.namespace, SHARDS.c.shard_id)
-    return beside(HEAD, _planned(select(*SHARD).where(*restricted), used), count, columns, shape)
+    return Read(beside(HEAD, _planned(select(*SHARD).where(*restricted), used), count, columns, shape))
 
 
 @lru_cache(CACHED_STATEMENTS)
-def _page_as_of(used: tuple[str, ...], shape: PageShape) -> AnySelect:
+def _page_as_of(used: tuple[str, ...], shape: PageShape) -> Read:
     # Two subqueries: the page needs only the beginning of one, the count no images of the other.
     table, counted = _as_of(_known(used)), _as_of(_known(used))
     columns = (table.c.namespace, table.c.shard_id)
     restricted = _planned(select(*_images(table)).where(*conditions(_restrictions(table.c), used)), used)
     count = select(func.count()).select_from(counted).where(*conditions(_restrictions(counted.c), used))
-    return beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape)
+    return Read(beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape))
 
 
 def _planned(statement: AnySelect, used: tuple[str, ...]) -> AnySelect:
@@ -224,10 +229,12 @@ def _beside_head(*more: ColumnElement[Any], found: Subquery) -> AnySelect:
     return select(*HEAD, *more, *found.c).select_from(CURRENT).outerjoin(found, true())
 
 
-_OF_KEYS: Final = _beside_head(
-    found=select(*SHARD)
-    .join(KEYS, (SHARDS.c.namespace == KEYS.c.namespace) & (SHARDS.c.shard_id == KEYS.c.shard_id))
-    .subquery()
+_OF_KEYS: Final = Read(
+    _beside_head(
+        found=select(*SHARD)
+        .join(KEYS, (SHARDS.c.namespace == KEYS.c.namespace) & (SHARDS.c.shard_id == KEYS.c.shard_id))
+        .subquery()
+    )
 )
 
-_OF_KEYS_AS_OF: Final = _beside_head(mark_after(_AS_OF), found=select(*_images(_as_of(KEYS))).subquery())
+_OF_KEYS_AS_OF: Final = Read(_beside_head(mark_after(_AS_OF), found=select(*_images(_as_of(KEYS))).subquery()))

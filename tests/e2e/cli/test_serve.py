@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +20,7 @@ import pytest
 
 from graph.auth.principal import Scope
 from graph.cli.errors import Exit
+from graph.operations import MANIFEST_FORMAT, operation, own_manifest
 from tests.support.command_line import Running, interpreted, omnirelay, started
 from tests.support.tokens import SECRET, token
 
@@ -73,6 +79,37 @@ def test_a_stopping_server_tells_subscribers_to_come_back(database_url: str) -> 
         assert server.finish().exit == Exit.OK
 
 
+def test_sighup_stops_no_server(database_url: str) -> None:
+    with serving(database_url) as (server, url):
+        server.send(signal.SIGHUP)
+        server.message_with("SIGHUP restarts workers")
+        assert httpx2.get(f"{url}/readyz").json()["status"] == "ok"
+
+
+def test_a_server_whose_terminal_is_closed_stops_cleanly(database_url: str) -> None:
+    master, terminal = os.openpty()
+    on_terminal = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from graph.cli import main; main()"
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", on_terminal, "serve", "--port", "0", "--no-demo", "--database-url", database_url],
+        env={**os.environ, "OMNIRELAY_PLAN_PROCESSES": "0"},
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as process:
+        try:
+            os.close(terminal)
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("GraphiQL")
+            os.close(master)
+            _, err = process.communicate()
+        finally:
+            process.kill()
+    assert process.returncode == Exit.OK
+    assert re.search(r"^\[ *[\d.]+ s\] Stopped$", err, re.MULTILINE)
+
+
 def test_a_watch_outlives_the_server_on_the_same_database(database_url: str) -> None:
     def create(shard_id: str, url: str) -> None:
         row = f"namespace,shardId,ownerNodeId\norders,{shard_id},node-1\n"
@@ -129,6 +166,56 @@ def test_the_slots_of_a_redis_cluster_come_back_as_they_went_in(database_url: st
 )
 def test_a_server_that_cannot_start_prints_why_and_no_traceback(options: list[str], words: str) -> None:
     with started("serve", "--port", "0", *options) as server:
+        end = server.finish()
+    assert (end.exit, end.out) == (Exit.NO, "")
+    assert words in end.err
+    assert "Traceback" not in end.err
+
+
+def test_where_trust_is_required_the_command_line_works_and_others_are_refused(database_url: str) -> None:
+    options = ("--port", 0, "--database-url", database_url, "--demo", "--trusted-documents", "require")
+    with started("serve", *options) as server:
+        url = server.line().split()[1].removesuffix("/graphql")
+        for command in (("shards", "list"), ("nodes", "list"), ("namespaces", "strategies"), ("shards", "diff", "0")):
+            answer = omnirelay("mesh", *command, "--server", url)
+            assert answer.exit == Exit.OK, answer.err
+        refused = httpx2.post(f"{url}/graphql", json={"query": BY_WHOM}).json()
+        assert [error["extensions"]["code"] for error in refused["errors"]] == ["DOCUMENT_NOT_TRUSTED"]
+
+
+def test_an_answer_that_the_client_has_is_not_sent_again(database_url: str) -> None:
+    identity = next(entry.id for entry in own_manifest() if entry.text == operation("ListShards"))
+    with serving(database_url) as (_, url), httpx2.Client(base_url=url) as http:
+        while "omnirelay_lookups_not_modified_total 0.0" in http.get("/metrics").text:  # until lookups are from memory
+            first = http.get("/graphql", params={"documentId": identity})
+            tag = {"if-none-match": first.headers["etag"]}
+            again = http.get("/graphql", params={"documentId": identity}, headers=tag)
+            assert (first.status_code, again.status_code, again.content) == (
+                HTTPStatus.OK,
+                HTTPStatus.NOT_MODIFIED,
+                b"",
+            )
+        head = http.head("/graphql", params={"documentId": identity})
+        assert (head.content, head.headers["etag"]) == (b"", first.headers["etag"])
+        assert head.headers["content-length"] == first.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (None, "web.json: No such file or directory"),
+        ("{ shards { nothing } }", "web.json: operations[0] (Web): Cannot query field 'nothing' on type"),
+    ],
+)
+def test_a_manifest_that_cannot_be_trusted_is_named(
+    database_url: str, tmp_path: Path, body: str | None, words: str
+) -> None:
+    file = tmp_path / "web.json"
+    if body is not None:
+        entry = {"id": "web-1", "name": "Web", "type": "query", "body": body}
+        file.write_text(json.dumps({"format": MANIFEST_FORMAT, "version": 1, "operations": [entry]}))
+    environment = {"OMNIRELAY_TRUSTED_DOCUMENTS_MANIFEST": str(file)}
+    with started("serve", "--port", 0, "--database-url", database_url, environment=environment) as server:
         end = server.finish()
     assert (end.exit, end.out) == (Exit.NO, "")
     assert words in end.err

@@ -15,6 +15,7 @@ from graph.auth.principal import Scope as Allowed
 from graph.execution.services import Feed
 from graph.http.app import create_app
 from graph.http.entry import Entry
+from graph.operations import operation, own_manifest
 from persistence.model.outcomes import NotFound
 from tests.support.graphql_api import services_of
 from tests.support.mesh import BILLING, Mesh, new
@@ -279,3 +280,25 @@ async def test_a_defect_is_masked_and_logged(
         {"message": "Internal error; report request id find-me.", "extensions": {"code": "INTERNAL"}}
     ]
     assert ["find-me" in record.getMessage() for record in caplog.records] == [True]
+
+
+async def test_a_document_named_by_its_id_is_answered_at_once(server: Server) -> None:
+    (identity,) = [entry.id for entry in own_manifest() if entry.text == operation("ShardDetails")]
+    variables = {"namespace": BILLING, "shardId": "s1"}
+    for each in (identity, identity.removeprefix("sha256:")):
+        body = {"documentId": each, "variables": variables}
+        assert await server.post(body) == await server.post(body, short=False)
+        assert await server.post(body) == await server.post(
+            {"query": operation("ShardDetails"), "variables": variables}
+        )
+    assert server.handed_on == 0
+    handed_on: list[dict[str, Any]] = [
+        {"documentId": "unknown"},
+        {"documentId": [identity]},
+        {"documentId": None, "query": "{ __typename }"},
+        {"documentId": identity, "query": "{ __typename }"},
+        {"documentId": identity, "query": operation("ShardDetails")},
+    ]
+    for number, given in enumerate(handed_on, 1):
+        await server.post({**given, "variables": variables})
+        assert server.handed_on == number

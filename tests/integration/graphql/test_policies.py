@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from graph.execution.encoding import write_date_time
 from graph.operations import operation
-from graph.schema.scalars import write_date_time
 from persistence.model.policy import NamespacePolicy
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, CONFIGURE, one_shard

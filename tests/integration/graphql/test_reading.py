@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graph.schema.scalars import write_date_time
+from graph.execution.encoding import write_date_time
 from persistence.codec import cursors
 from persistence.model.records import UNMARKED, ChangeMark, ShardKey, ShardStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api

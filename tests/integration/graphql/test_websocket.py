@@ -14,12 +14,21 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.websockets import WebSocketState
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
+from graph.auth.principal import Principal, Scope
+from graph.execution.context import Context
+from graph.execution.metrics import Metrics
 from graph.execution.services import Feed
 from graph.http.app import create_app
+from graph.http.websocket import SocketAdapter
+from graph.schema.build import build_schema
+from graph.server.web_server import WebSocketProtocol
+from graph.subscriptions.manager import SubscriptionManager
+from graph.subscriptions.operation import SubscriptionOperation
 from persistence.model.queries import DiffFilter
 from persistence.model.records import NO_CHANGE, StreamPosition
 from persistence.model.stream import DiffBatch
@@ -249,6 +258,71 @@ async def test_sockets_that_ask_the_same_are_executed_for_once(address: str, api
         executed, sent = await counted(api, "executed") - executed, await counted(api, "sent") - sent
     assert sent >= 20
     assert executed == sent / 2
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was sent over ASGI, from here on."""
+    send, texts = WebSocketProtocol.send, []
+
+    async def noted(protocol: WebSocketProtocol, message: Any) -> None:
+        texts.append(message.get("text", ""))
+        await send(protocol, message)
+
+    monkeypatch.setattr(WebSocketProtocol, "send", noted)
+    return texts
+
+
+async def test_batches_are_written_past_asgi(texts: list[str], address: str, mesh: Mesh) -> None:
+    async with graphql_socket(address) as socket:
+        await socket.subscribe(REASONS)
+        await socket.batch()
+        await mesh.created("1")
+        assert await revisions(socket, 1) == [1]
+    assert texts == ["", '{"type":"connection_ack"}']
+
+
+async def test_batches_for_a_socket_with_compression_are_not(texts: list[str], app: Starlette, mesh: Mesh) -> None:
+    async with (
+        serving(app, compression=True) as address,
+        connect(f"ws://{address}/graphql", subprotocols=[Subprotocol("graphql-transport-ws")]) as connection,
+    ):
+        socket = Socket(connection)
+        await socket.send({"type": "connection_init"})
+        await socket.receive()
+        await socket.subscribe(REASONS)
+        await socket.batch()
+        await mesh.created("1")
+        assert await revisions(socket, 1) == [1]
+    assert len([text for text in texts if '"next"' in text]) == 2
+
+
+async def test_subscriptions_to_the_same_share_what_executes_them(mesh: Mesh, feed: Feed) -> None:
+    manager, services = SubscriptionManager(build_schema(), Metrics()), services_of(mesh.store, mesh.writer, feed)
+    alice = Context(services, Principal("alice", frozenset({Scope.READ})), "request")
+    first, second = [await manager.open(REASONS, {"after": None}, None, alice) for _ in range(2)]
+    other = await manager.open(FOLLOW, {}, None, alice)
+    assert isinstance(first, SubscriptionOperation)
+    assert isinstance(second, SubscriptionOperation)
+    assert isinstance(other, SubscriptionOperation)
+    assert first is not second
+    assert (first.key is second.key, first.run is second.run) == (True, True)
+    assert other.run is not first.run
+
+
+async def test_a_message_is_not_held_once_the_next_one_is_awaited() -> None:
+    class Frames:
+        application_state = WebSocketState.CONNECTED
+
+        async def receive(self) -> dict[str, str]:
+            return {"type": "websocket.receive", "text": '{"type": "subscribe", "payload": {}}'}
+
+    adapter = SocketAdapter.limited_to(100)(None, Frames(), Frames())  # type: ignore[arg-type] # all it uses of them
+    messages = adapter.iter_json()
+    first = await anext(messages)
+    assert first == {"type": "subscribe", "payload": {}}
+    await anext(messages)
+    assert first == {}
 
 
 async def test_a_socket_that_stops_reading_delays_no_other_and_misses_nothing(

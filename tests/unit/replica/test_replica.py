@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +20,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
-from persistence.ports import Stamped, Watcher
+from persistence.ports import Stamped, Watcher, holds_none
 from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
 from persistence.replica.sorted_table import SortedTable
 from persistence.service.executor import CommandExecutor
@@ -52,7 +53,7 @@ class Scripted:
     position: StreamPosition = field(default_factory=lambda: at(0))
     fresh: bool = True
     watchers: list[Watcher] = field(default_factory=list)
-    asked: asyncio.Queue[PageRequest[ShardKey]] = field(default_factory=asyncio.Queue)
+    asked: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
     history: asyncio.Queue[ShardDiff] = field(default_factory=asyncio.Queue)
     followed: list[StreamPosition] = field(default_factory=list)
@@ -106,20 +107,27 @@ class Scripted:
         await turns()
 
     async def page(
-        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+        self, where: ShardFilter, _page: PageRequest[ShardKey], as_of: AsOf | None = None
     ) -> Stamped[Page[Shard]]:
-        if as_of is not None or where != ShardFilter():
-            self.looked_up.append(as_of or where)
-            return Stamped(Page((), has_next=False, has_previous=False), self.stored_at)
-        self.asked.put_nowait(page)
-        answer = await self.answers.get()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        self.looked_up.append(as_of or where)
+        return Stamped(Page((), has_next=False, has_previous=False), self.stored_at)
+
+    async def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        more = True
+        while more:
+            self.asked.put_nowait(None)
+            answer = await self.answers.get()
+            if isinstance(answer, Exception):
+                raise answer
+            yield Stamped(answer.value.items, answer.position)
+            more = answer.value.has_next
 
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
         self.looked_up.append(as_of or key)
         return Stamped(None, self.stored_at)
+
+    def holder(self) -> Callable[[Shard], bool]:
+        return holds_none
 
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         self.looked_up += [as_of] if as_of else keys
@@ -173,10 +181,19 @@ async def test_it_serves_nothing_until_the_last_page_is_there(scripted: Scripted
     assert replica.position == at(0)
 
 
-async def test_the_next_page_begins_after_the_last_shard(scripted: Scripted, replica: Replica) -> None:
-    del replica
-    await scripted.hand_over(0, ONE, TWO, more=True)
-    assert (await scripted.asked.get()).after == TWO.key
+async def test_what_is_loaded_is_exempt_from_garbage_collection(
+    scripted: Scripted, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk through a million records stops every request for half a second."""
+    monkeypatch.setattr("persistence.replica.replica._WATCHED", 2)
+    shards = [a_shard("a", str(number), revision=1) for number in range(4)]
+    assert all(map(gc.is_tracked, shards))
+    await scripted.hand_over(0, *shards[:2], more=True)
+    await scripted.hand_over(0, *shards[2:])
+    await replica.ready()
+    walked = {id(each) for each in gc.get_objects()}
+    assert walked.isdisjoint(map(id, shards))
+    assert held(replica) == shards
 
 
 async def test_it_waits_for_the_diffs_that_a_page_was_ahead_by(scripted: Scripted, replica: Replica) -> None:
@@ -359,7 +376,7 @@ async def test_more_shards_than_it_may_hold_are_given_up_while_loading(
 ) -> None:
     await scripted.hand_over(0, *(a_shard("a", str(number)) for number in range(6)), more=True)
     assert held(replica) is None
-    assert "more than 5 shards" in caplog.text
+    assert "more than 5 shards (replica_shards): the replica is given up" in caplog.text
     assert scripted.watchers == []
 
 
@@ -399,6 +416,20 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
     counted = await reader.page(ShardFilter(namespace="a"), PageRequest(1, counted=True))
     assert (counted.value.total, counted.position) == (2, at(2))
     assert scripted.looked_up == []
+
+
+async def test_it_is_settled_where_nothing_is_read_from_the_store(scripted: Scripted, replica: Replica) -> None:
+    assert replica.settled() is None
+    await scripted.hand_over(0, ONE, THREE)
+    await replica.ready()
+    assert replica.settled() == at(0)
+    scripted.fresh = False
+    assert replica.settled() is None
+    scripted.fresh = True
+    replica.note(_changed(2, TWO))
+    assert replica.settled() is None
+    await scripted.tell(put(ONE), put(TWO))
+    assert replica.settled() == at(2)
 
 
 async def test_a_shard_that_was_read_from_the_store_is_not_shown_older_afterwards(
@@ -634,3 +665,18 @@ async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_a
     assert held(replica) is None
     await scripted.hand_over(7, THREE, epoch="two")
     assert held(replica) == [THREE]
+
+
+async def test_it_holds_the_very_records_that_the_feed_brought_and_no_others(
+    scripted: Scripted, replica: Replica
+) -> None:
+    reader = ReplicaShards(replica, scripted)
+    assert not reader.holder()(ONE)
+    await scripted.hand_over(0, ONE, THREE)
+    assert reader.holder()(ONE)
+    assert not reader.holder()(replace(ONE))
+    assert not reader.holder()(TWO)
+    await scripted.tell(put(ONE), put(TWO))
+    assert reader.holder()(TWO)
+    await scripted.tell(deletion(TWO, 3))
+    assert not reader.holder()(TWO)

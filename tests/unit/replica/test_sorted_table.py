@@ -69,6 +69,22 @@ def test_a_page_is_the_one_that_sorting_and_cutting_everything_gives(
     assert table.page(where, counted) in (None, page_by(lambda shard: shard.key, matching, counted))
 
 
+@given(
+    found=st.lists(keys, max_size=40, unique=True),
+    namespace=st.none() | st.sampled_from([*NAMESPACES, "nowhere"]),
+    request=requests,
+    counted=st.booleans(),
+)
+def test_a_page_of_a_namespace_is_a_part_of_it(
+    found: list[ShardKey], namespace: str | None, request: PageRequest[ShardKey], *, counted: bool
+) -> None:
+    table, where = table_of(*(a_shard(*key) for key in found)), ShardFilter(namespace)
+    request = replace(request, counted=counted)
+    assert where.is_of_namespace_only
+    matching = [a_shard(*key) for key in found if namespace in (None, key.namespace)]
+    assert table.page(where, request) == page_by(lambda shard: shard.key, matching, request)
+
+
 def test_a_whole_table_is_read_in_either_direction() -> None:
     table = numbered(12)
     for backward in (False, True):

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions import groups as groups_module
-from graph.subscriptions.groups import MAX_PAYLOAD_BYTES, Subscriber, SubscriberGroups, start_eagerly
+from graph.subscriptions.groups import MAX_PAYLOAD_BYTES, Message, Subscriber, SubscriberGroups, start_eagerly
 from persistence.errors import StoreUnavailable
+from persistence.model.stream import DiffBatch
 from tests.support.scripted_feed import Client, ScriptedFeed, at, operation, subscribed
 
 
@@ -265,6 +266,62 @@ async def test_who_is_too_slow_for_the_second_part_of_a_batch_goes_on_from_the_f
     assert [batch.position for _, batch in slow.messages] == [at(0), at(1), at(3)]
 
 
+async def test_what_is_written_is_made_once_for_equal_heads_in_a_row(
+    feed: ScriptedFeed, groups: SubscriberGroups, metrics: Metrics
+) -> None:
+    clients = [Client(head) for head in (b"a:", b"a:", b"a:", b"b:", b"b:")]
+    async with AsyncExitStack() as stack:
+        for client in clients:
+            await stack.enter_async_context(subscribed(groups, operation(feed), client))
+        await _quiet()
+        before, sent = [client.encoded for client in clients], counted(metrics, "omnirelay_batches_sent_total")
+        feed.commit()
+        for client in clients:
+            assert await client.has(1) == [1]
+        await _quiet()
+        assert counted(metrics, "omnirelay_batches_sent_total") == (sent or 0) + 5
+    last = [client.frames[-1] for client in clients]
+    assert last == [b"a:1"] * 3 + [b"b:1"] * 2
+    assert last[0] is last[1] is last[2]
+    assert last[3] is last[4]
+    assert [client.encoded - made for client, made in zip(clients, before, strict=True)] == [1, 0, 0, 1, 0]
+    assert all(client.messages == [] for client in clients)
+
+
+async def test_what_cannot_be_written_at_once_is_sent_and_the_short_way_is_taken_again(
+    feed: ScriptedFeed, groups: SubscriberGroups
+) -> None:
+    slow, fast = Client(b"a:"), Client(b"a:")
+    async with subscribed(groups, operation(feed), slow), subscribed(groups, operation(feed), fast):
+        await _quiet()
+        slow.door.clear()
+        for revision in (1, 2):
+            feed.commit()
+            assert await fast.has(revision) == list(range(1, revision + 1))
+        assert slow.taken == []
+        slow.door.set()
+        assert await slow.has(2) == [1, 2]
+        await _quiet()
+        feed.commit()
+        assert await slow.has(3) == [1, 2, 3]
+    assert [batch.position for _, batch in slow.messages] == [at(1)]  # the one that had to wait
+    assert slow.frames[1:] == [b"a:2", b"a:3"]
+    assert fast.messages == []
+
+
+async def test_one_that_was_cancelled_is_written_nothing_more(feed: ScriptedFeed, groups: SubscriberGroups) -> None:
+    leaving, staying = Client(b"a:"), Client(b"a:")
+    async with subscribed(groups, operation(feed), staying), subscribed(groups, operation(feed), leaving) as task:
+        await _quiet()
+        feed.commit()
+        assert await staying.has(1) == await leaving.has(1) == [1]
+        group = groups._groups[operation(feed).key]  # noqa: SLF001 - in the turn in which it is cancelled
+        (member,) = [each for each in group.members if each._direct is leaving.direct]  # noqa: SLF001
+        task.cancel()
+        assert not member.offer(Message(b"2", DiffBatch(at(2), [], caught_up=True)))
+    assert leaving.taken == [1]
+
+
 @given(seed=st.integers(0, 2**32 - 1))
 def test_whatever_the_order_of_things_each_record_equals_the_stream(seed: int) -> None:
     chance = random.Random(seed)
@@ -284,7 +341,7 @@ async def _live(chance: random.Random) -> None:
                 case "commit":
                     feed.commit(chance.choice((1, 1, 1, 2, 7)))
                 case "come" if len(clients) < 6:
-                    begin, client = chance.randint(0, len(feed.rows)), Client()
+                    begin, client = chance.randint(0, len(feed.rows)), Client(chance.choice((None, b"a:", b"b:")))
                     stay = await stack.enter_async_context(AsyncExitStack())
                     await stay.enter_async_context(subscribed(groups, operation(feed, begin), client))
                     clients.append((begin, client, stay))
