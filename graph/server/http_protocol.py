@@ -26,6 +26,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         transport: object = self.transport
         if isinstance(transport, JoinedWrites):
             transport.lost()
@@ -36,11 +38,6 @@ class HttpProtocol(HttpToolsProtocol):
         joined.flush()
         self.transport = joined.transport
         super().handle_websocket_upgrade()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
 
     def _unset_keepalive_if_required(self) -> None:
         self._idle_since = None
