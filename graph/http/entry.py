@@ -173,33 +173,30 @@ class Entry:
     async def _answer(self, operation: _Operation, media_type: str, scope: Scope, receive: Receive, send: Send) -> None:
         run = operation.run
         workload = run.plan.classification.of(operation.variables or {})
-        response: Response | None
+        answer: bytes | Response | None
         try:
             work = self._executed(operation, media_type)
             answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
-            if not isinstance(answer, Response):
-                await _send_data(answer, media_type, run.context.request_id, send)
-                return
-            response = answer
         except Exception as error:  # noqa: BLE001 - each has an answer
             scope.setdefault("state", {})["request_id"] = run.context.request_id
-            response = self._endpoint.failure(Request(scope, receive), error)
-        if response is not None:
-            response.headers[REQUEST_ID] = run.context.request_id
-            await response(scope, receive, send)
+            answer = self._endpoint.failure(Request(scope, receive), error)
+        if isinstance(answer, bytes):
+            await _send(answer, media_type, run.context.request_id, send)
+        elif answer is not None:
+            answer.headers[REQUEST_ID] = run.context.request_id
+            await answer(scope, receive, send)
 
-    async def _executed(self, operation: _Operation, media_type: str) -> dict[str, Any] | Response:
-        """The answer's data; the whole of it where there are errors in it."""
+    async def _executed(self, operation: _Operation, media_type: str) -> bytes | Response:
+        """The body of the answer; the whole of it where there are errors in it."""
         schema = self._endpoint.schema
         data = await schema.data(operation.run)
         if data is not None:
-            return data
+            return encode_json({"data": data})
         result = await schema.complete(operation.run, operation.query, operation.variables, operation.name)
         return self._endpoint.response(result, media_type)
 
 
-async def _send_data(data: Mapping[str, Any], media_type: str, request_id: str, send: Send) -> None:
-    body = encode_json({"data": data})
+async def _send(body: bytes, media_type: str, request_id: str, send: Send) -> None:
     headers = [
         (b"content-length", str(len(body)).encode()),
         (b"content-type", media_type.encode()),

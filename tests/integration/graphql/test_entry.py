@@ -58,9 +58,15 @@ class Server:
         await self._behind(scope, receive, send)
 
     async def send(
-        self, pieces: Iterable[Message], headers: Sequence[tuple[str, str]], *, short: bool = True, **scope: Any
+        self,
+        pieces: Iterable[Message],
+        headers: Sequence[tuple[str, str]],
+        *,
+        short: bool = True,
+        into: Send | None = None,
+        **scope: Any,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the answer."""
+        """Status, headers and body of the answer, unless it is sent `into` something else."""
         waiting = iter(pieces)
         sent: list[Message] = []
 
@@ -85,7 +91,7 @@ class Server:
             "server": ("127.0.0.1", 8080),
             **scope,
         }
-        await (self._app if short else self._behind)(full, receive, send)
+        await (self._app if short else self._behind)(full, receive, into or send)
         if not sent:
             return 0, {}, b""
         start, *rest = sent
@@ -265,6 +271,22 @@ async def test_a_new_id_is_given_to_a_request_whose_own_is_not_fit(server: Serve
         ids.add(headers["x-request-id"])
     assert server.handed_on == 0
     assert [len(each) for each in ids] == [32] * 3
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_what_the_server_raises_while_it_sends_is_not_answered_again(
+    server: Server, caplog: pytest.LogCaptureFixture, *, short: bool
+) -> None:
+    sent: list[str] = []
+
+    async def broken(message: Message) -> None:
+        sent.append(message["type"])
+        raise ZeroDivisionError
+
+    body = whole(json.dumps({"query": LIST}).encode())
+    with pytest.raises(ZeroDivisionError):
+        await server.send([body], list(HEADERS.items()), short=short, into=broken)
+    assert (sent, caplog.records) == (["http.response.start"], [])
 
 
 async def test_a_defect_is_masked_and_logged(
