@@ -62,6 +62,7 @@ class ShardTable:
             del shards[shard_id]
             self._count -= 1
             self._removed(namespace, shard_id)
+            self._written(namespace)
 
     def digest(self, namespace: str) -> str:
         """The namespace's digest from what the table holds, every checksum worked out anew: 32 hex digits.
@@ -84,9 +85,13 @@ class ShardTable:
         elif held.revision >= shard.revision:
             return
         shards[shard.shard_id] = shard
+        self._written(shard.namespace)
 
     def _added(self, namespace: str, shard_id: str) -> None:
         """For tables that hold more than the records: the table gets a shard that it does not hold."""
 
     def _removed(self, namespace: str, shard_id: str) -> None:
         """The table has lost a shard."""
+
+    def _written(self, namespace: str) -> None:
+        """A shard of the namespace is another one than before."""

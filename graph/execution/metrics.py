@@ -15,6 +15,7 @@ _NAMES: Final = 100
 
 _SUMMED: Final = frozenset(
     {
+        "omnirelay_answer_bytes_kept",
         "omnirelay_operations_running",
         "omnirelay_operations_waiting",
         "omnirelay_record_bytes_kept",
@@ -83,6 +84,16 @@ class Metrics:
             "Memory of the JSON that is kept of records, by selection, and of those records.",
             registry=self.registry,
         )
+        self.answer_bytes = Gauge(
+            "omnirelay_answer_bytes_kept",
+            "Memory of the answers to lookups that are kept whole, and of their requests.",
+            registry=self.registry,
+        )
+        self.lookups_kept = Counter(
+            "omnirelay_lookups_answered_again",
+            "Lookups that were not executed, because the answer that was kept still stands.",
+            registry=self.registry,
+        )
         self.subscriptions = Gauge(
             "omnirelay_subscriptions_open", "Subscriptions being served.", registry=self.registry
         )
@@ -125,6 +136,11 @@ class Metrics:
         operations.inc()
         if timed is not None:
             timed.observe(seconds)
+
+    def answered_again(self, seconds: float) -> None:
+        """Count a lookup whose answer was kept."""
+        self.lookups_kept.inc()
+        self.ended(OperationType.QUERY.value, "ok", seconds)
 
     def fell_back(self, name: str | None, reason: str) -> None:
         """Count an operation that graphql-core executed in place of its plan. Clients choose the names: 100 at most are

@@ -49,6 +49,12 @@ _NO_HELPERS: Final = cast("Any", None)
 """No resolver has work beside the one that it awaits."""
 
 
+_STAMPED: Final = frozenset({"shards", "shardsByKey"})
+
+_POSITION: Final = frozenset({"cursor", "revision"})
+"""Fields of what these are answered with."""
+
+
 class Plan:
     """Of one operation. Raises NotPrepared where something of it is graphql-core's to execute. What it keeps of records
     is among `records`."""
@@ -120,7 +126,8 @@ class Plan:
         finally:
             self._kept += compiler.kept
         self._selected += compiler.size
-        return _Variant(fields, compiler.called)
+        shows = any(each.name in _STAMPED and not _POSITION.isdisjoint(each.selected) for each in compiler.called)
+        return _Variant(fields, compiler.called, shows)
 
     def release(self) -> None:
         """Keep no bytes of records any more: they go once no other plan uses them. Runs go on."""
@@ -177,6 +184,7 @@ class PlannedInfo(Info):
 class _Variant:
     fields: Sequence[RootField]
     called: Sequence[CalledField]
+    shows_position: bool
 
 
 class Run:
@@ -200,6 +208,11 @@ class Run:
         self.recorded = Recorded(started, {})
         """What the root resolvers gave or raised so far."""
         self.arguments = arguments
+
+    @property
+    def shows_position(self) -> bool:
+        """Whether the answer to a lookup shows where in the stream it is exact."""
+        return self._variant.shows_position
 
     def info(self, number: int) -> Info:
         """Of a called field of the variant."""

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
+from persistence.replica.replica import ReplicaShards
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
@@ -33,5 +34,7 @@ class Services:
     rebalancer: Rebalancer
     lookups_at: Callable[[], StreamPosition | None] = lambda: None
     """Where in the stream lookups are answered from memory; null while some may be answered elsewhere."""
+    memory: ReplicaShards | None = None
+    """What lookups are read from, where that can be observed: their answers are kept."""
     reading_proposals: Semaphore = field(default_factory=lambda: Semaphore(_PROPOSALS_AT_ONCE))
     """Held while the proposal of a plan is read."""

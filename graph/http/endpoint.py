@@ -98,7 +98,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.services = services
         self.authentication = authentication
         self.trusted_documents = trusted_documents
-        self._metrics = metrics
+        self.metrics = metrics
         self.subscriptions = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
 
@@ -179,7 +179,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             position = self.services.lookups_at() if workload is Workload.LOOKUP else None
         known = None if condition is None or position is None else condition.known_at(position)
         if known is not None:
-            self._metrics.lookups_not_modified.inc()
+            self.metrics.lookups_not_modified.inc()
             return known
         work = self._execute(operation, context, _ALLOWED[request.method])
         result = await self.admission.run(workload, principal, request.scope, request.receive, work)
@@ -227,7 +227,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             return self.authentication.caller(authorization)
         except Unauthenticated as refused:
             _log.info("request %s: %s", request_id, refused)
-            self._metrics.callers_refused.inc()
+            self.metrics.callers_refused.inc()
             raise
 
     async def _stream(self, request: Request, operation: GraphQLRequestData, context: Context) -> Response:

@@ -9,6 +9,7 @@ here for the form of its request. What is answered here is answered in the same 
 from collections.abc import Mapping
 from functools import lru_cache
 from random import getrandbits
+from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
 from starlette.requests import Request
@@ -21,9 +22,12 @@ from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
+from graph.execution.metrics import Metrics
 from graph.execution.prepared import Run
 from graph.execution.services import Services
+from graph.execution.workload import Workload
 from graph.http.admission import AdmissionControl
+from graph.http.answers import Answers
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
@@ -32,7 +36,10 @@ PATH: Final = "/graphql"
 
 _REQUEST_ID: Final = REQUEST_ID.encode()
 
-_MEMBERS: Final = frozenset({"query", "documentId", "variables", "operationName"})
+_MEMBERS: Final = frozenset({"query", "documentId", "variables", "operationName", "extensions"})
+
+_PERSISTED: Final = frozenset({"persistedQuery"})
+"""The one extension that is read: a document by its hash."""
 
 _KINDS: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
@@ -48,6 +55,7 @@ class Endpoint(Protocol):
     authentication: Authentication
     trusted_documents: TrustedDocuments
     services: Services
+    metrics: Metrics
     max_body_bytes: int
 
     def response(self, result: ExecutionResult, media_type: str) -> Response:
@@ -66,6 +74,7 @@ class _Operation(NamedTuple):
     """An operation that is answered here."""
 
     run: Run
+    body: bytes
     query: str
     variables: dict[str, Any] | None
     name: str | None
@@ -79,6 +88,8 @@ class Entry:
         self._endpoint = endpoint
         self._documents = endpoint.schema.documents
         self._trusted = endpoint.trusted_documents.texts
+        self._answers = Answers()
+        endpoint.metrics.answer_bytes.set_function(lambda: self._answers.size)
 
         def media_type_of(host: bytes, content_type: bytes, accept: bytes) -> str | None:
             accepted = Accept([accept.decode("latin-1")])
@@ -105,6 +116,12 @@ class Entry:
         received, body = await self._read(receive)
         given_id = headers.get(_REQUEST_ID)
         request_id = (given_id and fit_request_id(given_id.decode("latin-1"))) or f"{getrandbits(128):032x}"
+        began = perf_counter()
+        kept = None if body is None else self._answers.get(body, principal.scopes)
+        if kept is not None:
+            self._endpoint.metrics.answered_again(perf_counter() - began)
+            await _send(kept, media_type, request_id, send)
+            return
         context = Context(self._endpoint.services, principal, request_id)
         operation = None if body is None else self._operation(body, context)
         if operation is None:
@@ -157,6 +174,10 @@ class Entry:
             query, variables, name = given.get("query"), given.get("variables"), given.get("operationName")
             if "documentId" in given:
                 query = self._trusted.get(given["documentId"]) if query is None else None
+            elif (extensions := given.get("extensions")) is not None:
+                if extensions.keys() != _PERSISTED:
+                    return None
+                query = self._endpoint.trusted_documents.text_of(given, context.principal)
             if (
                 type(query) is not str
                 or (variables is not None and type(variables) is not dict)
@@ -166,7 +187,7 @@ class Entry:
             plan = self._documents.plan(query, name, context.principal)
             if plan is None or plan.kind not in _KINDS:
                 return None
-            return _Operation(plan.begin(variables, context), query, variables, name)
+            return _Operation(plan.begin(variables, context), body, query, variables, name)
         except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 
@@ -175,7 +196,7 @@ class Entry:
         workload = run.plan.classification.of(operation.variables or {})
         answer: bytes | Response | None
         try:
-            work = self._executed(operation, media_type)
+            work = self._executed(operation, workload, media_type)
             answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
         except Exception as error:  # noqa: BLE001 - each has an answer
             scope.setdefault("state", {})["request_id"] = run.context.request_id
@@ -186,14 +207,21 @@ class Entry:
             answer.headers[REQUEST_ID] = run.context.request_id
             await answer(scope, receive, send)
 
-    async def _executed(self, operation: _Operation, media_type: str) -> bytes | Response:
-        """The body of the answer; the whole of it where there are errors in it."""
-        schema = self._endpoint.schema
-        data = await schema.data(operation.run)
-        if data is not None:
-            return encode_json({"data": data})
-        result = await schema.complete(operation.run, operation.query, operation.variables, operation.name)
-        return self._endpoint.response(result, media_type)
+    async def _executed(self, operation: _Operation, workload: Workload, media_type: str) -> bytes | Response:
+        """The answer; without errors in it, its body alone."""
+        schema, run = self._endpoint.schema, operation.run
+        memory = self._endpoint.services.memory if workload is Workload.LOOKUP else None
+        reads = None if memory is None else memory.observe()
+        data = await schema.data(run)
+        if data is None:
+            result = await schema.complete(run, operation.query, operation.variables, operation.name)
+            return self._endpoint.response(result, media_type)
+        answer = encode_json({"data": data})
+        if memory is not None and reads is not None and memory.observed(reads):
+            if run.shows_position:
+                reads.add_position()
+            self._answers.put(operation.body, run.context.principal.scopes, answer, reads.stand)
+        return answer
 
 
 async def _send(body: bytes, media_type: str, request_id: str, send: Send) -> None:

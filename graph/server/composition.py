@@ -189,13 +189,14 @@ async def _open_jobs(settings: Settings, shared: Shared) -> AsyncIterator[Worker
 
 def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None) -> Services:
     strategies = Registry(discover())
+    memory = store.shards if isinstance(store.shards, ReplicaShards) else None
     if jobs is None:
         writer = CommandExecutor(
             store.unit_of_work, strategies, refusals=store.refusals, note=replica.note, group=store.change_group
         )
-        return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled)
+        return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled, memory)
     pooled = PooledWriter(store, strategies, jobs, replica.note)
-    return Services(store, pooled, feed, strategies, PooledRebalancer(jobs), replica.settled)
+    return Services(store, pooled, feed, strategies, PooledRebalancer(jobs), replica.settled, memory)
 
 
 async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:

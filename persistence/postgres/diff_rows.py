@@ -54,8 +54,8 @@ _REST_OF_CHANGE: Final = (
     *(CHANGES.c[name] for name in ("head_revision", "shard_count", "hash")),
 )
 
-HELD_ROWS: Final = 4_000
-"""Of each of two generations: six megabytes, with images as long as most are."""
+HELD_ROWS: Final = 8_000
+"""Of each of two generations: twelve megabytes, with images as long as most are."""
 
 # A dictionary costs a quarter of the enumeration's own look-up.
 _KINDS: Final = dict(DiffKind.__members__)

@@ -20,6 +20,7 @@ from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import UNMARKED, AsOf, ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
 from persistence.ports import ShardReader, Stamped, Watcher, holds_none
+from persistence.replica.observed_reads import ObservedReads
 from persistence.replica.pending import Backlog, Expectations
 from persistence.replica.sorted_table import SortedTable
 
@@ -304,11 +305,26 @@ class ReplicaShards:
     def __init__(self, replica: Replica, stored: ShardReader) -> None:
         self._replica = replica
         self._stored = stored
+        self._observed: ObservedReads | None = None
+
+    def observe(self) -> ObservedReads:
+        """What is read from now on, by anything, until it is `observed`, or others begin to observe."""
+        self._observed = ObservedReads(self._replica)
+        return self._observed
+
+    def observed(self, reads: ObservedReads) -> bool:
+        """The end of it. False if others have begun to observe meanwhile: then reads may be missing."""
+        whole, self._observed = self._observed is reads, None
+        return whole
 
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
         table = self._replica.table_with(key) if as_of is None else None
         if table is not None:
-            return Stamped(table.value.get(*key), table.position)
+            shard = table.value.get(*key)
+            if self._observed is not None:
+                self._observed.add_shard(key, shard)
+            return Stamped(shard, table.position)
+        self._read_elsewhere()
         stored = await self._stored.get(key, as_of)
         if as_of is None:
             self._replica.expect_shards(stored.position, [key])
@@ -317,7 +333,12 @@ class ReplicaShards:
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
         table = self._replica.table_with_all(keys) if as_of is None else None
         if table is not None:
-            return Stamped([table.value.get(*key) for key in keys], table.position)
+            shards = [table.value.get(*key) for key in keys]
+            if self._observed is not None:
+                for key, shard in zip(keys, shards, strict=True):
+                    self._observed.add_shard(key, shard)
+            return Stamped(shards, table.position)
+        self._read_elsewhere()
         stored = await self._stored.get_many(keys, as_of)
         if as_of is None:
             self._replica.expect_shards(stored.position, keys)
@@ -331,11 +352,18 @@ class ReplicaShards:
             # Nothing is awaited between position, page and count: the table is the same for all three.
             found = table.value.page(where, page)
             if found is not None:
+                if self._observed is not None:
+                    self._observed.add_page(where.namespace, table.value)
                 return Stamped(found, table.position)
+        self._read_elsewhere()
         stored = await self._stored.page(where, page, as_of)
         if as_of is None:
             self._replica.expect_list(stored.position, where.namespace)
         return stored
+
+    def _read_elsewhere(self) -> None:
+        if self._observed is not None:
+            self._observed.add_elsewhere()
 
     def holder(self) -> Callable[[Shard], bool]:
         table = self._replica.table

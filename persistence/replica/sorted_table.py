@@ -25,6 +25,12 @@ class SortedTable(ShardTable):
         super().__init__()
         self._names: list[str] = []
         self._ids: dict[str, list[str]] = {}
+        self._writes: dict[str, int] = {}
+        self._all_writes = 0
+
+    def writes(self, namespace: str | None) -> int:
+        """How often shards of a namespace, or of any, were put, replaced or removed."""
+        return self._all_writes if namespace is None else self._writes.get(namespace, 0)
 
     def page(self, where: ShardFilter, request: PageRequest[ShardKey]) -> Page[Shard] | None:
         """Ordered by (namespace, shard id); null where too many shards would have to be looked at."""
@@ -98,6 +104,10 @@ class SortedTable(ShardTable):
     def _removed(self, namespace: str, shard_id: str) -> None:
         ids = self._ids[namespace]
         del ids[bisect_left(ids, shard_id)]
+
+    def _written(self, namespace: str) -> None:
+        self._all_writes += 1
+        self._writes[namespace] = self._writes.get(namespace, 0) + 1
 
 
 def _may_hold(namespace: str, request: PageRequest[ShardKey]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -159,6 +160,8 @@ async def test_what_is_answered_on_the_short_way_is_answered_in_the_same_bytes_b
         ({"query": LIST, "operationName": "Absent"}, {}),
         ({"query": LIST, "operationName": 1}, {}),
         ({"query": LIST, "extensions": {"a": 1}}, {}),
+        ({"query": LIST, "extensions": {"persistedQuery": {"version": 1, "sha256Hash": "00"}}}, {}),
+        ({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "00" * 32}}}, {}),
         ({"query": "subscription { shardDiffs { revision } }"}, {}),
         ([{"query": LIST}], {}),
         (b"", {}),
@@ -173,6 +176,15 @@ async def test_what_is_not_regular_is_decided_behind_and_nothing_of_it_is_lost(
     short = await server.post(body, headers)
     assert server.handed_on == 1
     assert short == await server.post(body, headers, short=False)
+
+
+async def test_a_document_that_was_registered_is_executed_by_its_hash(server: Server) -> None:
+    digest = hashlib.sha256(LIST.encode()).hexdigest()
+    persisted = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": digest}}}
+    registering = await server.post({"query": LIST, **persisted})
+    again = await server.post({**persisted, "variables": {}})
+    assert server.handed_on == 0
+    assert registering == again == await server.post({"query": LIST}, short=False)
 
 
 @pytest.mark.parametrize("name", ["host", "content-type", "accept", "authorization"])

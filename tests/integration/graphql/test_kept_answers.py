@@ -1,0 +1,275 @@
+"""Answers that are kept whole: sent again while what they were read from stands, and never after."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from graph.auth.principal import Scope as Allowed
+from graph.http.app import create_app
+from graph.http.entry import Entry
+from persistence.feed.live import LiveFeed, live_feed
+from persistence.model.records import AsOf, ShardKey
+from persistence.replica.replica import Replica, ReplicaShards, following
+from persistence.service.executor import CommandExecutor
+from tests.support.graphql_api import Api, api_of, services_of
+from tests.support.graphql_documents import BY_ALICE, UPDATE, one_shard
+from tests.support.mesh import BILLING, SEARCH, Mesh, new
+from tests.support.tokens import bearer, shared_secret
+
+FIELDS: Final = "shardId ownerNodeId version revision updatedAt"
+ONE: Final = f'query($k: String!) {{ shard(namespace: "billing", shardId: $k) {{ {FIELDS} }} }}'
+PAGE: Final = f"""
+{{ shards(filter: {{namespace: "billing"}}, first: 2) {{ nodes {{ {FIELDS} }} totalCount pageInfo {{ endCursor }} }} }}
+"""
+EVERY: Final = "{ shards { edges { cursor node { namespace shardId version } } } }"
+STAMPED: Final = "{ shards(first: 1) { nodes { shardId } at: revision } }"
+BY_KEY: Final = """
+query($keys: [ShardKeyInput!]!) { shardsByKey(keys: $keys) { shards { shardId version } } }
+"""
+KEYS: Final = {"keys": [{"namespace": BILLING, "shardId": "a"}, {"namespace": BILLING, "shardId": "absent"}]}
+
+
+class Served:
+    """An application that answers lookups from memory."""
+
+    def __init__(self, api: Api, mesh: Mesh, feed: LiveFeed, replica: Replica) -> None:
+        self.api = api
+        self.mesh = mesh
+        self.feed = feed
+        self.replica = replica
+
+    async def arrived(self) -> None:
+        """Everything that was committed is in memory."""
+        await self.feed.wait_for((await self.mesh.store.stream.head()).revision)
+
+    async def move(self, shard_id: str, owner: str, namespace: str = BILLING) -> None:
+        shard = await self.mesh.shard(shard_id, namespace)
+        assert shard is not None
+        await self.mesh.updated(shard, owner_node_id=owner)
+        await self.arrived()
+
+    async def again(self) -> int:
+        """How many lookups were answered by what was kept."""
+        families = text_string_to_metric_families((await self.api.http.get("/metrics")).text)
+        samples = (sample for family in families for sample in family.samples)
+        return next(int(one.value) for one in samples if one.name == "omnirelay_lookups_answered_again_total")
+
+    async def kept(self, query: str, variables: Any = None) -> bool:
+        """Whether this is answered by what was kept; the answer is what executing it answers, in any case."""
+        before = await self.again()
+        answer = await self.api.post(query, variables, accept="application/json")
+        assert answer.json() == (await self.api.post(query + " ", variables)).json()
+        return await self.again() > before
+
+
+@pytest.fixture
+async def served(mesh: Mesh) -> AsyncIterator[Served]:
+    await mesh.configure(SEARCH)
+    await mesh.create(new("a"), new("b"), new("c"), new("a", namespace=SEARCH))
+    store = mesh.store
+    async with live_feed(store.stream, store.signal) as feed, following(store.shards, feed) as replica:
+        await replica.ready()
+        async with api_of(application(mesh, feed, replica)) as api:
+            yield Served(api, mesh, feed, replica)
+
+
+def application(mesh: Mesh, feed: LiveFeed, replica: Replica, **options: Any) -> Starlette:
+    memory = ReplicaShards(replica, mesh.store.shards)
+    writer = CommandExecutor(mesh.store.unit_of_work, note=replica.note, group=mesh.store.change_group)
+    services = services_of(replace(mesh.store, shards=memory), writer, feed)
+    return create_app(replace(services, memory=memory), **options)
+
+
+async def executed(served: Served, query: str, variables: Any = None) -> None:
+    """Its answer is kept from now on."""
+    await served.kept(query, variables)
+    assert await served.kept(query, variables)
+
+
+async def test_a_lookup_is_kept_while_its_shard_stands(served: Served) -> None:
+    await executed(served, ONE, {"k": "a"})
+    await served.move("b", "node-z")
+    assert await served.kept(ONE, {"k": "a"})
+    await served.move("a", "node-z")
+    assert not await served.kept(ONE, {"k": "a"})
+    assert await served.kept(ONE, {"k": "a"})
+    shard = await served.mesh.shard("a")
+    assert shard is not None
+    await served.mesh.delete(shard)
+    await served.arrived()
+    assert not await served.kept(ONE, {"k": "a"})
+
+
+async def test_that_a_shard_is_absent_is_kept_until_there_is_one(served: Served) -> None:
+    await executed(served, ONE, {"k": "absent"})
+    await served.move("b", "node-z")
+    assert await served.kept(ONE, {"k": "absent"})
+    await served.mesh.create(new("absent"))
+    await served.arrived()
+    assert not await served.kept(ONE, {"k": "absent"})
+
+
+async def test_a_page_is_kept_while_nothing_of_its_namespace_changes(served: Served) -> None:
+    await executed(served, PAGE)
+    await served.move("a", "node-z", SEARCH)
+    assert await served.kept(PAGE)
+    for change in (new("0"), new("d")):
+        await served.mesh.create(change)
+        await served.arrived()
+        assert not await served.kept(PAGE)
+        assert await served.kept(PAGE)
+    await served.move("a", "node-z")
+    assert not await served.kept(PAGE)
+
+
+async def test_a_page_of_all_namespaces_changes_with_each(served: Served) -> None:
+    await executed(served, EVERY)
+    await served.move("a", "node-z", SEARCH)
+    assert not await served.kept(EVERY)
+
+
+async def test_what_shows_a_position_is_kept_until_anything_changes(served: Served) -> None:
+    await executed(served, STAMPED)
+    await served.mesh.configure("elsewhere")
+    await served.mesh.create(new("x", namespace="elsewhere"))
+    await served.arrived()
+    assert not await served.kept(STAMPED)
+
+
+async def test_shards_by_their_keys_are_kept_while_each_stands(served: Served) -> None:
+    await executed(served, BY_KEY, KEYS)
+    await served.move("b", "node-z")
+    assert await served.kept(BY_KEY, KEYS)
+    await served.move("a", "node-z")
+    assert not await served.kept(BY_KEY, KEYS)
+    await served.mesh.create(new("absent"))
+    await served.arrived()
+    assert not await served.kept(BY_KEY, KEYS)
+
+
+async def test_what_this_server_committed_is_in_the_next_answer(served: Served) -> None:
+    """Before the feed has brought it."""
+    for query, variables in ((ONE, {"k": "a"}), (PAGE, None)):
+        await executed(served, query, variables)
+        version = (await served.api.field(ONE, k="a"))["version"]
+        await served.api.data(
+            UPDATE, input=one_shard("a", int(version), ownerNodeId=f"node-{version}", change=BY_ALICE)
+        )
+        answer = (await served.api.post(query, variables)).json()
+        assert f"node-{version}" in str(answer)
+        await served.arrived()
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("{ shardHistory(first: 1) { nodes { revision } } }", None),
+        ("{ namespaces { nodes { name } } }", None),
+        ('{ shard(namespace: "billing", shardId: "a", asOf: {revision: "1"}) { shardId } }', None),
+        ('{ shard(namespace: "billing", shardId: "not an id") { shardId } }', None),
+        ('{ shards(filter: {namespace: "absent"}) { nodes { shardId } } }', None),
+        ("{ head { revision } }", None),
+    ],
+)
+async def test_what_is_no_lookup_from_memory_or_has_errors_is_not_kept(
+    served: Served, query: str, variables: Any
+) -> None:
+    for _ in range(3):
+        assert not await served.kept(query, variables)
+
+
+async def test_a_replica_that_is_loaded_anew_keeps_nothing_of_before(served: Served) -> None:
+    await executed(served, PAGE)
+    await executed(served, ONE, {"k": "a"})
+    served.replica.replaced(served.replica.position)
+    for query, variables in ((PAGE, None), (ONE, {"k": "a"})):
+        assert not await served.kept(query, variables)
+    await served.replica.ready()
+    for query, variables in ((PAGE, None), (ONE, {"k": "a"})):
+        await executed(served, query, variables)
+
+
+async def test_nothing_is_answered_for_a_caller_with_other_scopes(served: Served) -> None:
+    app = application(served.mesh, served.feed, served.replica, authentication=shared_secret())
+    async with api_of(app) as api:
+        allowed = {"authorization": bearer(Allowed.READ)}
+        other = {"authorization": bearer()}
+        for _ in range(3):
+            assert (await api.post(ONE, {"k": "a"}, **allowed)).json()["data"]["shard"]["shardId"] == "a"
+        refused = await api.post(ONE, {"k": "a"}, **other)
+        assert refused.json()["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+        assert (await api.post(ONE, {"k": "a"})).status_code == 401
+        assert (await api.post(ONE, {"k": "a"}, authorization="Bearer forged")).status_code == 401
+
+
+async def test_reads_that_others_have_observed_meanwhile_are_not_relied_on(served: Served) -> None:
+    memory = ReplicaShards(served.replica, served.mesh.store.shards)
+    first = memory.observe()
+    await memory.get(ShardKey(BILLING, "a"))
+    second = memory.observe()
+    await memory.get(ShardKey(BILLING, "b"))
+    assert not memory.observed(first)
+    assert not memory.observed(second)  # its end was the end of the first
+    third = memory.observe()
+    await memory.get(ShardKey(BILLING, "b"))
+    assert memory.observed(third)
+    await served.move("a", "node-z")
+    assert third.stand()
+    await served.move("b", "node-z")
+    assert not third.stand()
+
+
+async def test_what_was_not_read_from_memory_does_not_stand(served: Served) -> None:
+    memory = ReplicaShards(served.replica, served.mesh.store.shards)
+    reads = memory.observe()
+    await memory.get(ShardKey(BILLING, "a"))
+    await memory.get(ShardKey(BILLING, "a"), AsOf(revision=1))
+    assert memory.observed(reads)
+    assert not reads.stand()
+
+
+async def test_whatever_happens_an_answer_is_the_one_that_executing_gives(served: Served) -> None:
+    randomness = random.Random(7)
+    app = application(served.mesh, served.feed, served.replica)
+    entry = app.middleware_stack
+    assert isinstance(entry, Entry)
+    plain = Starlette()
+    plain.middleware_stack = _behind(entry.behind)
+    queries: list[tuple[str, Any]] = [(ONE, {"k": k}) for k in ("a", "b", "c", "x", "y")]
+    queries += [(PAGE, None), (EVERY, None), (STAMPED, None), (BY_KEY, KEYS)]
+    again = 0
+    async with api_of(app) as short, api_of(plain) as behind:
+        for step in range(400):
+            query, variables = randomness.choice(queries)
+            given = (await short.post(query, variables)).content
+            assert given == (await behind.post(query, variables)).content
+            if randomness.random() < 0.15:
+                name = randomness.choice("abcxy")
+                shard = await served.mesh.shard(name)
+                if shard is None:
+                    await served.mesh.create(new(name, f"node-{step}"))
+                elif randomness.random() < 0.3:
+                    await served.mesh.delete(shard)
+                else:
+                    await served.mesh.updated(shard, owner_node_id=f"node-{step}")
+            if randomness.random() < 0.5:
+                await served.arrived()
+        families = text_string_to_metric_families((await short.http.get("/metrics")).text)
+        samples = {sample.name: sample.value for family in families for sample in family.samples}
+        again = int(samples["omnirelay_lookups_answered_again_total"])
+    assert again > 50
+
+
+def _behind(app: ASGIApp) -> ASGIApp:
+    async def entered(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return entered
