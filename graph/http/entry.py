@@ -212,12 +212,17 @@ class Entry:
         schema, run = self._endpoint.schema, operation.run
         memory = self._endpoint.services.memory if workload is Workload.LOOKUP else None
         reads = None if memory is None else memory.observe()
-        data = await schema.data(run)
+        whole = False
+        try:
+            data = await schema.data(run)
+        finally:
+            if memory is not None and reads is not None:
+                whole = memory.observed(reads)
         if data is None:
             result = await schema.complete(run, operation.query, operation.variables, operation.name)
             return self._endpoint.response(result, media_type)
         answer = encode_json({"data": data})
-        if memory is not None and reads is not None and memory.observed(reads):
+        if reads is not None and whole:
             if run.shows_position:
                 reads.add_position()
             self._answers.put(operation.body, run.context.principal.scopes, answer, reads.stand)
