@@ -71,7 +71,8 @@ class Hosts(Protocol):
 
 
 class _Operation(NamedTuple):
-    """An operation that is answered here."""
+    """An operation that is answered here. `body` is that of its request; of a mutation, whose answer is not kept and whose
+    body may be megabytes, it is empty."""
 
     run: Run
     body: bytes
@@ -187,7 +188,8 @@ class Entry:
             plan = self._documents.plan(query, name, context.principal)
             if plan is None or plan.kind not in _KINDS:
                 return None
-            return _Operation(plan.begin(variables, context), body, query, variables, name)
+            kept = body if plan.kind is OperationType.QUERY else b""
+            return _Operation(plan.begin(variables, context), kept, query, variables, name)
         except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 

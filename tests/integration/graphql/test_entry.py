@@ -216,20 +216,33 @@ async def test_a_body_is_not_kept_while_its_operation_is_under_way(
             super().__init__(whole(body), more_body=more)
             received.append(weakref.ref(self))
 
-    received: list[weakref.ref[Piece]] = []
-    left: list[Piece | None] = []
+    class Body(bytes):
+        def __del__(self) -> None:
+            released.append(None)
 
-    def pieces(content: bytes) -> Iterator[Piece]:
+    received: list[weakref.ref[Piece]] = []
+    released: list[None] = []
+    left: list[Piece | None] = []
+    content = json.dumps({"query": CHANGED}).encode()
+
+    def in_two() -> Iterator[Piece]:
         yield Piece(content[:9], more=True)
         yield Piece(content[9:], more=False)
 
+    def in_one() -> Iterator[Message]:
+        yield whole(Body(content))
+
     async def execute(_: object) -> NotFound:
         left.extend(each() for each in received)
+        executed_after.append(len(released))
         return NotFound(namespaces=("none",))
 
+    executed_after: list[int] = []
     monkeypatch.setattr(mesh.writer, "execute", execute)
-    await server.send(pieces(json.dumps({"query": CHANGED}).encode()), list(HEADERS.items()))
-    assert (left, server.handed_on) == ([None, None], 0)
+    await server.send(in_two(), list(HEADERS.items()))
+    assert left == [None, None]
+    await server.send(in_one(), list(HEADERS.items()))
+    assert (executed_after, server.handed_on) == ([0, 1], 0)
 
 
 async def test_a_body_that_grows_too_large_in_pieces_is_refused_before_its_end(server: Server) -> None:
