@@ -71,8 +71,8 @@ class Hosts(Protocol):
 
 
 class _Operation(NamedTuple):
-    """An operation that is answered here. `body` is that of its request; of a mutation, whose answer is not kept and whose
-    body may be megabytes, it is empty."""
+    """An operation that is answered here. `body` is that of its request; empty of a mutation, whose answer is not kept,
+    and whose body may be megabytes."""
 
     run: Run
     body: bytes
