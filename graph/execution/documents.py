@@ -223,7 +223,10 @@ class DocumentCache:
         """A document that is not trusted, and known already; or one that is, and is not known yet."""
         if text in self._trusted:
             return self.valid(text)
-        return None if self._trust_required else self._documents.get(text)
+        document = None if self._trust_required else self._documents.get(text)
+        if document is not None:
+            self._documents.move_to_end(text)
+        return document
 
     def _compiled(self, document: Document, operation: OperationDefinitionNode) -> Plan | None:
         """Its plan: the same whether a request names the operation or not. Null for one that is not compiled."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from graphql import ArgumentNode, FieldNode, NullValueNode, OperationDefinitionNode, OperationType, VariableNode
+from graphql import FieldNode, NullValueNode, OperationDefinitionNode, OperationType, ValueNode, VariableNode
 
 _FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
 
@@ -40,18 +40,19 @@ def classify(operation: OperationDefinitionNode | None) -> Classification:
         return Classification(Workload.LOOKUP)
     if operation.operation is OperationType.MUTATION:
         return Classification(Workload.MUTATION)
+    defaults = {each.variable.name.value: each.default_value for each in operation.variable_definitions or ()}
     past: list[str] = []
     for selection in operation.selection_set.selections:
         if not isinstance(selection, FieldNode) or selection.name.value not in _FROM_MEMORY:
             return Classification(Workload.QUERY)
         for argument in selection.arguments or ():
-            if not _names_position(argument):
+            if argument.name.value != "asOf" or _is_null(argument.value):
                 continue
-            if not isinstance(argument.value, VariableNode):
+            if not isinstance(argument.value, VariableNode) or not _is_null(defaults.get(argument.value.name.value)):
                 return Classification(Workload.QUERY)
             past.append(argument.value.name.value)
     return Classification(Workload.LOOKUP, tuple(past))
 
 
-def _names_position(argument: ArgumentNode) -> bool:
-    return argument.name.value == "asOf" and not isinstance(argument.value, NullValueNode)
+def _is_null(value: ValueNode | None) -> bool:
+    return value is None or isinstance(value, NullValueNode)

@@ -51,6 +51,8 @@ class Answers:
 
     def get(self, body: bytes, scopes: frozenset[Scope]) -> bytes | None:
         """The answer to this request, if there is one that stands."""
+        if len(body) > LONGEST_REQUEST:
+            return None
         key = body, scopes
         answer = self._young.answers.get(key)
         if answer is not None:

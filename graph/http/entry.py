@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graph.auth.principal import Principal, Unauthenticated
+from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
@@ -71,7 +71,8 @@ class Hosts(Protocol):
 
 
 class _Operation(NamedTuple):
-    """An operation that is answered here."""
+    """An operation that is answered here. `body` is that of its request; empty of a mutation, whose answer is not kept,
+    and whose body may be megabytes."""
 
     run: Run
     body: bytes
@@ -127,6 +128,7 @@ class Entry:
         if operation is None:
             await self.behind(scope, _replaying(received, receive), send)
         else:
+            del received, body  # megabytes, while the operation waits for its turn
             await self._answer(operation, media_type, scope, receive, send)
 
     def _media_type(self, headers: Mapping[bytes, bytes]) -> str | None:
@@ -138,12 +140,12 @@ class Entry:
         return self._media_type_of(host, content_type, accept)
 
     def _principal(self, authorization: bytes | None) -> Principal | None:
-        """Null for a token that is not good."""
+        """Null for a token that is not good, or cannot be read."""
         try:
             return self._endpoint.authentication.caller(
                 None if authorization is None else authorization.decode("latin-1")
             )
-        except Unauthenticated:
+        except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 
     async def _read(self, receive: Receive) -> tuple[list[Message], bytes | None]:
@@ -186,39 +188,43 @@ class Entry:
             plan = self._documents.plan(query, name, context.principal)
             if plan is None or plan.kind not in _KINDS:
                 return None
-            return _Operation(plan.begin(variables, context), body, query, variables, name)
+            kept = body if plan.kind is OperationType.QUERY else b""
+            return _Operation(plan.begin(variables, context), kept, query, variables, name)
         except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 
     async def _answer(self, operation: _Operation, media_type: str, scope: Scope, receive: Receive, send: Send) -> None:
         run = operation.run
         workload = run.plan.classification.of(operation.variables or {})
-        response: Response | None
+        answer: bytes | Response | None
         try:
             work = self._executed(operation, workload, media_type)
             answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
-            if isinstance(answer, bytes):
-                await _send(answer, media_type, run.context.request_id, send)
-                return
-            response = answer
         except Exception as error:  # noqa: BLE001 - each has an answer
             scope.setdefault("state", {})["request_id"] = run.context.request_id
-            response = self._endpoint.failure(Request(scope, receive), error)
-        if response is not None:
-            response.headers[REQUEST_ID] = run.context.request_id
-            await response(scope, receive, send)
+            answer = self._endpoint.failure(Request(scope, receive), error)
+        if isinstance(answer, bytes):
+            await _send(answer, media_type, run.context.request_id, send)
+        elif answer is not None:
+            answer.headers[REQUEST_ID] = run.context.request_id
+            await answer(scope, receive, send)
 
     async def _executed(self, operation: _Operation, workload: Workload, media_type: str) -> bytes | Response:
         """The answer; without errors in it, its body alone."""
         schema, run = self._endpoint.schema, operation.run
         memory = self._endpoint.services.memory if workload is Workload.LOOKUP else None
         reads = None if memory is None else memory.observe()
-        data = await schema.data(run)
+        whole = False
+        try:
+            data = await schema.data(run)
+        finally:
+            if memory is not None and reads is not None:
+                whole = memory.observed(reads)
         if data is None:
             result = await schema.complete(run, operation.query, operation.variables, operation.name)
             return self._endpoint.response(result, media_type)
         answer = encode_json({"data": data})
-        if memory is not None and reads is not None and memory.observed(reads):
+        if reads is not None and whole:
             if run.shows_position:
                 reads.add_position()
             self._answers.put(operation.body, run.context.principal.scopes, answer, reads.stand)

@@ -131,7 +131,9 @@ def require_json(content_type: str) -> None:
     """Raises BadRequest for another content type."""
     header = email.message.Message()
     header["content-type"] = content_type or "none"
-    charset = header.get_content_charset("utf-8")
+    charset: object = None
+    with suppress(TypeError, ValueError):  # of parameters whose parts are numbered amiss
+        charset = header.get_content_charset("utf-8")
     if header.get_content_type() != JSON or charset not in ("utf-8", "utf8"):
         raise BadRequest(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

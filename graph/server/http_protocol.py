@@ -24,15 +24,20 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
 
-    def handle_websocket_upgrade(self) -> None:
-        """Frames are joined by the protocol of the socket."""
-        self.transport = cast("JoinedWrites", self.transport).transport
-        super().handle_websocket_upgrade()
-
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
+        transport: object = self.transport
+        if isinstance(transport, JoinedWrites):
+            transport.lost()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Frames are joined by the protocol of the socket, which may answer at once."""
+        joined = cast("JoinedWrites", self.transport)
+        joined.flush()
+        self.transport = joined.transport
+        super().handle_websocket_upgrade()
 
     def _unset_keepalive_if_required(self) -> None:
         self._idle_since = None
@@ -66,30 +71,39 @@ class HttpProtocol(HttpToolsProtocol):
 class JoinedWrites:
     """A transport whose writes of one turn of the event loop are joined. What is held when it is closed is written."""
 
-    __slots__ = ("_held", "_loop", "transport")
+    __slots__ = ("_held", "_is_lost", "_loop", "transport")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.transport = transport
         self._loop = loop
         self._held = b""
+        self._is_lost = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.transport, name)
 
     def write(self, data: bytes) -> None:
+        if self._is_lost:
+            return
         if len(self._held) + len(data) > _HELD_BYTES:
-            self._flush()
+            self.flush()
             self.transport.write(data)
             return
         if not self._held:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._held += data
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self.transport.close()
 
-    def _flush(self) -> None:
+    def lost(self) -> None:
+        """The connection has ended: what is held and what is written from now on goes nowhere. uvloop's transport
+        would raise."""
+        self._is_lost = True
+        self._held = b""
+
+    def flush(self) -> None:
         held, self._held = self._held, b""
         if held:
             self.transport.write(held)

@@ -8,6 +8,7 @@ guard does not hold takes no other with it.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -19,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 
 from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.write_set import WriteSet
-from persistence.errors import StoreError, TransientConflict
+from persistence.errors import CommitUnknown, StoreError, TransientConflict
 from persistence.model.outcomes import Committed
 from persistence.model.records import Namespace, Shard, ShardKey, Tombstone
 from persistence.offload import offload
@@ -85,6 +86,9 @@ _CALL: Final = text(
 ).bindparams(*(bindparam(name, type_=type_) for name, (_, type_) in PARAMETERS.items()))
 
 
+_log = logging.getLogger(__name__)
+
+
 class PostgresGroup:
     """ChangeGroup, on a connection that is in no transaction: each of its statements is one."""
 
@@ -110,11 +114,16 @@ class PostgresGroup:
                 raise
             self._supply.missed(rows)
             raise TransientConflict("history has no partition for these revisions yet") from error
-        self._supply.committed(max((row.revision for row in found if row.revision is not None), default=None))
-        return [
-            answer(write_set, _made(write_set, row[1:])) if row.refused is None else refused_by(row.refused)
-            for (_, write_set), row in zip(changes, found, strict=True)
-        ]
+        try:
+            self._supply.committed(max((row.revision for row in found if row.revision is not None), default=None))
+            return [
+                answer(write_set, _made(write_set, row[1:])) if row.refused is None else refused_by(row.refused)
+                for (_, write_set), row in zip(changes, found, strict=True)
+            ]
+        except Exception as error:
+            # Raised as it is, it would stand for nothing written, and the changes be executed again.
+            _log.exception("%d changes that were committed cannot be answered", len(changes))
+            raise CommitUnknown("the changes were committed, and their answers could not be made") from error
 
     def _values(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> dict[str, Any]:
         write_sets = [write_set for _, write_set in changes]

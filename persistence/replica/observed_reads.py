@@ -24,13 +24,14 @@ class ObservedReads:
     """Shards and pages that were read from memory, one after the other. Records are compared by identity, pages by how
     often their namespace was written to: a table that was loaded anew has other records, and is another one."""
 
-    __slots__ = ("_elsewhere", "_pages", "_position", "_replica", "_shards")
+    __slots__ = ("_elsewhere", "_pages", "_position", "_read_at", "_replica", "_shards")
 
     def __init__(self, replica: Serving) -> None:
         self._replica = replica
         self._shards: list[tuple[ShardKey, Shard | None]] = []
         self._pages: list[tuple[str | None, SortedTable, int]] = []
         self._position: StreamPosition | None = None
+        self._read_at: set[StreamPosition] = set()
         self._elsewhere = False
 
     def add_shard(self, key: ShardKey, shard: Shard | None) -> None:
@@ -39,9 +40,16 @@ class ObservedReads:
     def add_page(self, namespace: str | None, table: SortedTable) -> None:
         self._pages.append((namespace, table, table.writes(namespace)))
 
+    def add_read_at(self, position: StreamPosition) -> None:
+        """Where something was read: the replica goes on while other parts of the answer are made."""
+        self._read_at.add(position)
+
     def add_position(self) -> None:
         """The position is shown, too."""
-        self._position = self._replica.position
+        if len(self._read_at) == 1:
+            (self._position,) = self._read_at
+        else:
+            self._elsewhere = True
 
     def add_elsewhere(self) -> None:
         """Something was read that did not come from memory."""

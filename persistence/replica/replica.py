@@ -323,6 +323,7 @@ class ReplicaShards:
             shard = table.value.get(*key)
             if self._observed is not None:
                 self._observed.add_shard(key, shard)
+                self._observed.add_read_at(table.position)
             return Stamped(shard, table.position)
         self._read_elsewhere()
         stored = await self._stored.get(key, as_of)
@@ -337,6 +338,7 @@ class ReplicaShards:
             if self._observed is not None:
                 for key, shard in zip(keys, shards, strict=True):
                     self._observed.add_shard(key, shard)
+                self._observed.add_read_at(table.position)
             return Stamped(shards, table.position)
         self._read_elsewhere()
         stored = await self._stored.get_many(keys, as_of)
@@ -354,6 +356,7 @@ class ReplicaShards:
             if found is not None:
                 if self._observed is not None:
                     self._observed.add_page(where.namespace, table.value)
+                    self._observed.add_read_at(table.position)
                 return Stamped(found, table.position)
         self._read_elsewhere()
         stored = await self._stored.page(where, page, as_of)

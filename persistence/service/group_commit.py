@@ -36,7 +36,7 @@ LARGEST_CHANGE: Final = 64
 """Shards. A larger change is committed by itself."""
 
 _DECIDED_IN_A_TURN: Final = 16
-"""Changes, of a millisecond or two, between which the event loop does other things."""
+"""Shards, half a millisecond to two, after which the event loop does other things."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,11 +54,11 @@ class _Waiting:
     def __post_init__(self) -> None:
         self.reads = self.command.reads
 
-    def resolve(self, outcome: Outcome | StoreError | None) -> None:
+    def resolve(self, outcome: Outcome | Exception | None) -> None:
         """Its client may have left meanwhile."""
         if self.answer.done():
             return
-        if isinstance(outcome, StoreError):
+        if isinstance(outcome, Exception):
             self.answer.set_exception(outcome)
         else:
             self.answer.set_result(outcome)
@@ -127,20 +127,28 @@ class GroupCommit:
                 if changes:
                     answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
         except (CommitUnknown, Overloaded) as error:
-            answers = [error] * len(concerned)
+            answers = answers or [error] * len(concerned)
         except StoreError:
-            # Nothing was written. Perhaps because of one of them: by itself each finds out.
-            answers = [None] * len(concerned)
+            # Nothing was written, perhaps because of one of them: by itself each finds out. Or all was, and the
+            # connection is lost since.
+            answers = answers or [None] * len(concerned)
+        except asyncio.CancelledError:
+            answers = answers or [CommitUnknown("the commit was cancelled before it was answered")] * len(concerned)
+            raise
         except Exception:  # noqa: BLE001 - a defect, which each meets by itself
-            _log.exception("a group of %d changes was not committed; each is executed by itself", len(concerned))
-            answers = [None] * len(concerned)
+            _log.exception("a group of %d changes failed; each that has no answer is executed by itself", len(waiting))
+            answers = answers or [None] * len(concerned)
         finally:
             for each, answer in zip_longest(concerned, answers):
                 self._resolve(each, answer)
 
     def _resolve(self, waiting: _Waiting, answer: Committed | StoreError | None) -> None:
         if isinstance(answer, Committed):
-            self._note(answer)
+            try:
+                self._note(answer)
+            except Exception as error:  # noqa: BLE001 - raised to its caller: others of the group wait for theirs
+                waiting.resolve(error)
+                return
         waiting.resolve(None if isinstance(answer, TransientConflict) else answer)
 
     async def _decided(self, waiting: Sequence[_Waiting], state: ReadState) -> Sequence[tuple[_Waiting, WriteSet]]:
@@ -148,7 +156,8 @@ class GroupCommit:
         changes: list[tuple[_Waiting, WriteSet]] = []
         footprint = _Footprint()
         again: list[_Waiting] = []
-        for number, each in enumerate(waiting, 1):
+        decided = 0
+        for each in waiting:
             decision = self._decide(each, state)
             if decision is None:
                 each.resolve(None)
@@ -156,7 +165,9 @@ class GroupCommit:
                 changes.append((each, decision))
             else:
                 again.append(each)
-            if not number % _DECIDED_IN_A_TURN:
+            decided += len(each.reads.shards)
+            if decided >= _DECIDED_IN_A_TURN:
+                decided = 0
                 await asyncio.sleep(0)
         self._queue.extendleft(reversed(again))
         return changes

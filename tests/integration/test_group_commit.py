@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final, NoReturn
 
 import asyncpg
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from persistence.commands.command import Command
 from persistence.commands.shards import CreateShards, UpdateShards
 from persistence.commands.write_set import WriteSet
-from persistence.errors import Fenced, SchemaOutOfDate
+from persistence.errors import CommitUnknown, Fenced, SchemaOutOfDate
 from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import Outcome, ShardsChanged
 from persistence.model.records import Shard
@@ -21,6 +22,11 @@ from strategies.registry import Registry
 from tests.support.mesh import CHANGE, Mesh, because, changed, new, patch
 from tests.support.sql import fetch
 from tests.support.statements import statements
+
+_TERMINATE: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FROM commit_changes(%'
+"""
 
 
 @pytest.fixture
@@ -87,6 +93,39 @@ async def test_a_row_that_another_session_has_locked_stops_its_own_change_alone(
         assert isinstance(await waiting, ShardsChanged)
     finally:
         await holder.close()
+
+
+async def test_what_was_committed_and_cannot_be_answered_is_not_executed_again(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    (shard,) = await shards_of(mesh, 1)
+    monkeypatch.setattr("persistence.postgres.group_commit.answer", fail)
+    with pytest.raises(CommitUnknown):
+        await mesh.execute(moved(shard, "node-b"))
+    assert [change.reason for change in (await mesh.changes())[-2:]] == [CHANGE.reason, "node-b"]
+
+
+async def test_a_commit_that_the_server_ends_unanswered_is_unknown_to_each(mesh: Mesh, database_url: str) -> None:
+    shards = await shards_of(mesh, 3)
+    holder = await asyncpg.connect(database_url)
+    try:
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute("SELECT FROM stream_head FOR UPDATE")
+        tasks = [asyncio.create_task(mesh.execute(moved(shard, "node-b"))) for shard in shards]
+        async with asyncio.timeout(20):
+            while not await fetch(database_url, _TERMINATE):  # noqa: ASYNC110 - PostgreSQL is waited for
+                await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await holder.close()
+    assert [type(outcome) for outcome in outcomes] == [CommitUnknown] * 3
+    assert len(await mesh.changes()) == 2
+    again = await at_once(mesh, *(moved(shard, "node-b") for shard in shards))
+    assert {type(outcome) for outcome in again} == {ShardsChanged}
 
 
 @pytest.mark.parametrize(

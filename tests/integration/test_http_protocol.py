@@ -10,10 +10,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
-from graph.server.http_protocol import JoinedWrites
+from graph.server.http_protocol import HttpProtocol, JoinedWrites
+from graph.server.web_server import WebSocketProtocol as SocketProtocol
 from tests.support.serving import serving
 
 REQUEST = b"GET /%s HTTP/1.1\r\nhost: mesh\r\n%s\r\n"
@@ -29,6 +32,12 @@ class Network:
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
+
+    def get_extra_info(self, name: str) -> None:
+        """Of no socket."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Each is given what it receives by hand."""
 
     def close(self) -> None:
         self.closed_after = len(self.writes)
@@ -70,6 +79,54 @@ async def test_what_is_held_is_written_before_the_end() -> None:
     assert (network.writes, network.closed_after) == ([b"last"], 1)
     await asyncio.sleep(0)
     assert network.writes == [b"last"]
+
+
+def test_what_is_sent_once_the_connection_is_lost_is_no_error() -> None:
+    uvloop = pytest.importorskip("uvloop")  # asyncio's own transports take what is written to them once they are closed
+    errors: list[dict[str, Any]] = []
+
+    class Protocol(HttpProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    lost = asyncio.Event()
+    answered = asyncio.Event()
+
+    async def late(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await lost.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        answered.set()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        config, state = uvicorn.Config(late, log_config=None), ServerState()
+        async with await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            # uvicorn notices that the client has left for the last of them only.
+            writer.write(REQUEST % (b"", b"") * 2)
+            await writer.drain()
+            writer.close()
+            await asyncio.wait_for(answered.wait(), 10)
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    assert errors == []
+
+
+async def test_what_is_held_is_written_before_a_socket_takes_over() -> None:
+    network = Network()
+    protocol = HttpProtocol(uvicorn.Config(Application(), log_config=None, ws=SocketProtocol), ServerState(), {})
+    protocol.connection_made(cast("asyncio.Transport", network))
+    protocol.transport.write(b"answer to the request before")
+    upgrade = b"connection: upgrade\r\nupgrade: websocket\r\n"  # without a key, which is refused at once
+    protocol.data_received(REQUEST % (b"", upgrade))
+    assert [write[:12] for write in network.writes] == [b"answer to th", b"HTTP/1.1 400"]
+    assert network.closed_after == 2
 
 
 class Application:

@@ -28,6 +28,7 @@ from persistence.model.outcomes import (
 )
 from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.postgres.store import open_store
+from persistence.service.executor import CommandExecutor
 from tests.support.length import rounds
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.recount import broken_promises
@@ -127,20 +128,19 @@ async def test_a_change_that_comes_to_be_committed_in_a_freeze_is_refused(
 
 
 async def test_a_budget_is_a_share_of_the_shards_there_are_when_it_is_spent(
-    mesh: Mesh, database_url: str, connection: asyncpg.Connection
+    mesh: Mesh, connection: asyncpg.Connection
 ) -> None:
     await mesh.configure(policy=NamespacePolicy(move_budget_percent=20))
     shards = (await mesh.create(*(new(f"s{number}") for number in range(10)))).shards
     moves = UpdateShards([patch(shard, owner_node_id="node-b") for shard in shards[:2]], CHANGE)
-    # By another process: of one, the later change would wait for the group of the first.
-    async with open_store(database_url) as other:
-        async with head_held(connection):
-            deletion = asyncio.create_task(mesh.delete(*shards[2:]))
-            await waiting(connection, 1)
-            late = asyncio.create_task(Mesh(other).execute(moves))
-            await waiting(connection, 2)
-        await deletion
-        outcome = await late
+    async with head_held(connection):
+        deletion = asyncio.create_task(mesh.delete(*shards[2:]))
+        await waiting(connection, 1)
+        # As another server would: here it would wait for the group before.
+        late = asyncio.create_task(CommandExecutor(mesh.store.unit_of_work).execute(moves))
+        await waiting(connection, 2)
+    await deletion
+    outcome = await late
     assert isinstance(outcome, PolicyViolation)
     assert [broken.actual for broken in outcome.violations] == ["2 of 2 shards, 100 %"]
 

@@ -212,6 +212,8 @@ async def test_whatever_happens_no_turn_is_lost_and_no_bound_is_passed(seed: int
         (operation("ListShards"), {}, Workload.LOOKUP),
         (operation("ListShards"), {"asOf": None}, Workload.LOOKUP),
         (operation("ListShards"), {"asOf": {"revision": "1"}}, Workload.QUERY),
+        ('query($at: AsOf = {revision: "1"}) { shards(asOf: $at) { revision } }', {}, Workload.QUERY),
+        ("query($at: AsOf = null) { shards(asOf: $at) { revision } }", {}, Workload.LOOKUP),
         (operation("ShardHistory"), {}, Workload.QUERY),
         ("{ shards { revision } changes { nodes { id } } }", {}, Workload.QUERY),
         ("{ ... on Query { shards { revision } } }", {}, Workload.QUERY),

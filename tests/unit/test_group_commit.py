@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, ShardExpectation, UpdateShards
 from persistence.commands.write_set import WriteSet
 from persistence.errors import CommitUnknown, Overloaded, StoreError, StoreUnavailable, TransientConflict
+from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import Committed, NotFound, Outcome, ShardsChanged
 from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import ShardKey
@@ -37,11 +39,15 @@ class Database:
     answers: list[list[StoreError | None]] = field(default_factory=list)
     held: asyncio.Event | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
+    fails_at_the_end: bool = False
+    """Once a group is committed, when its connection is given back."""
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[ChangeGroup]:
         async with self.mesh.store.change_group() as group:
             yield _Held(self, group)
+        if self.fails_at_the_end:
+            raise StoreUnavailable("gone")
 
     async def execute_alone(self, command: Command) -> Outcome:
         self.alone.append(command.change.reason)
@@ -255,6 +261,78 @@ async def test_what_must_not_be_tried_again_is_raised_to_each(database: Database
     # The second for the shard was not in that group.
     assert isinstance(outcomes[3], ShardsChanged)
     assert database.alone == []
+
+
+async def test_what_was_committed_is_answered_though_its_connection_is_lost_then(database: Database) -> None:
+    database.fails_at_the_end = True
+    outcome = await database.queue().execute(create("a"))
+    assert isinstance(outcome, ShardsChanged)
+    assert (database.alone, database.noted) == ([], [outcome])
+
+
+async def test_nothing_is_executed_again_after_a_commit_that_was_cancelled(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    later = asyncio.create_task(queue.execute(create("a")))
+    await settled()
+    (committing,) = (task for task in asyncio.all_tasks() if task.get_name() == "omnirelay-group-commit")
+    committing.cancel()
+    outcomes = await asyncio.wait_for(asyncio.gather(first, later, return_exceptions=True), timeout=10)
+    assert [type(outcome) for outcome in outcomes] == [CommitUnknown, asyncio.CancelledError]
+    assert database.alone == []
+    database.held = None
+    assert isinstance(await queue.execute(create("b")), ShardsChanged)
+
+
+async def test_a_note_that_cannot_be_taken_fails_its_own_change_alone(database: Database) -> None:
+    def note(outcome: Outcome) -> None:
+        if isinstance(outcome, ShardsChanged) and outcome.change.reason == "a":
+            raise ZeroDivisionError
+        database.noted.append(outcome)
+
+    queue = GroupCommit(database, Registry(), database.execute_alone, note)
+    first = await under_way(database, queue)
+    tasks = [asyncio.create_task(queue.execute(create(name))) for name in "abc"]
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(first, *tasks, return_exceptions=True), timeout=10)
+    assert [type(outcome) for outcome in outcomes] == [ShardsChanged, ZeroDivisionError, ShardsChanged, ShardsChanged]
+    assert database.alone == []
+    assert isinstance(await queue.execute(create("d")), ShardsChanged)
+
+
+async def test_other_tasks_run_between_the_decisions_of_a_group_of_large_changes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, decided = 0, Counter[int]()
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def counting(command: Any, *arguments: Any) -> Any:
+        decided[turns] += len(command.shards)
+        return decide(command, *arguments)
+
+    monkeypatch.setattr("persistence.service.group_commit.decide", counting)
+    queue = database.queue()
+    first = await under_way(database, queue)
+    many = [
+        CreateShards([new(f"l{number}-{place}") for place in range(LARGEST_CHANGE)], because("large"))
+        for number in range(MOST_SHARDS // LARGEST_CHANGE)
+    ]
+    tasks = [asyncio.create_task(queue.execute(command)) for command in many]
+    await settled()
+    counter = asyncio.create_task(count())
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *tasks)
+    counter.cancel()
+    assert database.groups == [["first"], ["large"] * len(many)]
+    assert max(decided.values()) == LARGEST_CHANGE
 
 
 async def test_of_a_group_only_what_conflicts_is_executed_alone(database: Database) -> None:

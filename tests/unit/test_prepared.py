@@ -131,6 +131,16 @@ def count(metrics: Metrics, name: str, **labels: str) -> float:
     return metrics.registry.get_sample_value(name, labels) or 0
 
 
+async def test_a_document_that_is_answered_by_its_plan_is_not_forgotten_for_newer_ones(
+    schema: MeshSchema, calls: Calls
+) -> None:
+    await executed(schema, calls, "{ __typename }")
+    everything = Principal("ops", frozenset(Scope))
+    for number in range(1_000):
+        schema.documents.operation(f"{{ a{number} }}", None)
+        assert schema.documents.plan("{ __typename }", None, everything) is not None
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_every_document_of_clients_is_compiled(path: Path) -> None:
     document = parse(path.read_text())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import pytest
@@ -16,6 +17,7 @@ from graph.execution.services import Feed
 from graph.http.app import create_app
 from graph.http.entry import Entry
 from graph.operations import operation, own_manifest
+from persistence.model.outcomes import NotFound
 from tests.support.graphql_api import services_of
 from tests.support.mesh import BILLING, Mesh, new
 from tests.support.tokens import bearer, shared_secret
@@ -28,6 +30,13 @@ NULL_SPREADS = '{ good: __typename namespace(name: "absent") { name } shards(fir
 MUTATION = """
 mutation($change: ChangeInput!) {
   removeShards: deleteShards(input: { shards: [], change: $change }) { __typename ... on InvalidInput { message } }
+}
+"""
+CHANGED = """
+mutation {
+  deleteShards(input: {
+    shards: [{ namespace: "billing", shardId: "s1", expectedVersion: 1 }], change: { actor: "ops", reason: "none" }
+  }) { __typename }
 }
 """
 FOUND = {"n": BILLING, "k": "s1"}
@@ -50,9 +59,15 @@ class Server:
         await self._behind(scope, receive, send)
 
     async def send(
-        self, pieces: Sequence[Message], headers: Sequence[tuple[str, str]], *, short: bool = True, **scope: Any
+        self,
+        pieces: Iterable[Message],
+        headers: Sequence[tuple[str, str]],
+        *,
+        short: bool = True,
+        into: Send | None = None,
+        **scope: Any,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the answer."""
+        """Status, headers and body of the answer, unless it is sent `into` something else."""
         waiting = iter(pieces)
         sent: list[Message] = []
 
@@ -77,7 +92,7 @@ class Server:
             "server": ("127.0.0.1", 8080),
             **scope,
         }
-        await (self._app if short else self._behind)(full, receive, send)
+        await (self._app if short else self._behind)(full, receive, into or send)
         if not sent:
             return 0, {}, b""
         start, *rest = sent
@@ -135,6 +150,7 @@ async def test_what_is_answered_on_the_short_way_is_answered_in_the_same_bytes_b
         ({"query": LIST}, {"host": "elsewhere.example"}),
         ({"query": LIST}, {"content-type": "text/plain"}),
         ({"query": LIST}, {"content-type": "application/json; charset=latin-1"}),
+        ({"query": LIST}, {"content-type": "application/json; charset*=a; charset*0=b"}),
         ({"query": LIST}, {"accept": "text/event-stream"}),
         ({"query": LIST}, {"accept": f"application/json, {'a' * 2_000}/b"}),
         ({"query": "{ nothing }"}, {}),
@@ -192,6 +208,43 @@ async def test_a_body_that_comes_in_pieces_is_read_to_its_end(server: Server) ->
     assert json.loads(body)["data"]["shard"]["shardId"] == "s1"
 
 
+async def test_a_body_is_not_kept_while_its_operation_is_under_way(
+    server: Server, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Piece(dict[str, Any]):
+        def __init__(self, body: bytes, *, more: bool) -> None:
+            super().__init__(whole(body), more_body=more)
+            received.append(weakref.ref(self))
+
+    class Body(bytes):
+        def __del__(self) -> None:
+            released.append(None)
+
+    received: list[weakref.ref[Piece]] = []
+    released: list[None] = []
+    left: list[Piece | None] = []
+    content = json.dumps({"query": CHANGED}).encode()
+
+    def in_two() -> Iterator[Piece]:
+        yield Piece(content[:9], more=True)
+        yield Piece(content[9:], more=False)
+
+    def in_one() -> Iterator[Message]:
+        yield whole(Body(content))
+
+    async def execute(_: object) -> NotFound:
+        left.extend(each() for each in received)
+        executed_after.append(len(released))
+        return NotFound(namespaces=("none",))
+
+    executed_after: list[int] = []
+    monkeypatch.setattr(mesh.writer, "execute", execute)
+    await server.send(in_two(), list(HEADERS.items()))
+    assert left == [None, None]
+    await server.send(in_one(), list(HEADERS.items()))
+    assert (executed_after, server.handed_on) == ([0, 1], 0)
+
+
 async def test_a_body_that_grows_too_large_in_pieces_is_refused_before_its_end(server: Server) -> None:
     pieces = [{"type": "http.request", "body": b" " * 1_000, "more_body": True}] * 7
     status, _, body = await server.send(pieces, list(HEADERS.items()))
@@ -224,6 +277,18 @@ async def test_without_a_good_token_the_body_is_not_read(mesh: Mesh, feed: Feed)
     assert (status, server.handed_on) == (200, 2)
 
 
+class Failing:
+    def caller(self, authorization: object) -> NoReturn:  # noqa: ARG002 - of the protocol
+        raise ZeroDivisionError("a secret")
+
+
+async def test_a_token_that_cannot_be_read_is_answered_behind(mesh: Mesh, feed: Feed) -> None:
+    server = Server(create_app(services_of(mesh.store, mesh.writer, feed), authentication=Failing()))
+    short = await server.post({"query": LIST})
+    assert (short[0], server.handed_on) == (500, 1)
+    assert short == await server.post({"query": LIST}, short=False)
+
+
 async def test_a_new_id_is_given_to_a_request_whose_own_is_not_fit(server: Server) -> None:
     ids = set()
     for _ in range(3):
@@ -231,6 +296,22 @@ async def test_a_new_id_is_given_to_a_request_whose_own_is_not_fit(server: Serve
         ids.add(headers["x-request-id"])
     assert server.handed_on == 0
     assert [len(each) for each in ids] == [32] * 3
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_what_the_server_raises_while_it_sends_is_not_answered_again(
+    server: Server, caplog: pytest.LogCaptureFixture, *, short: bool
+) -> None:
+    sent: list[str] = []
+
+    async def broken(message: Message) -> None:
+        sent.append(message["type"])
+        raise ZeroDivisionError
+
+    body = whole(json.dumps({"query": LIST}).encode())
+    with pytest.raises(ZeroDivisionError):
+        await server.send([body], list(HEADERS.items()), short=short, into=broken)
+    assert (sent, caplog.records) == (["http.response.start"], [])
 
 
 async def test_a_defect_is_masked_and_logged(

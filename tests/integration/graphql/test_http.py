@@ -76,6 +76,7 @@ async def test_a_body_that_is_no_request_is_a_bad_request(api: Api, body: bytes)
         "text/plain",
         "application/graphql",
         "multipart/form-data; boundary=x",
+        "application/json; charset*=a; charset*0=b",
         "application/json; charset=latin1",
         "nonsense",
         ";;;",

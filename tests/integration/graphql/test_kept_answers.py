@@ -17,6 +17,7 @@ from graph.http.app import create_app
 from graph.http.entry import Entry
 from persistence.feed.live import LiveFeed, live_feed
 from persistence.model.records import AsOf, ShardKey
+from persistence.replica.observed_reads import ObservedReads
 from persistence.replica.replica import Replica, ReplicaShards, following
 from persistence.service.executor import CommandExecutor
 from tests.support.graphql_api import Api, api_of, services_of
@@ -225,6 +226,37 @@ async def test_reads_that_others_have_observed_meanwhile_are_not_relied_on(serve
     assert third.stand()
     await served.move("b", "node-z")
     assert not third.stand()
+
+
+async def test_nothing_is_observed_any_more_once_a_lookup_has_failed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(ObservedReads, "add_shard", lambda _, *read: seen.append(read))
+    failed = await served.api.post("{ shards(first: 1001) { totalCount } }")
+    assert "errors" in failed.json()
+    # Every read of any client would be remembered until the next lookup comes this way.
+    found = await served.api.http.get("/graphql", params={"query": ONE, "variables": '{"k": "a"}'})
+    assert found.json()["data"]["shard"]["shardId"] == "a"
+    assert seen == []
+
+
+async def test_an_answer_whose_position_passed_while_it_was_made_does_not_stand(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ReplicaShards.page
+
+    async def overtaken(*arguments: Any) -> Any:
+        found = await page(*arguments)
+        await served.move("a", "node-z", SEARCH)
+        return found
+
+    monkeypatch.setattr(ReplicaShards, "page", overtaken)
+    query = '{ shards(filter: {namespace: "billing"}) { revision } }'
+    before = (await served.api.post(query)).json()["data"]["shards"]["revision"]
+    monkeypatch.undo()
+    after = (await served.api.post(query)).json()["data"]["shards"]["revision"]
+    assert int(after) == int(before) + 1
 
 
 async def test_what_was_not_read_from_memory_does_not_stand(served: Served) -> None:
