@@ -115,6 +115,9 @@ _IMAGES: Final = ("previous.", "current.")
 
 _TIMES: Final = {f"{image}{name}" for image in _IMAGES for name in ("revision", "createdAt", "updatedAt")}
 
+_OF_OWNERS: Final = {"namespace", "shardId", "ownerNodeId", "__typename"}
+"""Of the shard before and after: what history has in columns of its own."""
+
 _WHOLE_CHANGE: Final = {
     f"change.{name}" for name in ("metadata", "namespaces", "firstRevision", "lastRevision", "shardCount", "hash")
 }
@@ -123,10 +126,12 @@ _WHOLE_CHANGE: Final = {
 def _detail(paths: frozenset[str]) -> DiffDetail:
     """What of each row a selection of the connection needs."""
     shown = {path.removeprefix("nodes.").removeprefix("edges.node.") for path in paths}
+    of_images = {path.partition(".")[2] for path in shown if path.startswith(_IMAGES)}
     return DiffDetail(
-        images=any(path.startswith(_IMAGES) for path in shown),
+        images=not of_images <= _OF_OWNERS,
         image_times=not _TIMES.isdisjoint(shown),
         whole_change=not _WHOLE_CHANGE.isdisjoint(shown),
+        owners=bool(of_images) and of_images <= _OF_OWNERS,
     )
 
 

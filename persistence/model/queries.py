@@ -186,11 +186,13 @@ class ShardHistoryFilter:
 
 class DiffDetail(NamedTuple):
     """What of rows of history is read beside the least: `images`, the shard before and after; `image_times`, their
-    revisions and times; `whole_change`, of the change also its metadata, namespaces, revisions, count and hash."""
+    revisions and times; `whole_change`, of the change also its metadata, namespaces, revisions, count and hash. Without
+    images, `owners`: of the shard before and after, its key and owner."""
 
     images: bool
     image_times: bool
     whole_change: bool
+    owners: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ _ROW: Final = (
     func.array_to_string(HISTORY.c.changed_fields, literal_column("','"), type_=Text).label("changed_fields"),
 )
 
+_OWNERS: Final = (HISTORY.c.previous_owner_node_id, HISTORY.c.owner_node_id)
+
 _IMAGES: Final = tuple(cast(HISTORY.c[name], Text).label(name) for name in ("previous", "current"))
 
 
@@ -67,7 +69,7 @@ _CHANGE_KINDS: Final = dict(ChangeKind.__members__)
 
 def columns_of_row(detail: DiffDetail) -> tuple[ColumnElement[Any], ...]:
     """Of history; those of `columns_of_change` follow them in what `row_class` reads."""
-    images = _IMAGES if detail.images or detail.image_times else ()
+    images = _IMAGES if detail.images or detail.image_times else _OWNERS if detail.owners else ()
     return (*_ROW, *images, *(_TIMES if detail.image_times else ()))
 
 
@@ -102,6 +104,12 @@ def row_class(detail: DiffDetail, leading: int) -> type[DiffRow]:
         read["current"] = _stamped(at["current"], at["revision"], at["created_at"], updated_at)
     elif detail.images:
         read |= {name: _image(at[name]) for name in ("previous", "current")}
+    elif detail.owners:
+        key = at["namespace"], at["shard_id"]
+        read |= {
+            "previous": _owned(*key, at["previous_owner_node_id"]),
+            "current": _owned(*key, at["owner_node_id"]),
+        }
     return type("DiffRow", (DiffRow,), {"__slots__": ()} | {name: property(get) for name, get in read.items()})
 
 
@@ -115,6 +123,22 @@ def _names(column: int) -> Callable[[Any], Sequence[str]]:
 
 def _image(column: int) -> Callable[[Any], ShownShard | None]:
     return lambda row: None if row[column] is None else ShownShard(row[column])
+
+
+class ShownOwner:
+    """The key and the owner of a shard, with the attributes of a Shard."""
+
+    __slots__ = ("namespace", "owner_node_id", "shard_id")
+
+    def __init__(self, namespace: str, shard_id: str, owner_node_id: str) -> None:
+        self.namespace = namespace
+        self.shard_id = shard_id
+        self.owner_node_id = owner_node_id
+
+
+def _owned(namespace: int, shard_id: int, owner: int) -> Callable[[Any], ShownOwner | None]:
+    """A row has an owner before and after exactly where it has an image."""
+    return lambda row: None if row[owner] is None else ShownOwner(row[namespace], row[shard_id], row[owner])
 
 
 def _stamped(image: int, revision: int, created_at: int, updated_at: int) -> Callable[[Any], ShownShard | None]:

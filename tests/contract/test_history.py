@@ -209,9 +209,9 @@ async def test_a_page_of_history_lies_between_its_cursors(told: Told) -> None:
     assert await page(DESCENDING, PageRequest(2, before=3, backward=True)) == ([5, 4], True, True)
 
 
-@pytest.mark.parametrize("shown", [DiffDetail(*flags) for flags in product([False, True], repeat=3)], ids=str)
+@pytest.mark.parametrize("shown", [DiffDetail(*flags) for flags in product([False, True], repeat=4)], ids=str)
 async def test_rows_that_are_shown_have_what_is_named_of_records(told: Told, shown: DiffDetail) -> None:
-    images, image_times, whole_change = shown
+    images, image_times, whole_change, owners = shown
     request: PageRequest[int] = PageRequest(100, counted=whole_change)
     page = await told.mesh.store.history.page(ShardHistoryFilter(), ASCENDING, request, shown)
     assert page.total == (len(told.rows) if whole_change else None)
@@ -222,15 +222,16 @@ async def test_rows_that_are_shown_have_what_is_named_of_records(told: Told, sho
         assert tuple(row.changed_fields) == record.changed_fields
         _require_same(row.change, record.change, _CHANGE if whole_change else _LEAST_OF_CHANGE)
         for side, expected in (
-            ((row.previous, record.previous), (row.current, record.current)) if images or image_times else ()
+            ((row.previous, record.previous), (row.current, record.current)) if images or image_times or owners else ()
         ):
             assert (side is None) is (expected is None)
             if side is not None and expected is not None:
-                _require_same(side, expected, _SHARD if image_times else _SHARD - _TIMES)
+                _require_same(side, expected, _SHARD if image_times else _SHARD - _TIMES if images else _OWNER)
 
 
 _TIMES: Final = {"revision", "created_at", "updated_at"}
 _SHARD: Final = {member.name for member in fields(Shard)}
+_OWNER: Final = {"namespace", "shard_id", "owner_node_id"}
 _CHANGE: Final = {member.name for member in fields(Change)}
 _LEAST_OF_CHANGE: Final = _CHANGE - {
     *("metadata", "namespaces", "first_revision", "last_revision", "shard_count", "hash")
