@@ -256,40 +256,57 @@ class ChangeRow:
 class HeldRows:
     """Rows that were shown lately: one object for each, so that what was made of it once can be kept by its identity.
 
-    Rows are compared as a whole, so none is ever outdated. Two generations, of `limit` rows each: a row that is shown
-    again is of the young one.
+    Rows of one revision are compared as a whole, so none is ever outdated. Two generations, of `limit` rows each: a row
+    that is shown again is of the young one.
     """
 
     def __init__(self, limit: int = HELD_ROWS) -> None:
         self._limit = limit
-        self._young: dict[tuple[Any, ...], Any] = {}
-        self._old: dict[tuple[Any, ...], Any] = {}
-        self._again: set[int] = set()
-        self._again_old: set[int] = set()
+        self._young = _Generation()
+        self._old = _Generation()
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return self._young.size + self._old.size
 
-    def same(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """For each row the one that is held, which may be this one from now on."""
-        young, old, again = self._young, self._old, self._again
-        # Comparing tuples takes a sixth of what comparing the driver's records does.
-        keys = list(map(tuple, rows))
-        held = list(map(young.get, keys, rows))
-        for index, (key, row, one) in enumerate(zip(keys, rows, held, strict=True)):
-            if one is not row:
-                again.add(id(one))
-                continue
-            known = old.get(key)
-            if known is not None:
-                held[index] = known
-                again.add(id(known))
-            young[key] = held[index]
-        if len(young) > self._limit:
-            self._old, self._young = young, {}
-            self._again_old, self._again = again, set()
+    def same(self, rows: Sequence[Any], leading: int = 0) -> Sequence[Any]:
+        """For each row the one that is held, which may be this one from now on. The first `leading` columns are not of
+        the row, and the revision follows them."""
+        if not rows:
+            return rows
+        young, kind = self._young, type(rows[0])
+        of_young, of_old = young.rows.setdefault(kind, {}), self._old.rows.get(kind, {})
+        held: list[Any] = []
+        for row in rows:
+            # Comparing tuples takes a sixth of what comparing the driver's records does.
+            values = tuple(row)[leading:]
+            revision = values[0]
+            known = of_young.get(revision)
+            if known is None:
+                young.size += 1
+                known = of_young[revision] = of_old.get(revision, _NONE)
+            if known[0] == values:
+                young.again.add(id(known[1]))
+            else:
+                known = of_young[revision] = values, row
+            held.append(known[1])
+        if young.size > self._limit:
+            self._old, self._young = young, _Generation()
         return held
 
     def holds(self, row: Any) -> bool:
         """Whether it was shown more than once."""
-        return id(row) in self._again or id(row) in self._again_old
+        return id(row) in self._young.again or id(row) in self._old.again
+
+
+_NONE: Final[tuple[Any, Any]] = (None, None)
+
+
+class _Generation:
+    """By the class of rows, which goes with their columns, and their revision. `again`: those shown more than once."""
+
+    __slots__ = ("again", "rows", "size")
+
+    def __init__(self) -> None:
+        self.rows: dict[type, dict[int, tuple[Any, Any]]] = {}
+        self.again: set[int] = set()
+        self.size = 0

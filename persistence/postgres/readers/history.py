@@ -81,7 +81,7 @@ class PostgresHistory:
         if not page.counted:
             return page_of(self._held.same(rows), page)
         found = [row for row in rows if row[1] is not None]
-        return page_of(self._held.same(found), page, total=rows[0][0])
+        return page_of(self._held.same(found, leading=2), page, total=rows[0][0])
 
     def holds(self, diff: object) -> bool:
         return self._held.holds(diff)
