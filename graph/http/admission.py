@@ -7,7 +7,7 @@ has a bound of its own, and the clients that wait share it equally, however many
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeVar, cast
@@ -23,6 +23,9 @@ from persistence.errors import Overloaded
 DEFAULT_QUERIES: Final = 6
 
 QUEUE_SECONDS: Final = 10.0
+
+UNWATCHED_SECONDS: Final = 0.02
+"""How long an operation may run before its client's leaving is noticed."""
 
 _RETRY_AFTER_SECONDS: Final = 1.0
 
@@ -184,15 +187,18 @@ class AdmissionControl:
             if begun.has_ended:
                 return begun.result
             work = begun.rest()
-        client = client_of(principal, scope)
+        watch = _Watch(receive)
         try:
-            async with AsyncExitStack() as stack:
-                async with _while_connected(receive):
-                    await stack.enter_async_context(queue.turn(client))
-                    if workload is not Workload.MUTATION:
-                        return await work
+            async with queue.turn(client_of(principal, scope)):
+                if workload is Workload.MUTATION:
+                    watch.end()
                 return await work
+        except asyncio.CancelledError:
+            if watch.cancelled():
+                raise ClientDisconnect from None
+            raise
         finally:
+            watch.end()
             work.close()
 
 
@@ -238,35 +244,41 @@ def client_of(principal: Principal, scope: Scope) -> str:
     return f"address {address[0] if address else 'unknown'}"
 
 
-@asynccontextmanager
-async def _while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancels what runs inside when the client hangs up, and raises ClientDisconnect then. For a request whose body was
-    read.
+class _Watch:
+    """Cancels the current task when the client of a request that has been read hangs up.
 
     A client that has stopped sending while it still receives counts as gone: HTTP/1.1 does not distinguish the two.
     """
-    task = asyncio.current_task()
-    gone = False
 
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
+    __slots__ = ("_gone", "_receive", "_task", "_timer", "_watcher")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task = asyncio.current_task()
+        self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
+        # A task of its own costs more than most operations wait.
+        self._timer = asyncio.get_running_loop().call_later(UNWATCHED_SECONDS, self._begin)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            # Not awaited: a cancellation that arrived then would replace the result. It ends at once.
+            self._watcher.cancel()
+
+    def cancelled(self) -> bool:
+        """Whether the cancellation that the task has met is this one's alone: another one has to be seen."""
+        return self._gone and self._task is not None and not self._task.uncancel()
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch(), name="omnirelay-disconnect")
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        if task is not None:
-            task.cancel()
-
-    watcher = asyncio.create_task(watch(), name="omnirelay-disconnect")
-    try:
-        yield
-    except asyncio.CancelledError:
-        # Cancelled by another task as well, which then has to see it.
-        if task is None or not gone or task.uncancel():
-            raise
-        raise ClientDisconnect from None
-    finally:
-        # Not awaited: a cancellation that arrived then would replace the result of what ran inside. It ends at once.
-        watcher.cancel()
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _overloaded(why: str) -> Overloaded:
