@@ -136,9 +136,11 @@ def _page(used: tuple[str, ...], shape: PageShape, descending: bool, shown: Diff
     shape = shape._replace(after=False, before=False)  # the cursors are among the bounds
     if _OF_CHANGES.keys().isdisjoint(used):
         rows, order = _of_index(select(*of_row, _ROW.change_id), used, bounds)
-        # The changes are joined with the page, and not with all that it may be the beginning of.
+        # The changes are joined with the page, and not with all that it may be the beginning of. Of each row by the
+        # index, which the offset holds PostgreSQL to: it would compare each row with each of a few hundred changes.
         page = keyset(rows, order, shape, descending=descending).subquery("page")
-        statement = select(*list(page.c)[:-1], *of_change).join_from(page, CHANGES, CHANGES.c.id == page.c.change_id)
+        change = select(*of_change).where(CHANGES.c.id == page.c.change_id).offset(literal_column("0")).lateral()
+        statement = select(*list(page.c)[:-1], *change.c).join_from(page, change, true())
         order = (page.c.revision,)
     elif "shard_id" in used:
         of_shard = select(*of_row, *of_change).join_from(HISTORY, CHANGES, CHANGES.c.id == _ROW.change_id)
