@@ -28,6 +28,9 @@ Selection: TypeAlias = Hashable
 
 KEPT_BYTES: Final = 64 * 1024 * 1024
 
+_MOST_SEEN: Final = 20_000
+"""Of records that were given once, by selection: 1 MB."""
+
 _join: Final = b"".join
 
 _BYTES_AN_ENTRY: Final = 1_000
@@ -100,7 +103,19 @@ class SelectionBytes:
     """What one selection has made of records, in two generations, the young one and the old one. Both are by the
     identity of the record, which no other object has while the record is held beside it."""
 
-    __slots__ = ("_all", "_holder", "_old", "_old_records", "_records", "key", "old_size", "size", "users", "young")
+    __slots__ = (
+        "_all",
+        "_holder",
+        "_old",
+        "_old_records",
+        "_records",
+        "_seen",
+        "key",
+        "old_size",
+        "size",
+        "users",
+        "young",
+    )
 
     def __init__(self, all_: "RecordBytes", key: Selection, holder: Holder) -> None:
         self._all = all_
@@ -110,33 +125,44 @@ class SelectionBytes:
         """Variants of plans that make it. Without any, nothing is kept."""
         self.young: dict[int, orjson.Fragment] = {}
         self._records: list[Any] = []
+        # Identities of records that were given once. An object that is gone may share its with a new one, which then is
+        # kept at once.
+        self._seen: set[int] = set()
         self.size = 0
         """Bytes of the young generation, with its records."""
         self.drop()
 
     def all(self, records: Sequence[Any], make: Callable[..., Any], run: Any, *more: Any) -> list[Any]:
-        """What `make` makes of each record, `run` and `more`: JSON where it was kept, or is from now on. Raises what
-        `make` does, and TypeError for what is not to be encoded."""
+        """What `make` makes of each record, `run` and `more`: JSON where it was kept, or is from now on, which it is
+        from the second time: to keep it costs a third more than to make it. Raises what `make` does, and TypeError for
+        what is not to be encoded."""
         found = list(map(self.young.get, map(id, records)))
         if all(found):
             return found
         holds = self._holder(run.context) if self.users else _keeps_nothing
-        old, young, size = self._old, self.young, 0
+        old, young, seen, size = self._old, self.young, self._seen, 0
         try:
             for index, record in enumerate(records):
-                if found[index] is None and (kept := old.get(id(record))) is not None:
+                if found[index] is not None:
+                    continue
+                identity = id(record)
+                if (kept := old.get(identity)) is not None:
                     found[index] = kept
-                elif found[index] is None:
+                else:
                     found[index] = made = make(record, run, *more)
-                    if holds(record):
+                    if identity not in seen:
+                        seen.add(identity)
+                    elif holds(record):
                         # A copy: orjson answers with an object that takes 4 KiB, however short it is.
                         encoded = _join((orjson.dumps(made, None, OPTIONS), b""))
-                        found[index] = young[id(record)] = orjson.Fragment(encoded)
+                        found[index] = young[identity] = orjson.Fragment(encoded)
                         self._records.append(record)
                         size += len(encoded) + _BYTES_AN_ENTRY
         finally:
             self.size += size
             self._all.count(size)
+            if len(seen) > _MOST_SEEN:
+                seen.clear()
         return found
 
     def one(self, record: Any, make: Callable[..., Any], run: Any) -> Any:

@@ -121,6 +121,8 @@ async def test_a_record_that_took_the_place_of_another_of_its_revision_is_anothe
 
 
 async def test_operations_that_select_the_same_share_what_was_made(server: Server) -> None:
+    once = (await server.data(NODES))["shards"]["nodes"]
+    assert not any(isinstance(each, Fragment) for each in once)
     first = (await server.data(NODES))["shards"]["nodes"]
     second = (await server.data(NODES))["shards"]["nodes"]
     assert all(isinstance(each, Fragment) for each in first)
@@ -136,6 +138,8 @@ async def test_a_batch_gives_and_takes_what_another_operation_selects(server: Se
     await server.batch()
     assert server.records.size == 0
     await server.data(ONE, id="none")
+    await server.batch()
+    assert server.records.size == 0
     await server.batch()
     size = server.records.size
     assert size > 0
@@ -207,8 +211,9 @@ async def test_callers_that_do_not_encode_get_plain_data(server: Server) -> None
 
 
 async def test_what_was_kept_goes_with_the_last_document_that_selects_it(server: Server) -> None:
-    await server.data(NODES)
-    await server.data(EDGES)
+    for _ in range(2):
+        await server.data(NODES)
+        await server.data(EDGES)
     with_both = server.records.size
     documents = server.schema.documents
     documents._documents[NODES].release()  # noqa: SLF001 - as when it is forgotten
@@ -219,7 +224,8 @@ async def test_what_was_kept_goes_with_the_last_document_that_selects_it(server:
 
 
 async def test_a_document_that_is_forgotten_is_released(server: Server) -> None:
-    await server.data(NODES)
+    for _ in range(2):
+        await server.data(NODES)
     assert server.records.size > 0
     for number in range(512):
         server.schema.documents.parsed(f"{{ a{number}: __typename }}")
@@ -269,6 +275,7 @@ def test_two_generations_bound_the_bytes_of_all_selections() -> None:
     selections = [all_.use(name, Holder(records)) for name in ("a", "b")]
     for record in records:
         for selection in selections:
+            selection.all([record], _made, Run())
             (made,) = selection.all([record], _made, Run())
             assert decoded(made) == _made(record, None)
             assert all_.size == sum(map(_size, selections)) <= 200_000 + 2_200
@@ -282,9 +289,10 @@ def test_what_is_kept_takes_no_more_memory_than_is_counted() -> None:
     all_ = RecordBytes()
     selection = all_.use("a", Holder(records[:0]))
     selection.all(records, _made, Run())
+    selection = all_.use("b", lambda _: lambda _: True)
+    selection.all(records, _made, Run())
     tracemalloc.start()
     try:
-        selection = all_.use("b", lambda _: lambda _: True)
         selection.all(records, _made, Run())
         taken, _ = tracemalloc.get_traced_memory()
     finally:
@@ -296,6 +304,7 @@ def test_a_record_that_nothing_holds_is_made_anew_and_not_kept() -> None:
     held, other = Record(1), Record(1)
     all_ = RecordBytes()
     selection = all_.use("a", Holder([held]))
+    assert selection.all([held, other], _made, Run()) == [_made(held, None), _made(other, None)]
     first, second = selection.all([held, other], _made, Run())
     assert isinstance(first, Fragment)
     assert second == _made(other, None)
@@ -316,6 +325,7 @@ def test_what_was_made_before_an_error_is_counted() -> None:
             raise KeyError
         return _made(record, run)
 
+    selection.all(records[:1], made, Run())
     with pytest.raises(KeyError):
         selection.all(records, made, Run())
     assert all_.size == _size(selection) > 1_000
