@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Protocol
 
 from persistence.errors import EpochMismatch, StoreError
@@ -29,6 +30,8 @@ _WATCHED: Final = 10_000
 
 _NOWHERE: Final = StreamPosition("", 0, UNMARKED)
 """Of no stream."""
+
+_WORTH_A_LINE_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -218,8 +221,11 @@ class Replica:
             self._position = begin
             self._history = _SameHistory(begin)
             try:
+                begun = monotonic()
                 table, self._complete_from = await self._load()
-                _log.info(
+                _log.log(
+                    # What a start prints is not interrupted by what took no time.
+                    logging.INFO if monotonic() - begun > _WORTH_A_LINE_SECONDS else logging.DEBUG,
                     "the replica is loaded: %d shards, of at most %d (%s)",
                     len(table),
                     self._limits.shards,
