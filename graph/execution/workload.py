@@ -34,7 +34,7 @@ class Classification(NamedTuple):
 def classify(operation: OperationDefinitionNode | None) -> Classification:
     """A lookup selects nothing but shards as they are now, which are answered from memory, and by their own names.
 
-    So does, of each subscription, its answer; and what cannot be executed is answered like a lookup.
+    A subscription is opened like a lookup, and what cannot be executed is answered like one.
     """
     if operation is None or operation.operation is OperationType.SUBSCRIPTION:
         return Classification(Workload.LOOKUP)

@@ -173,9 +173,10 @@ class Entry:
             if type(given) is not dict or not given.keys() <= _MEMBERS:
                 return None
             query, variables, name = given.get("query"), given.get("variables"), given.get("operationName")
+            extensions = given.get("extensions")
             if "documentId" in given:
-                query = self._trusted.get(given["documentId"]) if query is None else None
-            elif (extensions := given.get("extensions")) is not None:
+                query = self._trusted.get(given["documentId"]) if query is None and extensions is None else None
+            elif extensions is not None:
                 if extensions.keys() != _PERSISTED:
                     return None
                 query = self._endpoint.trusted_documents.text_of(given, context.principal)

@@ -185,7 +185,7 @@ class GroupCommit:
         )
         try:
             decision = decide(waiting.command, own, self._strategies)
-        except Exception:  # noqa: BLE001 - by itself it is raised to the one who asked
+        except Exception:  # noqa: BLE001 - executed by itself, it raises again to its caller
             return None
         return decision if isinstance(decision, WriteSet) else None
 

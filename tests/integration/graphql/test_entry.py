@@ -178,6 +178,19 @@ async def test_what_is_not_regular_is_decided_behind_and_nothing_of_it_is_lost(
     assert short == await server.post(body, headers, short=False)
 
 
+async def test_an_id_and_a_hash_of_different_documents_are_refused_behind(server: Server) -> None:
+    identity = "sha256:" + hashlib.sha256(operation("ListShards").encode()).hexdigest()
+    registered = {"persistedQuery": {"version": 1, "sha256Hash": hashlib.sha256(LIST.encode()).hexdigest()}}
+    await server.post({"query": LIST, "extensions": registered})
+    for extensions in (registered, {"persistedQuery": {"version": 1, "sha256Hash": "no hash"}}):
+        body = {"documentId": identity, "extensions": extensions}
+        handed_on = server.handed_on
+        short = await server.post(body)
+        assert server.handed_on == handed_on + 1
+        assert short == await server.post(body, short=False)
+        assert short[0] == 400
+
+
 async def test_a_document_that_was_registered_is_executed_by_its_hash(server: Server) -> None:
     digest = hashlib.sha256(LIST.encode()).hexdigest()
     persisted = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": digest}}}
