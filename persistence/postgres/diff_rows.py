@@ -268,9 +268,9 @@ class HeldRows:
     def __len__(self) -> int:
         return self._young.size + self._old.size
 
-    def same(self, rows: Sequence[Any], leading: int = 0) -> Sequence[Any]:
+    def same(self, rows: Sequence[Any], leading: int = 0, behind: int = 0) -> Sequence[Any]:
         """For each row the one that is held, which may be this one from now on. The first `leading` columns are not of
-        the row, and the revision follows them."""
+        the row, and the revision follows them; nor are the last ones."""
         if not rows:
             return rows
         young, kind = self._young, type(rows[0])
@@ -278,7 +278,7 @@ class HeldRows:
         held: list[Any] = []
         for row in rows:
             # Comparing tuples takes a sixth of what comparing the driver's records does.
-            values = tuple(row)[leading:]
+            values = tuple(row)[leading : len(row) - behind]
             revision = values[0]
             known = of_young.get(revision)
             if known is None:
