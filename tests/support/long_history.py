@@ -80,7 +80,7 @@ def _statements(size: Size) -> list[str]:
                 ELSE ARRAY[{namespace}] END,
             {ROWS_EACH} * (c - c / 5), CASE WHEN c % 5 = 0 THEN 0 ELSE {ROWS_EACH} END,
             '2026-01-01 00:00Z'::timestamptz + c * interval '1 second',
-            CASE WHEN c % 5 = 0 THEN json_build_object('node', 'node-' || c % 200) END,
+            CASE WHEN c % 5 = 0 THEN json_build_object('node', 'node-' || c % 200, 'previous', NULL, 'current', json_build_object()) END,
             sha256(int8send(c)), sha256(int8send(c))
         FROM generate_series(1, {size.changes}) AS c
         """,
@@ -125,8 +125,10 @@ def _statements(size: Size) -> list[str]:
             committed_at, content_digest, hash
         FROM changes WHERE id % 4 = 0
         """,
-        f"UPDATE stream_head SET revision = {size.rows}, change_id = {size.changes}, committed_at ="  # noqa: S608 - same
-        f" '2026-01-01 00:00Z'::timestamptz + {size.changes} * interval '1 second'",
+        """
+        UPDATE stream_head SET (revision, change_id, committed_at, hash) =
+            (SELECT head_revision, id, committed_at, hash FROM changes ORDER BY id DESC LIMIT 1)
+        """,
     ]
 
 

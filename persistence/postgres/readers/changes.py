@@ -47,7 +47,7 @@ from persistence.postgres.readers.keyset import (
     planned_for_parameters,
 )
 from persistence.postgres.readers.paged_list import EVERYWHERE, PagedList
-from persistence.postgres.readers.search import SEARCHED, Candidates
+from persistence.postgres.readers.search import SEARCHED, Candidates, share_of
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.tables.history import CHANGES
@@ -110,7 +110,7 @@ class _Changes(PagedList[Change]):
     ) -> tuple[Candidates, PageShape]:
         if lead not in _MERGED:
             return super()._candidates(used, lead, rest, shape, descending=descending)
-        limit = SEARCHED if lead == "namespace" else SEARCHED / func.greatest(_KINDS, literal_column("1"))
+        limit = SEARCHED if lead == "namespace" else share_of(_KINDS)
         return self._of_ranges(used, lead, rest, shape, limit, descending=descending), _without_cursors(shape)
 
     def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str]) -> Candidates:

@@ -48,7 +48,7 @@ EVERYWHERE: Final = PageShape(after=False, before=False, backward=False, counted
 class PagedList(Generic[T]):
     """`read` makes records of rows of `rows`, which selects from `table`; `restrictions` has one for each field of the
     list's filter. Those of them that are `bounds` of the key restrict where the list is read. So does one of the
-    `leads`, each with an index in the order of the key, unless it is `unordered`. What is in neither is looked for in
+    `leads`, each with an index in the order of the key; one that is `unordered` leads without bounds only. What is in neither is looked for in
     what that leaves, and so are the other leads.
     """
 
@@ -88,7 +88,7 @@ class PagedList(Generic[T]):
         """
         used, values = ((), {}) if where is None else (used_fields(where), filter_values(where))
         shape, tried = page_shape(page), []
-        for lead in [name for name in self._leads if name in used] or [None]:
+        for lead in self._leads_of(used):
             read, searched = self._statement(used, shape, lead, descending)
             rows = await fetch(sessions, read, values | page_values(page))
             if not searched:
@@ -99,6 +99,12 @@ class PagedList(Generic[T]):
             if tried[-1].is_complete:
                 break
         return farthest(tried, page, descending=descending)
+
+    def _leads_of(self, used: tuple[str, ...]) -> Sequence[str | None]:
+        leads = [name for name in self._leads if name in used]
+        if not set(self._bounds).isdisjoint(used):
+            leads = [name for name in leads if name not in self._unordered]
+        return leads or [None]
 
     def _new_statement(
         self,

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Subquery,
     and_,
     case,
+    cast,
     func,
     literal_column,
     or_,
@@ -30,6 +31,12 @@ from persistence.postgres.readers.keyset import AnySelect, PageShape, between_cu
 T = TypeVar("T")
 
 SEARCHED: Final = literal_column(str(SEARCHED_AT_MOST), BigInteger)
+
+
+def share_of(ranges: ColumnElement[int]) -> ColumnElement[int]:
+    """Of what is looked at, that of each of so many ranges that are merged: at least one row."""
+    one = literal_column("1", BigInteger)
+    return func.greatest(SEARCHED // func.greatest(cast(ranges, BigInteger), one), one)
 
 
 class Candidates(NamedTuple):

@@ -53,7 +53,15 @@ from persistence.postgres.readers.keyset import (
 )
 from persistence.postgres.readers.paged_list import EVERYWHERE
 from persistence.postgres.readers.scan import scan
-from persistence.postgres.readers.search import SEARCHED, Candidates, bounded_count, found_rows, search, with_rows
+from persistence.postgres.readers.search import (
+    SEARCHED,
+    Candidates,
+    bounded_count,
+    found_rows,
+    search,
+    share_of,
+    with_rows,
+)
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import KEYS, SHARD, as_arrays, shard_of
 from persistence.postgres.stream import CURRENT, HEAD, head_of, mark_after, read_mark, read_revision, require_servable
@@ -200,7 +208,7 @@ def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> C
     # To be counted they are read one owner after the other, not merged: so many of all of them.
     named = func.cardinality(bindparam("where_owner_node_ids", type_=ARRAY(Text)))
     counted = shape is EVERYWHERE
-    limit = SEARCHED if counted else SEARCHED / func.greatest(named, literal_column("1"))
+    limit = SEARCHED if counted else share_of(named)
     of_owner = select(SHARDS).where(SHARDS.c.owner_node_id == distinct.c.id, *leading, in_order)
     of_owner = between_cursors(of_owner, _KEY, shape, descending=False)
     of_owner = ordered(of_owner, _KEY, shape, descending=False).limit(limit).lateral()
@@ -241,10 +249,10 @@ def _candidates_as_of(used: tuple[str, ...], shape: PageShape) -> Candidates:
     table = _as_of(_known(used, shape))
     matches = [table.c.kind != literal("DELETED"), *conditions(_restrictions(table.c), used)]
     key = (table.c.namespace, table.c.shard_id)
-    return Candidates(select(table), key, matches, _PROBED, (table.c.revision.label("found_revision"),))
+    return Candidates(select(table), key, matches, PROBED, (table.c.revision.label("found_revision"),))
 
 
-_PROBED: Final = literal_column("1000", BigInteger)
+PROBED: Final = literal_column("1000", BigInteger)
 """Shards that one page as of a revision looks at, and one count: each takes a look into history."""
 
 
@@ -265,7 +273,7 @@ def _known(used: tuple[str, ...], shape: PageShape) -> Subquery:
             shape,
             descending=False,
         )
-        return select(ordered(keys, key, shape, descending=False).limit(_PROBED).subquery())
+        return select(ordered(keys, key, shape, descending=False).limit(PROBED).subquery())
 
     return union(beginning(SHARDS), beginning(TOMBSTONES)).subquery("known")
 
