@@ -15,8 +15,11 @@ DEFAULT_PAGE: Final = 50
 
 MAX_PAGE: Final = 500
 
-SEARCHED_AT_MOST: Final = 10_000
+SEARCHED_AT_MOST: Final = 4_000
 """Items that are looked at for one page, and for one count, where no index leads to those that match."""
+
+COUNTED_AT_MOST: Final = 10_000
+"""Items where one does."""
 
 K = TypeVar("K")
 

@@ -1,5 +1,5 @@
-"""What every filter of the API reads of long tables, alone and with each other one: made of the schema's own types, so a
-new field is among them.
+"""What every filter of the API reads of long tables, alone and with each other one: made of the schema's own types, so
+a new field is among them.
 
 `make test` has tables of some ten thousand rows, `make soak` a million shards and five million rows of history.
 """
@@ -24,13 +24,11 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLType,
     get_named_type,
-    get_nullable_type,
-    is_list_type,
 )
 
 from graph.http.app import create_app
 from persistence.feed.live import live_feed
-from persistence.model.paging import SEARCHED_AT_MOST
+from persistence.model.paging import COUNTED_AT_MOST, SEARCHED_AT_MOST
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.support.databases import Databases
@@ -47,7 +45,7 @@ PAGE: Final = 50
 FEW: Final = 20 * PAGE
 """Rows that a page is read from where an index leads to it: each with its change, and what is merged."""
 
-SEARCHED: Final = 5 * SEARCHED_AT_MOST
+SEARCHED: Final = COUNTED_AT_MOST + 4 * SEARCHED_AT_MOST
 """Rows of a page and a count that are looked for: each looked at once, in an index and with its change."""
 
 _EARLY, _LATE = "2026-01-01T00:10:00Z", "2026-01-01T06:00:00Z"
@@ -70,19 +68,20 @@ VALUES: Final[Mapping[str, Sequence[Any]]] = {
 }
 """That many match, few and none. A field that is not named here is given what its type has."""
 
-ORDERED: Final = ("shardHistory", "changes", "refusals")
+UNORDERED: Final = {"refusals": "namespace"}
+"""Found by an index without an order, where statistics say that few match: all of them are read."""
 
 
 def _values(name: str, type_: GraphQLType) -> Sequence[Any]:
     if name in VALUES:
         return VALUES[name]
-    named = get_named_type(type_)
+    named, is_list = get_named_type(type_), "[" in str(type_)
     assert named is not None
     if isinstance(named, GraphQLEnumType):
         members = list(named.values)
-        return [[members[0]], [members[-1]], members] if is_list_type(get_nullable_type(type_)) else members
+        return [[members[0]], [members[-1]], members] if is_list else members
     absent = {"DateTime": _EARLY, "Revision": "7", "Boolean": True, "Int": 7}.get(named.name, "absent")
-    return [[absent]] if is_list_type(get_nullable_type(type_)) else [absent]
+    return [[absent]] if is_list else [absent]
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,8 @@ def filters(listed: Listed) -> Iterator[dict[str, Any]]:
 def _field(listed: Listed) -> GraphQLField:
     query = one_schema().core.query_type
     assert query is not None
-    return query.fields[listed.field]
+    field: GraphQLField = query.fields[listed.field]
+    return field
 
 
 def document(listed: Listed, *, counted: bool) -> str:
@@ -150,9 +150,12 @@ def filled(databases: Databases, template_database: str) -> Iterator[str]:
 @pytest.fixture
 async def api(filled: str) -> AsyncIterator[Api]:
     """Without a replica, so that everything is read from the database."""
-    async with open_store(filled) as store, live_feed(store.stream, store.signal) as feed:
-        async with api_of(create_app(services_of(store, CommandExecutor(store.unit_of_work), feed))) as api:
-            yield api
+    async with (
+        open_store(filled) as store,
+        live_feed(store.stream, store.signal) as feed,
+        api_of(create_app(services_of(store, CommandExecutor(store.unit_of_work), feed))) as api,
+    ):
+        yield api
 
 
 @pytest.mark.parametrize("listed", list(_lists()), ids=str)
@@ -184,7 +187,8 @@ async def _problems(
         for statement in sent:
             for generic in {False, not statement.is_planned_for_parameters}:
                 explained = await explain(connection, statement, generic=generic)
-                most = SEARCHED if statement.is_search else FEW
+                by_many = listed.field in UNORDERED and UNORDERED[listed.field] in where
+                most = SEARCHED if statement.is_search or by_many else FEW
                 if explained.read_whole or explained.rows > most:
                     kind = "generic" if generic else "custom"
                     whole = f", {explained.read_whole} read whole" if explained.read_whole else ""
@@ -208,6 +212,6 @@ async def _print_times(api: Api, listed: Listed, capsys: pytest.CaptureFixture[s
         times.append((median(taken), f"{json.dumps(where)}{' counted' if counted else ''}"))
     times.sort(reverse=True)
     with capsys.disabled():
-        print(f"\n{listed}: {len(times)} pages, median {median(time for time, _ in times):.1f} ms, the slowest:")
+        print(f"\n{listed}: {len(times)} pages, median {median(time for time, _ in times):.1f} ms, the slowest:")  # noqa: T201 - a report
         for time, name in times[:5]:
-            print(f"  {time:.1f} ms {name}")
+            print(f"  {time:.1f} ms {name}")  # noqa: T201 - same

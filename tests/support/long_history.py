@@ -20,8 +20,8 @@ ROWS_EACH: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Half of all shards and changes are of the namespace `busy`, the others of `ns-0` to `ns-99`. The first hundredth of
-    changes is of `early`, which has no shards any more. One in twenty names two namespaces.
+    """Half of all shards and changes are of the namespace `busy`, the others of `ns-0` to `ns-99`. The first hundredth
+    of changes is of `early`, which has no shards any more. One in twenty names two namespaces.
 
     Four actors of five are `controller`, and tickets are of a thousand changes each. The actor, the ticket, the nodes
     and the values of enumerations that are rare come from three of the first changes.
@@ -57,13 +57,15 @@ def _statements(size: Size) -> list[str]:
         f"""
         INSERT INTO namespaces (name, strategy, strategy_parameters, algorithm_version, parameters_digest, version,
             policy, created_at, updated_at)
-        SELECT name, 'rendezvous', '{{}}', 1, repeat('0', 64), 1, '{json.dumps(write_policy(NamespacePolicy()))}', now(),
-            now()
+        SELECT name, 'rendezvous', '{{}}', 1, repeat('0', 64), 1, '{json.dumps(write_policy(NamespacePolicy()))}',
+            now(), now()
         FROM unnest(ARRAY['busy', 'early', 'idle', 'other']
             || ARRAY(SELECT 'ns-' || n FROM generate_series(0, 99) AS n)) AS name
         """,  # noqa: S608 - a constant
-        "INSERT INTO namespace_heads (name, digest_high, digest_low, shard_count, revision)"
-        " SELECT name, 0, 0, 0, 0 FROM namespaces",
+        """
+        INSERT INTO namespace_heads (name, digest_high, digest_low, shard_count, revision)
+        SELECT name, 0, 0, 0, 0 FROM namespaces
+        """,
         """
         INSERT INTO nodes (node_id, region, zone, labels, weight, status, version, created_at, updated_at)
         SELECT 'node-' || n, 'region-' || n % 5, 'zone-' || n % 15, '{}'::jsonb, 1, 'ACTIVE', 1, now(), now()
@@ -80,16 +82,18 @@ def _statements(size: Size) -> list[str]:
                 ELSE ARRAY[{namespace}] END,
             {ROWS_EACH} * (c - c / 5), CASE WHEN c % 5 = 0 THEN 0 ELSE {ROWS_EACH} END,
             '2026-01-01 00:00Z'::timestamptz + c * interval '1 second',
-            CASE WHEN c % 5 = 0 THEN json_build_object('node', 'node-' || c % 200, 'previous', NULL, 'current', json_build_object()) END,
+            CASE WHEN c % 5 = 0 THEN json_build_object('node', 'node-' || c % 200, 'previous', NULL,
+                'current', json_build_object()) END,
             sha256(int8send(c)), sha256(int8send(c))
         FROM generate_series(1, {size.changes}) AS c
-        """,
+        """,  # noqa: S608 - numbers
         f"""
         INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields,
             owner_node_id, previous_owner_node_id, previous_revision, previous_updated_at, created_at, previous,
             current, move_reason)
-        SELECT k.r, c.id, c.namespaces[1], k.shard_id, k.r + 1, CASE WHEN c.id <= {early} THEN 'CREATED' ELSE 'UPDATED' END,
-            '{{ownerNodeId}}', k.owner, CASE WHEN c.id > {early} THEN k.previous END,
+        SELECT k.r, c.id, c.namespaces[1], k.shard_id, k.r + 1,
+            CASE WHEN c.id <= {early} THEN 'CREATED' ELSE 'UPDATED' END, '{{ownerNodeId}}', k.owner,
+            CASE WHEN c.id > {early} THEN k.previous END,
             CASE WHEN c.id > {early} THEN k.r - 1 END, CASE WHEN c.id > {early} THEN c.committed_at END, c.committed_at,
             CASE WHEN c.id > {early} THEN {previous} END, {current},
             CASE WHEN c.id <= {early} THEN NULL WHEN k.r % 50 = 0 THEN 'OWNER_DRAINING'

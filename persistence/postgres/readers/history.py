@@ -329,9 +329,9 @@ def _of_changes(used: tuple[str, ...], lead: str, bounds: _Bounds, *, newest_fir
     # From there on nothing of a change without rows is looked at again.
     behind = change.c.head_revision + literal_column("1") if newest_first else change.c.head_revision
     position = func.coalesce(made.c.revision, behind)
-    row = made.c
-    leading = {"namespace": equals(row.namespace), "shard_id": equals(row.shard_id)}
-    matches = [row.revision.is_not(None), *_conditions(leading | _restrictions(row), used)]
+    found = made.c
+    leading = {"namespace": equals(found.namespace), "shard_id": equals(found.shard_id)}
+    matches = [found.revision.is_not(None), *_conditions(leading | _restrictions(found), used)]
     return Candidates(select(change.c.id).select_from(change.outerjoin(made, true())), (change.c.id, position), matches)
 
 

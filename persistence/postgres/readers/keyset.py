@@ -130,8 +130,9 @@ def beside(
 ) -> AnySelect:
     """`keyset` with the same values in front of every row: one statement, so page and values are of one snapshot.
 
-    A row holds the values, the answer of `count` where the shape is counted (as `read_count` reads it), 1, and the columns of `statement`. An
-    empty page is one row: values and count, null, and nulls. `page_beside` makes a page of the rows.
+    A row holds the values, the answer of `count` where the shape is counted (as `read_count` reads it), 1, and the
+    columns of `statement`. An empty page is one row: values and count, null, and nulls. `page_beside` makes a page of
+    the rows.
     """
     front = select(*values, *((count.scalar_subquery(),) if shape.counted else ())).subquery()
     order = [column.label(f"order_{index}") for index, column in enumerate(columns)]
@@ -209,12 +210,18 @@ def equals(column: Any) -> Restriction:
 
 
 def equals_text(column: Any) -> Restriction:
-    """For free text, which is indexed by its beginning."""
+    """For free text, which is indexed by its beginning.
+
+    The whole is compared in a form that PostgreSQL does not estimate: it takes the two for independent, so that a text
+    of a thousand rows would seem to have one, which is not worth reading in order.
+    """
 
     def restriction(name: str) -> ColumnElement[bool]:
         value = bindparam(name, type_=column.type)
         beginning = func.left(column, literal_column(str(INDEXED_CHARACTERS)))
-        return and_(beginning == func.left(value, literal_column(str(INDEXED_CHARACTERS))), column == value)
+        return and_(
+            beginning == func.left(value, literal_column(str(INDEXED_CHARACTERS))), case((column == value, true()))
+        )
 
     return restriction
 

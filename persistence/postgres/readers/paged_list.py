@@ -48,8 +48,8 @@ EVERYWHERE: Final = PageShape(after=False, before=False, backward=False, counted
 class PagedList(Generic[T]):
     """`read` makes records of rows of `rows`, which selects from `table`; `restrictions` has one for each field of the
     list's filter. Those of them that are `bounds` of the key restrict where the list is read. So does one of the
-    `leads`, each with an index in the order of the key; one that is `unordered` leads without bounds only. What is in neither is looked for in
-    what that leaves, and so are the other leads.
+    `leads`, each with an index in the order of the key; one that is `unordered` leads without bounds only. What is in
+    neither is looked for in what that leaves, and so are the other leads.
     """
 
     def __init__(

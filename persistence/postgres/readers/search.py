@@ -25,12 +25,14 @@ from sqlalchemy import (
     true,
 )
 
-from persistence.model.paging import SEARCHED_AT_MOST, Page, PageRequest, page_of
+from persistence.model.paging import COUNTED_AT_MOST, SEARCHED_AT_MOST, Page, PageRequest, page_of
 from persistence.postgres.readers.keyset import AnySelect, PageShape, between_cursors, keyset, ordered, read_count
 
 T = TypeVar("T")
 
 SEARCHED: Final = literal_column(str(SEARCHED_AT_MOST), BigInteger)
+
+COUNTED: Final = literal_column(str(COUNTED_AT_MOST), BigInteger)
 
 
 def share_of(ranges: ColumnElement[int]) -> ColumnElement[int]:
@@ -41,8 +43,8 @@ def share_of(ranges: ColumnElement[int]) -> ColumnElement[int]:
 
 class Candidates(NamedTuple):
     """What is looked at: `keys` selects it, in the `order` of these columns as an index has it, `limit` of them at most
-    (null: SEARCHED). `matches` are the conditions on each, none where all of them match; `carried` are columns that are
-    wanted as well."""
+    (null: SEARCHED, or COUNTED). `matches` are the conditions on each, none where all of them match; `carried` are
+    columns that are wanted as well."""
 
     keys: AnySelect
     order: Sequence[Any]
@@ -56,11 +58,11 @@ def search(candidates: Candidates, shape: PageShape, *, descending: bool) -> Sub
     `matches` or not; and what is carried."""
     limit = SEARCHED if candidates.limit is None else candidates.limit
     columns, reverse = candidates.order, descending != shape.backward
-    number = func.row_number().over(order_by=[column.desc() if reverse else column for column in columns])
+    row_number = func.row_number().over(order_by=[column.desc() if reverse else column for column in columns])
     inner = candidates.keys.with_only_columns(
         *(column.label(f"key_{index}") for index, column in enumerate(columns)),
         and_(true(), *candidates.matches).label("matches"),
-        number.label("number"),
+        row_number.label("number"),
         *candidates.carried,
         maintain_column_froms=True,
     )
@@ -85,9 +87,13 @@ def _without_cursors(shape: PageShape) -> PageShape:
     return shape._replace(after=False, before=False)
 
 
+def counted_at_most(*, all_match: bool) -> ColumnElement[int]:
+    return COUNTED if all_match else SEARCHED
+
+
 def bounded_count(candidates: Candidates) -> Select[Any]:
     """How many match of those that are looked at, as `read_count` reads it."""
-    limit = SEARCHED if candidates.limit is None else candidates.limit
+    limit = counted_at_most(all_match=not candidates.matches) if candidates.limit is None else candidates.limit
     limited = (
         candidates.keys.with_only_columns(
             and_(true(), *candidates.matches).label("matches"), maintain_column_froms=True

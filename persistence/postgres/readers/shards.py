@@ -54,9 +54,9 @@ from persistence.postgres.readers.keyset import (
 from persistence.postgres.readers.paged_list import EVERYWHERE
 from persistence.postgres.readers.scan import scan
 from persistence.postgres.readers.search import (
-    SEARCHED,
     Candidates,
     bounded_count,
+    counted_at_most,
     found_rows,
     search,
     share_of,
@@ -199,7 +199,7 @@ def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> C
     """By owner the beginnings of what each of them has, merged."""
     in_key = _in_key(used)
     leading = conditions(_NOW, tuple(name for name in used if name in in_key))
-    rest = tuple(name for name in used if name not in in_key)
+    rest = tuple(name for name in used if name not in in_key and not (by_owner and name == "owner_node_ids"))
     in_order = nothing_passed(SHARDS.c.revision)
     if not by_owner:
         return Candidates(select(*_KEY).where(*leading, in_order), _KEY, conditions(_NOW, rest))
@@ -208,11 +208,11 @@ def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> C
     # To be counted they are read one owner after the other, not merged: so many of all of them.
     named = func.cardinality(bindparam("where_owner_node_ids", type_=ARRAY(Text)))
     counted = shape is EVERYWHERE
-    limit = SEARCHED if counted else share_of(named)
+    limit = counted_at_most(all_match=not rest) if counted else share_of(named)
     of_owner = select(SHARDS).where(SHARDS.c.owner_node_id == distinct.c.id, *leading, in_order)
     of_owner = between_cursors(of_owner, _KEY, shape, descending=False)
-    of_owner = ordered(of_owner, _KEY, shape, descending=False).limit(limit).lateral()
-    merged = select(*of_owner.c).join_from(distinct, of_owner, true()).subquery("merged")
+    beginning = ordered(of_owner, _KEY, shape, descending=False).limit(limit).lateral()
+    merged = select(*beginning.c).join_from(distinct, beginning, true()).subquery("merged")
     matches = conditions(_restrictions(merged.c), rest)
     return Candidates(select(merged), () if counted else (merged.c.namespace, merged.c.shard_id), matches, limit)
 
