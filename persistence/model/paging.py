@@ -15,7 +15,7 @@ DEFAULT_PAGE: Final = 50
 
 MAX_PAGE: Final = 500
 
-SEARCHED_AT_MOST: Final = 4_000
+SEARCHED_AT_MOST: Final = 3_000
 """Items that are looked at for one page, and for one count, where no index leads to those that match."""
 
 COUNTED_AT_MOST: Final = 10_000

@@ -208,8 +208,13 @@ def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> C
     # To be counted they are read one owner after the other, not merged: so many of all of them.
     named = func.cardinality(bindparam("where_owner_node_ids", type_=ARRAY(Text)))
     counted = shape is EVERYWHERE
-    limit = counted_at_most(all_match=not rest) if counted else share_of(named)
-    of_owner = select(SHARDS).where(SHARDS.c.owner_node_id == distinct.c.id, *leading, in_order)
+    if counted:
+        limit = counted_at_most(all_match=not rest)
+    else:
+        limit = share_of(named) if rest else bindparam("page_limit", type_=BigInteger)
+    # What all match is counted in the index alone, without a look at a column that is not in it.
+    ordered_by_index = [] if counted and not rest else [in_order]
+    of_owner = select(SHARDS).where(SHARDS.c.owner_node_id == distinct.c.id, *leading, *ordered_by_index)
     of_owner = between_cursors(of_owner, _KEY, shape, descending=False)
     beginning = ordered(of_owner, _KEY, shape, descending=False).limit(limit).lateral()
     merged = select(*beginning.c).join_from(distinct, beginning, true()).subquery("merged")
