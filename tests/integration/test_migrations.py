@@ -426,9 +426,9 @@ async def test_indexes_that_were_built_beforehand_are_taken_as_they_are(
 
 
 def test_a_check_of_a_long_table_is_added_without_reading_it_under_a_lock() -> None:
-    """ADD CONSTRAINT reads the whole table while nothing else does: five seconds for five million rows of history. Since
-    0012 a constraint is added NOT VALID, which holds for what is written from then on, and validated in a migration of
-    its own, beside which writes go on."""
+    """ADD CONSTRAINT reads the whole table while nothing else does: five seconds for five million rows of history.
+    Since 0012 a constraint is added NOT VALID, which holds for what is written from then on, and validated in a
+    migration of its own, beside which writes go on."""
     for file in sorted((Path(migrations.__file__).parent / "versions").glob("*.py")):
         if file.name >= "0012":
             source = file.read_text("utf-8")
