@@ -18,7 +18,7 @@ from tests.support.mesh import COUNTED, Mesh, everything, everything_backwards
 
 __all__ = ["past", "told"]  # fixtures
 
-_LISTS: Final = (changes._CHANGES, nodes._NODES, nodes._UNCOUNTED, refusals._REFUSALS)  # noqa: SLF001 - their statements
+_LISTS: Final = (changes._CHANGES, changes._SHOWN, nodes._NODES, nodes._UNCOUNTED, refusals._REFUSALS)  # noqa: SLF001 - their statements
 
 _STATEMENTS: Final = (
     history._page,  # noqa: SLF001 - as they were made

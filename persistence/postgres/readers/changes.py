@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ChangeFilter
 from persistence.model.records import MAX_COUNTER, Change
+from persistence.postgres.diff_rows import SHOWN_CHANGE, ChangeRow, HeldRows
 from persistence.postgres.readers.keyset import (
     AnySelect,
     PageShape,
@@ -44,7 +46,6 @@ from persistence.postgres.readers.keyset import (
     nothing_passed,
     one_of,
     ordered,
-    planned_for_parameters,
 )
 from persistence.postgres.readers.paged_list import EVERYWHERE, PagedList
 from persistence.postgres.readers.search import SEARCHED, Candidates, counted_at_most, share_of
@@ -150,14 +151,16 @@ class _Changes(PagedList[Change]):
         """Up to `limit` rows of each range, between the cursors."""
         bounds = conditions(self._restrictions, tuple(name for name in used if name in self._bounds))
 
-        def beginning(*restricted: ColumnElement[bool]) -> AnySelect:
-            of_range = rows.where(*restricted, *bounds, nothing_passed(CHANGES.c.id))
+        def between(statement: AnySelect) -> AnySelect:
+            of_range = statement.where(*bounds, nothing_passed(CHANGES.c.id))
             of_range = between_cursors(of_range, (CHANGES.c.id,), shape, descending=descending)
-            return ordered(of_range, (CHANGES.c.id,), shape, descending=descending).limit(limit)
+            return ordered(of_range, (CHANGES.c.id,), shape, descending=descending)
+
+        def beginning(*restricted: ColumnElement[bool]) -> AnySelect:
+            return between(rows.where(*restricted)).limit(limit)
 
         if lead == "namespace":
-            merged = _of_both(beginning, limit, newest_first=descending != shape.backward).subquery()
-            return planned_for_parameters(select(*merged.c)).subquery("merged")
+            return _of_both(beginning, between, limit, newest_first=descending != shape.backward).subquery("merged")
         kinds = func.unnest(bindparam("where_kinds", type_=ARRAY(Text))).table_valued("kind").render_derived("kinds")
         distinct = select(kinds.c.kind).distinct().subquery("kinds")
         of_kind = beginning(CHANGES.c.kind == distinct.c.kind).lateral()
@@ -177,7 +180,11 @@ def _without_cursors(shape: PageShape) -> PageShape:
 
 
 def _of_both(
-    beginning: Callable[..., AnySelect], whole: ColumnElement[Any], *, newest_first: bool
+    beginning: Callable[..., AnySelect],
+    between: Callable[[AnySelect], AnySelect],
+    whole: ColumnElement[Any],
+    *,
+    newest_first: bool,
 ) -> CompoundSelect[Any]:
     """The beginnings of the changes of one namespace alone, and of those of several that it is one of.
 
@@ -189,15 +196,18 @@ def _of_both(
     last = select(one.c.id).order_by(one.c.id.desc() if newest_first else one.c.id).offset(whole - 1).limit(1)
     end = func.coalesce(last.scalar_subquery(), literal_column("0" if newest_first else str(MAX_COUNTER)))
     before = CHANGES.c.id > end if newest_first else CHANGES.c.id < end
-    next_ones = beginning(_several(CHANGES.c), before).limit(_NEAR).cte()
-    near = select(next_ones).where(contains_item(next_ones.c.namespaces)("where_namespace")).cte()
+    next_ones = (
+        between(select(CHANGES.c.id, CHANGES.c.namespaces)).where(_several(CHANGES.c), before).limit(_NEAR).cte()
+    )
+    near = select(next_ones.c.id).where(contains_item(next_ones.c.namespaces)("where_namespace")).cte()
     enough = or_(_count_of(near) >= whole, _count_of(next_ones) < _NEAR)
     # All of them first: PostgreSQL would combine their index with a range of the primary key, which is far longer.
     found = select(_OTHER.id).where(
         _of_several_namespaces("where_namespace", _OTHER), not_(enough), nothing_passed(_OTHER.id)
     )
-    anywhere = beginning(CHANGES.c.id == func.any(func.array(found.scalar_subquery())), before).subquery()
-    return union_all(select(one), select(near).where(enough), select(anywhere))
+    ids = union_all(select(near.c.id).where(enough), found).scalar_subquery()
+    several = beginning(CHANGES.c.id == func.any(func.array(ids)), before).subquery()
+    return union_all(select(one), select(several))
 
 
 def _count_of(rows: CTE) -> ScalarSelect[int]:
@@ -222,15 +232,21 @@ def _restrictions(columns: Any, plan: ColumnElement[Any]) -> dict[str, Restricti
     }
 
 
-_CHANGES: Final = _Changes(
-    select(*CHANGE),
-    CHANGES,
-    CHANGES.c.id,
-    each(change_of),
-    _restrictions(CHANGES.c, PLAN_OF_CHANGE),
-    leads=("plan_id", "change_ticket", "actor", "kinds", "namespace"),
-    bounds=("up_to_id", "since", "until"),
-)
+def _list(columns: Sequence[Any], read: Callable[[Sequence[Any]], Sequence[Any]]) -> _Changes:
+    return _Changes(
+        select(*columns),
+        CHANGES,
+        CHANGES.c.id,
+        read,
+        _restrictions(CHANGES.c, PLAN_OF_CHANGE),
+        leads=("plan_id", "change_ticket", "actor", "kinds", "namespace"),
+        bounds=("up_to_id", "since", "until"),
+    )
+
+
+_CHANGES: Final = _list(CHANGE, each(change_of))
+
+_SHOWN: Final = _list(SHOWN_CHANGE, lambda rows: rows)
 
 _CONTENT_DIGESTS: Final = Read(
     select(CHANGES.c.content_digest)
@@ -245,9 +261,18 @@ class PostgresChanges:
 
     def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
+        self._held = HeldRows(make=ChangeRow)
 
-    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
-        return await _CHANGES.page(self._read, where, page, descending=newest_first)
+    async def page(
+        self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool, shown: bool = False
+    ) -> Page[Change]:
+        if not shown:
+            return await _CHANGES.page(self._read, where, page, descending=newest_first)
+        found = await _SHOWN.page(self._read, where, page, descending=newest_first)
+        return replace(found, items=self._held.same(found.items))
+
+    def holds(self, change: object) -> bool:
+        return self._held.holds(change)
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         rows = await fetch(self._read, _CONTENT_DIGESTS, {"after_id": after, "page_limit": limit})
