@@ -51,7 +51,7 @@ SEARCHED: Final = COUNTED_AT_MOST + 4 * SEARCHED_AT_MOST
 _EARLY, _LATE = "2026-01-01T00:10:00Z", "2026-01-01T06:00:00Z"
 
 VALUES: Final[Mapping[str, Sequence[Any]]] = {
-    "namespace": ["busy", "idle", "ns-7", "early"],
+    "namespace": ["busy", "idle", "ns-8", "early"],
     "shardId": ["s5"],
     "shardIds": [["s5", "s6"], ["absent"]],
     "ownerNodeId": ["node-7", "absent", "rare"],
@@ -114,7 +114,7 @@ def filters(listed: Listed) -> Iterator[dict[str, Any]]:
     assert isinstance(type_, GraphQLInputObjectType)
     fields = {name: _values(name, field.type)[:VALUES_EACH] for name, field in type_.fields.items()}
     yield {}
-    needed = {"shardId": {"namespace": "ns-7"}}
+    needed = {"shardId": {"namespace": "ns-8"}}
     for number in (1, 2):
         for names in combinations(fields, number):
             for values in product(*(fields[name] for name in names)):
