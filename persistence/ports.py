@@ -360,8 +360,9 @@ class DiffFeed(Protocol):
 
 
 class Watcher(Protocol):
-    """A part of this process that keeps up with the feed itself: called before subscribers are woken, so that it is
-    never behind. What it raises is a defect: it is logged, and subscribers get those diffs a poll later."""
+    """A part of this process that keeps up with the feed itself: called before subscribers are woken, and waited for by
+    those who read what it still has to read, so that it is never behind. What it raises is a defect: it is logged, and
+    subscribers get those diffs a poll later."""
 
     def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
         """These diffs came next, and then the omitted range, to be read with `follow`; both lead to `position`."""
@@ -369,6 +370,14 @@ class Watcher(Protocol):
 
     def replaced(self, position: StreamPosition) -> None:
         """Another stream goes on at `position`; nothing received of the old one holds."""
+        ...
+
+    def lags_behind(self, diffs: Sequence[ShardDiff]) -> bool:
+        """Whether it still shows any of these shards as it was before."""
+        ...
+
+    async def pass_by(self, diffs: Sequence[ShardDiff]) -> None:
+        """Until it does not any more."""
         ...
 
 

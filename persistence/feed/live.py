@@ -76,7 +76,15 @@ class LiveFeed:
     def fresh(self) -> bool:
         """Whether everything committed `fresh_seconds` ago has been received; false also after this process stood
         still."""
-        return self._clock() - self._at_end_since <= self._limits.fresh_seconds
+        return self.is_fresh(self._at_end_since)
+
+    def now(self) -> float:
+        """Seconds of the feed's clock."""
+        return self._clock()
+
+    def is_fresh(self, received: float) -> bool:
+        """Whether what lacks what was received then is as fresh as the feed has to be."""
+        return self._clock() - received <= self._limits.fresh_seconds
 
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
@@ -133,7 +141,16 @@ class LiveFeed:
         await self._same_epoch(head)
         return after or head.position
 
-    async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+    def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+        return self._follow(begin, where, self._watchers)
+
+    def follow_ahead(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+        """As `follow`, for a watcher that reads an omitted range: watchers are not waited for."""
+        return self._follow(begin, where, ())
+
+    async def _follow(
+        self, begin: StreamPosition, where: DiffFilter, watchers: Sequence[Watcher]
+    ) -> AsyncGenerator[DiffBatch, None]:
         subscriber = SubscriberPosition(begin, where, self._limits)
         while True:
             advanced, matching, position = self._advanced, self._matching, subscriber.position
@@ -150,6 +167,9 @@ class LiveFeed:
             now = asyncio.get_running_loop().time()
             batch = subscriber.advance(reached, matching.select(where, diffs), self._tailer.position.revision, now)
             if batch is not None:
+                for watcher in watchers:
+                    if watcher.lags_behind(batch.diffs):
+                        await watcher.pass_by(batch.diffs)
                 yield batch
             elif reached == position:
                 ahead = reached.revision > self._tailer.position.revision

@@ -21,7 +21,8 @@ from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
 from persistence.ports import Stamped, Watcher, holds_none
-from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica, ReplicaLimits, following
 from persistence.replica.sorted_table import SortedTable
 from persistence.service.executor import CommandExecutor
 from tests.support.rows import HISTORY, history_row, position
@@ -52,6 +53,7 @@ class Scripted:
 
     position: StreamPosition = field(default_factory=lambda: at(0))
     fresh: bool = True
+    recent: bool = True
     watchers: list[Watcher] = field(default_factory=list)
     asked: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
@@ -59,6 +61,13 @@ class Scripted:
     followed: list[StreamPosition] = field(default_factory=list)
     looked_up: list[ShardKey | ShardFilter | AsOf] = field(default_factory=list)
     stored_at: StreamPosition = field(default_factory=lambda: at(2))
+
+    def now(self) -> float:
+        return 0.0
+
+    def is_fresh(self, received: float) -> bool:
+        assert received == 0.0
+        return self.recent
 
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
@@ -75,7 +84,7 @@ class Scripted:
             watcher.advanced(self.position, diffs, omitted)
         await turns()
 
-    async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+    async def follow_ahead(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
         """What the test puts into `history`, one after the other, for ever."""
         assert where == DiffFilter()
         self.followed.append(begin)
