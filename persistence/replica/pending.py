@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from persistence.model.records import ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
@@ -21,18 +20,31 @@ from persistence.model.stream import OmittedRange
 Item: TypeAlias = ShardDiff | OmittedRange
 
 
-@dataclass(slots=True, eq=False)
-class Lag:
-    """Of a namespace that is behind. `position`: where its table is in the stream. `received`: when each item that it
-    waits for came, a time of the feed's clock; one at least."""
-
-    position: StreamPosition
-    received: deque[float] = field(default_factory=deque)
-
-
 class _Received(NamedTuple):
+    """`position`: before the item, and before all of a long change. `time`: when it came, by the feed's clock."""
+
     item: Item
+    position: StreamPosition
     time: float
+
+
+class Lag:
+    """What a namespace that is behind waits for: one item at least."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Received] = deque()
+
+    @property
+    def position(self) -> StreamPosition:
+        """Where its table is in the stream."""
+        return self.waiting[0].position
+
+    @property
+    def received(self) -> float:
+        """When the first of what its table lacks came."""
+        return self.waiting[0].time
 
 
 class Backlog:
@@ -45,7 +57,7 @@ class Backlog:
         """Of the namespaces that are behind. To be read only."""
 
     def add(
-        self, position: StreamPosition, diffs: Iterable[ShardDiff], omitted: OmittedRange | None, time: float
+        self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None, time: float
     ) -> None:
         """All of what follows `position`, received at this time."""
         for diff in diffs:
@@ -57,34 +69,37 @@ class Backlog:
     def hold_back(
         self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None, time: float
     ) -> Sequence[ShardDiff]:
-        """As `add`, of the change that is omitted, which these diffs may begin, and of namespaces that are behind; the
-        others are to be applied."""
+        """As `add`, of namespaces that are behind, and of the change that is omitted, which these diffs end with the
+        beginning of; the others are to be applied."""
         if omitted is None and not self.items:
             return diffs
         applied: list[ShardDiff] = []
         for diff in diffs:
-            if diff.namespace in self.lags or (omitted is not None and diff.change.mark == omitted.mark):
+            begins = omitted is not None and diff.change.mark == omitted.mark
+            if begins or diff.namespace in self.lags:
                 self._add(diff, position, time)
             else:
                 applied.append(diff)
-            position = diff.position_in(position.epoch)
+            if not begins:
+                position = diff.position_in(position.epoch)
         if omitted is not None:
             self._add(omitted, position, time)
         return applied
 
     def _add(self, item: Item, position: StreamPosition, time: float) -> None:
-        self.items.append(_Received(item, time))
+        received = _Received(item, position, time)
+        self.items.append(received)
         for name in _namespaces(item):
             lag = self.lags.get(name)
             if lag is None:
-                lag = self.lags[name] = Lag(position)
-            lag.received.append(time)
+                lag = self.lags[name] = Lag()
+            lag.waiting.append(received)
 
     def next(self, limit: int) -> Sequence[Item]:
         """What is to be applied together: about so many diffs, or up to an omitted range, that one included. No change
         is divided."""
         items: list[Item] = []
-        for item, _ in self.items:
+        for item, *_ in self.items:
             if len(items) >= limit and _mark(item) != _mark(items[-1]):
                 break
             items.append(item)
@@ -92,17 +107,14 @@ class Backlog:
                 break
         return items
 
-    def done(self, count: int, position: StreamPosition) -> None:
-        """So many items have been applied, and lead to `position`."""
+    def done(self, count: int) -> None:
+        """So many items have been applied."""
         for _ in range(count):
             for name in _namespaces(self.items.popleft().item):
                 lag = self.lags[name]
-                lag.received.popleft()
-                if not lag.received:
+                lag.waiting.popleft()
+                if not lag.waiting:
                     del self.lags[name]
-        for lag in self.lags.values():
-            if lag.position.revision < position.revision:
-                lag.position = position
 
     def of(self, namespace: str | None) -> Iterator[Lag]:
         """The lag of a namespace that is behind; those of all, without a name."""

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from persistence.errors import EpochMismatch, StoreError
-from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
+from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
 from persistence.model.queries import DiffFilter
 from persistence.model.records import UNMARKED, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch, OmittedRange
@@ -158,7 +158,7 @@ class Replica:
     def _as_of(self, lag: Lag) -> Stamped[SortedTable] | None:
         """The table of a namespace that is behind. What it does not show yet was received a moment ago."""
         table = self._table
-        if table is None or lag.position.revision < self._complete_from or not self._feed.is_fresh(lag.received[0]):
+        if table is None or lag.position.revision < self._complete_from or not self._feed.is_fresh(lag.received):
             return None
         return Stamped(table, lag.position) if self._feed.fresh else None
 
@@ -173,7 +173,12 @@ class Replica:
         return min((lag.position.revision for lag in lags), default=self._position.revision)
 
     def note(self, outcome: Outcome) -> None:
-        """What was just committed through this process must not be missing from what it reads."""
+        """What was just committed through this process, or what it was refused for, must not be missing from what it
+        reads."""
+        if isinstance(outcome, VersionConflict | StalePlan):
+            for stale in outcome.stale if isinstance(outcome, VersionConflict) else outcome.shards:
+                self._note_stale(stale)
+            return
         if not isinstance(outcome, ShardsChanged | PlanApplied):
             return
         position = outcome.position
@@ -186,6 +191,13 @@ class Replica:
         else:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
         self._see()
+
+    def _note_stale(self, stale: StaleShard) -> None:
+        """The refusal shows it as it is now; of one that is deleted, the change that did that."""
+        if stale.current is not None:
+            self.require_shards(stale.current.revision, [stale.key])
+        elif stale.last_change is not None and stale.last_change.last_revision is not None:
+            self.require_shards(stale.last_change.last_revision, [stale.key])
 
     async def arrived(self, outcome: Outcome) -> None:
         """Until what was committed by a long change is shown: before it is answered, and noted. Returns after
@@ -379,21 +391,19 @@ class Replica:
         backlog = self._backlog
         while backlog.items and not self._invalid:
             items = backlog.next(_APPLIED_AT_ONCE)
-            last, staged = items[-1], StagedDiffs(table)
-            staged.add(item for item in items if not isinstance(item, OmittedRange))
-            epoch = self._position.epoch
-            if isinstance(last, OmittedRange):
-                async for diffs in self._read(last):
-                    staged.add(diffs)
-                reached = StreamPosition(epoch, last.last, last.mark)
-            else:
-                reached = last.position_in(epoch)
+            staged = StagedDiffs(table)
+            for item in items:
+                if isinstance(item, OmittedRange):
+                    async for diffs in self._read(item):
+                        staged.add(diffs)
+                else:
+                    staged.add([item])
             for _ in staged.prepare():
                 await asyncio.sleep(0)
             if self._table_is_given_up():
                 return
             staged.commit()
-            backlog.done(len(items), reached)
+            backlog.done(len(items))
             self._see()
         if len(table) > self._limits.shards:
             self._invalidate()
