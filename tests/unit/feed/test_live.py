@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from persistence.feed.live import LiveFeed, live_feed
 from persistence.feed.tailer import FeedLimits
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, UNMARKED, ChangeMark, ShardDiff, StreamPosition
-from persistence.model.stream import DiffBatch, StreamHead, StreamPage
+from persistence.model.stream import DiffBatch, OmittedRange, StreamHead, StreamPage
 from tests.support.rows import HISTORY, history_row, position, rows_of_one_change
 
 LIMITS = FeedLimits(ring=1_000, page=10, bookmark_seconds=3_600.0, poll_seconds=60.0)
@@ -147,6 +147,53 @@ async def test_who_follows_its_namespace_is_told_all_of_it(stream: Stream, feed:
     stream.put(*rows)
     await feed.wait_for(96)
     assert await received(feed, BILLING) == rows
+
+
+class Lagging:
+    """A Watcher that shows what came after a revision when the test lets it."""
+
+    def __init__(self, shown: int) -> None:
+        self.shown = shown
+        self.caught_up = asyncio.Event()
+        self.waited_for: list[int] = []
+
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None: ...
+
+    def replaced(self, position: StreamPosition) -> None: ...
+
+    def lags_behind(self, diffs: Sequence[ShardDiff]) -> bool:
+        return any(diff.revision > self.shown for diff in diffs) and not self.caught_up.is_set()
+
+    async def pass_by(self, diffs: Sequence[ShardDiff]) -> None:
+        self.waited_for.append(diffs[0].revision)
+        await self.caught_up.wait()
+
+
+async def test_subscribers_are_sent_nothing_that_a_watcher_does_not_show_yet(stream: Stream, feed: LiveFeed) -> None:
+    """A client that is sent a change must not look the shard up and see it as it was. Each diff comes once."""
+    rows = rows_of_one_change(1, [("billing", "node-a")] * 95)
+    watcher = Lagging(20)
+    with feed.watched_by(watcher):
+        stream.put(*rows)
+        await feed.wait_for(95)
+        async with (
+            aclosing(feed.follow(position(0), BILLING)) as batches,
+            aclosing(feed.follow_ahead(position(0), DiffFilter())) as ahead,
+        ):
+            told = [*(await anext(batches)).diffs, *(await anext(batches)).diffs]
+            assert told == rows[:20]
+            waiting = asyncio.ensure_future(anext(batches))
+            read: list[ShardDiff] = []
+            while len(read) < 95:  # by the watcher itself
+                read += (await anext(ahead)).diffs
+            assert read == rows
+            assert not waiting.done()
+            assert watcher.waited_for == [21]
+            watcher.caught_up.set()
+            told += (await waiting).diffs
+            while len(told) < 95:
+                told += (await anext(batches)).diffs
+            assert told == rows
 
 
 async def test_a_page_of_history_is_read_once_for_all_who_ask_for_it(stream: Stream, feed: LiveFeed) -> None:
