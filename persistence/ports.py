@@ -45,7 +45,7 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.model.stream import DiffBatch, OmittedRange, StreamHead, StreamPage
+from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead, StreamPage
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacementSnapshot
 
@@ -318,6 +318,11 @@ class ChangeStream(Protocol):
         it is of another history, however well its revisions follow. Neither that nor a head before `revision` is
         answered by a primary that was left behind by a failover: raises StoreUnavailable where that is not certain.
         """
+        ...
+
+    async def rest_of_change(self, omitted: OmittedRange, revision: int, limit: int) -> Sequence[ChangedShard]:
+        """Up to `limit` rows of an omitted range that follow `revision`, in order. None, or not all, where history does
+        not have that change, or not all of it any more."""
         ...
 
 

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TypeAlias
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Final, TypeAlias
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
@@ -20,8 +20,11 @@ from persistence.feed.subscriber import Matching, SubscriberPosition
 from persistence.feed.tailer import DEFAULT_LIMITS, Advanced, FeedLimits, Lost, Replaced, Tailer
 from persistence.model.queries import DiffFilter
 from persistence.model.records import ShardDiff, StreamPosition
-from persistence.model.stream import DiffBatch, StreamHead
+from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead
 from persistence.ports import ChangeStream, CommitSignal, Watcher
+
+_READ_AT_ONCE: Final = 500
+"""Rows of an omitted range."""
 
 _log = logging.getLogger(__name__)
 
@@ -144,9 +147,29 @@ class LiveFeed:
     def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
         return self._follow(begin, where, self._watchers)
 
-    def follow_ahead(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
-        """As `follow`, for a watcher that reads an omitted range: watchers are not waited for."""
-        return self._follow(begin, where, ())
+    async def read_omitted(self, omitted: OmittedRange) -> AsyncGenerator[Sequence[ChangedShard | ShardDiff], None]:
+        """All of it, once and in order, for a watcher. Raises EpochMismatch when it is not part of the stream any more,
+        and Compacted."""
+        position = StreamPosition(self.position.epoch, omitted.first - 1, omitted.mark)
+        while position.revision < omitted.last:
+            self._require_same_history(StreamPosition(position.epoch, omitted.last, omitted.mark))
+            try:
+                async with asyncio.timeout(self._limits.read_seconds):
+                    rows = await self._stream.rest_of_change(omitted, position.revision, _READ_AT_ONCE)
+            except (StoreError, TimeoutError):
+                await asyncio.sleep(self._limits.poll_seconds)
+                continue
+            if not rows or rows[-1].revision - position.revision != len(rows):
+                break
+            yield rows
+            position = position._replace(revision=rows[-1].revision)
+        else:
+            return
+        async with aclosing(self._follow(position, DiffFilter(), ())) as batches:
+            async for batch in batches:
+                yield [diff for diff in batch.diffs if diff.revision <= omitted.last]
+                if batch.position.revision >= omitted.last:
+                    return
 
     async def _follow(
         self, begin: StreamPosition, where: DiffFilter, watchers: Sequence[Watcher]

@@ -16,9 +16,8 @@ from typing import Final, Protocol
 
 from persistence.errors import EpochMismatch, StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
-from persistence.model.queries import DiffFilter
 from persistence.model.records import UNMARKED, ShardDiff, ShardKey, StreamPosition
-from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.model.stream import ChangedShard, OmittedRange
 from persistence.ports import ShardReader, Stamped, Watcher
 from persistence.replica.pending import Backlog, Expectations, Lag
 from persistence.replica.same_history import SameHistory
@@ -51,7 +50,7 @@ class WatchedFeed(Protocol):
 
     def watched_by(self, watcher: Watcher) -> AbstractContextManager[StreamPosition]: ...
 
-    def follow_ahead(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]: ...
+    def read_omitted(self, omitted: OmittedRange) -> AsyncGenerator[Sequence[ChangedShard | ShardDiff], None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,8 +393,9 @@ class Replica:
             staged = StagedDiffs(table)
             for item in items:
                 if isinstance(item, OmittedRange):
-                    async for diffs in self._read(item):
-                        staged.add(diffs)
+                    async with aclosing(self._feed.read_omitted(item)) as slices:
+                        async for rows in slices:
+                            staged.add(rows)
                 else:
                     staged.add([item])
             for _ in staged.prepare():
@@ -411,14 +411,6 @@ class Replica:
     def _table_is_given_up(self) -> bool:
         """Since it was looked at last."""
         return self._invalid
-
-    async def _read(self, omitted: OmittedRange) -> AsyncGenerator[Sequence[ShardDiff], None]:
-        begin = StreamPosition(self._position.epoch, omitted.first - 1, omitted.mark)
-        async with aclosing(self._feed.follow_ahead(begin, DiffFilter())) as batches:
-            async for batch in batches:
-                yield [diff for diff in batch.diffs if diff.revision <= omitted.last]
-                if batch.position.revision >= omitted.last:
-                    return
 
     def _settle(self) -> None:
         """Once the feed has come by every page there is nothing to compare any more."""

@@ -10,6 +10,7 @@ from typing import Final
 from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardDiff, ShardKey
+from persistence.model.stream import ChangedShard
 from persistence.shard_table import ShardTable
 
 EXAMINED_AT_MOST: Final = 2_000
@@ -155,7 +156,7 @@ class StagedDiffs:
         self._newest: dict[str, dict[str, Shard | int]] = {}  # of one that was deleted, the revision
         self._prepared: list[_Prepared] = []
 
-    def add(self, diffs: Iterable[ShardDiff]) -> None:
+    def add(self, diffs: Iterable[ShardDiff | ChangedShard]) -> None:
         """The next ones of the stream."""
         for diff in diffs:
             of_namespace = self._newest.setdefault(diff.namespace, {})

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from persistence.model.outcomes import ShardsChanged
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import DiffFilter, ShardFilter
+from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.model.stream import DiffBatch, OmittedRange
+from persistence.model.stream import OmittedRange
 from persistence.ports import Stamped, Watcher, holds_none
 from persistence.replica.replica import Replica, ReplicaLimits, following
 from tests.support.rows import HISTORY, history_row, position
@@ -47,7 +47,7 @@ class Scripted:
     asked: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
     history: asyncio.Queue[ShardDiff] = field(default_factory=asyncio.Queue)
-    followed: list[StreamPosition] = field(default_factory=list)
+    read: list[OmittedRange] = field(default_factory=list)
     looked_up: list[ShardKey | ShardFilter | AsOf] = field(default_factory=list)
     stored_at: StreamPosition = field(default_factory=lambda: at(2))
     answering: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,13 +77,14 @@ class Scripted:
             watcher.advanced(self.position, diffs, omitted)
         await turns()
 
-    async def follow_ahead(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
-        """What the test puts into `history`, one after the other, for ever."""
-        assert where == DiffFilter()
-        self.followed.append(begin)
+    async def read_omitted(self, omitted: OmittedRange) -> AsyncGenerator[Sequence[ShardDiff], None]:
+        """What the test puts into `history`, one after the other."""
+        self.read.append(omitted)
         while True:
             diff = await self.history.get()
-            yield DiffBatch(at(diff.revision, begin.epoch), [diff], caught_up=False)
+            yield [diff]
+            if diff.revision == omitted.last:
+                return
 
     async def replace(self, position: StreamPosition) -> None:
         self.position = position
