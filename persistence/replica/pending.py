@@ -71,8 +71,6 @@ class Backlog:
     ) -> Sequence[ShardDiff]:
         """As `add`, of namespaces that are behind, and of the change that is omitted, which these diffs end with the
         beginning of; the others are to be applied."""
-        if omitted is None and not self.items:
-            return diffs
         applied: list[ShardDiff] = []
         for diff in diffs:
             begins = omitted is not None and diff.change.mark == omitted.mark

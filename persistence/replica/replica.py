@@ -305,8 +305,10 @@ class Replica:
         if self._table is None:
             self._backlog.add(before, diffs, omitted, self._feed.now())
         else:
+            if self._backlog.items or omitted is not None:
+                diffs = self._backlog.hold_back(before, diffs, omitted, self._feed.now())
             try:
-                for diff in self._backlog.hold_back(before, diffs, omitted, self._feed.now()):
+                for diff in diffs:
                     self._table.apply(diff)
             except Exception:
                 self._invalidate()  # a table that has taken half of them is of no revision
