@@ -62,6 +62,9 @@ _LEAST_CONNECTIONS: Final = 100
 
 _SPARE_CONNECTIONS: Final = 20
 
+_FREE_CONNECTIONS: Final = 2
+"""For reading, that lookups leave to the feed where they are not answered from memory."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -175,7 +178,7 @@ async def _open_replica(settings: Settings, shared: Shared) -> AsyncIterator[tup
         replica = await stack.enter_async_context(
             following(store.shards, feed, replica_limits(settings.replica_shards, settings.workers))
         )
-        lookups = ReplicaShards(replica, store.shards, max(1, settings.read_connections // 2))
+        lookups = ReplicaShards(replica, store.shards, max(1, settings.read_connections - _FREE_CONNECTIONS))
         yield replace(store, shards=lookups), feed, replica
 
 

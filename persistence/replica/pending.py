@@ -11,7 +11,7 @@ database.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from persistence.model.records import ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
@@ -114,12 +114,11 @@ class Backlog:
                 if not lag.waiting:
                     del self.lags[name]
 
-    def of(self, namespace: str | None) -> Iterator[Lag]:
-        """The lag of a namespace that is behind; those of all, without a name."""
-        if namespace is None:
-            yield from self.lags.values()
-        elif namespace in self.lags:
-            yield self.lags[namespace]
+    def of(self, namespace: str | None) -> Lag | None:
+        """Of a namespace, null for one that is not behind; without a name, of the one that is furthest behind."""
+        if namespace is not None:
+            return self.lags.get(namespace)
+        return self.lags[next(iter(_namespaces(self.items[0].item)))] if self.items else None
 
 
 def _mark(item: Item) -> ChangeMark:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
 
+from persistence.errors import Overloaded
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey
 from persistence.ports import ShardReader, Stamped, holds_none
 from persistence.replica.observed_reads import ObservedReads
 from persistence.replica.replica import Replica
+
+TURN_SECONDS: Final = 5.0
+"""As long as a connection is waited for."""
 
 
 class ReplicaShards:
@@ -25,7 +31,7 @@ class ReplicaShards:
         however many wait: it is what ends their waiting."""
         self._replica = replica
         self._stored = stored
-        self._turn = asyncio.Semaphore(stored_at_once)
+        self._turns = asyncio.Semaphore(stored_at_once)
         self._observed: ObservedReads | None = None
 
     def observe(self) -> ObservedReads:
@@ -49,7 +55,7 @@ class ReplicaShards:
         self._read_elsewhere()
         if as_of is not None:
             return await self._stored.get(key, as_of)
-        async with self._turn:
+        async with self._turn():
             table = self._replica.table_with(key)
             if table is not None:
                 return Stamped(table.value.get(*key), table.position)
@@ -69,7 +75,7 @@ class ReplicaShards:
         self._read_elsewhere()
         if as_of is not None:
             return await self._stored.get_many(keys, as_of)
-        async with self._turn:
+        async with self._turn():
             table = self._replica.table_with_all(keys)
             if table is not None:
                 return Stamped([table.value.get(*key) for key in keys], table.position)
@@ -94,7 +100,7 @@ class ReplicaShards:
             return await self._stored.page(where, page, as_of)
         # The database is ahead of a namespace that is behind: what is shown of it would be expected of all reads.
         await self._replica.caught_up(where.namespace)
-        async with self._turn:
+        async with self._turn():
             table = self._replica.table_of(where.namespace)
             found = None if table is None else table.value.page(where, page)
             if table is not None and found is not None:
@@ -110,6 +116,19 @@ class ReplicaShards:
     async def require_list(self, revision: int, namespace: str | None) -> None:
         """What is read of shards of a namespace, or of any, holds this revision, which the feed has come to."""
         await self._replica.require_list(revision, namespace)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the reads of the database that are made at a time. Raises Overloaded."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Overloaded(f"its turn to read the database did not come within {TURN_SECONDS:g} seconds") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _read_elsewhere(self) -> None:
         if self._observed is not None:

@@ -115,7 +115,8 @@ class Replica:
     def table_with_all(self, keys: Collection[ShardKey]) -> Stamped[SortedTable] | None:
         """As `table_with`, for several shards at one position."""
         if self._backlog.items:
-            lags = {name: lag for name, lag in self._backlog.lags.items() if name in {key.namespace for key in keys}}
+            behind = self._backlog.lags
+            lags = {name: behind[name] for name in {key.namespace for key in keys} if name in behind}
             if lags:
                 return self._table_before(keys, lags)
         if self._expects and any(map(self._expected.of_shard, keys)):
@@ -168,8 +169,8 @@ class Replica:
 
     def _revision_of(self, namespace: str | None) -> int:
         """Up to where it is shown; the least of all, without a name."""
-        lags = self._backlog.of(namespace) if self._backlog.items else ()
-        return min((lag.position.revision for lag in lags), default=self._position.revision)
+        lag = self._backlog.of(namespace) if self._backlog.items else None
+        return (self._position if lag is None else lag.position).revision
 
     def note(self, outcome: Outcome) -> None:
         """What was just committed through this process, or what it was refused for, must not be missing from what it
@@ -242,25 +243,29 @@ class Replica:
 
     async def caught_up(self, namespace: str | None) -> bool:
         """Whether the namespace, or any, was behind. It is not any more, unless that took long."""
-        if not self._backlog.items or not any(self._backlog.of(namespace)):
+        if not self._backlog.items or self._backlog.of(namespace) is None:
             return False
         names = None if namespace is None else [namespace]
         await self._catch_up(self._position.revision, names, self._limits.catch_up_seconds)
         return True
 
     async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float) -> bool:
-        """Whether the replica shows these namespaces, or all, as of the revision, within so many seconds."""
-        table = self._table
+        """Whether the replica shows these namespaces, or all, as of the revision, within so many seconds. What is not
+        shown as it was any more is not waited for."""
+        table, each = self._table, [None] if names is None else list(names)
         if table is None:
             return False
 
         def is_shown() -> bool:
-            each = (None,) if names is None else names
             return all(self._revision_of(name) >= revision for name in each)
+
+        def is_late() -> bool:
+            lags = filter(None, map(self._backlog.of, each))
+            return not all(self._feed.is_fresh(lag.received) for lag in lags)
 
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while table is self._table and not is_shown():
+                while table is self._table and not is_shown() and not is_late():
                     await self._progress.wait()
         return table is self._table and is_shown()
 

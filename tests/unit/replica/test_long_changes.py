@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from persistence.errors import Overloaded
 from persistence.model.outcomes import PlanApplied, ShardsChanged, StaleShard, VersionConflict
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
@@ -147,6 +148,13 @@ async def test_what_is_read_too_late_is_not_shown(scripted: Scripted, behind: Re
     assert behind.table_of("a") is None
     assert behind.table_with_all([ONE.key]) is None
     assert shown(behind, "b") == ([LATER], at(4))
+    reader = ReplicaShards(behind, scripted)
+    await reader.page(ShardFilter(), PageRequest(5))  # nor is it waited for
+    await reader.require_list(3, "a")
+    await behind.pass_by([put(ONE_MOVED)])
+    assert scripted.looked_up == [ShardFilter()]
+    scripted.recent = True
+    assert behind.table_of("a") is None
     await read(scripted, ONE_MOVED, TWO_MOVED)
     assert shown(behind, "a") == ([FIRST, ONE_MOVED, TWO_MOVED], at(4))
 
@@ -301,6 +309,21 @@ async def test_reads_of_the_store_take_turns_and_end_when_memory_answers(scripte
     assert [(await task).value for task in reads] == [None, BEFORE[0], BEFORE[0]]
     assert (await several).value == [BEFORE[0]]
     assert scripted.looked_up == [ONE.key]
+
+
+async def test_a_turn_that_does_not_come_is_refused(
+    scripted: Scripted, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ReplicaShards(replica, scripted, 1)
+    scripted.answering.clear()
+    first = asyncio.create_task(reader.get(ONE.key))
+    await turns()
+    monkeypatch.setattr("persistence.replica.reader.TURN_SECONDS", 0.0)
+    with pytest.raises(Overloaded):
+        await reader.get(ONE.key)
+    scripted.answering.set()
+    await first
+    await reader.get(ONE.key)
 
 
 async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
