@@ -6,7 +6,6 @@ Until it is loaded, and again after the stream was replaced, it serves nothing a
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
@@ -14,17 +13,14 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
-from persistence.errors import EpochMismatch, StoreError
+from persistence.errors import StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
 from persistence.model.records import UNMARKED, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import ChangedShard, OmittedRange
 from persistence.ports import ShardReader, Stamped, Watcher
+from persistence.replica.loading import Full, SameHistory, load
 from persistence.replica.pending import Backlog, Expectations, Lag
-from persistence.replica.same_history import SameHistory
 from persistence.replica.sorted_table import SortedTable, StagedDiffs
-
-_WATCHED: Final = 10_000
-"""Records that the garbage collector may have to look at while they are loaded: two milliseconds."""
 
 _APPLIED_AT_ONCE: Final = 500
 """Diffs."""
@@ -346,7 +342,7 @@ class Replica:
         while True:
             try:
                 await self._serve()
-            except _Full:
+            except Full:
                 _log.warning(
                     "more than %d shards (%s): the replica is given up, and reads go to the database",
                     self._limits.shards,
@@ -369,7 +365,7 @@ class Replica:
             self._history = SameHistory(begin)
             try:
                 begun = monotonic()
-                table, self._complete_from = await self._load()
+                table, self._complete_from = await load(self._stored, self._history, self._limits.shards)
                 _log.log(
                     # What a start prints is not interrupted by what took no time.
                     logging.INFO if monotonic() - begun > _WORTH_A_LINE_SECONDS else logging.DEBUG,
@@ -387,7 +383,7 @@ class Replica:
                         self._set_ready()
                         await self._work.wait()
                 if len(table) > self._limits.shards:
-                    raise _Full
+                    raise Full
             finally:
                 self._invalidate()
                 self._position = _NOWHERE
@@ -434,37 +430,6 @@ class Replica:
         self._invalid = True
         self._work.set()
         self._proceed()
-
-    async def _load(self) -> tuple[SortedTable, int]:
-        """Every shard, and the newest revision that any slice was read at: from there on, with every diff applied that
-        came meanwhile, it is the table as of one revision. The diffs must wait for it: one that deletes a shard would
-        miss it, if the slice that still has it came later."""
-        table, newest, watched = SortedTable(), _NOWHERE, 0
-        async with aclosing(self._stored.scan()) as slices:
-            async for found in slices:
-                newest = found.position
-                if self._history is None or not self._history.read(newest):
-                    raise EpochMismatch(self._position.epoch, newest.epoch)
-                table.put(found.value)
-                if len(table) - watched >= _WATCHED:
-                    watched = len(table)
-                    _exempt()
-                if len(table) > self._limits.shards:
-                    raise _Full
-        return table, newest.revision
-
-
-def _exempt() -> None:
-    """Exempt what has been loaded from garbage collection: records are part of no cycle, and a walk through a million
-    stops every request for half a second. The collector is off while a server imports its other half; then that does
-    it."""
-    if gc.isenabled():
-        gc.collect(1)
-        gc.freeze()
-
-
-class _Full(Exception):
-    """There are more shards than the replica may hold."""
 
 
 @asynccontextmanager

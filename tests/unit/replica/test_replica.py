@@ -68,7 +68,7 @@ async def test_what_is_loaded_is_exempt_from_garbage_collection(
     scripted: Scripted, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A walk through a million records stops every request for half a second."""
-    monkeypatch.setattr("persistence.replica.replica._WATCHED", 2)
+    monkeypatch.setattr("persistence.replica.loading._WATCHED", 2)
     shards = [a_shard("a", str(number), revision=1) for number in range(4)]
     assert all(map(gc.is_tracked, shards))
     await scripted.hand_over(0, *shards[:2], more=True)
