@@ -370,7 +370,7 @@ class Watcher(Protocol):
     subscribers get those diffs a poll later."""
 
     def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
-        """These diffs came next, and then the omitted range, to be read with `follow`; both lead to `position`."""
+        """These diffs came next, and then the omitted range, which the feed reads for it; both lead to `position`."""
         ...
 
     def replaced(self, position: StreamPosition) -> None:
