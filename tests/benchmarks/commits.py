@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -70,12 +71,12 @@ async def measure(url: str, postmaster: int, folder: Path, scale: Scale) -> Figu
             taken: dict[str, list[Figures]] = {}
             for _ in range(scale.rounds):
                 for name, load in (
-                    (ONE, _ours([one], url, clients, postmaster, scale.seconds)),
-                    (TWO, _ours([one, other], url, clients, postmaster, scale.seconds)),
-                    (BY_HAND, _by_hand(url, clients, postmaster, scale.seconds)),
-                    (ETCD, _puts(etcd, clients, scale.seconds)),
+                    (ONE, partial(_ours, [one], url, clients, postmaster, scale.seconds)),
+                    (TWO, partial(_ours, [one, other], url, clients, postmaster, scale.seconds)),
+                    (BY_HAND, partial(_by_hand, url, clients, postmaster, scale.seconds)),
+                    (ETCD, partial(_puts, etcd, clients, scale.seconds)),
                 ):
-                    figures = await load
+                    figures = await load()
                     if figures is not None:
                         taken.setdefault(name, []).append(figures)
             single[str(clients)] = {name: _medians(found) for name, found in taken.items()}

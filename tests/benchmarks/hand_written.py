@@ -85,7 +85,7 @@ async def run(url: str, shards: Sequence[tuple[str, str, int]], *, seconds: floa
         (version,) = await connection.fetchrow(
             "SELECT version FROM hand_shards WHERE namespace = $1 AND shard_id = $2", namespace, shard_id
         )
-        while (sent := perf_counter()) < end:
+        while (sent := perf_counter()) < end or not latencies:
             await change(connection, (namespace, shard_id), version)
             version, answered = version + 1, answered + 1
             if sent >= counted_from:

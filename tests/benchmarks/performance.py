@@ -221,10 +221,10 @@ def _writes(figures: Parts) -> Iterator[str]:
     yield "## Writes\n"
     yield (
         f"`updateShard` on connections that are kept alive, each with a shard of its own: medians of\n"
-        f"{figures['rounds']} rounds of {figures['seconds']:g} s. By hand is a loop on asyncpg, with a connection and a\n"
-        f"transaction for each change, on copies of the same tables, without GraphQL and policies; the server is its\n"
-        f"process. etcd puts a value of the size of a record, without audit or versions that are expected; over JSON,\n"
-        f"which costs it more than gRPC.\n"
+        f"{figures['rounds']} rounds of {figures['seconds']:g} s. By hand is a loop on asyncpg, with a connection\n"
+        "and a transaction for each change, on copies of the same tables, without GraphQL and policies; the\n"
+        "server is its process. etcd puts a value of the size of a record, without audit or versions that are\n"
+        "expected; over JSON, which costs it more than gRPC.\n"
     )
     head = ("clients", "", "changes/s", "p50, ms", "p99, ms", "server, ms", "PostgreSQL, ms")
     rows = [

@@ -77,7 +77,7 @@ async def run(
 
     async def client(connection: Connection, shard: tuple[str, str, int]) -> None:
         one = _Client(connection, shard, mixed=mixed)
-        while (sent := perf_counter()) < end:
+        while (sent := perf_counter()) < end or not latencies:
             kinds[await one.change()] += 1
             if sent >= counted_from:
                 latencies.append(perf_counter() - sent)
