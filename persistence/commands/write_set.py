@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import starmap
 from typing import Any, NamedTuple
 
@@ -195,9 +196,8 @@ class WriteSet:
     about. Where it writes nothing of that plan and only stores an idempotency key, `known` is the plan. `plans` are
     those it changes, the one that it is about first.
 
-    From `configuration` on fields follow from those before, and are filled by `completed`: what it changes beside
-    shards, and metadata and details (configuration, plan or compaction) as the change stores them and its audit digest
-    covers them.
+    From `configuration` on fields follow from those before: what it changes beside shards, and metadata and details
+    (configuration, plan or compaction) as the change stores them and its audit digest covers them.
     """
 
     kind: ChangeKind
@@ -215,10 +215,20 @@ class WriteSet:
     known: RebalancePlan | None = None
     compaction: Compaction | None = None
     conditions: CommitConditions = field(default_factory=CommitConditions)
-    configuration: ConfigurationChange | None = None
-    metadata_json: str | None = None
-    details_json: str | None = None
-    content_digest: bytes = b""
+    configuration: ConfigurationChange | None = field(init=False)
+    metadata_json: str | None = field(init=False)
+    details_json: str | None = field(init=False)
+    content_digest: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        written, metadata = self.namespace or self.node, self.request.metadata
+        configuration = None if written is None else written.configuration
+        details = configuration, self.rebalance, self.compaction
+        fill = partial(object.__setattr__, self)
+        fill("configuration", configuration)
+        fill("metadata_json", None if metadata is None else canonical_json(metadata))
+        fill("details_json", None if details == (None, None, None) else details_json(*details))
+        fill("content_digest", self.digest())
 
     def digest(self) -> bytes:
         """The audit digest of what this change states and does."""
@@ -237,20 +247,6 @@ class WriteSet:
 def _row_digests(writes: Sequence[ShardWrite]) -> Iterable[bytes]:
     digested = map(ShardWrite.digested, writes)
     return starmap(hash_chain.row_digest, digested) if len(writes) < MANY else row_digests(*zip(*digested, strict=True))
-
-
-def completed(write_set: WriteSet) -> WriteSet:
-    """With what follows from what it writes: the configuration, the JSON of metadata and details, and the digest."""
-    written, metadata = write_set.namespace or write_set.node, write_set.request.metadata
-    configuration = None if written is None else written.configuration
-    details = configuration, write_set.rebalance, write_set.compaction
-    write_set = replace(
-        write_set,
-        configuration=configuration,
-        metadata_json=None if metadata is None else canonical_json(metadata),
-        details_json=None if details == (None, None, None) else details_json(*details),
-    )
-    return replace(write_set, content_digest=write_set.digest())
 
 
 def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> RebalancePlan:
@@ -312,7 +308,7 @@ def write_set(
 ) -> WriteSet:
     """Everything `command` writes, with the digests that can be taken before the stream head is."""
     request = command.change
-    written = WriteSet(
+    return WriteSet(
         command.kind,
         request,
         request_digest(command) if request.idempotency_key is not None else None,
@@ -328,7 +324,6 @@ def write_set(
         known,
         conditions=conditions or CommitConditions(),
     )
-    return completed(written)
 
 
 def _deltas(writes: Sequence[ShardWrite]) -> Iterator[NamespaceDelta]:
