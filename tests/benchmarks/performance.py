@@ -27,7 +27,7 @@ rows. This page and its plots are written by `make bench` from [what it measured
 `make plots` writes them again without measuring.
 
 ```console
-$ make bench                               # some 15 minutes; nothing else should run meanwhile
+$ make bench                               # some 17 minutes; nothing else should run meanwhile
 $ make bench ARGS="--only reads,history"   # some parts; the others keep what was measured before
 $ make bench ARGS="--help"
 ```
