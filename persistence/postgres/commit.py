@@ -241,7 +241,10 @@ def _text(name: str, sql_type: str, values: Sequence[Any]) -> str:
         return "\n".join([written.get(value, "") for value in values])
     if nulls:
         values = ["" if value is None else value for value in values]
-    return "\n".join(values if sql_type == "text" else map(str, values))
+    joined = "\n".join(values if sql_type == "text" else map(str, values))
+    if joined.count("\n") != len(values) - 1:
+        raise ValueError(f"{name} of a shard has a line break: it would be taken for those of two")
+    return joined
 
 
 PARAMETERS: Final[Sequence[tuple[str, str, TypeEngine[Any]]]] = (
