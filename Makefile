@@ -82,7 +82,7 @@ lint: .venv/installed-dev ## check style, types, layers, built documents, and th
 	$(BIN)/python frontend-queries/build_documents.py --check
 	$(PIP) check
 
-bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (15 minutes; with Node, all peers; ARGS="--help")
+bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (17 minutes; with Node, all peers; ARGS="--help")
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 way: .venv/installed-dev ## count the files a request passes and its moves between them (ARGS="--case list --verbose")

@@ -27,6 +27,7 @@ from persistence.offload import offload
 from persistence.postgres.commit import (
     CHANGE_PARAMETERS,
     DELTA_PARAMETERS,
+    ROW_ARGUMENTS,
     ROW_PARAMETERS,
     Assigned,
     Made,
@@ -34,6 +35,7 @@ from persistence.postgres.commit import (
     change_after,
     guards,
     refused_by,
+    row_values,
 )
 from persistence.postgres.database import Database
 from persistence.postgres.engine import committing, translated
@@ -73,7 +75,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, TypeEngine[Any]]]] = {
     "of_count": ("int8[]", ARRAY(BigInteger())),
     "change": ("int[]", ARRAY(Integer())),
     "place": ("int8[]", ARRAY(BigInteger())),
-    **{name: (f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in ROW_PARAMETERS},
+    **{name: (f"{sql_type}[]", String()) for name, sql_type, _, _ in ROW_PARAMETERS},
     "delta_change": ("int[]", ARRAY(Integer())),
     **{name: (f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in DELTA_PARAMETERS},
 }
@@ -81,7 +83,10 @@ PARAMETERS: Final[Mapping[str, tuple[str, TypeEngine[Any]]]] = {
 # In SQL, because the call must be one round trip, and its parameters are named and cast as the function has them.
 _CALL: Final = text(
     "SELECT refused, epoch, revision, change_id, committed_at, hash FROM commit_changes("  # noqa: S608 - constants
-    + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, (sql_type, _) in PARAMETERS.items())
+    + ", ".join(
+        f"p_{name} => {ROW_ARGUMENTS.get(name) or f'CAST(:{name} AS {sql_type})'}"
+        for name, (sql_type, _) in PARAMETERS.items()
+    )
     + ")"
 ).bindparams(*(bindparam(name, type_=type_) for name, (_, type_) in PARAMETERS.items()))
 
@@ -130,7 +135,7 @@ class PostgresGroup:
         rows = [(number, row) for number, each in enumerate(write_sets, 1) for row in each.shards]
         deltas = [(number, delta) for number, each in enumerate(write_sets, 1) for delta in each.deltas]
         values: dict[str, Any] = {f"of_{name}": list(map(value, write_sets)) for name, _, _, value in _OF_CHANGES}
-        values |= {name: [value(row) for _, row in rows] for name, _, _, value in ROW_PARAMETERS}
+        values |= row_values([row for _, row in rows])
         values |= {name: [value(delta) for _, delta in deltas] for name, _, _, value in DELTA_PARAMETERS}
         return values | {
             "program": SCHEMA_REVISION,

@@ -6,7 +6,7 @@ of it delays no other writer. The answer to a retry is read from what the change
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from persistence.codec.json_documents import read_policy
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
-from persistence.commands.write_set import NamespaceWrite, ShardWrite, WriteSet, proposed
+from persistence.commands.write_set import NamespaceWrite, WriteSet, proposed
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import (
     Committed,
@@ -38,7 +38,6 @@ from persistence.model.records import (
     GroupKey,
     Namespace,
     NodeStatus,
-    Shard,
     ShardKey,
     StreamPosition,
 )
@@ -203,12 +202,11 @@ def answer(write_set: WriteSet, made: Made) -> Committed:
         return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
     if write_set.rebalance is not None:
         return _plan_answer(write_set, assigned, change)
-    return ShardsChanged(change, _shards_after(write_set.shards, assigned), assigned.position)
-
-
-def _shards_after(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
-    first = assigned.revision - len(writes) + 1
-    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
+    first = assigned.revision - len(write_set.shards) + 1
+    shards = (
+        write.committed(revision, assigned.committed_at) for revision, write in enumerate(write_set.shards, first)
+    )
+    return ShardsChanged(change, tuple(shards), assigned.position)
 
 
 def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str, Any]) -> Namespace:
