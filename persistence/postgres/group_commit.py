@@ -44,9 +44,12 @@ from persistence.postgres.rows import KEYS, NAMESPACE, SHARD, as_arrays, namespa
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, SCHEMA_REVISION, SHARDS, TOMBSTONES
 from persistence.postgres.unit_of_work import answer, is_locked
 
-# The transaction that has locked the row, or is changing it, or did so since the row was written; else 0. So with
-# another number it may be locked, and need not be.
-_LOCKED: Final = literal_column("coalesce(shards.xmax, shard_tombstones.xmax) <> '0'", Boolean())
+# Of a row this is the transaction that has locked it, or is changing it, or did so since it was written; else 0. With
+# another number it may be locked, and need not be. One that has the stream head as well is a commit: it is over once
+# this group has the head.
+_LOCKED: Final = literal_column(
+    "coalesce(shards.xmax, shard_tombstones.xmax) NOT IN ('0', (SELECT xmax FROM stream_head))", Boolean()
+)
 
 # A row for each key that is named, with what there is of it.
 _STATE: Final = (

@@ -207,3 +207,12 @@ async def test_a_group_waits_for_other_writers_no_longer_than_its_limit(mesh: Me
         connection = unit._connection  # type: ignore[attr-defined] # noqa: SLF001 - what the pool gives next
         found = await connection.exec_driver_sql("SHOW statement_timeout")
         assert found.scalar_one() == "8s"
+
+
+async def test_a_commit_under_way_is_not_taken_for_a_lock(mesh: Mesh, database_url: str) -> None:
+    shards = await shards_of(mesh, 2)
+    async with stranger(database_url) as commit, mesh.store.change_group() as group:
+        await commit.execute("SELECT FROM stream_head FOR UPDATE")
+        await commit.execute("UPDATE stream_head SET revision = revision")
+        await commit.execute("UPDATE shards SET status = status WHERE shard_id = 's00'")
+        assert not (await group.read([shard.key for shard in shards])).locked
