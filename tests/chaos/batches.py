@@ -16,12 +16,12 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import uvloop
 from rich.console import Console
@@ -94,10 +94,14 @@ class Outcome:
         return table
 
 
+_Made: TypeAlias = tuple[str, Mapping[str, Any], Acknowledged]
+"""Document and input of a request, and what it was acknowledged as."""
+
+
 class _KeyedWriter(Writer):
     """Remembers each request that made a change, to send it again."""
 
-    made: list[tuple[str, Mapping[str, Any], Acknowledged]]
+    made: list[_Made]
 
     async def _request(self, document: str, shards: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
         versions = await super()._request(document, shards)
@@ -131,7 +135,7 @@ class _Run:
         self._randomness = random.Random(f"batches {plan.seed}")
         self._ledger = Ledger()
         progress = Progress()
-        made: list[tuple[str, Mapping[str, Any], Acknowledged]] = []
+        made: list[_Made] = []
         self._writers = [
             _KeyedWriter(number, plan.seed, LARGEST, addresses, progress, self._ledger) for number in range(WRITERS)
         ]
@@ -221,7 +225,11 @@ class _Run:
 
     async def _ask_again(self) -> None:
         """Every request that was acknowledged: whoever lost the answer would."""
-        for document, given, acknowledged in self._made:
+        left = iter(self._made)
+        await asyncio.gather(*(self._ask_each(left) for _ in self._writers))
+
+    async def _ask_each(self, requests: Iterator[_Made]) -> None:
+        for document, given, acknowledged in requests:
             answer = await self._asker.ask(document, input=given)
             change_id = int(answer["change"]["id"]) if answer["__typename"] == "ShardsChanged" else None
             if change_id != acknowledged.change_id or not answer["replayed"]:
