@@ -123,9 +123,12 @@ class PostgresGroup:
     async def read(self, shards: Sequence[ShardKey]) -> ReadState:
         rows = (await self._connection.execute(_STATE, as_arrays(shards))).all()
         state = await offload(len(rows), _state_of, rows)
-        self._locks.suspect(state.locked)
-        self._state = replace(state, locked=frozenset(key for key in shards if self._locks.may_be_locked([key])))
-        return self._state
+        if state.locked:
+            self._locks.suspect(state.locked)
+        if self._locks.may_be_locked(shards):
+            state = replace(state, locked=frozenset(key for key in shards if self._locks.may_be_locked([key])))
+        self._state = state
+        return state
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
         rows = sum(len(write_set.shards) for _, write_set in changes)

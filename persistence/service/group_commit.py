@@ -63,23 +63,24 @@ class _Waiting:
     command: _ShardCommand
     answer: asyncio.Future[Outcome | None]
     arrived: float
-    timeout: asyncio.Timeout
+    timer: asyncio.TimerHandle = field(init=False)
     reads: ReadSet = field(init=False)
+    begun: bool = False
     sent: bool = False
     repeated: bool = False
 
     def __post_init__(self) -> None:
         self.reads = self.command.reads
+        self.timer = self.answer.get_loop().call_at(self.arrived + QUEUE_SECONDS, self._out_of_time)
 
-    def begin(self) -> None:
-        """Its group has begun."""
-        self.timeout.reschedule(self.arrived + ANSWER_SECONDS)
-
-    def late(self) -> StoreError:
-        """What it is answered when its time has passed."""
-        if self.sent:
-            return CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s")
-        return Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer")
+    def _out_of_time(self) -> None:
+        loop, end = self.answer.get_loop(), self.arrived + ANSWER_SECONDS
+        if self.begun and loop.time() < end:
+            self.timer = loop.call_at(end, self._out_of_time)
+        elif self.sent:
+            self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
+        else:
+            self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 
     def resolve(self, outcome: Outcome | Exception | None) -> None:
         """Its client may have left meanwhile."""
@@ -113,17 +114,14 @@ class GroupCommit:
         if not isinstance(command, _ShardCommand) or len(command.shards) > LARGEST_CHANGE:
             return await self._alone(command)
         loop = asyncio.get_running_loop()
-        arrived = loop.time()
-        timeout = asyncio.timeout_at(arrived + QUEUE_SECONDS)
-        waiting = _Waiting(command, loop.create_future(), arrived, timeout)
+        waiting = _Waiting(command, loop.create_future(), loop.time())
+        self._queue.append(waiting)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all(), name="omnirelay-group-commit")
         try:
-            async with timeout:
-                self._queue.append(waiting)
-                if self._committing is None:
-                    self._committing = asyncio.create_task(self._commit_all(), name="omnirelay-group-commit")
-                outcome = await waiting.answer
-        except TimeoutError:
-            raise waiting.late() from None
+            outcome = await waiting.answer
+        finally:
+            waiting.timer.cancel()
         return await self._alone(command) if outcome is None else outcome
 
     async def _commit_all(self) -> None:
@@ -146,7 +144,7 @@ class GroupCommit:
                 break
             waiting = self._queue.popleft()
             if not waiting.answer.done():
-                waiting.begin()
+                waiting.begun = True
                 group.append(waiting)
         return group
 

@@ -423,7 +423,8 @@ async def test_a_change_whose_group_does_not_begin_in_its_time_is_refused_and_no
 async def test_a_change_that_was_sent_and_not_answered_in_its_time_is_unknown(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.service.group_commit.ANSWER_SECONDS", 0.01)
+    for name in ("QUEUE_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"persistence.service.group_commit.{name}", 0.01)
     queue = database.queue()
     database.held = asyncio.Event()
     with pytest.raises(CommitUnknown):
@@ -438,7 +439,8 @@ async def test_a_change_that_was_sent_and_not_answered_in_its_time_is_unknown(
 async def test_a_change_that_runs_out_of_time_while_its_group_is_read_is_not_written(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persistence.service.group_commit.ANSWER_SECONDS", 0.01)
+    for name in ("QUEUE_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"persistence.service.group_commit.{name}", 0.01)
     queue = database.queue()
     reading, go_on = asyncio.Event(), asyncio.Event()
     read = _Held.read
