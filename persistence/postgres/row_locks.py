@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from persistence.errors import Locked, LockHolder, Overloaded, StoreError
@@ -117,7 +118,8 @@ class RowLocks:
         """Until no other session has these or their namespaces locked. Of a transaction that ended meanwhile another
         may have taken its place: so does each commit.
 
-        Raises Locked after a second, Overloaded where too many wait already, and what connecting raises.
+        Raises Locked after a second; Overloaded where too many wait already, or the database takes as long to look; and
+        what connecting raises.
         """
         namespaces = frozenset(ShardKey(key.namespace, "") for key in shards)
         waiting = _Waiting(shards, asyncio.get_running_loop().create_future(), namespaces.union(shards))
@@ -129,8 +131,10 @@ class RowLocks:
                     await waiting.passed
             except TimeoutError:
                 met = waiting.met(self._locks)
+                if not met:
+                    raise Overloaded(f"the database did not show in {LOCK_SECONDS:g} s what is locked") from None
                 holders = dict.fromkeys(lock.holder for lock in met.values() if lock.holder is not None)
-                raise Locked(sorted(map(_name, met or waiting.rows)), list(holders)) from None
+                raise Locked(sorted(map(_name, met)), list(holders)) from None
 
     async def close(self) -> None:
         if self._looking is not None:
@@ -162,11 +166,13 @@ class RowLocks:
         try:
             while self._waiting:
                 shards = list({key for waiting in self._waiting for key in waiting.shards})
+                begun = monotonic()
                 with translated():
                     connection = connection or await self._connect()
                     rows = await connection.fetch(_LOCKED, *zip(*shards, strict=True))
                 self._found(shards, {ShardKey(row[0], row[1]): _Lock(row[2], _holder(row)) for row in rows})
-                await asyncio.sleep(pause)
+                # Of ten thousand rows one look takes longer than the pause.
+                await asyncio.sleep(max(pause, monotonic() - begun))
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         except StoreError as error:
             for waiting in self._waiting:

@@ -125,7 +125,6 @@ class PostgresUnitOfWork:
         return digest, await answer_of(self._connection, change_of(columns), revision)
 
     async def read(self, reads: ReadSet) -> ReadState:
-        self._require_unlocked(reads.shards)
         state = await read_state(self._connection, reads)
         self._reads.append((reads, state))
         return state
@@ -162,7 +161,9 @@ class PostgresUnitOfWork:
     async def commit(self, write_set: WriteSet) -> Committed:
         await self._stop_reading()
         shards = [write.key for write in write_set.shards]
-        self._require_unlocked(shards)
+        if self._locks.may_be_locked(shards):
+            self.locked = shards
+            raise TransientConflict("another session has, or had, a row of this change locked")
         try:
             relied = Relied(self._reads, self._groups)
             self.committing = True
@@ -177,11 +178,6 @@ class PostgresUnitOfWork:
             raise TransientConflict("history has no partition for these revisions yet") from error
         self._supply.committed(made.change.last_revision)
         return await offload(len(write_set.shards), answer, write_set, made)
-
-    def _require_unlocked(self, shards: Sequence[ShardKey]) -> None:
-        if self._locks.may_be_locked(shards):
-            self.locked = shards
-            raise TransientConflict("another session has, or had, a row of this change locked")
 
     async def _stop_reading(self) -> None:
         await self._connection.rollback()

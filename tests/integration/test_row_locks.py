@@ -6,6 +6,7 @@ import asyncio
 import pickle
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -15,7 +16,7 @@ from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.commands.write_set import WriteSet
 from persistence.errors import Locked, Overloaded, RowsLocked
 from persistence.handlers.dispatch import decide
-from persistence.model.outcomes import ShardsChanged
+from persistence.model.outcomes import ShardsChanged, VersionConflict
 from persistence.model.records import Shard, ShardKey
 from persistence.postgres.engine import translated
 from persistence.postgres.store import open_store
@@ -216,3 +217,10 @@ async def test_a_commit_under_way_is_not_taken_for_a_lock(mesh: Mesh, database_u
         await commit.execute("UPDATE stream_head SET revision = revision")
         await commit.execute("UPDATE shards SET status = status WHERE shard_id = 's00'")
         assert not (await group.read([shard.key for shard in shards])).locked
+
+
+async def test_what_is_refused_anyway_does_not_wait_for_a_lock(mesh: Mesh, database_url: str) -> None:
+    (shard,) = await shards_of(mesh, 1)
+    async with stranger(database_url) as session:
+        await session.execute(_SHARD, shard.shard_id)
+        assert isinstance(await mesh.execute(moved(replace(shard, version=7))), VersionConflict)
