@@ -45,6 +45,7 @@ LARGEST: Final = 3
 """Shards in a change."""
 CHANGES_BETWEEN: Final = 60
 CHANGES_WHILE_FROZEN: Final = 20
+_BULK_SECONDS: Final = 60
 _FROZEN_SECONDS: Final = 60
 """At most: by then no writer of the other server was answered."""
 _LOOK_SECONDS: Final = 0.01
@@ -144,7 +145,7 @@ class _Run:
             writer.made = made
         self._made = made
         self._asker = Asker(addresses, random.Random(f"asker {plan.seed}"))
-        self._bulk = Asker(addresses[:1], random.Random(f"bulk {plan.seed}"))
+        self._bulk = Asker(addresses[:1], random.Random(f"bulk {plan.seed}"), _BULK_SECONDS)
         self._outcome = Outcome(waits={None: []})
 
     async def go(self) -> Outcome:
