@@ -43,7 +43,7 @@ from tests.chaos.writers import Writer, prepare
 WRITERS: Final = 24
 LARGEST: Final = 3
 """Shards in a change."""
-CHANGES_BETWEEN: Final = 60
+CHANGES_BETWEEN: Final = 25
 CHANGES_WHILE_FROZEN: Final = 20
 _BULK_SECONDS: Final = 60
 _FROZEN_SECONDS: Final = 60
