@@ -51,6 +51,7 @@ poolers: .venv/installed-dev ## stand PgBouncer before PostgreSQL, in each of it
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)
+	$(BIN)/python -m tests.chaos.batches
 
 failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose nothing (needs Debian's etcd-server, postgresql; ARGS="--rounds 8")
 	@$(BIN)/python -m tests.failover.run --check
