@@ -71,7 +71,7 @@ def create_app(
         documents,
         queries_at_once,
     )
-    health = Health(services.store, services.feed, metrics, exposition)
+    health = Health(services, metrics, exposition)
     names = HostNames(allowed_hosts)
     app = Starlette(
         routes=[

@@ -180,6 +180,8 @@ class SubscriberGroups:
         self._groups: dict[SharingKey, SubscriberGroup] = {}
         self._messages: OrderedDict[_MessagesKey, Sequence[Message]] = OrderedDict()
         self._metrics = metrics
+        metrics.groups.set_function(lambda: len(self._groups))
+        metrics.group_members.set_function(lambda: sum(len(group.members) for group in self._groups.values()))
         self.catch_up_lock = asyncio.Lock()
         """Held while a message is made and sent for a subscriber that is behind: hundreds of them get one message a
         round of the event loop between them, and do not delay those that keep up."""

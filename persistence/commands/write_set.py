@@ -235,7 +235,7 @@ class WriteSet:
 
 def completed(write_set: WriteSet) -> WriteSet:
     """With what follows from what it writes: the configuration, the JSON of metadata and details, and the digest."""
-    written, metadata = write_set.namespace or write_set.node, write_set.request.metadata
+    written, metadata = write_set.namespace or write_set.node, write_set.request.kept_metadata
     configuration = None if written is None else written.configuration
     details = configuration, write_set.rebalance, write_set.compaction
     write_set = replace(

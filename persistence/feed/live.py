@@ -78,6 +78,12 @@ class LiveFeed:
         still."""
         return self._clock() - self._at_end_since <= self._limits.fresh_seconds
 
+    @property
+    def age_seconds(self) -> float:
+        """For how long it is not certain that everything committed has been received: a poll's time at most while all
+        is well."""
+        return self._clock() - self._at_end_since
+
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
         """Calls the watcher with everything that follows the position yielded."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from persistence.ports import BulkStore, Store
 from persistence.postgres.database import Database, Fence
-from persistence.postgres.engine import create_engine, sessions
+from persistence.postgres.engine import create_engine, pool_state, sessions
 from persistence.postgres.group_commit import change_group
 from persistence.postgres.listener import listening
 from persistence.postgres.partitions import SPAN, PartitionSupply
@@ -66,6 +66,7 @@ async def open_store(
             unit_of_work=partial(unit_of_work, writes, supply, database),
             change_group=partial(change_group, writes, supply, database),
             trouble=database.trouble,
+            pools={"read": partial(pool_state, reads), "write": partial(pool_state, writes)},
         )
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from time import perf_counter
 from typing import Final, TypeAlias
 
 from persistence.commands.command import Command
@@ -25,6 +27,8 @@ from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
 from persistence.model.records import ShardKey
 from persistence.ports import ChangeGroupFactory
+from persistence.service.statistics import CommitStatistics
+from persistence.tracing import NO_TRACING, Parent, Tracer
 from strategies.registry import Registry
 
 MOST_CHANGES: Final = 128
@@ -49,6 +53,10 @@ class _Waiting:
 
     command: _ShardCommand
     answer: asyncio.Future[Outcome | None]
+    arrived: float
+    """In seconds of `perf_counter`."""
+    trace: Parent | None
+    """What its spans hang below: the group is decided and committed in a task of its own."""
     reads: ReadSet = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,8 +81,13 @@ class GroupCommit:
         strategies: Registry,
         alone: Callable[[Command], Awaitable[Outcome]],
         note: Callable[[Outcome], None],
+        statistics: CommitStatistics | None = None,
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         self._group = group
+        self._statistics = statistics or CommitStatistics()
+        self._statistics.waiting = lambda: len(self._queue)
+        self._tracer = tracer
         self._strategies = strategies
         self._alone = alone
         self._note = note
@@ -85,7 +98,8 @@ class GroupCommit:
         """Of a command that has been validated. Raises as `CommandExecutor.execute`."""
         if not isinstance(command, _ShardCommand) or len(command.shards) > LARGEST_CHANGE:
             return await self._alone(command)
-        waiting = _Waiting(command, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(command, answer, perf_counter(), self._tracer.current())
         self._queue.append(waiting)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all(), name="omnirelay-group-commit")
@@ -119,13 +133,20 @@ class GroupCommit:
         """Every one of them is resolved, or waits again."""
         concerned = waiting
         answers: Sequence[Committed | StoreError | None] = ()
+        began = perf_counter()
+        for each in waiting:
+            self._statistics.waited.observe(began - each.arrived)
         try:
             async with self._group() as group:
                 state = await group.read(list(dict.fromkeys(key for each in waiting for key in each.reads.shards)))
                 changes = await self._decided(waiting, state)
                 concerned = [each for each, _ in changes]
                 if changes:
-                    answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+                    with self._commit_spans(concerned):
+                        answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+                    committed = sum(isinstance(answer, Committed) for answer in answers)
+                    if committed:
+                        self._statistics.committed(committed, perf_counter() - began)
         except (CommitUnknown, Overloaded) as error:
             answers = answers or [error] * len(concerned)
         except StoreError:
@@ -141,6 +162,16 @@ class GroupCommit:
         finally:
             for each, answer in zip_longest(concerned, answers):
                 self._resolve(each, answer)
+
+    @contextmanager
+    def _commit_spans(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
+        """One for each change that is traced, in its own trace."""
+        with ExitStack() as spans:
+            for each in waiting:
+                if each.trace is not None:
+                    kind = each.command.kind.value
+                    spans.enter_context(self._tracer.span("commit", each.trace, kind=kind, changes=len(waiting)))
+            yield
 
     def _resolve(self, waiting: _Waiting, answer: Committed | StoreError | None) -> None:
         if isinstance(answer, Committed):
@@ -184,7 +215,11 @@ class GroupCommit:
             {key: state.tombstones[key] for key in reads.shards if key in state.tombstones},
         )
         try:
-            decision = decide(waiting.command, own, self._strategies)
+            if waiting.trace is None:
+                decision = decide(waiting.command, own, self._strategies)
+            else:
+                with self._tracer.span("decide", waiting.trace, kind=waiting.command.kind.value):
+                    decision = decide(waiting.command, own, self._strategies)
         except Exception:  # noqa: BLE001 - executed by itself, it raises again to its caller
             return None
         return decision if isinstance(decision, WriteSet) else None
