@@ -161,6 +161,13 @@ class Settings(BaseModel):
         10.0, ge=0, le=600, description="How long a stopping server waits for requests under way, in seconds."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of the lines that are logged.")
+    slow_request_seconds: float = Field(
+        1.0, ge=0, le=3_600, description="From how long on a request that went well is logged at `info`, in seconds."
+    )
+    tracing: Literal["off", "otlp"] = Field(
+        "off", description="Where spans go: `otlp` to where the variables `OTEL_*` name; needs the extra `tracing`."
+    )
     namespaces: dict[str, NamespaceDeclaration] = Field(
         default_factory=dict, description="Namespaces declared in the file; followed while the server runs."
     )

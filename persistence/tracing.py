@@ -19,6 +19,11 @@ class Tracer(Protocol):
         """False where no span is ever made."""
         ...
 
+    @property
+    def root(self) -> Parent:
+        """The parent of a span that hangs below none."""
+        ...
+
     def span(
         self, name: str, parent: Parent | None = None, /, **attributes: Attribute
     ) -> AbstractContextManager[object]:
@@ -33,6 +38,10 @@ class Tracer(Protocol):
         """The span that is current, if there is one."""
         ...
 
+    def trace_id(self) -> str | None:
+        """Of the span that is current, 32 hex digits; null where there is none."""
+        ...
+
     def from_header(self, traceparent: str) -> Parent | None:
         """The span of a caller, from the header of https://www.w3.org/TR/trace-context/; null for one that is none."""
         ...
@@ -40,6 +49,8 @@ class Tracer(Protocol):
 
 class _NoTracing:
     is_on = False
+
+    root: Parent = None
 
     def span(
         self, name: str, parent: Parent | None = None, /, **attributes: Attribute
@@ -52,6 +63,9 @@ class _NoTracing:
 
     def annotate(self, **attributes: Attribute) -> None:
         """Nothing is traced."""
+
+    def trace_id(self) -> str | None:
+        return None
 
     def from_header(self, traceparent: str) -> Parent | None:
         del traceparent

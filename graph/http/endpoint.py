@@ -108,7 +108,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.trusted_documents = trusted_documents
         self.metrics = metrics
         self.requests = requests or RequestLog()
-        self.subscriptions = SubscriptionManager(schema, metrics)
+        self.subscriptions = SubscriptionManager(schema, metrics, services.tracer)
         self.admission = AdmissionControl(metrics, queries_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

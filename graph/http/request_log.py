@@ -16,6 +16,7 @@ from graph.auth.principal import ANONYMOUS, Principal
 from graph.execution.errors import Code
 from graph.execution.outcomes import TRACEPARENT, OperationRecord, trace_id_of
 from graph.logs import log
+from persistence.tracing import NO_TRACING, Attribute, Tracer
 
 SLOW_SECONDS: Final = 1.0
 
@@ -30,13 +31,14 @@ _log = logging.getLogger(__name__)
 class RequestLog:
     """Of one application. What took `slow_seconds` or longer is slow."""
 
-    def __init__(self, slow_seconds: float = SLOW_SECONDS) -> None:
+    def __init__(self, slow_seconds: float = SLOW_SECONDS, tracer: Tracer = NO_TRACING) -> None:
         self.slow_seconds = slow_seconds
+        self._tracer = tracer
 
     @property
     def has_each(self) -> bool:
-        """Whether there is a line for each request, the good ones too."""
-        return _log.isEnabledFor(logging.DEBUG)
+        """Whether each request is logged or traced, the good and fast ones too."""
+        return self._tracer.is_on or _log.isEnabledFor(logging.DEBUG)
 
     def ended(
         self,
@@ -50,6 +52,8 @@ class RequestLog:
     ) -> None:
         """`transport`: http, kept (an answer that was kept), sse or websocket. `operation` is null for one that could
         not be read. A subscription has ended once it is open."""
+        if self._tracer.is_on:
+            self._annotate(operation, record)
         failed = record.outcome == "errors" and _TOKENLESS.isdisjoint(record.codes)
         level = logging.INFO if failed or seconds >= self.slow_seconds else logging.DEBUG
         if not _log.isEnabledFor(level):
@@ -65,9 +69,20 @@ class RequestLog:
             "caller": principal.subject or address_of(scope),
             "transport": transport,
             "request_id": request_id,
-            "trace_id": record.trace_id,
+            "trace_id": record.trace_id or self._tracer.trace_id(),
         }
         log(_log, level, "request", fields)
+
+    def _annotate(self, operation: OperationDefinitionNode | None, record: OperationRecord) -> None:
+        """https://opentelemetry.io/docs/specs/semconv/graphql/graphql-spans/"""
+        attributes: dict[str, Attribute] = {"outcome": record.outcome}
+        if operation is not None:
+            attributes["graphql.operation.type"] = operation.operation.value
+            if operation.name is not None:
+                attributes["graphql.operation.name"] = operation.name.value
+        if record.codes:
+            attributes["codes"] = ",".join(dict.fromkeys(record.codes))
+        self._tracer.annotate(**attributes)
 
 
 def address_of(scope: Scope) -> str:

@@ -252,7 +252,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.handle_task_exception(error)
             raise
         tracer = self._endpoint.services.tracer
-        parent = None if traceparent is None else tracer.from_header(traceparent)
+        parent = tracer.root if traceparent is None else tracer.from_header(traceparent)
         with tracer.span("operation", parent, transport="websocket"):
             await self._run_in_turn(operation, record)
         self._log(operation, record, began)

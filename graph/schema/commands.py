@@ -242,7 +242,8 @@ def _report_refusal(info: Info, request: Any, code: str, rules: Sequence[str], *
 
 def _origin(info: Info) -> dict[str, Any]:
     record = current_record()
+    given = None if record is None else record.trace_id
     return {
         "request_id": info.context.request_id,
-        "trace_id": None if record is None else record.trace_id,
+        "trace_id": given or info.context.services.tracer.trace_id(),
     }
