@@ -25,17 +25,25 @@ _HIDDEN: Final = "[hidden]"
 
 _WORD: Final = r"[^\s\"',;&}\]\\]+"
 
+_GIVEN: Final = rf"(?!{re.escape(_HIDDEN)}|(?:bearer|basic)\b){_WORD}"
+
 _SECRETS: Final = (
-    (re.compile(rf"\b(bearer|basic)((?:[\s:=]|%20|\+)+){_WORD}", re.IGNORECASE), rf"\1\2{_HIDDEN}"),
+    (re.compile(rf"\b(bearer|basic)((?:[\s:=]|%20|\+)+)(?!\.\.\.){_WORD}", re.IGNORECASE), rf"\1\2{_HIDDEN}"),
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), _HIDDEN),
-    (re.compile(r"(://[^/\s:@]*):[^\s@]*@"), rf"\1:{_HIDDEN}@"),
+    (re.compile(r"(://[^/\s:@]*):\S*@"), rf"\1:{_HIDDEN}@"),
     (
         re.compile(
-            rf"(?<![\w.])((?:access_|id_|refresh_)?token|authorization|password|passwd|pwd|sslpassword|secret)"
-            rf"(\\?[\"']?\s*[=:]\s*(?:b?\\?[\"'])?)(?!{re.escape(_HIDDEN)}|(?:bearer|basic)\b){_WORD}",
+            rf"(?<![\w.])((?:authorization|password|passwd)\\?[\"']?\s*[=:]\s*(?:\\?[\"'])?){_GIVEN}", re.IGNORECASE
+        ),
+        rf"\1{_HIDDEN}",
+    ),
+    (
+        re.compile(
+            rf"(?<![\w.])((?:(?:access_|id_|refresh_)?token|pwd|sslpassword|secret)"
+            rf"(?:=|\\?[\"']\s*:\s*)(?:\\?[\"'])?){_GIVEN}",
             re.IGNORECASE,
         ),
-        rf"\1\2{_HIDDEN}",
+        rf"\1{_HIDDEN}",
     ),
 )
 

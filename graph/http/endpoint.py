@@ -29,7 +29,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
-from graph.auth.tokens import Authentication, NoAuthentication
+from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, encodable, retry_after
@@ -113,11 +113,7 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            if _is_cross_site(Headers(scope=scope)) and isinstance(self.authentication, NoAuthentication):
-                # With authentication such a page needs a token, which no browser adds by itself.
-                await self._refuse_socket(scope, receive, send)
-            else:
-                await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
         request = Request(scope, receive)
         response: Response | None
@@ -135,13 +131,6 @@ class MeshGraphQL(GraphQL[Context, None]):
             if request.method == "HEAD":
                 response.body = b""
             await response(scope, receive, send)
-
-    async def _refuse_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begin_record(self.metrics, None)
-        refused = self.failure(Request({**scope, "type": "http", "method": "GET"}), _cross_site())
-        if refused is not None:
-            refused.headers[REQUEST_ID] = scope["state"]["request_id"]
-            await refused(scope, receive, send)
 
     def failure(self, request: Request, error: Exception) -> Response | None:
         """The answer in place of one that could not be given; null where the client has left. A defect is logged."""

@@ -169,7 +169,7 @@ class _Workers:
         self._closing = False
         self._forking = asyncio.Lock()
         self._replacing = asyncio.Lock()
-        self._metrics = _SupervisorMetrics(pool)
+        self._metrics = SupervisorMetrics(pool)
 
     async def fill(self) -> None:
         """Start a worker for each slot. Raises CannotStart."""
@@ -294,7 +294,7 @@ class _Workers:
         return task
 
 
-class _SupervisorMetrics:
+class SupervisorMetrics:
     """What is counted over workers and about them."""
 
     def __init__(self, pool: WorkerPool | None) -> None:
@@ -322,10 +322,11 @@ class _SupervisorMetrics:
     def exposition(self, alive: Collection[WorkerProcess]) -> bytes:
         self._serving.set(sum(worker.serves and not worker.leaving for worker in alive))
         self._totals.leaving = [worker.snapshot for worker in alive if worker.leaving]
-        self._totals.current = [self._own(), *(worker.snapshot for worker in alive if not worker.leaving)]
+        self._totals.current = [self.own(), *(worker.snapshot for worker in alive if not worker.leaving)]
         return self._totals.exposition()
 
-    def _own(self) -> Snapshot:
+    def own(self) -> Snapshot:
+        """What is about the workers, and this process."""
         families = list(self._registry.collect())
         for family in families:
             if family.name.startswith("process_"):

@@ -9,17 +9,21 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 import asyncpg
 from asyncpg import connect_utils
 
 from persistence.errors import Fenced, FieldError, InvalidArgument, StoreError, StoreUnavailable, Unavailable
 from persistence.postgres.driver_errors import first_line, translation, unreachable
+from persistence.secret_files import SecretExposed, require_hidden
 
 SERVER_SETTINGS: Final = {
     "timezone": "UTC",
@@ -321,6 +325,7 @@ def _target(url: str) -> _Target:
             *("direct_tls", "server_settings", "target_session_attrs", "krbsrvname", "gsslib"),
         )
     )
+    _require_hidden_files(pairs)
     try:
         # The driver's own reading, so that there is one; hence its version is bounded in pyproject.toml.
         addresses, parameters = connect_utils._parse_connect_dsn_and_args(dsn=url, **nothing)  # noqa: SLF001
@@ -333,6 +338,22 @@ def _target(url: str) -> _Target:
     hosts = [Host(address, 5432) if isinstance(address, str) else Host(*address) for address in addresses]
     usual = CONNECT_SECONDS if len(hosts) == 1 else HOST_SECONDS
     return _Target(url, hosts, limit if limit > 0 else usual, parameters.target_session_attrs.value)
+
+
+def _require_hidden_files(pairs: Sequence[str]) -> None:
+    """Raises InvalidArgument for a key or a password file, of the URL or the environment, that others may read. libpq
+    refuses the one and passes over the other; the driver passes over the other, and then has no password."""
+    given = dict(unquote(pair).partition("=")[::2] for pair in pairs)
+    for parameter, variable in (("sslkey", "PGSSLKEY"), ("passfile", "PGPASSFILE")):
+        path = given.get(parameter) or os.environ.get(variable)
+        try:
+            if path and Path(path).is_file():
+                require_hidden(Path(path))
+        except SecretExposed as error:
+            where = parameter if parameter in given else variable
+            raise InvalidArgument(FieldError("database_url", f"{where}: {path} {error}")) from error
+        except OSError as error:
+            raise unreachable(error) from error
 
 
 # Of several hosts that will not do, the one to report first.
