@@ -31,13 +31,14 @@ def read_secret(path: Path) -> bytes:
         return file.read()
 
 
-def require_hidden(path: Path, found: os.stat_result | None = None) -> None:
-    """Raises SecretExposed, OSError. `found` is what is known of the file already."""
+def require_hidden(path: Path, found: os.stat_result | None = None, *, group_of_root: bool = True) -> None:
+    """Raises SecretExposed, OSError. `found` is what is known of the file already; `group_of_root` is false
+    where a file of root's may not be for a group either."""
     if os.name != "posix":
         _log.warning("%s holds a secret, and this platform does not show who may read it", path)
         return
     found = path.stat() if found is None else found
-    if found.st_mode & (_OTHERS if found.st_uid else _OTHERS_OF_ROOT):
+    if found.st_mode & (_OTHERS_OF_ROOT if found.st_uid == 0 and group_of_root else _OTHERS):
         raise SecretExposed(
             f"may be read by others (mode {stat.S_IMODE(found.st_mode):04o}), and holds a secret: chmod 600 it"
         )

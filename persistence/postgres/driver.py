@@ -46,6 +46,8 @@ CONNECT_SECONDS: Final = 10.0
 HOST_SECONDS: Final = 3.0
 """For one of several hosts. `connect_timeout` in the URL overrides it, as with libpq."""
 
+_SCHEME: Final = "postgresql://"
+
 _CONNECT_TIMEOUT: Final = "connect_timeout="  # libpq's; the driver would send it to the server
 
 _PROBE_SECONDS: Final = 1.0
@@ -167,7 +169,7 @@ def require_postgresql(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
         raise InvalidArgument(FieldError("database_url", "must begin with postgresql://"))
-    return f"postgresql://{rest}"
+    return f"{_SCHEME}{rest}"
 
 
 async def connect(
@@ -315,7 +317,9 @@ def transaction_pooler() -> StoreUnavailable:
 @lru_cache(maxsize=16)
 def _target(url: str) -> _Target:
     """Raises InvalidArgument for what is no URL of libpq's."""
-    address, _, query = url.partition("?")
+    address, _, query = url.removeprefix(_SCHEME).partition("?")
+    # To the driver an empty name of a database is a name, and that of a service does not count.
+    address = _SCHEME + address.removesuffix("/")
     pairs = [pair for pair in query.split("&") if pair]
     seconds = [pair.partition("=")[2] for pair in pairs if pair.startswith(_CONNECT_TIMEOUT)]
     url = "?".join(filter(None, (address, "&".join(pair for pair in pairs if not pair.startswith(_CONNECT_TIMEOUT)))))
@@ -348,7 +352,7 @@ def _require_hidden_files(pairs: Sequence[str]) -> None:
         path = given.get(parameter) or os.environ.get(variable)
         try:
             if path and Path(path).is_file():
-                require_hidden(Path(path))
+                require_hidden(Path(path), group_of_root=parameter != "passfile")
         except SecretExposed as error:
             where = parameter if parameter in given else variable
             raise InvalidArgument(FieldError("database_url", f"{where}: {path} {error}")) from error

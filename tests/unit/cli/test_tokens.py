@@ -74,7 +74,7 @@ def shown(server: Address) -> str | None:
 
 def test_a_file_comes_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "token"
-    file.write_text("from-the-file")
+    write_secret(file, "from-the-file")
     assert shown(given_to()["server"]) is None
     monkeypatch.setenv("OMNIRELAY_TOKEN", "from-the-environment")
     assert shown(given_to()["server"]) == "from-the-environment"
