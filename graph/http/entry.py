@@ -208,7 +208,9 @@ class Entry:
         record = begin_record(self._endpoint.metrics, trace_id_in(scope)) if is_mutation else None
         try:
             work = self._executed(operation, workload, media_type, scope)
-            answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
+            answer = await self._endpoint.admission.run(
+                workload, run.context.principal, scope, receive, work, is_finished=is_mutation
+            )
         except Exception as error:  # noqa: BLE001 - each has an answer
             record = record or begin_record(self._endpoint.metrics, trace_id_in(scope))
             scope.setdefault("state", {})["request_id"] = run.context.request_id
@@ -239,7 +241,7 @@ class Entry:
     ) -> bytes | Response:
         """The answer; without errors in it, its body alone."""
         schema, run = self._endpoint.schema, operation.run
-        memory = self._endpoint.services.memory if workload is Workload.LOOKUP else None
+        memory = self._endpoint.services.memory if workload.is_lookup else None
         reads = None if memory is None else memory.observe()
         whole = False
         try:

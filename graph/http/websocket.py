@@ -35,7 +35,6 @@ from graph.execution.errors import Code, coded
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import OperationRecord, begin_record, trace_id_of
 from graph.execution.services import Services
-from graph.execution.workload import classify
 from graph.http.admission import AdmissionControl, client_of
 from graph.http.request_log import RequestLog, traceparent_of
 from graph.http.requests import BadRequest
@@ -255,7 +254,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         parent = tracer.root if traceparent is None else tracer.from_header(traceparent)
         with tracer.span("operation", parent, transport="websocket"):
             await self._run_in_turn(operation, record)
-        self._log(operation, record, began)
+            self._log(operation, record, began)
 
     def _log(self, operation: Operation[Context, None], record: OperationRecord, began: float) -> None:
         definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
@@ -266,8 +265,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         )
 
     async def _run_in_turn(self, operation: Operation[Context, None], record: OperationRecord) -> None:
-        definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
-        workload = classify(definition).of(operation.variables or {})
+        documents = self._endpoint.schema.documents
+        definition = documents.operation(operation.query, operation.operation_name)
+        workload = documents.workload(operation.query, operation.operation_name, operation.variables)
         client = client_of(self.context.principal, self.websocket.ws.scope)
         turn = self._endpoint.admission.queue(workload).turn(client)
         try:
