@@ -30,7 +30,7 @@ _GIVEN: Final = rf"(?!{re.escape(_HIDDEN)}|(?:bearer|basic)\b){_WORD}"
 _SECRETS: Final = (
     (re.compile(rf"\b(bearer|basic)((?:[\s:=]|%20|\+)+)(?!\.\.\.){_WORD}", re.IGNORECASE), rf"\1\2{_HIDDEN}"),
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), _HIDDEN),
-    (re.compile(r"(://[^/\s:@]*):\S*@"), rf"\1:{_HIDDEN}@"),
+    (re.compile(r"(://[^/\s:@]{0,256}):\S{0,512}@"), rf"\1:{_HIDDEN}@"),
     (
         re.compile(
             rf"(?<![\w.])((?:authorization|password|passwd)\\?[\"']?\s*[=:]\s*(?:\\?[\"'])?){_GIVEN}", re.IGNORECASE

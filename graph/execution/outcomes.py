@@ -32,18 +32,23 @@ class OperationRecord:
 
     def refused(self, code: str, rules: Sequence[str] = (), *, is_conflict: bool) -> None:
         """A mutation was answered with this member of its union, for these rules of a policy."""
-        self.codes.append(code)
+        self._note(code)
         counted = self.metrics.conflicts if is_conflict else self.metrics.refusals
         counted.labels(code).inc()
         for rule in rules:
             self.metrics.rules.labels(rule).inc()
-        if self.outcome != "refused":
+        if self.outcome == "ok" or (self.outcome == "conflict" and not is_conflict):
             self.outcome = "conflict" if is_conflict else "refused"
 
     def failed(self, code: str) -> None:
         """An error with this code is in the answer; it is counted where it is published."""
-        self.codes.append(code)
+        self._note(code)
         self.outcome = "errors"
+
+    def _note(self, code: str) -> None:
+        """Each once: a subscription may go on for days with errors."""
+        if code not in self.codes:
+            self.codes.append(code)
 
 
 _current: Final[ContextVar[OperationRecord | None]] = ContextVar("omnirelay_operation", default=None)
@@ -54,6 +59,11 @@ def begin_record(metrics: Metrics, trace_id: str | None) -> OperationRecord:
     record = OperationRecord(metrics, trace_id)
     _current.set(record)
     return record
+
+
+def end_record() -> None:
+    """Of a task that goes on, with nothing more to be recorded."""
+    _current.set(None)
 
 
 def current_record() -> OperationRecord | None:

@@ -5,6 +5,7 @@ What takes a query is read before, by `refresh`; nothing here looks at each shar
 
 from __future__ import annotations
 
+import asyncio
 import math
 import platform
 from collections import Counter
@@ -17,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from graph.execution.services import Services
+from persistence.errors import StoreError
 from persistence.model.paging import PageRequest
 from persistence.model.queries import NodeFilter
 from persistence.model.records import NodeStatus
@@ -30,6 +32,8 @@ _PAGE: Final = 500
 
 _MOST_PAGES: Final = 40
 
+_TIMEOUT_SECONDS: Final = 1.5
+
 
 class ProcessState(Collector):
     """Of the process that has these services open."""
@@ -39,19 +43,25 @@ class ProcessState(Collector):
         self._nodes: dict[str, NodeStatus] | None = None
 
     async def refresh(self) -> None:
-        """Read what nodes there are. Raises StoreError, and then knows of none."""
-        self._nodes = None
+        """Read what nodes there are; none are known where that fails, or takes too long."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                self._nodes = await self._read_nodes()
+        except (StoreError, TimeoutError):
+            self._nodes = None
+
+    async def _read_nodes(self) -> dict[str, NodeStatus]:
+        """Raises StoreError."""
         nodes: dict[str, NodeStatus] = {}
         after: str | None = None
         for _ in range(_MOST_PAGES):
-            page = await self._services.store.nodes.page(
-                NodeFilter(), PageRequest(_PAGE, after=after), shards_counted=False
-            )
+            request = PageRequest(_PAGE, after=after)
+            page = await self._services.store.nodes.page(NodeFilter(), request, shards_counted=False)
             nodes |= {node.node_id: node.status for node in page.items}
             if not page.has_next:
                 break
             after = page.items[-1].node_id
-        self._nodes = nodes
+        return nodes
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(

@@ -75,12 +75,13 @@ class Health:
 
     async def refresh(self) -> None:
         """Set the metrics that are not kept up to date by what they measure."""
+        await asyncio.gather(self._read_lag(), self._state.refresh())
+
+    async def _read_lag(self) -> None:
         seen = self._feed.position.revision
         self._metrics.feed_revision.set(seen)
         try:
             self._metrics.feed_lag.set(max(0, (await self._head()).revision - seen))
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                await self._state.refresh()
         except (StoreError, TimeoutError):
             self._metrics.feed_lag.set(math.nan)
 

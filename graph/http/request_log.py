@@ -22,6 +22,9 @@ SLOW_SECONDS: Final = 1.0
 
 _TRACEPARENT: Final = TRACEPARENT.encode()
 
+_LONGEST_NAME: Final = 100
+"""Characters that are shown of what a client calls its operation."""
+
 _TOKENLESS: Final = frozenset({Code.UNAUTHENTICATED})
 """Logged where the token is read, with why."""
 
@@ -58,12 +61,12 @@ class RequestLog:
         level = logging.INFO if failed or seconds >= self.slow_seconds else logging.DEBUG
         if not _log.isEnabledFor(level):
             return
-        name = None if operation is None or operation.name is None else operation.name.value
+        name = None if operation is None or operation.name is None else operation.name.value[:_LONGEST_NAME]
         fields = {
             "operation": name,
             "type": None if operation is None else operation.operation.value,
             "outcome": record.outcome,
-            "codes": list(dict.fromkeys(record.codes)) or None,
+            "codes": record.codes or None,
             "cost": record.cost,
             "seconds": round(seconds, 6),
             "caller": principal.subject or address_of(scope),
@@ -81,7 +84,7 @@ class RequestLog:
             if operation.name is not None:
                 attributes["graphql.operation.name"] = operation.name.value
         if record.codes:
-            attributes["codes"] = ",".join(dict.fromkeys(record.codes))
+            attributes["codes"] = ",".join(record.codes)
         self._tracer.annotate(**attributes)
 
 

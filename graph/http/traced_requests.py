@@ -23,8 +23,8 @@ class TracedRequests:
             await self._app(scope, receive, send)
             return
         traceparent = traceparent_of(scope)
-        parent = self._tracer.root if traceparent is None else self._tracer.from_header(traceparent)
-        span = self._tracer.span("operation", parent, transport="http")
+        parent = None if traceparent is None else self._tracer.from_header(traceparent)
+        span = self._tracer.span("operation", parent or self._tracer.root, transport="http")
         span.__enter__()
         ended = False
 

@@ -33,7 +33,7 @@ from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
 from graph.execution.metrics import Metrics
-from graph.execution.outcomes import OperationRecord, begin_record, trace_id_of
+from graph.execution.outcomes import OperationRecord, begin_record, end_record, trace_id_of
 from graph.execution.services import Services
 from graph.http.admission import AdmissionControl, client_of
 from graph.http.request_log import RequestLog, traceparent_of
@@ -242,6 +242,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 self._log(operation, record, began)
             if isinstance(opened, SubscriptionOperation):
                 operation.query = opened.key.query
+                del record, traceparent
+                end_record()
                 await self._follow(operation, opened)
                 return
             if isinstance(opened, Refused):
@@ -251,18 +253,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.handle_task_exception(error)
             raise
         tracer = self._endpoint.services.tracer
-        parent = tracer.root if traceparent is None else tracer.from_header(traceparent)
-        with tracer.span("operation", parent, transport="websocket"):
+        parent = None if traceparent is None else tracer.from_header(traceparent)
+        with tracer.span("operation", parent or tracer.root, transport="websocket"):
             await self._run_in_turn(operation, record)
             self._log(operation, record, began)
 
     def _log(self, operation: Operation[Context, None], record: OperationRecord, began: float) -> None:
+        requests, seconds = self._endpoint.requests, perf_counter() - began
+        if record.outcome == "ok" and seconds < requests.slow_seconds and not requests.has_each:
+            return
         definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
         scope, context = self.websocket.ws.scope, self.context
-        seconds = perf_counter() - began
-        self._endpoint.requests.ended(
-            "websocket", definition, record, seconds, scope, context.request_id, context.principal
-        )
+        requests.ended("websocket", definition, record, seconds, scope, context.request_id, context.principal)
 
     async def _run_in_turn(self, operation: Operation[Context, None], record: OperationRecord) -> None:
         documents = self._endpoint.schema.documents

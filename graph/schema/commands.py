@@ -217,6 +217,8 @@ def _report(info: Info, request: Any, answer: Answer) -> None:
     replayed, record = getattr(answer, "replayed", False), current_record()
     if record is not None and not replayed:
         record.metrics.changes.labels(change.kind).inc()
+    if not _log.isEnabledFor(logging.INFO):
+        return
     described = {
         "id": change.id,
         "kind": change.kind,
