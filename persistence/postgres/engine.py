@@ -154,6 +154,8 @@ def create_engine(
 class _Pool(AsyncAdaptedQueuePool):
     """Counts those that wait in it."""
 
+    __module__ = AsyncAdaptedQueuePool.__module__  # names the logger, and what a pool logs is a library's
+
     waiting = 0
 
     def _do_get(self) -> Any:

@@ -49,8 +49,8 @@ def server(request: pytest.FixtureRequest, database_url: str) -> Iterator[Server
         ended = process.finish()
         assert ended.exit == 0
         assert ended.out == ""
-        for line in ended.err.splitlines():
-            json.loads(line)
+        loggers = {json.loads(line)["logger"] for line in ended.err.splitlines()}
+        assert not any("_Pool" in name for name in loggers), loggers
         assert MARK not in ended.err
 
 
