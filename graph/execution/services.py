@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
-from persistence.replica.replica import Replica, ReplicaShards
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from persistence.tracing import NO_TRACING, Tracer

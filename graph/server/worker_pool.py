@@ -219,7 +219,7 @@ async def _warm_up(pool: WorkerPool, processes: int) -> None:
 class PooledWriter(CommandExecutor):
     """Applies and approves plans in the worker pool; every other change is made here.
 
-    `note` is called with what was committed, here or there.
+    `arrived` and `note` are called with what was committed, here or there.
     """
 
     def __init__(
@@ -228,6 +228,7 @@ class PooledWriter(CommandExecutor):
         strategies: Registry,
         pool: Jobs,
         note: Callable[[Outcome], None],
+        arrived: Callable[[Outcome], Awaitable[None]],
         tracer: Tracer = NO_TRACING,
     ) -> None:
         super().__init__(
@@ -235,6 +236,7 @@ class PooledWriter(CommandExecutor):
             strategies,
             refusals=store.refusals,
             note=note,
+            arrived=arrived,
             group=store.change_group,
             tracer=tracer,
         )
@@ -245,7 +247,7 @@ class PooledWriter(CommandExecutor):
             return await super().execute(command)
         with self._tracer.span("commit", kind=command.kind.value):
             outcome = await self._pool.submit(decide_on_plan, command)
-        self._note(outcome)
+        await self._noted(outcome)
         return outcome
 
 
