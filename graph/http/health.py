@@ -75,7 +75,8 @@ class Health:
 
     async def refresh(self) -> None:
         """Set the metrics that are not kept up to date by what they measure."""
-        await asyncio.gather(self._read_lag(), self._state.refresh())
+        await self._read_lag()
+        await self._state.refresh()
 
     async def _read_lag(self) -> None:
         seen = self._feed.position.revision
