@@ -236,8 +236,15 @@ class HistoryReader(Protocol):
 
 
 class ChangeReader(Protocol):
-    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
-        """Ordered by id."""
+    async def page(
+        self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool, shown: bool = False
+    ) -> Page[Change]:
+        """Ordered by id. Changes that are `shown` and nothing else may be objects with the attributes of one, and are
+        the same objects when they are read again."""
+        ...
+
+    def holds(self, change: object) -> bool:
+        """Whether it is a change that was shown more than once, and will be the same object the next time."""
         ...
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
