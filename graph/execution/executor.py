@@ -31,6 +31,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from graph.execution.context import Context
+from graph.execution.limits import MAX_ERRORS
 from graph.execution.records import Edges
 
 Complete: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
@@ -54,6 +55,11 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         # those, as graphql-core does, is never looked up again, and held for as long as the subscription lasts.
         self._compiled: dict[_SelectionKey, Complete | None] = {}
         self._collected: dict[_SelectionKey, CollectedFields] = {}
+
+    @classmethod
+    def build(cls, *args: Any, **kwargs: Any) -> Any:
+        """As graphql-core does, but that few errors of variables are reported: each prints a value."""
+        return super().build(*args, **{"max_coercion_errors": MAX_ERRORS, **kwargs})
 
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: list[FieldDetails]

@@ -35,9 +35,10 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal
 from graph.execution.context import Context, Info, Outcome, Recorded
+from graph.execution.cost import cost_of
 from graph.execution.encoding import decoded
 from graph.execution.inputs import InputCompiler, NotPrepared
-from graph.execution.metrics import Metrics
+from graph.execution.metrics import UNREADABLE, Metrics
 from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
 from graph.execution.workload import classify
@@ -86,6 +87,7 @@ class Plan:
         self._records = records or RecordBytes()
         self._kept: list[SelectionBytes] = []
         self.classification = classify(operation)
+        self.cost = cost_of(schema, document, operation)
 
     @property
     def size(self) -> int:
@@ -304,6 +306,11 @@ class PreparedSchema(strawberry.Schema):
         return await super().execute(
             query, variable_values, context_value, root_value, operation_name, allowed, operation_extensions
         )
+
+    def unreadable(self) -> None:
+        """Count a document that could not be parsed, and is not executed."""
+        if self.metrics is not None:
+            self.metrics.ended(UNREADABLE, "errors", 0.0)
 
     async def data(self, run: Run) -> dict[str, Any] | None:
         """The answer's data, counted and timed; null for a run to `complete`, which counts it."""

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from graphql import FieldNode, NullValueNode, OperationDefinitionNode, OperationType, ValueNode, VariableNode
 
-_FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
+FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
 
 
 class Workload(StrEnum):
@@ -43,7 +43,7 @@ def classify(operation: OperationDefinitionNode | None) -> Classification:
     defaults = {each.variable.name.value: each.default_value for each in operation.variable_definitions or ()}
     past: list[str] = []
     for selection in operation.selection_set.selections:
-        if not isinstance(selection, FieldNode) or selection.name.value not in _FROM_MEMORY:
+        if not isinstance(selection, FieldNode) or selection.name.value not in FROM_MEMORY:
             return Classification(Workload.QUERY)
         for argument in selection.arguments or ():
             if argument.name.value != "asOf" or _is_null(argument.value):

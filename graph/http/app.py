@@ -17,7 +17,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from graph.auth.tokens import Authentication, NoAuthentication
+from graph.execution.budgets import DEFAULT_COSTS, CostLimits
 from graph.execution.errors import Code, encodable
+from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_QUERIES
@@ -46,6 +48,8 @@ def create_app(
     queries_at_once: int = DEFAULT_QUERIES,
     trusted_documents: Trust = "prefer",
     added_documents: Sequence[ManifestEntry] = (),
+    document_characters: int = MAX_CHARACTERS,
+    costs: CostLimits = DEFAULT_COSTS,
     lifespan: Lifespan[Starlette] | None = None,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
 ) -> Starlette:
@@ -56,11 +60,12 @@ def create_app(
     `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
     everything. At most `queries_at_once` that are not answered from memory are executed at a time. Trusted documents
-    are the program's own and `added_documents`; raises ManifestError for one that cannot be. `exposition` returns what
-    /metrics answers in place of what is counted here; `app.state.snapshot(labels)` returns that then.
+    are the program's own and `added_documents`; raises ManifestError for one that cannot be. A document has at most
+    `document_characters`, ten times as many where it is trusted, and asks for no more than `costs` allow. `exposition`
+    returns what /metrics answers in place of what is counted here; `app.state.snapshot(labels)` returns that then.
     """
     metrics = Metrics()
-    schema = build_schema(metrics)
+    schema = build_schema(metrics, document_characters)
     documents = TrustedDocuments(schema.documents, trusted_documents, added_documents)
     endpoint = MeshGraphQL(
         schema,
@@ -70,6 +75,7 @@ def create_app(
         authentication or NoAuthentication(),
         documents,
         queries_at_once,
+        costs,
     )
     health = Health(services.store, services.feed, metrics, exposition)
     names = HostNames(allowed_hosts)

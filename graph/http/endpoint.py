@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Final
 
 from graphql import OperationType as Kind
+from graphql import get_operation_ast
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -26,13 +27,14 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
+from graph.execution.budgets import DEFAULT_COSTS, CostControl, CostExceeded, CostLimits, asks_for_cost
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.execution.workload import Workload, classify
-from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
+from graph.http.admission import DEFAULT_QUERIES, AdmissionControl, client_of
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (
@@ -85,6 +87,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         authentication: Authentication,
         trusted_documents: TrustedDocuments,
         queries_at_once: int = DEFAULT_QUERIES,
+        costs: CostLimits = DEFAULT_COSTS,
     ) -> None:
         super().__init__(
             schema,
@@ -101,6 +104,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.metrics = metrics
         self.subscriptions = SubscriptionManager(schema, metrics)
         self.admission = AdmissionControl(metrics, queries_at_once)
+        self.costs = CostControl(costs, schema.documents, lambda why: metrics.operations_over_cost.labels(why).inc())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -128,6 +132,8 @@ class MeshGraphQL(GraphQL[Context, None]):
                 bad = _unauthenticated(error)
             case Overloaded():
                 bad = _overloaded(error)
+            case CostExceeded():
+                bad = _cost_exceeded(error)
             case _:
                 request_id = request.state.request_id
                 _log.error("request %s failed", request_id, exc_info=error)
@@ -167,7 +173,11 @@ class MeshGraphQL(GraphQL[Context, None]):
         accept = read_accept(request)
         resume_after = request.headers.get(LAST_EVENT_ID)
         context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
-        definition = self.schema.documents.operation(operation.query, operation.operation_name)
+        client = client_of(principal, request.scope)
+        document, charge = await self.costs.admit(
+            operation.query or "", operation.operation_name, operation.variables, principal, client
+        )
+        definition = get_operation_ast(document.node, operation.operation_name)
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
             return await self._stream(request, operation, context)
@@ -183,9 +193,11 @@ class MeshGraphQL(GraphQL[Context, None]):
             return known
         work = self._execute(operation, context, _ALLOWED[request.method])
         result = await self.admission.run(workload, principal, request.scope, request.receive, work)
+        headers = {} if charge is None else charge.told(result, asked=asks_for_cost(operation.extensions))
         if accept.prefers_event_stream:
-            return one_result(process_result(result))
+            return one_result(process_result(result), headers)
         response = self.response(result, accept.response_type)
+        response.headers.update(headers)
         if condition is not None and result.errors:
             response.headers.update(NOT_STORED)
         elif condition is not None:
@@ -252,6 +264,14 @@ def _overloaded(overloaded: Overloaded) -> BadRequest:
     headers = {"retry-after": str(math.ceil(overloaded.retry_after))}
     extensions = {"retryAfter": overloaded.retry_after}
     return BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, overloaded.code, str(overloaded), headers, extensions)
+
+
+def _cost_exceeded(refused: CostExceeded) -> BadRequest:
+    # https://www.rfc-editor.org/rfc/rfc6585#section-4, but where no time would help.
+    never = refused.retry_after is None
+    status = HTTPStatus.BAD_REQUEST if never else HTTPStatus.TOO_MANY_REQUESTS
+    json_status = HTTPStatus.OK if never else None
+    return BadRequest(status, refused.code, str(refused), refused.headers, refused.extensions, json_status)
 
 
 def _unauthenticated(refused: Unauthenticated) -> BadRequest:

@@ -20,13 +20,14 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
+from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.metrics import Metrics
 from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.execution.workload import Workload
-from graph.http.admission import AdmissionControl
+from graph.http.admission import AdmissionControl, client_of
 from graph.http.answers import Answers
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.http.trusted_documents import TrustedDocuments
@@ -52,6 +53,7 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    costs: CostControl
     authentication: Authentication
     trusted_documents: TrustedDocuments
     services: Services
@@ -198,16 +200,24 @@ class Entry:
         run = operation.run
         workload = run.plan.classification.of(operation.variables or {})
         answer: bytes | Response | None
+        charge = None
         try:
+            cost = run.plan.cost
+            if workload is not Workload.LOOKUP or not cost.is_free:
+                charge = self._endpoint.costs.take(
+                    cost, operation.variables or {}, client_of(run.context.principal, scope)
+                )
             work = self._executed(operation, workload, media_type)
             answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
         except Exception as error:  # noqa: BLE001 - each has an answer
             scope.setdefault("state", {})["request_id"] = run.context.request_id
             answer = self._endpoint.failure(Request(scope, receive), error)
         if isinstance(answer, bytes):
-            await _send(answer, media_type, run.context.request_id, send)
+            await _send(answer, media_type, run.context.request_id, send, charge)
         elif answer is not None:
             answer.headers[REQUEST_ID] = run.context.request_id
+            if charge is not None and charge.taken:
+                answer.headers.update(charge.headers())
             await answer(scope, receive, send)
 
     async def _executed(self, operation: _Operation, workload: Workload, media_type: str) -> bytes | Response:
@@ -232,12 +242,14 @@ class Entry:
         return answer
 
 
-async def _send(body: bytes, media_type: str, request_id: str, send: Send) -> None:
+async def _send(body: bytes, media_type: str, request_id: str, send: Send, charge: Charge | None = None) -> None:
     headers = [
         (b"content-length", str(len(body)).encode()),
         (b"content-type", media_type.encode()),
         (_REQUEST_ID, request_id.encode()),
     ]
+    if charge is not None and charge.taken:
+        headers += [(name.encode(), value.encode()) for name, value in charge.headers().items()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

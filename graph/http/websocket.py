@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Final, Protocol
 
-from graphql import GraphQLError, OperationType
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, get_operation_ast
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
@@ -24,11 +24,14 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     Message,
     SubscribeMessage,
 )
+from strawberry.types import ExecutionResult
 
 from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
+from graph.execution.budgets import Charge, CostControl, CostExceeded, asks_for_cost
 from graph.execution.context import Context
+from graph.execution.documents import Document
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
 from graph.execution.workload import classify
@@ -60,6 +63,7 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    costs: CostControl
     trusted_documents: TrustedDocuments
     subscriptions: SubscriptionManager
 
@@ -149,6 +153,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         super().__init__(view, *args, **kwargs)
         self._endpoint: Endpoint = view
         self._begun: set[Operation[Context, None]] = set()
+        self._asking_cost: set[str] = set()
+        """Ids of operations that have not begun, and whose answers are to hold what they cost."""
+        self._charges: dict[Operation[Context, None], Charge] = {}
 
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
@@ -200,6 +207,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def cleanup_operation(self, operation_id: str) -> None:
         """The client has completed it, or left. A mutation that has begun is finished, and nothing of it is sent."""
         operation = self.operations.get(operation_id)
+        self._asking_cost.discard(operation_id)
         if operation is not None and operation in self._begun:
             operation.completed = True
             del self.operations[operation_id]
@@ -219,12 +227,19 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             except BadRequest as bad:
                 error = coded(GraphQLError(bad.message), bad.code)
             else:
+                if asks_for_cost(payload.get("extensions")):
+                    self._asking_cost.add(message["id"])
                 await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
                 return
         await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
+        asks = operation.id in self._asking_cost
+        self._asking_cost.discard(operation.id)
         try:
+            document = await self._charge(operation, asks=asks)
+            if document is None:
+                return
             opened = await self._endpoint.subscriptions.open(
                 operation.query, operation.variables, operation.operation_name, self.context
             )
@@ -235,13 +250,44 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             if isinstance(opened, Refused):
                 await operation.send_initial_errors(opened.errors)
                 return
+            await self._run_in_turn(operation, get_operation_ast(document.node, operation.operation_name))
+        except WebSocketDisconnected:
+            raise
         except Exception as error:
             await self.handle_task_exception(error)
             raise
-        await self._run_in_turn(operation)
+        finally:
+            self._charges.pop(operation, None)
 
-    async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
-        definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
+    async def _charge(self, operation: Operation[Context, None], *, asks: bool) -> Document | None:
+        """Its document, once what it costs was taken from its caller's budget; null if it was answered with why not."""
+        client = client_of(self.context.principal, self.websocket.ws.scope)
+        try:
+            document, charge = await self._endpoint.costs.admit(
+                operation.query, operation.operation_name, operation.variables, self.context.principal, client
+            )
+        except CostExceeded as exceeded:
+            refusal = coded(GraphQLError(str(exceeded)), exceeded.code, **exceeded.extensions)
+        except Overloaded as overloaded:
+            refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+        else:
+            if document.failure is None:
+                if charge is not None and asks:
+                    self._charges[operation] = charge
+                return document
+            self._endpoint.schema.unreadable()
+            refusal = document.failure
+        await operation.send_initial_errors([refusal])
+        return None
+
+    async def _send_result_stream(self, operation: Operation[Context, None], result_source: Any) -> None:
+        charge = self._charges.get(operation)
+        results = result_source if charge is None else _with_cost(result_source, charge)
+        await super()._send_result_stream(operation, results)
+
+    async def _run_in_turn(
+        self, operation: Operation[Context, None], definition: OperationDefinitionNode | None
+    ) -> None:
         workload = classify(definition).of(operation.variables or {})
         client = client_of(self.context.principal, self.websocket.ws.scope)
         turn = self._endpoint.admission.queue(workload).turn(client)
@@ -282,6 +328,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
         """Strawberry closes the socket over a syntax error. The protocol has `error` for that."""
         return None
+
+
+async def _with_cost(results: AsyncIterator[Any], charge: Charge) -> AsyncGenerator[Any, None]:
+    """The results of an operation, with what it cost."""
+    async for result in results:
+        if isinstance(result, ExecutionResult):
+            charge.told(result, asked=True)
+        yield result
 
 
 def _next(head: bytes, payload: bytes) -> bytes:

@@ -14,6 +14,7 @@ import strawberry
 from graph.auth.principal import Forbidden, Principal, Scope
 from graph.execution.authorization import needs
 from graph.execution.context import Info
+from graph.execution.cost import STATEMENT, costs
 from graph.schema.scalars import JSON
 from persistence.commands import command, refusals
 from persistence.commands.command import Command
@@ -165,8 +166,10 @@ def mutation(
     scope: Scope = Scope.OPERATE,
     run: Callable[[Info, Any], Awaitable[Answer]] = execute,
     input_description: str = "What to change, by whom, and why.",
+    records: int = STATEMENT,
 ) -> Any:
-    """A field of the mutation type. `run` makes the answer of the input, and may raise InvalidArgument."""
+    """A field of the mutation type. `run` makes the answer of the input, and may raise InvalidArgument. It
+    counts as so many `records`, beside the shards that it changes."""
     described = strawberry.argument(description=input_description)
 
     async def resolve(info: Info, input: Annotated[input_type, described]) -> Answer:  # type: ignore[valid-type] # noqa: A002 - by schema
@@ -175,4 +178,5 @@ def mutation(
         except InvalidArgument as refused:
             return InvalidInput.of(refused)
 
-    return strawberry.field(resolver=resolve, graphql_type=result, description=description, metadata=needs(scope))
+    metadata = {**needs(scope), **costs(records)}
+    return strawberry.field(resolver=resolve, graphql_type=result, description=description, metadata=metadata)

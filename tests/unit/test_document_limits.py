@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from graphql import GraphQLSyntaxError, get_introspection_query, parse
 
-from graph.execution import documents as limits
-from graph.execution.documents import MAX_ALIASES, MAX_DEPTH, DocumentCache, limit_problems
+from graph.execution import limits
+from graph.execution.documents import DocumentCache
+from graph.execution.limits import MAX_ALIASES, MAX_DEPTH, limit_problems
 
 
 def problems(text: str) -> list[str]:
