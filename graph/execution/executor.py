@@ -41,6 +41,9 @@ _SelectionKey: TypeAlias = tuple[Hashable, ...]
 
 _TYPENAME: Final = "__typename"
 
+_ERRORS_ARGUMENT: Final = 9
+"""The place of `max_coercion_errors` among the arguments of `build`, which graphql-core's `execute` gives by place."""
+
 
 class _NotPlain(Exception):
     """Something that has to be executed field by field."""
@@ -59,7 +62,9 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
     @classmethod
     def build(cls, *args: Any, **kwargs: Any) -> Any:
         """As graphql-core does, but that few errors of variables are reported: each prints a value."""
-        return super().build(*args, **{"max_coercion_errors": MAX_ERRORS, **kwargs})
+        if len(args) > _ERRORS_ARGUMENT:
+            return super().build(*args[:_ERRORS_ARGUMENT], MAX_ERRORS, *args[_ERRORS_ARGUMENT + 1 :], **kwargs)
+        return super().build(*args, **{**kwargs, "max_coercion_errors": MAX_ERRORS})
 
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: list[FieldDetails]

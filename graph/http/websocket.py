@@ -271,7 +271,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         except Overloaded as overloaded:
             refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
         else:
-            if document.failure is None:
+            if document.failure is None or not operation.query:  # which has a code of its own
                 if charge is not None and asks:
                     self._charges[operation] = charge
                 return document
