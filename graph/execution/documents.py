@@ -7,15 +7,25 @@ known yet is read beside the event loop, in a thread that releases the interpret
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
-from typing import Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, get_operation_ast
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    execute_sync,
+    get_operation_ast,
+)
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.authorization import Requirements, introspects_only
@@ -140,6 +150,15 @@ class DocumentCache:
         document = await asyncio.shield(asyncio.wrap_future(reading))
         return self._trusted.get(text) or self._documents.get(text) or self._adopt(document)
 
+    async def introspected(
+        self, document: Document, variables: Mapping[str, Any] | None, operation_name: str | None
+    ) -> ExecutionResult:
+        """What the schema answers to a valid document that selects nothing else: beside the event loop, for all of it
+        takes 30 ms."""
+        execute = partial(execute_sync, variable_values=dict(variables or {}), operation_name=operation_name)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, execute, self._schema, document.node)
+
     def _validated(self, text: str, *, is_trusted: bool) -> Document:
         """In the thread: nothing is read or written of what the event loop changes."""
         document = self._parsed(text, is_trusted=is_trusted)
@@ -248,6 +267,14 @@ class DocumentCache:
             document.counted_size = plan.size
             self._count(document)
         return plan
+
+    def introspecting(self, text: str | None, name: str | None, principal: Principal) -> Document | None:
+        """The document of an operation that the caller may execute and that selects nothing but the schema; null for
+        any other."""
+        document = self.valid(text or "")
+        if document is None or not document.introspects or self.operation(text, name) is None:
+            return None
+        return None if self.forbidden(document, name, principal) is not None else document
 
     def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
         """What executing this would execute; null for none, and for a text that cannot be parsed."""

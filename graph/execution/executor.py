@@ -63,7 +63,8 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
     def build(cls, *args: Any, **kwargs: Any) -> Any:
         """As graphql-core does, but that few errors of variables are reported: each prints a value."""
         if len(args) > _ERRORS_ARGUMENT:
-            return super().build(*args[:_ERRORS_ARGUMENT], MAX_ERRORS, *args[_ERRORS_ARGUMENT + 1 :], **kwargs)
+            args = *args[:_ERRORS_ARGUMENT], MAX_ERRORS, *args[_ERRORS_ARGUMENT + 1 :]
+            return super().build(*args, **kwargs)
         return super().build(*args, **{**kwargs, "max_coercion_errors": MAX_ERRORS})
 
     def collect_subfields(

@@ -63,8 +63,8 @@ def test_fragments_that_multiply_are_counted_without_being_spread_out() -> None:
     bomb = "{ ...f0 } " + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(25))
     assert problems(bomb + " fragment f25 on Query { a b }") == [
         (
-            f"The document selects {2**26:,} fields, with its fragments spread out, and those that are not used; at most "
-            "2,000 are allowed. Leave out what is not shown, or send what is left as several documents."
+            f"The document selects {2**26:,} fields, with its fragments spread out, and those that are not used; at "
+            "most 2,000 are allowed. Leave out what is not shown, or send what is left as several documents."
         )
     ]
 
@@ -113,8 +113,8 @@ def test_inputs_are_bounded_wherever_they_stand() -> None:
         assert problems(text % "{a0: 1}") == []
         assert problems(text % wide) == [
             (
-                "The document has an input with 101 fields; at most 100 are allowed. No input of the schema has as many; "
-                "hand values over as variables."
+                "The document has an input with 101 fields; at most 100 are allowed. No input of the schema has as "
+                "many; hand values over as variables."
             )
         ]
 
