@@ -118,7 +118,7 @@ class OperationCost:
         """What is taken from its caller's budget: what it asks for and what it writes. Of a lookup, which is answered
         from memory, a tenth, and nothing of a usual one."""
         records = self.records(variables)
-        if self._classification.of(variables) is not Workload.LOOKUP:
+        if not self._classification.of(variables).is_lookup:
             return records + _value(self._written, variables)
         return 0 if records <= FREE_LOOKUP else records // 10
 
@@ -131,7 +131,7 @@ class OperationCost:
 def cost_of(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> OperationCost:
     compiler = _Compiler(schema, document, operation)
     fields = compiler.root_fields()
-    return OperationCost(fields, _sum(compiler.written), classify(operation))
+    return OperationCost(fields, _sum(compiler.written), classify(operation, document))
 
 
 class _Selected(NamedTuple):

@@ -35,6 +35,7 @@ from graph.execution.inputs import NotPrepared
 from graph.execution.limits import MAX_CHARACTERS, field_count, parse_within_limits, problems_of
 from graph.execution.prepared import Plan
 from graph.execution.records import RecordBytes
+from graph.execution.workload import Workload, classify
 from persistence.errors import Overloaded
 
 _REMEMBERED: Final = 512
@@ -279,6 +280,11 @@ class DocumentCache:
     def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
         """What executing this would execute; null for none, and for a text that cannot be parsed."""
         return get_operation_ast(self._document(text or "").node, name)
+
+    def workload(self, text: str | None, name: str | None, variables: Mapping[str, Any] | None) -> Workload:
+        """That of what executing this would execute; of a lookup where there is no such operation."""
+        document = self._document(text or "").node
+        return classify(get_operation_ast(document, name), document).of(variables or {})
 
     def problems(self, document: Document) -> list[GraphQLError]:
         if document.problems is None:

@@ -89,7 +89,7 @@ class Plan:
         self._selected = 0
         self._records = records or RecordBytes()
         self._kept: list[SelectionBytes] = []
-        self.classification = classify(operation)
+        self.classification = classify(operation, document)
         self.cost = cost_of(schema, document, operation)
 
     @property

@@ -34,7 +34,6 @@ from graph.execution.context import Context
 from graph.execution.documents import Document
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
-from graph.execution.workload import classify
 from graph.http.admission import AdmissionControl, client_of
 from graph.http.requests import BadRequest
 from graph.http.trusted_documents import TrustedDocuments
@@ -288,7 +287,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def _run_in_turn(
         self, operation: Operation[Context, None], definition: OperationDefinitionNode | None
     ) -> None:
-        workload = classify(definition).of(operation.variables or {})
+        documents = self._endpoint.schema.documents
+        workload = documents.workload(operation.query, operation.operation_name, operation.variables)
         client = client_of(self.context.principal, self.websocket.ws.scope)
         turn = self._endpoint.admission.queue(workload).turn(client)
         try:
