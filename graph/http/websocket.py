@@ -236,27 +236,30 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         asks = operation.id in self._asking_cost
         self._asking_cost.discard(operation.id)
         try:
-            document = await self._charge(operation, asks=asks)
-            if document is None:
-                return
-            opened = await self._endpoint.subscriptions.open(
-                operation.query, operation.variables, operation.operation_name, self.context
-            )
-            if isinstance(opened, SubscriptionOperation):
-                operation.query = opened.key.query
-                await self._follow(operation, opened)
-                return
-            if isinstance(opened, Refused):
-                await operation.send_initial_errors(opened.errors)
-                return
+            try:
+                document = await self._charge(operation, asks=asks)
+                if document is None or await self._is_subscription(operation):
+                    return
+            except Exception as error:
+                await self.handle_task_exception(error)
+                raise
             await self._run_in_turn(operation, get_operation_ast(document.node, operation.operation_name))
-        except WebSocketDisconnected:
-            raise
-        except Exception as error:
-            await self.handle_task_exception(error)
-            raise
         finally:
             self._charges.pop(operation, None)
+
+    async def _is_subscription(self, operation: Operation[Context, None]) -> bool:
+        """Whether it was followed to its end, or refused."""
+        opened = await self._endpoint.subscriptions.open(
+            operation.query, operation.variables, operation.operation_name, self.context
+        )
+        if isinstance(opened, SubscriptionOperation):
+            self._charges.pop(operation, None)
+            operation.query = opened.key.query
+            await self._follow(operation, opened)
+        elif isinstance(opened, Refused):
+            self._charges.pop(operation, None)
+            await operation.send_initial_errors(opened.errors)
+        return opened is not None
 
     async def _charge(self, operation: Operation[Context, None], *, asks: bool) -> Document | None:
         """Its document, once what it costs was taken from its caller's budget; null if it was answered with why not."""

@@ -67,7 +67,8 @@ def watching() -> Iterator[LoopWatchdog]:
 
 async def longest_turn(request: Callable[[int], Awaitable[object]], attempts: int = ATTEMPTS) -> float:
     """Processor seconds of the longest turn of the loop during a request; the least of several attempts, each given its
-    number: what a processor does now and then, whoever runs on it, is not what the request takes."""
+    number. A loop that waits for one of the processors of a busy machine is late by what another thread of this process
+    does meanwhile, some milliseconds now and then: that is not what the request takes."""
     turns: list[float] = []
     for attempt in range(attempts):
         with watching() as watchdog:
