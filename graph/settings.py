@@ -140,6 +140,27 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
     )
+    document_characters: int = Field(
+        65_536,
+        ge=1_024,
+        le=10_000_000,
+        description="Longest document accepted, in characters; a trusted one may be ten times as long.",
+    )
+    operation_records: int = Field(
+        10_000, ge=0, le=10_000_000, description="Records that one operation may ask for; 0 for no limit."
+    )
+    caller_records: int = Field(
+        6_000_000,
+        ge=1_000,
+        le=10_000_000_000,
+        description="Records that a caller may ask for at once, lookups aside: what its budget holds.",
+    )
+    caller_records_per_second: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000_000,
+        description="Records that come back to a caller's budget each second; 0 for no budgets.",
+    )
     trusted_documents: Literal["off", "prefer", "require"] = Field(
         "prefer",
         description="Whether documents may be named by the ids of trusted ones, and whether others are taken at all.",

@@ -17,7 +17,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from graph.auth.tokens import Authentication, NoAuthentication
+from graph.execution.budgets import DEFAULT_COSTS, CostLimits
 from graph.execution.errors import Code, encodable
+from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS
@@ -49,6 +51,8 @@ def create_app(
     plans_at_once: int = DEFAULT_PLANS,
     trusted_documents: Trust = "prefer",
     added_documents: Sequence[ManifestEntry] = (),
+    document_characters: int = MAX_CHARACTERS,
+    costs: CostLimits = DEFAULT_COSTS,
     lifespan: Lifespan[Starlette] | None = None,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
     slow_request_seconds: float = SLOW_SECONDS,
@@ -61,12 +65,13 @@ def create_app(
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
     everything. At most `reads_at_once` operations that are not answered from memory read at a time, half of them
     history, and at most `plans_at_once` plan. Trusted documents are the program's own and `added_documents`; raises
-    ManifestError for one that cannot be. `exposition` returns what /metrics answers in place of what is counted here;
-    `app.state.snapshot(labels)` returns that then. Requests that take `slow_request_seconds` or longer are logged as
-    such.
+    ManifestError for one that cannot be. A document has at most `document_characters`, ten times as many where it is
+    trusted, and asks for no more than `costs` allow. `exposition` returns what /metrics answers in place of what is
+    counted here; `app.state.snapshot(labels)` returns that then. Requests that take `slow_request_seconds` or longer
+    are logged as such.
     """
     metrics = Metrics()
-    schema = build_schema(metrics)
+    schema = build_schema(metrics, document_characters)
     documents = TrustedDocuments(schema.documents, trusted_documents, added_documents)
     endpoint = MeshGraphQL(
         schema,
@@ -78,6 +83,7 @@ def create_app(
         reads_at_once,
         plans_at_once,
         RequestLog(slow_request_seconds, services.tracer),
+        costs,
     )
     health = Health(services, metrics, exposition)
     names = HostNames(allowed_hosts)

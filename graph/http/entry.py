@@ -20,6 +20,7 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
+from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.metrics import Metrics
@@ -27,7 +28,7 @@ from graph.execution.outcomes import OperationRecord, begin_record, current_reco
 from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.execution.workload import Workload
-from graph.http.admission import AdmissionControl
+from graph.http.admission import AdmissionControl, client_of
 from graph.http.answers import Answers
 from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
@@ -54,6 +55,7 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    costs: CostControl
     authentication: Authentication
     trusted_documents: TrustedDocuments
     services: Services
@@ -206,7 +208,13 @@ class Entry:
         answer: bytes | Response | None
         is_mutation = run.plan.kind is OperationType.MUTATION
         record = begin_record(self._endpoint.metrics, trace_id_in(scope)) if is_mutation else None
+        charge = None
         try:
+            cost = run.plan.cost
+            if workload is not Workload.LOOKUP or not cost.is_free:
+                charge = self._endpoint.costs.take(
+                    cost, operation.variables or {}, client_of(run.context.principal, scope)
+                )
             work = self._executed(operation, workload, media_type, scope)
             answer = await self._endpoint.admission.run(
                 workload, run.context.principal, scope, receive, work, is_finished=is_mutation
@@ -220,14 +228,17 @@ class Entry:
         seconds = perf_counter() - run.recorded.started
         if record is not None or seconds >= self._requests.slow_seconds or self._requests.has_each:
             record = record or OperationRecord(self._endpoint.metrics, trace_id_in(scope))
+            record.cost = None if charge is None else charge.requested
             context = run.context
             self._requests.ended(
                 "http", run.plan.operation, record, seconds, scope, context.request_id, context.principal
             )
         if isinstance(answer, bytes):
-            await _send(answer, media_type, run.context.request_id, send)
+            await _send(answer, media_type, run.context.request_id, send, charge)
         elif answer is not None:
             answer.headers[REQUEST_ID] = run.context.request_id
+            if charge is not None and charge.taken:
+                answer.headers.update(charge.headers())
             await answer(scope, receive, send)
 
     def _log_kept(self, body: bytes, seconds: float, scope: Scope, request_id: str, principal: Principal) -> None:
@@ -262,12 +273,14 @@ class Entry:
         return answer
 
 
-async def _send(body: bytes, media_type: str, request_id: str, send: Send) -> None:
+async def _send(body: bytes, media_type: str, request_id: str, send: Send, charge: Charge | None = None) -> None:
     headers = [
         (b"content-length", str(len(body)).encode()),
         (b"content-type", media_type.encode()),
         (_REQUEST_ID, request_id.encode()),
     ]
+    if charge is not None and charge.taken:
+        headers += [(name.encode(), value.encode()) for name, value in charge.headers().items()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

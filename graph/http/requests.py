@@ -75,8 +75,11 @@ async def read_operation(request: Request, max_body_bytes: int, text_of: TextOf)
     return _operation(parameters, text_of)
 
 
-_LONG_INTEGER: Final = re.compile(rb"\d{19}")
-"""orjson reads integers beyond 64 bits as floats."""
+_DIGITS_AS_ZERO: Final = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
+
+_LONG_INTEGER: Final = b"0" * 19
+"""orjson reads integers beyond 64 bits as floats. A regular expression takes ten times as long to look for digits: 20
+ms in a megabyte."""
 
 
 def read_json(text: str | bytes, what: str) -> Any:
@@ -84,7 +87,7 @@ def read_json(text: str | bytes, what: str) -> Any:
 
     What orjson refuses, the standard library reads: lone surrogates, NaN, numbers beyond a float.
     """
-    if isinstance(text, bytes) and not _LONG_INTEGER.search(text):
+    if isinstance(text, bytes) and _LONG_INTEGER not in text.translate(_DIGITS_AS_ZERO):
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(text)
     try:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
 from typing import Any, ClassVar, Final, Protocol
 
-from graphql import GraphQLError, OperationType
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, get_operation_ast
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
@@ -25,11 +25,14 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     Message,
     SubscribeMessage,
 )
+from strawberry.types import ExecutionResult
 
 from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
+from graph.execution.budgets import Charge, CostControl, CostExceeded, asks_for_cost
 from graph.execution.context import Context
+from graph.execution.documents import Document
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
 from graph.execution.metrics import Metrics
@@ -64,6 +67,7 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    costs: CostControl
     trusted_documents: TrustedDocuments
     subscriptions: SubscriptionManager
     services: Services
@@ -156,6 +160,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         super().__init__(view, *args, **kwargs)
         self._endpoint: Endpoint = view
         self._begun: set[Operation[Context, None]] = set()
+        self._asking_cost: set[str] = set()
+        """Ids of operations that have not begun, and whose answers are to hold what they cost."""
+        self._charges: dict[Operation[Context, None], Charge] = {}
 
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
@@ -207,6 +214,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def cleanup_operation(self, operation_id: str) -> None:
         """The client has completed it, or left. A mutation that has begun is finished, and nothing of it is sent."""
         operation = self.operations.get(operation_id)
+        self._asking_cost.discard(operation_id)
         if operation is not None and operation in self._begun:
             operation.completed = True
             del self.operations[operation_id]
@@ -226,6 +234,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             except BadRequest as bad:
                 error = coded(GraphQLError(bad.message), bad.code)
             else:
+                if asks_for_cost(payload.get("extensions")):
+                    self._asking_cost.add(message["id"])
                 await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
                 return
         self._endpoint.metrics.errors.labels(error.extensions["code"]).inc()  # type: ignore[index]  # it is coded
@@ -235,28 +245,71 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         began, traceparent = perf_counter(), traceparent_of(self.websocket.ws.scope)
         record = begin_record(self._endpoint.metrics, trace_id_of(traceparent))
         try:
-            opened = await self._endpoint.subscriptions.open(
-                operation.query, operation.variables, operation.operation_name, self.context
-            )
-            if opened is not None:
+            try:
+                document = await self._charge(operation, record)
+                opened = None if document is None else await self._open(operation)
+                if document is None or opened is not None:
+                    self._log(operation, record, began)
+                if isinstance(opened, SubscriptionOperation):
+                    del document, record, traceparent
+                    end_record()
+                    await self._follow(operation, opened)
+                    return
+                if document is None or opened is not None:
+                    return
+            except Exception as error:
+                await self.handle_task_exception(error)
+                raise
+            tracer = self._endpoint.services.tracer
+            parent = None if traceparent is None else tracer.from_header(traceparent)
+            with tracer.span("operation", parent or tracer.root, transport="websocket"):
+                await self._run_in_turn(operation, record, get_operation_ast(document.node, operation.operation_name))
                 self._log(operation, record, began)
-            if isinstance(opened, SubscriptionOperation):
-                operation.query = opened.key.query
-                del record, traceparent
-                end_record()
-                await self._follow(operation, opened)
-                return
-            if isinstance(opened, Refused):
-                await operation.send_initial_errors(opened.errors)
-                return
-        except Exception as error:
-            await self.handle_task_exception(error)
-            raise
-        tracer = self._endpoint.services.tracer
-        parent = None if traceparent is None else tracer.from_header(traceparent)
-        with tracer.span("operation", parent or tracer.root, transport="websocket"):
-            await self._run_in_turn(operation, record)
-            self._log(operation, record, began)
+        finally:
+            self._charges.pop(operation, None)
+
+    async def _open(self, operation: Operation[Context, None]) -> SubscriptionOperation | Refused | None:
+        """The subscription that it is, or why there is none, which it is answered with; null if it is none."""
+        opened = await self._endpoint.subscriptions.open(
+            operation.query, operation.variables, operation.operation_name, self.context
+        )
+        if opened is not None:
+            self._charges.pop(operation, None)
+        if isinstance(opened, SubscriptionOperation):
+            operation.query = opened.key.query
+        elif isinstance(opened, Refused):
+            await operation.send_initial_errors(opened.errors)
+        return opened
+
+    async def _charge(self, operation: Operation[Context, None], record: OperationRecord) -> Document | None:
+        """Its document, once what it costs was taken from its caller's budget; null if it was answered with why not."""
+        client = client_of(self.context.principal, self.websocket.ws.scope)
+        asks = operation.id in self._asking_cost
+        self._asking_cost.discard(operation.id)
+        try:
+            document, charge = await self._endpoint.costs.admit(
+                operation.query, operation.operation_name, operation.variables, self.context.principal, client
+            )
+        except CostExceeded as exceeded:
+            refusal = coded(GraphQLError(str(exceeded)), exceeded.code, **exceeded.extensions)
+        except Overloaded as overloaded:
+            refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+        else:
+            if document.failure is None or not operation.query:  # which has a code of its own
+                record.cost = None if charge is None else charge.requested
+                if charge is not None and asks:
+                    self._charges[operation] = charge
+                return document
+            self._endpoint.schema.unreadable()
+            refusal = document.failure
+        self._count(refusal, record)
+        await operation.send_initial_errors([refusal])
+        return None
+
+    def _count(self, refusal: GraphQLError, record: OperationRecord) -> None:
+        code = (refusal.extensions or {})["code"]
+        record.failed(code)
+        self._endpoint.metrics.errors.labels(code).inc()
 
     def _log(self, operation: Operation[Context, None], record: OperationRecord, began: float) -> None:
         requests, seconds = self._endpoint.requests, perf_counter() - began
@@ -266,9 +319,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         scope, context = self.websocket.ws.scope, self.context
         requests.ended("websocket", definition, record, seconds, scope, context.request_id, context.principal)
 
-    async def _run_in_turn(self, operation: Operation[Context, None], record: OperationRecord) -> None:
+    async def _send_result_stream(self, operation: Operation[Context, None], result_source: Any) -> None:
+        charge = self._charges.get(operation)
+        results = result_source if charge is None else _with_cost(result_source, charge)
+        await super()._send_result_stream(operation, results)
+
+    async def _run_in_turn(
+        self,
+        operation: Operation[Context, None],
+        record: OperationRecord,
+        definition: OperationDefinitionNode | None,
+    ) -> None:
         documents = self._endpoint.schema.documents
-        definition = documents.operation(operation.query, operation.operation_name)
         workload = documents.workload(operation.query, operation.operation_name, operation.variables)
         client = client_of(self.context.principal, self.websocket.ws.scope)
         turn = self._endpoint.admission.queue(workload).turn(client)
@@ -279,8 +341,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 await super().run_operation(operation)
         except Overloaded as overloaded:
             refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
-            record.failed(overloaded.code)
-            self._endpoint.metrics.errors.labels(overloaded.code).inc()
+            self._count(refusal, record)
             await operation.send_initial_errors([refusal])
         finally:
             self._begun.discard(operation)
@@ -311,6 +372,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
         """Strawberry closes the socket over a syntax error. The protocol has `error` for that."""
         return None
+
+
+async def _with_cost(results: AsyncIterator[Any], charge: Charge) -> AsyncGenerator[Any, None]:
+    """The results of an operation, with what it cost."""
+    async for result in results:
+        if isinstance(result, ExecutionResult):
+            charge.told(result, asked=True)
+        yield result
 
 
 def _next(head: bytes, payload: bytes) -> bytes:
