@@ -21,6 +21,7 @@ from persistence.postgres.audit.reader import open_reader
 from persistence.postgres.audit.verify import ParallelVerifier, verify, verify_on
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
+from tests.support.audit_pages import small_pages
 from tests.support.audited_mesh import covers, shown, tell, verified
 from tests.support.databases import Databases
 from tests.support.mesh import because
@@ -136,8 +137,13 @@ async def test_every_edit_is_found_where_it_was_made(told_url: str) -> None:
             assert verdict.findings.count < 30, (edit, shown(verdict))
 
 
-async def test_segments_find_what_one_pass_finds(told_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pages", [False, True])
+async def test_segments_and_pages_find_what_one_pass_finds(
+    told_url: str, monkeypatch: pytest.MonkeyPatch, *, pages: bool
+) -> None:
     monkeypatch.setattr(segments, "SEGMENT_ROWS", 7)
+    if pages:
+        small_pages(monkeypatch, 3)
     rng = random.Random(7)
     async with superuser(told_url) as connection:
         facts = await Facts.of(connection)

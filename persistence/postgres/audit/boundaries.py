@@ -50,7 +50,7 @@ class Boundaries:
     async def verify(self, reader: AuditReader, mark: Mark, findings: Findings) -> None:
         """Find the rows that do not follow. Only these are read again, and the newest rows before the start.
 
-        Raises CompactedMeanwhile if rows that were there are not any more.
+        Raises StaleHeads if rows that were there are not any more.
         """
         firsts = iter(self._firsts.items())
         while batch := dict(islice(firsts, _BATCH)):
@@ -77,7 +77,7 @@ class Boundaries:
         """Each pair are a row, 0 for none, and the next one of its shard, which does not follow from it."""
         revisions = {revision for pair in pairs for revision in pair}
         rows = {row.revision: (at, row) for at, row in await reader.rows_at(revisions)}
-        await reader.require_uncompacted(mark)
+        await reader.require_current(mark)
         for before, revision in pairs:
             continuity = Continuity(checks_first=True, gaps=self._gaps)
             _record(continuity, [rows[before]] if before else [])

@@ -11,7 +11,7 @@ from persistence.audit.compliance import CheckFilter, ComplianceChecker, OwnerRu
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.postgres.audit.reader import ATTEMPTS, CompactedMeanwhile, open_reader
+from persistence.postgres.audit.reader import ATTEMPTS, StaleHeads, open_reader
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
@@ -27,10 +27,10 @@ async def check(
     """`progress` is called with revisions done and in all.
 
     Of what was committed up to the beginning; commits and compactions go on meanwhile. Raises StoreError;
-    CompactedMeanwhile after as many compactions as there are attempts.
+    StaleHeads after as many compactions as there are attempts.
     """
     for _ in range(ATTEMPTS - 1):
-        with suppress(CompactedMeanwhile):
+        with suppress(StaleHeads):
             return await _check(url, strategies, where, progress)
     return await _check(url, strategies, where, progress)
 

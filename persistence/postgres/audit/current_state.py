@@ -34,10 +34,10 @@ def _columns(columns: Sequence[sqlalchemy.ColumnElement[Any]], table: sqlalchemy
     return ", ".join(f"{alias}.{column.name}" if column in table.c.values() else "0" for column in columns)
 
 
-_PAGE: Final = 2_000
+TABLES_PAGE: Final = 2_000
 """Rows of a statement that probes history for each: some 20 ms."""
 
-_PLANS_PAGE: Final = 100
+PLANS_PAGE: Final = 100
 """Plans have documents of up to megabytes."""
 
 _TOMBSTONE: Final = {"namespace", "shard_id", "version", "owner_epoch"}
@@ -67,7 +67,7 @@ _SHARDS: Final = f"""
         WHERE newest.revision > $3 AND h.namespace = s.namespace AND h.shard_id = s.shard_id AND h.revision <= $3
         ORDER BY h.revision DESC LIMIT 1
     ) AS at_head ON true
-    WHERE (s.namespace, s.shard_id) > ($1, $2) ORDER BY s.namespace, s.shard_id LIMIT {_PAGE}
+    WHERE (s.namespace, s.shard_id) > ($1, $2) ORDER BY s.namespace, s.shard_id LIMIT {TABLES_PAGE}
 """  # noqa: S608 - constants
 
 # With names that were configured and are not there, which nothing else is of.
@@ -103,14 +103,14 @@ _PLANS: Final = f"""
         SELECT sum(shard_count) AS moved FROM changes
         WHERE (configuration ->> 'plan') = p.id AND kind = 'APPLY_PLAN'
     ) AS waves ON true
-    WHERE p.id > $1 ORDER BY p.id LIMIT {_PLANS_PAGE}
+    WHERE p.id > $1 ORDER BY p.id LIMIT {PLANS_PAGE}
 """  # noqa: S608 - constants
 
 _PLANNED: Final = f"""
     SELECT c.id, c.namespaces,
         (SELECT array_agg(planned ->> 'name') FROM json_array_elements(d.document -> 'namespaces') AS planned)
     FROM changes AS c LEFT JOIN rebalance_plan_documents AS d ON d.id = (c.configuration ->> 'plan')
-    WHERE (c.configuration ->> 'plan') IS NOT NULL AND c.id > $1 AND c.id <= $2 ORDER BY c.id LIMIT {_PLANS_PAGE}
+    WHERE (c.configuration ->> 'plan') IS NOT NULL AND c.id > $1 AND c.id <= $2 ORDER BY c.id LIMIT {PLANS_PAGE}
 """  # noqa: S608 - constants
 
 _MASK: Final = 2**64 - 1
@@ -197,7 +197,7 @@ async def _shard_rows(reader: AuditReader, head: int) -> AsyncIterator[Any]:
     after, full = ("", ""), True
     while full:
         rows = await reader.connection.fetch(_SHARDS, *after, head)
-        full = len(rows) == _PAGE
+        full = len(rows) == TABLES_PAGE
         end = len(rows)
         if full:
             last = _key_of(rows[-1])

@@ -42,7 +42,7 @@ async def export(
 ) -> Manifest:
     """Everything but the manifest goes to `write`. `progress` is called with revisions done and in all.
 
-    Raises StoreError; CompactedMeanwhile if a compaction took away rows that were still to be read: then what was
+    Raises StoreError; StaleHeads if a compaction took away rows that were still to be read: then what was
     written is no export.
     """
     async with open_reader(url) as reader:

@@ -32,7 +32,7 @@ BLOCK: Final = 5_000
 """Rows read at a time: a few megabytes."""
 
 ATTEMPTS: Final = 3
-"""A compaction takes rows away that were still to be read: then all is read again, so many times in all."""
+"""Where a compaction takes away rows that were still to be read, all is read again: so many times in all."""
 
 CHANGED_FIELDS: Final = "left(substr(changed_fields::text, 2), -1)"
 """Their names with commas between. From the text of the array, so that a name with a comma in it, a null or another
@@ -81,8 +81,8 @@ _NOW: Final = "SELECT epoch, change_id, floor FROM stream_head"
 
 _BELOW_ONE: Final = f"SELECT id FROM %s WHERE id < 1 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
 
-# A statement that is read slowly is not bounded in time. Where few rows of a shard are expected, PostgreSQL would rather
-# sort all of them than find the newest by an index, which is there for everything that is read here in order.
+# What is read slowly is not bounded in time. Where PostgreSQL expects few rows of a shard it would rather sort all of
+# them than find the newest by an index; there is one for everything that is read here in order.
 _SETTINGS: Final = "SET statement_timeout = 0; SET default_transaction_read_only = on; SET enable_sort = off"
 
 _BEFORE_THE_FIRST: Final = -(2**63)
@@ -141,15 +141,9 @@ class Heads:
         return Mark(self.epoch, self.end.change.change_id, self.floor)
 
 
-class CompactedMeanwhile(TransientConflict):
-    """Rows that were still to be read may have been taken away by a compaction: begin again with the heads of now."""
-
-    def __init__(self, floor: int) -> None:
-        super().__init__(f"history was compacted up to revision {floor} while it was read; run this again after that")
-        self.floor = floor
-
-    def __reduce__(self) -> tuple[type[CompactedMeanwhile], tuple[int]]:
-        return type(self), (self.floor,)
+class StaleHeads(TransientConflict):
+    """A compaction may have taken away rows that were still to be read, or the stream is another one: begin again with
+    the heads of now."""
 
 
 class AuditReader:
@@ -172,23 +166,23 @@ class AuditReader:
             end, committed_at, floor, refused_at, epoch, Newest(*(one or 0 for one in newest)), compaction, heads
         )
 
-    async def require_uncompacted(self, mark: Mark, needed: int = 0) -> None:
+    async def require_current(self, mark: Mark, needed: int = 0) -> None:
         """To be called after rows were read, before anything is made of what is missing among them.
 
-        Raises CompactedMeanwhile if history was compacted since the mark, unless only rows after the revision `needed`
-        were read, which it left alone; StoreUnavailable if this is another stream, or a standby that is behind.
+        Raises StaleHeads if history was compacted since the mark, unless only rows after the revision `needed` were
+        read, which it left alone; and if this is another stream, or a server that has not come so far.
         """
         row = await self.connection.fetchrow(_NOW)
         if row is None:
             return
         epoch, change_id, floor = row
         if epoch != mark.epoch or change_id < mark.change_id:
-            raise StoreUnavailable(
+            raise StaleHeads(
                 f"the database answers as of change {change_id} of stream {epoch}, and was read as of change "
-                f"{mark.change_id} of stream {mark.epoch}: another server answers, name one that all connections reach"
+                f"{mark.change_id} of stream {mark.epoch}: name a server that all connections reach, and run this again"
             )
         if floor != mark.floor and floor > needed:
-            raise CompactedMeanwhile(floor)
+            raise StaleHeads(f"history was compacted up to revision {floor} while it was being read: run this again")
 
     async def change(self, change_id: int) -> ChangeEntry | None:
         row = await self.connection.fetchrow(_ONE_CHANGE, change_id)
@@ -227,7 +221,7 @@ class AuditReader:
 
 
 class RowStream:
-    """Rows of history in order, each returned once. With a mark, `up_to` raises CompactedMeanwhile as soon as rows may
+    """Rows of history in order, each returned once. With a mark, `up_to` raises StaleHeads as soon as rows may
     be missing for that; those that it returned before are complete."""
 
     def __init__(self, reader: AuditReader, after: int, last: int, mark: Mark | None) -> None:
@@ -271,7 +265,7 @@ class RowStream:
     async def _fetch(self) -> None:
         records = await self._reader.connection.fetch(_ROWS, self._after, self._last)
         if self._mark is not None:
-            await self._reader.require_uncompacted(self._mark, self._after)
+            await self._reader.require_current(self._mark, self._after)
         self._block = [RowEntry._make(record) for record in records]
         self._index = 0
         self._ended = not records
@@ -292,7 +286,7 @@ async def open_reader(url: str, mark: Mark | None = None) -> AsyncIterator[Audit
             if mark is None:
                 await _barrier(connection)
             else:
-                await reader.require_uncompacted(mark)
+                await reader.require_current(mark)
             await connection.execute(_SETTINGS)
             yield reader
         finally:

@@ -106,13 +106,13 @@ async def _position_of(reader: AuditReader, change_id: int) -> ChainPosition | N
 
 
 async def verify_segment(reader: AuditReader, mark: Mark, segment: Segment) -> SegmentVerdict:
-    """On the fast path, and row by row where that does not suffice. Raises CompactedMeanwhile."""
+    """On the fast path, and row by row where that does not suffice. Raises StaleHeads."""
     verdict = await intact_verdict(reader, segment)
     if verdict is None:
         # Nothing is wrong with a segment that a compaction has emptied.
-        await reader.require_uncompacted(mark)
+        await reader.require_current(mark)
         verdict = await verify_row_by_row(reader, segment)
-        await reader.require_uncompacted(mark)
+        await reader.require_current(mark)
     return verdict
 
 

@@ -20,7 +20,7 @@ from persistence.audit.entries import Findings, Table, span
 from persistence.codec import hash_chain
 from persistence.postgres.audit.boundaries import Boundaries
 from persistence.postgres.audit.current_state import CurrentState, verify_tables
-from persistence.postgres.audit.reader import ATTEMPTS, AuditReader, CompactedMeanwhile, Heads, Mark, open_reader
+from persistence.postgres.audit.reader import ATTEMPTS, AuditReader, Heads, Mark, StaleHeads, open_reader
 from persistence.postgres.audit.segments import Segment, SegmentVerdict, cut, verify_in_process, verify_segment
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -45,13 +45,13 @@ async def verify(
 
     In so many processes, by default one for each processor, at most 8. `progress` is called with rows done and in all.
     What was committed up to the beginning is verified, and while it is, commits and compactions go on. Raises
-    StoreError; CompactedMeanwhile after as many compactions as there are attempts.
+    StoreError; StaleHeads after as many compactions as there are attempts.
     """
     count = min(processes or os.cpu_count() or 1, MAX_PROCESSES)
     async with open_reader(url) as reader:
         parallel = ParallelVerifier(url, reader, count) if count > 1 else None
         for _ in range(ATTEMPTS - 1):
-            with suppress(CompactedMeanwhile):
+            with suppress(StaleHeads):
                 return await verify_on(reader, since, checkpoint, parallel, progress)
         return await verify_on(reader, since, checkpoint, parallel, progress)
 
@@ -63,7 +63,7 @@ async def verify_on(
     parallel: ParallelVerifier | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Verdict:
-    """`verify` on a reader's connection; without `parallel` in this process. Raises CompactedMeanwhile."""
+    """`verify` on a reader's connection; without `parallel` in this process. Raises StaleHeads."""
     start = since or Checkpoint()
     heads = await reader.heads()
     if heads is None:
@@ -97,7 +97,7 @@ async def verify_on(
     await _verify_refusals(reader, start, heads, verdict)
     found = current.compare(chain.boundaries.newest, chain.namespaces)
     verdict.findings.extend(found.listed, found.count)
-    await reader.require_uncompacted(heads.mark)
+    await reader.require_current(heads.mark)
     return verdict
 
 
