@@ -183,7 +183,7 @@ async def test_a_compaction_at_any_page_is_no_finding(
     told_url: str, processes: int, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_pages(monkeypatch, 5)
-    begun = []
+    begun: list[int] = []
     read_heads = AuditReader.heads
 
     async def heads(reader: AuditReader) -> Heads | None:

@@ -442,11 +442,22 @@ KINDS: Final[list[Kind]] = [
 ]
 
 
+KEPT: Final = "namespace, shard_id, version, owner_epoch"
+
+
 @pytest.mark.parametrize(
     ("sql", "table", "key"),
     [
         ("UPDATE shard_tombstones SET version = version + 1", "shard_tombstones", "billing/s6"),
         ("DELETE FROM shard_tombstones", "shards", "billing/s6"),
+        *(
+            (
+                f"INSERT INTO shard_tombstones SELECT {KEPT} FROM shards WHERE shard_id = '{shard}'",
+                "shard_tombstones",
+                f"billing/{shard}",
+            )
+            for shard in ("s0", "s1", "s2", "s3")
+        ),
         ("UPDATE namespace_heads SET digest_low = 1 WHERE name = 'search'", "namespace_heads", "search"),
         ("UPDATE namespaces SET strategy = 'jump' WHERE name = 'billing'", "namespaces", "billing"),
         ("UPDATE nodes SET weight = 99 WHERE node_id = 'node-b'", "nodes", "node-b"),
@@ -454,9 +465,13 @@ KINDS: Final[list[Kind]] = [
         ("DELETE FROM refusal_head", "stream_head", "1"),
     ],
 )
-async def test_what_servers_answer_from_must_follow_from_history(told_url: str, sql: str, table: str, key: str) -> None:
+async def test_what_servers_answer_from_must_follow_from_history(
+    told_url: str, sql: str, table: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with superuser(told_url) as connection:
         await connection.execute(sql)
+    assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, key)]
+    small_pages(monkeypatch, 3)
     assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, key)]
 
 

@@ -92,10 +92,12 @@ def export(
                     return manifest
             except TransientConflict as error:
                 if out is None:
-                    raise Failure(Exit.UNAVAILABLE, f"What was written is not a whole export: {error}.") from error
+                    message = f"What was written is not a whole export: {error}. Run this again."
+                    raise Failure(Exit.UNAVAILABLE, message) from error
                 if attempt == _ATTEMPTS:
-                    raise
-                print_status(f"{error}. Beginning again.".capitalize())
+                    message = f"Nothing was written: {error}. Begun {_ATTEMPTS} times; run this again."
+                    raise Failure(Exit.UNAVAILABLE, message) from error
+                print_status(f"Beginning again: {error}.")
         raise AssertionError("the loop returns or raises")
 
     manifest = run_on_database(config, data_dir, database_url, work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from functools import partial
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
@@ -11,7 +11,7 @@ from persistence.audit.compliance import CheckFilter, ComplianceChecker, OwnerRu
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.postgres.audit.reader import ATTEMPTS, StaleHeads, open_reader
+from persistence.postgres.audit.reader import open_reader, with_current_heads
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
@@ -26,13 +26,10 @@ async def check(
 ) -> Report:
     """`progress` is called with revisions done and in all.
 
-    Of what was committed up to the beginning; commits and compactions go on meanwhile. Raises StoreError;
-    StaleHeads after as many compactions as there are attempts.
+    Of what was committed up to the beginning; commits and compactions go on meanwhile. Raises StoreError; StaleHeads if
+    there are too many compactions.
     """
-    for _ in range(ATTEMPTS - 1):
-        with suppress(StaleHeads):
-            return await _check(url, strategies, where, progress)
-    return await _check(url, strategies, where, progress)
+    return await with_current_heads(partial(_check, url, strategies, where, progress))
 
 
 async def _check(url: str, strategies: Registry, where: CheckFilter, progress: Callable[[int, int], None]) -> Report:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -27,6 +27,8 @@ from persistence.errors import StoreUnavailable, TransientConflict, Unavailable
 from persistence.postgres.barrier import BARRIER, BARRIER_SECONDS
 from persistence.postgres.driver import connect
 from persistence.postgres.driver_errors import translated
+
+T = TypeVar("T")
 
 BLOCK: Final = 5_000
 """Rows read at a time: a few megabytes."""
@@ -146,6 +148,17 @@ class StaleHeads(TransientConflict):
     the heads of now."""
 
 
+async def with_current_heads(audit: Callable[[], Awaitable[T]]) -> T:
+    """What `audit` returns, which is begun again where its heads become stale. Raises StaleHeads in the end."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(StaleHeads):
+            return await audit()
+    try:
+        return await audit()
+    except StaleHeads as error:
+        raise StaleHeads(f"{error}; begun {ATTEMPTS} times, run this again") from error
+
+
 class AuditReader:
     """Reads the audit log on one connection. Each statement sees the moment at which it begins."""
 
@@ -179,10 +192,10 @@ class AuditReader:
         if epoch != mark.epoch or change_id < mark.change_id:
             raise StaleHeads(
                 f"the database answers as of change {change_id} of stream {epoch}, and was read as of change "
-                f"{mark.change_id} of stream {mark.epoch}: name a server that all connections reach, and run this again"
+                f"{mark.change_id} of stream {mark.epoch}: name one server that all connections reach"
             )
         if floor != mark.floor and floor > needed:
-            raise StaleHeads(f"history was compacted up to revision {floor} while it was being read: run this again")
+            raise StaleHeads(f"history was compacted up to revision {floor} while it was being read")
 
     async def change(self, change_id: int) -> ChangeEntry | None:
         row = await self.connection.fetchrow(_ONE_CHANGE, change_id)

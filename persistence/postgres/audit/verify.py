@@ -9,7 +9,6 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
@@ -20,7 +19,7 @@ from persistence.audit.entries import Findings, Table, span
 from persistence.codec import hash_chain
 from persistence.postgres.audit.boundaries import Boundaries
 from persistence.postgres.audit.current_state import CurrentState, verify_tables
-from persistence.postgres.audit.reader import ATTEMPTS, AuditReader, Heads, Mark, StaleHeads, open_reader
+from persistence.postgres.audit.reader import AuditReader, Heads, Mark, open_reader, with_current_heads
 from persistence.postgres.audit.segments import Segment, SegmentVerdict, cut, verify_in_process, verify_segment
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -45,15 +44,12 @@ async def verify(
 
     In so many processes, by default one for each processor, at most 8. `progress` is called with rows done and in all.
     What was committed up to the beginning is verified, and while it is, commits and compactions go on. Raises
-    StoreError; StaleHeads after as many compactions as there are attempts.
+    StoreError; StaleHeads if there are too many compactions.
     """
     count = min(processes or os.cpu_count() or 1, MAX_PROCESSES)
     async with open_reader(url) as reader:
         parallel = ParallelVerifier(url, reader, count) if count > 1 else None
-        for _ in range(ATTEMPTS - 1):
-            with suppress(StaleHeads):
-                return await verify_on(reader, since, checkpoint, parallel, progress)
-        return await verify_on(reader, since, checkpoint, parallel, progress)
+        return await with_current_heads(partial(verify_on, reader, since, checkpoint, parallel, progress))
 
 
 async def verify_on(
