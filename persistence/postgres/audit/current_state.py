@@ -107,10 +107,11 @@ _PLANS: Final = f"""
 """  # noqa: S608 - constants
 
 _PLANNED: Final = f"""
-    SELECT c.id, c.namespaces,
+    SELECT c.configuration ->> 'plan', c.id, c.namespaces,
         (SELECT array_agg(planned ->> 'name') FROM json_array_elements(d.document -> 'namespaces') AS planned)
     FROM changes AS c LEFT JOIN rebalance_plan_documents AS d ON d.id = (c.configuration ->> 'plan')
-    WHERE (c.configuration ->> 'plan') IS NOT NULL AND c.id > $1 AND c.id <= $2 ORDER BY c.id LIMIT {PLANS_PAGE}
+    WHERE (c.configuration ->> 'plan') IS NOT NULL AND ((c.configuration ->> 'plan'), c.id) > ($1, $2) AND c.id <= $3
+    ORDER BY c.configuration ->> 'plan', c.id LIMIT {PLANS_PAGE}
 """  # noqa: S608 - constants
 
 _MASK: Final = 2**64 - 1
@@ -320,7 +321,7 @@ def _differing_configuration(
 
 async def _verify_plans(reader: AuditReader, newest_change: int, findings: Findings) -> None:
     async for plan_id, document, kind, named, change_id, made, moved, approved_id, approves in _paged(
-        reader, _PLANS, ""
+        reader, _PLANS, ("",)
     ):
         if document is None or document_id(document) != plan_id:
             findings.add(Table.PLANS, plan_id, "its document is not the one that was kept under this id", "document")
@@ -330,15 +331,15 @@ async def _verify_plans(reader: AuditReader, newest_change: int, findings: Findi
             findings.add(Table.PLANS, plan_id, f"{moved} of its moves were made, not {made}", "moves_made")
         if approved_id is not None and not approves:
             findings.add(Table.PLANS, plan_id, f"change {approved_id} did not approve it", "approved_change_id")
-    async for change_id, namespaces, planned in _paged(reader, _PLANNED, 0, newest_change):
+    async for _, change_id, namespaces, planned in _paged(reader, _PLANNED, ("", 0), newest_change):
         if not set(namespaces) <= set(planned or ()):
             problem = "namespaces names others than those of its plan"
             findings.add(Table.CHANGES, change_id, problem, "namespaces")
 
 
-async def _paged(reader: AuditReader, query: str, after: Any, *arguments: Any) -> AsyncIterator[Any]:
-    """All rows of a query whose first column is the key that a page begins after."""
-    while page := await reader.connection.fetch(query, after, *arguments):
+async def _paged(reader: AuditReader, query: str, after: tuple[Any, ...], *arguments: Any) -> AsyncIterator[Any]:
+    """All rows of a query whose first columns are the key that a page begins after."""
+    while page := await reader.connection.fetch(query, *after, *arguments):
         for record in page:
             yield record
-        after = page[-1][0]
+        after = tuple(page[-1])[: len(after)]
