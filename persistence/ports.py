@@ -110,6 +110,10 @@ UnitOfWorkFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWo
 class ChangeGroup(Protocol):
     """Many changes of shards, decided on one snapshot and committed in one transaction. Each stays its own change."""
 
+    async def limit(self, seconds: float) -> None:
+        """Have whatever follows that waits longer for other writers raise Overloaded, with nothing written."""
+        ...
+
     async def read(self, shards: Sequence[ShardKey]) -> ReadState:
         """These shards or their tombstones, and their namespaces."""
         ...
@@ -119,7 +123,8 @@ class ChangeGroup(Protocol):
         it relied on has changed. The changes must not depend on each other: they write no shard and no idempotency key
         twice, and take no shard from a namespace that another relies on the size of.
 
-        Raises CommitUnknown where the answer did not come, and any other StoreError where nothing was written.
+        Raises CommitUnknown where the answer did not come, and any other StoreError where nothing was written:
+        RowsLocked where the state, read again, shows what is locked.
         """
         ...
 
@@ -236,8 +241,15 @@ class HistoryReader(Protocol):
 
 
 class ChangeReader(Protocol):
-    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
-        """Ordered by id."""
+    async def page(
+        self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool, shown: bool = False
+    ) -> Page[Change]:
+        """Ordered by id. Changes that are `shown` and nothing else may be objects with the attributes of one, and are
+        the same objects when they are read again."""
+        ...
+
+    def holds(self, change: object) -> bool:
+        """Whether it is a change that was shown more than once, and will be the same object the next time."""
         ...
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:

@@ -27,6 +27,7 @@ FROM_THE_STORE = (
     errors.TransientConflict,
     errors.StoreUnavailable,
     errors.Overloaded,
+    errors.Locked,
     errors.CommitUnknown,
     errors.Fenced,
     errors.SchemaOutOfDate,
