@@ -117,6 +117,8 @@ lock: $(BIN)/python ## resolve the dependencies of pyproject.toml anew, for all 
 	@echo "resolving requirements.lock"
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")' \
 		| $(LOCK) --extra embedded --output-file requirements.lock pyproject.toml -
+	@echo "resolving requirements-tracing.lock"
+	@$(LOCK) --extra tracing --constraints requirements.lock --output-file requirements-tracing.lock pyproject.toml
 	@echo "resolving requirements-dev.lock"
 	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	@echo "resolving tests/failover/patroni.lock"
