@@ -20,7 +20,7 @@ import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped]  # schemathesis brings it, without its types
 
-from graph.settings import load_settings
+from graph.settings import Settings, load_settings
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
@@ -43,8 +43,16 @@ def done(*command: str | Path, **options: Any) -> str:
     return f"{ended.stdout}{ended.stderr}"
 
 
-def test_the_settings_are_settings() -> None:
-    settings = load_settings(DEPLOY / "omnirelay.toml", {})
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of the file as a server has it: a password is in it. That of a pod is root's, and for its group."""
+    copy = tmp_path / "omnirelay.toml"
+    shutil.copy(DEPLOY / "omnirelay.toml", copy)
+    copy.chmod(0o400 if os.geteuid() else 0o440)
+    return load_settings(copy, {})
+
+
+def test_the_settings_are_settings(settings: Settings) -> None:
     assert str(settings.auth_secret_file).startswith("/run/secrets/omnirelay/")
     assert (DEPLOY / "kubernetes" / "omnirelay.toml").read_bytes() == (DEPLOY / "omnirelay.toml").read_bytes()
     unit = dict(line.split("=", 1) for line in UNIT.read_text(encoding="utf-8").splitlines() if "=" in line)
@@ -113,12 +121,14 @@ def test_what_selects_pods_selects_those_of_the_deployment(manifests: list[dict[
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == container["image"]
 
 
-def test_servers_run_as_restricted_pods_with_their_secrets_as_files(manifests: list[dict[str, Any]]) -> None:
+def test_servers_run_as_restricted_pods_with_their_secrets_as_files(
+    manifests: list[dict[str, Any]], settings: Settings
+) -> None:
     pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    secret, settings = only(manifests, "Secret"), load_settings(DEPLOY / "kubernetes" / "omnirelay.toml", {})
+    secret = only(manifests, "Secret")
     assert set(secret["data"]) == {"omnirelay.toml", "auth-secret"}
-    assert pod["volumes"][0]["secret"]["secretName"] == secret["metadata"]["name"]
+    assert pod["volumes"][0]["secret"] == {"secretName": secret["metadata"]["name"], "defaultMode": 0o440}
     assert str(settings.auth_secret_file) == f"{container['volumeMounts'][0]['mountPath']}/auth-secret"
     assert "env" not in container
     assert pod["securityContext"]["runAsNonRoot"]
