@@ -7,6 +7,7 @@ sockets, `sse` event streams.
 
 import logging
 import math
+from collections.abc import Awaitable
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
@@ -33,6 +34,7 @@ from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.execution.workload import Workload, classify
 from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
+from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.requests import (
@@ -42,8 +44,9 @@ from graph.http.requests import (
     JSON,
     REQUEST_ID,
     BadRequest,
+    operation_of,
+    operation_of_url,
     read_accept,
-    read_operation,
 )
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.trusted_documents import TrustedDocuments
@@ -73,6 +76,7 @@ class MeshGraphQL(GraphQL[Context, None]):
     """The endpoint. A browser that sends no query gets GraphiQL."""
 
     graphql_transport_ws_handler_class = TransportHandler
+    websocket_adapter_class = SocketAdapter
 
     schema: MeshSchema
 
@@ -81,7 +85,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         schema: MeshSchema,
         services: Services,
         metrics: Metrics,
-        max_body_bytes: int,
+        bodies: Bodies,
         authentication: Authentication,
         trusted_documents: TrustedDocuments,
         queries_at_once: int = DEFAULT_QUERIES,
@@ -93,8 +97,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
             max_subscriptions_per_connection=None,  # the handler's own limit comes first
         )
-        self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
-        self.max_body_bytes = max_body_bytes
+        self.bodies = bodies
         self.services = services
         self.authentication = authentication
         self.trusted_documents = trusted_documents
@@ -116,6 +119,10 @@ class MeshGraphQL(GraphQL[Context, None]):
             if request.method == "HEAD":
                 response.body = b""
             await response(scope, receive, send)
+
+    def follow(self, socket: WebSocket) -> Awaitable[object]:
+        """Serve a socket until it is closed."""
+        return self.run(socket)
 
     def failure(self, request: Request, error: Exception) -> Response | None:
         """The answer in place of one that could not be given; null where the client has left. A defect is logged."""
@@ -163,11 +170,17 @@ class MeshGraphQL(GraphQL[Context, None]):
         # Before the body, which is not read for a client without a good token.
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
         text_of = partial(self.trusted_documents.text_of, principal=principal)
-        operation = await read_operation(request, self.max_body_bytes, text_of)
+        size = 0
+        if is_safe:
+            operation = operation_of_url(request, text_of)
+        else:
+            given, size = await self.bodies.read(request, principal)
+            operation = operation_of(given, text_of)
         accept = read_accept(request)
         resume_after = request.headers.get(LAST_EVENT_ID)
         context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
         definition = self.schema.documents.operation(operation.query, operation.operation_name)
+        self.bodies.check(size, definition)
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
             return await self._stream(request, operation, context)

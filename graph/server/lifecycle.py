@@ -24,6 +24,7 @@ from graph.server.process import (
     import_web,
     log_to_stderr,
     loop_factory,
+    raise_file_limit,
     serving_from,
     url_of,
 )
@@ -51,6 +52,7 @@ def serve_until_stopped(
     everything is imported.
     """
     log_to_stderr(settings.log_level)
+    raise_file_limit()
     run: ServerRun
     if settings.workers == 1:
         run = _SingleProcess(settings, config, progress, announce)

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from graph.server.http_protocol import HttpProtocol
-from graph.server.web_server import WebSocketProtocol
+from graph.server.websocket_protocol import WebSocketProtocol
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from graph.close_codes import CloseCode
 from graph.http.websocket import FRAMES, next_frame
-from graph.server.web_server import WebSocketProtocol
+from graph.server.websocket_protocol import WebSocketProtocol
 
 HANDSHAKE = (
     b"GET /graphql HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
@@ -45,6 +45,12 @@ class Transport(asyncio.Transport):
         return self.closing
 
     def close(self) -> None:
+        self.closing = True
+
+    def write_eof(self) -> None:
+        """The client reads as far as it can."""
+
+    def abort(self) -> None:
         self.closing = True
 
     def pause_reading(self) -> None:

@@ -26,7 +26,7 @@ from graph.execution.services import Feed
 from graph.http.app import create_app
 from graph.http.websocket import SocketAdapter
 from graph.schema.build import build_schema
-from graph.server.web_server import WebSocketProtocol
+from graph.server.websocket_protocol import WebSocketProtocol
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
 from persistence.model.queries import DiffFilter
@@ -317,7 +317,7 @@ async def test_a_message_is_not_held_once_the_next_one_is_awaited() -> None:
         async def receive(self) -> dict[str, str]:
             return {"type": "websocket.receive", "text": '{"type": "subscribe", "payload": {}}'}
 
-    adapter = SocketAdapter.limited_to(100)(None, Frames(), Frames())  # type: ignore[arg-type] # all it uses of them
+    adapter = SocketAdapter(None, Frames(), Frames())  # type: ignore[arg-type] # all it uses of them
     messages = adapter.iter_json()
     first = await anext(messages)
     assert first == {"type": "subscribe", "payload": {}}

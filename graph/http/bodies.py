@@ -1,0 +1,231 @@
+"""How large a request may be, and JSON of megabytes, read in slices: a bulk change must not hold up every other request
+for as long as it is read.
+
+A parser in C holds the interpreter until it is done, in whatever thread it runs, and another process would have to send
+back what it has read, which takes as long again. So the containers that are large are walked through here, and what
+fits into a window is given to the parser, as many elements of a list at a time as fit.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Generator
+from http import HTTPStatus
+from json.decoder import scanstring  # type: ignore[attr-defined] # in C, and in no stub
+from time import perf_counter
+from typing import Any, Final
+
+from graphql import OperationDefinitionNode, OperationType
+from starlette.requests import Request
+
+from graph.auth.principal import Principal, Scope
+from graph.execution.errors import Code
+from graph.http.requests import BadRequest, malformed, read_json, require_json, require_plain
+
+_READS: Final = frozenset({Scope.READ})
+
+READ: Final = "omnirelay.body"
+"""Key of the ASGI scope: the JSON of its body and the size of that, where both were read already."""
+
+LARGE_BYTES: Final = 262_144
+"""From here on JSON is read in slices; less takes the event loop a millisecond."""
+
+_WINDOW: Final = 65_536
+"""Characters that are given to the parser at once."""
+
+_SLICE_SECONDS: Final = 0.001
+
+_MAX_DEPTH: Final = 200
+"""Of containers that are larger than a window."""
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+_EMPTY: Final = re.compile(r"\[[ \t\n\r]*\]|\{[ \t\n\r]*\}")
+
+_scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # public by its name, and in no stub
+
+_LARGE: Final = object()
+
+
+class Bodies:
+    """Bodies of requests and messages on sockets of one application. Sizes are in bytes."""
+
+    def __init__(self, most: int, most_of_mutation: int) -> None:
+        """`most` of anything that is no mutation."""
+        self.most = most
+        self.most_of_mutation = max(most, most_of_mutation)
+        # What is read takes many times the memory of its text, so one is read at a time.
+        self._reading = asyncio.Semaphore(1)
+
+    def most_of(self, principal: Principal) -> int:
+        """Of what this caller sends, before it is known what that is."""
+        return self.most if principal.scopes <= _READS else self.most_of_mutation
+
+    def check(self, size: int, definition: OperationDefinitionNode | None) -> None:
+        """Raises BadRequest for an operation that may not be as large."""
+        if size > self.most and (definition is None or definition.operation is not OperationType.MUTATION):
+            raise self.too_large()
+
+    def too_large(self) -> BadRequest:
+        allowed = f"{self.most:,} bytes this server accepts"
+        if self.most_of_mutation > self.most:
+            allowed += f" ({self.most_of_mutation:,} of a mutation of a caller that may write)"
+        return BadRequest(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.PAYLOAD_TOO_LARGE, f"the body is larger than the {allowed}"
+        )
+
+    async def read(self, request: Request, principal: Principal) -> tuple[Any, int]:
+        """The JSON of a POST, and its size. Raises BadRequest, for what is announced to be too large before it is
+        read."""
+        if (known := request.scope.pop(READ, None)) is not None:
+            given, size = known
+            return given, size
+        require_plain(",".join(request.headers.getlist("content-encoding")))
+        require_json(request.headers.get("content-type", ""))
+        most = self.most_of(principal)
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > most:
+            raise self.too_large()
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise self.too_large()
+        return await self.read_json(bytes(body), "the body"), len(body)
+
+    async def read_json(self, text: str | bytes, what: str) -> Any:
+        """As `requests.read_json`, but that other tasks run every millisecond. Raises BadRequest."""
+        if len(text) < LARGE_BYTES:
+            return read_json(text, what)
+        async with self._reading:
+            try:
+                steps = _Reader(text if isinstance(text, str) else text.decode()).steps()
+                began = perf_counter()
+                while True:
+                    next(steps)
+                    if perf_counter() - began > _SLICE_SECONDS:
+                        await asyncio.sleep(0)
+                        began = perf_counter()
+            except StopIteration as ended:
+                return ended.value
+            except UnicodeDecodeError:
+                raise malformed(f"{what} is not UTF-8") from None
+            except RecursionError:
+                raise malformed(f"{what} is nested too deeply") from None
+            except (ValueError, IndexError):
+                raise malformed(f"{what} is not JSON") from None
+
+
+class _Reader:
+    """`steps` ends with what the text is, and may be left between two of them. Raises ValueError, IndexError and
+    RecursionError."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._containers: list[dict[str, Any] | list[Any]] = []
+        self._keys: list[str] = []
+
+    def steps(self) -> Generator[None, None, Any]:
+        text = self._text
+        at = _space(text, 0)
+        while True:
+            yield
+            at = _elements(text, at, self._containers[-1]) if self._containers else at
+            value, end = _value(text, at)
+            if value is _LARGE:
+                at = self._open(at)
+                continue
+            at = _space(text, end)
+            while self._containers:
+                self._add(value)
+                if text[at] == ",":
+                    at = self._next(at + 1)
+                    break
+                value, at = self._close(at)
+            else:
+                if at != len(text):
+                    raise ValueError
+                return value
+
+    def _open(self, at: int) -> int:
+        """Where the first value in it is."""
+        if len(self._containers) >= _MAX_DEPTH:
+            raise RecursionError
+        self._containers.append({} if self._text[at] == "{" else [])
+        self._keys.append("")
+        return self._next(at + 1)
+
+    def _next(self, at: int) -> int:
+        """Where the next value of the innermost container is."""
+        if isinstance(self._containers[-1], list):
+            return _space(self._text, at)
+        self._keys[-1], at = _key(self._text, at)
+        return at
+
+    def _add(self, value: Any) -> None:
+        container = self._containers[-1]
+        if isinstance(container, dict):
+            container[self._keys[-1]] = value
+        else:
+            container.append(value)
+
+    def _close(self, at: int) -> tuple[Any, int]:
+        """The innermost container, which ends there, and where what follows is."""
+        container = self._containers.pop()
+        self._keys.pop()
+        if self._text[at] != ("}" if isinstance(container, dict) else "]"):
+            raise ValueError
+        return container, _space(self._text, at + 1)
+
+
+def _value(text: str, at: int) -> tuple[Any, int]:
+    """The value that begins there, and its end; _LARGE for a container that no window holds."""
+    if (empty := _EMPTY.match(text, at)) is not None:
+        return ([] if text[at] == "[" else {}), empty.end()
+    window = text[at : at + _WINDOW]
+    is_cut = at + _WINDOW < len(text)
+    try:
+        value, end = _scan(window, 0)
+    except (StopIteration, ValueError):
+        if is_cut and window[0] in "{[":
+            return _LARGE, at
+        if is_cut and window[0] == '"':
+            value, end = scanstring(text, at + 1, True)  # noqa: FBT003 - it takes no keywords
+            return value, end
+        raise ValueError from None
+    if is_cut and end == _WINDOW and isinstance(value, int | float):
+        raise ValueError  # a number of that length is none
+    return value, at + end
+
+
+def _elements(text: str, at: int, container: dict[str, Any] | list[Any]) -> int:
+    """Read elements of a list that are objects, as many as a window holds and at least one more follows. Where the next
+    one is."""
+    if not isinstance(container, list) or text[at : at + 1] != "{":
+        return at
+    last = text.rfind("},", at, at + _WINDOW)
+    if last < 0:
+        return at
+    try:
+        # The comma may stand in a string or an object: then this is no list.
+        container += read_json(f"[{text[at : last + 1]}]".encode(), "")
+    except BadRequest:
+        return at
+    return _space(text, last + 2)
+
+
+def _key(text: str, at: int) -> tuple[str, int]:
+    """The name of a member, and where its value begins."""
+    at = _space(text, at)
+    if text[at] != '"':
+        raise ValueError
+    key, at = scanstring(text, at + 1, True)  # noqa: FBT003 - it takes no keywords
+    at = _space(text, at)
+    if text[at] != ":":
+        raise ValueError
+    return key, _space(text, at + 1)
+
+
+def _space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return at if found is None else found.end()
