@@ -91,7 +91,12 @@ class Bodies:
             body += chunk
             if len(body) > most:
                 raise self.too_large()
-        return await self.read_json(bytes(body), "the body"), len(body)
+        try:
+            return await self.read_json(bytes(body), "the body"), len(body)
+        except BadRequest:
+            if len(body) > self.most:
+                raise self.too_large() from None  # it is no mutation, whatever else it is not
+            raise
 
     async def read_json(self, text: str | bytes, what: str) -> Any:
         """As `requests.read_json`, but that other tasks run every millisecond. Raises BadRequest."""

@@ -143,7 +143,9 @@ class HttpProtocol(HttpToolsProtocol):
         size = _BODY_SLICE if self._awaits == _BODY and not is_chunked else _HEAD_SLICE
         part, self._pending = self._pending[:size], self._pending[size:]
         self._feed(part)
-        if self._closing or self.parser is None:  # refused, or a socket by now
+        if self.parser is None:
+            return  # a socket by now
+        if self._is_refused():
             self._pending = b""
         elif self._pending:
             flow.pause_reading()
@@ -152,6 +154,9 @@ class HttpProtocol(HttpToolsProtocol):
                 self.loop.call_soon(self._read_on)
         elif not self.pipeline and (self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT):
             flow.resume_reading()
+
+    def _is_refused(self) -> bool:
+        return self._closing
 
     def _feed(self, data: bytes) -> None:
         self._has_begun = False
@@ -164,7 +169,7 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             if not self._closing:
                 self._refuse(HTTPStatus.BAD_REQUEST, Code.BAD_REQUEST, "This is no request of HTTP/1.1.")
-        if self._closing or self._awaits == _REQUEST:
+        if self._is_refused() or self._awaits == _REQUEST:
             return
         if self._has_begun:
             self._size, self._since = 0, self.loop.time()

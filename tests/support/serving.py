@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graph.server.http_protocol import HttpProtocol
 from graph.server.websocket_protocol import WebSocketProtocol
@@ -26,7 +27,8 @@ async def serving(
             log_config=None,
             lifespan="off",
             http=HttpProtocol,
-            ws=WebSocketProtocol,
+            # This server's has no compression.
+            ws=WebSocketsSansIOProtocol if compression else WebSocketProtocol,
             ws_per_message_deflate=compression,
             ws_ping_interval=ping_seconds,
             ws_ping_timeout=ping_seconds,

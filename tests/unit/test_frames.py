@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
@@ -63,7 +64,7 @@ class Transport(asyncio.Transport):
 class Connection:
     """A socket whose application does what a test has it do with `scope` and `send`."""
 
-    def __init__(self, *, compression: bool = False) -> None:
+    def __init__(self, protocol: Any = WebSocketProtocol, *, compression: bool = False) -> None:
         self.transport = Transport()
         self._leave = asyncio.Event()
         self._begun = asyncio.Event()
@@ -72,7 +73,7 @@ class Connection:
         )
         config.load()
         self.state = ServerState()
-        self.protocol = WebSocketProtocol(config, self.state, {})
+        self.protocol = protocol(config, self.state, {})
         self.protocol.connection_made(self.transport)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -91,7 +92,7 @@ class Connection:
         self.transport.written.clear()
 
     def write(self, frame: bytes) -> bool:
-        return bool(self.scope["extensions"][FRAMES]["write"](frame))
+        return bool(self.scope["extensions"][FRAMES].write_frame(frame))
 
     async def end(self) -> None:
         self._leave.set()
@@ -121,7 +122,10 @@ async def test_a_frame_is_written_as_it_is_in_the_order_of_messages(connection: 
 
 async def test_an_open_socket_holds_nothing_of_its_handshake(connection: Connection) -> None:
     await connection.accept()
-    assert not vars(connection.protocol).keys() & {"request", "response"}
+    assert connection.scope["headers"] == []
+    assert not {"_handshake", "_answer", "_scope"} & {
+        name for name in WebSocketProtocol.__slots__ if getattr(connection.protocol, name)
+    }
 
 
 async def test_nothing_is_written_before_the_socket_is_open(connection: Connection) -> None:
@@ -168,7 +172,8 @@ async def test_nothing_is_written_once_the_connection_is_lost(connection: Connec
 
 
 async def test_a_socket_with_compression_has_no_short_way() -> None:
-    connection = Connection(compression=True)
+    """uvicorn's own, since this server's has none."""
+    connection = Connection(WebSocketsSansIOProtocol, compression=True)
     await connection.begin(b"sec-websocket-extensions: permessage-deflate\r\n")
     assert FRAMES not in connection.scope["extensions"]
     await connection.end()
@@ -176,6 +181,8 @@ async def test_a_socket_with_compression_has_no_short_way() -> None:
 
 async def test_a_socket_without_compression_has_it_where_others_may_have_compression() -> None:
     connection = Connection(compression=True)
-    await connection.begin()
+    await connection.begin(b"sec-websocket-extensions: permessage-deflate\r\n")
     assert FRAMES in connection.scope["extensions"]
+    await connection.send({"type": "websocket.accept"})
+    assert b"sec-websocket-extensions" not in connection.transport.written[0].lower()
     await connection.end()
