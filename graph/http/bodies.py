@@ -10,17 +10,19 @@ import asyncio
 import json
 import re
 from collections.abc import Generator
+from contextlib import suppress
 from http import HTTPStatus
 from json.decoder import scanstring  # type: ignore[attr-defined] # in C, and in no stub
 from time import perf_counter
 from typing import Any, Final
 
+import orjson
 from graphql import OperationDefinitionNode, OperationType
 from starlette.requests import Request
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.errors import Code
-from graph.http.requests import BadRequest, malformed, read_json, require_json, require_plain
+from graph.http.requests import LONG_INTEGER, BadRequest, malformed, read_json, require_json, require_plain
 
 _READS: Final = frozenset({Scope.READ})
 
@@ -32,6 +34,15 @@ LARGE_BYTES: Final = 262_144
 
 _WINDOW: Final = 65_536
 """Characters that are given to the parser at once."""
+
+_SMALL_WINDOW: Final = 1_024
+
+_MAX_STEPS: Final = 500_000
+"""Containers, and elements that could not be read with others: a bulk change has ten thousand at most, and each takes
+microseconds, for megabytes of nothing else many seconds."""
+
+_ENDS: Final = {"{": "}", "[": "]", '"': '"'}
+"""What an element ends with that begins so."""
 
 _SLICE_SECONDS: Final = 0.001
 
@@ -116,7 +127,7 @@ class Bodies:
             except UnicodeDecodeError:
                 raise malformed(f"{what} is not UTF-8") from None
             except RecursionError:
-                raise malformed(f"{what} is nested too deeply") from None
+                raise malformed(f"{what} is nested too deeply, or has too many values") from None
             except (ValueError, IndexError):
                 raise malformed(f"{what} is not JSON") from None
 
@@ -129,13 +140,15 @@ class _Reader:
         self._text = text
         self._containers: list[dict[str, Any] | list[Any]] = []
         self._keys: list[str] = []
+        # Where elements are read many at a time again, after that was tried in vain.
+        self._many_from = 0
 
     def steps(self) -> Generator[None, None, Any]:
         text = self._text
         at = _space(text, 0)
-        while True:
+        for _ in range(_MAX_STEPS):
             yield
-            at = _elements(text, at, self._containers[-1]) if self._containers else at
+            at = self._elements(at)
             value, end = _value(text, at)
             if value is _LARGE:
                 at = self._open(at)
@@ -151,6 +164,24 @@ class _Reader:
                 if at != len(text):
                     raise ValueError
                 return value
+        raise RecursionError
+
+    def _elements(self, at: int) -> int:
+        """Read elements of a list, as many as a window holds and at least one more follows. Where the next one is."""
+        text, container = self._text, self._containers[-1] if self._containers else None
+        if at < self._many_from or not isinstance(container, list):
+            return at
+        # The comma may stand in a string or a container: then what is before it is no list.
+        end = _ENDS.get(text[at : at + 1], "")
+        last = text.rfind(f"{end},", at, at + _WINDOW)
+        if last >= 0:
+            with suppress(orjson.JSONDecodeError):
+                part = f"[{text[at : last + len(end)]}]".encode()
+                if not LONG_INTEGER.search(part):
+                    container += orjson.loads(part)
+                    return _space(text, last + len(end) + 1)
+        self._many_from = at + _WINDOW
+        return at
 
     def _open(self, at: int) -> int:
         """Where the first value in it is."""
@@ -187,36 +218,23 @@ def _value(text: str, at: int) -> tuple[Any, int]:
     """The value that begins there, and its end; _LARGE for a container that no window holds."""
     if (empty := _EMPTY.match(text, at)) is not None:
         return ([] if text[at] == "[" else {}), empty.end()
-    window = text[at : at + _WINDOW]
-    is_cut = at + _WINDOW < len(text)
-    try:
-        value, end = _scan(window, 0)
-    except (StopIteration, ValueError):
-        if is_cut and window[0] in "{[":
-            return _LARGE, at
-        if is_cut and window[0] == '"':
-            value, end = scanstring(text, at + 1, True)  # noqa: FBT003 - it takes no keywords
-            return value, end
-        raise ValueError from None
-    if is_cut and end == _WINDOW and isinstance(value, int | float):
+    for size in (_SMALL_WINDOW, _WINDOW):
+        is_cut = at + size < len(text)
+        try:
+            value, end = _scan(text[at : at + size], 0)
+        except (StopIteration, ValueError):
+            if is_cut:
+                continue
+            raise ValueError from None
+        if is_cut and end == size and isinstance(value, int | float):
+            continue
+        return value, at + end
+    if text[at] in "{[":
+        return _LARGE, at
+    if text[at] != '"':
         raise ValueError  # a number of that length is none
-    return value, at + end
-
-
-def _elements(text: str, at: int, container: dict[str, Any] | list[Any]) -> int:
-    """Read elements of a list that are objects, as many as a window holds and at least one more follows. Where the next
-    one is."""
-    if not isinstance(container, list) or text[at : at + 1] != "{":
-        return at
-    last = text.rfind("},", at, at + _WINDOW)
-    if last < 0:
-        return at
-    try:
-        # The comma may stand in a string or an object: then this is no list.
-        container += read_json(f"[{text[at : last + 1]}]".encode(), "")
-    except BadRequest:
-        return at
-    return _space(text, last + 2)
+    value, end = scanstring(text, at + 1, True)  # noqa: FBT003 - it takes no keywords
+    return value, end
 
 
 def _key(text: str, at: int) -> tuple[str, int]:

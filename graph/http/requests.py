@@ -73,7 +73,7 @@ def operation_of_url(request: Request, text_of: TextOf) -> GraphQLRequestData:
     return operation_of(parameters, text_of)
 
 
-_LONG_INTEGER: Final = re.compile(rb"\d{19}")
+LONG_INTEGER: Final = re.compile(rb"\d{19}")
 """orjson reads integers beyond 64 bits as floats."""
 
 
@@ -82,7 +82,7 @@ def read_json(text: str | bytes, what: str) -> Any:
 
     What orjson refuses, the standard library reads: lone surrogates, NaN, numbers beyond a float.
     """
-    if isinstance(text, bytes) and not _LONG_INTEGER.search(text):
+    if isinstance(text, bytes) and not LONG_INTEGER.search(text):
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(text)
     try:

@@ -84,7 +84,7 @@ class Connections:
         self._of_address[address] += 1
         if self._most_of_address and self._of_address[address] > self._most_of_address and self._is_counted(address):
             self._log_at_times(
-                address[:1] and "address",
+                "address",
                 f"{address} has {self._most_of_address:,} connections open, as many as one address may have "
                 "(connections_per_address), and gets no more",
             )
@@ -120,6 +120,10 @@ class Connections:
         self._of_address[address] -= 1
         if self._of_address[address] <= 0:
             del self._of_address[address]
+
+    @property
+    def open(self) -> int:
+        return self._of_address.total()
 
     def _log_at_times(self, what: str, line: str) -> None:
         """One line, however many connections it is about: then none of its kind for a minute."""

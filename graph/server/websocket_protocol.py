@@ -330,13 +330,10 @@ class WebSocketProtocol(asyncio.Protocol):
         while self._message is None and self._state is _State.OPEN and self._writable is None and self._read_frame():
             self._turn_frames += 1
             if self._turn_frames >= _FRAMES_A_TURN:
-                now = self._loop.time()
-                left = self._turn_began + _TURN_SECONDS - now
-                self._turn_began, self._turn_frames = now, 0
-                if left > 0:
-                    self._resting = True
-                    self._loop.call_later(left, self._resume)
-                    break
+                left = self._turn_began + _TURN_SECONDS - self._loop.time()
+                self._turn_frames, self._resting = 0, True
+                self._loop.call_later(max(left, 0.0), self._resume)
+                break
         if self._buffer is not None and not self._buffer:
             self._buffer = None
         if self._message is not None or self._resting or self._writable is not None:
