@@ -10,33 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
-from collections import deque
 from collections.abc import Mapping
 from enum import IntEnum
 from http import HTTPStatus
 from random import getrandbits
 from typing import Any, ClassVar, Final, Self, cast
-from urllib.parse import unquote
-from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr
+from uvicorn.protocols.utils import ClientDisconnected, get_remote_addr
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Opcode
-from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # built where there is no compiler
-    from websockets.utils import apply_mask
+from websockets.http11 import Response
 
 from graph.close_codes import CloseCode
 from graph.http.websocket import FRAMES, MAX_FIRST_BYTES
 from graph.server.connections import Connections
+from graph.server.heartbeat import Heartbeat
+from graph.server.websocket_frames import FrameError, FrameReader, frame_of
+from graph.server.websocket_handshake import Handshake
 
 _FRAMES_A_TURN: Final = 128
 """Frames of one socket in `_TURN_SECONDS` at most; what it sends beyond that is read later. Each takes microseconds, so
@@ -54,20 +47,7 @@ _DISCARDED_BYTES: Final = 1_048_576
 """Read on and thrown away after a close: a connection that is closed with bytes unread is reset, and the client loses
 the close code."""
 
-_BEATS_A_TURN: Final = 64
-"""Pings that are sent before other tasks run: thousands of sockets may have been opened at the same time."""
-
-_CONTROL_BYTES: Final = 125
-
 _NO_CODE, _ABNORMAL = 1005, 1006
-
-_FIN, _RESERVED, _OPCODE, _MASKED = 0x80, 0x70, 0x0F, 0x80
-
-_TEXT, _BINARY, _CONTINUATION, _CLOSE, _PING, _PONG = (
-    int(each) for each in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.CLOSE, Opcode.PING, Opcode.PONG)
-)
-
-_OPCODES: Final = frozenset((_TEXT, _BINARY, _CONTINUATION, _CLOSE, _PING, _PONG))
 
 _log = logging.getLogger(__name__)
 
@@ -94,19 +74,16 @@ class WebSocketProtocol(asyncio.Protocol):
     __slots__ = (
         "_answer",
         "_app",
-        "_buffer",
         "_client",
         "_discarded",
         "_ended",
-        "_frame",
+        "_frames",
         "_handshake",
         "_heartbeat",
         "_late_timer",
         "_loop",
         "_made_at",
         "_message",
-        "_partial",
-        "_partial_is_text",
         "_ping",
         "_reading_paused",
         "_resting",
@@ -120,7 +97,6 @@ class WebSocketProtocol(asyncio.Protocol):
         "_writable",
         "beats_at",
         "close_timer",
-        "max_message_bytes",
     )
 
     late_seconds: ClassVar[float] = 1.0
@@ -148,19 +124,13 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._client: tuple[str, int] | None = None
         self._made_at = self._loop.time()
-        self._handshake: _Handshake | None = _Handshake(config, app_state)
+        self._handshake: Handshake | None = Handshake(config, app_state)
         self._scope: dict[str, Any] = {}
         # To the handshake: what accepts it, or how a refusal begins.
         self._answer: Response | Mapping[str, Any] | None = None
         self._heartbeat = Heartbeat.of(server_state, self._loop, config.ws_ping_interval)
         self._state = _State.CONNECTING
-        # What was received and not read: null while there is nothing, which is nearly always.
-        self._buffer: bytearray | None = None
-        # Of the frame whose payload is awaited: first byte, size, mask.
-        self._frame: tuple[int, int, bytes] | None = None
-        # Of the message whose last fragment is awaited.
-        self._partial: bytearray | None = None
-        self._partial_is_text = True
+        self._frames = FrameReader(MAX_FIRST_BYTES)
         self._message: dict[str, Any] | None = None
         # The event of the end, once it has come.
         self._ended: dict[str, Any] | None = None
@@ -177,12 +147,20 @@ class WebSocketProtocol(asyncio.Protocol):
         self._late_timer: asyncio.TimerHandle | None = None
         self.beats_at = 0.0
         self.close_timer: asyncio.TimerHandle | None = None
-        self.max_message_bytes = MAX_FIRST_BYTES
 
     @classmethod
     def within(cls, registry: Connections) -> type[Self]:
         """The protocol for connections that are counted there. uvicorn takes a class, not an instance."""
         return type(cls.__name__, (cls,), {"registry": registry, "__slots__": ()})
+
+    @property
+    def max_message_bytes(self) -> int:
+        """See FRAMES."""
+        return self._frames.max_message_bytes
+
+    @max_message_bytes.setter
+    def max_message_bytes(self, most: int) -> None:
+        self._frames.max_message_bytes = most
 
     @property
     def waits_since(self) -> float | None:
@@ -211,7 +189,8 @@ class WebSocketProtocol(asyncio.Protocol):
             self.close_timer = None
         self._end(_ABNORMAL if self._state is _State.CONNECTING else _NO_CODE)
         self._state = _State.LOST
-        self._buffer = self._partial = self._frame = self._answer = None
+        self._frames = FrameReader(0)
+        self._answer = None
         self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -223,7 +202,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if writable is not None and not writable.done():
             writable.set_result(None)
         # Pings are answered only while their sender reads.
-        if self._buffer and not self._resting and self._state is _State.OPEN:
+        if self._frames.has_bytes and not self._resting and self._state is _State.OPEN:
             self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -234,10 +213,7 @@ class WebSocketProtocol(asyncio.Protocol):
             if self._discarded > _DISCARDED_BYTES:
                 self._transport.abort()
         else:
-            if self._buffer is None:
-                self._buffer = bytearray(data)
-            else:
-                self._buffer += data
+            self._frames.feed(data)
             if not self._resting:
                 self._advance()
 
@@ -258,7 +234,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # The handshake.
 
-    def _receive_handshake(self, handshake: _Handshake, data: bytes) -> None:
+    def _receive_handshake(self, handshake: Handshake, data: bytes) -> None:
         request = handshake.receive(data)
         if request is None:
             if handshake.has_failed:
@@ -334,8 +310,6 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._turn_frames, self._resting = 0, True
                 self._loop.call_later(max(left, 0.0), self._resume)
                 break
-        if self._buffer is not None and not self._buffer:
-            self._buffer = None
         if self._message is not None or self._resting or self._writable is not None:
             if self._state is _State.OPEN:
                 self._pause_reading()
@@ -357,106 +331,49 @@ class WebSocketProtocol(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _read_frame(self) -> bool:
-        """Whether there was a whole one."""
-        buffer = self._buffer
-        if buffer is None:
-            return False
-        if self._frame is None and not self._read_head(buffer):
-            return False
-        if self._frame is None:
-            return False  # refused
-        first, size, mask = self._frame
-        if len(buffer) < size:
-            return False
-        with memoryview(buffer) as view:
-            payload = apply_mask(view[:size], mask)
-        del buffer[:size]
-        self._frame = None
-        self._read(first, payload)
+        """Whether there was a whole one, or one that was refused."""
+        try:
+            frame = self._frames.next()
+            if frame is None:
+                return False
+            self._read(*frame)
+        except FrameError as error:
+            self._frames = FrameReader(0)
+            self._send_close(error.code, error.reason)
+            self._end(error.code, error.reason)
+            self._linger(self.drop_seconds)
         return True
 
-    def _read_head(self, buffer: bytearray) -> bool:
-        """Whether there is a whole one, or one that was refused: what is wrong with a frame, its size above all, is
-        found before its payload is awaited."""
-        if len(buffer) < 2:  # noqa: PLR2004 - what every frame begins with
-            return False
-        first, second = buffer[0], buffer[1]
-        size = second & 0x7F
-        length = {126: 2, 127: 8}.get(size, 0)
-        is_control = first & 0x8
-        if problem := self._problem(first, second):
-            return self._fail(CloseCode.PROTOCOL_ERROR, problem)
-        if len(buffer) < 2 + length + 4:
-            return False
-        if length:
-            size = int.from_bytes(buffer[2 : 2 + length])
-        if not is_control and size + len(self._partial or b"") > self.max_message_bytes:
-            return self._fail(CloseCode.TOO_BIG, "Message too big")
-        self._frame = (first, size, bytes(buffer[2 + length : 6 + length]))
-        del buffer[: 6 + length]
-        return True
-
-    def _problem(self, first: int, second: int) -> str | None:
-        """What is wrong with a frame that begins with these two bytes."""
-        opcode = first & _OPCODE
-        if not second & _MASKED:
-            return "incorrect masking"
-        if first & _RESERVED or opcode not in _OPCODES:
-            return "reserved bits or opcode"
-        if opcode & 0x8:
-            is_short = second & 0x7F <= _CONTROL_BYTES and first & _FIN
-            return None if is_short else "control frames are short and not fragmented"
-        is_due = (opcode == _CONTINUATION) == (self._partial is not None)
-        return None if is_due else "a fragment of no message, or a message between fragments"
-
-    def _read(self, first: int, payload: bytes) -> None:
-        match first & _OPCODE:
+    def _read(self, opcode: int, payload: bytes) -> None:
+        match opcode:
             case Opcode.PING:
-                self._transport.write(frame_of(_PONG, payload))
+                self._transport.write(frame_of(Opcode.PONG, payload))
             case Opcode.PONG:
                 self._answered(payload)
             case Opcode.CLOSE:
                 self._read_close(payload)
-            case opcode:
-                if opcode != _CONTINUATION:
-                    self._partial_is_text = opcode == _TEXT
-                if not first & _FIN:
-                    self._partial = (self._partial or bytearray()) + payload
-                    return
-                if self._partial is not None:
-                    payload, self._partial = bytes(self._partial + payload), None
-                self._read_message(payload)
-
-    def _read_message(self, payload: bytes) -> None:
-        self._turn_frames += _MESSAGE_FRAMES - 1
-        if not self._partial_is_text:
-            self._message = {"type": "websocket.receive", "bytes": bytes(payload)}
-            return
-        try:
-            self._message = {"type": "websocket.receive", "text": payload.decode()}
-        except UnicodeDecodeError as error:
-            self._fail(CloseCode.NOT_UTF8, f"{error.reason} at position {error.start}")
+            case Opcode.BINARY:
+                self._message = {"type": "websocket.receive", "bytes": payload}
+            case Opcode.TEXT:
+                try:
+                    self._message = {"type": "websocket.receive", "text": payload.decode()}
+                except UnicodeDecodeError as error:
+                    reason = f"{error.reason} at position {error.start}"
+                    raise FrameError(CloseCode.NOT_UTF8, reason) from None
+        if self._message is not None:
+            self._turn_frames += _MESSAGE_FRAMES - 1
 
     def _read_close(self, payload: bytes) -> None:
         try:
             close = Close.parse(payload)
         except (ProtocolError, UnicodeDecodeError):
-            self._fail(CloseCode.PROTOCOL_ERROR, "not a close code and a reason")
-            return
-        self._transport.write(frame_of(_CLOSE, payload))
+            raise FrameError(CloseCode.PROTOCOL_ERROR, "not a close code and a reason") from None
+        self._transport.write(frame_of(Opcode.CLOSE, payload))
         self._state = _State.CLOSING
         self.stop_keepalive()
         self._end(int(close.code), close.reason)
         self._transport.close()
         self._drop_in(self.drop_seconds)
-
-    def _fail(self, code: CloseCode, reason: str) -> bool:
-        """Close the socket over what its client has sent. True, for what was wrong was read."""
-        self._buffer = self._partial = self._frame = None
-        self._send_close(code, reason)
-        self._end(code, reason)
-        self._linger(self.drop_seconds)
-        return True
 
     def _linger(self, seconds: float) -> None:
         """A close was sent, and the end of what is: the client has so long to read it and to close, too."""
@@ -506,7 +423,7 @@ class WebSocketProtocol(asyncio.Protocol):
             raise ClientDisconnected
         elif kind == "websocket.send":
             text = message.get("text")
-            opcode, payload = (_BINARY, message["bytes"]) if text is None else (_TEXT, text.encode())
+            opcode, payload = (Opcode.BINARY, message["bytes"]) if text is None else (Opcode.TEXT, text.encode())
             self._transport.write(frame_of(opcode, payload))
         elif kind == "websocket.close":
             if not self._transport.is_closing():
@@ -551,7 +468,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self.keepalive_timeout()
             return
         self._ping = getrandbits(32).to_bytes(4)
-        self._transport.write(frame_of(_PING, self._ping))
+        self._transport.write(frame_of(Opcode.PING, self._ping))
         self._heartbeat.add(self)
 
     def _answered(self, payload: bytes) -> None:
@@ -584,7 +501,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _send_close(self, code: int, reason: str) -> None:
         if self._state is _State.OPEN and not self._transport.is_closing():
-            self._transport.write(frame_of(_CLOSE, Close(code, reason).serialize()))
+            self._transport.write(frame_of(Opcode.CLOSE, Close(code, reason).serialize()))
         self._state = _State.CLOSING
         self.stop_keepalive()
 
@@ -601,96 +518,3 @@ class WebSocketProtocol(asyncio.Protocol):
     def _drop_in(self, seconds: float) -> None:
         if self.close_timer is None and self._state is not _State.LOST:
             self.close_timer = self._loop.call_later(seconds, self._transport.abort)
-
-
-class Heartbeat:
-    """When the sockets of a server are to be asked for a sign of life: one timer for all, since all wait as long. A
-    timer for each would take half a kilobyte of it."""
-
-    _of: ClassVar[WeakKeyDictionary[ServerState, Heartbeat]] = WeakKeyDictionary()
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
-        self._loop = loop
-        self._seconds = seconds
-        self._waiting: deque[WebSocketProtocol] = deque()
-        self._timer: asyncio.Handle | None = None
-
-    @classmethod
-    def of(cls, state: ServerState, loop: asyncio.AbstractEventLoop, seconds: float | None) -> Heartbeat:
-        """That of a server; `seconds` from ping to ping, null for none."""
-        heartbeat = cls._of.get(state)
-        if heartbeat is None:
-            heartbeat = cls._of[state] = cls(loop, seconds)
-        return heartbeat
-
-    def add(self, socket: WebSocketProtocol) -> None:
-        """It is asked once, in so many seconds."""
-        if not self._seconds:
-            return
-        socket.beats_at = self._loop.time() + self._seconds
-        self._waiting.append(socket)
-        if self._timer is None:
-            self._timer = self._loop.call_at(socket.beats_at, self._beat)
-
-    def _beat(self) -> None:
-        now = self._loop.time()
-        try:
-            for _ in range(_BEATS_A_TURN):
-                if not self._waiting or self._waiting[0].beats_at > now:
-                    break
-                self._waiting.popleft().beat()
-        finally:
-            first = self._waiting[0].beats_at if self._waiting else None
-            self._timer = None if first is None else self._loop.call_at(first, self._beat)
-
-
-class _Handshake:
-    """The request, until it is whole. Gone by the time the socket is open: it holds ten kilobytes."""
-
-    __slots__ = ("_app_state", "_config", "_protocol")
-
-    def __init__(self, config: Config, app_state: Mapping[str, Any]) -> None:
-        self._config = config
-        self._app_state = app_state
-        self._protocol = ServerProtocol(logger=logging.getLogger("uvicorn.error"))
-
-    @property
-    def has_failed(self) -> bool:
-        return self._protocol.handshake_exc is not None
-
-    def receive(self, data: bytes) -> Request | None:
-        self._protocol.receive_data(data)
-        events = self._protocol.events_received()
-        return cast("Request", events[0]) if events else None
-
-    def accept(self, request: Request) -> Response:
-        return self._protocol.accept(request)
-
-    def scope(self, request: Request, transport: asyncio.Transport, client: tuple[str, int] | None) -> dict[str, Any]:
-        raw_path, _, query = request.path.partition("?")
-        offered = request.headers.get_all("Sec-WebSocket-Protocol")
-        return {
-            "type": "websocket",
-            "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
-            "http_version": "1.1",
-            "scheme": "ws",
-            "server": get_local_addr(transport),
-            "client": client,
-            "root_path": self._config.root_path,
-            "path": self._config.root_path + unquote(raw_path),
-            "raw_path": self._config.root_path.encode("ascii") + raw_path.encode("latin-1"),
-            "query_string": query.encode("latin-1"),
-            "headers": [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.raw_items()],
-            "subprotocols": [each.strip() for header in offered for each in header.split(",")],
-            "state": dict(self._app_state),
-        }
-
-
-def frame_of(opcode: int, payload: bytes) -> bytes:
-    """A whole message or control frame, as a server sends it: not masked."""
-    size = len(payload)
-    if size <= _CONTROL_BYTES:
-        return struct.pack("!BB", _FIN | opcode, size) + payload
-    if size < 1 << 16:
-        return struct.pack("!BBH", _FIN | opcode, 126, size) + payload
-    return struct.pack("!BBQ", _FIN | opcode, 127, size) + payload

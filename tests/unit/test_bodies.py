@@ -47,7 +47,7 @@ async def test_a_bulk_change_is_read_as_it_is(indent: int | None) -> None:
 
 
 async def test_other_tasks_have_their_turns_while_it_is_read() -> None:
-    text = json.dumps({"variables": {"unused": shards(60_000)}})
+    text = json.dumps({"variables": {"unused": shards(40_000)}})
     turns = 0
 
     async def count() -> None:
@@ -107,6 +107,13 @@ async def test_what_is_large_and_no_json_is_refused(text: str) -> None:
         await read(text)
     with pytest.raises(BadRequest, match="is not UTF-8"):
         await read(text.encode() + b"\xff")
+
+
+async def test_what_would_take_a_multiple_of_its_size_is_refused_as_too_large() -> None:
+    for values in ("[],", "1,", '"",', "[{"):
+        with pytest.raises(BadRequest, match="holds more than the 500,000 values") as refused:
+            await read("[" + values * 500_001 + "]")
+        assert refused.value.code == "PAYLOAD_TOO_LARGE"
 
 
 async def test_numbers_are_those_of_the_standard_library() -> None:

@@ -93,6 +93,9 @@ class Connection:
         await self.send({"type": "websocket.accept"})
         self.transport.written.clear()
 
+    def is_paused(self) -> bool:
+        return self.transport.paused
+
     def write(self, frame: bytes) -> bool:
         return bool(self.scope["extensions"][FRAMES].write_frame(frame))
 
@@ -284,13 +287,13 @@ async def test_one_message_is_read_at_a_time(connection: Connection) -> None:
     """What is not asked for stays where it was received."""
     await connection.accept()
     connection.protocol.data_received(masked(b"a") + masked(b"b") + PING)
-    assert connection.transport.paused
+    assert connection.is_paused()
     assert [(await connection.receive())["text"] for _ in range(2)] == ["a", "b"]
     assert connection.transport.written == []
     waiting = asyncio.create_task(connection.receive())
     await asyncio.sleep(0)
     assert connection.transport.written == [b"\x8a\x00"]
-    assert not connection.transport.paused
+    assert not connection.is_paused()
     waiting.cancel()
 
 
