@@ -7,13 +7,13 @@ a list and changed through variables: neither makes a document longer.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from graphql import (
     DocumentNode,
@@ -42,6 +42,7 @@ from graph.execution.inputs import NotPrepared
 from graph.execution.metrics import UNREADABLE, Metrics
 from graph.execution.prepared import Plan
 from graph.execution.records import RecordBytes
+from graph.execution.workload import Workload, classify
 
 MAX_TOKENS: Final = 5_000
 
@@ -202,6 +203,14 @@ class DocumentCache:
             return get_operation_ast(self.parsed(text or "").node, name)
         except GraphQLError:
             return None
+
+    def workload(self, text: str | None, name: str | None, variables: Mapping[str, Any] | None) -> Workload:
+        """That of what executing this would execute; of a lookup where there is no such operation."""
+        try:
+            document = self.parsed(text or "").node
+        except GraphQLError:
+            return Workload.LOOKUP
+        return classify(get_operation_ast(document, name), document).of(variables or {})
 
     def problems(self, document: Document) -> list[GraphQLError]:
         if document.problems is None:

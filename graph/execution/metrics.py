@@ -50,7 +50,7 @@ class Metrics:
         )
         self.operations_running = Gauge(
             "omnirelay_operations_running",
-            "Operations being executed, by workload (lookup, query, mutation).",
+            "Operations being executed, by workload (lookup, catch_up, query, history, planning, mutation).",
             ("workload",),
             registry=self.registry,
         )

@@ -85,7 +85,7 @@ class Plan:
         self._selected = 0
         self._records = records or RecordBytes()
         self._kept: list[SelectionBytes] = []
-        self.classification = classify(operation)
+        self.classification = classify(operation, document)
 
     @property
     def size(self) -> int:

@@ -1,57 +1,145 @@
 """What an operation costs, as far as its document shows: that is what admission control tells operations apart by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from graphql import FieldNode, NullValueNode, OperationDefinitionNode, OperationType, ValueNode, VariableNode
-
-_FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    NullValueNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    ValueNode,
+    VariableNode,
+)
 
 
 class Workload(StrEnum):
-    """A turn of the event loop, a connection for a while, or a commit."""
+    """What there is a bound of, and a queue for: a turn of the event loop, the same after the replica has caught up, a
+    short statement, statements over history, a process that plans, a commit."""
 
     LOOKUP = "lookup"
+    CATCH_UP = "catch_up"
     QUERY = "query"
+    HISTORY = "history"
+    PLANNING = "planning"
     MUTATION = "mutation"
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether it is answered from memory."""
+        return self is Workload.LOOKUP or self is Workload.CATCH_UP
+
+
+_FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
+
+_FROM_POSITION: Final = frozenset({"atLeast", "atLeastCursor"})
+
+_PAST: Final = frozenset({"shardHistory", "shardDiff", "changes", "refusals"})
+
+_PLANNED: Final = frozenset({"simulateRebalance", "explainShard", "drainPreflight"})
+
+_PLANNED_CHANGES: Final = frozenset({"planRebalance", "applyPlan", "rollbackChange", "drainNode"})
+
+_ORDER: Final = tuple(Workload)
+"""An operation that has fields of several is of the one that comes last here."""
 
 
 class Classification(NamedTuple):
-    """`usual`, but a query where a variable of `past` has a value: those name a moment of the past."""
+    """`usual`, but of history where a variable of `past` has a value, which names a moment of the past; and a lookup
+    that waits for the replica where one of `positions` has a value."""
 
     usual: Workload
     past: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
 
     def of(self, variables: Mapping[str, Any]) -> Workload:
         """With the variables as they came."""
         for name in self.past:
             if variables.get(name) is not None:
-                return Workload.QUERY
+                return Workload.HISTORY
+        for name in self.positions:
+            if variables.get(name) is not None:
+                return Workload.CATCH_UP
         return self.usual
 
 
-def classify(operation: OperationDefinitionNode | None) -> Classification:
-    """A lookup selects nothing but shards as they are now, which are answered from memory, and by their own names.
+def classify(operation: OperationDefinitionNode | None, document: DocumentNode | None = None) -> Classification:
+    """By the root fields, those of the fragments of `document` included. A lookup selects nothing but shards as they
+    are now, which are answered from memory, and by their own names.
 
     A subscription is opened like a lookup, and what cannot be executed is answered like one.
     """
     if operation is None or operation.operation is OperationType.SUBSCRIPTION:
         return Classification(Workload.LOOKUP)
+    fields = list(_root_fields(operation.selection_set, _fragments(document)))
     if operation.operation is OperationType.MUTATION:
-        return Classification(Workload.MUTATION)
+        plans = any(field.name.value in _PLANNED_CHANGES for field in fields)
+        return Classification(Workload.PLANNING if plans else Workload.MUTATION)
     defaults = {each.variable.name.value: each.default_value for each in operation.variable_definitions or ()}
+    usual = Workload.LOOKUP
     past: list[str] = []
-    for selection in operation.selection_set.selections:
-        if not isinstance(selection, FieldNode) or selection.name.value not in _FROM_MEMORY:
-            return Classification(Workload.QUERY)
-        for argument in selection.arguments or ():
-            if argument.name.value != "asOf" or _is_null(argument.value):
-                continue
-            if not isinstance(argument.value, VariableNode) or not _is_null(defaults.get(argument.value.name.value)):
-                return Classification(Workload.QUERY)
-            past.append(argument.value.name.value)
-    return Classification(Workload.LOOKUP, tuple(past))
+    positions: list[str] = []
+    for field in fields:
+        name = field.name.value
+        of_name = (
+            Workload.PLANNING if name in _PLANNED
+            else Workload.HISTORY if name in _PAST
+            else Workload.LOOKUP if name in _FROM_MEMORY
+            else Workload.QUERY
+        )  # fmt: skip
+        of_past = _where_given(field, {"asOf"}, Workload.HISTORY, defaults, past)
+        of_position = _where_given(field, _FROM_POSITION, Workload.CATCH_UP, defaults, positions)
+        usual = max(usual, of_name, of_past, of_position, key=_ORDER.index)
+    # No variable makes it a lighter one.
+    return Classification(
+        usual,
+        tuple(past) if _ORDER.index(usual) < _ORDER.index(Workload.HISTORY) else (),
+        tuple(positions) if usual is Workload.LOOKUP else (),
+    )
+
+
+def _where_given(
+    field: FieldNode,
+    arguments: AbstractSet[str],
+    workload: Workload,
+    defaults: Mapping[str, ValueNode | None],
+    variables: list[str],
+) -> Workload:
+    """`workload` if one of these arguments has a value in any case; else of a lookup, with those of which a variable
+    decides it added to `variables`."""
+    for argument in field.arguments or ():
+        value = argument.value
+        if argument.name.value not in arguments or _is_null(value):
+            continue
+        if not isinstance(value, VariableNode) or not _is_null(defaults.get(value.name.value)):
+            return workload
+        variables.append(value.name.value)
+    return Workload.LOOKUP
+
+
+def _fragments(document: DocumentNode | None) -> dict[str, FragmentDefinitionNode]:
+    nodes: Iterable[Any] = () if document is None else document.definitions
+    return {node.name.value: node for node in nodes if isinstance(node, FragmentDefinitionNode)}
+
+
+def _root_fields(selection_set: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
+    """Each fragment is entered once, by which it ends also where they spread one another in a circle."""
+    for selection in selection_set.selections:
+        if isinstance(selection, FieldNode):
+            yield selection
+        elif isinstance(selection, InlineFragmentNode):
+            yield from _root_fields(selection.selection_set, fragments)
+        elif isinstance(selection, FragmentSpreadNode):
+            fragment = fragments.pop(selection.name.value, None)
+            if fragment is not None:
+                yield from _root_fields(fragment.selection_set, fragments)
 
 
 def _is_null(value: ValueNode | None) -> bool:

@@ -20,9 +20,13 @@ from graph.execution.metrics import Metrics
 from graph.execution.workload import Workload
 from persistence.errors import Overloaded
 
-DEFAULT_QUERIES: Final = 6
+DEFAULT_READS: Final = 6
+
+DEFAULT_PLANS: Final = 2
 
 QUEUE_SECONDS: Final = 10.0
+
+PLANNING_QUEUE_SECONDS: Final = 30.0
 
 UNWATCHED_SECONDS: Final = 0.02
 """How long an operation may run before its client's leaving is noticed."""
@@ -157,13 +161,21 @@ class AdmissionQueue:
 class AdmissionControl:
     """The queues of one application. Subscriptions are bounded by their sockets, and in none of them."""
 
-    def __init__(self, metrics: Metrics, queries: int = DEFAULT_QUERIES) -> None:
-        """`queries` at once that are no lookups: fewer than there are connections for reading, so that lookups which
-        are not answered from memory, and probes, find one."""
+    def __init__(self, metrics: Metrics, reads: int = DEFAULT_READS, plans: int = DEFAULT_PLANS) -> None:
+        """`reads` at once that are no lookups, half of them of history: fewer than there are connections for reading,
+        so that lookups which are not answered from memory, and probes, find one. `plans` is the number of processes
+        that plan."""
+        history = max(1, reads // 2)
         bounds = {
-            # Answered without waiting for anything; what may hold one up is `atLeast`, for two seconds.
+            # Answered without waiting for anything, or by PostgreSQL where memory has not what is looked up.
             Workload.LOOKUP: Bounds(256, 1_024, QUEUE_SECONDS),
-            Workload.QUERY: Bounds(queries, 256, QUEUE_SECONDS),
+            # `atLeast` waits for two seconds, and no lookup without it waits behind that.
+            Workload.CATCH_UP: Bounds(256, 1_024, QUEUE_SECONDS),
+            Workload.QUERY: Bounds(max(1, reads - history), 256, QUEUE_SECONDS),
+            Workload.HISTORY: Bounds(history, 256, QUEUE_SECONDS),
+            # Each may hold a process for seconds, and the one that applies a plan must not be refused for those that
+            # look at what would be.
+            Workload.PLANNING: Bounds(max(1, plans), 64, PLANNING_QUEUE_SECONDS),
             # Commits are serial, and many share one: more of them at once are not more in the way of each other.
             Workload.MUTATION: Bounds(256, 1_024, QUEUE_SECONDS),
         }
@@ -173,16 +185,23 @@ class AdmissionControl:
         return self._queues[workload]
 
     async def run(
-        self, workload: Workload, principal: Principal, scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]
+        self,
+        workload: Workload,
+        principal: Principal,
+        scope: Scope,
+        receive: Receive,
+        work: Coroutine[Any, Any, T],
+        *,
+        is_finished: bool,
     ) -> T:
         """What `work` returns, in its turn, for a request that has been read. Raises Overloaded.
 
-        When the client hangs up it is cancelled, and raises ClientDisconnect, but for a mutation that has begun: that
-        is finished. A lookup for which there is room mostly ends before it waits for anything: it takes no turn, and
-        is not watched.
+        When the client hangs up it is cancelled, and raises ClientDisconnect; but what `is_finished`, as mutations are,
+        is finished once it has begun. A lookup for which there is room mostly ends before it waits for anything: it
+        takes no turn, and is not watched.
         """
         queue = self._queues[workload]
-        if workload is Workload.LOOKUP and queue.is_free:
+        if workload.is_lookup and queue.is_free:
             begun = _Begun(work)
             if begun.has_ended:
                 return begun.result
@@ -190,7 +209,7 @@ class AdmissionControl:
         watch = _Watch(receive)
         try:
             async with queue.turn(client_of(principal, scope)):
-                if workload is Workload.MUTATION:
+                if is_finished:
                     watch.end()
                 return await work
         except asyncio.CancelledError:

@@ -20,7 +20,7 @@ from graph.auth.tokens import Authentication, NoAuthentication
 from graph.execution.errors import Code, encodable
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
-from graph.http.admission import DEFAULT_QUERIES
+from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS
 from graph.http.bodies import Bodies
 from graph.http.endpoint import MeshGraphQL
 from graph.http.entry import PATH, Entry
@@ -47,7 +47,8 @@ def create_app(
     max_mutation_bytes: int = MAX_MUTATION_BYTES,
     allowed_hosts: Sequence[str] = ("*",),
     authentication: Authentication | None = None,
-    queries_at_once: int = DEFAULT_QUERIES,
+    reads_at_once: int = DEFAULT_READS,
+    plans_at_once: int = DEFAULT_PLANS,
     trusted_documents: Trust = "prefer",
     added_documents: Sequence[ManifestEntry] = (),
     lifespan: Lifespan[Starlette] | None = None,
@@ -60,9 +61,10 @@ def create_app(
     `max_body_bytes` bounds the body of a request and a message on a socket, `max_mutation_bytes` one that is a mutation
     of a caller that may write. Requests that are addressed to another
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
-    everything. At most `queries_at_once` that are not answered from memory are executed at a time. Trusted documents
-    are the program's own and `added_documents`; raises ManifestError for one that cannot be. `exposition` returns what
-    /metrics answers in place of what is counted here; `app.state.snapshot(labels)` returns that then.
+    everything. At most `reads_at_once` operations that are not answered from memory read at a time, half of them
+    history, and at most `plans_at_once` plan. Trusted documents are the program's own and `added_documents`; raises
+    ManifestError for one that cannot be. `exposition` returns what /metrics answers in place of what is counted here;
+    `app.state.snapshot(labels)` returns that then.
     """
     metrics = Metrics()
     schema = build_schema(metrics)
@@ -74,7 +76,8 @@ def create_app(
         Bodies(max_body_bytes, max_mutation_bytes),
         authentication or NoAuthentication(),
         documents,
-        queries_at_once,
+        reads_at_once,
+        plans_at_once,
     )
     health = Health(services.store, services.feed, metrics, exposition)
     names = HostNames(allowed_hosts)

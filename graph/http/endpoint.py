@@ -32,8 +32,7 @@ from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
-from graph.execution.workload import Workload, classify
-from graph.http.admission import DEFAULT_QUERIES, AdmissionControl
+from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl
 from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
@@ -88,7 +87,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         bodies: Bodies,
         authentication: Authentication,
         trusted_documents: TrustedDocuments,
-        queries_at_once: int = DEFAULT_QUERIES,
+        reads_at_once: int = DEFAULT_READS,
+        plans_at_once: int = DEFAULT_PLANS,
     ) -> None:
         super().__init__(
             schema,
@@ -103,7 +103,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.trusted_documents = trusted_documents
         self.metrics = metrics
         self.subscriptions = SubscriptionManager(schema, metrics)
-        self.admission = AdmissionControl(metrics, queries_at_once)
+        self.admission = AdmissionControl(metrics, reads_at_once, plans_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -184,18 +184,21 @@ class MeshGraphQL(GraphQL[Context, None]):
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
             return await self._stream(request, operation, context)
-        workload = classify(definition).of(operation.variables or {})
+        workload = self.schema.documents.workload(operation.query, operation.operation_name, operation.variables)
         condition, position = None, None
         if is_safe and not accept.prefers_event_stream:
             given = request.headers.getlist("if-none-match")
             condition = Condition(given, operation, principal, accept.response_type)
-            position = self.services.lookups_at() if workload is Workload.LOOKUP else None
+            position = self.services.lookups_at() if workload.is_lookup else None
         known = None if condition is None or position is None else condition.known_at(position)
         if known is not None:
             self.metrics.lookups_not_modified.inc()
             return known
         work = self._execute(operation, context, _ALLOWED[request.method])
-        result = await self.admission.run(workload, principal, request.scope, request.receive, work)
+        is_finished = definition is not None and definition.operation is Kind.MUTATION
+        result = await self.admission.run(
+            workload, principal, request.scope, request.receive, work, is_finished=is_finished
+        )
         if accept.prefers_event_stream:
             return one_result(process_result(result))
         response = self.response(result, accept.response_type)

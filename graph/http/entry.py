@@ -234,7 +234,10 @@ class Entry:
         answer: bytes | Response | None
         try:
             work = self._executed(operation, workload, media_type)
-            answer = await self._endpoint.admission.run(workload, run.context.principal, scope, receive, work)
+            is_finished = run.plan.kind is OperationType.MUTATION
+            answer = await self._endpoint.admission.run(
+                workload, run.context.principal, scope, receive, work, is_finished=is_finished
+            )
         except Exception as error:  # noqa: BLE001 - each has an answer
             scope.setdefault("state", {})["request_id"] = run.context.request_id
             answer = self._endpoint.failure(Request(scope, receive), error)
@@ -247,7 +250,7 @@ class Entry:
     async def _executed(self, operation: _Operation, workload: Workload, media_type: str) -> bytes | Response:
         """The answer; without errors in it, its body alone."""
         schema, run = self._endpoint.schema, operation.run
-        memory = self._endpoint.services.memory if workload is Workload.LOOKUP else None
+        memory = self._endpoint.services.memory if workload.is_lookup else None
         reads = None if memory is None else memory.observe()
         whole = False
         try:

@@ -31,7 +31,6 @@ from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
-from graph.execution.workload import classify
 from graph.http.admission import AdmissionControl, client_of
 from graph.http.bodies import LARGE_BYTES, Bodies
 from graph.http.requests import BadRequest
@@ -272,8 +271,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await self._run_in_turn(operation)
 
     async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
-        definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
-        workload = classify(definition).of(operation.variables or {})
+        documents = self._endpoint.schema.documents
+        definition = documents.operation(operation.query, operation.operation_name)
+        workload = documents.workload(operation.query, operation.operation_name, operation.variables)
         client = client_of(self.context.principal, self.websocket.ws.scope)
         turn = self._endpoint.admission.queue(workload).turn(client)
         try:

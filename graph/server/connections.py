@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from graph.execution.errors import Code
-from graph.server.process import MOST_FILES
+from graph.server.descriptors import backlog, file_limit, open_files
 from graph.settings import Settings
 
 _RESERVED_FILES: Final = 32
@@ -136,27 +133,11 @@ class Connections:
 def connections_of(settings: Settings) -> Connections:
     """As many as this process has descriptors for, those that its store may still open set aside. Of processes that
     serve together each has its share of what one address may have."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    files = MOST_FILES if files == resource.RLIM_INFINITY else files
     reserved = open_files() + settings.read_connections + settings.write_connections + _RESERVED_FILES
-    most = max(1, files - reserved - backlog())
+    most = max(1, file_limit() - reserved - backlog())
     given = settings.connections_per_address
     of_address = max(1, most // 2) if given is None else -(-given // settings.workers)
     return Connections(most, of_address)
-
-
-def backlog() -> int:
-    """Connections that the kernel holds until they are accepted: all of them may be at once, before any is counted."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 2_048 if files == resource.RLIM_INFINITY else min(2_048, max(16, files // 8))
-
-
-def open_files() -> int:
-    """Descriptors of this process that are open, about."""
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        with suppress(OSError):
-            return len(os.listdir(folder))  # noqa: PTH208 - no path is needed of any
-    return 64
 
 
 def _is_remote(address: str) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from graph.auth.tokens import authentication
 from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
+from graph.server.descriptors import raise_file_limit
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.process import (
     ServerRun,
@@ -24,7 +25,6 @@ from graph.server.process import (
     import_web,
     log_to_stderr,
     loop_factory,
-    raise_file_limit,
     serving_from,
     url_of,
 )

@@ -7,7 +7,6 @@ import errno
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -39,10 +38,6 @@ _FREE_CONNECTIONS: Final = 2
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread that computes a bulk change may hold the interpreter. The event loop releases it with each system
 call, and would wait for Python's default of 5 ms at each of them."""
-
-
-MOST_FILES: Final = 1_048_576
-"""Descriptors of a process where the system sets no limit."""
 
 
 class CannotStart(Exception):
@@ -161,7 +156,8 @@ async def serving_from(
         max_mutation_bytes=settings.max_mutation_bytes,
         allowed_hosts=settings.allowed_hosts,
         authentication=callers,
-        queries_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
+        reads_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
+        plans_at_once=max(1, settings.plan_processes),
         trusted_documents=settings.trusted_documents,
         added_documents=added,
         exposition=exposition,
@@ -237,16 +233,6 @@ def log_to_stderr(level: str) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
     # What is tried again is logged where that is decided, with its reason.
     logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
-
-
-def raise_file_limit() -> None:
-    """To what this process may set it to itself: shells and service managers begin with 1,024, of which a socket takes
-    one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else hard
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

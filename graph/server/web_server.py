@@ -11,7 +11,8 @@ import uvicorn
 from prometheus_client import Metric
 from starlette.applications import Starlette
 
-from graph.server.connections import WireLimits, backlog, connections_of
+from graph.server.connections import WireLimits, connections_of
+from graph.server.descriptors import backlog
 from graph.server.http_protocol import HttpProtocol
 from graph.server.websocket_protocol import WebSocketProtocol
 from graph.settings import Settings

@@ -206,22 +206,36 @@ async def test_whatever_happens_no_turn_is_lost_and_no_bound_is_passed(seed: int
         ('{ shard(namespace: "a", shardId: "b") { version } }', {}, Workload.LOOKUP),
         ("{ a: shards { revision } b: shards(first: 2) { revision } __typename }", {}, Workload.LOOKUP),
         (operation("ShardsByKey"), {"keys": [{"namespace": "a", "shardId": "b"}]}, Workload.LOOKUP),
-        (operation("ShardsByKey"), {"asOf": {"revision": "1"}}, Workload.QUERY),
+        (operation("ShardsByKey"), {"asOf": {"revision": "1"}}, Workload.HISTORY),
         ("{ shards(asOf: null) { revision } }", {}, Workload.LOOKUP),
-        ('{ shards(asOf: {revision: "1"}) { revision } }', {}, Workload.QUERY),
+        ('{ shards(asOf: {revision: "1"}) { revision } }', {}, Workload.HISTORY),
         (operation("ListShards"), {}, Workload.LOOKUP),
         (operation("ListShards"), {"asOf": None}, Workload.LOOKUP),
-        (operation("ListShards"), {"asOf": {"revision": "1"}}, Workload.QUERY),
-        ('query($at: AsOf = {revision: "1"}) { shards(asOf: $at) { revision } }', {}, Workload.QUERY),
+        (operation("ListShards"), {"asOf": {"revision": "1"}}, Workload.HISTORY),
+        (operation("ListShards"), {"asOf": {"revision": "1"}, "atLeast": "1"}, Workload.HISTORY),
+        ('query($at: AsOf = {revision: "1"}) { shards(asOf: $at) { revision } }', {}, Workload.HISTORY),
         ("query($at: AsOf = null) { shards(asOf: $at) { revision } }", {}, Workload.LOOKUP),
-        (operation("ShardHistory"), {}, Workload.QUERY),
-        ("{ shards { revision } changes { nodes { id } } }", {}, Workload.QUERY),
-        ("{ ... on Query { shards { revision } } }", {}, Workload.QUERY),
+        ('{ shards(atLeast: "1") { revision } }', {}, Workload.CATCH_UP),
+        ('query($at: Cursor = "1") { shards(atLeastCursor: $at) { revision } }', {}, Workload.CATCH_UP),
+        ("query($at: Revision) { shards(atLeast: $at) { revision } }", {}, Workload.LOOKUP),
+        ("query($at: Revision) { shards(atLeast: $at) { revision } }", {"at": "1"}, Workload.CATCH_UP),
+        ("query($at: Revision) { shards(atLeast: $at) { revision } head { revision } }", {"at": "1"}, Workload.QUERY),
+        ("{ head { revision } shards { revision } }", {}, Workload.QUERY),
+        (operation("ShardHistory"), {}, Workload.HISTORY),
+        ("{ shards { revision } changes { nodes { id } } }", {}, Workload.HISTORY),
+        ("{ changes { nodes { id } } head { revision } }", {}, Workload.HISTORY),
+        (operation("SimulateRebalance"), {}, Workload.PLANNING),
+        ('{ explainShard(namespace: "a", shardId: "b") { __typename } changes { __typename } }', {}, Workload.PLANNING),
+        ("{ ... on Query { shards { revision } } }", {}, Workload.LOOKUP),
+        ("{ ...a } fragment a on Query { ...b ...a } fragment b on Query { head { revision } }", {}, Workload.QUERY),
+        ("{ ...missing }", {}, Workload.LOOKUP),
         (operation("UpdateShard"), {}, Workload.MUTATION),
+        (operation("ApplyPlan"), {}, Workload.PLANNING),
     ],
 )
-def test_a_lookup_is_what_is_answered_from_memory(document: str, variables: Any, expected: Workload) -> None:
-    assert classify(get_operation_ast(parse(document))).of(variables) is expected
+def test_the_workload_is_that_of_the_heaviest_root_field(document: str, variables: Any, expected: Workload) -> None:
+    parsed = parse(document)
+    assert classify(get_operation_ast(parsed), parsed).of(variables) is expected
 
 
 def test_what_cannot_be_executed_is_answered_at_once() -> None:

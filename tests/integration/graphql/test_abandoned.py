@@ -59,7 +59,7 @@ async def came(queue: asyncio.Queue[None]) -> None:
 
 @pytest.fixture
 def app(mesh: Mesh, feed: Feed) -> Starlette:
-    return create_app(services_of(mesh.store, mesh.writer, feed), queries_at_once=1)
+    return create_app(services_of(mesh.store, mesh.writer, feed), reads_at_once=1)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ async def test_too_much_is_refused_with_when_to_come_back(
     mesh: Mesh, feed: Feed, reading: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.http.admission.QUEUE_SECONDS", 0.05)
-    app = create_app(services_of(mesh.store, mesh.writer, feed), queries_at_once=1)
+    app = create_app(services_of(mesh.store, mesh.writer, feed), reads_at_once=1)
     async with serving(app) as address, graphql_socket(address) as socket, api_of(app) as api:
         async with asked(address, NAMES):
             await came(reading.begun)
