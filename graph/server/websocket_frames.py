@@ -51,10 +51,6 @@ class FrameReader:
         self._message: bytearray | None = None
         self._message_opcode = 0
 
-    @property
-    def has_bytes(self) -> bool:
-        return self._buffer is not None
-
     def feed(self, data: bytes) -> None:
         if self._buffer is None:
             self._buffer = bytearray(data)

@@ -40,9 +40,6 @@ _MESSAGE_FRAMES: Final = 8
 
 _TURN_SECONDS: Final = 0.01
 
-_BUFFERED_BYTES: Final = 65_536
-"""Received and not read yet, beyond which no more is read from the network."""
-
 _DISCARDED_BYTES: Final = 1_048_576
 """Read on and thrown away after a close: a connection that is closed with bytes unread is reset, and the client loses
 the close code."""
@@ -85,6 +82,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_made_at",
         "_message",
         "_ping",
+        "_pong",
         "_reading_paused",
         "_resting",
         "_scope",
@@ -144,6 +142,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._discarded = 0
         # Payload of the ping that was not answered yet.
         self._ping: bytes | None = None
+        # To the last ping that could not be answered yet.
+        self._pong: bytes | None = None
         self._late_timer: asyncio.TimerHandle | None = None
         self.beats_at = 0.0
         self.close_timer: asyncio.TimerHandle | None = None
@@ -201,9 +201,9 @@ class WebSocketProtocol(asyncio.Protocol):
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
-        # Pings are answered only while their sender reads.
-        if self._frames.has_bytes and not self._resting and self._state is _State.OPEN:
-            self._advance()
+        pong, self._pong = self._pong, None
+        if pong is not None and self._state is _State.OPEN and not self._transport.is_closing():
+            self._transport.write(pong)
 
     def data_received(self, data: bytes) -> None:
         if self._handshake is not None:
@@ -291,7 +291,7 @@ class WebSocketProtocol(asyncio.Protocol):
             await self._app(cast("Any", scope), cast("Any", self.receive), cast("Any", self.send))
         except ClientDisconnected:
             pass
-        except BaseException:  # noqa: BLE001 - as uvicorn has it: the last place where what an application raises is logged
+        except BaseException:  # noqa: BLE001 - nothing after this logs what an application raises
             _log.exception("Exception in ASGI application")
         if self._state is _State.CONNECTING:
             self._refuse_handshake(HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -303,14 +303,14 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Read frames until there is a message, or no more of a frame, or enough for one turn."""
-        while self._message is None and self._state is _State.OPEN and self._writable is None and self._read_frame():
+        while self._message is None and self._state is _State.OPEN and self._read_frame():
             self._turn_frames += 1
             if self._turn_frames >= _FRAMES_A_TURN:
                 left = self._turn_began + _TURN_SECONDS - self._loop.time()
                 self._turn_frames, self._resting = 0, True
                 self._loop.call_later(max(left, 0.0), self._resume)
                 break
-        if self._message is not None or self._resting or self._writable is not None:
+        if self._message is not None or self._resting:
             if self._state is _State.OPEN:
                 self._pause_reading()
         elif self._reading_paused:
@@ -346,8 +346,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _read(self, opcode: int, payload: bytes) -> None:
         match opcode:
-            case Opcode.PING:
+            case Opcode.PING if self._writable is None:
                 self._transport.write(frame_of(Opcode.PONG, payload))
+            case Opcode.PING:
+                # Its sender does not read. Of several only the last has to be answered: RFC 6455, 5.5.3.
+                self._pong = frame_of(Opcode.PONG, payload)
             case Opcode.PONG:
                 self._answered(payload)
             case Opcode.CLOSE:

@@ -134,11 +134,24 @@ async def test_what_is_no_http_is_refused_with_a_code(address: str) -> None:
             assert await client.refusal() == (400, "BAD_REQUEST")
 
 
+@pytest.mark.parametrize("before", [b"", GET % (b"small", b"")])
+async def test_a_handshake_with_a_body_is_refused(address: str, before: bytes) -> None:
+    upgrade = b"connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 10\r\n"
+    async with connected(address) as client:
+        if before:
+            await client.send(before)
+            assert await client.answer() == (200, b"small")
+        await client.send(GET % (b"graphql", upgrade) + b"half")
+        assert (await asyncio.wait_for(client.reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_half_sent_requests_end(address: str) -> None:
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connected(address)) for _ in range(100)]
-        for client in clients:
+        clients = []
+        for _ in range(100):
+            client = await stack.enter_async_context(connected(address))
             await client.send(b"GET /small HTTP/1.1\r\nhost: me")
+            clients.append(client)
         assert {await client.refusal() for client in clients} == {(408, "REQUEST_TIMEOUT")}
 
 

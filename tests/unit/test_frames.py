@@ -218,10 +218,18 @@ async def test_a_socket_that_sends_nothing_but_pings_is_read_a_turn_at_a_time(co
 async def test_pings_are_answered_while_their_sender_reads(connection: Connection) -> None:
     await connection.accept()
     connection.protocol.pause_writing()
-    connection.protocol.data_received(PING)
+    for payload in (b"1", b"2"):
+        connection.protocol.data_received(masked(payload, 0x89))
     assert connection.transport.written == []
     connection.protocol.resume_writing()
-    assert connection.transport.written == [b"\x8a\x00"]
+    assert connection.transport.written == [b"\x8a\x012"]
+
+
+async def test_what_a_client_sends_is_read_while_it_does_not_read(connection: Connection) -> None:
+    await connection.accept()
+    connection.protocol.pause_writing()
+    connection.protocol.data_received(masked(b"a"))
+    assert (await connection.receive())["text"] == "a"
 
 
 async def test_a_message_is_refused_by_its_size_before_it_is_sent(connection: Connection) -> None:
