@@ -312,11 +312,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _deadline(self, now: float) -> float | None:
         """For what is awaited; null for nothing, while a request is answered."""
+        if self._awaits != _REQUEST and self.flow.read_paused:
+            self._since = now  # it is this side that makes it wait
         if self._awaits == _HEAD:
             return self._since + self.limits.head_seconds
         if self._awaits == _BODY:
-            if self.flow.read_paused or self.cycle.response_complete:
-                self._since, self._size = now, 0  # it is this side that makes it wait
             return self._since + self.limits.body_seconds + self._size / self.limits.body_bytes_a_second
         if self._idle_since is not None:
             return self._idle_since + self.timeout_keep_alive

@@ -182,7 +182,7 @@ async def test_a_connection_without_a_request_ends_in_silence(address: str) -> N
             while not client.reader.at_eof():
                 await client.send(b"\r\n")
                 await asyncio.sleep(0.02)
-        assert await asyncio.wait_for(client.reader.read(), 10) == b""
+        await client.end()
 
 
 async def test_a_body_that_nothing_waits_for_is_not_read_on(address: str) -> None:
