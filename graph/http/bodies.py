@@ -117,11 +117,7 @@ class Bodies:
         if len(text) < LARGE_BYTES:
             return read_json(text, what)
         if await _is_fragmented(text):
-            raise BadRequest(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                Code.PAYLOAD_TOO_LARGE,
-                f"{what} holds more than the {_MAX_VALUES:,} values this server accepts",
-            )
+            raise _too_large(f"more than {_MAX_VALUES:,} values")
         async with self._reading:
             try:
                 steps = _Reader(text if isinstance(text, str) else text.decode()).steps()
@@ -257,8 +253,18 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 
 def _string(text: str, at: int) -> tuple[str, int]:
-    value, end = scanstring(text[at : at + _MAX_STRING], 1, True)  # noqa: FBT003 - it takes no keywords
+    try:
+        value, end = scanstring(text[at : at + _MAX_STRING], 1, True)  # noqa: FBT003 - it takes no keywords
+    except ValueError:
+        if at + _MAX_STRING < len(text):
+            raise _too_large(f"a string of over {_MAX_STRING:,} characters, or one that does not end") from None
+        raise
     return value, at + end
+
+
+def _too_large(what: str) -> BadRequest:
+    message = f"the request holds {what}; this server does not accept that"
+    return BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.PAYLOAD_TOO_LARGE, message)
 
 
 def _key(text: str, at: int) -> tuple[str, int]:

@@ -113,6 +113,9 @@ class SocketAdapter(ASGIWebSocketAdapter):
             try:
                 message = await self.read_json(text)
             except (ValueError, RecursionError, BadRequest) as error:
+                if isinstance(error, BadRequest) and error.code == Code.PAYLOAD_TOO_LARGE:
+                    await self.close_too_big()
+                    return
                 raise NonJsonMessageReceived from error
             yield message
             # Done with. A socket that only listens would hold its `subscribe` as long as it is open, here and in

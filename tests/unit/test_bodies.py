@@ -111,9 +111,12 @@ async def test_what_is_large_and_no_json_is_refused(text: str) -> None:
 
 async def test_what_would_take_a_multiple_of_its_size_is_refused_as_too_large() -> None:
     for values in ("[],", "1,", '"",', "[{"):
-        with pytest.raises(BadRequest, match="holds more than the 500,000 values") as refused:
+        with pytest.raises(BadRequest, match="holds more than 500,000 values") as refused:
             await read("[" + values * 500_001 + "]")
         assert refused.value.code == "PAYLOAD_TOO_LARGE"
+    with pytest.raises(BadRequest, match="holds a string of over 1,048,576 characters") as refused:
+        await read('["' + "x" * 1_100_000 + '"]')
+    assert refused.value.code == "PAYLOAD_TOO_LARGE"
 
 
 async def test_numbers_are_those_of_the_standard_library() -> None:

@@ -221,6 +221,29 @@ async def test_a_message_beyond_the_limit_closes_the_socket(mesh: Mesh, feed: Fe
         assert await socket.closed() == (1009, "Message too big")
 
 
+async def test_a_large_message_is_read_where_it_is_a_mutation(address: str) -> None:
+    shard = {"namespace": "orders", "shardId": "none", "ownerNodeId": "node-a"}
+    change = {"actor": "ops", "reason": "too many at once"}
+    many = {"input": {"shards": [{**shard, "note": None}] * 20_000, "change": change}}
+    create = "mutation ($input: CreateShardsInput!) { createShards(input: $input) { __typename } }"
+    async with graphql_socket(address) as socket:
+        await socket.subscribe(create, many)
+        answer = await socket.receive()  # it was read, and has a field that there is not
+        assert answer["payload"]["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+        assert (await socket.receive())["type"] == "complete"
+        await socket.subscribe("{ __typename }", many, name="2")
+        assert (await socket.error())["code"] == "PAYLOAD_TOO_LARGE"
+        await socket.subscribe("{ __typename }", {"x": "x" * 2_000_000}, name="3")
+        assert await socket.closed() == (1009, "Message too big")
+
+
+async def test_the_first_message_is_small(address: str) -> None:
+    for size, code in ((16_000, 4400), (17_000, 1009)):
+        async with raw_socket(address) as socket:
+            await socket.send("x" * size)
+            assert (await socket.closed())[0] == code
+
+
 async def test_another_protocol_is_not_spoken(address: str) -> None:
     for protocols in ([Subprotocol("graphql-ws")], None):
         async with connect(f"ws://{address}/graphql", subprotocols=protocols) as connection:
