@@ -11,7 +11,7 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak poolers chaos failover governance linearizability clients upgrade-check \
+.PHONY: help install serve live test soak poolers chaos siege failover governance linearizability clients upgrade-check \
 	lint bench way plots schema documents frontend lock vendor-graphiql
 
 help: ## list the targets
@@ -55,6 +55,9 @@ failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose n
 	@$(BIN)/python -m tests.failover.run --check
 	@$(MAKE) --no-print-directory .failover/installed
 	$(BIN)/python -m tests.failover.run $(ARGS)
+
+siege: .venv/installed-dev ## attack a server in every way at once for 3 minutes, while others look up and follow (ARGS="--one-by-one --seconds 20")
+	$(BIN)/python -m tests.siege.run $(ARGS)
 
 governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
 	$(BIN)/python -m tests.governance.run $(ARGS)

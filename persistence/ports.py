@@ -45,7 +45,7 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.model.stream import DiffBatch, OmittedRange, StreamHead, StreamPage
+from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead, StreamPage
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacementSnapshot
 
@@ -320,6 +320,11 @@ class ChangeStream(Protocol):
         """
         ...
 
+    async def rest_of_change(self, omitted: OmittedRange, revision: int, limit: int) -> Sequence[ChangedShard]:
+        """Up to `limit` rows of an omitted range that follow `revision`, in order. None, or not all, where history does
+        not have that change, or not all of it any more."""
+        ...
+
 
 class CommitSignal(Protocol):
     """A hint that something may have been committed; never data, and it may be lost, so readers poll as well."""
@@ -360,15 +365,24 @@ class DiffFeed(Protocol):
 
 
 class Watcher(Protocol):
-    """A part of this process that keeps up with the feed itself: called before subscribers are woken, so that it is
-    never behind. What it raises is a defect: it is logged, and subscribers get those diffs a poll later."""
+    """A part of this process that keeps up with the feed itself: called before subscribers are woken, and waited for by
+    those who read what it still has to read, so that it is never behind. What it raises is a defect: it is logged, and
+    subscribers get those diffs a poll later."""
 
     def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
-        """These diffs came next, and then the omitted range, to be read with `follow`; both lead to `position`."""
+        """These diffs came next, and then the omitted range, which the feed reads for it; both lead to `position`."""
         ...
 
     def replaced(self, position: StreamPosition) -> None:
         """Another stream goes on at `position`; nothing received of the old one holds."""
+        ...
+
+    def lags_behind(self, diffs: Sequence[ShardDiff]) -> bool:
+        """Whether it still shows any of these shards as it was before."""
+        ...
+
+    async def pass_by(self, diffs: Sequence[ShardDiff]) -> None:
+        """Until it does not any more."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
-from persistence.replica.replica import ReplicaShards
+from persistence.replica.reader import ReplicaShards
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry

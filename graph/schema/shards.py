@@ -11,6 +11,7 @@ import strawberry
 from graph.execution.bulk_inputs import made_as
 from graph.execution.context import Context, Info
 from graph.execution.records import kept_by
+from graph.execution.services import Services
 from graph.schema.arguments import NamespaceName, invalid
 from graph.schema.pagination import (
     After,
@@ -31,7 +32,6 @@ from persistence.model.fields import Problems, check_identifiers, identifier_pro
 from persistence.model.paging import MAX_PAGE
 from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import ShardStatus
-from persistence.ports import DiffFeed
 
 
 @strawberry.type(description="A decision that a shard stays where it is; rebalances leave it alone.")
@@ -213,9 +213,9 @@ async def shard(
     at_least_cursor: AtLeastCursor = None,
 ) -> records.Shard | None:
     check_identifiers(namespace=namespace, shardId=shard_id)
-    if at_least is not None or at_least_cursor is not None:
-        await _reached(info.context.services.feed, at_least, at_least_cursor)
     key, past = records.ShardKey(namespace, shard_id), as_of.record() if as_of else None
+    if at_least is not None or at_least_cursor is not None:
+        await _reached(info.context.services, at_least, at_least_cursor, [key])
     return (await info.context.services.store.shards.get(key, past)).value
 
 
@@ -242,7 +242,7 @@ async def shards_by_key(
 ) -> FoundByKey:
     _check_keys(keys)
     if at_least is not None or at_least_cursor is not None:
-        await _reached(info.context.services.feed, at_least, at_least_cursor)
+        await _reached(info.context.services, at_least, at_least_cursor, keys)
     past = as_of.record() if as_of else None
     found = await info.context.services.store.shards.get_many(keys, past)
     return FoundByKey(found.value, cursors.STREAM.write(found.position), found.position.revision)
@@ -275,7 +275,9 @@ async def shards(
     where, past = filter.query() if filter else EVERY_SHARD, as_of.record() if as_of else None
     page = read_page(info, cursors.SHARDS, first, after, last, before)
     if at_least is not None or at_least_cursor is not None:
-        await _reached(info.context.services.feed, at_least, at_least_cursor)
+        revision = await _reached(info.context.services, at_least, at_least_cursor)
+        if info.context.services.memory is not None:
+            await info.context.services.memory.require_list(revision, where.namespace)
     found = await info.context.services.store.shards.page(where, page, past)
     return await stamped_connection(info, found, cursors.SHARDS, _KEY, where.namespace)
 
@@ -284,11 +286,20 @@ _KEY: Final = cast("Callable[[records.Shard], records.ShardKey]", attrgetter("na
 """A tuple of the fields of a ShardKey, without a call in Python for each row."""
 
 
-async def _reached(feed: DiffFeed, at_least: int | None, at_least_cursor: str | None) -> None:
-    """Until the feed has come there. Raises InvalidArgument where both are given, and what the feed does."""
+async def _reached(
+    services: Services, at_least: int | None, at_least_cursor: str | None, keys: Sequence[records.ShardKey] = ()
+) -> int:
+    """The revision, when the feed has come there; these shards are not read older. Raises InvalidArgument where both
+    are given, and what the feed does."""
     if at_least is not None and at_least_cursor is not None:
         raise invalid("atLeastCursor", "cannot be given together with atLeast")
-    if at_least is not None:
-        await feed.wait_for(at_least)
-    elif at_least_cursor is not None:
-        await feed.wait_for_position(cursors.STREAM.read(at_least_cursor, "atLeastCursor"))
+    if at_least_cursor is not None:
+        position = cursors.STREAM.read(at_least_cursor, "atLeastCursor")
+        await services.feed.wait_for_position(position)
+        revision = position.revision
+    else:
+        revision = at_least or 0
+        await services.feed.wait_for(revision)
+    if services.memory is not None:
+        services.memory.require_shards(revision, keys)
+    return revision

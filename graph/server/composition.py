@@ -32,7 +32,8 @@ from persistence.ports import Store
 from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.replica import Replica, ReplicaShards, following
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry
@@ -60,6 +61,9 @@ _LEAST_CONNECTIONS: Final = 100
 """PostgreSQL's default."""
 
 _SPARE_CONNECTIONS: Final = 20
+
+_FREE_CONNECTIONS: Final = 2
+"""For reading, that lookups leave to the feed where they are not answered from memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +178,8 @@ async def _open_replica(settings: Settings, shared: Shared) -> AsyncIterator[tup
         replica = await stack.enter_async_context(
             following(store.shards, feed, replica_limits(settings.replica_shards, settings.workers))
         )
-        yield replace(store, shards=ReplicaShards(replica, store.shards)), feed, replica
+        lookups = ReplicaShards(replica, store.shards, max(1, settings.read_connections - _FREE_CONNECTIONS))
+        yield replace(store, shards=lookups), feed, replica
 
 
 @asynccontextmanager
@@ -192,10 +197,15 @@ def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None)
     memory = store.shards if isinstance(store.shards, ReplicaShards) else None
     if jobs is None:
         writer = CommandExecutor(
-            store.unit_of_work, strategies, refusals=store.refusals, note=replica.note, group=store.change_group
+            store.unit_of_work,
+            strategies,
+            refusals=store.refusals,
+            note=replica.note,
+            arrived=replica.arrived,
+            group=store.change_group,
         )
         return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled, memory)
-    pooled = PooledWriter(store, strategies, jobs, replica.note)
+    pooled = PooledWriter(store, strategies, jobs, replica.note, replica.arrived)
     return Services(store, pooled, feed, strategies, PooledRebalancer(jobs), replica.settled, memory)
 
 

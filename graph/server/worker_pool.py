@@ -206,7 +206,7 @@ async def _warm_up(pool: WorkerPool, processes: int) -> None:
 class PooledWriter(CommandExecutor):
     """Applies and approves plans in the worker pool; every other change is made here.
 
-    `note` is called with what was committed, here or there.
+    `arrived` and `note` are called with what was committed, here or there.
     """
 
     def __init__(
@@ -215,15 +215,23 @@ class PooledWriter(CommandExecutor):
         strategies: Registry,
         pool: Jobs,
         note: Callable[[Outcome], None],
+        arrived: Callable[[Outcome], Awaitable[None]],
     ) -> None:
-        super().__init__(store.unit_of_work, strategies, refusals=store.refusals, note=note, group=store.change_group)
+        super().__init__(
+            store.unit_of_work,
+            strategies,
+            refusals=store.refusals,
+            note=note,
+            arrived=arrived,
+            group=store.change_group,
+        )
         self._pool = pool
 
     async def execute(self, command: Command) -> Outcome:
         if not isinstance(command, ApplyPlan | ApprovePlan):
             return await super().execute(command)
         outcome = await self._pool.submit(decide_on_plan, command)
-        self._note(outcome)
+        await self._noted(outcome)
         return outcome
 
 

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TypeAlias
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Final, TypeAlias
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
@@ -20,8 +20,11 @@ from persistence.feed.subscriber import Matching, SubscriberPosition
 from persistence.feed.tailer import DEFAULT_LIMITS, Advanced, FeedLimits, Lost, Replaced, Tailer
 from persistence.model.queries import DiffFilter
 from persistence.model.records import ShardDiff, StreamPosition
-from persistence.model.stream import DiffBatch, StreamHead
+from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead
 from persistence.ports import ChangeStream, CommitSignal, Watcher
+
+_READ_AT_ONCE: Final = 500
+"""Rows of an omitted range."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +79,15 @@ class LiveFeed:
     def fresh(self) -> bool:
         """Whether everything committed `fresh_seconds` ago has been received; false also after this process stood
         still."""
-        return self._clock() - self._at_end_since <= self._limits.fresh_seconds
+        return self.is_fresh(self._at_end_since)
+
+    def now(self) -> float:
+        """Seconds of the feed's clock."""
+        return self._clock()
+
+    def is_fresh(self, received: float) -> bool:
+        """Whether what lacks what was received then is as fresh as the feed has to be."""
+        return self._clock() - received <= self._limits.fresh_seconds
 
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
@@ -133,7 +144,36 @@ class LiveFeed:
         await self._same_epoch(head)
         return after or head.position
 
-    async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+    def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
+        return self._follow(begin, where, self._watchers)
+
+    async def read_omitted(self, omitted: OmittedRange) -> AsyncGenerator[Sequence[ChangedShard | ShardDiff], None]:
+        """All of it, once and in order, for a watcher. Raises EpochMismatch when it is not part of the stream any more,
+        and Compacted."""
+        position = StreamPosition(self.position.epoch, omitted.first - 1, omitted.mark)
+        while position.revision < omitted.last:
+            self._require_same_history(StreamPosition(position.epoch, omitted.last, omitted.mark))
+            try:
+                async with asyncio.timeout(self._limits.read_seconds):
+                    rows = await self._stream.rest_of_change(omitted, position.revision, _READ_AT_ONCE)
+            except (StoreError, TimeoutError):
+                await asyncio.sleep(self._limits.poll_seconds)
+                continue
+            if not rows or rows[-1].revision - position.revision != len(rows):
+                break
+            yield rows
+            position = position._replace(revision=rows[-1].revision)
+        else:
+            return
+        async with aclosing(self._follow(position, DiffFilter(), ())) as batches:
+            async for batch in batches:
+                yield [diff for diff in batch.diffs if diff.revision <= omitted.last]
+                if batch.position.revision >= omitted.last:
+                    return
+
+    async def _follow(
+        self, begin: StreamPosition, where: DiffFilter, watchers: Sequence[Watcher]
+    ) -> AsyncGenerator[DiffBatch, None]:
         subscriber = SubscriberPosition(begin, where, self._limits)
         while True:
             advanced, matching, position = self._advanced, self._matching, subscriber.position
@@ -150,6 +190,9 @@ class LiveFeed:
             now = asyncio.get_running_loop().time()
             batch = subscriber.advance(reached, matching.select(where, diffs), self._tailer.position.revision, now)
             if batch is not None:
+                for watcher in watchers:
+                    if watcher.lags_behind(batch.diffs):
+                        await watcher.pass_by(batch.diffs)
                 yield batch
             elif reached == position:
                 ahead = reached.revision > self._tailer.position.revision

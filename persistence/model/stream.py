@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
+from persistence.model.records import ChangeMark, Shard, ShardDiff, StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,15 @@ class OmittedRange:
     last: int
     namespaces: frozenset[str]
     mark: ChangeMark
+
+
+class ChangedShard(NamedTuple):
+    """What one row of history has come to: as much of a ShardDiff as keeping a table takes."""
+
+    revision: int
+    namespace: str
+    shard_id: str
+    current: Shard | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,13 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from persistence.codec.images import read_image
 from persistence.errors import Compacted, FutureCursor, SchemaOutOfDate
 from persistence.model.records import MARK_BYTES, NO_CHANGE, UNMARKED, AsOf, ChangeMark, StreamPosition
-from persistence.model.stream import StreamHead, StreamPage
+from persistence.model.stream import ChangedShard, OmittedRange, StreamHead, StreamPage
 from persistence.postgres.database import NEW_EPOCH, TIMELINE, head_missing
 from persistence.postgres.driver import connect
 from persistence.postgres.engine import translated
@@ -116,11 +118,34 @@ _SELECT_NEXT: Final = _select_next()
 
 _SELECT_NEXT_OF_NAMESPACE: Final = _select_next(HISTORY.c.namespace == bindparam("of_namespace", type_=Text))
 
+_REST_OF_CHANGE: Final = Read(
+    select(
+        HISTORY.c.revision,
+        HISTORY.c.namespace,
+        HISTORY.c.shard_id,
+        HISTORY.c.created_at,
+        sql_cast(HISTORY.c.current, Text).label("current"),
+        CHANGES.c.committed_at,
+    )
+    .join_from(HISTORY, CHANGES, CHANGES.c.id == HISTORY.c.change_id)
+    .where(
+        HISTORY.c.revision > _AFTER,
+        HISTORY.c.revision <= bindparam("last_revision", type_=BigInteger),
+        CHANGES.c.id == bindparam("mark_id", type_=BigInteger),
+        bindparam("mark_hash", type_=LargeBinary()) == _HASH_PREFIX,
+    )
+    .order_by(HISTORY.c.revision)
+    .limit(bindparam("page_limit", type_=BigInteger))
+)
+
 _LEADING: Final = len(HEAD) + 1
 """Columns before those of a row of history: the head, and the hash of the change `mark_id`."""
 
 _ROWS_A_TURN: Final = 50
 """Rows parsed before other tasks run: three milliseconds."""
+
+_IMAGES_A_TURN: Final = 200
+"""Likewise, of rows of which one image is parsed: two milliseconds."""
 
 
 class PostgresStream:
@@ -178,6 +203,23 @@ class PostgresStream:
             await asyncio.sleep(0)
         return StreamPage(head, read.diffs, known)
 
+    async def rest_of_change(self, omitted: OmittedRange, revision: int, limit: int) -> Sequence[ChangedShard]:
+        mark = omitted.mark
+        values = {
+            "after_revision": revision,
+            "last_revision": omitted.last,
+            "mark_id": mark.change_id,
+            "mark_hash": mark.hash,
+            "page_limit": limit,
+        }
+        with translated():
+            rows = await _REST_OF_CHANGE.rows(self._read, values)
+        found: list[ChangedShard] = []
+        for start in range(0, len(rows), _IMAGES_A_TURN):
+            found += map(_changed_shard, rows[start : start + _IMAGES_A_TURN])
+            await asyncio.sleep(0)
+        return found
+
     async def _rows(self, statement: Select[Any], values: Mapping[str, Any]) -> Sequence[Row[Any]]:
         """At least one. Raises SchemaOutOfDate where there is no stream head."""
         with translated():
@@ -186,6 +228,13 @@ class PostgresStream:
         if not rows:
             raise head_missing()
         return rows
+
+
+def _changed_shard(row: Sequence[Any]) -> ChangedShard:
+    """From a row of `_REST_OF_CHANGE`."""
+    revision, namespace, shard_id, created_at, current, committed_at = row
+    shard = None if current is None else read_image(current, revision, created_at, committed_at)
+    return ChangedShard(revision, namespace, shard_id, shard)
 
 
 def _leading(rows: Sequence[Row[Any]], mark: ChangeMark) -> tuple[StreamHead, bool]:

@@ -1,7 +1,7 @@
 """What the replica waits for: changes that it cannot apply yet, and revisions that it has not got yet.
 
-A change of thousands of shards has to be read from history first. Meanwhile its namespaces are behind, and what comes
-next of them waits its turn; other namespaces go on.
+A change of thousands of shards has to be read from history first. Meanwhile its namespaces are behind: their tables
+stay as they were before it, and what comes next of them waits its turn. Other namespaces go on.
 
 What was committed through a process, or read from the database through it, must not be missing from what is read
 through it next. The stream brings it a few milliseconds later; until then exactly those shards are read from the
@@ -10,46 +10,119 @@ database.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
-from persistence.model.records import Shard, ShardDiff, ShardKey
+from persistence.model.records import ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import OmittedRange
 
 Item: TypeAlias = ShardDiff | OmittedRange
+
+
+class _Received(NamedTuple):
+    """`position`: before the item, and before all of a long change. `time`: when it came, by the feed's clock."""
+
+    item: Item
+    position: StreamPosition
+    time: float
+
+
+class Lag:
+    """What a namespace that is behind waits for: one item at least."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Received] = deque()
+
+    @property
+    def position(self) -> StreamPosition:
+        """Where its table is in the stream."""
+        return self.waiting[0].position
+
+    @property
+    def received(self) -> float:
+        """When the first of what its table lacks came."""
+        return self.waiting[0].time
 
 
 class Backlog:
     """In the order of the stream."""
 
     def __init__(self) -> None:
-        self.items: deque[Item] = deque()
+        self.items: deque[_Received] = deque()
         """To be read only, as what there is to apply; it is looked at for each lookup."""
-        self._behind: Counter[str] = Counter()
+        self.lags: dict[str, Lag] = {}
+        """Of the namespaces that are behind. To be read only."""
 
-    def add(self, items: Iterable[Item]) -> None:
-        for item in items:
-            self.items.append(item)
-            self._behind.update(_namespaces(item))
+    def add(
+        self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None, time: float
+    ) -> None:
+        """All of what follows `position`, received at this time."""
+        for diff in diffs:
+            self._add(diff, position, time)
+            position = diff.position_in(position.epoch)
+        if omitted is not None:
+            self._add(omitted, position, time)
 
-    def hold_back(self, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
-        """Add those of namespaces that are behind; the others are to be applied."""
-        if not self.items:
-            return diffs
-        self.add(diff for diff in diffs if diff.namespace in self._behind)
-        return [diff for diff in diffs if diff.namespace not in self._behind]
+    def hold_back(
+        self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None, time: float
+    ) -> Sequence[ShardDiff]:
+        """As `add`, of namespaces that are behind, and of the change that is omitted, which these diffs end with the
+        beginning of; the others are to be applied."""
+        applied: list[ShardDiff] = []
+        for diff in diffs:
+            begins = omitted is not None and diff.change.mark == omitted.mark
+            if begins or diff.namespace in self.lags:
+                self._add(diff, position, time)
+            else:
+                applied.append(diff)
+            if not begins:
+                position = diff.position_in(position.epoch)
+        if omitted is not None:
+            self._add(omitted, position, time)
+        return applied
 
-    def done(self) -> None:
-        """The first item has been applied."""
-        for name in _namespaces(self.items.popleft()):
-            self._behind[name] -= 1
-            if not self._behind[name]:
-                del self._behind[name]
+    def _add(self, item: Item, position: StreamPosition, time: float) -> None:
+        received = _Received(item, position, time)
+        self.items.append(received)
+        for name in _namespaces(item):
+            lag = self.lags.get(name)
+            if lag is None:
+                lag = self.lags[name] = Lag()
+            lag.waiting.append(received)
 
-    def is_behind(self, namespace: str | None) -> bool:
-        """Any namespace, without a name."""
-        return bool(self.items) if namespace is None else namespace in self._behind
+    def next(self, limit: int) -> Sequence[Item]:
+        """What is to be applied together: about so many diffs, or up to an omitted range, that one included. No change
+        is divided."""
+        items: list[Item] = []
+        for item, *_ in self.items:
+            if len(items) >= limit and _mark(item) != _mark(items[-1]):
+                break
+            items.append(item)
+            if isinstance(item, OmittedRange):
+                break
+        return items
+
+    def done(self, count: int) -> None:
+        """So many items have been applied."""
+        for _ in range(count):
+            for name in _namespaces(self.items.popleft().item):
+                lag = self.lags[name]
+                lag.waiting.popleft()
+                if not lag.waiting:
+                    del self.lags[name]
+
+    def of(self, namespace: str | None) -> Lag | None:
+        """Of a namespace, null for one that is not behind; without a name, of the one that is furthest behind."""
+        if namespace is not None:
+            return self.lags.get(namespace)
+        return self.lags[next(iter(_namespaces(self.items[0].item)))] if self.items else None
+
+
+def _mark(item: Item) -> ChangeMark:
+    return item.mark if isinstance(item, OmittedRange) else item.change.mark
 
 
 def _namespaces(item: Item) -> Iterable[str]:
@@ -92,21 +165,26 @@ class Expectations:
         self._all = max(self._all, revision)
         self.newest = max(self.newest, revision)
 
-    def seen(self, revision: int) -> None:
-        """The replica has come so far."""
+    def seen(self, revision: int, everywhere: int | None = None) -> None:
+        """The replica has come so far; so far as `everywhere` with namespaces that are behind."""
         self._seen = revision
-        if revision >= self.newest and self._partly:
+        if (revision if everywhere is None else everywhere) >= self.newest and self._partly:
             for expected in (self._shards, self._partly, self._wholly):
                 expected.clear()
 
-    def of_shard(self, key: ShardKey) -> bool:
-        if self.newest <= self._seen:
+    def of_shard(self, key: ShardKey, seen: int | None = None) -> bool:
+        """`seen`: how far its namespace is, if that is behind."""
+        if seen is None:
+            seen = self._seen
+        if self.newest <= seen:
             return False
-        return max(self._shards.get(key, 0), self._wholly.get(key.namespace, 0), self._all) > self._seen
+        return max(self._shards.get(key, 0), self._wholly.get(key.namespace, 0), self._all) > seen
 
-    def of_namespace(self, name: str | None) -> bool:
+    def of_namespace(self, name: str | None, seen: int | None = None) -> bool:
         """Of any namespace, without a name."""
-        return (self.newest if name is None else max(self._partly.get(name, 0), self._all)) > self._seen
+        if seen is None:
+            seen = self._seen
+        return (self.newest if name is None else max(self._partly.get(name, 0), self._all)) > seen
 
 
 def _raise(expected: dict[K, int], key: K, revision: int) -> None:

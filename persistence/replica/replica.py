@@ -6,27 +6,27 @@ Until it is loaded, and again after the stream was replaced, it serves nothing a
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
-from persistence.errors import EpochMismatch, StoreError
-from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged
-from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import DiffFilter, ShardFilter
-from persistence.model.records import UNMARKED, AsOf, ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.model.stream import DiffBatch, OmittedRange
-from persistence.ports import ShardReader, Stamped, Watcher, holds_none
-from persistence.replica.observed_reads import ObservedReads
-from persistence.replica.pending import Backlog, Expectations
-from persistence.replica.sorted_table import SortedTable
+from persistence.errors import StoreError
+from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
+from persistence.model.records import UNMARKED, ShardDiff, ShardKey, StreamPosition
+from persistence.model.stream import ChangedShard, OmittedRange
+from persistence.ports import ShardReader, Stamped, Watcher
+from persistence.replica.loading import Full, SameHistory, load
+from persistence.replica.pending import Backlog, Expectations, Lag
+from persistence.replica.sorted_table import SortedTable, StagedDiffs
 
-_WATCHED: Final = 10_000
-"""Records that the garbage collector may have to look at while they are loaded: two milliseconds."""
+_APPLIED_AT_ONCE: Final = 500
+"""Diffs."""
+
+_LONG: Final = 100
+"""Shards. The feed may leave a change of more in history, to be read from there."""
 
 _NOWHERE: Final = StreamPosition("", 0, UNMARKED)
 """Of no stream."""
@@ -40,18 +40,26 @@ class WatchedFeed(Protocol):
     @property
     def fresh(self) -> bool: ...
 
+    def now(self) -> float: ...
+
+    def is_fresh(self, received: float) -> bool: ...
+
     def watched_by(self, watcher: Watcher) -> AbstractContextManager[StreamPosition]: ...
 
-    def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]: ...
+    def read_omitted(self, omitted: OmittedRange) -> AsyncGenerator[Sequence[ChangedShard | ShardDiff], None]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLimits:
-    """`shards` is how many it holds at most, 0 for no replica; `origin` is what that follows from, in a few words."""
+    """`shards` is how many it holds at most, 0 for no replica; `origin` is what that follows from, in a few words.
+
+    `catch_up_seconds` is how long reads and answers to writers wait for a long change that is being read.
+    """
 
     shards: int = 250_000
     origin: str = "replica_shards"
     retry_seconds: float = 1.0
+    catch_up_seconds: float = 2.0
 
 
 DEFAULT_LIMITS = ReplicaLimits()
@@ -69,45 +77,73 @@ class Replica:
         self._position = _NOWHERE
         self._expected = Expectations()
         self._backlog = Backlog()
-        self._history: _SameHistory | None = None
+        self._history: SameHistory | None = None
         self._ready = asyncio.Event()
+        self._progress = asyncio.Event()
         self._work = asyncio.Event()
         self._invalid = False
 
     @property
     def position(self) -> StreamPosition:
-        """Where the table that is served is in the stream: where the feed is."""
+        """Where the feed is in the stream, and the table, but for namespaces that are behind."""
         return self._position
 
     @property
     def table(self) -> SortedTable | None:
-        """The table as of `position`; null while it is not whole."""
+        """The table as of `position`, but for namespaces that are behind; null while it is not whole."""
         return self._table if self._position.revision >= self._complete_from else None
 
     def settled(self) -> StreamPosition | None:
-        """Where every shard and every list is answered from; null while some are read from the database."""
+        """Where every shard and every list is answered from; null while some are read elsewhere in the stream."""
         table = None if self._expects or self._backlog.items else self._fresh()
         return None if table is None else table.position
 
     def table_with(self, key: ShardKey) -> Stamped[SortedTable] | None:
-        """The table as of where the feed is, unless that is not fresh, the shard's namespace is behind, or this process
-        has changed that shard since."""
-        if self._is_behind(key.namespace) or (self._expects and self._expected.of_shard(key)):
+        """The table as of where the feed is, or as of before what the shard's namespace is behind by; null where that
+        is not fresh, or is missing what this process has changed or shown of that shard."""
+        lag = self._backlog.lags.get(key.namespace) if self._backlog.items else None
+        if lag is not None:
+            return None if self._expected.of_shard(key, lag.position.revision) else self._as_of(lag)
+        if self._expects and self._expected.of_shard(key):
             return None
         return self._fresh()
 
     def table_with_all(self, keys: Collection[ShardKey]) -> Stamped[SortedTable] | None:
-        """As `table_with`, for several shards."""
-        if self._backlog.items and any(map(self._backlog.is_behind, {key.namespace for key in keys})):
-            return None
+        """As `table_with`, for several shards at one position."""
+        if self._backlog.items:
+            behind = self._backlog.lags
+            lags = {name: behind[name] for name in {key.namespace for key in keys} if name in behind}
+            if lags:
+                return self._table_before(keys, lags)
         if self._expects and any(map(self._expected.of_shard, keys)):
             return None
         return self._fresh()
 
+    def _table_before(self, keys: Collection[ShardKey], lags: Mapping[str, Lag]) -> Stamped[SortedTable] | None:
+        """As of where the namespace is that is furthest behind. Shards of others are in the table as they are further
+        on: they were the same there, if they have not changed since."""
+        furthest = min(lags.values(), key=lambda lag: lag.position.revision)
+        revision = furthest.position.revision
+        found = self._as_of(furthest)
+        if found is None or any(self._expected.of_shard(key, revision) for key in keys):
+            return None
+        for key in keys:
+            lag = lags.get(key.namespace)
+            if lag is None or lag.position.revision != revision:
+                shard = found.value.get(*key)
+                if shard is None or shard.revision > revision:
+                    return None
+        return found
+
     def table_of(self, namespace: str | None) -> Stamped[SortedTable] | None:
-        """The table as of where the feed is, unless that is not fresh, or that namespace, or any, is behind or was
-        changed by this process since."""
-        if self._is_behind(namespace) or (self._expects and self._expected.of_namespace(namespace)):
+        """As `table_with`, for all shards of a namespace; null for those of any while one is behind."""
+        if self._backlog.items:
+            if namespace is None:
+                return None
+            lag = self._backlog.lags.get(namespace)
+            if lag is not None:
+                return None if self._expected.of_namespace(namespace, lag.position.revision) else self._as_of(lag)
+        if self._expects and self._expected.of_namespace(namespace):
             return None
         return self._fresh()
 
@@ -115,16 +151,30 @@ class Replica:
         table = self.table
         return Stamped(table, self._position) if table is not None and self._feed.fresh else None
 
-    def _is_behind(self, namespace: str | None) -> bool:
-        return bool(self._backlog.items) and self._backlog.is_behind(namespace)
+    def _as_of(self, lag: Lag) -> Stamped[SortedTable] | None:
+        """The table of a namespace that is behind. What it does not show yet was received a moment ago."""
+        table = self._table
+        if table is None or lag.position.revision < self._complete_from or not self._feed.is_fresh(lag.received):
+            return None
+        return Stamped(table, lag.position) if self._feed.fresh else None
 
     @property
     def _expects(self) -> bool:
         """Whether anything is expected at all: mostly nothing is."""
         return self._expected.newest > self._position.revision
 
+    def _revision_of(self, namespace: str | None) -> int:
+        """Up to where it is shown; the least of all, without a name."""
+        lag = self._backlog.of(namespace) if self._backlog.items else None
+        return (self._position if lag is None else lag.position).revision
+
     def note(self, outcome: Outcome) -> None:
-        """What was just committed through this process must not be missing from what it reads."""
+        """What was just committed through this process, or what it was refused for, must not be missing from what it
+        reads."""
+        if isinstance(outcome, VersionConflict | StalePlan):
+            for stale in outcome.stale if isinstance(outcome, VersionConflict) else outcome.shards:
+                self._note_stale(stale)
+            return
         if not isinstance(outcome, ShardsChanged | PlanApplied):
             return
         position = outcome.position
@@ -136,36 +186,117 @@ class Replica:
             self._expected.expect_shards(position.revision, outcome.shards)
         else:
             self._expected.expect_namespaces(position.revision, outcome.change.namespaces)
-        self._expected.seen(self._position.revision)
+        self._see()
+
+    def _note_stale(self, stale: StaleShard) -> None:
+        """The refusal shows it as it is now; of one that is deleted, the change that did that."""
+        if stale.current is not None:
+            self.require_shards(stale.current.revision, [stale.key])
+        elif stale.last_change is not None and stale.last_change.last_revision is not None:
+            self.require_shards(stale.last_change.last_revision, [stale.key])
+
+    async def arrived(self, outcome: Outcome) -> None:
+        """Until what was committed by a long change is shown: before it is answered, and noted. Returns after
+        `catch_up_seconds` anyway."""
+        if not isinstance(outcome, PlanApplied) and not (
+            isinstance(outcome, ShardsChanged) and len(outcome.shards) > _LONG
+        ):
+            return
+        position, names = outcome.position, outcome.change.namespaces
+        if self._table is not None and position.epoch == self._position.epoch:
+            await self._catch_up(position.revision, names, self._limits.catch_up_seconds)
 
     def expect_shards(self, position: StreamPosition, keys: Iterable[ShardKey]) -> None:
         """Shards were read from the database as of `position`. What is read next must not be older."""
-        if self._continues(position):
-            self._expected.expect_shards(position.revision, keys)
+        if self._continues(position, None):
+            self.require_shards(position.revision, keys)
 
     def expect_list(self, position: StreamPosition, namespace: str | None) -> None:
         """A list of shards of a namespace, or of any, was read from the database: it shows what is absent, too."""
-        if not self._continues(position):
+        if not self._continues(position, namespace):
             return
         if namespace is None:
             self._expected.expect_all(position.revision)
         else:
             self._expected.expect_namespaces(position.revision, [namespace])
 
-    def _continues(self, position: StreamPosition) -> bool:
-        """Whether it is ahead of the replica. What is loaded after the stream was replaced is no older anyway."""
+    def require_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
+        """What is read of these shards must not be older."""
+        behind = [key for key in keys if self._revision_of(key.namespace) < revision]
+        if behind:
+            self._expected.expect_shards(revision, behind)
+
+    async def require_list(self, revision: int, namespace: str | None) -> None:
+        """What is read of this namespace, or of any, must not be older: as much of it as comes soon is waited for."""
+        names = None if namespace is None else [namespace]
+        if self._revision_of(namespace) < revision and not await self._catch_up(
+            revision, names, self._limits.catch_up_seconds
+        ):
+            if names is None:
+                self._expected.expect_all(revision)
+            else:
+                self._expected.expect_namespaces(revision, names)
+
+    async def caught_up(self, namespace: str | None) -> bool:
+        """Whether the namespace, or any, was behind. It is not any more, unless that took long."""
+        if not self._backlog.items or self._backlog.of(namespace) is None:
+            return False
+        names = None if namespace is None else [namespace]
+        await self._catch_up(self._position.revision, names, self._limits.catch_up_seconds)
+        return True
+
+    async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float) -> bool:
+        """Whether the replica shows these namespaces, or all, as of the revision, within so many seconds. What is not
+        shown as it was any more is not waited for."""
+        table, each = self._table, [None] if names is None else list(names)
+        if table is None:
+            return False
+
+        def is_shown() -> bool:
+            return all(self._revision_of(name) >= revision for name in each)
+
+        def is_late() -> bool:
+            lags = filter(None, map(self._backlog.of, each))
+            return not all(self._feed.is_fresh(lag.received) for lag in lags)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while table is self._table and not is_shown() and not is_late():
+                    await self._progress.wait()
+        return table is self._table and is_shown()
+
+    def lags_behind(self, diffs: Sequence[ShardDiff]) -> bool:
+        """Of Watcher."""
+        return bool(self._backlog.items) and self._table is not None and bool(self._behind(diffs))
+
+    async def pass_by(self, diffs: Sequence[ShardDiff]) -> None:
+        """Of Watcher. What is not shown in time is not shown from memory."""
+        behind = self._behind(diffs)
+        names = {diff.namespace for diff in behind}
+        revision = max((diff.revision for diff in behind), default=0)
+        if not await self._catch_up(revision, names, self._limits.catch_up_seconds):
+            self.require_shards(revision, [diff.key for diff in behind])
+
+    def _behind(self, diffs: Sequence[ShardDiff]) -> Sequence[ShardDiff]:
+        lags = self._backlog.lags
+        return [
+            diff for diff in diffs if diff.namespace in lags and lags[diff.namespace].position.revision < diff.revision
+        ]
+
+    def _continues(self, position: StreamPosition, namespace: str | None) -> bool:
+        """Whether it is ahead of what is shown of a namespace, or of any. What is loaded after the stream was replaced
+        is no older anyway."""
         if position.epoch != self._position.epoch:
             self._invalidate()
             return False
-        return position.revision > self._position.revision
+        return position.revision > self._revision_of(namespace)
 
     async def ready(self) -> None:
         """Until it serves, and no namespace is behind."""
         await self._ready.wait()
 
     def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
-        self._position = position
-        self._expected.seen(position.revision)
+        before, self._position = self._position, position
         if self._history is not None:
             self._history.passed(diffs, omitted)
             if not self._history.is_one:
@@ -173,10 +304,12 @@ class Replica:
                 self._invalidate()
             self._settle()
         if self._table is None:
-            self._backlog.add(diffs)
+            self._backlog.add(before, diffs, omitted, self._feed.now())
         else:
+            if self._backlog.items or omitted is not None:
+                diffs = self._backlog.hold_back(before, diffs, omitted, self._feed.now())
             try:
-                for diff in self._backlog.hold_back(diffs):
+                for diff in diffs:
                     self._table.apply(diff)
             except Exception:
                 self._invalidate()  # a table that has taken half of them is of no revision
@@ -186,9 +319,19 @@ class Replica:
             if not self._ready.is_set():
                 self._set_ready()
         if omitted is not None:
-            self._backlog.add([omitted])
             self._ready.clear()
             self._work.set()
+        self._see()
+
+    def _see(self) -> None:
+        """Further than before."""
+        self._expected.seen(self._position.revision, self._revision_of(None))
+        self._proceed()
+
+    def _proceed(self) -> None:
+        """Let those look who wait for a revision to be shown."""
+        progress, self._progress = self._progress, asyncio.Event()
+        progress.set()
 
     def replaced(self, position: StreamPosition) -> None:
         self._position = position
@@ -199,7 +342,7 @@ class Replica:
         while True:
             try:
                 await self._serve()
-            except _Full:
+            except Full:
                 _log.warning(
                     "more than %d shards (%s): the replica is given up, and reads go to the database",
                     self._limits.shards,
@@ -219,10 +362,10 @@ class Replica:
         self._invalid = False
         with self._feed.watched_by(self) as begin:
             self._position = begin
-            self._history = _SameHistory(begin)
+            self._history = SameHistory(begin)
             try:
                 begun = monotonic()
-                table, self._complete_from = await self._load()
+                table, self._complete_from = await load(self._stored, self._history, self._limits.shards)
                 _log.log(
                     # What a start prints is not interrupted by what took no time.
                     logging.INFO if monotonic() - begun > _WORTH_A_LINE_SECONDS else logging.DEBUG,
@@ -240,32 +383,37 @@ class Replica:
                         self._set_ready()
                         await self._work.wait()
                 if len(table) > self._limits.shards:
-                    raise _Full
+                    raise Full
             finally:
                 self._invalidate()
                 self._position = _NOWHERE
 
     async def _apply_backlog(self, table: SortedTable) -> None:
-        while self._backlog.items and not self._invalid:
-            item = self._backlog.items[0]
-            if isinstance(item, OmittedRange):
-                async for diff in self._read(item):
-                    table.apply(diff)
-            else:
-                table.apply(item)
-            self._backlog.done()
+        """Of a change that is omitted all rows at once, when they have been read."""
+        backlog = self._backlog
+        while backlog.items and not self._invalid:
+            items = backlog.next(_APPLIED_AT_ONCE)
+            staged = StagedDiffs(table)
+            for item in items:
+                if isinstance(item, OmittedRange):
+                    async with aclosing(self._feed.read_omitted(item)) as slices:
+                        async for rows in slices:
+                            staged.add(rows)
+                else:
+                    staged.add([item])
+            for _ in staged.prepare():
+                await asyncio.sleep(0)
+            if self._table_is_given_up():
+                return
+            staged.commit()
+            backlog.done(len(items))
+            self._see()
         if len(table) > self._limits.shards:
             self._invalidate()
 
-    async def _read(self, omitted: OmittedRange) -> AsyncGenerator[ShardDiff, None]:
-        begin = StreamPosition(self._position.epoch, omitted.first - 1, omitted.mark)
-        async with aclosing(self._feed.follow(begin, DiffFilter())) as batches:
-            async for batch in batches:
-                for diff in batch.diffs:
-                    if diff.revision <= omitted.last:
-                        yield diff
-                if batch.position.revision >= omitted.last:
-                    return
+    def _table_is_given_up(self) -> bool:
+        """Since it was looked at last."""
+        return self._invalid
 
     def _settle(self) -> None:
         """Once the feed has come by every page there is nothing to compare any more."""
@@ -281,152 +429,7 @@ class Replica:
         self._ready.clear()
         self._invalid = True
         self._work.set()
-
-    async def _load(self) -> tuple[SortedTable, int]:
-        """Every shard, and the newest revision that any slice was read at: from there on, with every diff applied that
-        came meanwhile, it is the table as of one revision. The diffs must wait for it: one that deletes a shard would
-        miss it, if the slice that still has it came later."""
-        table, newest, watched = SortedTable(), _NOWHERE, 0
-        async with aclosing(self._stored.scan()) as slices:
-            async for found in slices:
-                newest = found.position
-                if self._history is None or not self._history.read(newest):
-                    raise EpochMismatch(self._position.epoch, newest.epoch)
-                table.put(found.value)
-                if len(table) - watched >= _WATCHED:
-                    watched = len(table)
-                    _exempt()
-                if len(table) > self._limits.shards:
-                    raise _Full
-        return table, newest.revision
-
-
-class ReplicaShards:
-    """ShardReader. Every answer is the table at one revision, which it is stamped with, and holds what this process
-    has committed. What other processes commit arrives with the feed, milliseconds later; a request that needs it sooner
-    waits for its revision. No shard is shown as it was before what an earlier answer showed, whether that came from the
-    replica or from the database.
-    """
-
-    def __init__(self, replica: Replica, stored: ShardReader) -> None:
-        self._replica = replica
-        self._stored = stored
-        self._observed: ObservedReads | None = None
-
-    def observe(self) -> ObservedReads:
-        """What is read from now on, by anything, until it is `observed`, or others begin to observe."""
-        self._observed = ObservedReads(self._replica)
-        return self._observed
-
-    def observed(self, reads: ObservedReads) -> bool:
-        """The end of it. False if others have begun to observe meanwhile: then reads may be missing."""
-        whole, self._observed = self._observed is reads, None
-        return whole
-
-    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
-        table = self._replica.table_with(key) if as_of is None else None
-        if table is not None:
-            shard = table.value.get(*key)
-            if self._observed is not None:
-                self._observed.add_shard(key, shard)
-                self._observed.add_read_at(table.position)
-            return Stamped(shard, table.position)
-        self._read_elsewhere()
-        stored = await self._stored.get(key, as_of)
-        if as_of is None:
-            self._replica.expect_shards(stored.position, [key])
-        return stored
-
-    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
-        table = self._replica.table_with_all(keys) if as_of is None else None
-        if table is not None:
-            shards = [table.value.get(*key) for key in keys]
-            if self._observed is not None:
-                for key, shard in zip(keys, shards, strict=True):
-                    self._observed.add_shard(key, shard)
-                self._observed.add_read_at(table.position)
-            return Stamped(shards, table.position)
-        self._read_elsewhere()
-        stored = await self._stored.get_many(keys, as_of)
-        if as_of is None:
-            self._replica.expect_shards(stored.position, keys)
-        return stored
-
-    async def page(
-        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
-    ) -> Stamped[Page[Shard]]:
-        table = self._replica.table_of(where.namespace) if as_of is None else None
-        if table is not None:
-            # Nothing is awaited between position, page and count: the table is the same for all three.
-            found = table.value.page(where, page)
-            if found is not None:
-                if self._observed is not None:
-                    self._observed.add_page(where.namespace, table.value)
-                    self._observed.add_read_at(table.position)
-                return Stamped(found, table.position)
-        self._read_elsewhere()
-        stored = await self._stored.page(where, page, as_of)
-        if as_of is None:
-            self._replica.expect_list(stored.position, where.namespace)
-        return stored
-
-    def _read_elsewhere(self) -> None:
-        if self._observed is not None:
-            self._observed.add_elsewhere()
-
-    def holder(self) -> Callable[[Shard], bool]:
-        table = self._replica.table
-        return holds_none if table is None else table.holds
-
-    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
-        return self._stored.scan()
-
-
-class _SameHistory:
-    """Whether the pages of a table and the feed that brings them up to date are of one history: the database may have
-    lost its end between two of them, with neither having seen it. Then they differ in the change of some revision."""
-
-    def __init__(self, begin: StreamPosition) -> None:
-        self._begin = begin
-        self._passed = {begin.revision: begin.mark}
-        self._omitted: list[OmittedRange] = []
-        self._read: dict[int, ChangeMark] = {}
-
-    def read(self, position: StreamPosition) -> bool:
-        """A page was read there. False if that is not where the feed is, or will come to."""
-        if position.epoch != self._begin.epoch or position.revision < self._begin.revision:
-            return False
-        self._read[position.revision] = position.mark
-        return self.is_one
-
-    def passed(self, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None:
-        """The feed has come by these."""
-        self._passed |= {diff.revision: diff.change.mark for diff in diffs}
-        if omitted is not None:
-            self._omitted.append(omitted)
-
-    @property
-    def is_one(self) -> bool:
-        """False once they are known to differ."""
-        return all(self._of_feed(revision) in {None, mark} for revision, mark in self._read.items())
-
-    def _of_feed(self, revision: int) -> ChangeMark | None:
-        """Null while the feed has not come by."""
-        known = self._passed.get(revision)
-        return known or next((each.mark for each in self._omitted if each.first <= revision <= each.last), None)
-
-
-def _exempt() -> None:
-    """Exempt what has been loaded from garbage collection: records are part of no cycle, and a walk through a million
-    stops every request for half a second. The collector is off while a server imports its other half; then that does
-    it."""
-    if gc.isenabled():
-        gc.collect(1)
-        gc.freeze()
-
-
-class _Full(Exception):
-    """There are more shards than the replica may hold."""
+        self._proceed()
 
 
 @asynccontextmanager

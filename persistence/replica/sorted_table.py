@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import ShardFilter
-from persistence.model.records import Shard, ShardKey
+from persistence.model.records import Shard, ShardDiff, ShardKey
+from persistence.model.stream import ChangedShard
 from persistence.shard_table import ShardTable
 
 EXAMINED_AT_MOST: Final = 2_000
@@ -16,6 +18,9 @@ EXAMINED_AT_MOST: Final = 2_000
 
 COMPARED_AT_MOST: Final = 20
 """Values of one list of a filter, for each shard is compared to all of them."""
+
+_PREPARED_IN_A_STEP: Final = 1_000
+"""Diffs."""
 
 
 class SortedTable(ShardTable):
@@ -91,6 +96,36 @@ class SortedTable(ShardTable):
             if begin < end:
                 yield name, begin, end
 
+    def merge(self, prepared: _Prepared) -> Iterator[None]:
+        """Find out its ids, in steps of a millisecond or two."""
+        ids, merged, begin = self._ids.get(prepared.namespace, []), list[str](), 0
+        changes = sorted([(each, True) for each in prepared.added] + [(each, False) for each in prepared.removed])
+        for number, (shard_id, added) in enumerate(changes, 1):
+            end = bisect_left(ids, shard_id, begin)
+            merged += ids[begin:end]
+            if added:
+                merged.append(shard_id)
+            begin = end if added else end + 1
+            if not number % _PREPARED_IN_A_STEP:
+                yield
+        merged += ids[begin:]
+        prepared.ids = merged
+        yield
+
+    def take(self, prepared: _Prepared) -> None:
+        """What was prepared, and merged where shards are added or removed, since when the namespace is the same."""
+        name = prepared.namespace
+        shards = self._namespaces.setdefault(name, {})
+        shards.update(prepared.put)
+        for shard_id in prepared.removed:
+            del shards[shard_id]
+        self._count += len(prepared.added) - len(prepared.removed)
+        if prepared.ids is not None:
+            if name not in self._ids:
+                insort(self._names, name)
+            self._ids[name] = prepared.ids
+        self._written(name)
+
     def _added(self, namespace: str, shard_id: str) -> None:
         ids = self._ids.get(namespace)
         if ids is None:
@@ -108,6 +143,63 @@ class SortedTable(ShardTable):
     def _written(self, namespace: str) -> None:
         self._all_writes += 1
         self._writes[namespace] = self._writes.get(namespace, 0) + 1
+
+
+class StagedDiffs:
+    """Diffs that a table takes all at once, however many: what takes long is done beside it.
+
+    Until `commit` nothing else may be put into the namespaces that they are of.
+    """
+
+    def __init__(self, table: SortedTable) -> None:
+        self._table = table
+        self._newest: dict[str, dict[str, Shard | int]] = {}  # of one that was deleted, the revision
+        self._prepared: list[_Prepared] = []
+
+    def add(self, diffs: Iterable[ShardDiff | ChangedShard]) -> None:
+        """The next ones of the stream."""
+        for diff in diffs:
+            of_namespace = self._newest.setdefault(diff.namespace, {})
+            of_namespace[diff.shard_id] = diff.revision if diff.current is None else diff.current
+
+    def prepare(self) -> Iterator[None]:
+        """To be exhausted before `commit`. A step takes a millisecond or two, and other tasks may run after it."""
+        steps = 0
+        for namespace, newest in self._newest.items():
+            held = self._table.shards(namespace)
+            prepared = _Prepared(namespace)
+            for shard_id, found in newest.items():
+                steps += 1
+                if not steps % _PREPARED_IN_A_STEP:
+                    yield
+                before = held.get(shard_id)
+                if isinstance(found, int):
+                    if before is not None and before.revision < found:
+                        prepared.removed.append(shard_id)
+                elif before is None:
+                    prepared.put[shard_id] = found
+                    prepared.added.append(shard_id)
+                elif before.revision < found.revision:
+                    prepared.put[shard_id] = found
+            if prepared.added or prepared.removed:
+                yield from self._table.merge(prepared)
+            if prepared.put or prepared.removed:
+                self._prepared.append(prepared)
+
+    def commit(self) -> None:
+        for prepared in self._prepared:
+            self._table.take(prepared)
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """Of one namespace. `ids`: its ids afterwards, where that are others than before."""
+
+    namespace: str
+    put: dict[str, Shard] = field(default_factory=dict)
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    ids: list[str] | None = None
 
 
 def _may_hold(namespace: str, request: PageRequest[ShardKey]) -> bool:

@@ -50,11 +50,16 @@ that rely on one thing, such as the members of a group, need as many rounds as t
 _log = logging.getLogger(__name__)
 
 
+async def _at_once(_: Outcome) -> None:
+    """There is no replica."""
+
+
 class CommandExecutor:
     """Executes commands. What changed between a decision and its commit is decided again, a stale expectation never is.
 
     What is refused is stored in `refusals`, where there are any. `note` is called with what was committed, also by an
-    earlier request, before it is returned: a replica must not be behind an answer. With `group` small changes that
+    earlier request, before it is returned: a replica must not be behind an answer. `arrived` returns, before that, when
+    a replica has what was committed by itself, or has had some time to receive it. With `group` small changes that
     arrive at the same time are committed together; without it each has a unit of work of its own.
     """
 
@@ -65,6 +70,7 @@ class CommandExecutor:
         *,
         refusals: Refusals | None = None,
         note: Callable[[Outcome], None] = lambda _: None,
+        arrived: Callable[[Outcome], Awaitable[None]] = _at_once,
         attempts: int = 25,
         group: ChangeGroupFactory | None = None,
     ) -> None:
@@ -73,6 +79,7 @@ class CommandExecutor:
         self._group = None if group is None else GroupCommit(group, self._strategies, self._alone, note)
         self._refusals = refusals
         self._note = note
+        self._arrived = arrived
         self._rate = TokenBucket()
         self._attempts = attempts
 
@@ -87,7 +94,14 @@ class CommandExecutor:
 
     async def _alone(self, command: Command) -> Outcome:
         reads = command.reads
-        return await self._retried(lambda unit: self._run(unit, command, reads))
+        outcome = await self._retried(lambda unit: self._run(unit, command, reads))
+        await self._noted(outcome)
+        return outcome
+
+    async def _noted(self, outcome: Outcome) -> None:
+        """No connection is held meanwhile."""
+        await self._arrived(outcome)
+        self._note(outcome)
 
     async def store_forbidden(self, command: Command, forbidden: Forbidden) -> None:
         """Stores the refusal of a command whose caller lacks a right; nothing is executed.
@@ -145,9 +159,7 @@ class CommandExecutor:
             state = replace(state, inputs=await unit.read_inputs(decision))
             decision = await offload(len(state.shards), decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
-            committed = await unit.commit(decision)
-            self._note(committed)
-            return committed
+            return await unit.commit(decision)
         if isinstance(decision, InputsRequired):
             raise TypeError(f"{type(command).__name__} is decided once its inputs are read")
         refused = await _explained(unit, decision)

@@ -17,7 +17,8 @@ from persistence.model.outcomes import Outcome
 from persistence.model.records import Pin, ShardKey
 from persistence.ports import HistoryCompacted, Retention, Store
 from persistence.postgres.compaction import PostgresRetention
-from persistence.replica.replica import ReplicaShards, following
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import following
 from tests.reference.retention import MemoryRetention
 from tests.reference.store import store_on
 from tests.reference.tables import Memory

@@ -6,8 +6,9 @@ import asyncio
 from itertools import pairwise
 
 from persistence.commands.read_state import ReadSet
-from persistence.model.records import ShardDiff
-from tests.support.mesh import Mesh, new, patch
+from persistence.model.records import ChangeMark, ShardDiff
+from persistence.model.stream import ChangedShard, OmittedRange
+from tests.support.mesh import BILLING, Mesh, new, patch
 from tests.support.model import replay
 
 
@@ -61,6 +62,25 @@ async def test_a_row_carries_both_records_and_the_whole_change(mesh: Mesh) -> No
     ]
     assert [row.change for row in rows] == [created.change, created.change, moved.change, deleted.change]
     assert [row.version for row in rows] == [1, 1, 2, 3]
+
+
+async def test_the_rest_of_a_change_is_what_its_rows_have_come_to(mesh: Mesh) -> None:
+    created = await mesh.create(*(new(each) for each in "abcdef"))
+    await mesh.create(new("later"))
+    deleted = await mesh.delete(*created.shards[1:4])
+    rows = await mesh.history()
+    for change, all_of_it in ((created.change, rows[:6]), (deleted.change, rows[7:])):
+        first, last = all_of_it[0].revision, all_of_it[-1].revision
+        omitted = OmittedRange(first, last, frozenset({BILLING}), change.mark)
+        found = [
+            row
+            for revision in range(first - 1, last + 1, 2)
+            for row in await mesh.store.stream.rest_of_change(omitted, revision, 2)
+        ]
+        assert found == [ChangedShard(row.revision, row.namespace, row.shard_id, row.current) for row in all_of_it]
+    for mark in (deleted.change.mark, created.change.mark._replace(hash=b"of other"), ChangeMark(99, b"of other")):
+        other = OmittedRange(1, 6, frozenset({BILLING}), mark)
+        assert await mesh.store.stream.rest_of_change(other, 0, 10) == []
 
 
 async def test_the_epoch_stays(mesh: Mesh) -> None:

@@ -68,7 +68,15 @@ async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalance
 async def test_a_plan_is_kept_and_applied_and_seen_from_here(
     mesh: PlannedMesh, pool: WorkerPool, rebalancer: PooledRebalancer
 ) -> None:
-    writer = PooledWriter(mesh.store, Registry(), pool, _unnoted)
+    heard: list[tuple[str, Outcome]] = []
+
+    async def arrived(outcome: Outcome) -> None:
+        heard.append(("arrived", outcome))
+
+    def note(outcome: Outcome) -> None:
+        heard.append(("noted", outcome))
+
+    writer = PooledWriter(mesh.store, Registry(), pool, note, arrived)
     proposed = await rebalancer.plan(PlanRequest(), CHANGE)
     assert isinstance(proposed, PlanProposed)
     assert await mesh.plan() == replace(proposed, replayed=True)
@@ -78,6 +86,7 @@ async def test_a_plan_is_kept_and_applied_and_seen_from_here(
     applied = await writer.execute(ApplyPlan(proposed.plan.id, CHANGE))
     assert isinstance(applied, PlanApplied)
     assert applied.change == (await mesh.changes())[-1]
+    assert heard[-2:] == [("arrived", applied), ("noted", applied)]
     table = await mesh.table()
     assert {table[move.key].owner_node_id for move in moves} == {"node-b"}
     assert await writer.execute(ApplyPlan(proposed.plan.id, because("once more"))) == PlanClosed(applied.plan)
@@ -93,7 +102,7 @@ async def test_what_is_refused_is_refused_with_its_fields(
     with pytest.raises(InvalidArgument) as invalid:
         await rebalancer.simulate(PlanRequest([], 0), WhatIf())
     assert [error.field for error in invalid.value.errors] == ["namespaces", "maxMoves"]
-    writer = PooledWriter(mesh.store, Registry(), pool, _unnoted)
+    writer = PooledWriter(mesh.store, Registry(), pool, _unnoted, _unawaited)
     with pytest.raises(InvalidArgument) as invalid:
         await writer.execute(ApplyPlan("x", CHANGE))
     assert invalid.value.errors == (FieldError("planId", "must be the id of a plan: 32 hex digits"),)
@@ -202,3 +211,7 @@ def test_they_end_with_a_server_that_is_killed(database_url: str) -> None:
 
 def _unnoted(_outcome: Outcome) -> None:
     """There is no replica here that would have to hear of it."""
+
+
+async def _unawaited(_outcome: Outcome) -> None:
+    """Nor would have to receive it."""

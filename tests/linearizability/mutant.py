@@ -18,7 +18,8 @@ from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import OmittedRange
 from persistence.ports import Stamped
-from persistence.replica.replica import Replica, ReplicaShards
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor
 
 _LATE_SECONDS: Final = 0.4

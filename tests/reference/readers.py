@@ -30,7 +30,7 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.model.stream import StreamHead, StreamPage
+from persistence.model.stream import ChangedShard, OmittedRange, StreamHead, StreamPage
 from persistence.ports import Stamped
 from tests.reference.tables import Memory, Tables
 
@@ -154,6 +154,11 @@ class MemoryStream:
             row for row in tables.between(revision, tables.revision) if namespace is None or row.namespace == namespace
         )
         return StreamPage(tables.head, tuple(islice(rows, limit)), tables.knows(mark))
+
+    async def rest_of_change(self, omitted: OmittedRange, revision: int, limit: int) -> Sequence[ChangedShard]:
+        tables = self._memory.tables
+        rows = (row for row in tables.between(revision, omitted.last) if row.change.mark == omitted.mark)
+        return [ChangedShard(row.revision, *row.key, row.current) for row in islice(rows, limit)]
 
 
 def _difference(tables: Tables, namespace: str | None, start: int, end: int) -> Sequence[ShardDiff]:

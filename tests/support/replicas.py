@@ -13,7 +13,8 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey
 from persistence.ports import ChangeStream, Stamped
-from persistence.replica.replica import Replica, ReplicaShards
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica
 
 ON_A_REPLICA_TOO: Final = pytest.mark.parametrize("backend_name", ["memory", "postgres", "replica"], indirect=True)
 

@@ -16,7 +16,8 @@ from graph.http.app import create_app
 from graph.operations import operation, own_manifest
 from graph.schema.build import MeshSchema
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.replica.replica import Replica, ReplicaShards, following
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor
 from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.graphql_documents import BY_ALICE, UPDATE, one_shard

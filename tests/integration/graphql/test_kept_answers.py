@@ -18,7 +18,8 @@ from graph.http.entry import Entry
 from persistence.feed.live import LiveFeed, live_feed
 from persistence.model.records import AsOf, ShardKey
 from persistence.replica.observed_reads import ObservedReads
-from persistence.replica.replica import Replica, ReplicaShards, following
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor
 from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.graphql_documents import BY_ALICE, UPDATE, one_shard

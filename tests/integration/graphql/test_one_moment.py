@@ -19,7 +19,8 @@ from persistence.model.outcomes import VersionConflict
 from persistence.model.records import AsOf, NodeStatus, ShardKey
 from persistence.ports import Store
 from persistence.postgres.store import open_store
-from persistence.replica.replica import ReplicaShards, following
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import following
 from tests.support.graphql_api import ON_EVERY_STORE, Api, api_of, services_of
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new
 from tests.support.model import replay

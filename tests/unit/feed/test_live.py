@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
 
-from persistence.errors import EpochMismatch, FutureRevision
+from persistence.errors import EpochMismatch, FutureRevision, StoreUnavailable
 from persistence.feed.live import LiveFeed, live_feed
 from persistence.feed.tailer import FeedLimits
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, UNMARKED, ChangeMark, ShardDiff, StreamPosition
-from persistence.model.stream import DiffBatch, StreamHead, StreamPage
+from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead, StreamPage
 from tests.support.rows import HISTORY, history_row, position, rows_of_one_change
 
 LIMITS = FeedLimits(ring=1_000, page=10, bookmark_seconds=3_600.0, poll_seconds=60.0)
@@ -31,6 +31,7 @@ class Stream:
         self.holding = asyncio.Event()
         self.held: tuple[str, int] | None = None
         self.asked: list[int] = []
+        self.failing: list[Exception] = []
         self._committed = asyncio.Event()
 
     async def head(self) -> StreamHead:
@@ -56,6 +57,12 @@ class Stream:
             self.holding.set()
             await self.let_go.wait()
         return answer
+
+    async def rest_of_change(self, omitted: OmittedRange, revision: int, limit: int) -> Sequence[ChangedShard]:
+        if self.failing:
+            raise self.failing.pop()
+        rows = [row for row in self.rows[revision : omitted.last] if row.change.mark == omitted.mark]
+        return [ChangedShard(row.revision, row.namespace, row.shard_id, row.current) for row in rows[:limit]]
 
     async def wait(self) -> None:
         await self._committed.wait()
@@ -147,6 +154,89 @@ async def test_who_follows_its_namespace_is_told_all_of_it(stream: Stream, feed:
     stream.put(*rows)
     await feed.wait_for(96)
     assert await received(feed, BILLING) == rows
+
+
+class Lagging:
+    """A Watcher that shows what came after a revision when the test lets it."""
+
+    def __init__(self, shown: int) -> None:
+        self.shown = shown
+        self.caught_up = asyncio.Event()
+        self.waiting = asyncio.Event()
+        self.waited_for: list[int] = []
+
+    def advanced(self, position: StreamPosition, diffs: Sequence[ShardDiff], omitted: OmittedRange | None) -> None: ...
+
+    def replaced(self, position: StreamPosition) -> None: ...
+
+    def lags_behind(self, diffs: Sequence[ShardDiff]) -> bool:
+        return any(diff.revision > self.shown for diff in diffs) and not self.caught_up.is_set()
+
+    async def pass_by(self, diffs: Sequence[ShardDiff]) -> None:
+        self.waited_for.append(diffs[0].revision)
+        self.waiting.set()
+        await self.caught_up.wait()
+
+
+async def test_subscribers_are_sent_nothing_that_a_watcher_does_not_show_yet(stream: Stream, feed: LiveFeed) -> None:
+    """A client that is sent a change must not look the shard up and see it as it was. Each diff comes once."""
+    rows = rows_of_one_change(1, [("billing", "node-a")] * 95)
+    watcher = Lagging(20)
+    with feed.watched_by(watcher):
+        stream.put(*rows)
+        await feed.wait_for(95)
+        async with aclosing(feed.follow(position(0), BILLING)) as batches:
+            told = [*(await anext(batches)).diffs, *(await anext(batches)).diffs]
+            assert told == rows[:20]
+            waiting = asyncio.ensure_future(anext(batches))
+            await watcher.waiting.wait()
+            assert not waiting.done()
+            watcher.caught_up.set()
+            told += (await waiting).diffs
+            while len(told) < 95:
+                told += (await anext(batches)).diffs
+            assert told == rows
+            assert watcher.waited_for == [21]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+async def test_a_watcher_reads_what_is_omitted_without_what_it_has_no_use_for(
+    stream: Stream, feed: LiveFeed, monkeypatch: pytest.MonkeyPatch, *, compacted: bool
+) -> None:
+    """Where not all of it comes so, it is read as others read it."""
+    rows = rows_of_one_change(1, [("billing", "node-a")] * 95)
+    stream.put(*rows, history_row(96, namespace="billing"))
+    await feed.wait_for(96)
+    omitted = OmittedRange(11, 95, frozenset({"billing"}), rows[0].change.mark)
+    stream.failing = [StoreUnavailable("away")]
+    monkeypatch.setattr("persistence.feed.live._READ_AT_ONCE", 20)
+    monkeypatch.setattr(feed, "_limits", replace(LIMITS, poll_seconds=0.0))
+    if compacted:
+        rest = stream.rest_of_change
+
+        async def without_one(omitted: OmittedRange, revision: int, limit: int) -> Sequence[ChangedShard]:
+            return [row for row in await rest(omitted, revision, limit) if row.revision != 45]
+
+        monkeypatch.setattr(stream, "rest_of_change", without_one)
+    read: list[ChangedShard | ShardDiff] = []
+    async with aclosing(feed.read_omitted(omitted)) as slices:
+        async for found in slices:
+            read += found
+    assert [(row.revision, row.current) for row in read] == [(row.revision, row.current) for row in rows[10:]]
+    assert {type(row) for row in read} == ({ChangedShard, ShardDiff} if compacted else {ChangedShard})
+
+
+async def test_what_is_omitted_and_then_lost_is_not_read(stream: Stream, feed: LiveFeed) -> None:
+    rows = rows_of_one_change(1, [("billing", "node-a")] * 95)
+    stream.put(*rows)
+    await feed.wait_for(95)
+    omitted = OmittedRange(11, 95, frozenset({"billing"}), rows[0].change.mark)
+    other = OmittedRange(11, 95, frozenset({"billing"}), ChangeMark(7, b"of other"))
+    with pytest.raises(EpochMismatch):
+        await anext(feed.read_omitted(other))
+    stream.lose(0, *rows_of_one_change(1, [("billing", "node-b")] * 95, history="lost"))
+    with pytest.raises(EpochMismatch):
+        await anext(feed.read_omitted(omitted))
 
 
 async def test_a_page_of_history_is_read_once_for_all_who_ask_for_it(stream: Stream, feed: LiveFeed) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,127 +14,34 @@ import pytest
 from persistence.commands.command import ChangeRequest, request_digest
 from persistence.commands.shards import DeleteShards, ShardExpectation
 from persistence.errors import StoreUnavailable
-from persistence.model.outcomes import Committed, PlanApplied, ShardsChanged
-from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import DiffFilter, ShardFilter
-from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
-from persistence.model.stream import DiffBatch, OmittedRange
-from persistence.ports import Stamped, Watcher, holds_none
-from persistence.replica.replica import Replica, ReplicaLimits, ReplicaShards, following
+from persistence.model.outcomes import Committed, PlanApplied
+from persistence.model.paging import PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, ShardDiff
+from persistence.ports import Stamped
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica, ReplicaLimits
 from persistence.replica.sorted_table import SortedTable
 from persistence.service.executor import CommandExecutor
-from tests.support.rows import HISTORY, history_row, position
+from tests.support.rows import history_row
+from tests.support.scripted_replica import (
+    LONG,
+    ONE,
+    ONE_MOVED,
+    THREE,
+    TWO,
+    TWO_AGAIN,
+    TWO_MOVED,
+    Scripted,
+    at,
+    changed,
+    deletion,
+    held,
+    put,
+    replicated,
+    turns,
+)
 from tests.support.streams import a_shard
-
-LIMITS = ReplicaLimits(shards=5, retry_seconds=0.0)
-
-
-def at(revision: int, epoch: str = "one") -> StreamPosition:
-    return position(revision, epoch)
-
-
-def put(shard: Shard) -> ShardDiff:
-    row = history_row(shard.revision, namespace=shard.namespace)
-    return ShardDiff(
-        shard.revision, DiffKind.UPDATED, shard.namespace, shard.shard_id, shard.version, (), None, shard, row.change
-    )
-
-
-def deletion(shard: Shard, revision: int) -> ShardDiff:
-    change = history_row(revision).change
-    return ShardDiff(revision, DiffKind.DELETED, shard.namespace, shard.shard_id, 2, (), shard, None, change)
-
-
-@dataclass
-class Scripted:
-    """A feed that sends what the test gives it, and a store whose pages come when the test hands them over."""
-
-    position: StreamPosition = field(default_factory=lambda: at(0))
-    fresh: bool = True
-    watchers: list[Watcher] = field(default_factory=list)
-    asked: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
-    answers: asyncio.Queue[Stamped[Page[Shard]] | Exception] = field(default_factory=asyncio.Queue)
-    history: asyncio.Queue[ShardDiff] = field(default_factory=asyncio.Queue)
-    followed: list[StreamPosition] = field(default_factory=list)
-    looked_up: list[ShardKey | ShardFilter | AsOf] = field(default_factory=list)
-    stored_at: StreamPosition = field(default_factory=lambda: at(2))
-
-    @contextmanager
-    def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
-        self.watchers.append(watcher)
-        try:
-            yield self.position
-        finally:
-            self.watchers.remove(watcher)
-
-    async def tell(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
-        """And let those that wait for it go on."""
-        self.position = at(omitted.last if omitted else diffs[-1].revision, self.position.epoch)
-        for watcher in self.watchers:
-            watcher.advanced(self.position, diffs, omitted)
-        await turns()
-
-    async def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
-        """What the test puts into `history`, one after the other, for ever."""
-        assert where == DiffFilter()
-        self.followed.append(begin)
-        while True:
-            diff = await self.history.get()
-            yield DiffBatch(at(diff.revision, begin.epoch), [diff], caught_up=False)
-
-    async def replace(self, position: StreamPosition) -> None:
-        self.position = position
-        for watcher in self.watchers:
-            watcher.replaced(position)
-        await turns()
-
-    async def hand_over(
-        self,
-        revision: int,
-        *shards: Shard,
-        more: bool = False,
-        epoch: str = "one",
-        history: str = HISTORY,
-        mark: ChangeMark | None = None,
-    ) -> None:
-        """A page of the table as of a revision."""
-        async with asyncio.timeout(10):
-            await self.asked.get()
-        page = Page(shards, has_next=more, has_previous=False)
-        stamp = position(revision, epoch, history)
-        self.answers.put_nowait(Stamped(page, stamp if mark is None else stamp._replace(mark=mark)))
-        await turns()
-
-    async def page(
-        self, where: ShardFilter, _page: PageRequest[ShardKey], as_of: AsOf | None = None
-    ) -> Stamped[Page[Shard]]:
-        self.looked_up.append(as_of or where)
-        return Stamped(Page((), has_next=False, has_previous=False), self.stored_at)
-
-    async def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
-        more = True
-        while more:
-            self.asked.put_nowait(None)
-            answer = await self.answers.get()
-            if isinstance(answer, Exception):
-                raise answer
-            yield Stamped(answer.value.items, answer.position)
-            more = answer.value.has_next
-
-    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
-        self.looked_up.append(as_of or key)
-        return Stamped(None, self.stored_at)
-
-    def holder(self) -> Callable[[Shard], bool]:
-        return holds_none
-
-    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
-        self.looked_up += [as_of] if as_of else keys
-        return Stamped([None for _ in keys], self.stored_at)
-
-    async def count(self, where: ShardFilter, as_of: AsOf | None = None) -> int:
-        self.looked_up.append(as_of or where)
-        return 99
 
 
 @pytest.fixture
@@ -147,29 +53,6 @@ def scripted() -> Scripted:
 async def replica(scripted: Scripted) -> AsyncIterator[Replica]:
     async with replicated(scripted) as replica:
         yield replica
-
-
-@asynccontextmanager
-async def replicated(scripted: Scripted, limits: ReplicaLimits = LIMITS) -> AsyncIterator[Replica]:
-    async with following(scripted, scripted, limits) as replica:
-        yield replica
-    assert "omnirelay-replica" not in {task.get_name() for task in asyncio.all_tasks()}
-    assert scripted.watchers == []
-
-
-def held(replica: Replica) -> Sequence[Shard] | None:
-    """Everything, if it serves that."""
-    table = replica.table_of(None)
-    if table is None:
-        return None
-    page = table.value.page(ShardFilter(), PageRequest(500))
-    assert page is not None
-    return list(page.items)
-
-
-ONE, TWO = a_shard("a", "1", revision=1), a_shard("a", "2", revision=2)
-TWO_AGAIN = a_shard("a", "2", "node-2", 2, revision=4)
-THREE = a_shard("b", "3", revision=3)
 
 
 async def test_it_serves_nothing_until_the_last_page_is_there(scripted: Scripted, replica: Replica) -> None:
@@ -185,7 +68,7 @@ async def test_what_is_loaded_is_exempt_from_garbage_collection(
     scripted: Scripted, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A walk through a million records stops every request for half a second."""
-    monkeypatch.setattr("persistence.replica.replica._WATCHED", 2)
+    monkeypatch.setattr("persistence.replica.loading._WATCHED", 2)
     shards = [a_shard("a", str(number), revision=1) for number in range(4)]
     assert all(map(gc.is_tracked, shards))
     await scripted.hand_over(0, *shards[:2], more=True)
@@ -393,7 +276,7 @@ async def test_more_shards_than_it_may_hold_are_given_up_later_too(
 
 async def test_without_a_limit_there_is_no_replica(scripted: Scripted) -> None:
     async with replicated(scripted, ReplicaLimits(shards=0)) as replica:
-        replica.note(_changed(1, ONE))
+        replica.note(changed(1, ONE))
         assert held(replica) is None
         assert scripted.asked.empty()
 
@@ -403,7 +286,7 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
 ) -> None:
     reader = ReplicaShards(replica, scripted)
     await scripted.hand_over(0, ONE, THREE)
-    replica.note(_changed(2, TWO))
+    replica.note(changed(2, TWO))
     assert await reader.get(ONE.key) == Stamped(ONE, at(0))
     assert list((await reader.page(ShardFilter(namespace="b"), PageRequest(5))).value.items) == [THREE]
     assert scripted.looked_up == []
@@ -426,7 +309,7 @@ async def test_it_is_settled_where_nothing_is_read_from_the_store(scripted: Scri
     scripted.fresh = False
     assert replica.settled() is None
     scripted.fresh = True
-    replica.note(_changed(2, TWO))
+    replica.note(changed(2, TWO))
     assert replica.settled() is None
     await scripted.tell(put(ONE), put(TWO))
     assert replica.settled() == at(2)
@@ -438,7 +321,7 @@ async def test_a_shard_that_was_read_from_the_store_is_not_shown_older_afterward
     """Another process has deleted it in revision 3, while this one waited to see its own revision 2."""
     reader = ReplicaShards(replica, scripted)
     await scripted.hand_over(0, ONE, THREE)
-    replica.note(_changed(2, TWO))
+    replica.note(changed(2, TWO))
     scripted.stored_at = at(3)
     assert await reader.get(TWO.key) == Stamped(None, at(3))
     await scripted.tell(put(ONE), put(TWO))
@@ -487,7 +370,7 @@ async def test_what_a_retry_was_told_is_read_from_the_store_until_it_comes(
     scripted: Scripted, replica: Replica
 ) -> None:
     """Another process committed it."""
-    earlier = _changed(2, TWO)
+    earlier = changed(2, TWO)
     another, retry = (
         DeleteShards([ShardExpectation(*TWO.key, 1)], ChangeRequest("ops", "why", idempotency_key=key))
         for key in ("another", "key")
@@ -533,7 +416,7 @@ async def test_shards_by_key_are_read_from_the_store_while_one_of_them_is_expect
     await scripted.hand_over(0, ONE, THREE)
     keys = [THREE.key, TWO.key, ONE.key]
     assert await reader.get_many(keys) == Stamped([THREE, None, ONE], at(0))
-    replica.note(_changed(2, TWO))
+    replica.note(changed(2, TWO))
     assert await reader.get_many([THREE.key, ONE.key]) == Stamped([THREE, ONE], at(0))
     await reader.get_many(keys)
     assert scripted.looked_up == keys
@@ -567,7 +450,7 @@ async def test_a_write_to_another_stream_than_the_feed_knows_of_is_not_missed() 
     async with replicated(scripted) as replica:
         await scripted.hand_over(50, ONE)
         assert held(replica) == [ONE]
-        replica.note(_changed(3, TWO, epoch="two"))
+        replica.note(changed(3, TWO, epoch="two"))
         assert replica.table_with(ONE.key) is None
         await turns()
         await scripted.replace(at(3, "two"))
@@ -581,90 +464,13 @@ async def test_after_the_stream_went_back_what_was_expected_of_the_old_one_is_fo
 ) -> None:
     reader = ReplicaShards(replica, scripted)
     await scripted.hand_over(0, ONE)
-    replica.note(_changed(1_000, ONE))
+    replica.note(changed(1_000, ONE))
     await scripted.replace(at(1, "two"))
     await scripted.hand_over(1, ONE, epoch="two")
-    replica.note(_changed(2, TWO, epoch="two"))
+    replica.note(changed(2, TWO, epoch="two"))
     await scripted.tell(put(TWO))
     assert len((await reader.page(ShardFilter(), PageRequest(5))).value.items) == 2
     assert scripted.looked_up == []
-
-
-def _changed(revision: int, *shards: Shard, epoch: str = "one") -> ShardsChanged:
-    return ShardsChanged(history_row(revision).change, shards, at(revision, epoch))
-
-
-async def turns() -> None:
-    """Until everything that is ready has run."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-LONG = OmittedRange(2, 3, frozenset({"a"}), history_row(1).change.mark)
-"""A change of ONE and TWO, which were there: the rest of what revision 1 begins with."""
-
-ONE_MOVED, TWO_MOVED = a_shard("a", "1", "node-2", 2, revision=2), a_shard("a", "2", "node-2", 2, revision=3)
-
-
-async def test_only_the_namespaces_of_a_long_change_are_read_elsewhere_until_it_has_been_read(
-    scripted: Scripted, replica: Replica
-) -> None:
-    await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), omitted=LONG)
-    later = a_shard("b", "3", revision=4)
-    await scripted.tell(put(later))
-    assert replica.position == at(4)
-    assert [replica.table_of(name) is None for name in ("a", "b", None)] == [True, False, True]
-    assert [replica.table_with(shard.key) is None for shard in (ONE, later)] == [True, False]
-    assert replica.table_with_all([later.key, ONE.key]) is None
-    assert replica.table_with_all([later.key]) is not None
-    assert (table := replica.table_of("b")) is not None
-    assert table.value.get(*later.key) == later
-    scripted.history.put_nowait(put(ONE_MOVED))
-    await turns()
-    assert replica.table_of("a") is None
-    scripted.history.put_nowait(put(TWO_MOVED))
-    await turns()
-    assert held(replica) == [ONE_MOVED, TWO_MOVED, later]
-    assert scripted.followed == [at(1)]
-
-
-async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
-    """A deletion that did not would be undone by it."""
-    await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), omitted=LONG)
-    await scripted.tell(deletion(TWO_MOVED, 4))
-    for row in (put(ONE_MOVED), put(TWO_MOVED), put(a_shard("c", "9", revision=5))):
-        scripted.history.put_nowait(row)
-    await turns()
-    assert held(replica) == [ONE_MOVED]
-
-
-async def test_a_long_change_that_comes_before_the_table_is_loaded_is_read_after_it(
-    scripted: Scripted, replica: Replica
-) -> None:
-    await turns()
-    await scripted.tell(put(ONE), omitted=LONG)
-    await scripted.hand_over(1, ONE)
-    assert replica.table_of("b") is None
-    scripted.history.put_nowait(put(ONE_MOVED))
-    scripted.history.put_nowait(put(TWO_MOVED))
-    await turns()
-    assert held(replica) == [ONE_MOVED, TWO_MOVED]
-
-
-async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_anew(
-    scripted: Scripted, replica: Replica
-) -> None:
-    await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), omitted=LONG)
-    await scripted.replace(at(7, "two"))
-    scripted.history.put_nowait(put(ONE_MOVED))
-    scripted.history.put_nowait(put(TWO_MOVED))
-    await turns()
-    assert held(replica) is None
-    await scripted.hand_over(7, THREE, epoch="two")
-    assert held(replica) == [THREE]
 
 
 async def test_it_holds_the_very_records_that_the_feed_brought_and_no_others(

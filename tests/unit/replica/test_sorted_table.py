@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardKey, ShardStatus
-from persistence.replica.sorted_table import COMPARED_AT_MOST, EXAMINED_AT_MOST, SortedTable
+from persistence.replica.sorted_table import COMPARED_AT_MOST, EXAMINED_AT_MOST, SortedTable, StagedDiffs
 from tests.reference.readers import page_by
 from tests.support.rows import history_row
 from tests.support.streams import a_shard
@@ -83,6 +83,64 @@ def test_a_page_of_a_namespace_is_a_part_of_it(
     assert where.is_of_namespace_only
     matching = [a_shard(*key) for key in found if namespace in (None, key.namespace)]
     assert table.page(where, request) == page_by(lambda shard: shard.key, matching, request)
+
+
+@given(
+    found=st.lists(keys, max_size=20, unique=True),
+    changed=st.lists(st.tuples(keys, st.booleans()), max_size=40),
+    ahead=st.lists(keys, max_size=5, unique=True),
+)
+def test_diffs_that_are_taken_all_at_once_leave_what_one_after_the_other_does(
+    found: list[ShardKey], changed: list[tuple[ShardKey, bool]], ahead: list[ShardKey]
+) -> None:
+    """Also where a table is ahead of some of them."""
+    diffs = [
+        replace(
+            history_row(revision, namespace=key.namespace),
+            shard_id=key.shard_id,
+            current=None if deleted else a_shard(*key, "node-2", revision, revision=revision),
+        )
+        for revision, (key, deleted) in enumerate(changed, 5)
+    ]
+    one, other, old = (
+        table_of(*(a_shard(*key, revision=1) for key in found), *(a_shard(*key, revision=25) for key in ahead))
+        for _ in range(3)
+    )
+    for diff in diffs:
+        one.apply(diff)
+    before = {name: other.writes(name) for name in NAMESPACES}
+    staged = StagedDiffs(other)
+    staged.add(diffs)
+    for _ in staged.prepare():
+        assert {name: other.writes(name) for name in NAMESPACES} == before
+    staged.commit()
+    assert len(other) == len(one)
+    for name in NAMESPACES:
+        assert other.shards(name) == one.shards(name)
+        if other.shards(name) != old.shards(name):
+            assert other.writes(name) > before[name]
+    for backward in (False, True):
+        request: PageRequest[ShardKey] = PageRequest(100, backward=backward, counted=True)
+        assert other.page(ShardFilter(), request) == one.page(ShardFilter(), request)
+
+
+def test_what_takes_long_is_done_in_steps_and_not_when_the_table_takes_it() -> None:
+    table = numbered(3_000)
+    staged = StagedDiffs(table)
+    staged.add(
+        replace(history_row(revision, namespace="a"), shard_id=f"t{revision:05}", current=None)
+        if revision % 2
+        else replace(
+            history_row(revision, namespace="a"),
+            shard_id=(shard_id := f"t{revision:05}"),
+            current=a_shard("a", shard_id, revision=revision),
+        )
+        for revision in range(5, 5_005)
+    )
+    assert len(list(staged.prepare())) >= 7
+    assert len(table) == 3_000
+    staged.commit()
+    assert len(table) == 5_500
 
 
 def test_a_whole_table_is_read_in_either_direction() -> None:

@@ -1,0 +1,142 @@
+"""Reads of shards: from the replica where it may answer, and from the database where it may not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from persistence.errors import Overloaded
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import AsOf, Shard, ShardKey
+from persistence.ports import ShardReader, Stamped, holds_none
+from persistence.replica.observed_reads import ObservedReads
+from persistence.replica.replica import Replica
+
+TURN_SECONDS: Final = 5.0
+"""As long as a connection is waited for."""
+
+
+class ReplicaShards:
+    """ShardReader. Every answer is the table at one revision, which it is stamped with, and holds what this process
+    has committed. What other processes commit arrives with the feed, milliseconds later, or when a long change has been
+    read; a request that needs it sooner waits for its revision. No shard is shown as it was before what an earlier
+    answer showed, whether that came from the replica or from the database.
+    """
+
+    def __init__(self, replica: Replica, stored: ShardReader, stored_at_once: int = 6) -> None:
+        """`stored_at_once` reads of the database at a time are made, so that the feed finds a connection and its turn
+        however many wait: it is what ends their waiting."""
+        self._replica = replica
+        self._stored = stored
+        self._turns = asyncio.Semaphore(stored_at_once)
+        self._observed: ObservedReads | None = None
+
+    def observe(self) -> ObservedReads:
+        """What is read from now on, by anything, until it is `observed`, or others begin to observe."""
+        self._observed = ObservedReads(self._replica)
+        return self._observed
+
+    def observed(self, reads: ObservedReads) -> bool:
+        """The end of it. False if others have begun to observe meanwhile: then reads may be missing."""
+        whole, self._observed = self._observed is reads, None
+        return whole
+
+    async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
+        table = self._replica.table_with(key) if as_of is None else None
+        if table is not None:
+            shard = table.value.get(*key)
+            if self._observed is not None:
+                self._observed.add_shard(key, shard)
+                self._observed.add_read_at(table.position)
+            return Stamped(shard, table.position)
+        self._read_elsewhere()
+        if as_of is not None:
+            return await self._stored.get(key, as_of)
+        async with self._turn():
+            table = self._replica.table_with(key)
+            if table is not None:
+                return Stamped(table.value.get(*key), table.position)
+            stored = await self._stored.get(key)
+        self._replica.expect_shards(stored.position, [key])
+        return stored
+
+    async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
+        table = self._replica.table_with_all(keys) if as_of is None else None
+        if table is not None:
+            shards = [table.value.get(*key) for key in keys]
+            if self._observed is not None:
+                for key, shard in zip(keys, shards, strict=True):
+                    self._observed.add_shard(key, shard)
+                self._observed.add_read_at(table.position)
+            return Stamped(shards, table.position)
+        self._read_elsewhere()
+        if as_of is not None:
+            return await self._stored.get_many(keys, as_of)
+        async with self._turn():
+            table = self._replica.table_with_all(keys)
+            if table is not None:
+                return Stamped([table.value.get(*key) for key in keys], table.position)
+            stored = await self._stored.get_many(keys)
+        self._replica.expect_shards(stored.position, keys)
+        return stored
+
+    async def page(
+        self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
+    ) -> Stamped[Page[Shard]]:
+        table = self._replica.table_of(where.namespace) if as_of is None else None
+        if table is not None:
+            # Nothing is awaited between position, page and count: the table is the same for all three.
+            found = table.value.page(where, page)
+            if found is not None:
+                if self._observed is not None:
+                    self._observed.add_page(where.namespace, table.value)
+                    self._observed.add_read_at(table.position)
+                return Stamped(found, table.position)
+        self._read_elsewhere()
+        if as_of is not None:
+            return await self._stored.page(where, page, as_of)
+        # The database is ahead of a namespace that is behind: what is shown of it would be expected of all reads.
+        await self._replica.caught_up(where.namespace)
+        async with self._turn():
+            table = self._replica.table_of(where.namespace)
+            found = None if table is None else table.value.page(where, page)
+            if table is not None and found is not None:
+                return Stamped(found, table.position)
+            stored = await self._stored.page(where, page)
+        self._replica.expect_list(stored.position, where.namespace)
+        return stored
+
+    def require_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
+        """What is read of these shards next holds this revision, which the feed has come to."""
+        self._replica.require_shards(revision, keys)
+
+    async def require_list(self, revision: int, namespace: str | None) -> None:
+        """What is read of shards of a namespace, or of any, holds this revision, which the feed has come to."""
+        await self._replica.require_list(revision, namespace)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the reads of the database that are made at a time. Raises Overloaded."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Overloaded(f"its turn to read the database did not come within {TURN_SECONDS:g} seconds") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def _read_elsewhere(self) -> None:
+        if self._observed is not None:
+            self._observed.add_elsewhere()
+
+    def holder(self) -> Callable[[Shard], bool]:
+        table = self._replica.table
+        return holds_none if table is None else table.holds
+
+    def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
+        return self._stored.scan()

@@ -1,0 +1,49 @@
+"""A process of attackers: each repeats its attack until it is time. Prints their answers as JSON, by attack."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import Counter
+
+import orjson
+import uvloop
+
+from tests.siege.attacks import ATTACKS, Attack
+from tests.siege.connections import Target
+
+_NICE = 10
+"""What they take of the processor is not the server's doing."""
+
+_PAUSE_SECONDS = 0.2
+
+
+async def attack(target: Target, seconds: float, names: list[str]) -> dict[str, Counter[str]]:
+    stop = asyncio.Event()
+    answers: dict[str, Counter[str]] = {name: Counter() for name in names}
+    tasks = [asyncio.create_task(_repeat(ATTACKS[name], target, stop, answers[name])) for name in names]
+    await asyncio.wait(tasks, timeout=seconds)
+    stop.set()
+    for task in tasks:
+        await task
+    return answers
+
+
+async def _repeat(attack: Attack, target: Target, stop: asyncio.Event, answers: Counter[str]) -> None:
+    """At least once."""
+    while True:
+        try:
+            answers.update(await attack(target))
+        except OSError as error:
+            answers[type(error).__name__] += 1
+        if stop.is_set():
+            return
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    host, port, seconds, *names = sys.argv[1:]
+    os.nice(_NICE)
+    answers = uvloop.run(attack(Target(host, int(port)), float(seconds), names or list(ATTACKS)))
+    sys.stdout.buffer.write(orjson.dumps(answers))

@@ -1,0 +1,257 @@
+"""One siege: a server with default settings, subscribers, writers, another client that looks shards up, attackers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from tests.benchmarks import servers
+from tests.benchmarks.processes import resident_bytes
+from tests.benchmarks.servers import Server
+from tests.chaos.database import MeshDatabase, Postgres
+from tests.chaos.harness import running_postgres
+from tests.chaos.history import read_history
+from tests.chaos.progress import Progress
+from tests.chaos.records import Ledger
+from tests.chaos.requests import Asker
+from tests.chaos.subscribers import Subscriber
+from tests.chaos.transports import over_events, over_websocket
+from tests.chaos.verdict import Finding, judge
+from tests.chaos.watches import WATCHES
+from tests.chaos.writers import Writer, prepare
+
+_WRITERS: Final = 4
+_LARGEST: Final = 20
+"""Shards in a change."""
+
+_FOREVER: Final = 10**9
+"""Batches after which a subscriber leaves."""
+
+_ENVIRONMENT: Final = {"OMNIRELAY_BOOKMARK_SECONDS": "1", "OMNIRELAY_LOG_LEVEL": "error"}
+"""Subscribers take a connection that is silent for longer than four seconds for broken."""
+
+_LOOKUPS_A_SECOND: Final = 50.0
+_CATCHING_UP_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 120.0
+
+_CONFIGURE: Final = """
+mutation ($input: ConfigureNamespaceInput!) {
+  configureNamespace(input: $input) { __typename ... on Refusal { message } }
+}"""
+_CREATE: Final = """
+mutation ($input: CreateShardsInput!) { createShards(input: $input) { __typename ... on Refusal { message } } }"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`names` are those of the attacks; each goes on for `seconds`, all at the same time. `quiet_seconds` come before,
+    without any, as what it is compared with."""
+
+    names: Sequence[str]
+    seed: int = 7
+    seconds: float = 180.0
+    quiet_seconds: float = 10.0
+    subscribers: int = 200
+    changes_a_second: float = 20.0
+    shards: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Lookups in milliseconds, memory of the server in bytes. `answers` are those of attackers, by attack."""
+
+    findings: Sequence[Finding]
+    quiet_lookups: Sequence[float]
+    lookups: Sequence[float]
+    memory_before: int
+    memory_peak: int
+    memory_after: int
+    answers: Mapping[str, Mapping[str, int]]
+    changes: int
+    deliveries: int
+    left: Mapping[str, int]
+
+    def percentile(self, percent: float) -> float:
+        return float(np.percentile(self.lookups, percent))
+
+
+async def run(plan: Plan, folder: Path, watch: Callable[[str], None] = lambda _: None) -> Outcome:
+    """What the server's data is kept in is `folder`. `watch` is called with what is being done."""
+    async with running_postgres(folder / "postgresql") as postgres:
+        database = MeshDatabase(postgres, "mesh")
+        await database.create()
+        command = [sys.executable, "-c", servers.PROGRAM, "serve", "--port", "0", "--no-demo"]
+        url = postgres.url(database.name)
+        async with servers.started([*command, "--database-url", url], environment=_ENVIRONMENT) as server:
+            return await _Siege(plan, postgres, database, server, watch).go()
+
+
+class _Siege:
+    def __init__(
+        self, plan: Plan, postgres: Postgres, database: MeshDatabase, server: Server, watch: Callable[[str], None]
+    ) -> None:
+        addresses = [f"127.0.0.1:{server.port}"]
+        self._plan, self._postgres, self._database, self._server = plan, postgres, database, server
+        self._watch = watch
+        self._addresses = addresses
+        self._progress, self._ledger = Progress(), Ledger()
+        self._writers = [
+            Writer(number, plan.seed, _LARGEST, addresses, self._progress, self._ledger) for number in range(_WRITERS)
+        ]
+        self._subscribers = [
+            Subscriber(
+                number,
+                plan.seed,
+                WATCHES[number % len(WATCHES)],
+                over_events if number % 10 == 0 else over_websocket,
+                _FOREVER,
+                addresses,
+                self._progress,
+            )
+            for number in range(plan.subscribers)
+        ]
+
+    async def go(self) -> Outcome:
+        self._watch("creating shards")
+        await prepare(self._addresses)
+        await self._fill()
+        following = [asyncio.create_task(subscriber.follow()) for subscriber in self._subscribers]
+        stop = asyncio.Event()
+        writing = [asyncio.create_task(self._write(writer, stop)) for writer in self._writers]
+        try:
+            while not all(each.record.segments for each in self._subscribers):
+                await asyncio.sleep(0.1)
+            self._watch("nothing but subscribers and changes")
+            quiet = await self._bystander(self._plan.quiet_seconds)
+            before = resident_bytes(self._server.process)
+            async with self._memory_watched() as peaks:
+                lookups, answers = await asyncio.gather(self._bystander(self._plan.seconds), self._attackers())
+            stop.set()
+            await asyncio.gather(*writing)
+            self._watch("subscribers catch up")
+            await self._caught_up()
+            after = resident_bytes(self._server.process)
+        finally:
+            for task in (*following, *writing):
+                task.cancel()
+            await asyncio.gather(*following, *writing, return_exceptions=True)
+        return Outcome(
+            await self._judged(),
+            quiet,
+            lookups,
+            before,
+            max(peaks, default=before),
+            after,
+            answers,
+            len(self._ledger.acknowledged),
+            self._progress.deliveries,
+            self._progress.endings,
+        )
+
+    async def _fill(self) -> None:
+        """The shards that attackers list, and a hundred that the other client looks up."""
+        asker = Asker(self._addresses, random.Random(self._plan.seed))
+        try:
+            for name, count in (("bystander", 100), ("filling", self._plan.shards)):
+                change = {"actor": "siege", "reason": "what is there already"}
+                given: dict[str, Any] = {"name": name, "strategy": "rendezvous", "change": change}
+                await asker.ask(_CONFIGURE, input=given)
+                for start in range(0, count, 1_000):
+                    shards = [
+                        {"namespace": name, "shardId": f"s-{number:03}", "ownerNodeId": f"node-{number % 8}"}
+                        for number in range(start, min(start + 1_000, count))
+                    ]
+                    await asker.ask(_CREATE, input={"shards": shards, "change": change})
+        finally:
+            await asker.aclose()
+
+    async def _write(self, writer: Writer, stop: asyncio.Event) -> None:
+        """Its share of the changes, at their times; late ones are made up for."""
+        period = _WRITERS / self._plan.changes_a_second
+        begun, made = monotonic(), 0
+        try:
+            while not stop.is_set():
+                await asyncio.sleep(max(0.0, begun + made * period - monotonic()))
+                await writer.change()
+                made += 1
+        finally:
+            await writer.aclose()
+
+    async def _bystander(self, seconds: float) -> list[float]:
+        taken: list[float] = await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND)
+        return taken
+
+    async def _attackers(self) -> dict[str, dict[str, int]]:
+        self._watch(f"{len(self._plan.names)} attacks for {self._plan.seconds:g} s")
+        answers: dict[str, dict[str, int]] = await _program(
+            "attackers", self._server, self._plan.seconds, *self._plan.names
+        )
+        return answers
+
+    @asynccontextmanager
+    async def _memory_watched(self) -> AsyncIterator[list[int]]:
+        """What the server has, twice a second."""
+        peaks: list[int] = []
+
+        async def look() -> None:
+            while True:
+                peaks.append(await asyncio.to_thread(resident_bytes, self._server.process))
+                await asyncio.sleep(0.5)
+
+        looking = asyncio.create_task(look())
+        try:
+            yield peaks
+        finally:
+            looking.cancel()
+
+    async def _caught_up(self) -> None:
+        """At the head, or for 30 s without getting there; the verdict then finds what is missing."""
+        async with self._postgres.connected(self._database.name) as connection:
+            head = await connection.fetchval("SELECT revision FROM stream_head")
+        deadline = monotonic() + _CATCHING_UP_SECONDS
+        while any(each.revision < head for each in self._subscribers):
+            if monotonic() > deadline:
+                for each in self._subscribers:
+                    if each.revision < head:
+                        each.record.stuck.append(f"{each.record.name} is at {each.revision} of {head}")
+                return
+            await asyncio.sleep(0.1)
+
+    async def _judged(self) -> list[Finding]:
+        records = [subscriber.record for subscriber in self._subscribers]
+        listings = [listing for record in records for listing in record.listings]
+        history = await read_history(self._postgres.url(self._database.name), listings)
+        return judge(records, self._ledger, [history])
+
+
+async def _program(name: str, server: Server, *arguments: object) -> Any:
+    """What a program beside this one prints, as JSON. Raises RuntimeError if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        f"tests.siege.{name}",
+        "127.0.0.1",
+        str(server.port),
+        *map(str, arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode:
+        raise RuntimeError(f"{name} ended with {process.returncode}: {errors.decode()[-2_000:]}")
+    return orjson.loads(output)
