@@ -43,13 +43,15 @@ soak: .venv/installed-dev ## run at full length the tests that make test runs sh
 	TESTS_AT_LENGTH=1 $(BIN)/pytest -o timeout=1800 tests/integration/test_concurrent_writers.py \
 		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
 		tests/property/test_prepared.py tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
-		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/hyperscale $(ARGS)
+		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/integration/test_every_filter.py \
+		tests/hyperscale $(ARGS)
 
 poolers: .venv/installed-dev ## stand PgBouncer before PostgreSQL, in each of its modes (needs Debian's pgbouncer)
 	$(BIN)/pytest -n 0 tests/poolers/pgbouncer.py $(ARGS)
 
 chaos: .venv/installed-dev ## follow 500,000 diffs through every fault, hold what came against history (ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos.run $(ARGS)
+	$(BIN)/python -m tests.chaos.batches
 
 failover: .venv/installed-dev ## promote standbys under Patroni 20 times, lose nothing (needs Debian's etcd-server, postgresql; ARGS="--rounds 8")
 	@$(BIN)/python -m tests.failover.run --check
@@ -81,7 +83,7 @@ lint: .venv/installed-dev ## check style, types, layers, built documents, and th
 	$(BIN)/python frontend-queries/build_documents.py --check
 	$(PIP) check
 
-bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (15 minutes; with Node, all peers; ARGS="--help")
+bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (17 minutes; with Node, all peers; ARGS="--help")
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 way: .venv/installed-dev ## count the files a request passes and its moves between them (ARGS="--case list --verbose")
@@ -112,6 +114,8 @@ lock: $(BIN)/python ## resolve the dependencies of pyproject.toml anew, for all 
 	@echo "resolving requirements.lock"
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")' \
 		| $(LOCK) --extra embedded --output-file requirements.lock pyproject.toml -
+	@echo "resolving requirements-tracing.lock"
+	@$(LOCK) --extra tracing --constraints requirements.lock --output-file requirements-tracing.lock pyproject.toml
 	@echo "resolving requirements-dev.lock"
 	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	@echo "resolving tests/failover/patroni.lock"

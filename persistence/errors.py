@@ -5,7 +5,9 @@ Expected refusals (a stale version, a missing shard) are not here: they are outc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
@@ -145,6 +147,10 @@ class TransientConflict(StoreError):
     code = "TRANSIENT_CONFLICT"
 
 
+class RowsLocked(TransientConflict):
+    """Another session has a row locked that was to be written; which one is seen when it is read again."""
+
+
 class Unavailable(StrEnum):
     """Why the database cannot be used. Part of the public contract, as `extensions.reason`."""
 
@@ -192,6 +198,43 @@ class Overloaded(StoreError):
     def __reduce__(self) -> tuple[type[Overloaded], tuple[str, float]]:
         """As that of InvalidArgument."""
         return type(self), (str(self), self.retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """A session of the database that holds a lock. `state` is `pg_stat_activity`'s; it and `since`, when its
+    transaction began, are null where the role of this program may not see them."""
+
+    pid: int
+    application_name: str
+    state: str | None
+    since: datetime | None
+
+    def __str__(self) -> str:
+        since = None if self.since is None else f"since {self.since.isoformat(timespec='seconds')}"
+        known = ", ".join(filter(None, (self.application_name, self.state, since)))
+        return f"process {self.pid}" + (f" ({known})" if known else "")
+
+
+class Locked(Overloaded):
+    """Rows that a change writes are locked by a session that is none of a change; nothing was written.
+
+    `rows` are namespaces and `namespace/shard`; `holders` is empty where they cannot be told.
+    """
+
+    code = "LOCKED"
+
+    def __init__(self, rows: Sequence[str], holders: Sequence[LockHolder], retry_after: float = 1.0) -> None:
+        self.rows = tuple(rows)
+        self.holders = tuple(holders)
+        first, others = self.rows[:3], len(self.rows[3:])
+        named = ", ".join(first) + (f" and {others} more" if others else "")
+        by = " and ".join(map(str, self.holders)) or "another session"
+        super().__init__(f"locked in the database: {named}, by {by}; nothing was written", retry_after)
+
+    def __reduce__(self) -> tuple[type[Locked], tuple[tuple[str, ...], tuple[LockHolder, ...], float]]:  # type: ignore[override]
+        """As that of InvalidArgument."""
+        return Locked, (self.rows, self.holders, self.retry_after)
 
 
 class PlanCorrupt(StoreError):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
@@ -110,6 +110,10 @@ UnitOfWorkFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[UnitOfWo
 class ChangeGroup(Protocol):
     """Many changes of shards, decided on one snapshot and committed in one transaction. Each stays its own change."""
 
+    async def limit(self, seconds: float) -> None:
+        """Have whatever follows that waits longer for other writers raise Overloaded, with nothing written."""
+        ...
+
     async def read(self, shards: Sequence[ShardKey]) -> ReadState:
         """These shards or their tombstones, and their namespaces."""
         ...
@@ -119,7 +123,8 @@ class ChangeGroup(Protocol):
         it relied on has changed. The changes must not depend on each other: they write no shard and no idempotency key
         twice, and take no shard from a namespace that another relies on the size of.
 
-        Raises CommitUnknown where the answer did not come, and any other StoreError where nothing was written.
+        Raises CommitUnknown where the answer did not come, and any other StoreError where nothing was written:
+        RowsLocked where the state, read again, shows what is locked.
         """
         ...
 
@@ -236,8 +241,15 @@ class HistoryReader(Protocol):
 
 
 class ChangeReader(Protocol):
-    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
-        """Ordered by id."""
+    async def page(
+        self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool, shown: bool = False
+    ) -> Page[Change]:
+        """Ordered by id. Changes that are `shown` and nothing else may be objects with the attributes of one, and are
+        the same objects when they are read again."""
+        ...
+
+    def holds(self, change: object) -> bool:
+        """Whether it is a change that was shown more than once, and will be the same object the next time."""
         ...
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
@@ -386,6 +398,14 @@ class Watcher(Protocol):
         ...
 
 
+class PoolState(NamedTuple):
+    """Of a pool of connections, in connections; `waiting` are the requests for one that have none yet."""
+
+    in_use: int
+    idle: int
+    waiting: int
+
+
 async def _always_available() -> None:
     """A store without a database has none."""
 
@@ -408,6 +428,8 @@ class Store:
     change_group: ChangeGroupFactory
     trouble: Callable[[], Awaitable[Unavailable | None]] = _always_available
     """Why requests have failed, and still would, where reading the head need not show it."""
+    pools: Mapping[str, Callable[[], PoolState]] = field(default_factory=dict)
+    """The pools of connections, by what they are for."""
 
 
 @dataclass(frozen=True, slots=True)

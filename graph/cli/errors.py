@@ -101,6 +101,7 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "FUTURE_REVISION": (Exit.POSITION, ["Is this the server you think it is? See --server."]),
     "PLAN_CORRUPT": (Exit.REFUSED, ()),
     "OVERLOADED": (Exit.UNAVAILABLE, ()),
+    "LOCKED": (Exit.UNAVAILABLE, ()),
     "STALE_READ": (Exit.UNAVAILABLE, ()),
     "TRANSIENT_CONFLICT": (Exit.UNAVAILABLE, ()),
     "UNAVAILABLE": (Exit.UNAVAILABLE, ()),

@@ -13,7 +13,10 @@ A cursor is bad that was written by a server of another version.
 """
 
 _MAY_PASS: Final = frozenset(
-    {"UNAVAILABLE", "OVERLOADED", "COMMIT_UNKNOWN", "FENCED", "SCHEMA_OUT_OF_DATE", "STALE_READ", "TRANSIENT_CONFLICT"}
+    {
+        *("UNAVAILABLE", "OVERLOADED", "LOCKED", "COMMIT_UNKNOWN", "FENCED", "SCHEMA_OUT_OF_DATE", "STALE_READ"),
+        "TRANSIENT_CONFLICT",
+    }
 )
 
 

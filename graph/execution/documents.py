@@ -39,7 +39,8 @@ from graph.execution.authorization import Requirements
 from graph.execution.context import Context
 from graph.execution.errors import Code, coded
 from graph.execution.inputs import NotPrepared
-from graph.execution.metrics import UNREADABLE, Metrics
+from graph.execution.metrics import UNREADABLE, Metrics, Outcome
+from graph.execution.outcomes import current_record
 from graph.execution.prepared import Plan
 from graph.execution.records import RecordBytes
 from graph.execution.workload import Workload, classify
@@ -275,7 +276,7 @@ class Execution(SchemaExtension):
         context = self.execution_context.context
         recorded = context.recorded if isinstance(context, Context) else None
         started = perf_counter() if recorded is None else recorded.started
-        outcome = "ok"
+        outcome: Outcome = "ok"
         try:
             yield
         except asyncio.CancelledError:
@@ -287,6 +288,8 @@ class Execution(SchemaExtension):
         finally:
             if self.execution_context.pre_execution_errors:
                 outcome = "errors"
+            elif outcome == "ok" and (record := current_record()) is not None:
+                outcome = record.outcome
             try:
                 kind = self.execution_context.operation_type.value
             except RuntimeError:  # no document, or no operation of that name in it

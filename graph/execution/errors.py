@@ -23,6 +23,7 @@ from persistence.errors import (
     FutureCursor,
     FutureRevision,
     InvalidArgument,
+    Locked,
     Overloaded,
     PlanCorrupt,
     PositionUnavailable,
@@ -38,6 +39,9 @@ from persistence.planning.proposal import Violation
 
 _MAX_MESSAGE: Final = 2_000
 
+_MOST_ROWS: Final = 20
+"""Of those that are locked, in `extensions`."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +53,7 @@ class Code(StrEnum):
 
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
+    CROSS_SITE = "CROSS_SITE"
     MISDIRECTED = "MISDIRECTED"
     BAD_REQUEST = "BAD_REQUEST"
     NOT_FOUND = "NOT_FOUND"
@@ -120,6 +125,9 @@ def _unavailability(cause: StoreError) -> str | None:
     match cause:
         case StoreUnavailable() if cause.code == StoreUnavailable.code:
             return _WHY_UNAVAILABLE[cause.reason]
+        case Locked():
+            # It names what `pg_stat_activity` shows to every role, and nothing of the statement.
+            return f"It is {cause}. Try again after 'retryAfter' seconds; a session that was forgotten has to be ended."
         case _:
             return _UNAVAILABILITY.get(cause.code)
 
@@ -167,11 +175,25 @@ def retry_after(errors: Sequence[GraphQLError]) -> dict[str, str] | None:
 
 def _unavailability_numbers(cause: BaseException) -> Mapping[str, Any]:
     match cause:
+        case Locked():
+            return {"retryAfter": cause.retry_after, "rows": cause.rows[:_MOST_ROWS], "holders": _holders(cause)}
         case Overloaded():
             return {"retryAfter": cause.retry_after}
         case StoreUnavailable() if cause.code == StoreUnavailable.code:
             return {"reason": cause.reason.value}
     return {}
+
+
+def _holders(cause: Locked) -> Sequence[Mapping[str, Any]]:
+    return [
+        {
+            "pid": holder.pid,
+            "applicationName": holder.application_name,
+            "state": holder.state,
+            "since": holder.since and holder.since.isoformat(),
+        }
+        for holder in cause.holders
+    ]
 
 
 def _public_code(cause: BaseException, error: GraphQLError) -> str | None:  # noqa: PLR0911 - one for each kind

@@ -38,6 +38,8 @@ from graph.execution.context import Context, Info, Outcome, Recorded
 from graph.execution.encoding import decoded
 from graph.execution.inputs import InputCompiler, NotPrepared
 from graph.execution.metrics import Metrics
+from graph.execution.metrics import Outcome as Ending
+from graph.execution.outcomes import current_record
 from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
 from graph.execution.workload import classify
@@ -307,10 +309,13 @@ class PreparedSchema(strawberry.Schema):
 
     async def data(self, run: Run) -> dict[str, Any] | None:
         """The answer's data, counted and timed; null for a run to `complete`, which counts it."""
-        outcome = "cancelled"
+        outcome: Ending = "cancelled"
         try:
             data = await run.data()
             outcome = "errors" if data is None else "ok"
+            if run.plan.kind is OperationType.MUTATION and data is not None:
+                record = current_record()
+                outcome = "ok" if record is None else record.outcome
         finally:
             if self.metrics is not None and outcome != "errors":
                 self.metrics.ended(run.plan.kind.value, outcome, perf_counter() - run.recorded.started)

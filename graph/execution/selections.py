@@ -197,15 +197,16 @@ class SelectionCompiler:
     def _applied(self, composite: _Composite, given: str, assigned: str) -> _Expression:
         """The function applied to the value that `assigned` comes to, and that is `given` from then on."""
         function, is_async, kept, latest = composite
+        # What is repeated and kept is kept in lists: elsewhere it stands beside neighbours that share it.
+        if latest is not None:
+            missed = f"{latest}.missed({given}, {function}, run)"
+            return _Expression(f"({latest}.encoded if {latest}.record is {assigned} else {missed})")
         if kept is not None:
             found = f"{kept}.young.get(id({assigned})) or {kept}.one({given}, {function}, run)"
             if self._operation.operation is OperationType.SUBSCRIPTION:
                 # An event is executed once for all its subscribers: its records are kept for other operations only.
                 return _Expression(f"({found} if {kept}.users > 1 else {function}({assigned}, run))")
             return _Expression(f"({found})")
-        if latest is not None:
-            missed = f"{latest}.missed({given}, {function}, run)"
-            return _Expression(f"({latest}.encoded if {latest}.record is {assigned} else {missed})")
         return _Expression(f"{'await ' * is_async}{function}({assigned}, run)", is_async)
 
     def _kept_items(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> _Composite | None:
@@ -270,8 +271,10 @@ class SelectionCompiler:
             made = compiled(type_, details)
         finally:
             self._is_within_kept = within
+        if is_repeated:
+            made = made._replace(latest=self._made.named(LatestBytes()))
         if holder is None:
-            return made._replace(latest=self._made.named(LatestBytes()))
+            return made
         if selection not in self._kept_names:
             self.kept.append(self._records.use(selection, holder))
             self._kept_names[selection] = self._made.named(self.kept[-1])

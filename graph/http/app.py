@@ -26,7 +26,9 @@ from graph.http.endpoint import MeshGraphQL
 from graph.http.entry import PATH, Entry
 from graph.http.graphiql import graphiql_routes
 from graph.http.health import PATHS, Health
+from graph.http.request_log import SLOW_SECONDS, RequestLog
 from graph.http.requests import REQUEST_ID, fit_request_id
+from graph.http.traced_requests import TracedRequests
 from graph.http.trusted_documents import TrustedDocuments
 from graph.operations import ManifestEntry, Trust
 from graph.schema.build import build_schema
@@ -53,6 +55,7 @@ def create_app(
     added_documents: Sequence[ManifestEntry] = (),
     lifespan: Lifespan[Starlette] | None = None,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
+    slow_request_seconds: float = SLOW_SECONDS,
 ) -> Starlette:
     """The server for these services, which it does not close. Before it is stopped `app.state.drain()` is to be called,
     so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
@@ -64,7 +67,8 @@ def create_app(
     everything. At most `reads_at_once` operations that are not answered from memory read at a time, half of them
     history, and at most `plans_at_once` plan. Trusted documents are the program's own and `added_documents`; raises
     ManifestError for one that cannot be. `exposition` returns what /metrics answers in place of what is counted here;
-    `app.state.snapshot(labels)` returns that then.
+    `app.state.snapshot(labels)` returns that then. Requests that take `slow_request_seconds` or longer are logged as
+    such.
     """
     metrics = Metrics()
     schema = build_schema(metrics)
@@ -78,8 +82,9 @@ def create_app(
         documents,
         reads_at_once,
         plans_at_once,
+        RequestLog(slow_request_seconds, services.tracer),
     )
-    health = Health(services.store, services.feed, metrics, exposition)
+    health = Health(services, metrics, exposition)
     names = HostNames(allowed_hosts)
     app = Starlette(
         routes=[
@@ -95,7 +100,8 @@ def create_app(
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,
     )
-    app.middleware_stack = Entry(app.build_middleware_stack(), endpoint, names)
+    entry: ASGIApp = Entry(app.build_middleware_stack(), endpoint, names)
+    app.middleware_stack = TracedRequests(entry, services.tracer, PATH) if services.tracer.is_on else entry
     app.state.drain = endpoint.subscriptions.drain
     app.state.prepare = documents.prepare
 

@@ -8,12 +8,16 @@ sockets, `sse` event streams.
 import logging
 import math
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
+from time import perf_counter
 from typing import Final
 
+from graphql import OperationDefinitionNode
 from graphql import OperationType as Kind
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -31,11 +35,13 @@ from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
+from graph.execution.outcomes import begin_record, current_record
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl
 from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
+from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import (
     EVENT_STREAM,
     GRAPHQL_RESPONSE,
@@ -50,6 +56,7 @@ from graph.http.requests import (
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.trusted_documents import TrustedDocuments
 from graph.http.websocket import SocketAdapter, TransportHandler
+from graph.logs import log
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import Refused, SubscriptionOperation
@@ -89,6 +96,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         trusted_documents: TrustedDocuments,
         reads_at_once: int = DEFAULT_READS,
         plans_at_once: int = DEFAULT_PLANS,
+        requests: RequestLog | None = None,
     ) -> None:
         super().__init__(
             schema,
@@ -102,7 +110,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.authentication = authentication
         self.trusted_documents = trusted_documents
         self.metrics = metrics
-        self.subscriptions = SubscriptionManager(schema, metrics)
+        self.requests = requests or RequestLog()
+        self.subscriptions = SubscriptionManager(schema, metrics, services.tracer)
         self.admission = AdmissionControl(metrics, reads_at_once, plans_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,10 +120,16 @@ class MeshGraphQL(GraphQL[Context, None]):
             return
         request = Request(scope, receive)
         response: Response | None
+        began, record = perf_counter(), begin_record(self.metrics, trace_id_in(scope))
+        asked = _Asked()
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, asked)
         except Exception as error:  # noqa: BLE001 - each has an answer
             response = self.failure(request, error)
+        if asked.reached:
+            seconds, request_id = perf_counter() - began, request.state.request_id
+            transport = "sse" if isinstance(response, EventStream) else "http"
+            self.requests.ended(transport, asked.operation, record, seconds, scope, request_id, asked.principal)
         if response is not None:
             if request.method == "HEAD":
                 response.body = b""
@@ -142,6 +157,9 @@ class MeshGraphQL(GraphQL[Context, None]):
                 bad = BadRequest(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, message)
         extensions = {"code": bad.code, **bad.extensions}
         body = {"errors": [{"message": encodable(bad.message), "extensions": extensions}]}
+        self.metrics.errors.labels(bad.code).inc()
+        if (record := current_record()) is not None:
+            record.failed(bad.code)
         accept = read_accept(request)
         if bad.json_status is not None and accept.prefers_event_stream:
             return one_result({"data": None, **body})
@@ -161,25 +179,26 @@ class MeshGraphQL(GraphQL[Context, None]):
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
         return encode_json(data).decode()
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, asked: "_Asked") -> Response:
         if request.method not in _ALLOWED:
             raise _not_allowed("GraphQL takes GET, HEAD and POST", "GET, HEAD, POST")
         is_safe = request.method in _SAFE
         if is_safe and _DOCUMENT.isdisjoint(request.query_params) and read_accept(request).names(HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
+        asked.reached = True
+        if is_safe and _is_cross_site(request.headers):
+            raise _cross_site()
         # Before the body, which is not read for a client without a good token.
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
+        asked.principal = principal
         text_of = partial(self.trusted_documents.text_of, principal=principal)
-        size = 0
-        if is_safe:
-            operation = operation_of_url(request, text_of)
-        else:
-            given, size = await self.bodies.read(request, principal)
-            operation = operation_of(given, text_of)
+        given, size = (None, 0) if is_safe else await self.bodies.read(request, principal)
+        operation = operation_of_url(request, text_of) if is_safe else operation_of(given, text_of)
         accept = read_accept(request)
         resume_after = request.headers.get(LAST_EVENT_ID)
         context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
         definition = self.schema.documents.operation(operation.query, operation.operation_name)
+        asked.operation = definition
         self.bodies.check(size, definition)
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
@@ -242,7 +261,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         try:
             return self.authentication.caller(authorization)
         except Unauthenticated as refused:
-            _log.info("request %s: %s", request_id, refused)
+            refusal = {"code": Code.UNAUTHENTICATED, "why": str(refused), "request_id": request_id}
+            log(_log, logging.INFO, "refusal", refusal)
             self.metrics.callers_refused.inc()
             raise
 
@@ -257,6 +277,31 @@ class MeshGraphQL(GraphQL[Context, None]):
         # Not valid: executing it returns why.
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
         return one_result(process_result(await self._execute(operation, context, allowed)))
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is known so far of a request, for the log. `reached`: it is more than a page that is asked for."""
+
+    reached: bool = False
+    operation: OperationDefinitionNode | None = None
+    principal: Principal = ANONYMOUS
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Whether a browser sends this for a page of another site. https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+
+    A link or an image is enough for that, and needs no permission. Other clients do not send the header.
+    """
+    return any(value.strip().lower() == "cross-site" for value in headers.getlist("sec-fetch-site"))
+
+
+def _cross_site() -> BadRequest:
+    return BadRequest(
+        HTTPStatus.FORBIDDEN,
+        Code.CROSS_SITE,
+        "a page of another site has sent this (Sec-Fetch-Site: cross-site), and nothing is executed for it by GET",
+    )
 
 
 def _status_of_refusal(result: ExecutionResult) -> HTTPStatus:

@@ -25,12 +25,14 @@ from graph.auth.tokens import Authentication
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.metrics import Metrics
+from graph.execution.outcomes import OperationRecord, begin_record, current_record
 from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.execution.workload import Workload
 from graph.http.admission import AdmissionControl
 from graph.http.answers import Answers
 from graph.http.bodies import LARGE_BYTES, READ, Bodies
+from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
@@ -59,6 +61,7 @@ class Endpoint(Protocol):
     trusted_documents: TrustedDocuments
     services: Services
     metrics: Metrics
+    requests: RequestLog
     bodies: Bodies
 
     def follow(self, socket: WebSocket) -> Awaitable[object]:
@@ -97,6 +100,7 @@ class Entry:
         self._documents = endpoint.schema.documents
         self._trusted = endpoint.trusted_documents.texts
         self._answers = Answers()
+        self._requests = endpoint.requests
         endpoint.metrics.answer_bytes.set_function(lambda: self._answers.size)
 
         def media_type_of(host: bytes, content_type: bytes, accept: bytes) -> str | None:
@@ -130,6 +134,8 @@ class Entry:
         if kept is not None:
             self._endpoint.metrics.answered_again(perf_counter() - began)
             await _send(kept, media_type, request_id, send)
+            if self._requests.has_each and body is not None:
+                self._log_kept(body, perf_counter() - began, scope, request_id, principal)
             return
         context = Context(self._endpoint.services, principal, request_id)
         given = None
@@ -232,22 +238,41 @@ class Entry:
         run = operation.run
         workload = run.plan.classification.of(operation.variables or {})
         answer: bytes | Response | None
+        is_mutation = run.plan.kind is OperationType.MUTATION
+        record = begin_record(self._endpoint.metrics, trace_id_in(scope)) if is_mutation else None
         try:
-            work = self._executed(operation, workload, media_type)
-            is_finished = run.plan.kind is OperationType.MUTATION
+            work = self._executed(operation, workload, media_type, scope)
             answer = await self._endpoint.admission.run(
-                workload, run.context.principal, scope, receive, work, is_finished=is_finished
+                workload, run.context.principal, scope, receive, work, is_finished=is_mutation
             )
         except Exception as error:  # noqa: BLE001 - each has an answer
+            record = record or begin_record(self._endpoint.metrics, trace_id_in(scope))
             scope.setdefault("state", {})["request_id"] = run.context.request_id
             answer = self._endpoint.failure(Request(scope, receive), error)
+        if not isinstance(answer, bytes):
+            record = record or current_record()
+        seconds = perf_counter() - run.recorded.started
+        if record is not None or seconds >= self._requests.slow_seconds or self._requests.has_each:
+            record = record or OperationRecord(self._endpoint.metrics, trace_id_in(scope))
+            context = run.context
+            self._requests.ended(
+                "http", run.plan.operation, record, seconds, scope, context.request_id, context.principal
+            )
         if isinstance(answer, bytes):
             await _send(answer, media_type, run.context.request_id, send)
         elif answer is not None:
             answer.headers[REQUEST_ID] = run.context.request_id
             await answer(scope, receive, send)
 
-    async def _executed(self, operation: _Operation, workload: Workload, media_type: str) -> bytes | Response:
+    def _log_kept(self, body: bytes, seconds: float, scope: Scope, request_id: str, principal: Principal) -> None:
+        record = OperationRecord(self._endpoint.metrics, trace_id_in(scope))
+        operation = self._operation(_read_small(body), body, Context(self._endpoint.services, principal, request_id))
+        node = None if operation is None else operation.run.plan.operation
+        self._requests.ended("kept", node, record, seconds, scope, request_id, principal)
+
+    async def _executed(
+        self, operation: _Operation, workload: Workload, media_type: str, scope: Scope
+    ) -> bytes | Response:
         """The answer; without errors in it, its body alone."""
         schema, run = self._endpoint.schema, operation.run
         memory = self._endpoint.services.memory if workload.is_lookup else None
@@ -259,6 +284,8 @@ class Entry:
             if memory is not None and reads is not None:
                 whole = memory.observed(reads)
         if data is None:
+            if run.plan.kind is not OperationType.MUTATION:
+                begin_record(self._endpoint.metrics, trace_id_in(scope))
             result = await schema.complete(run, operation.query, operation.variables, operation.name)
             return self._endpoint.response(result, media_type)
         answer = encode_json({"data": data})

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 from graphql import GraphQLError, OperationType
@@ -31,8 +32,12 @@ from graph.close_codes import CloseCode
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
+from graph.execution.metrics import Metrics
+from graph.execution.outcomes import OperationRecord, begin_record, end_record, trace_id_of
+from graph.execution.services import Services
 from graph.http.admission import AdmissionControl, client_of
 from graph.http.bodies import LARGE_BYTES, Bodies
+from graph.http.request_log import RequestLog, traceparent_of
 from graph.http.requests import BadRequest
 from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
@@ -75,6 +80,9 @@ class Endpoint(Protocol):
     bodies: Bodies
     trusted_documents: TrustedDocuments
     subscriptions: SubscriptionManager
+    services: Services
+    metrics: Metrics
+    requests: RequestLog
 
     def caller(self, authorization: object, request_id: str) -> Principal:
         """The principal of this authorization. Raises Unauthenticated."""
@@ -254,15 +262,22 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             else:
                 await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
                 return
+        self._endpoint.metrics.errors.labels(error.extensions["code"]).inc()  # type: ignore[index]  # it is coded
         await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
+        began, traceparent = perf_counter(), traceparent_of(self.websocket.ws.scope)
+        record = begin_record(self._endpoint.metrics, trace_id_of(traceparent))
         try:
             opened = await self._endpoint.subscriptions.open(
                 operation.query, operation.variables, operation.operation_name, self.context
             )
+            if opened is not None:
+                self._log(operation, record, began)
             if isinstance(opened, SubscriptionOperation):
                 operation.query = opened.key.query
+                del record, traceparent
+                end_record()
                 await self._follow(operation, opened)
                 return
             if isinstance(opened, Refused):
@@ -271,9 +286,21 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         except Exception as error:
             await self.handle_task_exception(error)
             raise
-        await self._run_in_turn(operation)
+        tracer = self._endpoint.services.tracer
+        parent = None if traceparent is None else tracer.from_header(traceparent)
+        with tracer.span("operation", parent or tracer.root, transport="websocket"):
+            await self._run_in_turn(operation, record)
+            self._log(operation, record, began)
 
-    async def _run_in_turn(self, operation: Operation[Context, None]) -> None:
+    def _log(self, operation: Operation[Context, None], record: OperationRecord, began: float) -> None:
+        requests, seconds = self._endpoint.requests, perf_counter() - began
+        if record.outcome == "ok" and seconds < requests.slow_seconds and not requests.has_each:
+            return
+        definition = self._endpoint.schema.documents.operation(operation.query, operation.operation_name)
+        scope, context = self.websocket.ws.scope, self.context
+        requests.ended("websocket", definition, record, seconds, scope, context.request_id, context.principal)
+
+    async def _run_in_turn(self, operation: Operation[Context, None], record: OperationRecord) -> None:
         documents = self._endpoint.schema.documents
         definition = documents.operation(operation.query, operation.operation_name)
         workload = documents.workload(operation.query, operation.operation_name, operation.variables)
@@ -286,6 +313,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 await super().run_operation(operation)
         except Overloaded as overloaded:
             refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+            record.failed(overloaded.code)
+            self._endpoint.metrics.errors.labels(overloaded.code).inc()
             await operation.send_initial_errors([refusal])
         finally:
             self._begun.discard(operation)

@@ -22,6 +22,7 @@ from graph.execution.documents import DocumentCache, Execution
 from graph.execution.errors import publish
 from graph.execution.executor import RecordExecutor
 from graph.execution.metrics import Metrics
+from graph.execution.outcomes import current_record
 from graph.execution.prepared import PreparedSchema
 from graph.schema import stream as of_stream
 from graph.schema.mutation import Mutation
@@ -59,6 +60,13 @@ class MeshSchema(PreparedSchema):
     def publish(self, errors: list[GraphQLError], context: object) -> None:
         """Make errors fit to be read by the client whose context this is."""
         publish(errors, context.request_id if isinstance(context, Context) else "none")
+        record = current_record()
+        for error in errors:
+            code = str((error.extensions or {}).get("code"))
+            if self.metrics is not None:
+                self.metrics.errors.labels(code).inc()
+            if record is not None:
+                record.failed(code)
 
 
 def build_schema(metrics: Metrics | None = None) -> MeshSchema:

@@ -1,13 +1,14 @@
 """The audit log: committed changes and refused ones, each with its type, its connection, its filter and its lists."""
 
+from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated
 
 import strawberry
 
-from graph.execution.context import Info
-from graph.execution.records import repeated
+from graph.execution.context import Context, Info
+from graph.execution.records import kept_by, repeated
 from graph.schema.pagination import (
     After,
     Before,
@@ -63,6 +64,11 @@ class ChangeCompaction:
     kept_digest: str = strawberry.field(description="SHA-256 (hex) over the rows it kept.")
 
 
+def _holder(context: Context) -> Callable[[records.Change], bool]:
+    return context.services.store.changes.holds
+
+
+@kept_by(_holder, in_events=False)
 @repeated
 @strawberry.type(description="One committed transaction: who changed what, why, and under which ticket.")
 class Change:
@@ -150,7 +156,7 @@ async def changes(
     where = filter.query() if filter else queries.ChangeFilter()
     page = read_page(info, cursors.CHANGES, first, after, last, before)
     newest_first = order_by is not HistoryOrder.REVISION_ASC
-    found = await info.context.services.store.changes.page(where, page, newest_first=newest_first)
+    found = await info.context.services.store.changes.page(where, page, newest_first=newest_first, shown=True)
     return await connection(info, found, cursors.CHANGES, attrgetter("id"), where.namespace)
 
 
@@ -169,7 +175,7 @@ async def changes_of_plan(
     newest = parent.latest.id if parent.newest_change is None else parent.newest_change
     where = queries.ChangeFilter(kinds=kinds or None, plan_id=parent.id, up_to_id=newest)
     page = read_page(info, cursors.CHANGES, first, after, last, before)
-    found = await info.context.services.store.changes.page(where, page, newest_first=True)
+    found = await info.context.services.store.changes.page(where, page, newest_first=True, shown=True)
     return await connection(info, found, cursors.CHANGES, attrgetter("id"))
 
 

@@ -55,10 +55,24 @@ OrderBy: TypeAlias = Annotated[
 
 @strawberry.type(description="Whether there is more, and from where.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether items follow this page.")
-    has_previous_page: bool = strawberry.field(description="Whether items precede this page.")
-    start_cursor: str | None = strawberry.field(description="The first item's cursor; null on an empty page.")
-    end_cursor: str | None = strawberry.field(description="The last item's cursor; null on an empty page.")
+    has_next_page: bool = strawberry.field(
+        description="Whether items follow this page, or may: so it is where the search ended before the page was full."
+    )
+    has_previous_page: bool = strawberry.field(
+        description="Whether items precede this page, or may: so it is with `last` where the search ended early."
+    )
+    start_cursor: str | None = strawberry.field(
+        description=(
+            "The first item's cursor, or how far a search with `last` got that ended before the page was full; else "
+            "null on an empty page."
+        )
+    )
+    end_cursor: str | None = strawberry.field(
+        description=(
+            "The last item's cursor, or how far a search got that ended before the page was full: go on from there. "
+            "Else null on an empty page."
+        )
+    )
 
 
 @strawberry.type
@@ -67,7 +81,13 @@ class Paged:
 
     page_info: PageInfo = strawberry.field(description="Whether there is more, and from where.")
     total_count: int = strawberry.field(
-        description="How many items there are on all pages. Counted only when selected."
+        description=(
+            "How many items there are on all pages, or at least, where `totalCountIsExact` is false. Counted only when "
+            "selected, and up to 10,000; of 3,000 that have to be looked at for it, or 1,000 as of a time."
+        )
+    )
+    total_count_is_exact: bool = strawberry.field(
+        description="Whether `totalCount` is all; else it is a lower bound, of a list that is too long to be counted."
     )
 
 
@@ -90,10 +110,12 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Ends(Generic[T]):
-    """`PageInfo` of a page, whose cursors are written when they are read."""
+    """`PageInfo` of a page, whose cursors are written when they are read; `write` does that for a place where a search
+    ended."""
 
     page: Page[T]
     cursor_of: Callable[[T], str]
+    write: Callable[[Any], str]
 
     @property
     def has_next_page(self) -> bool:
@@ -105,20 +127,25 @@ class Ends(Generic[T]):
 
     @property
     def start_cursor(self) -> str | None:
+        if self.page.start is not None:
+            return self.write(self.page.start)
         return self.cursor_of(self.page.items[0]) if self.page.items else None
 
     @property
     def end_cursor(self) -> str | None:
+        if self.page.end is not None:
+            return self.write(self.page.end)
         return self.cursor_of(self.page.items[-1]) if self.page.items else None
 
 
 @dataclass(frozen=True, slots=True)
 class Connection(Generic[T]):
     """A page as the API shows it: nothing is read any more when a field is resolved, so all of it is of one snapshot.
-    `cursor_of` an item writes its cursor."""
+    `cursor_of` an item writes its cursor, `write` that of a place between items."""
 
     page: Page[T]
     cursor_of: Callable[[T], str]
+    write: Callable[[Any], str]
 
     @property
     def nodes(self) -> Sequence[T]:
@@ -130,12 +157,16 @@ class Connection(Generic[T]):
 
     @property
     def page_info(self) -> Ends[T]:
-        return Ends(self.page, self.cursor_of)
+        return Ends(self.page, self.cursor_of, self.write)
 
     @property
     def total_count(self) -> int | None:
         """Null unless it is selected."""
         return self.page.total
+
+    @property
+    def total_count_is_exact(self) -> bool:
+        return self.page.total_is_exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +193,7 @@ def read_page(
         None if after is None else kind.read(after, "after"),
         last,
         None if before is None else kind.read(before, "before"),
-        counted="totalCount" in _selected(info),
+        counted=not _COUNTED.isdisjoint(_selected(info)),
     )
 
 
@@ -182,18 +213,20 @@ async def stamped_connection(
     """As `connection`, of a page that is exact at a position of the change stream."""
     if not found.value.items:
         await require_namespaces(info, *namespaces)
-    return StampedConnection(found.value, _cursor_of(kind, position_of), found.position)
+    return StampedConnection(found.value, _cursor_of(kind, position_of), kind.write, found.position)
 
 
 def connection_of(page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]) -> Connection[T]:
     """As `connection`, of a list whose namespaces need not be looked for."""
-    return Connection(page, _cursor_of(kind, position_of))
+    return Connection(page, _cursor_of(kind, position_of), kind.write)
 
 
 def _cursor_of(kind: CursorKind[K], position_of: Callable[[T], K]) -> Callable[[T], str]:
     write = kind.write
     return lambda item: write(position_of(item))
 
+
+_COUNTED: Final = {"totalCount", "totalCountIsExact"}
 
 _INCLUDES: Final = {"skip": False, "include": True}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import logging
 import os
 import signal
 import socket
@@ -161,6 +160,7 @@ async def serving_from(
         trusted_documents=settings.trusted_documents,
         added_documents=added,
         exposition=exposition,
+        slow_request_seconds=settings.slow_request_seconds,
     )
     _tune_garbage_collector()
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -224,15 +224,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("uvicorn", "alembic"):
-        # What they report is in the progress and the errors of this module already.
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
-    # What is tried again is logged where that is decided, with its reason.
-    logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

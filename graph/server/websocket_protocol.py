@@ -270,8 +270,8 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         self._state = _State.OPEN
         self._transport.write(response.serialize())
-        # A few kilobytes, which would be held as long as the socket is.
-        self._scope["headers"] = []
+        # A few kilobytes, which would be held as long as the socket is. What is traced is each of its operations.
+        self._scope["headers"] = [header for header in self._scope["headers"] if header[0] == b"traceparent"]
         self._scope = {}
         self._heartbeat.add(self)
 

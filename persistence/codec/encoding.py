@@ -14,7 +14,10 @@ the second, each most significant digit first. Test vectors for other languages:
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
+from operator import add
 from typing import Final, TypeAlias
 
 import mmh3
@@ -58,6 +61,17 @@ def encode(*fields: Field) -> bytes:
         else:
             add(_integer(8, microseconds(field)))
     return b"".join(parts)
+
+
+def encode_texts(values: Iterable[str]) -> list[bytes]:
+    """Each of these fields by itself."""
+    encoded = list(map(str.encode, values))
+    return list(map(add, map(_length, map(len, encoded)), encoded))
+
+
+def encode_integers(values: Iterable[int]) -> list[bytes]:
+    """Each of these fields by itself."""
+    return list(map(_integer, repeat(8), values))
 
 
 def microseconds(timestamp: datetime) -> int:

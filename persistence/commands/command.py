@@ -23,6 +23,9 @@ from persistence.model.fields import (
 )
 from persistence.model.records import ChangeKind
 
+TRACE_ID: Final = "traceId"
+"""The member of a change's metadata that names the trace it was made in."""
+
 
 class Unset(Enum):
     """Of a field that a patch leaves as it is; null is a value and clears it."""
@@ -48,7 +51,8 @@ NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_
 class ChangeRequest:
     """Actor, reason and ticket of a change. Retries with the same `idempotency_key` get the first answer.
 
-    `forced` is why the rules of a policy that can be forced shall not hold for it.
+    `forced` is why the rules of a policy that can be forced shall not hold for it. `trace_id` is that of the caller's
+    trace (32 hex digits): a retry is the same request in another trace.
     """
 
     actor: str
@@ -57,6 +61,16 @@ class ChangeRequest:
     metadata: Any = None
     idempotency_key: str | None = None
     forced: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
+    trace_id: str | None = field(default=None, compare=False)
+
+    @property
+    def kept_metadata(self) -> Any:
+        """What is kept with the change: the metadata, with the trace's id as `traceId` where that is free and fits."""
+        given = {} if self.metadata is None else self.metadata
+        if self.trace_id is None or not isinstance(given, dict) or TRACE_ID in given:
+            return self.metadata
+        traced = {**given, TRACE_ID: self.trace_id}
+        return traced if json_problem(traced) is None else self.metadata
 
     def validate(self) -> None:
         """For a change that no command makes. Raises InvalidArgument naming every field that breaks a rule."""

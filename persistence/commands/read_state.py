@@ -84,7 +84,8 @@ class ReadState:
     removed ones too. Where they are not read to be configured, their shards are not counted, and `shard_count` is 0.
     `now` is the time of a change that is committed now, no earlier than any change before, and `clock` the database's,
     behind `now` for a while after having been set back: read where a policy depends on the time, and then `recent` are
-    the moves that it bounds. `inputs` are null until they have been read because a decision requires them.
+    the moves that it bounds. `inputs` are null until they have been read because a decision requires them. `locked` are
+    shards that sessions other than those that commit may have locked, as far as that was looked at.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -97,6 +98,7 @@ class ReadState:
     clock: datetime | None = None
     recent: RecentMoves = field(default_factory=RecentMoves)
     inputs: DecisionInputs | None = None
+    locked: frozenset[ShardKey] = frozenset()
 
     @property
     def time(self) -> datetime | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple
 
 from persistence.codec import hash_chain
-from persistence.codec.encoding import digest_term
+from persistence.codec.columns import MANY, digest_terms, row_digests
+from persistence.codec.encoding import digest_term, encode_texts
 from persistence.codec.json_documents import details_json, write_policy
 from persistence.commands.command import ChangeRequest, Command, request_digest
 from persistence.model.fields import canonical_json
@@ -31,6 +33,7 @@ from persistence.model.records import (
     ShardContent,
     ShardKey,
     content_values,
+    new_shard,
 )
 from persistence.planning.proposal import Proposal
 
@@ -53,8 +56,7 @@ class CommitConditions:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShardWrite:
+class ShardWrite(NamedTuple):
     """One row of history to be. Revision and time are not known before the stream head is taken."""
 
     key: ShardKey
@@ -81,7 +83,7 @@ class ShardWrite:
         values, added = content_values(self.content), len(ADDED_FIELDS)
         created_at = self.previous.created_at if self.previous else committed_at
         counted = (self.version, self.owner_epoch, self.checksum, revision, created_at, committed_at)
-        return Shard(*(*self.key, *values[:-added], *counted, *values[-added:]))
+        return new_shard(*self.key, *values[:-added], *counted, *values[-added:])
 
     def digested(self) -> tuple[Any, ...]:
         """The arguments of `hash_chain.row_digest`."""
@@ -194,9 +196,8 @@ class WriteSet:
     about. Where it writes nothing of that plan and only stores an idempotency key, `known` is the plan. `plans` are
     those it changes, the one that it is about first.
 
-    From `configuration` on fields follow from those before, and are filled by `completed`: what it changes beside
-    shards, and metadata and details (configuration, plan or compaction) as the change stores them and its audit digest
-    covers them.
+    From `configuration` on fields follow from those before: what it changes beside shards, and metadata and details
+    (configuration, plan or compaction) as the change stores them and its audit digest covers them.
     """
 
     kind: ChangeKind
@@ -214,10 +215,20 @@ class WriteSet:
     known: RebalancePlan | None = None
     compaction: Compaction | None = None
     conditions: CommitConditions = field(default_factory=CommitConditions)
-    configuration: ConfigurationChange | None = None
-    metadata_json: str | None = None
-    details_json: str | None = None
-    content_digest: bytes = b""
+    configuration: ConfigurationChange | None = field(init=False)
+    metadata_json: str | None = field(init=False)
+    details_json: str | None = field(init=False)
+    content_digest: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        written, metadata = self.namespace or self.node, self.request.kept_metadata
+        configuration = None if written is None else written.configuration
+        details = configuration, self.rebalance, self.compaction
+        fill = partial(object.__setattr__, self)
+        fill("configuration", configuration)
+        fill("metadata_json", None if metadata is None else canonical_json(metadata))
+        fill("details_json", None if details == (None, None, None) else details_json(*details))
+        fill("content_digest", self.digest())
 
     def digest(self) -> bytes:
         """The audit digest of what this change states and does."""
@@ -228,23 +239,14 @@ class WriteSet:
             self.request.change_ticket,
             self.metadata_json,
             self.details_json,
-            starmap(hash_chain.row_digest, [write.digested() for write in self.shards]),
+            _row_digests(self.shards),
             self.request.forced,
         )
 
 
-def completed(write_set: WriteSet) -> WriteSet:
-    """With what follows from what it writes: the configuration, the JSON of metadata and details, and the digest."""
-    written, metadata = write_set.namespace or write_set.node, write_set.request.metadata
-    configuration = None if written is None else written.configuration
-    details = configuration, write_set.rebalance, write_set.compaction
-    write_set = replace(
-        write_set,
-        configuration=configuration,
-        metadata_json=None if metadata is None else canonical_json(metadata),
-        details_json=None if details == (None, None, None) else details_json(*details),
-    )
-    return replace(write_set, content_digest=write_set.digest())
+def _row_digests(writes: Sequence[ShardWrite]) -> Iterable[bytes]:
+    digested = map(ShardWrite.digested, writes)
+    return starmap(hash_chain.row_digest, digested) if len(writes) < MANY else row_digests(*zip(*digested, strict=True))
 
 
 def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> RebalancePlan:
@@ -306,7 +308,7 @@ def write_set(
 ) -> WriteSet:
     """Everything `command` writes, with the digests that can be taken before the stream head is."""
     request = command.change
-    written = WriteSet(
+    return WriteSet(
         command.kind,
         request,
         request_digest(command) if request.idempotency_key is not None else None,
@@ -322,20 +324,35 @@ def write_set(
         known,
         conditions=conditions or CommitConditions(),
     )
-    return completed(written)
 
 
-def _deltas(writes: Iterable[ShardWrite]) -> Iterator[NamespaceDelta]:
+def _deltas(writes: Sequence[ShardWrite]) -> Iterator[NamespaceDelta]:
     digests: dict[str, int] = {}
     counts: dict[str, int] = {}
+    for name, term in _terms(writes) if len(writes) < MANY else _all_terms(writes):
+        digests[name] = digests.get(name, 0) ^ term
+    for write in writes:
+        if write.kind is not DiffKind.UPDATED:
+            name = write.key.namespace
+            counts[name] = counts.get(name, 0) + (1 if write.kind is DiffKind.CREATED else -1)
+    for name in sorted(digests):
+        yield NamespaceDelta(name, digests[name], counts.get(name, 0))
+
+
+def _terms(writes: Iterable[ShardWrite]) -> Iterator[tuple[str, int]]:
+    """Of each shard as it was and as it will be, with its namespace."""
     for write in writes:
         name, shard_id = write.key
-        term = 0
         if write.previous is not None:
-            term ^= digest_term(shard_id, write.previous.version, write.previous.checksum)
+            yield name, digest_term(shard_id, write.previous.version, write.previous.checksum)
         if write.kind is not DiffKind.DELETED:
-            term ^= digest_term(shard_id, write.version, write.checksum)
-        digests[name] = digests.get(name, 0) ^ term
-        counts[name] = counts.get(name, 0) + (write.kind is DiffKind.CREATED) - (write.kind is DiffKind.DELETED)
-    for name in sorted(digests):
-        yield NamespaceDelta(name, digests[name], counts[name])
+            yield name, digest_term(shard_id, write.version, write.checksum)
+
+
+def _all_terms(writes: Iterable[ShardWrite]) -> Iterator[tuple[str, int]]:
+    """The same, field by field."""
+    terms = [(write.key, write.previous.version, write.previous.checksum) for write in writes if write.previous]
+    terms += [(write.key, write.version, write.checksum) for write in writes if write.kind is not DiffKind.DELETED]
+    keys, versions, checksums = zip(*terms, strict=True)
+    namespaces, shard_ids = zip(*keys, strict=True)
+    return zip(namespaces, digest_terms(encode_texts(shard_ids), versions, checksums), strict=True)

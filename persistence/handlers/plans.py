@@ -13,7 +13,7 @@ from persistence.commands.write_set import CommitConditions, PlanWrite, WriteSet
 from persistence.errors import FieldError, InvalidArgument
 from persistence.handlers.rules.approval import missing_approval, self_approval
 from persistence.handlers.rules.policies import check
-from persistence.handlers.shards import inputs_required_by_moves, move_shard
+from persistence.handlers.shards import inputs_required_by_moves, move_shards
 from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.records import NodeStatus, Rebalance
@@ -75,7 +75,7 @@ def apply_plan(
         return stale
     if state.inputs is None and (required := inputs_required_by_moves(moves, state)):
         return required
-    shards = tuple(move_shard(move, state, command.change.change_ticket) for move in moves)
+    shards = move_shards(moves, state, command.change.change_ticket)
     checked = check(command.change, state, shards, missing_approval(plan, state.namespaces))
     if isinstance(checked, PolicyViolation):
         return checked

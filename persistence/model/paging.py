@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from persistence.errors import FieldError, InvalidArgument
 
 DEFAULT_PAGE: Final = 50
 
 MAX_PAGE: Final = 500
+
+SEARCHED_AT_MOST: Final = 3_000
+"""Items that are looked at for one page, and for one count, where no index leads to those that match."""
+
+COUNTED_AT_MOST: Final = 10_000
+"""Items where one does."""
 
 K = TypeVar("K")
 
@@ -39,13 +45,23 @@ class PageRequest(Generic[K]):
 class Page(Generic[T]):
     """Items in the connection's order, in whichever direction they were requested.
 
-    `total` is how many there were on all pages when this one was read; null unless the request is `counted`.
+    `total` is how many there were on all pages when this one was read, or at least, if it is not exact; null unless the
+    request is `counted`. A search that ended before it had a whole page has come to the key `end`, to `start` where it
+    went backward: further items may be beyond.
     """
 
     items: Sequence[T]
     has_next: bool
     has_previous: bool
     total: int | None = None
+    total_is_exact: bool = True
+    start: Any = None
+    end: Any = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was searched for as long as it takes."""
+        return self.start is None and self.end is None
 
 
 def page_request(
@@ -60,13 +76,23 @@ def page_request(
     return PageRequest(size or DEFAULT_PAGE, after, before, backward=last is not None, counted=counted)
 
 
-def page_of(rows: Sequence[T], request: PageRequest[K], total: int | None = None) -> Page[T]:
+def page_of(
+    rows: Sequence[T],
+    request: PageRequest[K],
+    total: int | None = None,
+    *,
+    total_is_exact: bool = True,
+    reached: K | None = None,
+) -> Page[T]:
     """The page from up to `limit` + 1 rows, fetched in the direction of the request.
 
-    The one row too many shows whether there is more; the end that was given as a cursor has something beyond it.
+    The one row too many shows whether there is more; the end that was given as a cursor has something beyond it. So may
+    have the key that was `reached` by a search that ended there.
     """
-    more = len(rows) > request.limit
+    if len(rows) > request.limit:
+        reached = None
+    more = len(rows) > request.limit or reached is not None
     items = rows[: request.limit]
     if request.backward:
-        return Page(items[::-1], has_next=request.before is not None, has_previous=more, total=total)
-    return Page(items, has_next=more, has_previous=request.after is not None, total=total)
+        return Page(items[::-1], request.before is not None, more, total, total_is_exact, start=reached)
+    return Page(items, more, request.after is not None, total, total_is_exact, end=reached)

@@ -183,6 +183,19 @@ def new_shards(columns: Iterable[Iterable[Any]]) -> list[Shard]:
     return drafts
 
 
+_ContentDraft: Final = make_dataclass(
+    "_ContentDraft", [(member.name, Any) for member in fields(ShardContent)], slots=True, eq=False
+)
+
+
+def new_contents(columns: Iterable[Iterable[Any]]) -> list[ShardContent]:
+    """As `new_shards`."""
+    drafts: list[Any] = list(map(_ContentDraft, *columns))
+    for draft in drafts:
+        draft.__class__ = ShardContent
+    return drafts
+
+
 POOLED: Final = 65_536
 """Values that are held to be shared: those that were met last."""
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+import orjson
 from sqlalchemy import ARRAY, BigInteger, DateTime, Double, LargeBinary, String, bindparam, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -206,16 +207,61 @@ _BESIDE: Final[Sequence[tuple[str, str, TypeEngine[Any]]]] = (
     ("steps", "text[]", ARRAY(_T)),
 )
 
-PARAMETERS: Final = (
-    *((name, f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in (*ROW_PARAMETERS, *DELTA_PARAMETERS)),
+_ANY_TEXT: Final = frozenset({"change_ticket", "pinned_by", "pinned_reason", "changed_fields"})
+"""Columns of rows that may have line breaks in them, or be empty and not null."""
+
+
+def _row_argument(name: str, sql_type: str) -> str:
+    """A column of rows in the call, which is given as one text, see `row_values`."""
+    if name in _ANY_TEXT:
+        return f"ARRAY(SELECT json_array_elements_text(CAST(:{name} AS json)))"
+    return f"CAST(string_to_array(:{name}, chr(10), '') AS {sql_type}[])"
+
+
+def row_values(writes: Sequence[ShardWrite]) -> Mapping[str, str]:
+    """Columns of rows as texts: a value a line, or JSON. A column of nulls is empty, as `unnest` fills up with nulls.
+
+    The driver makes arrays element by element, on the event loop: 250,000 of them, of a change of ten thousand shards,
+    took it 95 ms. Texts it copies, and the database takes no longer for the one than for the other.
+    """
+    return {
+        name: _text(name, sql_type, [value(write) for write in writes]) for name, sql_type, _, value in ROW_PARAMETERS
+    }
+
+
+def _text(name: str, sql_type: str, values: Sequence[Any]) -> str:
+    nulls = values.count(None)
+    if nulls == len(values):
+        return "[]" if name in _ANY_TEXT else ""
+    if name in _ANY_TEXT:
+        return orjson.dumps(values).decode()
+    if sql_type == "timestamptz":
+        # Few differ.
+        written = {value: value.isoformat() for value in set(values) if value is not None}
+        return "\n".join([written.get(value, "") for value in values])
+    if nulls:
+        values = ["" if value is None else value for value in values]
+    joined = "\n".join(values if sql_type == "text" else map(str, values))
+    if joined.count("\n") != len(values) - 1:
+        raise ValueError(f"{name} of a shard has a line break: it would be taken for those of two")
+    return joined
+
+
+PARAMETERS: Final[Sequence[tuple[str, str, TypeEngine[Any]]]] = (
+    *((name, f"{sql_type}[]", _T) for name, sql_type, _, _ in ROW_PARAMETERS),
+    *((name, f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in DELTA_PARAMETERS),
     *((name, sql_type, type_) for name, sql_type, type_, _ in CHANGE_PARAMETERS),
     *_BESIDE,
 )
 
+ROW_ARGUMENTS: Final = {name: _row_argument(name, sql_type) for name, sql_type, _, _ in ROW_PARAMETERS}
+
 # In SQL, because the call must be one round trip, and its parameters are named and cast as the function has them.
 _CALL: Final = text(
     "SELECT refused, epoch, revision, change_id, committed_at, hash, counted FROM commit_change("  # noqa: S608 - constants
-    + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, sql_type, _ in PARAMETERS)
+    + ", ".join(
+        f"p_{name} => {ROW_ARGUMENTS.get(name) or f'CAST(:{name} AS {sql_type})'}" for name, sql_type, _ in PARAMETERS
+    )
     + ")"
 ).bindparams(*(bindparam(name, type_=type_) for name, _, type_ in PARAMETERS))
 
@@ -253,7 +299,7 @@ async def commit(
 
 def _values(write_set: WriteSet, relied: Relied) -> dict[str, Any]:
     values: dict[str, Any] = {name: value(write_set) for name, _, _, value in CHANGE_PARAMETERS}
-    values |= {name: [value(write) for write in write_set.shards] for name, _, _, value in ROW_PARAMETERS}
+    values |= row_values(write_set.shards)
     values |= {name: [value(delta) for delta in write_set.deltas] for name, _, _, value in DELTA_PARAMETERS}
     values["guards"] = json.dumps(guards(write_set, relied))
     return values
@@ -331,7 +377,7 @@ def change_after(write_set: WriteSet, assigned: Assigned) -> Change:
         request.actor,
         request.reason,
         request.change_ticket,
-        request.metadata,
+        request.kept_metadata,
         write_set.namespaces,
         assigned.revision - count + 1 if count else None,
         assigned.revision if count else None,

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from persistence.codec import hash_chain
 from persistence.commands.command import ChangeRequest
-from persistence.commands.write_set import WriteSet, completed
+from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor, StoreError, TransientConflict
 from persistence.model.records import AsOf, Change, ChangeKind, Compaction
 from persistence.model.stream import StreamHead
@@ -175,7 +175,7 @@ async def _size(session: AsyncSession, tables: tuple[Partition, ...]) -> int:
 
 
 def _write_set(change: ChangeRequest, compaction: Compaction) -> WriteSet:
-    return completed(WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction))
+    return WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
 
 
 async def _with_short_lock_timeout(session: AsyncSession, statement: str) -> None:

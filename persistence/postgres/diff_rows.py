@@ -175,6 +175,10 @@ def _time(sent: bytes) -> datetime:
     return _EPOCH + timedelta(microseconds=int.from_bytes(sent, "big", signed=True))
 
 
+SHOWN_CHANGE: Final = (*_CHANGE, *_REST_OF_CHANGE)
+"""Columns of a change that is shown, for `ChangeRow`."""
+
+
 class ChangeRow:
     """Change, of columns of `columns_of_change`."""
 
@@ -257,28 +261,30 @@ class HeldRows:
     """Rows that were shown lately: one object for each, so that what was made of it once can be kept by its identity.
 
     Rows of one revision are compared as a whole, so none is ever outdated. Two generations, of `limit` rows each: a row
-    that is shown again is of the young one.
+    that is shown again is of the young one. What is held is the row, or what `make` makes of its columns.
     """
 
-    def __init__(self, limit: int = HELD_ROWS) -> None:
+    def __init__(self, limit: int = HELD_ROWS, make: Callable[..., Any] | None = None) -> None:
         self._limit = limit
+        self._make = make
         self._young = _Generation()
         self._old = _Generation()
 
     def __len__(self) -> int:
         return self._young.size + self._old.size
 
-    def same(self, rows: Sequence[Any], leading: int = 0) -> Sequence[Any]:
+    def same(self, rows: Sequence[Any], leading: int = 0, behind: int = 0) -> Sequence[Any]:
         """For each row the one that is held, which may be this one from now on. The first `leading` columns are not of
-        the row, and the revision follows them."""
+        the row, and the revision follows them; nor are the last ones."""
         if not rows:
             return rows
-        young, kind = self._young, type(rows[0])
+        young, make = self._young, self._make
+        kind = type(rows[0]) if make is None else type(self)
         of_young, of_old = young.rows.setdefault(kind, {}), self._old.rows.get(kind, {})
         held: list[Any] = []
         for row in rows:
             # Comparing tuples takes a sixth of what comparing the driver's records does.
-            values = tuple(row)[leading:]
+            values = tuple(row)[leading : len(row) - behind]
             revision = values[0]
             known = of_young.get(revision)
             if known is None:
@@ -287,7 +293,7 @@ class HeldRows:
             if known[0] == values:
                 young.again.add(id(known[1]))
             else:
-                known = of_young[revision] = values, row
+                known = of_young[revision] = values, row if make is None else make(*values)
             held.append(known[1])
         if young.size > self._limit:
             self._old, self._young = young, _Generation()

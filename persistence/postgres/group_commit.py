@@ -11,22 +11,24 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, Integer, String, bindparam, select, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, Integer, String, bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeEngine
 
 from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.write_set import WriteSet
-from persistence.errors import CommitUnknown, StoreError, TransientConflict
+from persistence.errors import CommitUnknown, RowsLocked, StoreError, TransientConflict
 from persistence.model.outcomes import Committed
 from persistence.model.records import Namespace, Shard, ShardKey, Tombstone
 from persistence.offload import offload
 from persistence.postgres.commit import (
     CHANGE_PARAMETERS,
     DELTA_PARAMETERS,
+    ROW_ARGUMENTS,
     ROW_PARAMETERS,
     Assigned,
     Made,
@@ -34,17 +36,28 @@ from persistence.postgres.commit import (
     change_after,
     guards,
     refused_by,
+    row_values,
 )
 from persistence.postgres.database import Database
-from persistence.postgres.engine import committing, translated
+from persistence.postgres.engine import POOLED_SETTINGS, committing, translated
 from persistence.postgres.partitions import PartitionSupply, is_missing
+from persistence.postgres.row_locks import RowLocks
 from persistence.postgres.rows import KEYS, NAMESPACE, SHARD, as_arrays, namespace_of, shard_of
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, SCHEMA_REVISION, SHARDS, TOMBSTONES
-from persistence.postgres.unit_of_work import answer
+from persistence.postgres.unit_of_work import answer, is_locked
+
+# Of a row this is the transaction that has locked it, or is changing it, or did so since it was written; else 0. With
+# another number it may be locked, and need not be. One that has the stream head as well is a commit: it is over once
+# this group has the head.
+_LOCKED: Final = literal_column(
+    "coalesce(shards.xmax, shard_tombstones.xmax) NOT IN ('0', (SELECT xmax FROM stream_head))", Boolean()
+)
 
 # A row for each key that is named, with what there is of it.
 _STATE: Final = (
-    select(KEYS.c.namespace, KEYS.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch, *NAMESPACE, *SHARD)
+    select(
+        KEYS.c.namespace, KEYS.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch, _LOCKED, *NAMESPACE, *SHARD
+    )
     .select_from(KEYS)
     .outerjoin(NAMESPACES, NAMESPACES.c.name == KEYS.c.namespace)
     .outerjoin(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)
@@ -52,9 +65,9 @@ _STATE: Final = (
     .outerjoin(TOMBSTONES, (TOMBSTONES.c.namespace == KEYS.c.namespace) & (TOMBSTONES.c.shard_id == KEYS.c.shard_id))
 )
 
-_NAMESPACE: Final = slice(4, 4 + len(NAMESPACE))
+_NAMESPACE: Final = slice(5, 5 + len(NAMESPACE))
 
-_SHARD: Final = slice(4 + len(NAMESPACE), None)
+_SHARD: Final = slice(5 + len(NAMESPACE), None)
 
 _NOT_OF_SHARDS: Final = frozenset({"configuration", "configured", "node", "document_id", "document", "plans", "floor"})
 
@@ -73,7 +86,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, TypeEngine[Any]]]] = {
     "of_count": ("int8[]", ARRAY(BigInteger())),
     "change": ("int[]", ARRAY(Integer())),
     "place": ("int8[]", ARRAY(BigInteger())),
-    **{name: (f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in ROW_PARAMETERS},
+    **{name: (f"{sql_type}[]", String()) for name, sql_type, _, _ in ROW_PARAMETERS},
     "delta_change": ("int[]", ARRAY(Integer())),
     **{name: (f"{sql_type}[]", ARRAY(type_)) for name, sql_type, type_, _ in DELTA_PARAMETERS},
 }
@@ -81,7 +94,10 @@ PARAMETERS: Final[Mapping[str, tuple[str, TypeEngine[Any]]]] = {
 # In SQL, because the call must be one round trip, and its parameters are named and cast as the function has them.
 _CALL: Final = text(
     "SELECT refused, epoch, revision, change_id, committed_at, hash FROM commit_changes("  # noqa: S608 - constants
-    + ", ".join(f"p_{name} => CAST(:{name} AS {sql_type})" for name, (sql_type, _) in PARAMETERS.items())
+    + ", ".join(
+        f"p_{name} => {ROW_ARGUMENTS.get(name) or f'CAST(:{name} AS {sql_type})'}"
+        for name, (sql_type, _) in PARAMETERS.items()
+    )
     + ")"
 ).bindparams(*(bindparam(name, type_=type_) for name, (_, type_) in PARAMETERS.items()))
 
@@ -92,16 +108,32 @@ _log = logging.getLogger(__name__)
 class PostgresGroup:
     """ChangeGroup, on a connection that is in no transaction: each of its statements is one."""
 
-    def __init__(self, connection: AsyncConnection, supply: PartitionSupply, database: Database) -> None:
+    def __init__(
+        self, connection: AsyncConnection, supply: PartitionSupply, database: Database, locks: RowLocks
+    ) -> None:
         self._connection = connection
         self._supply = supply
         self._database = database
+        self._locks = locks
         self._state = ReadState()
+        self.limited = False
+
+    async def limit(self, seconds: float) -> None:
+        self.limited = True
+        await self._set_statement_timeout(f"{seconds * 1_000:.0f}ms")
+
+    async def unlimit(self) -> None:
+        await self._set_statement_timeout(POOLED_SETTINGS["statement_timeout"])
 
     async def read(self, shards: Sequence[ShardKey]) -> ReadState:
         rows = (await self._connection.execute(_STATE, as_arrays(shards))).all()
-        self._state = await offload(len(rows), _state_of, rows)
-        return self._state
+        state = await offload(len(rows), _state_of, rows)
+        if state.locked:
+            self._locks.suspect(state.locked)
+        if self._locks.may_be_locked(shards):
+            state = replace(state, locked=frozenset(key for key in shards if self._locks.may_be_locked([key])))
+        self._state = state
+        return state
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
         rows = sum(len(write_set.shards) for _, write_set in changes)
@@ -110,6 +142,8 @@ class PostgresGroup:
             with committing():
                 found = (await self._connection.execute(_CALL, parameters)).all()
         except DBAPIError as error:
+            if is_locked(error):
+                raise RowsLocked("another session has a row of these changes locked") from error
             if not is_missing(error):
                 raise
             self._supply.missed(rows)
@@ -125,12 +159,15 @@ class PostgresGroup:
             _log.exception("%d changes that were committed cannot be answered", len(changes))
             raise CommitUnknown("the changes were committed, and their answers could not be made") from error
 
+    async def _set_statement_timeout(self, value: str) -> None:
+        await self._connection.exec_driver_sql(f"SET statement_timeout = '{value}'")
+
     def _values(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> dict[str, Any]:
         write_sets = [write_set for _, write_set in changes]
         rows = [(number, row) for number, each in enumerate(write_sets, 1) for row in each.shards]
         deltas = [(number, delta) for number, each in enumerate(write_sets, 1) for delta in each.deltas]
         values: dict[str, Any] = {f"of_{name}": list(map(value, write_sets)) for name, _, _, value in _OF_CHANGES}
-        values |= {name: [value(row) for _, row in rows] for name, _, _, value in ROW_PARAMETERS}
+        values |= row_values([row for _, row in rows])
         values |= {name: [value(delta) for _, delta in deltas] for name, _, _, value in DELTA_PARAMETERS}
         return values | {
             "program": SCHEMA_REVISION,
@@ -148,19 +185,28 @@ class PostgresGroup:
 
 @asynccontextmanager
 async def change_group(
-    engine: AsyncEngine, supply: PartitionSupply, database: Database
+    engine: AsyncEngine, supply: PartitionSupply, database: Database, locks: RowLocks
 ) -> AsyncIterator[PostgresGroup]:
     """As `unit_of_work`, for many changes."""
     await supply.ensure()
     with translated():
         async with engine.connect() as connection:
-            yield PostgresGroup(connection, supply, database)
+            group = PostgresGroup(connection, supply, database, locks)
+            try:
+                yield group
+            except BaseException:
+                if group.limited:
+                    await connection.invalidate()
+                raise
+            if group.limited:
+                await group.unlimit()
 
 
 def _state_of(rows: Sequence[Any]) -> ReadState:
     namespaces: dict[str, Namespace] = {}
     shards: dict[ShardKey, Shard] = {}
     tombstones: dict[ShardKey, Tombstone] = {}
+    locked: set[ShardKey] = set()
     for row in rows:
         key, namespace, shard = ShardKey(row[0], row[1]), row[_NAMESPACE], row[_SHARD]
         if namespace[0] is not None and key.namespace not in namespaces:
@@ -169,7 +215,9 @@ def _state_of(rows: Sequence[Any]) -> ReadState:
             shards[key] = shard_of(shard)
         elif row[2] is not None:
             tombstones[key] = Tombstone(row[2], row[3])
-    return ReadState(namespaces, shards, tombstones)
+        if row[4]:
+            locked.add(key)
+    return ReadState(namespaces, shards, tombstones, locked=frozenset(locked))
 
 
 def _made(write_set: WriteSet, assigned: Sequence[Any]) -> Made:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    CursorResult,
     DateTime,
     Select,
     String,
@@ -30,7 +31,8 @@ from persistence.planning import lifecycle
 from persistence.postgres.readers.keyset import nothing_passed
 from persistence.postgres.readers.nodes import SELECT_NAMESPACE, SELECT_NODE, SELECT_UNCOUNTED
 from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, stored_proposal
-from persistence.postgres.rows import KEYS, PLAN_STATUS, SHARD, as_arrays, namespace_of, node_of, plan_of, shards_by_key
+from persistence.postgres.readers.scan import SHARD_AS_SENT, Timestamps, records
+from persistence.postgres.rows import KEYS, PLAN_STATUS, as_arrays, namespace_of, node_of, plan_of
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
 from persistence.postgres.tables.history import CHANGES, HISTORY, MOVES
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
@@ -52,7 +54,7 @@ _OLDER: Final = SELECT_PLAN.where(
 
 _PLAN: Final = ONE_PLAN.add_columns(DOCUMENT).join(PLAN_DOCUMENTS, PLAN_DOCUMENTS.c.id == PLANS.c.id)
 
-_SHARDS: Final = select(*SHARD).join(
+_SHARDS: Final = select(*SHARD_AS_SENT).join(
     KEYS, (SHARDS.c.namespace == KEYS.c.namespace) & (SHARDS.c.shard_id == KEYS.c.shard_id)
 )
 
@@ -156,8 +158,10 @@ async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
         namespaces = {row[0]: namespace_of(row) for row in rows}
     shards: Mapping[ShardKey, Shard] = {}
     if reads.shards:
-        found = (await connection.execute(_SHARDS, as_arrays(reads.shards))).all()
-        shards = await offload(len(found), shards_by_key, found)
+        result = await connection.execute(_SHARDS, as_arrays(reads.shards))
+        # The driver's rows: SQLAlchemy's own take longer than reading them did.
+        found = cast("CursorResult[Any]", result).cursor.fetchall()
+        shards = await offload(len(found), _by_key, found)
     missing = set(reads.shards) - shards.keys()
     tombstones = await _tombstones(connection, missing) if missing else {}
     timed = depending_on_time(namespaces.values(), reads)
@@ -181,6 +185,10 @@ async def _plan(connection: AsyncConnection, plan_id: str) -> StoredPlan | None:
         return None
     *plan, document = row
     return StoredPlan(plan_of(plan), await stored_proposal(plan_id, document))
+
+
+def _by_key(rows: Sequence[Any]) -> Mapping[ShardKey, Shard]:
+    return {shard.key: shard for shard in records(rows, Timestamps())} if rows else {}
 
 
 async def _older(connection: AsyncConnection, change_id: int, names: Sequence[str]) -> tuple[RebalancePlan, ...]:

@@ -7,7 +7,7 @@ bookkeeping out, which costs more than the query.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -186,11 +186,6 @@ def shard_of(row: Sequence[Any]) -> Shard:
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:
     """The parameters of a statement over KEYS."""
     return {"key_namespaces": [key.namespace for key in shards], "key_shard_ids": [key.shard_id for key in shards]}
-
-
-def shards_by_key(rows: Iterable[Sequence[Any]]) -> Mapping[ShardKey, Shard]:
-    """From rows of SHARD."""
-    return {ShardKey(row[0], row[1]): shard_of(row) for row in rows}
 
 
 def namespace_of(row: Sequence[Any]) -> Namespace:

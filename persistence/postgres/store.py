@@ -8,7 +8,7 @@ from functools import partial
 
 from persistence.ports import BulkStore, Store
 from persistence.postgres.database import Database, Fence
-from persistence.postgres.engine import create_engine, sessions
+from persistence.postgres.engine import COMMAND_SECONDS, create_engine, pool_state, sessions
 from persistence.postgres.group_commit import change_group
 from persistence.postgres.listener import listening
 from persistence.postgres.partitions import SPAN, PartitionSupply
@@ -19,6 +19,7 @@ from persistence.postgres.readers.placement import PostgresPlacement
 from persistence.postgres.readers.plans import PostgresPlans
 from persistence.postgres.readers.refusals import PostgresRefusals
 from persistence.postgres.readers.shards import PostgresShards
+from persistence.postgres.row_locks import RowLocks
 from persistence.postgres.stream import PostgresStream
 from persistence.postgres.tables.current import SCHEMA_REVISION
 from persistence.postgres.unit_of_work import unit_of_work
@@ -52,6 +53,8 @@ async def open_store(
         # Last, so that it stops first: nothing is woken while the pools close.
         signal = await stack.enter_async_context(listening(database))
         supply = PartitionSupply(writes, history_span)
+        locks = RowLocks(partial(database.connect, command_timeout=COMMAND_SECONDS))
+        stack.push_async_callback(locks.close)
         yield Store(
             shards=PostgresShards(factories.read),
             namespaces=PostgresNamespaces(factories.read),
@@ -63,9 +66,10 @@ async def open_store(
             stream=PostgresStream(factories.read, database.barrier.wait),
             signal=signal,
             refusals=PostgresRefusals(factories.read, factories.write),
-            unit_of_work=partial(unit_of_work, writes, supply, database),
-            change_group=partial(change_group, writes, supply, database),
+            unit_of_work=partial(unit_of_work, writes, supply, database, locks),
+            change_group=partial(change_group, writes, supply, database, locks),
             trouble=database.trouble,
+            pools={"read": partial(pool_state, reads), "write": partial(pool_state, writes)},
         )
 
 
@@ -81,7 +85,9 @@ async def open_bulk_store(database_url: str, *, fence: Fence | None = None) -> A
         writes = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
         stack.push_async_callback(writes.dispose)
         factories = sessions(reads, writes)
-        write = partial(unit_of_work, writes, PartitionSupply(writes), database)
+        locks = RowLocks(partial(database.connect, command_timeout=COMMAND_SECONDS))
+        stack.push_async_callback(locks.close)
+        write = partial(unit_of_work, writes, PartitionSupply(writes), database, locks)
         yield BulkStore(
             placement=PostgresPlacement(factories.read),
             shards=PostgresShards(factories.read),

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from persistence.codec.json_documents import read_policy
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
-from persistence.commands.write_set import NamespaceWrite, ShardWrite, WriteSet, proposed
+from persistence.commands.write_set import NamespaceWrite, WriteSet, proposed
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import (
     Committed,
@@ -38,7 +38,6 @@ from persistence.model.records import (
     GroupKey,
     Namespace,
     NodeStatus,
-    Shard,
     ShardKey,
     StreamPosition,
 )
@@ -51,6 +50,7 @@ from persistence.postgres.read_state import GroupMark, read_decision_inputs, rea
 from persistence.postgres.readers.keyset import nothing_passed
 from persistence.postgres.readers.nodes import ONE_NAMESPACE, ONE_NODE
 from persistence.postgres.readers.plans import ONE_PLAN
+from persistence.postgres.row_locks import RowLocks
 from persistence.postgres.rows import (
     CHANGE,
     DIFF,
@@ -102,11 +102,16 @@ _PlanAnswer: TypeAlias = PlanProposed | PlanApplied | PlanChanged
 class PostgresUnitOfWork:
     """UnitOfWork. All that is read is of one snapshot, which ends with the decision."""
 
-    def __init__(self, connection: AsyncConnection, supply: PartitionSupply, database: Database) -> None:
+    def __init__(
+        self, connection: AsyncConnection, supply: PartitionSupply, database: Database, locks: RowLocks
+    ) -> None:
         self._connection = connection
         self._supply = supply
         self._database = database
+        self._locks = locks
         self.committing = False
+        self.locked: Sequence[ShardKey] = ()
+        """What has to be waited for before another attempt."""
         self._reads: list[tuple[ReadSet, ReadState]] = []
         self._groups: dict[GroupKey, GroupMark] = {}
 
@@ -154,11 +159,18 @@ class PostgresUnitOfWork:
 
     async def commit(self, write_set: WriteSet) -> Committed:
         await self._stop_reading()
+        shards = [write.key for write in write_set.shards]
+        if self._locks.may_be_locked(shards):
+            self.locked = shards
+            raise TransientConflict("another session has, or had, a row of this change locked")
         try:
             relied = Relied(self._reads, self._groups)
             self.committing = True
             made = await commit(self._connection, write_set, relied, timeline=self._database.newest_timeline)
         except DBAPIError as error:
+            if is_locked(error):
+                self.locked = shards or [ShardKey(name, "") for name in write_set.namespaces]
+                self._locks.suspect(self.locked)
             if not is_missing(error):
                 raise
             self._supply.missed(len(write_set.shards))
@@ -171,27 +183,39 @@ class PostgresUnitOfWork:
         await self._connection.execution_options(**_CALLING)
 
 
+def is_locked(error: DBAPIError) -> bool:
+    """Whether the call waited in vain for a row that another session has locked, and wrote nothing."""
+    return getattr(error.orig, "sqlstate", None) == "55P03"  # lock_not_available
+
+
 @asynccontextmanager
 async def unit_of_work(
-    engine: AsyncEngine, supply: PartitionSupply, database: Database
+    engine: AsyncEngine, supply: PartitionSupply, database: Database, locks: RowLocks
 ) -> AsyncIterator[PostgresUnitOfWork]:
     """A unit of work that writes nothing unless it commits. Driver errors leave it as StoreErrors.
 
     `database` is the one that the engine's connections are of: it has the newest timeline that this process has seen,
-    on an older one than which nothing is written.
+    on an older one than which nothing is written. Rows that `locks` has as locked are waited for once the connection
+    is back in its pool: then the conflict that they were met with is raised, or Locked.
     """
     await supply.ensure()
-    with translated():
-        async with engine.connect() as connection:
-            await connection.execution_options(**_READING)
-            unit = PostgresUnitOfWork(connection, supply, database)
-            try:
-                yield unit
-            except DBAPIError as error:
-                if error.connection_invalidated and not unit.committing:
-                    # A connection that died in the pool: everything is read again, on another.
-                    raise TransientConflict("the connection was lost before anything was sent") from error
-                raise
+    unit: PostgresUnitOfWork | None = None
+    try:
+        with translated():
+            async with engine.connect() as connection:
+                await connection.execution_options(**_READING)
+                unit = PostgresUnitOfWork(connection, supply, database, locks)
+                try:
+                    yield unit
+                except DBAPIError as error:
+                    if error.connection_invalidated and not unit.committing:
+                        # A connection that died in the pool: everything is read again, on another.
+                        raise TransientConflict("the connection was lost before anything was sent") from error
+                    raise
+    except TransientConflict:
+        if unit is not None and unit.locked:
+            await locks.wait(unit.locked)
+        raise
 
 
 def answer(write_set: WriteSet, made: Made) -> Committed:
@@ -203,12 +227,11 @@ def answer(write_set: WriteSet, made: Made) -> Committed:
         return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
     if write_set.rebalance is not None:
         return _plan_answer(write_set, assigned, change)
-    return ShardsChanged(change, _shards_after(write_set.shards, assigned), assigned.position)
-
-
-def _shards_after(writes: Sequence[ShardWrite], assigned: Assigned) -> tuple[Shard, ...]:
-    first = assigned.revision - len(writes) + 1
-    return tuple(write.committed(revision, assigned.committed_at) for revision, write in enumerate(writes, first))
+    first = assigned.revision - len(write_set.shards) + 1
+    shards = (
+        write.committed(revision, assigned.committed_at) for revision, write in enumerate(write_set.shards, first)
+    )
+    return ShardsChanged(change, tuple(shards), assigned.position)
 
 
 def _namespace_after(write: NamespaceWrite, change: Change, counted: Mapping[str, Any]) -> Namespace:

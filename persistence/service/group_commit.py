@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final, TypeAlias
@@ -19,12 +20,14 @@ from persistence.commands.command import Command
 from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.commands.write_set import WriteSet
-from persistence.errors import CommitUnknown, Overloaded, StoreError, TransientConflict
+from persistence.errors import CommitUnknown, Overloaded, RowsLocked, StoreError, TransientConflict
 from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
 from persistence.model.records import ShardKey
-from persistence.ports import ChangeGroupFactory
+from persistence.ports import ChangeGroup, ChangeGroupFactory
+from persistence.service.statistics import CommitStatistics
+from persistence.tracing import NO_TRACING, Parent, Tracer
 from strategies.registry import Registry
 
 MOST_CHANGES: Final = 128
@@ -34,6 +37,19 @@ MOST_SHARDS: Final = 512
 
 LARGEST_CHANGE: Final = 64
 """Shards. A larger change is committed by itself."""
+
+QUEUE_SECONDS: Final = 6.0
+"""How long a change waits for its group to begin. Then nothing of it is written, and it is answered so."""
+
+WRITE_SECONDS: Final = 8.0
+"""After which a group, counted from the arrival of its oldest change, does not wait for other writers any more: as long
+as a change by itself would wait for them."""
+
+ANSWER_SECONDS: Final = 10.0
+"""After which a change whose group has been sent is answered that the outcome is unknown: as the driver would."""
+
+_UNHURRIED_SECONDS: Final = 1.0
+"""A group whose oldest change has waited no longer has the time of a statement, which takes no round trip to set."""
 
 _DECIDED_IN_A_TURN: Final = 16
 """Shards, half a millisecond to two, after which the event loop does other things."""
@@ -45,14 +61,32 @@ _ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A change, and its answer: null where it has to be executed by itself."""
+    """A change, and its answer: null where it has to be executed by itself. `arrived` is a time of the event loop."""
 
     command: _ShardCommand
     answer: asyncio.Future[Outcome | None]
+    arrived: float
+    """On the clock of the event loop, in seconds."""
+    trace: Parent | None
+    """What its spans hang below: the group is decided and committed in a task of its own."""
+    timer: asyncio.TimerHandle = field(init=False)
     reads: ReadSet = field(init=False)
+    begun: bool = False
+    sent: bool = False
+    repeated: bool = False
 
     def __post_init__(self) -> None:
         self.reads = self.command.reads
+        self.timer = self.answer.get_loop().call_at(self.arrived + QUEUE_SECONDS, self._out_of_time)
+
+    def _out_of_time(self) -> None:
+        loop, end = self.answer.get_loop(), self.arrived + ANSWER_SECONDS
+        if self.begun and loop.time() < end:
+            self.timer = loop.call_at(end, self._out_of_time)
+        elif self.sent:
+            self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
+        else:
+            self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 
     def resolve(self, outcome: Outcome | Exception | None) -> None:
         """Its client may have left meanwhile."""
@@ -73,8 +107,13 @@ class GroupCommit:
         strategies: Registry,
         alone: Callable[[Command], Awaitable[Outcome]],
         note: Callable[[Outcome], None],
+        statistics: CommitStatistics | None = None,
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         self._group = group
+        self._statistics = statistics or CommitStatistics()
+        self._statistics.waiting = lambda: len(self._queue)
+        self._tracer = tracer
         self._strategies = strategies
         self._alone = alone
         self._note = note
@@ -85,11 +124,15 @@ class GroupCommit:
         """Of a command that has been validated. Raises as `CommandExecutor.execute`."""
         if not isinstance(command, _ShardCommand) or len(command.shards) > LARGEST_CHANGE:
             return await self._alone(command)
-        waiting = _Waiting(command, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(command, loop.create_future(), loop.time(), self._tracer.current())
         self._queue.append(waiting)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all(), name="omnirelay-group-commit")
-        outcome = await waiting.answer
+        try:
+            outcome = await waiting.answer
+        finally:
+            waiting.timer.cancel()
         return await self._alone(command) if outcome is None else outcome
 
     async def _commit_all(self) -> None:
@@ -112,6 +155,7 @@ class GroupCommit:
                 break
             waiting = self._queue.popleft()
             if not waiting.answer.done():
+                waiting.begun = True
                 group.append(waiting)
         return group
 
@@ -119,15 +163,29 @@ class GroupCommit:
         """Every one of them is resolved, or waits again."""
         concerned = waiting
         answers: Sequence[Committed | StoreError | None] = ()
+        began = asyncio.get_running_loop().time()
+        for each in waiting:
+            self._statistics.waited.observe(began - each.arrived)
         try:
             async with self._group() as group:
+                await _limit(group, waiting)
                 state = await group.read(list(dict.fromkeys(key for each in waiting for key in each.reads.shards)))
                 changes = await self._decided(waiting, state)
+                # Those that ran out of time meanwhile were answered that nothing is written.
+                changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
                 concerned = [each for each, _ in changes]
                 if changes:
-                    answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+                    answers = await self._committed(group, changes, began)
         except (CommitUnknown, Overloaded) as error:
             answers = answers or [error] * len(concerned)
+        except RowsLocked:
+            # Once more, for when it is read again it shows which of them those are: they wait by themselves.
+            again = [each for each in concerned if not each.repeated]
+            concerned = [each for each in concerned if each.repeated]
+            answers = [None] * len(concerned)
+            for each in again:
+                each.sent, each.repeated = False, True
+            self._queue.extendleft(reversed(again))
         except StoreError:
             # Nothing was written, perhaps because of one of them: by itself each finds out. Or all was, and the
             # connection is lost since.
@@ -141,6 +199,28 @@ class GroupCommit:
         finally:
             for each, answer in zip_longest(concerned, answers):
                 self._resolve(each, answer)
+
+    async def _committed(
+        self, group: ChangeGroup, changes: Sequence[tuple[_Waiting, WriteSet]], began: float
+    ) -> Sequence[Committed | StoreError]:
+        """The answer to each. `began` is when reading for them did, on the clock of the event loop."""
+        for each, _ in changes:
+            each.sent = True
+        with self._commit_spans([each for each, _ in changes]):
+            answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+        if committed := sum(isinstance(answer, Committed) for answer in answers):
+            self._statistics.committed(committed, asyncio.get_running_loop().time() - began)
+        return answers
+
+    @contextmanager
+    def _commit_spans(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
+        """One for each change that is traced, in its own trace."""
+        with ExitStack() as spans:
+            for each in waiting:
+                if each.trace is not None:
+                    kind = each.command.kind.value
+                    spans.enter_context(self._tracer.span("commit", each.trace, kind=kind, changes=len(waiting)))
+            yield
 
     def _resolve(self, waiting: _Waiting, answer: Committed | StoreError | None) -> None:
         if isinstance(answer, Committed):
@@ -175,6 +255,8 @@ class GroupCommit:
     def _decide(self, waiting: _Waiting, state: ReadState) -> WriteSet | None:
         """Null for what has to be executed by itself."""
         reads = waiting.reads
+        if not state.locked.isdisjoint(reads.shards):
+            return None
         namespaces = {name: state.namespaces[name] for name in reads.namespaces if name in state.namespaces}
         if depending_on_time(namespaces.values(), reads):
             return None
@@ -184,10 +266,20 @@ class GroupCommit:
             {key: state.tombstones[key] for key in reads.shards if key in state.tombstones},
         )
         try:
-            decision = decide(waiting.command, own, self._strategies)
+            if waiting.trace is None:
+                decision = decide(waiting.command, own, self._strategies)
+            else:
+                with self._tracer.span("decide", waiting.trace, kind=waiting.command.kind.value):
+                    decision = decide(waiting.command, own, self._strategies)
         except Exception:  # noqa: BLE001 - executed by itself, it raises again to its caller
             return None
         return decision if isinstance(decision, WriteSet) else None
+
+
+async def _limit(group: ChangeGroup, waiting: Sequence[_Waiting]) -> None:
+    left = min(each.arrived for each in waiting) + WRITE_SECONDS - asyncio.get_running_loop().time()
+    if left < WRITE_SECONDS - _UNHURRIED_SECONDS:
+        await group.limit(max(left, _UNHURRIED_SECONDS))
 
 
 class _Footprint:

@@ -1,4 +1,4 @@
-"""The bars that reads are held to, each beside what was measured."""
+"""The bars that reads and writes are held to, each beside what was measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.benchmarks import history, in_process
+from tests.benchmarks import commits, history, in_process
 from tests.benchmarks.reads import BARE, KEPT_NAME, OUR_NAME, PERSISTED_NAME, POSTGRAPHILE_NAME, TRUSTED_NAME
 from tests.benchmarks.sampling import at
 
@@ -55,6 +55,7 @@ def bars(figures: Mapping[str, Any]) -> Sequence[Bar]:
             ("growth", _growth),
             ("workers", _workers),
             ("together", _together),
+            ("writes", _writes),
         )
         if figures.get(name)
         for bar in made(figures[name])
@@ -124,6 +125,16 @@ def _workers(figures: Figures) -> Iterator[Bar]:
 def _together(figures: Figures) -> Iterator[Bar]:
     note = f"{figures['answered']:,.0f} lookups/s of {figures['offered']:,.0f} offered"
     yield Bar("everything at once: lookup p99", at(figures, 99), " ms", 25.0, note=note)
+
+
+def _writes(figures: Figures) -> Iterator[Bar]:
+    ours = figures["single"]["32"][commits.ONE]
+    yield Bar("updateShard, 32 clients: changes/s", ours["rate"], "/s", 1_200.0, at_least=True)
+    yield Bar("updateShard, 32 clients: p99", at(ours, 99), " ms", 60.0)
+    yield Bar("updateShard, 32 clients: server and PostgreSQL", _both(ours), " ms", 1.0)
+    largest = figures["bulk"][-1]
+    what = f"updateShards of {largest['shards']:,}: shards/s"
+    yield Bar(what, largest["shards"] / largest["seconds"], "/s", 12_000.0, at_least=True)
 
 
 def _both(figures: Figures) -> float:

@@ -42,7 +42,7 @@ class Figures:
         return self.latencies[min(self.count - 1, math.floor(self.count * percent / 100))]
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One request at a time; `answered` is called with each complete body."""
 
     def __init__(self) -> None:
@@ -83,6 +83,10 @@ class _Connection(asyncio.Protocol):
         """Whether the server has not closed it: after some seconds of silence it does."""
         return self.transport is not None and not self.transport.is_closing()
 
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
     async def ask(self, request: bytes) -> bytes:
         assert self.transport is not None
         self._answer = asyncio.get_running_loop().create_future()
@@ -105,7 +109,7 @@ async def closed_loop(
 
     async def client(number: int) -> None:
         nonlocal octets
-        connection = await _connect(port)
+        connection = await connect(port)
         asked = 0
         while (sent := perf_counter()) < end:
             await connection.ask(request(number, asked))
@@ -113,7 +117,7 @@ async def closed_loop(
             if sent >= counted_from:
                 latencies.append(perf_counter() - sent)
         octets += connection.octets
-        _close(connection)
+        connection.close()
 
     await asyncio.gather(*(client(number) for number in range(connections)))
     return figures_of(latencies, end - counted_from, octets)
@@ -125,10 +129,10 @@ async def each_once(port: int, requests: Sequence[bytes], *, connections: int) -
     waiting = iter(enumerate(requests))
 
     async def client() -> None:
-        connection = await _connect(port)
+        connection = await connect(port)
         for number, request in waiting:
             answers[number] = await connection.ask(request)
-        _close(connection)
+        connection.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))
     return [answers[number] for number in range(len(requests))]
@@ -148,19 +152,19 @@ async def open_loop(
 
     Latency counts from when a request was due: a server that stalls is charged for every request that had to wait.
     """
-    idle = [await _connect(port) for _ in range(64)]
+    idle = [await connect(port) for _ in range(64)]
     latencies: list[float] = []
     begin = perf_counter()
 
     async def one(number: int, due: float) -> None:
         while idle and not idle[-1].usable:
             idle.pop()
-        connection = idle.pop() if idle else await _connect(port)
+        connection = idle.pop() if idle else await connect(port)
         try:
             await connection.ask(request(number))
         except ConnectionError:
             # The server closed it, for its silence, just as it was written to.
-            connection = await _connect(port)
+            connection = await connect(port)
             await connection.ask(request(number))
         latencies.append(perf_counter() - due)
         idle.append(connection)
@@ -173,7 +177,7 @@ async def open_loop(
             await asyncio.sleep(max(0.0, due - perf_counter()))
             group.create_task(one(number, due))
     for connection in idle:
-        _close(connection)
+        connection.close()
     return figures_of(latencies, perf_counter() - begin)
 
 
@@ -182,14 +186,9 @@ def post(path: str, body: bytes) -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-async def _connect(port: int) -> _Connection:
-    _, protocol = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", port)
+async def connect(port: int) -> Connection:
+    _, protocol = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
     return protocol
-
-
-def _close(connection: _Connection) -> None:
-    if connection.transport is not None:
-        connection.transport.close()
 
 
 def figures_of(latencies: Sequence[float], seconds: float, octets: int = 0) -> Figures:

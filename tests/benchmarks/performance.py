@@ -27,7 +27,7 @@ rows. This page and its plots are written by `make bench` from [what it measured
 `make plots` writes them again without measuring.
 
 ```console
-$ make bench                               # some 15 minutes; nothing else should run meanwhile
+$ make bench                               # some 17 minutes; nothing else should run meanwhile
 $ make bench ARGS="--only reads,history"   # some parts; the others keep what was measured before
 $ make bench ARGS="--help"
 ```
@@ -82,6 +82,7 @@ def document(found: Parts) -> str:
         ("growth", _growth),
         ("together", _together),
         ("workers", _workers),
+        ("writes", _writes),
     ):
         if figures.get(name):
             sections.append("\n".join(written(figures[name])))
@@ -214,6 +215,46 @@ def _workers(figures: Parts) -> Iterator[str]:
     ]
     yield f"Lookups on {figures['connections']} connections, the load from a process of its own:\n"
     yield "\n".join(_table(("workers", "lookups/s", "server, ms", "p99, ms"), rows))
+
+
+def _writes(figures: Parts) -> Iterator[str]:
+    yield "## Writes\n"
+    yield (
+        f"`updateShard` on connections that are kept alive, each with a shard of its own: medians of\n"
+        f"{figures['rounds']} rounds of {figures['seconds']:g} s. By hand is a loop on asyncpg, with a connection\n"
+        "and a transaction for each change, on copies of the same tables, without GraphQL and policies; the\n"
+        "server is its process. etcd puts a value of the size of a record, without audit or versions that are\n"
+        "expected; over JSON, which costs it more than gRPC.\n"
+    )
+    head = ("clients", "", "changes/s", "p50, ms", "p99, ms", "server, ms", "PostgreSQL, ms")
+    rows = [
+        (clients, name, *_of_writes(each))
+        for clients, contenders in figures["single"].items()
+        for name, each in contenders.items()
+    ]
+    yield "\n".join(_table(head, rows)) + "\n"
+    yield f"32 clients with {figures['share']:.0%} conflicts and {figures['share']:.0%} refusals among the answers:\n"
+    mixed = [(name, *_of_writes(each)) for name, each in figures["mixed"].items()]
+    yield "\n".join(_table(("", "answers/s", *head[3:]), mixed)) + "\n"
+    yield "`updateShards`, all or none; plain SQL is one statement that writes as many rows:\n"
+    bulks = [
+        (
+            f"{each['shards']:,}",
+            f"{each['shards'] / each['seconds']:,.0f}",
+            f"{1e3 * each['seconds']:,.0f}",
+            f"{1e3 * each['plain']:,.0f}",
+            _ms(each["server"]),
+            _ms(each["postgres"]),
+        )
+        for each in figures["bulk"]
+    ]
+    columns = ("shards", "shards/s", "answer, ms", "plain SQL, ms", "server, ms a shard", "PostgreSQL, ms a shard")
+    yield "\n".join(_table(columns, bulks))
+
+
+def _of_writes(figures: Parts) -> tuple[str, ...]:
+    latencies = (f"{at(figures, percent):.1f}" for percent in (50, 99))
+    return (f"{figures['rate']:,.0f}", *latencies, _ms(figures["server"]), _ms(figures["postgres"]))
 
 
 def _others(found: Parts) -> Iterator[str]:

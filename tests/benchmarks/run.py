@@ -26,6 +26,7 @@ from graph.embedded_postgres.server import start_embedded_postgres
 from tests.benchmarks import (
     bars,
     bulk_input,
+    commits,
     fanout,
     growth,
     history,
@@ -74,6 +75,7 @@ class Scale:
     subscribers: int = together.SUBSCRIBERS
     checked: int = 2_000
     """Answers of a contender, at most, that are compared before anything is timed."""
+    commits: commits.Scale = field(default_factory=commits.Scale)
     slots: int = writes.SLOTS
     """Shards of an import."""
     tables: Sequence[int] = node_client.SIZES
@@ -93,6 +95,7 @@ SMOKE: Final = Scale(
     together_seconds=4.0,
     subscribers=20,
     checked=100,
+    commits=commits.Scale(seconds=1.0, rounds=1, clients=(1, 32), attempts=1),
     slots=1_000,
 )
 """Whether it works, and nothing about how fast it is."""
@@ -167,12 +170,18 @@ async def _together(bench: Bench) -> Any:
     )
 
 
-async def _writes(bench: Bench) -> None:
-    url, report = await bench.mesh(), bench.report
+async def _writes(bench: Bench) -> Any:
+    scale, report = bench.scale, bench.report
+    url = await bench.databases.new("commits")
+    figures = await commits.measure(url, bench.databases.postmaster, bench.folder, scale.commits)
+    rate = figures["single"]["32"][commits.ONE]["rate"]
+    for limit, script in (("no NOTIFY", limits.UNORDERED), ("with NOTIFY", limits.NOTIFYING)):
+        most = await limits.pgbench(url, script, clients=32, seconds=max(1, round(scale.commits.seconds)))
+        what = f"pgbench, shard and row of history, no order, {limit}: {most:,.0f}/s"
+        report.add("updateShard, audited and ordered, 32 clients", f"{rate:,.0f}/s", what, rate / most, "higher")
     async with servers.omnirelay(url) as server:
-        await writes.single(report, server.port, url, bench.scale.seconds)
-        await writes.bulk(report, server.port, url, writes.ATTEMPTS if bench.scale.is_full else 1)
-        await writes.importing(report, server.port, bench.folder, bench.scale.slots)
+        await writes.importing(report, server.port, bench.folder, scale.slots)
+    return figures
 
 
 async def _rebalance(bench: Bench) -> None:
@@ -235,7 +244,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], Awaitable[Any]]]] = {
     "client": _client,
 }
 
-BY_PROCESSOR_TIME: Final = frozenset({"reads", "workers", "together", "history", "growth"})
+BY_PROCESSOR_TIME: Final = frozenset({"reads", "workers", "together", "writes", "history", "growth"})
 
 
 async def measure(

@@ -12,7 +12,7 @@ import orjson
 
 TIMEOUT_SECONDS: Final = 4.0
 _UNKNOWN: Final = "COMMIT_UNKNOWN"
-RETRYABLE: Final = frozenset({"UNAVAILABLE", _UNKNOWN, "OVERLOADED", "FENCED", "TRANSIENT_CONFLICT"})
+RETRYABLE: Final = frozenset({"UNAVAILABLE", _UNKNOWN, "OVERLOADED", "LOCKED", "FENCED", "TRANSIENT_CONFLICT"})
 _PAUSE_SECONDS: Final = 0.1
 
 
@@ -29,10 +29,12 @@ class Asker:
     it was answered was not known; else every attempt before was answered, and as one that had written nothing.
     """
 
-    def __init__(self, addresses: Sequence[str], randomness: random.Random) -> None:
+    def __init__(self, addresses: Sequence[str], randomness: random.Random, seconds: float = TIMEOUT_SECONDS) -> None:
+        """`seconds` is how long it waits for an answer."""
         self._addresses = addresses
         self._randomness = randomness
-        self._http = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
+        self._seconds = seconds
+        self._http = httpx2.AsyncClient(timeout=seconds)
         self.repeated = 0
         self.unknown = False
 
@@ -55,7 +57,7 @@ class Asker:
     async def _answer(self, body: bytes) -> Mapping[str, Any] | None:
         url = f"http://{self._randomness.choice(self._addresses)}/graphql"
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 response = await self._http.post(url, content=body, headers={"content-type": "application/json"})
             answer: dict[str, Any] = orjson.loads(response.content)
         except httpx2.ConnectError:

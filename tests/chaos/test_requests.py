@@ -53,7 +53,9 @@ async def test_who_was_not_told_may_find_that_it_was_done(
     assert (ledger.replayed, len(ledger.acknowledged)) == (1, 1)
 
 
-@pytest.mark.parametrize("nothing", ["UNAVAILABLE", "OVERLOADED", "FENCED", "TRANSIENT_CONFLICT", httpx2.ConnectError])
+@pytest.mark.parametrize(
+    "nothing", [*["UNAVAILABLE", "OVERLOADED", "LOCKED", "FENCED", "TRANSIENT_CONFLICT"], httpx2.ConnectError]
+)
 async def test_who_was_told_that_nothing_was_written_must_not_find_it(
     nothing: str | type[httpx2.TransportError], monkeypatch: pytest.MonkeyPatch
 ) -> None:

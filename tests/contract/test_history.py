@@ -229,6 +229,22 @@ async def test_rows_that_are_shown_have_what_is_named_of_records(told: Told, sho
                 _require_same(side, expected, _SHARD if image_times else _SHARD - _TIMES if images else _OWNER)
 
 
+async def test_changes_that_are_shown_have_what_records_have(told: Told) -> None:
+    changes = told.mesh.store.changes
+    requests: list[PageRequest[int]] = [PageRequest(100), PageRequest(100, counted=True)]
+    for request in requests:
+        pages = [await changes.page(ChangeFilter(), request, newest_first=False, shown=True) for _ in range(2)]
+        for page in pages:
+            assert page.total == (len(told.changes) if request.counted else None)
+            for change, record in zip(page.items, told.changes, strict=True):
+                _require_same(change, record, _CHANGE | {"first_revision", "last_revision"})
+        # What is read again is the same object, which is said where that can be relied on.
+        held = [changes.holds(change) for change in pages[1].items]
+        assert [one is again for one, again in zip(*(page.items for page in pages), strict=True)] == held or not any(
+            held
+        )
+
+
 _TIMES: Final = {"revision", "created_at", "updated_at"}
 _SHARD: Final = {member.name for member in fields(Shard)}
 _OWNER: Final = {"namespace", "shard_id", "owner_node_id"}

@@ -6,8 +6,11 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import pytest
+
 from persistence.codec.encoding import shard_checksum
-from persistence.commands.shards import NewShard
+from persistence.commands.nodes import RegisterNode
+from persistence.commands.shards import NewShard, PinRequest
 from persistence.model.records import Change, ChangeKind, DiffKind, Shard, ShardStatus
 from tests.support.mesh import BILLING, SEARCH, Mesh, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO
@@ -85,6 +88,46 @@ async def test_an_update_changes_what_it_names_and_nothing_else(mesh: Mesh) -> N
     )
     assert after.checksum != before.checksum
     assert await mesh.shard("s1") == after
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+async def test_free_text_and_numbers_are_stored_as_they_are_however_many_shards_a_change_has(
+    mesh: Mesh, count: int
+) -> None:
+    """Line breaks, quotes, what arrays are written with; and shards with and without what may be null."""
+    text = 'a\n\n"b",{c}\\ NULL\t\U0001f69a'
+    ticket = because("first", change_ticket=text)
+    capacities = (0.0, 0.1, 1e16, 5e-324, 1.7976931348623157e308)
+    asked = [
+        new(
+            f"s{number:02}",
+            leader_id="node-b" if number % 2 else None,
+            capacity_hint=capacities[number % len(capacities)],
+            locality_hint=None if number % 2 else "eu/zone-b",
+            anti_affinity_group=None if number % 3 else f"group-{number}",
+        )
+        for number in range(count)
+    ]
+    made = (await mesh.create(*asked, change=ticket)).shards
+    pinned = [
+        patch(shard, status=ShardStatus.PAUSED) if number % 2 else patch(shard, pin=PinRequest(text))
+        for number, shard in enumerate(made)
+    ]
+    await mesh.execute(RegisterNode("node-a", because("register")))
+    after = (await mesh.update(*pinned, change=ticket)).shards
+    assert [(shard.capacity_hint, shard.change_ticket) for shard in after] == [
+        (shard.capacity_hint, text) for shard in asked
+    ]
+    assert [shard.pinned and shard.pinned.reason for shard in after] == [
+        None if number % 2 else text for number in range(count)
+    ]
+    for shard in after:
+        assert shard.checksum == shard_checksum(shard.key, shard.content)
+        assert await mesh.shard(shard.shard_id) == shard
+    rows = await mesh.history()
+    assert [row.current for row in rows] == [*made, *after]
+    assert [row.previous for row in rows] == [*[None] * count, *made]
+    assert (await mesh.delete(*after)).change.shard_count == count
 
 
 async def test_a_row_of_history_names_the_fields_that_changed(mesh: Mesh) -> None:

@@ -28,7 +28,9 @@ from tests.linearizability.register import Seen, WriteKind
 NAMESPACE: Final = "registers"
 _TIMEOUT_SECONDS: Final = 2.5
 _PAUSE_SECONDS: Final = 0.05
-_EXPECTED_CODES: Final = frozenset({"UNAVAILABLE", "TRANSIENT_CONFLICT", "STALE_READ", "OVERLOADED", "COMMIT_UNKNOWN"})
+_EXPECTED_CODES: Final = frozenset(
+    {"UNAVAILABLE", "TRANSIENT_CONFLICT", "STALE_READ", "OVERLOADED", "LOCKED", "COMMIT_UNKNOWN"}
+)
 _SHARD: Final = "{ shardId version ownerNodeId ownerEpoch revision }"
 _ANSWER: Final = f"""
   __typename

@@ -9,7 +9,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from tests.linearizability.register import Seen, WriteKind
 
-NOTHING_WRITTEN: Final = frozenset({"TRANSIENT_CONFLICT", "OVERLOADED", "UNAVAILABLE", "FENCED", "SCHEMA_OUT_OF_DATE"})
+NOTHING_WRITTEN: Final = frozenset(
+    {"TRANSIENT_CONFLICT", "OVERLOADED", "LOCKED", "UNAVAILABLE", "FENCED", "SCHEMA_OUT_OF_DATE"}
+)
 """Codes that promise that the request wrote nothing. The verdict relies on them, and compares them with history."""
 
 NO_ANSWER: Final = "no answer"

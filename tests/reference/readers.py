@@ -125,9 +125,19 @@ class MemoryChanges:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
-    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
+    async def page(
+        self,
+        where: ChangeFilter,
+        page: PageRequest[int],
+        *,
+        newest_first: bool,
+        shown: bool = False,  # noqa: ARG002 - records have all that is shown
+    ) -> Page[Change]:
         changes = [change for change in self._memory.tables.changes if _in_changes(where, change)]
         return page_by(attrgetter("id"), changes, page, descending=newest_first)
+
+    def holds(self, change: object) -> bool:  # noqa: ARG002 - none
+        return False
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         return self._memory.tables.digests[after : after + limit]

@@ -10,7 +10,7 @@ from typing import TypeVar
 from persistence.codec import hash_chain
 from persistence.codec.images import image_of
 from persistence.commands.command import ChangeRequest
-from persistence.commands.write_set import WriteSet, completed
+from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor
 from persistence.model.outcomes import Committed, ShardsChanged
 from persistence.model.records import AsOf, ChangeKind, Compaction, ShardDiff
@@ -46,7 +46,7 @@ class MemoryRetention:
         removed = len(tables.between(0, floor)) - len(kept)
         digest = hash_chain.compacted_digest(map(_kept_row, kept)).hex()
         compaction = Compaction(floor, tables.floor, removed, len(kept), digest)
-        write_set = completed(WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction))
+        write_set = WriteSet(ChangeKind.COMPACT_HISTORY, change, None, (), compaction=compaction)
         after, _ = committed(_compacted(tables, floor, kept), write_set, self._memory.clock())
         self._memory.publish(after)
         return HistoryCompacted(after.changes[-1], compaction, 0)

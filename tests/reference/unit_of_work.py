@@ -168,6 +168,9 @@ class MemoryGroup:
         self._memory = memory
         self._state = ReadState()
 
+    async def limit(self, seconds: float) -> None:
+        """Nothing waits here."""
+
     async def read(self, shards: Sequence[ShardKey]) -> ReadState:
         names = list({key.namespace for key in shards})
         self._state = await MemoryUnitOfWork(self._memory).read(ReadSet(namespaces=names, shards=shards))

@@ -129,7 +129,7 @@ class _Siege:
         stop = asyncio.Event()
         writing = [asyncio.create_task(self._write(writer, stop)) for writer in self._writers]
         try:
-            while not all(each.record.segments for each in self._subscribers):  # noqa: ASYNC110 - a condition of many
+            while not all(each.record.segments for each in self._subscribers):  # noqa: ASYNC110 - read by tasks that have no event
                 await asyncio.sleep(0.1)
             self._watch("nothing but subscribers and changes")
             quiet = await self._bystander(self._plan.quiet_seconds)

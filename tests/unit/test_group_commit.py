@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from persistence.commands.command import Command
 from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, ShardExpectation, UpdateShards
 from persistence.commands.write_set import WriteSet
-from persistence.errors import CommitUnknown, Overloaded, StoreError, StoreUnavailable, TransientConflict
+from persistence.errors import CommitUnknown, Overloaded, RowsLocked, StoreError, StoreUnavailable, TransientConflict
 from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import Committed, NotFound, Outcome, ShardsChanged
 from persistence.model.policy import FreezeWindow, NamespacePolicy
@@ -24,7 +24,7 @@ from persistence.ports import ChangeGroup
 from persistence.service.group_commit import LARGEST_CHANGE, MOST_CHANGES, MOST_SHARDS, GroupCommit
 from strategies.registry import Registry
 from tests.reference.store import memory_store
-from tests.support.mesh import SEARCH, Mesh, as_it_is, because, moment, new, patch
+from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, moment, new, patch
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Database:
     noted: list[Outcome] = field(default_factory=list)
     failures: list[Exception | None] = field(default_factory=list)
     answers: list[list[StoreError | None]] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
+    locked: set[ShardKey] = field(default_factory=set)
     held: asyncio.Event | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     fails_at_the_end: bool = False
@@ -62,8 +64,12 @@ class _Held:
     database: Database
     group: ChangeGroup
 
+    async def limit(self, seconds: float) -> None:
+        self.database.limits.append(seconds)
+
     async def read(self, shards: Sequence[ShardKey]) -> ReadState:
-        return await self.group.read(shards)
+        state = await self.group.read(shards)
+        return replace(state, locked=frozenset(self.database.locked))
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
         database = self.database
@@ -374,3 +380,98 @@ async def test_a_client_that_leaves_later_leaves_the_others_alone(database: Data
     assert isinstance(await other, ShardsChanged)
     assert [change.reason for change in (await database.mesh.changes())[-2:]] == ["first", "b"]
     assert len(database.noted) == 2
+
+
+async def test_a_group_that_met_a_locked_row_goes_once_more_without_it(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    others = [asyncio.create_task(queue.execute(create(name))) for name in "abc"]
+    await settled()
+    database.locked = {ShardKey(BILLING, "b")}
+    database.failures = [None, RowsLocked(), None]
+    assert database.held is not None
+    database.held.set()
+    outcomes = await asyncio.gather(first, *others)
+    assert database.groups == [["first"], ["a", "c"], ["a", "c"]]
+    assert database.alone == ["b"]
+    assert [type(outcome) for outcome in outcomes] == [ShardsChanged, ShardsChanged, NotFound, ShardsChanged]
+
+
+async def test_a_group_that_meets_a_locked_row_twice_is_executed_one_by_one(database: Database) -> None:
+    database.failures = [RowsLocked(), RowsLocked()]
+    await database.queue().execute(create("a"))
+    assert (database.groups, database.alone) == ([["a"], ["a"]], ["a"])
+
+
+async def test_a_change_whose_group_does_not_begin_in_its_time_is_refused_and_not_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    monkeypatch.setattr("persistence.service.group_commit.QUEUE_SECONDS", 0.01)
+    with pytest.raises(Overloaded):
+        await queue.execute(create("late"))
+    assert database.held is not None
+    assert not first.done()
+    database.held.set()
+    assert isinstance(await first, ShardsChanged)
+    await settled()
+    assert (database.groups, database.alone) == ([["first"]], [])
+    assert await database.mesh.shard("late") is None
+
+
+async def test_a_change_that_was_sent_and_not_answered_in_its_time_is_unknown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("QUEUE_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"persistence.service.group_commit.{name}", 0.01)
+    queue = database.queue()
+    database.held = asyncio.Event()
+    with pytest.raises(CommitUnknown):
+        await queue.execute(create("first"))
+    database.held.set()
+    monkeypatch.undo()
+    # Those that came meanwhile are not affected, and it was made.
+    assert isinstance(await queue.execute(create("next")), ShardsChanged)
+    assert await database.mesh.shard("first") is not None
+
+
+async def test_a_change_that_runs_out_of_time_while_its_group_is_read_is_not_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("QUEUE_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"persistence.service.group_commit.{name}", 0.01)
+    queue = database.queue()
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    read = _Held.read
+
+    async def slowly(self: _Held, shards: Sequence[ShardKey]) -> ReadState:
+        reading.set()
+        await go_on.wait()
+        return await read(self, shards)
+
+    monkeypatch.setattr(_Held, "read", slowly)
+    with pytest.raises(Overloaded):
+        await queue.execute(create("late"))
+    assert reading.is_set()
+    go_on.set()
+    await settled()
+    assert (database.groups, database.alone) == ([], [])
+
+
+async def test_a_group_has_the_time_that_its_oldest_change_has_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = database.queue()
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    first = await under_way(database, queue)
+    second = asyncio.create_task(queue.execute(create("second")))
+    await settled()
+    assert database.limits == []
+    monkeypatch.setattr(loop, "time", lambda: now() + 5)
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, second)
+    (limit,) = database.limits
+    assert 2 < limit <= 3

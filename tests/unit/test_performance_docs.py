@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.benchmarks import performance, results
 from tests.benchmarks.bars import Bar, bars
+from tests.benchmarks.commits import ETCD, ONE
 from tests.benchmarks.reads import BARE, KEPT_NAME, OUR_NAME, POSTGRAPHILE_NAME
 
 
@@ -65,3 +66,20 @@ def test_results_that_are_kept_replace_those_of_the_same_part_only(tmp_path: Pat
     assert kept["reads"]["figures"] == {"rate": 0.3333}
     assert kept["growth"]["figures"] == {"sizes": [1_000_000]}
     assert kept["growth"]["rows"] == [{"what": "a"}]
+
+
+def test_writes_are_shown_by_clients_and_contenders_and_held_to_their_bars() -> None:
+    single = {count: {ONE: figures(0.6, 1_300.0), ETCD: figures(0.2, 4_000.0)} for count in ("1", "32")}
+    bulk = [{"shards": 10_000, "seconds": 0.8, "plain": 0.2, "server": 0.03, "postgres": 0.03}]
+    measured = {"seconds": 1.5, "rounds": 2, "share": 0.05, "single": single, "mixed": single["1"], "bulk": bulk}
+    page = performance.document({"writes": {**results.part(measured, []), "machine": "m", "measured": "d"}})
+    assert "| 32 | etcd, puts by its JSON gateway | 4,000 | 1.0 | 4.0 | 0.200 | 0.100 |" in page
+    assert "| 10,000 | 12,500 | 800 | 200 | 0.030 | 0.030 |" in page
+    assert "with 5% conflicts and 5% refusals" in page
+    met = {bar.what: bar.is_met for bar in bars({"writes": measured})}
+    assert met == {
+        "updateShard, 32 clients: changes/s": True,
+        "updateShard, 32 clients: p99": True,
+        "updateShard, 32 clients: server and PostgreSQL": True,
+        "updateShards of 10,000: shards/s": True,
+    }

@@ -151,8 +151,8 @@ def test_a_move_changes_owner_strategy_and_ticket_alone() -> None:
 def test_the_audit_digest_covers_the_reason_of_a_move() -> None:
     down = written(ApplyPlan(PROPOSAL.id, CHANGE), there(kept()))
     (first, *rest) = down.shards
-    other = replace(down, shards=(replace(first, move_reason=MoveReason.OWNER_REMOVED), *rest))
-    none = replace(down, shards=(replace(first, move_reason=None), *rest))
+    other = replace(down, shards=(first._replace(move_reason=MoveReason.OWNER_REMOVED), *rest))
+    none = replace(down, shards=(first._replace(move_reason=None), *rest))
     assert len({down.digest(), other.digest(), none.digest()}) == 3
 
 

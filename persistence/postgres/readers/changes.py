@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     ScalarSelect,
+    Subquery,
     Text,
     and_,
     bindparam,
@@ -28,22 +30,25 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ChangeFilter
 from persistence.model.records import MAX_COUNTER, Change
+from persistence.postgres.diff_rows import SHOWN_CHANGE, ChangeRow, HeldRows
 from persistence.postgres.readers.keyset import (
     AnySelect,
-    PagedList,
     PageShape,
+    Restriction,
     at_most,
     below,
+    between_cursors,
     conditions,
     contains_item,
     each,
     equals_text,
     fetch,
-    keyset,
     nothing_passed,
     one_of,
-    planned_for_parameters,
+    ordered,
 )
+from persistence.postgres.readers.paged_list import EVERYWHERE, PagedList
+from persistence.postgres.readers.search import SEARCHED, Candidates, counted_at_most, share_of
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.tables.history import CHANGES
@@ -86,55 +91,123 @@ def _id_before(name: str) -> ColumnElement[int]:
 
 _OTHER: Final = CHANGES.alias("other").c
 
-_LED: Final = frozenset({"namespace", "kinds"})
-
-_BOUNDS: Final = frozenset({"up_to_id", "since", "until"})
-"""Fields that are bounds of the id."""
-
 
 class _Changes(PagedList[Change]):
-    """The list. A page of one namespace, or of some kinds, is merged from the beginnings of ranges that are in order of
-    the id: each is read no further than the page, whatever PostgreSQL takes for the number of rows that match."""
+    """The list. Changes of one namespace, or of some kinds, are merged from the beginnings of ranges that are in order
+    of the id: each is read no further than the page, or the search, whatever PostgreSQL takes for the number of rows
+    that match."""
 
-    def _restricted(self, used: tuple[str, ...], shape: PageShape, *, descending: bool) -> tuple[AnySelect, Any]:
-        if len(_LED.intersection(used)) != 1 or not _BOUNDS.union(_LED).issuperset(used):
-            return super()._restricted(used, shape, descending=descending)
-        bounds = conditions(self._restrictions, tuple(name for name in used if name in _BOUNDS))
+    def _beginning(
+        self, used: tuple[str, ...], lead: str | None, shape: PageShape, *, descending: bool
+    ) -> tuple[AnySelect, Sequence[Any], PageShape]:
+        if lead not in _MERGED:
+            return super()._beginning(used, lead, shape, descending=descending)
+        limit = bindparam("page_limit", type_=BigInteger)
+        rows = self._merged(self._rows, used, lead, shape, limit, descending=descending)
+        return select(*rows.c), (rows.c.id,), _without_cursors(shape)
+
+    def _candidates(
+        self, used: tuple[str, ...], lead: str | None, rest: Sequence[str], shape: PageShape, *, descending: bool
+    ) -> tuple[Candidates, PageShape]:
+        if lead not in _MERGED:
+            return super()._candidates(used, lead, rest, shape, descending=descending)
+        limit = SEARCHED if lead == "namespace" else share_of(_KINDS)
+        return self._of_ranges(used, lead, rest, shape, limit, descending=descending), _without_cursors(shape)
+
+    def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str]) -> Candidates:
+        if lead not in _MERGED:
+            return super()._counted(used, lead, rest)
+        limit = counted_at_most(all_match=not rest)
+        candidates = self._of_ranges(used, lead, rest, EVERYWHERE, limit, descending=False)
+        # One kind after the other, not merged: so many of all of them are looked at.
+        return candidates._replace(order=()) if lead == "kinds" else candidates
+
+    def _of_ranges(
+        self,
+        used: tuple[str, ...],
+        lead: str | None,
+        rest: Sequence[str],
+        shape: PageShape,
+        limit: ColumnElement[Any],
+        *,
+        descending: bool,
+    ) -> Candidates:
+        columns = [CHANGES.c[name] for name in _COMPARED]
+        rows = select(*columns, PLAN_OF_CHANGE.label("plan"))
+        merged = self._merged(rows, used, lead, shape, limit, descending=descending)
+        matches = conditions(_restrictions(merged.c, merged.c.plan), tuple(rest))
+        return Candidates(select(merged), (merged.c.id,), matches, limit)
+
+    def _merged(
+        self,
+        rows: AnySelect,
+        used: tuple[str, ...],
+        lead: str | None,
+        shape: PageShape,
+        limit: ColumnElement[Any],
+        *,
+        descending: bool,
+    ) -> Subquery:
+        """Up to `limit` rows of each range, between the cursors."""
+        bounds = conditions(self._restrictions, tuple(name for name in used if name in self._bounds))
+
+        def between(statement: AnySelect) -> AnySelect:
+            of_range = statement.where(*bounds, nothing_passed(CHANGES.c.id))
+            of_range = between_cursors(of_range, (CHANGES.c.id,), shape, descending=descending)
+            return ordered(of_range, (CHANGES.c.id,), shape, descending=descending)
 
         def beginning(*restricted: ColumnElement[bool]) -> AnySelect:
-            rows = self._rows.where(*restricted, *bounds, nothing_passed(CHANGES.c.id))
-            return keyset(rows, (CHANGES.c.id,), shape, descending=descending)
+            return between(rows.where(*restricted)).limit(limit)
 
-        if "namespace" in used:
-            merged = _merged(beginning, newest_first=descending != shape.backward).subquery()
-            return planned_for_parameters(select(*merged.c)), merged.c.id
+        if lead == "namespace":
+            return _of_both(beginning, between, limit, newest_first=descending != shape.backward).subquery("merged")
         kinds = func.unnest(bindparam("where_kinds", type_=ARRAY(Text))).table_valued("kind").render_derived("kinds")
         distinct = select(kinds.c.kind).distinct().subquery("kinds")
         of_kind = beginning(CHANGES.c.kind == distinct.c.kind).lateral()
-        return select(*of_kind.c).join_from(distinct, of_kind, true()), of_kind.c.id
+        return select(*of_kind.c).join_from(distinct, of_kind, true()).subquery("merged")
 
 
-def _merged(beginning: Callable[..., AnySelect], *, newest_first: bool) -> CompoundSelect[Any]:
+_KINDS: Final = func.cardinality(bindparam("where_kinds", type_=ARRAY(Text)))
+
+_MERGED: Final = frozenset({"namespace", "kinds"})
+
+_COMPARED: Final = ("id", "kind", "actor", "change_ticket", "namespaces", "committed_at")
+"""Columns that the fields of a filter are compared with; and the plan."""
+
+
+def _without_cursors(shape: PageShape) -> PageShape:
+    return shape._replace(after=False, before=False)
+
+
+def _of_both(
+    beginning: Callable[..., AnySelect],
+    between: Callable[[AnySelect], AnySelect],
+    whole: ColumnElement[Any],
+    *,
+    newest_first: bool,
+) -> CompoundSelect[Any]:
     """The beginnings of the changes of one namespace alone, and of those of several that it is one of.
 
     The latter have no index in order. They are looked for among the next `_NEAR` changes of any several namespaces,
     and only where these do not fill a page in all of them.
     """
-    whole = bindparam("page_limit", type_=BigInteger)
-    one = beginning(_of_one_namespace("where_namespace")).cte("one")
+    one = beginning(_of_one_namespace("where_namespace")).cte()
     # Beyond the last of a whole page of those, none of the others is looked at.
     last = select(one.c.id).order_by(one.c.id.desc() if newest_first else one.c.id).offset(whole - 1).limit(1)
     end = func.coalesce(last.scalar_subquery(), literal_column("0" if newest_first else str(MAX_COUNTER)))
     before = CHANGES.c.id > end if newest_first else CHANGES.c.id < end
-    next_ones = beginning(_several(CHANGES.c), before).limit(_NEAR).cte("next_ones")
-    near = select(next_ones).where(contains_item(next_ones.c.namespaces)("where_namespace")).cte("near")
+    next_ones = (
+        between(select(CHANGES.c.id, CHANGES.c.namespaces)).where(_several(CHANGES.c), before).limit(_NEAR).cte()
+    )
+    near = select(next_ones.c.id).where(contains_item(next_ones.c.namespaces)("where_namespace")).cte()
     enough = or_(_count_of(near) >= whole, _count_of(next_ones) < _NEAR)
     # All of them first: PostgreSQL would combine their index with a range of the primary key, which is far longer.
     found = select(_OTHER.id).where(
         _of_several_namespaces("where_namespace", _OTHER), not_(enough), nothing_passed(_OTHER.id)
     )
-    anywhere = beginning(CHANGES.c.id == func.any(func.array(found.scalar_subquery())), before).subquery()
-    return union_all(select(one), select(near).where(enough), select(anywhere))
+    ids = union_all(select(near.c.id).where(enough), found).scalar_subquery()
+    several = beginning(CHANGES.c.id == func.any(func.array(ids)), before).subquery()
+    return union_all(select(one), select(several))
 
 
 def _count_of(rows: CTE) -> ScalarSelect[int]:
@@ -145,22 +218,35 @@ _NEAR: Final = literal_column("500", BigInteger)
 """Rows."""
 
 
-_CHANGES: Final = _Changes(
-    select(*CHANGE),
-    CHANGES,
-    CHANGES.c.id,
-    each(change_of),
-    {
-        "namespace": of_namespace,
-        "actor": equals_text(CHANGES.c.actor),
-        "change_ticket": equals_text(CHANGES.c.change_ticket),
-        "kinds": one_of(CHANGES.c.kind),
-        "plan_id": lambda name: bindparam(name, type_=Text()) == PLAN_OF_CHANGE,
-        "up_to_id": at_most(CHANGES.c.id),
-        "since": lambda name: CHANGES.c.id > _id_before(name),
-        "until": lambda name: CHANGES.c.id <= _id_before(name),
-    },
-)
+def _restrictions(columns: Any, plan: ColumnElement[Any]) -> dict[str, Restriction]:
+    """Over the columns of changes, or of what is merged from them."""
+    return {
+        "namespace": of_namespace if columns is CHANGES.c else contains_item(columns.namespaces),
+        "actor": equals_text(columns.actor),
+        "change_ticket": equals_text(columns.change_ticket),
+        "kinds": one_of(columns.kind),
+        "plan_id": lambda name: bindparam(name, type_=Text()) == plan,
+        "up_to_id": at_most(columns.id),
+        "since": lambda name: columns.id > _id_before(name),
+        "until": lambda name: columns.id <= _id_before(name),
+    }
+
+
+def _list(columns: Sequence[Any], read: Callable[[Sequence[Any]], Sequence[Any]]) -> _Changes:
+    return _Changes(
+        select(*columns),
+        CHANGES,
+        CHANGES.c.id,
+        read,
+        _restrictions(CHANGES.c, PLAN_OF_CHANGE),
+        leads=("plan_id", "change_ticket", "actor", "kinds", "namespace"),
+        bounds=("up_to_id", "since", "until"),
+    )
+
+
+_CHANGES: Final = _list(CHANGE, each(change_of))
+
+_SHOWN: Final = _list(SHOWN_CHANGE, lambda rows: rows)
 
 _CONTENT_DIGESTS: Final = Read(
     select(CHANGES.c.content_digest)
@@ -175,9 +261,18 @@ class PostgresChanges:
 
     def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
+        self._held = HeldRows(make=ChangeRow)
 
-    async def page(self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool) -> Page[Change]:
-        return await _CHANGES.page(self._read, where, page, descending=newest_first)
+    async def page(
+        self, where: ChangeFilter, page: PageRequest[int], *, newest_first: bool, shown: bool = False
+    ) -> Page[Change]:
+        if not shown:
+            return await _CHANGES.page(self._read, where, page, descending=newest_first)
+        found = await _SHOWN.page(self._read, where, page, descending=newest_first)
+        return replace(found, items=self._held.same(found.items))
+
+    def holds(self, change: object) -> bool:
+        return self._held.holds(change)
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         rows = await fetch(self._read, _CONTENT_DIGESTS, {"after_id": after, "page_limit": limit})

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Select,
     Subquery,
     Text,
+    and_,
     bindparam,
     cast,
     func,
@@ -52,7 +53,17 @@ from persistence.postgres.readers.keyset import (
     page_shape,
     page_values,
     planned_for_parameters,
+    read_count,
     used_fields,
+)
+from persistence.postgres.readers.search import (
+    SEARCHED,
+    Candidates,
+    bounded_count,
+    farthest,
+    found_rows,
+    search,
+    with_rows,
 )
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
@@ -74,14 +85,36 @@ class PostgresHistory:
         page: PageRequest[int],
         shown: DiffDetail | None = None,
     ) -> Page[ShardDiff]:
-        read = _page(used_fields(where), page_shape(page), order is HistoryOrder.REVISION_DESC, shown)
-        rows = await fetch(self._read, read, filter_values(where) | page_values(page))
+        used, shape, descending = used_fields(where), page_shape(page), order is HistoryOrder.REVISION_DESC
+        tried: list[Page[ShardDiff]] = []
+        for lead in _leads(used):
+            read, searched = _page(used, shape, descending, shown, lead)
+            rows = await fetch(self._read, read, filter_values(where) | page_values(page))
+            if not searched:
+                return self._shown(rows, page, shown)
+            found = found_rows(rows, page, keys=2 if lead else 1)
+            tried.append(found.page(page, self._items(found.rows, page, shown, found.behind), itemgetter(-1)))
+            if tried[-1].is_complete:
+                break
+        return farthest(tried, page, descending=descending)
+
+    def _items(
+        self, rows: Sequence[Any], page: PageRequest[int], shown: DiffDetail | None, behind: int
+    ) -> Sequence[ShardDiff]:
+        """Of rows of a search, with so many columns behind."""
+        leading = 2 * page.counted
+        if shown is None:
+            return diffs_of(row[leading:-behind] for row in rows)
+        return self._held.same(rows, leading, behind)
+
+    def _shown(self, rows: Sequence[Any], page: PageRequest[int], shown: DiffDetail | None) -> Page[ShardDiff]:
         if shown is None:
             return page_beside(rows, page, diffs_of, 0) if page.counted else page_of(diffs_of(rows), page)
         if not page.counted:
             return page_of(self._held.same(rows), page)
+        total, is_exact = read_count(rows[0][0])
         found = [row for row in rows if row[1] is not None]
-        return page_of(self._held.same(found, leading=2), page, total=rows[0][0])
+        return page_of(self._held.same(found, leading=2), page, total, total_is_exact=is_exact)
 
     def holds(self, diff: object) -> bool:
         return self._held.holds(diff)
@@ -113,46 +146,76 @@ _LEADING: Final[Mapping[str, Restriction]] = {
 }
 """Fields of the filter that an index of history begins with, before the revision."""
 
-_OF_ROWS: Final[Mapping[str, Restriction]] = {
-    "owner_node_id": lambda name: or_(equals(_ROW.owner_node_id)(name), equals(_ROW.previous_owner_node_id)(name)),
-    "kinds": one_of(_ROW.kind),
-    "move_reasons": one_of(_ROW.move_reason),
-}
-
 _OF_CHANGES: Final[Mapping[str, Restriction]] = {
-    "actor": equals_text(CHANGES.c.actor),
     "change_ticket": equals_text(CHANGES.c.change_ticket),
+    "actor": equals_text(CHANGES.c.actor),
 }
+"""Fields of the filter that an index of changes begins with."""
+
+
+def _restrictions(columns: Any) -> dict[str, Restriction]:
+    """Those of the filter over the columns of history, without an index of their own."""
+    return {
+        "owner_node_id": lambda name: or_(
+            equals(columns.owner_node_id)(name), equals(columns.previous_owner_node_id)(name)
+        ),
+        "kinds": one_of(columns.kind),
+        "move_reasons": one_of(columns.move_reason),
+    }
+
+
+def _leads(used: tuple[str, ...]) -> Sequence[str | None]:
+    """Where a page is looked for, in turn, until it is whole: in the changes of a ticket or an actor, or (null) in
+    history, or what it has of a shard or a namespace."""
+    of_changes = [name for name in _OF_CHANGES if name in used]
+    if "shard_id" in used:
+        return [None, *of_changes]
+    return [*of_changes, None] if "namespace" in used or not of_changes else of_changes
 
 
 @lru_cache(CACHED_STATEMENTS)
-def _page(used: tuple[str, ...], shape: PageShape, descending: bool, shown: DiffDetail | None) -> Read:  # noqa: FBT001 - part of the cache's key
+def _page(
+    used: tuple[str, ...],
+    shape: PageShape,
+    descending: bool,  # noqa: FBT001 - part of the cache's key
+    shown: DiffDetail | None,
+    lead: str | None,
+) -> tuple[Read, bool]:
     """Rows in the order of an index that begins with what the filter names: the page is the beginning of what is read
-    there, whatever PostgreSQL takes for the number of rows that match. docs/decisions/0030-plans-of-reads.md."""
+    there, whatever PostgreSQL takes for the number of rows that match. docs/decisions/0030-plans-of-reads.md.
+
+    And whether it is a search, which it is where the filter names more.
+    """
     of_row = DIFF if shown is None else columns_of_row(shown)
     of_change = CHANGE if shown is None else columns_of_change(shown)
     made = None if shown is None else row_class(shown, leading=2 * shape.counted)
     bounds = _bounds(used, shape, descending=descending)
-    shape = shape._replace(after=False, before=False)  # the cursors are among the bounds
-    if _OF_CHANGES.keys().isdisjoint(used):
-        rows, order = _of_index(select(*of_row, _ROW.change_id), used, bounds)
-        # The changes are joined with the page, and not with all that it may be the beginning of. Of each row by the
-        # index, which the offset holds PostgreSQL to: it would compare each row with each of a few hundred changes.
-        page = keyset(rows, order, shape, descending=descending).subquery("page")
-        change = select(*of_change).where(CHANGES.c.id == page.c.change_id).offset(literal_column("0")).lateral()
-        statement = select(*list(page.c)[:-1], *change.c).join_from(page, change, true())
-        order = (page.c.revision,)
-    elif "shard_id" in used:
-        of_shard = select(*of_row, *of_change).join_from(HISTORY, CHANGES, CHANGES.c.id == _ROW.change_id)
-        statement, order = _of_index(of_shard, used, bounds)
-        statement = statement.where(*_conditions(_OF_CHANGES, used))
+    newest_first = descending != shape.backward
+    left = shape._replace(after=False, before=False)  # the cursors are among the bounds
+    order: Sequence[Any]
+    searched = not _LEADING.keys() | _BOUNDS >= set(used)
+    if searched:
+        found = search(_candidates(used, lead, bounds, newest_first=newest_first), left, descending=descending)
+        rows = select(*of_row, *of_change).join_from(HISTORY, CHANGES, CHANGES.c.id == _ROW.change_id)
+        statement, order = with_rows(found, rows.where(_ROW.revision == found.c[_REVISION[lead is None]]))
     else:
-        statement, order = _of_changes(used, bounds, of_row, of_change)
-    if not _OF_ROWS.keys().isdisjoint(used) or not _OF_CHANGES.keys().isdisjoint(used):
-        statement = planned_for_parameters(statement)
+        beginning = _of_index(select(*of_row, _ROW.change_id), used, bounds)
+        # The changes are joined with the page, and not with all that it may be the beginning of.
+        page = keyset(beginning, (_ROW.revision,), left, descending=descending).subquery("page")
+        statement = select(*list(page.c)[:-1], *of_change).join_from(page, CHANGES, CHANGES.c.id == page.c.change_id)
+        order = (page.c.revision,)
     if not shape.counted:
-        return Read(keyset(statement, order, shape, descending=descending), made)
-    return Read(beside((), statement, _count(used), order, shape, descending=descending), made)
+        return Read(keyset(statement, order, left, descending=descending), made), searched
+    everywhere = _bounds(used, _NO_CURSOR, descending=False)
+    count = bounded_count(_candidates(used, lead, everywhere, newest_first=False))
+    return Read(beside((), statement, count, order, left, descending=descending), made), searched
+
+
+_BOUNDS: Final = frozenset({"change_id", "since", "until"})
+"""Fields of the filter that are bounds of the revision."""
+
+_REVISION: Final = ("key_1", "key_0")
+"""Among the keys of a search by changes, and of one in history."""
 
 
 class _Bounds(NamedTuple):
@@ -209,61 +272,70 @@ def _head_before(name: str) -> ColumnElement[int]:
     return func.coalesce(newest.scalar_subquery(), 0)
 
 
-def _of_index(statement: AnySelect, used: tuple[str, ...], bounds: _Bounds) -> tuple[AnySelect, Sequence[Any]]:
-    """The rows between the bounds, and their order: that of the index that begins with what the filter names."""
-    statement = statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
-    if not _LEADING.keys().isdisjoint(used):
-        statement = statement.where(nothing_passed(_ROW.revision))
-    return statement, (_ROW.revision,)
+def _of_index(statement: AnySelect, used: tuple[str, ...], bounds: _Bounds) -> AnySelect:
+    """The rows between the bounds, in the order of the index that begins with what the filter names."""
+    statement = statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used))
+    return statement if _LEADING.keys().isdisjoint(used) else statement.where(nothing_passed(_ROW.revision))
 
 
-def _of_changes(
-    used: tuple[str, ...], bounds: _Bounds, of_row: Sequence[Any], of_change: Sequence[Any]
-) -> tuple[AnySelect, Sequence[Any]]:
-    """The rows of the changes that match, those of each by the revisions it made, and their order.
+def _candidates(used: tuple[str, ...], lead: str | None, bounds: _Bounds, *, newest_first: bool) -> Candidates:
+    """By the lead: rows of history in order, or those of the changes that match, which come in order, too."""
+    if lead is not None:
+        return _of_changes(used, lead, bounds, newest_first=newest_first)
+    matches = _conditions(_restrictions(_ROW), used)
+    if not _OF_CHANGES.keys().isdisjoint(used):
+        # One look-up for each row: a join, or EXISTS, may be made of all changes.
+        of_change = and_(*_conditions(_OF_CHANGES, used))
+        matches = [
+            *matches,
+            select(of_change).where(CHANGES.c.id == _ROW.change_id).correlate(HISTORY).scalar_subquery(),
+        ]
+    rows = _of_index(select(_ROW.revision), used, bounds).where(nothing_passed(_ROW.revision))
+    return Candidates(rows, (_ROW.revision,), matches)
 
-    OFFSET 0 keeps PostgreSQL from joining the two in another way than that.
-    """
-    before = CHANGES.c.head_revision - CHANGES.c.shard_count
-    made = (
-        select(*of_row)
-        .where(_ROW.revision > before, _ROW.revision <= CHANGES.c.head_revision)
-        .where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
-        .offset(literal_column("0"))
-        .lateral("made")
-    )
-    statement = select(*made.c, *of_change).join_from(CHANGES, made, true()).where(*_conditions(_OF_CHANGES, used))
-    if "namespace" in used:
-        statement = statement.where(of_namespace("where_namespace"))
+
+def _of_changes(used: tuple[str, ...], lead: str, bounds: _Bounds, *, newest_first: bool) -> Candidates:
+    """The rows of the changes that match, those of each by the revisions it made, and a row without a revision for
+    each change that has none of them: that one is looked at, too."""
+    restricted = conditions(_OF_CHANGES, (lead,))
     # The changes of the first and the last row within the bounds: none before and after them is looked at.
     row = HISTORY.alias("outermost").c
     made_by = select(row.change_id).limit(1)
     if bounds.lower is not None:
         first = made_by.where(row.revision > bounds.lower).order_by(row.revision)
-        statement = statement.where(CHANGES.c.id >= first.scalar_subquery())
+        restricted.append(CHANGES.c.id >= first.scalar_subquery())
     if bounds.upper is not None:
         last = made_by.where(row.revision < bounds.upper).order_by(row.revision.desc())
-        statement = statement.where(CHANGES.c.id <= last.scalar_subquery())
-    return statement, (CHANGES.c.id, made.c.revision)
+        restricted.append(CHANGES.c.id <= last.scalar_subquery())
+    rest = tuple(name for name in used if name != lead)
+    of_change = and_(
+        true(), *_conditions(_OF_CHANGES, rest), *([of_namespace("where_namespace")] if "namespace" in used else [])
+    )
+    id_ = CHANGES.c.id
+    change = (
+        select(id_, CHANGES.c.head_revision, CHANGES.c.shard_count, of_change.label("may_match"))
+        .where(*restricted, nothing_passed(id_))
+        .order_by(id_.desc() if newest_first else id_)
+        .limit(SEARCHED)
+        .subquery("change")
+    )
+    made = (
+        select(HISTORY)
+        .where(_ROW.revision > change.c.head_revision - change.c.shard_count, _ROW.revision <= change.c.head_revision)
+        .where(*bounds.of(_ROW.revision), change.c.may_match)
+        .order_by(_ROW.revision.desc() if newest_first else _ROW.revision)
+        .lateral("made")
+    )
+    # From there on nothing of a change without rows is looked at again.
+    behind = change.c.head_revision + literal_column("1") if newest_first else change.c.head_revision
+    position = func.coalesce(made.c.revision, behind)
+    found = made.c
+    leading = {"namespace": equals(found.namespace), "shard_id": equals(found.shard_id)}
+    matches = [found.revision.is_not(None), *_conditions(leading | _restrictions(found), used)]
+    return Candidates(select(change.c.id).select_from(change.outerjoin(made, true())), (change.c.id, position), matches)
 
 
-def _count(used: tuple[str, ...]) -> Select[int]:
-    """All rows that match, in no order: where changes restrict them, those of each by the revisions it made."""
-    bounds = _bounds(used, _NO_CURSOR, descending=False)
-    if _OF_CHANGES.keys().isdisjoint(used):
-        statement = select(func.count()).select_from(HISTORY)
-        return statement.where(*bounds.of(_ROW.revision), *_conditions(_LEADING, used), *_conditions(_OF_ROWS, used))
-    if "shard_id" in used:
-        statement = select(func.count()).select_from(HISTORY).join(CHANGES, CHANGES.c.id == _ROW.change_id)
-        restricted = (_LEADING, _OF_ROWS, _OF_CHANGES)
-        return statement.where(
-            *bounds.of(_ROW.revision), *(one for each in restricted for one in _conditions(each, used))
-        )
-    made, _ = _of_changes(used, bounds, (_ROW.revision,), ())
-    return select(func.count()).select_from(made.subquery())
-
-
-def _conditions(restrictions: Mapping[str, Restriction], used: tuple[str, ...]) -> Sequence[ColumnElement[bool]]:
+def _conditions(restrictions: Mapping[str, Restriction], used: tuple[str, ...]) -> list[ColumnElement[bool]]:
     return conditions(restrictions, tuple(name for name in used if name in restrictions))
 
 

@@ -1,6 +1,6 @@
 """Keyset pagination: a page begins where a key says, so its cost does not grow with its distance from the start.
 
-`PagedList` answers the pages of a list; where other values are read with a page, `beside` and `page_beside` do.
+`paged_list` answers the pages of a list; where other values are read with a page, `beside` and `page_beside` do.
 Statements are made once for each shape of a request and cached, and a request's values are parameters: making one anew
 costs SQLAlchemy several times what PostgreSQL takes to answer it.
 """
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -19,7 +17,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    FromClause,
     Select,
     and_,
     bindparam,
@@ -48,55 +45,6 @@ Restriction: TypeAlias = Callable[[str], ColumnElement[bool]]
 
 CACHED_STATEMENTS: Final = 512
 """Bound of each statement cache; beyond it the statement not used for longest is made anew when needed."""
-
-
-class PagedList(Generic[T]):
-    """A list that is read in pages, in the order of one unique column. `read` makes records of rows of `rows`, which
-    selects from `table`; `restrictions` has one for each field of the list's filter.
-    """
-
-    def __init__(
-        self,
-        rows: AnySelect,
-        table: FromClause,
-        key: Column[Any],
-        read: Callable[[Sequence[Any]], Sequence[T]],
-        restrictions: Mapping[str, Restriction] = MappingProxyType({}),
-    ) -> None:
-        self._rows = rows
-        self._table = table
-        self._key = key
-        self._read = read
-        self._restrictions = restrictions
-        self._statement = lru_cache(CACHED_STATEMENTS)(self._new_statement)
-
-    async def page(
-        self,
-        sessions: async_sessionmaker[AsyncSession],
-        where: Any,
-        page: PageRequest[Any],
-        *,
-        descending: bool = False,
-    ) -> Page[T]:
-        """`where` is a filter, or null for all of the list; `descending` turns the list's order around."""
-        used, values = ((), {}) if where is None else (used_fields(where), filter_values(where))
-        statement = self._statement(used, page_shape(page), descending)
-        rows = await fetch(sessions, statement, values | page_values(page))
-        return page_beside(rows, page, self._read, 0) if page.counted else page_of(self._read(rows), page)
-
-    def _new_statement(self, used: tuple[str, ...], shape: PageShape, descending: bool) -> Read:  # noqa: FBT001 - part of the cache's key
-        restricted = conditions(self._restrictions, used)
-        rows, key = self._restricted(used, shape, descending=descending)
-        if not shape.counted:
-            return Read(keyset(rows, (key,), shape, descending=descending))
-        count = select(func.count()).select_from(self._table).where(*restricted)
-        return Read(beside((), rows, count, (key,), shape, descending=descending))
-
-    def _restricted(self, used: tuple[str, ...], _shape: PageShape, *, descending: bool) -> tuple[AnySelect, Any]:  # noqa: ARG002 - for a list that reads otherwise
-        """The rows that match, of which a page is the beginning, and the column of their order."""
-        if not used:
-            return self._rows, self._key
-        return planned_for_parameters(self._rows.where(*conditions(self._restrictions, used))), self._key
 
 
 def each(read: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], Sequence[T]]:
@@ -140,8 +88,8 @@ def keyset(
 
     `columns` are the list's order, `descending` turns that order around. `page_of` makes a page of the rows.
     """
-    statement = _between_cursors(statement, columns, shape, descending=descending)
-    return _ordered(statement, columns, shape, descending=descending).limit(bindparam("page_limit", type_=BigInteger))
+    statement = between_cursors(statement, columns, shape, descending=descending)
+    return ordered(statement, columns, shape, descending=descending).limit(bindparam("page_limit", type_=BigInteger))
 
 
 def planned_for_parameters(statement: AnySelect) -> AnySelect:
@@ -174,7 +122,7 @@ def nothing_passed(column: Column[int]) -> ColumnElement[bool]:
 def beside(
     values: Sequence[ColumnElement[Any]],
     statement: AnySelect,
-    count: Select[int],
+    count: Select[Any],
     columns: Sequence[Column[Any] | Any],
     shape: PageShape,
     *,
@@ -182,8 +130,9 @@ def beside(
 ) -> AnySelect:
     """`keyset` with the same values in front of every row: one statement, so page and values are of one snapshot.
 
-    A row holds the values, the answer of `count` where the shape is counted, 1, and the columns of `statement`. An
-    empty page is one row: values and count, null, and nulls. `page_beside` makes a page of the rows.
+    A row holds the values, the answer of `count` where the shape is counted (as `read_count` reads it), 1, and the
+    columns of `statement`. An empty page is one row: values and count, null, and nulls. `page_beside` makes a page of
+    the rows.
     """
     front = select(*values, *((count.scalar_subquery(),) if shape.counted else ())).subquery()
     order = [column.label(f"order_{index}") for index, column in enumerate(columns)]
@@ -191,7 +140,7 @@ def beside(
     page = keyset(statement.add_columns(found, *order), columns, shape, descending=descending).subquery()
     *row, found = list(page.c)[: -len(order)]
     joined = select(*front.c, found, *row).select_from(front).outerjoin(page, true())
-    return _ordered(joined, list(page.c)[-len(order) :], shape, descending=descending)
+    return ordered(joined, list(page.c)[-len(order) :], shape, descending=descending)
 
 
 def page_beside(
@@ -201,10 +150,18 @@ def page_beside(
     that were found."""
     found = values + request.counted
     items = read([row[found + 1 :] for row in rows if row[found] is not None])
-    return page_of(items, request, total=rows[0][values] if request.counted else None)
+    if not request.counted:
+        return page_of(items, request)
+    total, is_exact = read_count(rows[0][values])
+    return page_of(items, request, total, total_is_exact=is_exact)
 
 
-def _between_cursors(
+def read_count(count: int) -> tuple[int, bool]:
+    """A count, and whether it is exact: -1 and less stand for 0 and more that are not."""
+    return (count, True) if count >= 0 else (-1 - count, False)
+
+
+def between_cursors(
     statement: AnySelect, columns: Sequence[Column[Any] | Any], shape: PageShape, *, descending: bool
 ) -> AnySelect:
     order: ColumnElement[Any] = columns[0] if len(columns) == 1 else tuple_(*columns)
@@ -217,7 +174,7 @@ def _between_cursors(
     return statement
 
 
-def _ordered(
+def ordered(
     statement: AnySelect, columns: Sequence[Column[Any] | Any], shape: PageShape, *, descending: bool
 ) -> AnySelect:
     reverse = descending != shape.backward
@@ -253,12 +210,18 @@ def equals(column: Any) -> Restriction:
 
 
 def equals_text(column: Any) -> Restriction:
-    """For free text, which is indexed by its beginning."""
+    """For free text, which is indexed by its beginning.
+
+    The whole is compared in a form that PostgreSQL does not estimate: it takes the two for independent, so that a text
+    of a thousand rows would seem to have one, which is not worth reading in order.
+    """
 
     def restriction(name: str) -> ColumnElement[bool]:
         value = bindparam(name, type_=column.type)
         beginning = func.left(column, literal_column(str(INDEXED_CHARACTERS)))
-        return and_(beginning == func.left(value, literal_column(str(INDEXED_CHARACTERS))), column == value)
+        return and_(
+            beginning == func.left(value, literal_column(str(INDEXED_CHARACTERS))), case((column == value, true()))
+        )
 
     return restriction
 

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import NodeFilter
 from persistence.model.records import Namespace, Node, NodeStatus
-from persistence.postgres.readers.keyset import PagedList, each, fetch, one_of
+from persistence.postgres.readers.keyset import each, fetch, one_of
+from persistence.postgres.readers.paged_list import PagedList
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import NAMESPACE, NODE, NODE_UNCOUNTED, namespace_of, node_of
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES

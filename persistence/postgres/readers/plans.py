@@ -15,7 +15,8 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import PlanFilter
 from persistence.planning.proposal import Proposal, document_id, read_proposal
-from persistence.postgres.readers.keyset import PagedList, contains_item, each, fetch, one_of
+from persistence.postgres.readers.keyset import contains_item, each, fetch, one_of
+from persistence.postgres.readers.paged_list import PagedList
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import APPROVING, CREATING, LATEST, PLAN, PLAN_STATUS, plan_of
 from persistence.postgres.tables.current import STREAM_HEAD

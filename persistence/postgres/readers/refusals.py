@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, LargeBinary, String, bindparam, select, text
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, LargeBinary, String, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.commands.refusals import RefusalWrite
@@ -12,7 +12,8 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import Refusal
 from persistence.postgres.engine import translated
-from persistence.postgres.readers.keyset import PagedList, at_least, below, contains_item, each, equals_text
+from persistence.postgres.readers.keyset import below, contains_item, each, equals_text
+from persistence.postgres.readers.paged_list import PagedList
 from persistence.postgres.rows import REFUSAL, refusal_of
 from persistence.postgres.stream import schema_outdated
 from persistence.postgres.tables.current import SCHEMA_REVISION
@@ -63,6 +64,20 @@ _APPEND: Final = (
 )
 
 
+_OTHER: Final = REFUSALS.alias("other").c
+
+
+def _id_before(name: str) -> ColumnElement[int]:
+    """The newest refusal before a time, 0 if there was none: times do not decrease from refusal to refusal."""
+    newest = (
+        select(_OTHER.id)
+        .where(below(_OTHER.refused_at)(name))
+        .order_by(_OTHER.refused_at.desc(), _OTHER.id.desc())
+        .limit(1)
+    )
+    return func.coalesce(newest.scalar_subquery(), 0)
+
+
 _REFUSALS: Final = PagedList(
     select(*REFUSAL),
     REFUSALS,
@@ -72,9 +87,12 @@ _REFUSALS: Final = PagedList(
         "namespace": contains_item(REFUSALS.c.namespaces),
         "actor": equals_text(REFUSALS.c.actor),
         "change_ticket": equals_text(REFUSALS.c.change_ticket),
-        "since": at_least(REFUSALS.c.refused_at),
-        "until": below(REFUSALS.c.refused_at),
+        "since": lambda name: REFUSALS.c.id > _id_before(name),
+        "until": lambda name: REFUSALS.c.id <= _id_before(name),
     },
+    leads=("change_ticket", "actor", "namespace"),
+    bounds=("since", "until"),
+    unordered=("namespace",),
 )
 
 

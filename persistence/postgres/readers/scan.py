@@ -45,8 +45,11 @@ def _as_sent(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.timestamptz_send(column, type_=LargeBinary()) if column.key in _TIMESTAMPS else column
 
 
+SHARD_AS_SENT: Final = tuple(map(_as_sent, SHARD))
+"""SHARD, for `records`."""
+
 _PAGE_AFTER: Final = (
-    select(*map(_as_sent, SHARD))
+    select(*SHARD_AS_SENT)
     .where(tuple_(SHARDS.c.namespace, SHARDS.c.shard_id) > tuple_(bindparam("namespace"), bindparam("shard_id")))
     .order_by(SHARDS.c.namespace, SHARDS.c.shard_id)
     .limit(bindparam("page", type_=BigInteger))
@@ -55,14 +58,14 @@ _PAGE_AFTER: Final = (
 
 async def scan(read: async_sessionmaker[AsyncSession]) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
     """ShardReader.scan: a page is of one snapshot, and is given in slices."""
-    timestamps, after, full = _Timestamps(), ShardKey("", ""), True
+    timestamps, after, full = Timestamps(), ShardKey("", ""), True
     while full:
         position, rows = await _page(read, after)
         full = len(rows) == PAGE
         if not rows:
             yield Stamped((), position)
         for start in range(0, len(rows), SLICE):
-            shards = _records(rows[start : start + SLICE], timestamps)
+            shards = records(rows[start : start + SLICE], timestamps)
             after = shards[-1].key
             yield Stamped(shards, position)
             await asyncio.sleep(0)
@@ -79,14 +82,14 @@ async def _page(read: async_sessionmaker[AsyncSession], after: ShardKey) -> tupl
             return head.position, cast("CursorResult[Any]", found).cursor.fetchall()
 
 
-def _records(rows: Sequence[Any], timestamps: _Timestamps) -> list[Shard]:
-    """From rows of `_PAGE_AFTER`, one at least."""
+def records(rows: Sequence[Any], timestamps: Timestamps) -> list[Shard]:
+    """From rows of SHARD_AS_SENT, one at least."""
     names = (column.key for column in SHARD)
     columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*rows, strict=True), strict=True))
     return new_shards([_values(member.name, columns, timestamps) for member in fields(Shard)])
 
 
-def _values(name: str, columns: Mapping[str, Sequence[Any]], timestamps: _Timestamps) -> Iterable[Any]:
+def _values(name: str, columns: Mapping[str, Sequence[Any]], timestamps: Timestamps) -> Iterable[Any]:
     """Those of one field."""
     if name == "pinned":
         return map(_pin, columns["pinned_by"], columns["pinned_reason"], columns["pinned_until"])
@@ -101,7 +104,7 @@ def _pin(by: str | None, reason: str, until: datetime | None) -> Pin | None:
     return None if by is None else Pin(pooled(by), reason, until)
 
 
-class _Timestamps:
+class Timestamps:
     """From the wire format: microseconds since 2000 in 8 bytes. Shards of one change have one timestamp."""
 
     def __init__(self) -> None:

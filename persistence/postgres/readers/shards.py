@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     FromClause,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     select,
     true,
     union,
@@ -35,19 +37,31 @@ from persistence.postgres.readers.keyset import (
     PageShape,
     Restriction,
     beside,
+    between_cursors,
     conditions,
     contains_text,
     each,
     equals,
     filter_values,
+    nothing_passed,
     one_of,
+    ordered,
     page_beside,
     page_shape,
     page_values,
-    planned_for_parameters,
     used_fields,
 )
+from persistence.postgres.readers.paged_list import EVERYWHERE
 from persistence.postgres.readers.scan import scan
+from persistence.postgres.readers.search import (
+    Candidates,
+    bounded_count,
+    counted_at_most,
+    found_rows,
+    search,
+    share_of,
+    with_rows,
+)
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import KEYS, SHARD, as_arrays, shard_of
 from persistence.postgres.stream import CURRENT, HEAD, head_of, mark_after, read_mark, read_revision, require_servable
@@ -90,12 +104,18 @@ class PostgresShards:
         values = filter_values(where) | page_values(page)
         with translated():
             if as_of is None:
-                rows = await self._rows(_page(used, shape), values)
-                return Stamped(page_beside(rows, page, each(shard_of), _HEAD), head_of(rows[0][:_HEAD]).position)
+                owners = where.owner_node_ids
+                by_owner = owners is not None and where.shard_ids is None and len(owners) <= _MERGED_AT_MOST
+                read, searched = _page(used, shape, by_owner=by_owner)
+                rows = await self._rows(read, values)
+                found = (
+                    _found(rows, page, shard_of, _HEAD) if searched else page_beside(rows, page, each(shard_of), _HEAD)
+                )
+                return Stamped(found, head_of(rows[0][:_HEAD]).position)
             revision = await read_revision(self._read, as_of)
             rows = await self._rows(_page_as_of(used, shape), values | {"as_of": revision})
         position = _position_as_of(rows[0], revision)
-        return Stamped(page_beside(rows, page, each(_shard_as_of), _HEAD + 1), position)
+        return Stamped(_found(rows, page, _shard_as_of, _HEAD + 1), position)
 
     def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
         return scan(self._read)
@@ -109,6 +129,15 @@ class PostgresShards:
 
 
 _HEAD: Final = len(HEAD)
+
+
+def _found(
+    rows: Sequence[Any], page: PageRequest[ShardKey], read: Callable[[Sequence[Any]], Shard], values: int
+) -> Page[Shard]:
+    """Of rows of a search, in front of which there are so many values."""
+    found, front = found_rows(rows, page, keys=2, values=values), values + page.counted + 1
+    return found.page(page, [read(row[front : -found.behind]) for row in found.rows], lambda key: ShardKey(*key))
+
 
 _AS_OF: Final = bindparam("as_of", type_=BigInteger)
 
@@ -148,42 +177,115 @@ def _restrictions(columns: Any) -> dict[str, Restriction]:
 _NOW: Final = _restrictions(SHARDS.c)
 
 
+_KEY: Final = (SHARDS.c.namespace, SHARDS.c.shard_id)
+
+
 @lru_cache(CACHED_STATEMENTS)
-def _page(used: tuple[str, ...], shape: PageShape) -> Read:
-    restricted = conditions(_NOW, used)
-    count = select(func.count()).select_from(SHARDS).where(*restricted)
-    columns = (SHARDS.c.namespace, SHARDS.c.shard_id)
-    return Read(beside(HEAD, _planned(select(*SHARD).where(*restricted), used), count, columns, shape))
+def _page(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> tuple[Read, bool]:
+    """And whether it is a search. A namespace, with ids or without, is a range of the primary key, however many shards
+    it has; what matches of it otherwise is looked for, or in what the owners have."""
+    if _in_key(used).issuperset(used):
+        restricted = conditions(_NOW, used)
+        count = bounded_count(Candidates(select(*_KEY).where(*restricted), _KEY))
+        return Read(beside(HEAD, select(*SHARD).where(*restricted), count, _KEY, shape)), False
+    found = search(_candidates(used, shape, by_owner=by_owner), shape, descending=False)
+    this = (SHARDS.c.namespace == found.c.key_0) & (SHARDS.c.shard_id == found.c.key_1)
+    rows, order = with_rows(found, select(*SHARD).where(this))
+    count = bounded_count(_candidates(used, EVERYWHERE, by_owner=by_owner))
+    return Read(beside(HEAD, rows, count, order, _without_cursors(shape))), True
+
+
+def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> Candidates:
+    """By owner the beginnings of what each of them has, merged."""
+    in_key = _in_key(used)
+    leading = conditions(_NOW, tuple(name for name in used if name in in_key))
+    rest = tuple(name for name in used if name not in in_key and not (by_owner and name == "owner_node_ids"))
+    in_order = nothing_passed(SHARDS.c.revision)
+    if not by_owner:
+        return Candidates(select(*_KEY).where(*leading, in_order), _KEY, conditions(_NOW, rest))
+    owners = func.unnest(bindparam("where_owner_node_ids", type_=ARRAY(Text))).table_valued("id").render_derived()
+    distinct = select(owners.c.id).distinct().subquery("owners")
+    # To be counted they are read one owner after the other, not merged: so many of all of them.
+    named = func.cardinality(bindparam("where_owner_node_ids", type_=ARRAY(Text)))
+    counted = shape is EVERYWHERE
+    if counted:
+        limit = counted_at_most(all_match=not rest)
+    else:
+        limit = share_of(named) if rest else bindparam("page_limit", type_=BigInteger)
+    # What all match is counted in the index alone, without a look at a column that is not in it.
+    ordered_by_index = [] if counted and not rest else [in_order]
+    of_owner = select(SHARDS).where(SHARDS.c.owner_node_id == distinct.c.id, *leading, *ordered_by_index)
+    of_owner = between_cursors(of_owner, _KEY, shape, descending=False)
+    beginning = ordered(of_owner, _KEY, shape, descending=False).limit(limit).lateral()
+    merged = select(*beginning.c).join_from(distinct, beginning, true()).subquery("merged")
+    matches = conditions(_restrictions(merged.c), rest)
+    return Candidates(select(merged), () if counted else (merged.c.namespace, merged.c.shard_id), matches, limit)
+
+
+_MERGED_AT_MOST: Final = 20
+"""Owners whose shards are merged."""
+
+
+def _in_key(used: tuple[str, ...]) -> frozenset[str]:
+    """The fields that are a range of the primary key."""
+    return frozenset({"namespace", "shard_ids"} if "namespace" in used else ()).intersection(used)
 
 
 @lru_cache(CACHED_STATEMENTS)
 def _page_as_of(used: tuple[str, ...], shape: PageShape) -> Read:
-    # Two subqueries: the page needs only the beginning of one, the count no images of the other.
-    table, counted = _as_of(_known(used)), _as_of(_known(used))
-    columns = (table.c.namespace, table.c.shard_id)
-    restricted = _planned(select(*_images(table)).where(*conditions(_restrictions(table.c), used)), used)
-    count = select(func.count()).select_from(counted).where(*conditions(_restrictions(counted.c), used))
-    return Read(beside((*HEAD, mark_after(_AS_OF)), restricted, count, columns, shape))
+    found = search(_candidates_as_of(used, shape), shape, descending=False)
+    row = HISTORY.c
+    image = (
+        found.c.key_0,
+        found.c.key_1,
+        cast(row.current, Text),
+        row.revision,
+        row.created_at,
+        CHANGES.c.committed_at,
+    )
+    of_revision = select(*image).join_from(HISTORY, CHANGES, CHANGES.c.id == row.change_id)
+    rows, order = with_rows(found, of_revision.where(row.revision == found.c.found_revision))
+    count = bounded_count(_candidates_as_of(used, EVERYWHERE))
+    return Read(beside((*HEAD, mark_after(_AS_OF)), rows, count, order, _without_cursors(shape)))
 
 
-def _planned(statement: AnySelect, used: tuple[str, ...]) -> AnySelect:
-    """A namespace, with ids or without, is a range of the primary key, however many shards it has."""
-    return statement if {"namespace", "shard_ids"}.issuperset(used) else planned_for_parameters(statement)
+def _candidates_as_of(used: tuple[str, ...], shape: PageShape) -> Candidates:
+    """Each of them is looked up in history."""
+    table = _as_of(_known(used, shape))
+    matches = [table.c.kind != literal("DELETED"), *conditions(_restrictions(table.c), used)]
+    key = (table.c.namespace, table.c.shard_id)
+    return Candidates(select(table), key, matches, PROBED, (table.c.revision.label("found_revision"),))
 
 
-def _known(used: tuple[str, ...]) -> Subquery:
-    """Every shard that ever existed is in the current table or among the tombstones. A filter of identities restricts
-    which."""
-    identity = tuple(name for name in used if name in _identity(SHARDS.c))
-    return union(
-        select(SHARDS.c.namespace, SHARDS.c.shard_id).where(*conditions(_identity(SHARDS.c), identity)),
-        select(TOMBSTONES.c.namespace, TOMBSTONES.c.shard_id).where(*conditions(_identity(TOMBSTONES.c), identity)),
-    ).subquery()
+PROBED: Final = literal_column("1000", BigInteger)
+"""Shards that one page as of a revision looks at, and one count: each takes a look into history."""
+
+
+def _without_cursors(shape: PageShape) -> PageShape:
+    return shape._replace(after=False, before=False)
+
+
+def _known(used: tuple[str, ...], shape: PageShape) -> Subquery:
+    """The first of every shard that ever existed, in order: they are in the current table or among the tombstones. A
+    filter of identities restricts which."""
+
+    def beginning(table: Any) -> AnySelect:
+        identity = tuple(name for name in used if name in _in_key(used))
+        key = (table.c.namespace, table.c.shard_id)
+        keys = between_cursors(
+            select(*key).where(*conditions(_identity(table.c), identity), nothing_passed(table.c.version)),
+            key,
+            shape,
+            descending=False,
+        )
+        return select(ordered(keys, key, shape, descending=False).limit(PROBED).subquery())
+
+    return union(beginning(SHARDS), beginning(TOMBSTONES)).subquery("known")
 
 
 def _as_of(known: FromClause) -> Subquery:
-    """Those of the shards that there were at the revision `as_of`: one index probe into history for each finds its
-    state, however long its history is."""
+    """Those of the shards that there were up to the revision `as_of`, deleted ones with them: one index probe into
+    history for each finds its state, however long its history is."""
     newest = (
         select(HISTORY)
         .where(
@@ -206,22 +308,16 @@ def _as_of(known: FromClause) -> Subquery:
             member("status").label("status"),
             member("strategy").label("strategy"),
             member("changeTicket").label("change_ticket"),
-            cast(image, Text).label("image"),
+            image.label("image"),
             newest.c.revision,
             newest.c.created_at,
-            CHANGES.c.committed_at.label("updated_at"),
+            newest.c.change_id,
+            newest.c.kind,
         )
         .select_from(known)
-        .join(newest, true())
-        .join(CHANGES, CHANGES.c.id == newest.c.change_id)
-        .where(newest.c.kind != literal("DELETED"))
+        .outerjoin(newest, true())
         .subquery()
     )
-
-
-def _images(table: Subquery) -> tuple[ColumnElement[Any], ...]:
-    """Columns of `_as_of` for `_shard_as_of`."""
-    return tuple(table.c[name] for name in ("namespace", "shard_id", "image", "revision", "created_at", "updated_at"))
 
 
 def _beside_head(*more: ColumnElement[Any], found: Subquery) -> AnySelect:
@@ -237,4 +333,19 @@ _OF_KEYS: Final = Read(
     )
 )
 
-_OF_KEYS_AS_OF: Final = Read(_beside_head(mark_after(_AS_OF), found=select(*_images(_as_of(KEYS))).subquery()))
+_NAMED: Final = _as_of(KEYS)
+
+_OF_KEYS_AS_OF: Final = Read(
+    _beside_head(
+        mark_after(_AS_OF),
+        found=select(
+            *(_NAMED.c[name] for name in ("namespace", "shard_id")),
+            cast(_NAMED.c.image, Text),
+            *(_NAMED.c[name] for name in ("revision", "created_at")),
+            CHANGES.c.committed_at,
+        )
+        .join_from(_NAMED, CHANGES, CHANGES.c.id == _NAMED.c.change_id)
+        .where(_NAMED.c.kind != literal("DELETED"))
+        .subquery(),
+    )
+)

@@ -24,7 +24,7 @@ from persistence.postgres.tables.columns import (
 )
 from strategies.parameters import MAX_WEIGHT
 
-SCHEMA_REVISION: Final = "0011"
+SCHEMA_REVISION: Final = "0013"
 """The newest migration, which makes these tables and the functions that write to them."""
 
 
@@ -148,7 +148,8 @@ class ShardRow(Base):
         length_check("change_ticket"),
         CheckConstraint("owner_epoch BETWEEN 1 AND version", name="owner_epoch_range"),
         CheckConstraint("char_length(checksum) = 32 AND checksum ~ '^[0-9a-f]*$'", name="checksum_format"),
-        Index(None, "owner_node_id"),
+        # In the order of their lists.
+        Index("ix_shards_owner", "owner_node_id", "namespace", "shard_id"),
         identifier_check("anti_affinity_group"),
         # Shards without a group take no room in it.
         Index(None, "namespace", "anti_affinity_group", postgresql_where=text("anti_affinity_group IS NOT NULL")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import pytest
@@ -15,6 +16,8 @@ from persistence.errors import (
     Compacted,
     Fenced,
     FutureRevision,
+    Locked,
+    LockHolder,
     Overloaded,
     SchemaOutOfDate,
     StoreUnavailable,
@@ -125,6 +128,25 @@ async def test_a_busy_store_says_when_to_come_back(api: Api) -> None:
     assert "nothing was written" in error["message"]
     assert error["extensions"]["retryAfter"] == 2.5
     assert response.headers["retry-after"] == "3"
+
+
+@pytest.mark.usefixtures("broken_store")
+@pytest.mark.parametrize(
+    "failure",
+    [Locked(["billing/s1"], [LockHolder(71, "psql", "idle in transaction", datetime(2026, 5, 4, tzinfo=UTC))])],
+)
+async def test_a_locked_row_is_named_with_the_session_that_holds_it(api: Api) -> None:
+    response = await api.post(MUTATION)
+    (error,) = response.json()["errors"]
+    assert error["message"] == (
+        "It is locked in the database: billing/s1, by process 71 (psql, idle in transaction, since "
+        "2026-05-04T00:00:00+00:00); nothing was written. Try again after 'retryAfter' seconds; a session that was "
+        "forgotten has to be ended."
+    )
+    held = {"pid": 71, "applicationName": "psql", "state": "idle in transaction", "since": "2026-05-04T00:00:00+00:00"}
+    extensions = error["extensions"]
+    assert (extensions["code"], extensions["rows"], extensions["holders"]) == ("LOCKED", ["billing/s1"], [held])
+    assert response.headers["retry-after"] == "1"
 
 
 async def test_what_fails_beside_graphql_is_masked_too(

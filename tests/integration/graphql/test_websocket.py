@@ -403,6 +403,7 @@ class _BreakingFeed:
     """A feed that fails after its first batch."""
 
     position = StreamPosition("epoch", 0, NO_CHANGE)
+    age_seconds = 0.0
 
     async def wait_for(self, revision: int) -> None:
         raise NotImplementedError

@@ -41,6 +41,7 @@ def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
         ("FUTURE_CURSOR", Exit.POSITION),
         ("MISDIRECTED", Exit.UNAVAILABLE),
         ("OVERLOADED", Exit.UNAVAILABLE),
+        ("LOCKED", Exit.UNAVAILABLE),
         ("UNAVAILABLE", Exit.UNAVAILABLE),
         ("STALE_READ", Exit.UNAVAILABLE),
         ("TRANSIENT_CONFLICT", Exit.UNAVAILABLE),
