@@ -138,7 +138,24 @@ class Settings(BaseModel):
         description="Processes that make and apply plans beside the server; 0 has the server do it, and lookups wait.",
     )
     max_body_bytes: int = Field(
-        33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
+        1_048_576, ge=1_024, le=1_073_741_824, description="Largest request that is no mutation, in bytes."
+    )
+    max_mutation_bytes: int = Field(
+        16_777_216,
+        ge=1_024,
+        le=1_073_741_824,
+        description="Largest mutation, in bytes; read only for callers that may write.",
+    )
+    send_timeout_seconds: float = Field(
+        30.0, ge=1, le=3_600, description="How long a client may leave its answer unread, in seconds."
+    )
+    connections_per_address: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Connections from one address at most, loopback excepted; 0 for any number, as behind a proxy. "
+            "Unset: half of what the process has descriptors for."
+        ),
     )
     document_characters: int = Field(
         65_536,

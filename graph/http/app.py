@@ -23,6 +23,7 @@ from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS
+from graph.http.bodies import Bodies
 from graph.http.endpoint import MeshGraphQL
 from graph.http.entry import PATH, Entry
 from graph.http.graphiql import graphiql_routes
@@ -34,7 +35,9 @@ from graph.http.trusted_documents import TrustedDocuments
 from graph.operations import ManifestEntry, Trust
 from graph.schema.build import build_schema
 
-MAX_BODY_BYTES: Final = 33_554_432
+MAX_BODY_BYTES: Final = 1_048_576
+
+MAX_MUTATION_BYTES: Final = 16_777_216
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
 
@@ -45,6 +48,7 @@ def create_app(
     services: Services,
     *,
     max_body_bytes: int = MAX_BODY_BYTES,
+    max_mutation_bytes: int = MAX_MUTATION_BYTES,
     allowed_hosts: Sequence[str] = ("*",),
     authentication: Authentication | None = None,
     reads_at_once: int = DEFAULT_READS,
@@ -61,7 +65,8 @@ def create_app(
     so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
     document is as fast as the next.
 
-    `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
+    `max_body_bytes` bounds the body of a request and a message on a socket, `max_mutation_bytes` one that is a mutation
+    of a caller that may write. Requests that are addressed to another
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
     everything. At most `reads_at_once` operations that are not answered from memory read at a time, half of them
     history, and at most `plans_at_once` plan. Trusted documents are the program's own and `added_documents`; raises
@@ -77,7 +82,7 @@ def create_app(
         schema,
         services,
         metrics,
-        max_body_bytes,
+        Bodies(max_body_bytes, max_mutation_bytes),
         authentication or NoAuthentication(),
         documents,
         reads_at_once,
@@ -183,17 +188,25 @@ class AllowedHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind not in ("http", "websocket") or (kind == "http" and scope["path"] in self._open_paths):
+        if kind not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        host = Headers(scope=scope).get("host", "")
-        if self._names.allows(host):
+        hosts = Headers(scope=scope).getlist("host") or [""]
+        if len(hosts) > 1:
+            # https://www.rfc-editor.org/rfc/rfc9112#section-3.2: a proxy before this server may go by the other one.
+            await _two_hosts(scope["state"]["request_id"])(scope, receive, send)
+        elif (kind == "http" and scope["path"] in self._open_paths) or self._names.allows(hosts[0]):
             await self._app(scope, receive, send)
         else:
-            await _refusal(host, scope["state"]["request_id"])(scope, receive, send)
+            await _misdirected(hosts[0], scope["state"]["request_id"])(scope, receive, send)
 
 
-def _refusal(host: str, request_id: str) -> JSONResponse:
+def _two_hosts(request_id: str) -> JSONResponse:
+    error = {"message": "The request has more than one Host header.", "extensions": {"code": Code.BAD_REQUEST}}
+    return JSONResponse({"errors": [error]}, HTTPStatus.BAD_REQUEST, {REQUEST_ID: request_id})
+
+
+def _misdirected(host: str, request_id: str) -> JSONResponse:
     # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
     message = encodable(
         f"This server does not answer to the host {host!r}. Address it by a name in its setting allowed_hosts "

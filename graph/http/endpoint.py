@@ -7,6 +7,7 @@ sockets, `sse` event streams.
 
 import logging
 import math
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -38,6 +39,7 @@ from graph.execution.metrics import Metrics
 from graph.execution.outcomes import begin_record, current_record
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl, client_of
+from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.request_log import RequestLog, trace_id_in
@@ -48,8 +50,9 @@ from graph.http.requests import (
     JSON,
     REQUEST_ID,
     BadRequest,
+    operation_of,
+    operation_of_url,
     read_accept,
-    read_operation,
 )
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.trusted_documents import TrustedDocuments
@@ -80,6 +83,7 @@ class MeshGraphQL(GraphQL[Context, None]):
     """The endpoint. A browser that sends no query gets GraphiQL."""
 
     graphql_transport_ws_handler_class = TransportHandler
+    websocket_adapter_class = SocketAdapter
 
     schema: MeshSchema
 
@@ -88,7 +92,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         schema: MeshSchema,
         services: Services,
         metrics: Metrics,
-        max_body_bytes: int,
+        bodies: Bodies,
         authentication: Authentication,
         trusted_documents: TrustedDocuments,
         reads_at_once: int = DEFAULT_READS,
@@ -103,8 +107,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
             max_subscriptions_per_connection=None,  # the handler's own limit comes first
         )
-        self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
-        self.max_body_bytes = max_body_bytes
+        self.bodies = bodies
         self.services = services
         self.authentication = authentication
         self.trusted_documents = trusted_documents
@@ -134,6 +137,10 @@ class MeshGraphQL(GraphQL[Context, None]):
             if request.method == "HEAD":
                 response.body = b""
             await response(scope, receive, send)
+
+    def follow(self, socket: WebSocket) -> Awaitable[object]:
+        """Serve a socket until it is closed."""
+        return self.run(socket)
 
     def failure(self, request: Request, error: Exception) -> Response | None:
         """The answer in place of one that could not be given; null where the client has left. A defect is logged."""
@@ -190,12 +197,14 @@ class MeshGraphQL(GraphQL[Context, None]):
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
         asked.principal = principal
         text_of = partial(self.trusted_documents.text_of, principal=principal)
-        operation = await read_operation(request, self.max_body_bytes, text_of)
+        given, size = (None, 0) if is_safe else await self.bodies.read(request, principal)
+        operation = operation_of_url(request, text_of) if is_safe else operation_of(given, text_of)
         accept = read_accept(request)
         resume_after = request.headers.get(LAST_EVENT_ID)
         context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
         definition, charge = await self._admit(operation, principal, request.scope)
         asked.operation = definition
+        self.bodies.check(size, definition)
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
             return await self._stream(request, operation, context)

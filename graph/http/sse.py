@@ -30,7 +30,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
-SEND_TIMEOUT_SECONDS: Final = 60.0
+SEND_TIMEOUT_SECONDS: Final = 30.0
 """How long a client may take nothing. Then the connection is dropped, and it resumes from its last event id."""
 
 _COMPLETE: Final = b"event: complete\ndata:\n\n"

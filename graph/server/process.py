@@ -153,6 +153,7 @@ async def serving_from(
     app = create_app(
         services,
         max_body_bytes=settings.max_body_bytes,
+        max_mutation_bytes=settings.max_mutation_bytes,
         allowed_hosts=settings.allowed_hosts,
         authentication=callers,
         reads_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),

@@ -115,7 +115,7 @@ def whole(body: bytes) -> Message:
 async def server(mesh: Mesh, feed: Feed) -> Server:
     await mesh.create(new("s1"), new("s2"), new("s3"))
     services = services_of(mesh.store, mesh.writer, feed)
-    return Server(create_app(services, allowed_hosts=["mesh.example"], max_body_bytes=5_000))
+    return Server(create_app(services, allowed_hosts=["mesh.example"], max_body_bytes=5_000, max_mutation_bytes=5_000))
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json", "*/*", ""])
