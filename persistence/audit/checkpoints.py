@@ -60,11 +60,10 @@ class Checkpoint:
         try:
             document: Any = json.loads(text)
             problem = None if document["format"] == FORMAT else f"its format is not {FORMAT}"
-            position = ChainPosition(
-                int(document["changeId"]), int(document["revision"]), bytes.fromhex(document["hash"])
-            )
-            checkpoint = cls(position, int(document["refusalId"]), bytes.fromhex(document["refusalHash"]))
-        except (KeyError, TypeError, ValueError) as error:
+            change, refusal = (document[name] for name in ("changeId", "refusalId"))
+            position = f"{change}:{document['revision']}:{document['hash']}"
+            checkpoint = cls.read(f"{position}/{refusal}:{document['refusalHash']}")
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError("is not a checkpoint that `mesh audit verify` wrote") from error
         if problem is not None:
             raise ValueError(problem)

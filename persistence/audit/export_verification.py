@@ -17,7 +17,7 @@ from persistence.audit.continuity import Continuity
 from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry, Table, span
 from persistence.audit.export import FORMAT, signature
 from persistence.codec import hash_chain
-from persistence.model.records import ChangeKind
+from persistence.model.records import MAX_COUNTER, ChangeKind
 
 _COMPACTING: Final = ChangeKind.COMPACT_HISTORY.value
 
@@ -52,11 +52,12 @@ class _FileVerifier:
     def __init__(self, header: dict[str, Any], checkpoint: Checkpoint | None) -> None:
         if header["type"] != "header" or header["format"] != FORMAT:
             raise ValueError(header["type"])
-        start = Checkpoint.read(header["start"])
+        read = _Members(header)
+        start = Checkpoint.read(read.text("start"))
         self.verdict = Verdict(start)
         self.digest = hashlib.sha256()
         self._checkpoint = checkpoint
-        self._floor = int(header["floor"])
+        self._floor = read.counter("floor")
         only = header["filter"]
         complete = only["namespace"] if only["actor"] is None and only["changeTicket"] is None else None
         continuity = Continuity(self._floor, start.change.revision, checks_first=True, complete_namespace=complete)
@@ -159,59 +160,110 @@ class _FileVerifier:
 
 def _change(document: dict[str, Any]) -> ChangeEntry:
     """An omitted one has only what its hash covers."""
-    return ChangeEntry(
-        document["id"],
-        document.get("kind", ""),
-        document.get("actor", ""),
-        document.get("reason", ""),
-        document.get("changeTicket"),
-        document.get("metadata"),
-        document.get("configuration"),
-        document.get("namespaces", []),
-        document["headRevision"],
-        document["shardCount"],
-        datetime.fromisoformat(document["committedAt"]),
-        bytes.fromhex(document["contentDigest"]),
-        bytes.fromhex(document["hash"]),
-        document.get("forced"),
+    read = _Members(document)
+    change = ChangeEntry(
+        read.counter("id"),
+        read.text("kind", ""),
+        read.text("actor", ""),
+        read.text("reason", ""),
+        read.optional_text("changeTicket"),
+        read.optional_text("metadata"),
+        read.optional_text("configuration"),
+        read.texts("namespaces", []),
+        read.counter("headRevision"),
+        read.counter("shardCount"),
+        read.time("committedAt"),
+        read.digest("contentDigest"),
+        read.digest("hash"),
+        read.optional_text("forced"),
     )
+    if change.configuration is not None:
+        configuration = json.loads(change.configuration)
+        if change.kind == _COMPACTING:
+            _Members(configuration).counter("floor")
+            _Members(configuration).text("keptDigest")
+    return change
 
 
 def _row(document: dict[str, Any]) -> RowEntry:
-    updated_at = document["previousUpdatedAt"]
+    read = _Members(document)
     return RowEntry(
-        document["revision"],
-        document["changeId"],
-        document["kind"],
-        document["previous"],
-        document["previousRevision"],
-        None if updated_at is None else datetime.fromisoformat(updated_at),
-        datetime.fromisoformat(document["createdAt"]),
-        document["current"],
-        document["moveReason"],
-        document["namespace"],
-        document["shardId"],
-        document["version"],
-        ",".join(document["changedFields"]),
-        document["ownerNodeId"],
-        document["previousOwnerNodeId"],
+        read.counter("revision"),
+        read.counter("changeId"),
+        read.text("kind"),
+        read.optional_text("previous"),
+        None if document["previousRevision"] is None else read.counter("previousRevision"),
+        None if document["previousUpdatedAt"] is None else read.time("previousUpdatedAt"),
+        read.time("createdAt"),
+        read.optional_text("current"),
+        read.optional_text("moveReason"),
+        read.text("namespace"),
+        read.text("shardId"),
+        read.counter("version"),
+        ",".join(read.texts("changedFields")),
+        read.optional_text("ownerNodeId"),
+        read.optional_text("previousOwnerNodeId"),
     )
 
 
 def _refusal(document: dict[str, Any]) -> RefusalEntry:
+    read = _Members(document)
     return RefusalEntry(
-        document["id"],
-        document.get("kind", ""),
-        document.get("actor", ""),
-        document.get("reason", ""),
-        document.get("changeTicket"),
-        document.get("namespaces", []),
-        document.get("outcome", ""),
-        bytes.fromhex(document.get("requestDigest", "")),
-        document.get("request", ""),
-        document.get("details", ""),
-        document.get("leftOut", 0),
-        datetime.fromisoformat(document["refusedAt"]),
-        bytes.fromhex(document["contentDigest"]),
-        bytes.fromhex(document["hash"]),
+        read.counter("id"),
+        read.text("kind", ""),
+        read.text("actor", ""),
+        read.text("reason", ""),
+        read.optional_text("changeTicket"),
+        read.texts("namespaces", []),
+        read.text("outcome", ""),
+        bytes.fromhex(read.text("requestDigest", "")),
+        read.text("request", ""),
+        read.text("details", ""),
+        read.counter("leftOut", 0),
+        read.time("refusedAt"),
+        read.digest("contentDigest"),
+        read.digest("hash"),
     )
+
+
+class _Members:
+    """Members of an object, each as what the hashes are computed of. Raises KeyError for one that is not there and has
+    no default, TypeError or ValueError for one that is of another kind."""
+
+    def __init__(self, document: Any) -> None:
+        if not isinstance(document, dict):
+            raise TypeError("not an object")
+        self._document = document
+
+    def _member(self, name: str, default: Any) -> Any:
+        return self._document[name] if default is None else self._document.get(name, default)
+
+    def counter(self, name: str, default: int | None = None) -> int:
+        value = self._member(name, default)
+        if type(value) is not int or not 0 <= value <= MAX_COUNTER:
+            raise ValueError(f"{name} is no counter")
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._member(name, default)
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is no text")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        return None if self._document.get(name) is None else self.text(name)
+
+    def texts(self, name: str, default: list[str] | None = None) -> list[str]:
+        value = self._member(name, default)
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise TypeError(f"{name} is no list of texts")
+        return value
+
+    def time(self, name: str) -> datetime:
+        value = datetime.fromisoformat(self.text(name))
+        if value.tzinfo is None:
+            raise ValueError(f"{name} has no time zone")
+        return value
+
+    def digest(self, name: str) -> bytes:
+        return bytes.fromhex(self.text(name))

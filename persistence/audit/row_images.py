@@ -24,12 +24,21 @@ from persistence.codec.images import CONTENT, MEMBERS, read_image
 
 
 def parsed_images(row: RowEntry) -> tuple[Any, Any]:
-    """Before and after, null where there is none; both null where one of them is not JSON."""
+    """Before and after, null where there is none; both null where one of them is no object of JSON."""
+    images = (None if image is None else _object(image) for image in (row.previous, row.current))
     try:
-        before = None if row.previous is None else orjson.loads(row.previous)
-        return before, None if row.current is None else orjson.loads(row.current)
-    except orjson.JSONDecodeError:
+        before, after = images
+    except ValueError:
         return None, None
+    return before, after
+
+
+def _object(image: str) -> dict[str, Any]:
+    """Raises ValueError for what is none."""
+    document = orjson.loads(image)
+    if not isinstance(document, dict):
+        raise ValueError("an image is an object")  # noqa: TRY004 - as for what is no JSON
+    return document
 
 
 def wrong_columns(row: RowEntry, before: Any, after: Any) -> tuple[str, ...]:
