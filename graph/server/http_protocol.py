@@ -65,6 +65,8 @@ class HttpProtocol(HttpToolsProtocol):
     """Bytes received of the head or the body that is awaited."""
     _pending = b""
     """Received, and to be read in a later turn."""
+    _answering: Any = None
+    """The request, as uvicorn's cycle, that was begun to be answered last. `cycle` is the one that was received last."""
     _closing = False
     """Whether nothing more of this connection is read but to be thrown away."""
     _discarded = 0
@@ -91,6 +93,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(*refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # uvicorn has the last one received notice it. An event stream with a request behind it would go on for ever.
+        answering, self._answering = self._answering, None
+        if answering is not None and not answering.response_complete:
+            answering.disconnected = True
+            answering.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
         self._stop_timers()
         self._pending = b""
@@ -224,13 +232,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_timers()
         super().handle_websocket_upgrade()
         # It refers to this object, which otherwise would stay until the garbage is collected.
-        self.parser = self.cycle = self.flow = self.scope = None
+        self.parser = self.cycle = self.flow = self.scope = self._answering = None
         self.headers = []
 
     def _unset_keepalive_if_required(self) -> None:
         """A connection is idle until a request begins."""
 
     # What is answered.
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

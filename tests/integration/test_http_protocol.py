@@ -107,7 +107,6 @@ def test_what_is_sent_once_the_connection_is_lost_is_no_error() -> None:
         config, state = uvicorn.Config(late, log_config=None), ServerState()
         async with await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0) as server:
             _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            # uvicorn notices that the client has left for the last of them only.
             writer.write(REQUEST % (b"", b"") * 2)
             await writer.drain()
             writer.close()
