@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from graphql import OperationType
 
 from graph.auth.principal import Scope
+from graph.operations import operation
 from tests.fuzz import mutation, operations
 from tests.support.tokens import bearer
 
@@ -154,7 +155,7 @@ def socket(random: Random) -> list[bytes]:
 
 def _messages(random: Random) -> Sequence[bytes]:
     """Of a client that is introduced, most of the time, and then does what clients do, nearly."""
-    authorization = good_token() if random.randrange(6) else random.choice(("Bearer x", "", 7, None))
+    authorization = good_token() if random.randrange(12) else random.choice(("Bearer x", "", 7, None))
     first = {"type": "connection_init", "payload": {"authorization": authorization}}
     messages: list[Any] = [first] if random.randrange(8) else []
     for number in range(random.randint(0, 5)):
@@ -165,7 +166,7 @@ def _messages(random: Random) -> Sequence[bytes]:
             messages.append({"id": name, "type": "subscribe", "payload": operations.nearly(random, kinds)})
         else:
             messages.append(first if kind == "again" else {"id": name, "type": kind, "payload": {"a": 1}})
-    changed = [mutation.other_value(random, each) if random.randrange(4) == 0 else each for each in messages]
+    changed = [mutation.other_value(random, each) if random.randrange(8) == 0 else each for each in messages]
     return [_written(random, each) for each in changed]
 
 
@@ -229,3 +230,9 @@ def lookup() -> bytes:
     """A request that must be answered, whatever came before."""
     body = json.dumps({"query": '{ shard(namespace: "billing", shardId: "0") { shardId } }'}).encode()
     return Request("POST", "/graphql", ("host: localhost", _JSON, f"authorization: {good_token()}"), body).serialized()
+
+
+def stream() -> bytes:
+    """A request for an event stream, which goes on until its client leaves."""
+    headers = ("host: localhost", _JSON, "accept: text/event-stream", f"authorization: {good_token()}")
+    return Request("POST", "/graphql", headers, operations.body_of({"query": operation("FollowShards")})).serialized()

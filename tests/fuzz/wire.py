@@ -11,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
+from unittest import mock
 
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
+import graph.execution.documents
 from graph.server.http_protocol import HttpProtocol
 from graph.server.websocket_protocol import WebSocketProtocol
 
@@ -153,6 +156,28 @@ class Server:
             quiet = quiet + 1 if len(network.written) == written else 0
             written = len(network.written)
             await asyncio.sleep(0)
+
+
+class _Inline(Executor):
+    """Documents are read here and now: what is awaited is what the event loop does, and nothing beside it."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:  # type: ignore[override]
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*given, **named))
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def reading_inline() -> Iterator[None]:
+    """For applications that are created inside."""
+    with mock.patch.object(graph.execution.documents, "ThreadPoolExecutor", _Inline):
+        yield
 
 
 @asynccontextmanager
