@@ -23,8 +23,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_nearly_right_is_read_or_refused(name: str, known: dict[str, Target]) -> None:
     target = known[name]
-    shrinking(inputs(20), target.one)
-    for random in seeded(inputs(100)):
+    shrinking(inputs(25), target.one)
+    for random in seeded(inputs(125)):
         target.one(random)
 
 

@@ -123,7 +123,14 @@ class Server:
     """An application behind the protocols."""
 
     def __init__(self, app: Starlette, faults: Faults) -> None:
-        self._config = uvicorn.Config(app, http=HttpProtocol, ws=WebSocketProtocol, log_config=None, lifespan="off")
+        self._config = uvicorn.Config(
+            app,
+            http=HttpProtocol,
+            ws=WebSocketProtocol,
+            log_config=None,
+            lifespan="off",
+            ws_ping_interval=None,  # a closed socket is remembered until it would have been pinged
+        )
         self._config.load()
         self._state = ServerState()
         self.faults = faults
