@@ -11,7 +11,7 @@ LOCKED := $(PIP) install --require-hashes --no-deps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve live test soak poolers chaos siege failover governance linearizability clients upgrade-check \
+.PHONY: help install serve live test soak fuzz poolers chaos siege failover governance linearizability clients upgrade-check \
 	deploy-check lint bench way plots schema documents frontend lock vendor-graphiql
 
 help: ## list the targets
@@ -44,7 +44,11 @@ soak: .venv/installed-dev ## run at full length the tests that make test runs sh
 		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
 		tests/property/test_prepared.py tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
 		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/integration/test_every_filter.py \
-		tests/hyperscale $(ARGS)
+		tests/hyperscale tests/fuzz $(ARGS)
+
+fuzz: ## look for inputs that reach new code of what reads files, tokens and cursors (Linux; ARGS="--runs 100000")
+	@$(MAKE) --no-print-directory .fuzz/installed
+	PYTHONPATH=.fuzz $(BIN)/python -m tests.fuzz.run $(ARGS)
 
 poolers: .venv/installed-dev ## stand PgBouncer before PostgreSQL, in each of its modes (needs Debian's pgbouncer)
 	$(BIN)/pytest -n 0 tests/poolers/pgbouncer.py $(ARGS)
@@ -123,6 +127,8 @@ lock: $(BIN)/python ## resolve the dependencies of pyproject.toml anew, for all 
 	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	@echo "resolving tests/failover/patroni.lock"
 	@printf '%s\n' $(PATRONI) | $(LOCK) --output-file tests/failover/patroni.lock -
+	@echo "resolving tests/fuzz/atheris.lock"
+	@echo 'atheris==3.0.0' | $(LOCK) --output-file tests/fuzz/atheris.lock -
 
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
@@ -141,6 +147,11 @@ vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
 
 .venv/installed-dev: requirements-dev.lock .venv/installed
 	$(call quietly,installing $(call packages,requirements-dev.lock) packages for development,$(LOCKED) -r requirements-dev.lock)
+	@touch $@
+
+# atheris has wheels for Linux alone, its 3.0.0 for every Python from 3.11 on; developers do without it.
+.fuzz/installed: tests/fuzz/atheris.lock .venv/installed-dev
+	$(call quietly,installing atheris,rm -rf .fuzz && $(LOCKED) --target .fuzz -r $<)
 	@touch $@
 
 # Patroni runs as another user than root, so for an interpreter that all users may run; tests/failover/installation.py.

@@ -66,7 +66,7 @@ class HttpProtocol(HttpToolsProtocol):
     _pending = b""
     """Received, and to be read in a later turn."""
     _answering: Any = None
-    """The request, as uvicorn's cycle, that was begun to be answered last. `cycle` is the one that was received last."""
+    """uvicorn's cycle of the request whose answer was begun last; `cycle` is of the one that was received last."""
     _closing = False
     """Whether nothing more of this connection is read but to be thrown away."""
     _discarded = 0

@@ -17,9 +17,31 @@ from persistence.codec import cursors
 Mutate: TypeAlias = "Callable[[Random, bytes], bytes]"
 
 _BYTES: Final = (
-    *(b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xf0\x9f\x92\xa9", b"\xe2\x80\xa8", b"\r\n", b"\r", b"\n"),
+    *(
+        b"",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\xed\xa0\x80",
+        b"\xf0\x9f\x92\xa9",
+        b"\xe2\x80\xa8",
+        b"\r\n",
+        b"\r",
+        b"\n",
+    ),
     *(b'"', b"'", b"\\", b"\\u0000", b"\\ud800", b"{", b"}", b"[", b"]", b",", b":", b"=", b"#", b"%00", b"%", b"&"),
-    *(b"-1", b"0", b"1e400", b"NaN", b"Infinity", b"2147483648", b"9223372036854775808", b"1" * 5_000, b"null", b"true"),
+    *(
+        b"-1",
+        b"0",
+        b"1e400",
+        b"NaN",
+        b"Infinity",
+        b"2147483648",
+        b"9223372036854775808",
+        b"1" * 5_000,
+        b"null",
+        b"true",
+    ),
     *(b"[" * 3_000, b"{" * 500, b'{"a":' * 3_000, b"(" * 500, b"a" * 10_000, b"a." * 2_000, b"--", b"\t", b" " * 300),
 )
 """What readers stumble over, as it is written."""
@@ -30,7 +52,7 @@ _TEXTS: Final = (
     *("2026-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999+14:00", "2026-02-30", "eu/eu-1"),
 )
 
-_VALUES: Final = (
+_VALUES: Final[tuple[Any, ...]] = (
     *(None, True, False, -1, 0, 1, 2, 500, 501, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 + 1, 2**63, -(2**63), 10**400),
     *(0.5, -0.0, 1e308, 5e-324, float("inf"), float("nan"), [], {}, [[]], [None], {"": None}, {"__proto__": {}}),
 )

@@ -52,7 +52,7 @@ def documents() -> Sequence[str]:
     return (*(operation(name) for name in sorted(operation_names())), *_with_cursors(), _INTROSPECTION)
 
 
-_INTROSPECTION: Final = "{ __schema { types { name } } __type(name: \"Shard\") { fields { name } } }"
+_INTROSPECTION: Final = '{ __schema { types { name } } __type(name: "Shard") { fields { name } } }'
 
 
 def _with_cursors() -> Sequence[str]:
@@ -79,15 +79,15 @@ def _with_cursors() -> Sequence[str]:
 _PAGE: Final = ("first", "last", "after", "before")
 
 
-def _on(
-    name: str, field: graphql.GraphQLField, selected: str, below: graphql.GraphQLField | None = None
-) -> str:
+def _on(name: str, field: graphql.GraphQLField, selected: str, below: graphql.GraphQLField | None = None) -> str:
     declared = dict(field.args.items())
     if below is not None:
         declared |= {each: argument for each, argument in below.args.items() if f"${each}" in selected}
     variables = ", ".join(f"${each}: {argument.type}" for each, argument in declared.items())
     passed = ", ".join(f"{each}: ${each}" for each in field.args)
-    return f"query Paged{f'({variables})' if variables else ''} {{ {name}{f'({passed})' if passed else ''} {selected} }}"
+    return (
+        f"query Paged{f'({variables})' if variables else ''} {{ {name}{f'({passed})' if passed else ''} {selected} }}"
+    )
 
 
 def good(random: Random, kinds: Sequence[OperationType] = tuple(OperationType)) -> Given:
@@ -113,7 +113,7 @@ def _operation_of(text: str) -> graphql.OperationDefinitionNode:
     return node
 
 
-def _value(random: Random, name: str, type_: Any) -> Any:
+def _value(random: Random, name: str, type_: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a case for each kind of type
     match type_:
         case GraphQLNonNull():
             return _value(random, name, type_.of_type)

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -18,7 +17,6 @@ import jwt
 
 from graph.auth.keys import KeysUnusable, public_keys
 from graph.auth.principal import Scope, Unauthenticated
-from graph.auth.tokens import BearerTokens, Rules
 from graph.cli.errors import Failure
 from graph.cli.importing.parse import Format, Problems, read_file
 from graph.cli.namespaces import _declarations as read_declarations
@@ -103,18 +101,26 @@ def targets(folder: Path) -> Sequence[Target]:
     written = partial(_written, folder / "given.toml")
     plan = (SEEDS / "plan.json").read_bytes()
     return (
-        Target("import of CSV", [CSV, CSV.replace(b"namespace,", b"").replace(b"billing,", b"")], lines, _import("csv")),
+        Target(
+            "import of CSV", [CSV, CSV.replace(b"namespace,", b"").replace(b"billing,", b"")], lines, _import("csv")
+        ),
         Target("import of JSON Lines", [JSON_LINES], lines, _import("jsonl")),
         Target("settings", [SETTINGS + DECLARATIONS, SETTINGS], text, partial(written, _load), (SettingsError,)),
         Target("declared namespaces", [DECLARATIONS], text, partial(written, read_declarations), (Failure,)),
         Target("export of the audit log", _exports(), lines, _verify, (NotAnExport,)),
-        Target("checkpoint", [_checkpoint()], document, lambda data: _checkpoint_of(data), (ValueError,)),
+        Target("checkpoint", [_checkpoint()], document, _checkpoint_of, (ValueError,)),
         Target("plan in a file", [plan], document, partial(written, lambda path: named_plan(str(path))), (Failure,)),
         Target("manifest of documents", [_manifest()], document, partial(written, read_manifest), (ManifestError,)),
         Target("JSON Web Key Set", _key_sets(), document, public_keys, (KeysUnusable,)),
         Target("bearer token", _tokens(), _other_token, _Tokens(), (Unauthenticated,)),
         *(
-            Target(f"cursor of {kind.source}", [each.encode() for each in CURSORS], _other_cursor, _read(kind), (BadCursor,))
+            Target(
+                f"cursor of {kind.source}",
+                [each.encode() for each in CURSORS],
+                _other_cursor,
+                _read(kind),
+                (BadCursor,),
+            )
             for kind in cursors._KINDS.values()  # noqa: SLF001 - every one there is
         ),
     )
@@ -178,7 +184,15 @@ def _key_sets() -> Sequence[bytes]:
 def _tokens() -> Sequence[bytes]:
     """The claims, which are signed once they have been changed, and tokens that are changed as they are."""
     now = int(time.time())
-    claims = {"sub": "alice", "exp": now + 86_400, "iat": now, "nbf": now, "scope": "read write", "jti": "1", "iss": "i"}
+    claims = {
+        "sub": "alice",
+        "exp": now + 86_400,
+        "iat": now,
+        "nbf": now,
+        "scope": "read write",
+        "jti": "1",
+        "iss": "i",
+    }
     return [json.dumps(claims).encode(), signed(scope=" ".join(Scope)).encode()]
 
 

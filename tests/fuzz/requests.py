@@ -19,16 +19,49 @@ from tests.fuzz import mutation, operations
 from tests.support.tokens import bearer
 
 _METHODS: Final = ("POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PRI", "get", "CONNECT", "TRACE")
-_PATHS: Final = ("/graphql", "/graphql/", "/", "/healthz", "/readyz", "/metrics", "/%2e%2e/", "//graphql", "*", "/graphiql/x.js")
+_PATHS: Final = (
+    "/graphql",
+    "/graphql/",
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/%2e%2e/",
+    "//graphql",
+    "*",
+    "/graphiql/x.js",
+)
 _HEADERS: Final = (
     *("content-length: 5", "content-length: -1", "content-length: 99999999999999999999", "transfer-encoding: chunked"),
     *("transfer-encoding: gzip, chunked", "content-encoding: gzip", "expect: 100-continue", "host: other", "host:"),
-    *("connection: close", "connection: keep-alive, upgrade", "upgrade: websocket", "upgrade: h2c", "accept: text/html"),
+    *(
+        "connection: close",
+        "connection: keep-alive, upgrade",
+        "upgrade: websocket",
+        "upgrade: h2c",
+        "accept: text/html",
+    ),
     *("accept: */*;q=0", "accept: text/event-stream", "accept: application/json;q=nan, ;,;", "x-request-id: \x00\xff"),
-    *("x-request-id: " + "a" * 300, "if-none-match: *", 'if-none-match: W/"a.b", "c', "origin: null", "referer: http://x"),
+    *(
+        "x-request-id: " + "a" * 300,
+        "if-none-match: *",
+        'if-none-match: W/"a.b", "c',
+        "origin: null",
+        "referer: http://x",
+    ),
     *("sec-fetch-site: cross-site", "last-event-id: x", "authorization: Bearer x.y.z", "authorization: Basic \xe9"),
-    *("traceparent: 00-" + "0" * 32 + "-" + "0" * 16 + "-01", "cookie: a=b", "content-type: application/json; charset=latin-1"),
-    *("content-type: text/plain", "content-type: multipart/form-data", "x-forwarded-for: ::1", "a" * 300 + ": b", ": b"),
+    *(
+        "traceparent: 00-" + "0" * 32 + "-" + "0" * 16 + "-01",
+        "cookie: a=b",
+        "content-type: application/json; charset=latin-1",
+    ),
+    *(
+        "content-type: text/plain",
+        "content-type: multipart/form-data",
+        "x-forwarded-for: ::1",
+        "a" * 300 + ": b",
+        ": b",
+    ),
 )
 _JSON: Final = "content-type: application/json"
 _ONCE: Final = (OperationType.QUERY, OperationType.MUTATION)
@@ -105,7 +138,7 @@ def _visible(text: str) -> str:
     return text.encode("utf-8", "replace").decode("latin-1")
 
 
-def _changed(random: Random, request: Request) -> Request:
+def _changed(random: Random, request: Request) -> Request:  # noqa: PLR0911 - one for each kind
     at = random.randint(0, len(request.headers))
     header = random.choice(_HEADERS)
     match random.choice(("method", "target", "more", "less", "twice", "many", "body", "bytes", "cursor")):
@@ -186,9 +219,7 @@ def frames(random: Random, payload: bytes) -> bytes:
         pieces = [payload[begin:end] for begin, end in zip([0, *at], [*at, len(payload)], strict=True)]
         last = len(pieces) - 1
         between = frame(9, b"between") if random.randrange(2) else b""
-        return between.join(
-            frame(0 if number else 1, piece, fin=number == last) for number, piece in enumerate(pieces)
-        )
+        return between.join(frame(0 if number else 1, piece, fin=number == last) for number, piece in enumerate(pieces))
     if kind == "control":
         return frame(random.choice((9, 10)), payload[: random.choice((0, 125, 126))]) + frame(1, payload)
     if kind == "close":
@@ -210,7 +241,7 @@ def frame(
     """As a client sends it; `claimed` is the length that it has in its head."""
     size = len(payload) if claimed is None else claimed
     first, mask = fin << 7 | reserved << 4 | opcode, masked << 7
-    if size < 126 and claimed is None:  # noqa: PLR2004 - RFC 6455, 5.2
+    if size < 126 and claimed is None:
         head = struct.pack("!BB", first, mask | size)
     elif size < 1 << 16:
         head = struct.pack("!BBH", first, mask | 126, size)

@@ -1,4 +1,4 @@
-"""Documents, variables and cursors that are nearly right, to a store on PostgreSQL: whatever a database refuses, be it a
+"""Documents, variables and cursors that are nearly right, to a store on PostgreSQL: whatever a database refuses, a
 NUL, a lone surrogate or a number too large, is refused before, with a code; and only mutations write."""
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from random import Random
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ class Asked:
         async def receive() -> Any:
             return received.pop() if received else await asyncio.Event().wait()
 
-        async def send(message: Any) -> None:  # noqa: RUF029 - as ASGI has it
+        async def send(message: Any) -> None:
             sent.append(message)
 
         scope = {
@@ -82,7 +81,9 @@ class Asked:
             error.add_note(f"asked was {json.dumps(given)!s:.20000}")
             raise
         after = await self._store.stream.head()
-        wrote = sum(_may_write(each) and answer.get("data") is not None for each, answer in zip(given, answers, strict=True))
+        wrote = sum(
+            _may_write(each) and answer.get("data") is not None for each, answer in zip(given, answers, strict=True)
+        )
         assert after.newest.change_id - before.newest.change_id <= wrote, (given, answers)
 
 

@@ -37,13 +37,17 @@ def _found(name: str) -> Sequence[bytes]:
     found = {
         "settings": [b"log_level = " + b"[" * 3_000, b"port = " + b"1" * 5_000],
         "declared namespaces": [b"a = " + b"{a = " * 3_000, b"[namespaces.a]\nparameters.b = " + b"1" * 5_000],
-        "checkpoint": [checkpoint + b'"changeId": Infinity, "revision": "0"}', checkpoint + b'"changeId": ' + b"[" * 9_999],
+        "checkpoint": [
+            checkpoint + b'"changeId": Infinity, "revision": "0"}',
+            checkpoint + b'"changeId": ' + b"[" * 9_999,
+        ],
         "export of the audit log": [
             header.replace(b'"start":"', b'"start":["').replace(b'","filter"', b'"],"filter"'),
             header.replace(b'"floor":0', b'"floor":1e999'),
             header + row.replace(b'"revision":', b'"revision":9223372036854775808'),
             header + row.replace(b'"createdAt":"', b'"createdAt":"2026-01-01","was":"'),
-            header + row.replace(b'"current":"', b'"current":"[]","was":"').replace(b'"previous":null', b'"previous":"[]"'),
+            header
+            + row.replace(b'"current":"', b'"current":"[]","was":"').replace(b'"previous":null', b'"previous":"[]"'),
             header + change.replace(b'"configuration":"{', b'"configuration":"[{'),
             header + change.replace(b'"namespaces":[', b'"namespaces":[{},'),
             header + change.replace(b'"kind":"', b'"kind":"COMPACT_HISTORY","was":"'),
@@ -69,7 +73,15 @@ def test_commands_end_with_a_code_for_whatever_file_they_are_given(
         "declared namespaces": ("mesh", "namespaces", "apply", "FILE", *nowhere),
         "plan in a file": ("mesh", "rebalance", "apply", "FILE", *nowhere),
         "export of the audit log": ("mesh", "audit", "verify", "--file", "FILE"),
-        "checkpoint": ("mesh", "audit", "verify", "--since", "FILE", "--database-url", "postgresql://nobody@127.0.0.1:9/x"),
+        "checkpoint": (
+            "mesh",
+            "audit",
+            "verify",
+            "--since",
+            "FILE",
+            "--database-url",
+            "postgresql://nobody@127.0.0.1:9/x",
+        ),
     }
     file = tmp_path / "given"
     for name, command in commands.items():

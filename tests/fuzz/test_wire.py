@@ -7,7 +7,7 @@ import asyncio
 import gc
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from random import Random
 from typing import Final
@@ -29,7 +29,15 @@ from tests.support.tokens import shared_secret
 _BATCH: Final = 50
 """Inputs between two looks at what was written, and two lookups."""
 
+_MAY_WRITE: Final = re.compile(rb"mutation|sha256|documentId")
+"""A document may be named by its hash."""
+
 _ANSWERED: Final = re.compile(rb'"data":\{')
+
+
+# graphql-core begins a selection's fields one after the other, and leaves them unawaited where the client leaves or one
+# of them is refused at once.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .*_async_resolver' was never awaited:RuntimeWarning")
 
 
 class Attacked:
@@ -65,6 +73,8 @@ class Attacked:
         except BaseException as error:
             error.add_note(f"sent was {parts!r:.8000}")
             raise
+        # A change is finished, though its client leaves before the answer.
+        self._asked_for += len(_MAY_WRITE.findall(b"".join(parts)))
         if may_write(parts):
             self._asked_for += len(_ANSWERED.findall(answer))
         self._tried += 1
@@ -79,12 +89,11 @@ class Attacked:
         self._changes, self._asked_for = changes, 0
         answer = await self._server.send([requests.lookup()])
         assert answer.startswith(b"HTTP/1.1 200 "), answer
-        assert answer.endswith(b'{"data":{"shard":{"shardId":"0"}}}') or answer.endswith(b'{"data":{"shard":null}}')
+        assert answer.endswith((b'{"data":{"shard":{"shardId":"0"}}}', b'{"data":{"shard":null}}'))
 
 
 def may_write(parts: list[bytes]) -> bool:
-    """A document may be named by its hash."""
-    return re.search(rb"mutation|sha256|documentId", b"".join(parts)) is not None
+    return _MAY_WRITE.search(b"".join(parts)) is not None
 
 
 @pytest.fixture(scope="module")

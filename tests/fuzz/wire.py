@@ -152,7 +152,7 @@ class Server:
             found, self.faults.found = self.faults.found, []
             raise AssertionError("\n".join(found))
         statuses = [int(status) for status in _STATUS.findall(network.written)]
-        bad = [status for status in statuses if status >= 500 and status != 503]  # noqa: PLR2004 - UNAVAILABLE has a code
+        bad = [status for status in statuses if status >= 500 and status != 503]
         assert not bad, bytes(network.written[:4_000])
         assert b'"INTERNAL"' not in network.written, bytes(network.written[:4_000])
         return bytes(network.written)
@@ -171,7 +171,7 @@ class _Inline(Executor):
     def __init__(self, *_: object) -> None:
         super().__init__()
 
-    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:  # type: ignore[override]
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
             future.set_result(work(*given, **named))
