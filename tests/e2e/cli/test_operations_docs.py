@@ -1,4 +1,4 @@
-"""Every command that docs/operations.md prints is run here, in its order; every one that it names is there."""
+"""Every command that docs/operations/ prints is run here, in its order; every one that it names is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,20 +24,10 @@ from tests.support.databases import Databases
 from tests.support.fork_client import CONTROL, write_script
 from tests.support.fork_server import fork_server
 from tests.support.mesh import Mesh, new
+from tests.support.operations_book import blocks, book
 
-PAGE: Final = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
-HEADING: Final = re.compile(r"^##+ (.+)$", re.MULTILINE)
+PAGE: Final = book()
 RESTORED: Final = "mesh_restored"
-
-
-def blocks() -> Mapping[str, Sequence[str]]:
-    """What is to be typed into a shell, by the heading above it."""
-    _, *parts = HEADING.split(PAGE)
-    found = {
-        heading: re.findall(r"^```sh\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
-        for heading, text in zip(parts[::2], parts[1::2], strict=True)
-    }
-    return {heading: typed for heading, typed in found.items() if typed}
 
 
 def type_in(folder: Path, block: str, *, programs: Path = Path(sys.executable).parent, **environment: str) -> None:
@@ -92,14 +81,16 @@ def stream_of(url: str) -> tuple[str, int]:
 
 
 def test_there_is_no_block_that_is_not_run_below() -> None:
-    assert list(blocks()) == ["A PostgreSQL of your own", "Upgrades", "A dump", "A copy of the data folder"]
+    assert sorted(blocks(PAGE)) == sorted(
+        ["Install without a clone", "A PostgreSQL of your own", "Upgrades", "A dump", "A copy of the data folder"]
+    )
 
 
 @pytest.mark.timeout(180)
 def test_a_database_is_made_dumped_and_restored_as_it_is_printed(
     empty_database_url: str, databases: Databases, programs: Path, tmp_path: Path
 ) -> None:
-    typed, restored = blocks(), databases.url(RESTORED)
+    typed, restored = blocks(PAGE), databases.url(RESTORED)
     named = {"OMNIRELAY_DATABASE_URL": empty_database_url, "RESTORED_URL": restored}
     (make,) = typed["A PostgreSQL of your own"]
     type_in(tmp_path, make, programs=programs, **named)
@@ -125,7 +116,7 @@ def test_a_database_is_made_dumped_and_restored_as_it_is_printed(
 
 @pytest.mark.timeout(180)
 def test_a_data_folder_is_copied_and_put_back_as_it_is_printed(tmp_path: Path) -> None:
-    away, back = blocks()["A copy of the data folder"]
+    away, back = blocks(PAGE)["A copy of the data folder"]
     type_in(tmp_path, "omnirelay db upgrade")
     server = start_embedded_postgres(tmp_path / ".omnirelay")
     try:
