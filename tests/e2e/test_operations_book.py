@@ -122,7 +122,7 @@ def newcomer(tmp_path: Path, programs: Path) -> Iterator[Newcomer]:
 
 def test_there_is_no_block_that_is_not_run_below() -> None:
     assert {name: found for name in PAGES if (found := list(blocks(page(name))))} == {
-        # The first builds a wheel, for which there has to be an index: `make deploy-check` runs it.
+        # The first needs an index of packages for what builds a wheel: `make deploy-check` builds it with what is here.
         "run": ["Install without a clone", "Start, reload, stop", "A PostgreSQL of your own"],
         "secure": ["A secret and tokens"],
         "watch": ["Watch"],
