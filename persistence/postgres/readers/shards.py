@@ -54,9 +54,9 @@ from persistence.postgres.readers.keyset import (
 from persistence.postgres.readers.paged_list import EVERYWHERE
 from persistence.postgres.readers.scan import scan
 from persistence.postgres.readers.search import (
+    COUNTED,
     Candidates,
     bounded_count,
-    counted_at_most,
     found_rows,
     search,
     share_of,
@@ -209,7 +209,7 @@ def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> C
     named = func.cardinality(bindparam("where_owner_node_ids", type_=ARRAY(Text)))
     counted = shape is EVERYWHERE
     if counted:
-        limit = counted_at_most(all_match=not rest)
+        limit = COUNTED
     else:
         limit = share_of(named) if rest else bindparam("page_limit", type_=BigInteger)
     # What all match is counted in the index alone, without a look at a column that is not in it.
