@@ -208,10 +208,8 @@ def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> C
     # To be counted they are read one owner after the other, not merged: so many of all of them.
     named = func.cardinality(bindparam("where_owner_node_ids", type_=ARRAY(Text)))
     counted = shape is EVERYWHERE
-    if counted:
-        limit = COUNTED
-    else:
-        limit = share_of(named) if rest else bindparam("page_limit", type_=BigInteger)
+    of_a_page = share_of(named) if rest else bindparam("page_limit", type_=BigInteger)
+    limit = COUNTED if counted else of_a_page
     # What all match is counted in the index alone, without a look at a column that is not in it.
     ordered_by_index = [] if counted and not rest else [in_order]
     of_owner = select(SHARDS).where(SHARDS.c.owner_node_id == distinct.c.id, *leading, *ordered_by_index)

@@ -29,7 +29,9 @@ from tests.support.tokens import SECRET, token
 SLOTS: Final = 16_384
 NODES: Final = 6
 BY_WHOM: Final = """{
-    shardHistory(filter: {namespace: "redis", actor: "migration", changeTicket: "CHG-9"}) { totalCount totalCountIsExact }
+    shardHistory(filter: {namespace: "redis", actor: "migration", changeTicket: "CHG-9"}) {
+        totalCount totalCountIsExact
+    }
     changes(filter: {namespace: "redis"}) { nodes { reason } }
 }"""
 
