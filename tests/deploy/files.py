@@ -58,6 +58,7 @@ def test_the_settings_are_settings(settings: Settings) -> None:
     unit = dict(line.split("=", 1) for line in UNIT.read_text(encoding="utf-8").splitlines() if "=" in line)
     assert float(unit["TimeoutStopSec"]) > settings.drain_seconds
     assert "%d/omnirelay.toml" in unit["ExecStart"]
+    assert unit["KillMode"] == "mixed"
 
 
 def test_the_unit_is_hardened(tmp_path: Path) -> None:
