@@ -237,15 +237,20 @@ class Replica:
             else:
                 self._expected.expect_namespaces(revision, names)
 
-    async def caught_up(self, namespace: str | None) -> bool:
-        """Whether the namespace, or any, was behind. It is not any more, unless that took long."""
+    async def caught_up(self, namespace: str | None) -> None:
+        """Until the namespace shows what the feed has come to, or until none is behind: other long changes may come
+        meanwhile. Returns after `catch_up_seconds` anyway."""
         if not self._backlog.items or self._backlog.of(namespace) is None:
-            return False
-        names = None if namespace is None else [namespace]
-        await self._catch_up(self._position.revision, names, self._limits.catch_up_seconds)
-        return True
+            return
+        if namespace is not None:
+            await self._catch_up(self._position.revision, [namespace], self._limits.catch_up_seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.catch_up_seconds):
+                while self._backlog.items and await self._catch_up(self._position.revision, None, None):
+                    pass
 
-    async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float) -> bool:
+    async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float | None) -> bool:
         """Whether the replica shows these namespaces, or all, as of the revision, within so many seconds. What is not
         shown as it was any more is not waited for."""
         table, each = self._table, [None] if names is None else list(names)

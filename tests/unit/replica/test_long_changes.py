@@ -274,6 +274,20 @@ async def test_lists_that_are_not_answered_from_memory_wait_for_it(scripted: Scr
     assert shown(behind, "a") == ([FIRST, ONE_MOVED, TWO_MOVED], at(4))
 
 
+async def test_a_list_of_all_namespaces_waits_for_the_next_long_change_too(scripted: Scripted, behind: Replica) -> None:
+    """The store would answer it while that one is being read, and its answer be expected of every lookup."""
+    listed = asyncio.create_task(ReplicaShards(behind, scripted).page(ShardFilter(), PageRequest(5)))
+    await turns()
+    second = OmittedRange(6, 7, frozenset({"b"}), history_row(5).change.mark)
+    await scripted.tell(put(a_shard("b", "5", revision=5)), omitted=second)
+    await read(scripted, ONE_MOVED, TWO_MOVED)
+    assert scripted.looked_up == []
+    assert shown(behind, "b") == ([LATER], at(4))
+    await read(scripted, replace(LATER, revision=6), a_shard("b", "5", revision=7))
+    assert (await listed).position == at(7)
+    assert scripted.looked_up == []
+
+
 async def test_subscribers_are_sent_it_when_it_is_shown(scripted: Scripted, behind: Replica) -> None:
     rows = [put(ONE_MOVED), put(TWO_MOVED)]
     assert behind.lags_behind(rows)
