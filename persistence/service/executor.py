@@ -99,9 +99,11 @@ class CommandExecutor:
         return outcome
 
     async def _noted(self, outcome: Outcome) -> None:
-        """No connection is held meanwhile."""
-        await self._arrived(outcome)
-        self._note(outcome)
+        """No connection is held meanwhile. It is committed, and noted, also where its client leaves before it is shown."""
+        try:
+            await self._arrived(outcome)
+        finally:
+            self._note(outcome)
 
     async def store_forbidden(self, command: Command, forbidden: Forbidden) -> None:
         """Stores the refusal of a command whose caller lacks a right; nothing is executed.

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from graph.server.worker_pool import PooledWriter
+from persistence.commands.command import ChangeRequest
+from persistence.commands.plans import ApplyPlan
 from persistence.errors import Overloaded
 from persistence.model.outcomes import PlanApplied, ShardsChanged, StaleShard, VersionConflict
 from persistence.model.paging import PageRequest
@@ -17,6 +21,7 @@ from persistence.model.records import Shard, StreamPosition
 from persistence.model.stream import OmittedRange
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica
+from strategies.registry import Registry
 from tests.support.rows import history_row
 from tests.support.scripted_replica import (
     LIMITS,
@@ -193,6 +198,29 @@ async def test_the_answer_to_its_writer_waits_until_it_is_shown(scripted: Script
     await read(scripted, ONE_MOVED, TWO_MOVED)
     assert arrived.done()
     behind.note(applied)
+    assert shown(behind, "a") == ([FIRST, ONE_MOVED, TWO_MOVED], at(4))
+
+
+async def test_what_was_committed_is_noted_when_its_client_leaves_before_it_is_shown(
+    scripted: Scripted, behind: Replica
+) -> None:
+    change = ApplyPlan("plan", ChangeRequest("ops", "why"))
+    plan: Any = None
+
+    class Applying:
+        async def submit(self, _job: Any, *_arguments: Any) -> Any:
+            return PlanApplied(IN_A, plan, at(3))
+
+    store: Any = SimpleNamespace(unit_of_work=None, refusals=None, change_group=None)
+    jobs: Any = Applying()
+    writing = asyncio.create_task(PooledWriter(store, Registry(), jobs, behind.note, behind.arrived).execute(change))
+    await turns()
+    assert shown(behind, "a") == (BEFORE[:2], at(0))
+    writing.cancel()
+    await turns()
+    assert writing.cancelled()
+    assert behind.table_of("a") is None
+    await read(scripted, ONE_MOVED, TWO_MOVED)
     assert shown(behind, "a") == ([FIRST, ONE_MOVED, TWO_MOVED], at(4))
 
 
