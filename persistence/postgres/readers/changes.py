@@ -114,11 +114,11 @@ class _Changes(PagedList[Change]):
         limit = SEARCHED if lead == "namespace" else share_of(_KINDS)
         return self._of_ranges(used, lead, rest, shape, limit, descending=descending), _without_cursors(shape)
 
-    def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str]) -> Candidates:
+    def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str], *, descending: bool) -> Candidates:
         if lead not in _MERGED:
-            return super()._counted(used, lead, rest)
+            return super()._counted(used, lead, rest, descending=descending)
         limit = counted_at_most(all_match=not rest)
-        candidates = self._of_ranges(used, lead, rest, EVERYWHERE, limit, descending=False)
+        candidates = self._of_ranges(used, lead, rest, EVERYWHERE, limit, descending=descending)
         # One kind after the other, not merged: so many of all of them are looked at.
         return candidates._replace(order=()) if lead == "kinds" else candidates
 

@@ -206,8 +206,8 @@ def _page(
         order = (page.c.revision,)
     if not shape.counted:
         return Read(keyset(statement, order, left, descending=descending), made), searched
-    everywhere = _bounds(used, _NO_CURSOR, descending=False)
-    count = bounded_count(_candidates(used, lead, everywhere, newest_first=False))
+    everywhere = _bounds(used, _NO_CURSOR, descending=descending)
+    count = bounded_count(_candidates(used, lead, everywhere, newest_first=descending), descending=descending)
     return Read(beside((), statement, count, order, left, descending=descending), made), searched
 
 
