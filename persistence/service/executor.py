@@ -99,7 +99,7 @@ class CommandExecutor:
         return outcome
 
     async def _noted(self, outcome: Outcome) -> None:
-        """No connection is held meanwhile. It is committed, and noted, also where its client leaves before it is shown."""
+        """No connection is held meanwhile. Where the client leaves before it is shown, it is committed all the same."""
         try:
             await self._arrived(outcome)
         finally:
