@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AwareDatetime,
@@ -23,6 +24,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespaceConfiguration, NamespacePolicy
+from persistence.secret_files import SecretExposed, require_hidden
 from strategies.registry import DEFAULT_STRATEGY
 
 PREFIX: Final = "OMNIRELAY_"
@@ -136,7 +138,45 @@ class Settings(BaseModel):
         description="Processes that make and apply plans beside the server; 0 has the server do it, and lookups wait.",
     )
     max_body_bytes: int = Field(
-        33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
+        1_048_576, ge=1_024, le=1_073_741_824, description="Largest request that is no mutation, in bytes."
+    )
+    max_mutation_bytes: int = Field(
+        16_777_216,
+        ge=1_024,
+        le=1_073_741_824,
+        description="Largest mutation, in bytes; read only for callers that may write.",
+    )
+    send_timeout_seconds: float = Field(
+        30.0, ge=1, le=3_600, description="How long a client may leave its answer unread, in seconds."
+    )
+    connections_per_address: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Connections from one address at most, loopback excepted; 0 for any number, as behind a proxy. "
+            "Unset: half of what the process has descriptors for."
+        ),
+    )
+    document_characters: int = Field(
+        65_536,
+        ge=1_024,
+        le=10_000_000,
+        description="Longest document accepted, in characters; a trusted one may be ten times as long.",
+    )
+    operation_records: int = Field(
+        10_000, ge=0, le=10_000_000, description="Records that one operation may ask for; 0 for no limit."
+    )
+    caller_records: int = Field(
+        6_000_000,
+        ge=1_000,
+        le=10_000_000_000,
+        description="Records that a caller may ask for at once, lookups aside: what its budget holds.",
+    )
+    caller_records_per_second: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000_000,
+        description="Records that come back to a caller's budget each second; 0 for no budgets.",
     )
     trusted_documents: Literal["off", "prefer", "require"] = Field(
         "prefer",
@@ -161,6 +201,13 @@ class Settings(BaseModel):
         10.0, ge=0, le=600, description="How long a stopping server waits for requests under way, in seconds."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of the lines that are logged.")
+    slow_request_seconds: float = Field(
+        1.0, ge=0, le=3_600, description="From how long on a request that went well is logged at `info`, in seconds."
+    )
+    tracing: Literal["off", "otlp"] = Field(
+        "off", description="Where spans go: `otlp` to where the variables `OTEL_*` name; needs the extra `tracing`."
+    )
     namespaces: dict[str, NamespaceDeclaration] = Field(
         default_factory=dict, description="Namespaces declared in the file; followed while the server runs."
     )
@@ -213,6 +260,8 @@ def load_settings(config: Path | None, environment: Mapping[str, str], **overrid
     variables = {name: value for name in Settings.model_fields if (value := environment.get(variable(name)))}
     given = {name: value for name, value in overrides.items() if value is not None}
     file = {} if config is None else _read(config)
+    if config is not None:
+        _require_hidden(config, file)
     try:
         return Settings.model_validate(file | variables | given)
     except ValidationError as error:
@@ -223,6 +272,32 @@ def load_settings(config: Path | None, environment: Mapping[str, str], **overrid
             source = "command line" if top in given else variable(top) if top in variables else str(config)
             lines.append(f"{name} ({source}): {problem['msg'].removeprefix('Value error, ')}")
         raise SettingsError("\n".join(lines)) from error
+
+
+def has_password(url: str) -> bool:
+    """Whether a database's URL has a password in it."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.password) or any(name == "password" for name, _ in parse_qsl(parts.query))
+    except ValueError:  # no URL at all, which is found elsewhere
+        return "@" in url
+
+
+def _require_hidden(config: Path, given: Mapping[str, Any]) -> None:
+    """Raises SettingsError for a file with a secret in it that others may read."""
+    url = given.get("database_url")
+    if "auth_secret" in given:
+        named = "auth_secret"
+    elif isinstance(url, str) and has_password(url):
+        named = "database_url"
+    else:
+        return
+    try:
+        require_hidden(config)
+    except SecretExposed as error:
+        raise SettingsError(f"{named} ({config}): the file {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{config}: {error.strerror}") from error
 
 
 def variable(name: str) -> str:

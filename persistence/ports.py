@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
@@ -398,6 +398,14 @@ class Watcher(Protocol):
         ...
 
 
+class PoolState(NamedTuple):
+    """Of a pool of connections, in connections; `waiting` are the requests for one that have none yet."""
+
+    in_use: int
+    idle: int
+    waiting: int
+
+
 async def _always_available() -> None:
     """A store without a database has none."""
 
@@ -420,6 +428,8 @@ class Store:
     change_group: ChangeGroupFactory
     trouble: Callable[[], Awaitable[Unavailable | None]] = _always_available
     """Why requests have failed, and still would, where reading the head need not show it."""
+    pools: Mapping[str, Callable[[], PoolState]] = field(default_factory=dict)
+    """The pools of connections, by what they are for."""
 
 
 @dataclass(frozen=True, slots=True)

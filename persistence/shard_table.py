@@ -62,7 +62,7 @@ class ShardTable:
             del shards[shard_id]
             self._count -= 1
             self._removed(namespace, shard_id)
-            self._written(namespace)
+            self._written(namespace, held, None)
 
     def digest(self, namespace: str) -> str:
         """The namespace's digest from what the table holds, every checksum worked out anew: 32 hex digits.
@@ -85,7 +85,7 @@ class ShardTable:
         elif held.revision >= shard.revision:
             return
         shards[shard.shard_id] = shard
-        self._written(shard.namespace)
+        self._written(shard.namespace, held, shard)
 
     def _added(self, namespace: str, shard_id: str) -> None:
         """For tables that hold more than the records: the table gets a shard that it does not hold."""
@@ -93,5 +93,5 @@ class ShardTable:
     def _removed(self, namespace: str, shard_id: str) -> None:
         """The table has lost a shard."""
 
-    def _written(self, namespace: str) -> None:
-        """A shard of the namespace is another one than before."""
+    def _written(self, namespace: str, before: Shard | None, after: Shard | None) -> None:
+        """A shard of the namespace is another one than before; null for none."""

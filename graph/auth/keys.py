@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from graph.auth.principal import Unauthenticated
 from graph.settings import Settings, SettingsError
+from persistence.secret_files import SecretExposed, read_secret
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -43,7 +44,7 @@ _PUBLIC_ALGORITHMS: Final = (
 
 _PRIVATE_MEMBERS: Final = ("d", "k")
 
-_Stamp: TypeAlias = tuple[int, int, int]
+_Stamp: TypeAlias = tuple[int, int, int, int]
 
 _log = logging.getLogger(__name__)
 
@@ -128,12 +129,14 @@ def _checked(key: PyJWK) -> PyJWK:
 class KeyFile:
     """The keys of a file. One that has become unusable is logged, once, and the last good keys stay."""
 
-    def __init__(self, path: Path, read: Callable[[bytes], Keys]) -> None:
-        """`read` makes keys of what the file holds. Raises OSError, and KeysUnusable as it does."""
+    def __init__(self, path: Path, read: Callable[[bytes], Keys], *, is_secret: bool) -> None:
+        """`read` makes keys of what the file holds. Raises OSError, KeysUnusable as it does, and SecretExposed for a
+        file that `is_secret` and may be read by others."""
         self._path = path
         self._read = read
+        self._content = read_secret if is_secret else Path.read_bytes
         self._stamp: _Stamp | None = self._stamped()
-        self._keys = read(path.read_bytes())
+        self._keys = read(self._content(path))
 
     def __call__(self) -> Keys:
         """The same object until the file changes. Compares its time, size and identity, which takes 1 or 2 µs."""
@@ -145,8 +148,8 @@ class KeyFile:
             return self._keys
         if stamp != self._stamp:
             try:
-                self._keys = self._read(self._path.read_bytes())
-            except (OSError, KeysUnusable) as error:
+                self._keys = self._read(self._content(self._path))
+            except (OSError, KeysUnusable, SecretExposed) as error:
                 self._lost(stamp, error)
             else:
                 self._stamp = stamp
@@ -161,13 +164,13 @@ class KeyFile:
     def _stamped(self) -> _Stamp:
         # Through links, and by the file's identity: secrets of Kubernetes are links that are pointed elsewhere.
         found = self._path.stat()
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
 
 
 def signing_key(settings: Settings) -> Keys:
     """The secret that tokens can be signed with here. Raises SettingsError if there is none."""
     if settings.auth_secret_file is not None:
-        return keys_in_file("auth_secret_file", settings.auth_secret_file, secret_in)()
+        return secret_file(settings.auth_secret_file)()
     if settings.auth_secret is None:
         raise SettingsError("auth_secret, auth_secret_file: neither is set, so there is no secret to sign with")
     try:
@@ -176,15 +179,25 @@ def signing_key(settings: Settings) -> Keys:
         raise SettingsError(f"auth_secret: {error}") from error
 
 
-def keys_in_file(setting: str, path: Path, read: Callable[[bytes], Keys]) -> KeyFile:
+def secret_file(path: Path) -> KeyFile:
+    """The file of the setting `auth_secret_file`. Raises SettingsError."""
+    return _key_file("auth_secret_file", path, _secret_in, is_secret=True)
+
+
+def public_key_file(path: Path) -> KeyFile:
+    """That of `auth_jwks_file`. Raises SettingsError."""
+    return _key_file("auth_jwks_file", path, public_keys, is_secret=False)
+
+
+def _key_file(setting: str, path: Path, read: Callable[[bytes], Keys], *, is_secret: bool) -> KeyFile:
     try:
-        return KeyFile(path, read)
+        return KeyFile(path, read, is_secret=is_secret)
     except OSError as error:
         raise SettingsError(f"{setting}: {path}: {error.strerror}") from error
-    except KeysUnusable as error:
+    except (KeysUnusable, SecretExposed) as error:
         raise SettingsError(f"{setting}: {path} {error}") from error
 
 
-def secret_in(content: bytes) -> Keys:
+def _secret_in(content: bytes) -> Keys:
     """A text editor ends a file with a line break, which is not part of the secret."""
     return secret_key(content.rstrip(b"\r\n"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from graph.auth.keys import Keys, key_of, keys_in_file, public_keys, secret_in, signing_key
+from graph.auth.keys import Keys, key_of, public_key_file, secret_file, signing_key
 from graph.auth.principal import UNRESTRICTED, Principal, Scope, Unauthenticated
 from graph.settings import Settings
 from persistence.model.fields import text_problem
@@ -164,7 +164,7 @@ def authentication(settings: Settings) -> Authentication:
         keys = signing_key(settings)
         return BearerTokens(lambda: keys, rules)
     if settings.auth_secret_file is not None:
-        return BearerTokens(keys_in_file("auth_secret_file", settings.auth_secret_file, secret_in), rules)
+        return BearerTokens(secret_file(settings.auth_secret_file), rules)
     if settings.auth_jwks_file is not None:
-        return BearerTokens(keys_in_file("auth_jwks_file", settings.auth_jwks_file, public_keys), rules)
+        return BearerTokens(public_key_file(settings.auth_jwks_file), rules)
     return NoAuthentication()

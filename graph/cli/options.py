@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 import click
 
 from graph.cli.errors import Exit, Failure
-from graph.cli.output import printable
+from graph.cli.output import print_status, printable
 from graph.client.address import Address, TokenSource, read_address
 from graph.client.credentials import fixed_token, token_file
 from graph.client.records import Json
@@ -200,8 +200,17 @@ def config_option(command: F) -> F:
 
 def settings_from(config: Path | None, failing_with: Exit, **options: object) -> Settings:
     """Raises Failure, with the exit code of the command, that names each setting that is wrong and where it was set."""
-    from graph.settings import SettingsError, load_settings  # noqa: PLC0415 - clients need not load what checks settings
+    from graph.settings import (  # noqa: PLC0415 - clients need not load what checks settings
+        SettingsError,
+        has_password,
+        load_settings,
+    )
 
+    if isinstance(url := options.get("database_url"), str) and has_password(url):
+        print_status(
+            "Warning: --database-url has a password in it, which every user of this machine can read in the list of "
+            "processes. Put it in a password file (PGPASSFILE), or the URL in OMNIRELAY_DATABASE_URL."
+        )
     try:
         return load_settings(config, os.environ, **options)
     except SettingsError as error:

@@ -1,7 +1,9 @@
 """`omnirelay serve`."""
 
 import gc
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -9,6 +11,9 @@ import click
 from graph.cli.errors import Exit, Failure
 from graph.cli.options import database_options, settings_from
 from graph.cli.progress import StepLog
+from graph.logs import log
+
+_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -38,6 +43,9 @@ from graph.cli.progress import StepLog
     help="Whether documents may be named by ids, and whether others than trusted ones are taken. [default: prefer]",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe line to log.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Form of the lines that are logged. [default: text]"
+)
 def serve(
     *,
     config: Path | None,
@@ -50,6 +58,7 @@ def serve(
     workers: int | None,
     trusted_documents: str | None,
     log_level: str | None,
+    log_format: str | None,
 ) -> Exit:
     """Run the server, on an embedded PostgreSQL unless another is named.
 
@@ -66,6 +75,7 @@ def serve(
         "workers": workers,
         "trusted_documents": trusted_documents,
         "log_level": log_level,
+        "log_format": log_format,
     }
     settings = settings_from(config, Exit.NO, **given)
     # Imported here: what a server needs takes a second to load. Next to nothing of it is garbage, and looking for some
@@ -75,9 +85,13 @@ def serve(
     from graph.server.process import CannotStart  # noqa: PLC0415 - same
     from graph.settings import load_settings  # noqa: PLC0415 - same
 
-    steps = StepLog()
+    in_json = settings.log_format == "json"
+    steps: Callable[[str], None] = _log.info if in_json else StepLog()
 
     def announce(url: str) -> None:
+        if in_json:
+            log(_log, logging.INFO, "Ready", {"url": url})
+            return
         steps("Ready")
         click.echo(f"GraphiQL  {url}/graphql\nHealth    {url}/readyz\nMetrics   {url}/metrics")
         steps("Ctrl-C stops it")

@@ -6,6 +6,7 @@ from typing import Final
 
 from graph.client.address import TokenSource
 from graph.client.errors import ClientError
+from persistence.secret_files import SecretExposed, read_secret
 
 _FIT: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
@@ -20,11 +21,14 @@ def fixed_token(token: str) -> TokenSource:
 
 
 def token_file(path: Path) -> TokenSource:
-    """What the file holds at each call, so that tokens are renewed by writing it anew."""
+    """What the file holds at each call, so that tokens are renewed by writing it anew. One that others may read is not
+    used."""
 
     def read() -> str:
         try:
-            return path.read_text(encoding="utf-8")
+            return read_secret(path).decode()
+        except SecretExposed as error:
+            raise TokenUnusable(f"The token in {path} is not used: the file {error}.") from error
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not a text file"
             raise TokenUnusable(f"The token cannot be read from {path}: {why}.") from error

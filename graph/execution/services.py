@@ -8,8 +8,10 @@ from typing import Final, Protocol
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
 from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
+from persistence.tracing import NO_TRACING, Tracer
 from strategies.registry import Registry
 
 _PROPOSALS_AT_ONCE: Final = 2
@@ -21,6 +23,10 @@ class Feed(DiffFeed, Protocol):
 
     @property
     def position(self) -> StreamPosition: ...
+
+    @property
+    def age_seconds(self) -> float:
+        """For how long it is not certain that everything committed has been received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +42,9 @@ class Services:
     """Where in the stream lookups are answered from memory; null while some may be answered elsewhere."""
     memory: ReplicaShards | None = None
     """What lookups are read from, where that can be observed: their answers are kept."""
+    replica: Replica | None = None
+    tracer: Tracer = NO_TRACING
+    plan_jobs: Callable[[], int] = lambda: 0
+    """How many jobs the processes that plan have, waiting ones among them."""
     reading_proposals: Semaphore = field(default_factory=lambda: Semaphore(_PROPOSALS_AT_ONCE))
     """Held while the proposal of a plan is read."""

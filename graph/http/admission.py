@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, Generic, TypeVar, cast
 
 from starlette.requests import ClientDisconnect
@@ -59,6 +60,7 @@ class AdmissionQueue:
         self._turns = 0
         self._abandoned = metrics.operations_abandoned.labels(workload)
         self._overloaded = metrics.operations_overloaded.labels(workload)
+        self._waited = metrics.waited.labels(workload)
         metrics.operations_running.labels(workload).set_function(lambda: self._count)
         metrics.operations_waiting.labels(workload).set_function(lambda: self.waiting)
 
@@ -98,6 +100,7 @@ class AdmissionQueue:
             self._make_room(client)
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(client, deque()).append(granted)
+        began = perf_counter()
         try:
             async with asyncio.timeout(self._bounds.seconds):
                 await granted
@@ -107,6 +110,8 @@ class AdmissionQueue:
         except BaseException:
             self._withdraw(client, granted)
             raise
+        finally:
+            self._waited.observe(perf_counter() - began)
 
     def _begin(self, client: str) -> None:
         self._count += 1

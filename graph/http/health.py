@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from graph.execution.metrics import Metrics
-from graph.execution.services import Feed
+from graph.execution.process_state import ProcessState
+from graph.execution.services import Services
 from persistence.errors import Fenced, Overloaded, SchemaOutOfDate, StaleRead, StoreError, StoreUnavailable, Unavailable
 from persistence.model.stream import StreamHead
-from persistence.ports import Store
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics")
 
@@ -26,11 +26,13 @@ class Health:
     """`exposition` returns what /metrics answers, where that is more than what this process counts."""
 
     def __init__(
-        self, store: Store, feed: Feed, metrics: Metrics, exposition: Callable[[], Awaitable[bytes]] | None = None
+        self, services: Services, metrics: Metrics, exposition: Callable[[], Awaitable[bytes]] | None = None
     ) -> None:
-        self._store = store
-        self._feed = feed
+        self._store = services.store
+        self._feed = services.feed
         self._metrics = metrics
+        self._state = ProcessState(services)
+        metrics.add(self._state)
         self._exposition = exposition or self._own_exposition
 
     @property
@@ -73,6 +75,10 @@ class Health:
 
     async def refresh(self) -> None:
         """Set the metrics that are not kept up to date by what they measure."""
+        await self._read_lag()
+        await self._state.refresh()
+
+    async def _read_lag(self) -> None:
         seen = self._feed.position.revision
         self._metrics.feed_revision.set(seen)
         try:

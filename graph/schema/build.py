@@ -18,10 +18,13 @@ from strawberry.types import ExecutionContext
 
 from graph.execution.authorization import Requirements
 from graph.execution.context import Context
-from graph.execution.documents import DocumentCache, Execution
+from graph.execution.documents import DocumentCache
 from graph.execution.errors import publish
 from graph.execution.executor import RecordExecutor
+from graph.execution.extension import Execution
+from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
+from graph.execution.outcomes import current_record
 from graph.execution.prepared import PreparedSchema
 from graph.schema import stream as of_stream
 from graph.schema.mutation import Mutation
@@ -59,11 +62,18 @@ class MeshSchema(PreparedSchema):
     def publish(self, errors: list[GraphQLError], context: object) -> None:
         """Make errors fit to be read by the client whose context this is."""
         publish(errors, context.request_id if isinstance(context, Context) else "none")
+        record = current_record()
+        for error in errors:
+            code = str((error.extensions or {}).get("code"))
+            if self.metrics is not None:
+                self.metrics.errors.labels(code).inc()
+            if record is not None:
+                record.failed(code)
 
 
-def build_schema(metrics: Metrics | None = None) -> MeshSchema:
+def build_schema(metrics: Metrics | None = None, document_characters: int = MAX_CHARACTERS) -> MeshSchema:
     """The schema, with a cache of its documents. Operations are counted where there is something to count into."""
-    documents = DocumentCache()
+    documents = DocumentCache(document_characters)
     schema = MeshSchema(
         Query,
         Mutation,

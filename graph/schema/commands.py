@@ -4,7 +4,8 @@ Most are one command for the store's executor, whose outcome is the answer; plan
 functions of their own.
 """
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol, TypeAlias
@@ -14,12 +15,24 @@ import strawberry
 from graph.auth.principal import Forbidden, Principal, Scope
 from graph.execution.authorization import needs
 from graph.execution.context import Info
+from graph.execution.cost import STATEMENT, costs
+from graph.execution.errors import Code
+from graph.execution.outcomes import current_record
+from graph.logs import log
 from graph.schema.scalars import JSON
 from persistence.commands import command, refusals
 from persistence.commands.command import Command
 from persistence.errors import FieldError, InvalidArgument
 from persistence.model.fields import quoted
-from persistence.model.outcomes import Outcome
+from persistence.model.outcomes import (
+    IdempotencyKeyReused,
+    Outcome,
+    PolicyViolation,
+    StaleNamespace,
+    StaleNode,
+    StalePlan,
+    VersionConflict,
+)
 from persistence.model.records import Change, Node
 from persistence.planning import planner
 from persistence.planning.proposal import Violation
@@ -31,6 +44,8 @@ CHANGE: Final = "By whom, why, and under which ticket."
 UNSET_KEEPS: Final = "Leave it out to keep it as it is."
 
 NULL_CLEARS: Final = "Leave it out to keep it as it is; null clears it."
+
+_log = logging.getLogger(__name__)
 
 
 @strawberry.input(
@@ -89,6 +104,7 @@ class ChangeInput:
             self.metadata,
             self.idempotency_key,
             None if self.force is None else self.force.reason,
+            None if (record := current_record()) is None else record.trace_id,
         )
 
 
@@ -165,14 +181,75 @@ def mutation(
     scope: Scope = Scope.OPERATE,
     run: Callable[[Info, Any], Awaitable[Answer]] = execute,
     input_description: str = "What to change, by whom, and why.",
+    records: int = STATEMENT,
 ) -> Any:
-    """A field of the mutation type. `run` makes the answer of the input, and may raise InvalidArgument."""
-    described = strawberry.argument(description=input_description)
+    """A field of the mutation type. `run` makes the answer of the input, and may raise InvalidArgument. It
+    counts as so many `records`, beside the shards that it changes."""
+    argument = strawberry.argument(description=input_description)
 
-    async def resolve(info: Info, input: Annotated[input_type, described]) -> Answer:  # type: ignore[valid-type] # noqa: A002 - by schema
+    async def resolve(info: Info, input: Annotated[input_type, argument]) -> Answer:  # type: ignore[valid-type] # noqa: A002 - by schema
+        answer: Answer
         try:
-            return await run(info, input)
+            answer = await run(info, input)
         except InvalidArgument as refused:
-            return InvalidInput.of(refused)
+            answer = InvalidInput.of(refused)
+        except Forbidden as forbidden:
+            # Counted where it is published, as an error.
+            described = {"code": Code.FORBIDDEN, "scope": forbidden.scope, "actor": info.context.principal.subject}
+            log(_log, logging.INFO, "refusal", {**described, **_origin(info)})
+            raise
+        _report(info, input, answer)
+        return answer
 
-    return strawberry.field(resolver=resolve, graphql_type=result, description=description, metadata=needs(scope))
+    metadata = {**needs(scope), **costs(records)}
+    return strawberry.field(resolver=resolve, graphql_type=result, description=description, metadata=metadata)
+
+
+_CONFLICTS: Final = (VersionConflict, StaleNamespace, StaleNode, StalePlan)
+
+_SHOWN: Final = 200
+"""Characters of a reason, in the log."""
+
+
+def _report(info: Info, request: Any, answer: Answer) -> None:
+    """Log and count the change that was made, or why none was."""
+    change = getattr(answer, "change", None)
+    if not isinstance(change, Change) or isinstance(answer, IdempotencyKeyReused):
+        rules = sorted({broken.rule for broken in answer.violations}) if isinstance(answer, PolicyViolation) else []
+        _report_refusal(info, request, type(answer).__name__, rules, is_conflict=isinstance(answer, _CONFLICTS))
+        return
+    replayed, record = getattr(answer, "replayed", False), current_record()
+    if record is not None and not replayed:
+        record.metrics.changes.labels(change.kind).inc()
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    described = {
+        "id": change.id,
+        "kind": change.kind,
+        "actor": change.actor,
+        "reason": change.reason[:_SHOWN],
+        "ticket": change.change_ticket,
+        "namespaces": len(change.namespaces),
+        "first_revision": change.first_revision,
+        "last_revision": change.last_revision,
+        "forced": None if change.forced is None else True,
+        "replayed": replayed or None,
+    }
+    log(_log, logging.INFO, "change", {**described, **_origin(info)})
+
+
+def _report_refusal(info: Info, request: Any, code: str, rules: Sequence[str], *, is_conflict: bool = False) -> None:
+    record = current_record()
+    if record is not None:
+        record.refused(code, rules, is_conflict=is_conflict)
+    actor = info.context.principal.subject or request.change.actor
+    log(_log, logging.INFO, "refusal", {"code": code, "rules": rules or None, "actor": actor, **_origin(info)})
+
+
+def _origin(info: Info) -> dict[str, Any]:
+    record = current_record()
+    given = None if record is None else record.trace_id
+    return {
+        "request_id": info.context.request_id,
+        "trace_id": given or info.context.services.tracer.trace_id(),
+    }

@@ -21,8 +21,10 @@ import stamina
 import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 from graph.execution.services import Services
+from graph.logs import log_to_stderr
 from graph.server.plugins import discover
 from graph.server.replica_memory import replica_limits
+from graph.server.tracing import open_tracer
 from graph.server.worker_pool import Jobs, PooledRebalancer, PooledWriter, WorkerPool, open_worker_pool
 from graph.settings import Settings
 from persistence.errors import StoreUnavailable
@@ -36,6 +38,7 @@ from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
+from persistence.tracing import Tracer
 from strategies.registry import Registry
 
 if TYPE_CHECKING:
@@ -101,10 +104,12 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
     """All that a server of one process serves from: database, schema, store, feed, replica, worker pool, opened in this
     order, closed in the reverse. Raises as `open_shared`."""
     async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(open_tracer(settings))
         shared = await stack.enter_async_context(_prepared(settings, progress))
         opened = await stack.enter_async_context(_open_replica(settings, shared))
         jobs = await stack.enter_async_context(_open_jobs(settings, shared))
-        yield _services(*opened, jobs)
+        plan_jobs = (lambda: 0) if jobs is None else (lambda: jobs.submitted)
+        yield replace(_services(*opened, jobs, tracer), plan_jobs=plan_jobs)
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,8 @@ async def open_writing(shared: Shared) -> AsyncIterator[tuple[Store, CommandExec
 async def open_worker_services(settings: Settings, shared: Shared, jobs: Jobs | None) -> AsyncIterator[Services]:
     """What a worker serves from. `jobs` takes its plans to the processes that make them; null where each worker is to
     make its own. Raises StoreError."""
-    async with _open_replica(settings, shared) as (store, feed, replica):
-        yield _services(store, feed, replica, jobs)
+    async with open_tracer(settings) as tracer, _open_replica(settings, shared) as (store, feed, replica):
+        yield _services(store, feed, replica, jobs, tracer)
 
 
 @asynccontextmanager
@@ -188,11 +193,12 @@ async def _open_jobs(settings: Settings, shared: Shared) -> AsyncIterator[Worker
         yield None
         return
     opening = partial(open_bulk_store, shared.url, fence=Fence(shared.timeline))
-    async with open_worker_pool(opening, settings.plan_processes) as pool:
+    begin = partial(log_to_stderr, settings.log_level, settings.log_format)
+    async with open_worker_pool(opening, settings.plan_processes, begin) as pool:
         yield pool
 
 
-def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None) -> Services:
+def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None, tracer: Tracer) -> Services:
     strategies = Registry(discover())
     memory = store.shards if isinstance(store.shards, ReplicaShards) else None
     if jobs is None:
@@ -203,10 +209,13 @@ def _services(store: Store, feed: LiveFeed, replica: Replica, jobs: Jobs | None)
             note=replica.note,
             arrived=replica.arrived,
             group=store.change_group,
+            tracer=tracer,
         )
-        return Services(store, writer, feed, strategies, Rebalancer(store, writer, strategies), replica.settled, memory)
-    pooled = PooledWriter(store, strategies, jobs, replica.note, replica.arrived)
-    return Services(store, pooled, feed, strategies, PooledRebalancer(jobs), replica.settled, memory)
+        rebalancer = Rebalancer(store, writer, strategies)
+    else:
+        writer = PooledWriter(store, strategies, jobs, replica.note, replica.arrived, tracer)
+        rebalancer = PooledRebalancer(jobs, tracer)
+    return Services(store, writer, feed, strategies, rebalancer, replica.settled, memory, replica, tracer)
 
 
 async def _wait_for_database(url: str, seconds: float, progress: Progress) -> None:

@@ -1,8 +1,9 @@
 """The metrics of all workers as those of one server.
 
 Samples of the same name and labels are added up. What is of one process only (the position of its feed, its memory) has
-the label `worker`, so that nothing is added that has no sum. What a worker has counted stays counted once it has ended:
-a counter never falls.
+the label `worker`, so that nothing is added that has no sum. What is of the store, and so the same in every process but
+for the time of a change, is that of the worker whose feed is ahead of the others'. What a worker has counted stays
+counted once it has ended: a counter never falls.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Final, TypeAlias
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
+
+from graph.execution.metrics import FEED_REVISION, OF_THE_STORE
 
 Snapshot: TypeAlias = Sequence[Metric]
 """The metrics of one process at one time."""
@@ -37,7 +40,9 @@ class Totals(Collector):
         self._ended = merged([self._ended, [family for family in _shared(last) if family.type in _MONOTONE]])
 
     def collect(self) -> Iterator[Metric]:
-        yield from merged([self._ended, *map(_shared, self.leaving), *self.current])
+        newest = max(self.current, key=_revision, default=())
+        others = [_own(each) for each in self.current if each is not newest]
+        yield from merged([self._ended, *map(_shared, self.leaving), newest, *others])
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
@@ -65,10 +70,21 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
     return list(families.values())
 
 
+def _revision(snapshot: Snapshot) -> float:
+    """Where the feed of the process was; of one without a feed behind all others."""
+    found = [sample.value for family in snapshot if family.name == FEED_REVISION for sample in family.samples]
+    return found[0] if found else -1.0
+
+
+def _own(snapshot: Snapshot) -> Snapshot:
+    """Without what is of the store."""
+    return [family for family in snapshot if family.name not in OF_THE_STORE]
+
+
 def _shared(snapshot: Snapshot) -> Snapshot:
-    """Without what is of one process only. Its label is its successor's."""
+    """Without what is of the store, or of one process only. Its label is its successor's."""
     kept = []
-    for family in snapshot:
+    for family in _own(snapshot):
         shared = Metric(family.name, family.documentation, family.type)
         shared.samples = [sample for sample in family.samples if WORKER not in sample.labels]
         if shared.samples:

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graph.auth.tokens import authentication
+from graph.logs import log_to_stderr
 from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
+from graph.server.descriptors import raise_file_limit
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.process import (
     ServerRun,
     added_documents,
     bound_socket,
     import_web,
-    log_to_stderr,
     loop_factory,
     serving_from,
     url_of,
@@ -50,7 +51,8 @@ def serve_until_stopped(
     with each step, `announce` with the server's URL once it listens. The garbage collector may be off, and is on once
     everything is imported.
     """
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
+    raise_file_limit()
     run: ServerRun
     if settings.workers == 1:
         run = _SingleProcess(settings, config, progress, announce)

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from persistence.replica.replica import ReplicaLimits
-
-_BYTES_A_SHARD: Final = 1_000
-"""Measured: 540 once loaded, 630 once each shard has been changed since. Names may be longer than those measured."""
+from persistence.replica.sorted_table import BYTES_A_SHARD
 
 _SHARE: Final = 4
 """One part in so many of the memory is for replicas. The embedded PostgreSQL and the processes that plan take memory,
@@ -32,7 +30,7 @@ def replica_limits(setting: int | None, workers: int = 1) -> ReplicaLimits:
     if setting is not None:
         return ReplicaLimits(setting, "replica_shards")
     memory = available_memory()
-    shards = memory.size // (_SHARE * _BYTES_A_SHARD * workers)
+    shards = memory.size // (_SHARE * BYTES_A_SHARD * workers)
     among = f", for {workers} workers" if workers > 1 else ""
     origin = f"a quarter of {memory.size / 2**30:.1f} GiB, {memory.origin}{among}"
     return ReplicaLimits(min(max(shards, _LEAST), _MOST), origin)

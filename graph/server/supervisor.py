@@ -30,6 +30,7 @@ from graph.server.demo import load_demo
 from graph.server.exposition import WORKER, Snapshot, Totals
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.process import CannotStart, ServerRun, added_documents, bound_socket, url_of
+from graph.server.tracing import require_tracing
 from graph.server.worker_pool import WorkerPool
 from graph.server.worker_process import WorkerProcess, start_fork_server
 from graph.settings import Settings, SettingsError
@@ -77,6 +78,7 @@ class Supervisor(ServerRun):
         # For what is wrong with them to be reported before anything is started.
         authentication(settings)
         added_documents(settings)
+        require_tracing(settings)
         async with AsyncExitStack() as stack:
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
@@ -167,7 +169,7 @@ class _Workers:
         self._closing = False
         self._forking = asyncio.Lock()
         self._replacing = asyncio.Lock()
-        self._metrics = _SupervisorMetrics()
+        self._metrics = SupervisorMetrics(pool)
 
     async def fill(self) -> None:
         """Start a worker for each slot. Raises CannotStart."""
@@ -292,12 +294,18 @@ class _Workers:
         return task
 
 
-class _SupervisorMetrics:
+class SupervisorMetrics:
     """What is counted over workers and about them."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: WorkerPool | None) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._jobs = Gauge(
+            "omnirelay_plan_jobs",
+            "Jobs that the processes that plan have, waiting ones among them.",
+            registry=self._registry,
+        )
+        self._jobs.set_function(lambda: 0 if pool is None else pool.submitted)
         self._serving = Gauge("omnirelay_workers", "Workers that serve.", registry=self._registry)
         self._ended = Counter(
             "omnirelay_workers_ended",
@@ -314,10 +322,11 @@ class _SupervisorMetrics:
     def exposition(self, alive: Collection[WorkerProcess]) -> bytes:
         self._serving.set(sum(worker.serves and not worker.leaving for worker in alive))
         self._totals.leaving = [worker.snapshot for worker in alive if worker.leaving]
-        self._totals.current = [self._own(), *(worker.snapshot for worker in alive if not worker.leaving)]
+        self._totals.current = [self.own(), *(worker.snapshot for worker in alive if not worker.leaving)]
         return self._totals.exposition()
 
-    def _own(self) -> Snapshot:
+    def own(self) -> Snapshot:
+        """What is about the workers, and this process."""
         families = list(self._registry.collect())
         for family in families:
             if family.name.startswith("process_"):

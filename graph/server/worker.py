@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.core import GaugeMetricFamily
 
 from graph.auth.tokens import authentication
+from graph.logs import log_to_stderr
 from graph.server.channel import Channel, ChannelClosed, Methods
 from graph.server.composition import Shared, open_worker_services
 from graph.server.exposition import WORKER, Snapshot
@@ -28,7 +29,6 @@ from graph.server.process import (
     CannotStart,
     added_documents,
     import_web,
-    log_to_stderr,
     loop_factory,
     serving_from,
 )
@@ -63,7 +63,7 @@ def run_worker(start: WorkerStart) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # What the process it was forked of had imported is shared with it as long as the collector leaves it alone.
     gc.freeze()
-    log_to_stderr(start.settings.log_level)
+    log_to_stderr(start.settings.log_level, start.settings.log_format)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_Worker(start).run())
 

@@ -36,6 +36,7 @@ from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports import BulkStore, Store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
+from persistence.tracing import NO_TRACING, Tracer
 from strategies.registry import Registry
 
 P = ParamSpec("P")
@@ -75,12 +76,22 @@ class Jobs(Protocol):
 class WorkerPool:
     """So many processes. Jobs, their arguments and their results are pickled."""
 
-    def __init__(self, open_store: OpenStore, processes: int, *, timeout: float = SHUTDOWN_SECONDS) -> None:
+    def __init__(
+        self,
+        open_store: OpenStore,
+        processes: int,
+        *,
+        timeout: float = SHUTDOWN_SECONDS,
+        begin: Callable[[], None] | None = None,
+    ) -> None:
+        """`begin`, which is pickled, is called first in each process."""
         self._open_store = open_store
         self._processes = processes
         self._timeout = timeout
-        self._workers = _Workers(open_store, processes)
-        self._submitted = 0
+        self._begin = begin
+        self._workers = _Workers(open_store, processes, begin)
+        self.submitted = 0
+        """Jobs that have not ended."""
 
     async def submit(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """As Jobs has it."""
@@ -93,13 +104,13 @@ class WorkerPool:
         return await self._submit(job, _pickled, job, arguments)
 
     async def _submit(self, job: Callable[..., Any], function: Callable[..., T], *arguments: Any) -> T:
-        if self._submitted >= self._processes * (1 + WAITING_PER_PROCESS):
+        if self.submitted >= self._processes * (1 + WAITING_PER_PROCESS):
             raise Overloaded("the processes that plan have all they can do")
-        self._submitted += 1
+        self.submitted += 1
         try:
             return await self._result(job, function, *arguments)
         finally:
-            self._submitted -= 1
+            self.submitted -= 1
 
     async def _result(self, job: Callable[..., Any], function: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -122,7 +133,7 @@ class WorkerPool:
     def _replace(self, broken: _Workers) -> None:
         """Once for all jobs that failed together. The executor has ended the other processes already."""
         if self._workers is broken:
-            self._workers = _Workers(self._open_store, self._processes)
+            self._workers = _Workers(self._open_store, self._processes, self._begin)
 
 
 class RelayedJobs:
@@ -154,11 +165,11 @@ class _Workers:
     """Processes that end when the write end of a pipe is closed, which they all hold the read end of: so they end with
     this process, however it ends, also when it is killed."""
 
-    def __init__(self, open_store: OpenStore, processes: int) -> None:
+    def __init__(self, open_store: OpenStore, processes: int, begin: Callable[[], None] | None) -> None:
         # Spawned, not forked: a fork would copy the server's threads' locks and its connections.
         context = multiprocessing.get_context("spawn")
         read_end, self._write_end = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(open_store, read_end))
+        self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(open_store, read_end, begin))
 
     def submit(self, job: Callable[..., T], *arguments: Any) -> Future[T]:
         """Raises BrokenProcessPool if a process has ended since the last job.
@@ -184,10 +195,12 @@ class _Workers:
 
 
 @asynccontextmanager
-async def open_worker_pool(open_store: OpenStore, processes: int) -> AsyncIterator[WorkerPool]:
+async def open_worker_pool(
+    open_store: OpenStore, processes: int, begin: Callable[[], None] | None = None
+) -> AsyncIterator[WorkerPool]:
     """The processes are started after 3 s, ahead of the first plan: they take a second or two to load what they need,
     and the start of the server is not to share the machine with that."""
-    pool = WorkerPool(open_store, processes)
+    pool = WorkerPool(open_store, processes, begin=begin)
     warming = asyncio.create_task(_warm_up(pool, processes), name="omnirelay-worker-pool")
     try:
         yield pool
@@ -216,6 +229,7 @@ class PooledWriter(CommandExecutor):
         pool: Jobs,
         note: Callable[[Outcome], None],
         arrived: Callable[[Outcome], Awaitable[None]],
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         super().__init__(
             store.unit_of_work,
@@ -224,13 +238,15 @@ class PooledWriter(CommandExecutor):
             note=note,
             arrived=arrived,
             group=store.change_group,
+            tracer=tracer,
         )
         self._pool = pool
 
     async def execute(self, command: Command) -> Outcome:
         if not isinstance(command, ApplyPlan | ApprovePlan):
             return await super().execute(command)
-        outcome = await self._pool.submit(decide_on_plan, command)
+        with self._tracer.span("commit", kind=command.kind.value):
+            outcome = await self._pool.submit(decide_on_plan, command)
         await self._noted(outcome)
         return outcome
 
@@ -238,17 +254,20 @@ class PooledWriter(CommandExecutor):
 class PooledRebalancer(Rebalancer):
     """All of it in the worker pool."""
 
-    def __init__(self, pool: Jobs) -> None:
+    def __init__(self, pool: Jobs, tracer: Tracer = NO_TRACING) -> None:
         self._pool = pool
+        self._tracer = tracer
 
     async def simulate(self, request: PlanRequest, what_if: WhatIf) -> Proposal | NotFound:
         return await self._pool.submit(simulate, request, what_if)
 
     async def plan(self, request: PlanRequest, change: ChangeRequest) -> Outcome:
-        return await self._pool.submit(plan, request, change)
+        with self._tracer.span("plan"):
+            return await self._pool.submit(plan, request, change)
 
     async def roll_back(self, target: RollbackTarget, request: PlanRequest, change: ChangeRequest) -> Outcome:
-        return await self._pool.submit(roll_back, target, request, change)
+        with self._tracer.span("plan"):
+            return await self._pool.submit(roll_back, target, request, change)
 
     async def explain(self, key: ShardKey) -> Explanation | NotFound:
         return await self._pool.submit(explain, key)
@@ -275,10 +294,12 @@ class _WorkerState:
 _worker_states: Final[list[_WorkerState]] = []
 
 
-def _open(open_store: OpenStore, read_end: Connection) -> None:
+def _open(open_store: OpenStore, read_end: Connection, begin: Callable[[], None] | None) -> None:
     # SIGINT goes to every process of a terminal; the server decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
+    if begin is not None:
+        begin()
     Thread(target=_end_with, args=(read_end,), daemon=True).start()
     _worker_states.append(_WorkerState(open_store))
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions.operation import SharingKey, SubscriptionOperation
+from persistence.commands.command import TRACE_ID
 from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
+from persistence.tracing import NO_TRACING, Tracer
 
 _BYTES_A_TURN: Final = 250_000
 """Bytes sent before other tasks run: a millisecond or two."""
@@ -28,6 +30,9 @@ _MESSAGE_COST: Final = 2_500
 MAX_PAYLOAD_BYTES: Final = 255 * 1024
 """So that a frame or an event with its envelope takes 256 KiB at most: most clients have a limit of a megabyte, and
 would never get past a larger message. One diff that is larger goes alone."""
+
+_TRACED_DIFFS: Final = 100
+"""Of a batch, whose traces its span names."""
 
 _REMEMBERED: Final = 32
 """Batches of a process: subscribers that drop out of a group, or come back after a deploy, often need the same ones."""
@@ -176,10 +181,13 @@ class Subscriber:
 class SubscriberGroups:
     """All groups of a process, and the messages that were made lately."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, tracer: Tracer = NO_TRACING) -> None:
         self._groups: dict[SharingKey, SubscriberGroup] = {}
         self._messages: OrderedDict[_MessagesKey, Sequence[Message]] = OrderedDict()
         self._metrics = metrics
+        self._tracer = tracer
+        metrics.groups.set_function(lambda: len(self._groups))
+        metrics.group_members.set_function(lambda: sum(len(group.members) for group in self._groups.values()))
         self.catch_up_lock = asyncio.Lock()
         """Held while a message is made and sent for a subscriber that is behind: hundreds of them get one message a
         round of the event loop between them, and do not delay those that keep up."""
@@ -208,6 +216,21 @@ class SubscriberGroups:
             await asyncio.sleep(0)
             messages += await self._executed(operation, part)
         return messages
+
+    def sending(self, batch: DiffBatch, subscribers: int) -> AbstractContextManager[object]:
+        """A span while a batch with diffs is sent. It hangs below no operation: it names the traces of its changes."""
+        if not self._tracer.is_on or not batch.diffs:
+            return nullcontext()
+        metadata = (diff.change.metadata for diff in batch.diffs[:_TRACED_DIFFS])
+        traces = dict.fromkeys(str(each[TRACE_ID]) for each in metadata if isinstance(each, dict) and TRACE_ID in each)
+        return self._tracer.span(
+            "send batch",
+            self._tracer.root,
+            revision=batch.position.revision,
+            diffs=len(batch.diffs),
+            subscribers=subscribers,
+            traces=",".join(traces),
+        )
 
     def count_sent(self, count: int) -> None:
         """For the metric of batches sent."""
@@ -283,8 +306,9 @@ class SubscriberGroup:
             self._groups.ended(self)
 
     async def _offer(self, batch: DiffBatch) -> None:
-        for message in await self._groups.messages(self._operation, batch):
-            await self._offer_one(message)
+        with self._groups.sending(batch, len(self.members)):
+            for message in await self._groups.messages(self._operation, batch):
+                await self._offer_one(message)
 
     async def _offer_one(self, message: Message) -> None:
         before, self.position = self.position, message.batch.position

@@ -14,13 +14,14 @@ from graph.execution.metrics import Metrics
 from graph.schema.build import MeshSchema
 from graph.subscriptions.groups import DirectWrite, Send, Subscriber, SubscriberGroups
 from graph.subscriptions.operation import Refused, SharingKey, SubscriptionOperation, open_operation
+from persistence.tracing import NO_TRACING, Tracer
 
 
 class SubscriptionManager:
-    def __init__(self, schema: MeshSchema, metrics: Metrics) -> None:
+    def __init__(self, schema: MeshSchema, metrics: Metrics, tracer: Tracer = NO_TRACING) -> None:
         self._schema = schema
         self._metrics = metrics
-        self._groups = SubscriberGroups(metrics)
+        self._groups = SubscriberGroups(metrics, tracer)
         self._draining = asyncio.Event()
         self._operations: WeakValueDictionary[SharingKey, SubscriptionOperation] = WeakValueDictionary()
         """One of each key: the first that is open."""

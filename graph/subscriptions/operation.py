@@ -111,7 +111,7 @@ async def open_operation(
         return None
     forbidden = schema.documents.forbidden(document, operation_name, context.principal)
     if forbidden:
-        return Refused([forbidden])
+        return _refused(schema, [forbidden], context)
     scopes = context.principal.scopes
     context = context._replace(principal=Principal(None, scopes))
     executor = RecordExecutor.build(

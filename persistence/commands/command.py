@@ -12,8 +12,19 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from persistence.commands.read_state import ReadSet
-from persistence.model.fields import Check, Problems, canonical_json, json_problem, text_problem
+from persistence.model.fields import (
+    Check,
+    Problems,
+    canonical_json,
+    json_problem,
+    line_problem,
+    stored_text_problem,
+    text_problem,
+)
 from persistence.model.records import ChangeKind
+
+TRACE_ID: Final = "traceId"
+"""The member of a change's metadata that names the trace it was made in."""
 
 
 class Unset(Enum):
@@ -40,7 +51,8 @@ NOT_DIGESTED_WHEN_NULL: Final[Mapping[str, bool]] = MappingProxyType({"digested_
 class ChangeRequest:
     """Actor, reason and ticket of a change. Retries with the same `idempotency_key` get the first answer.
 
-    `forced` is why the rules of a policy that can be forced shall not hold for it.
+    `forced` is why the rules of a policy that can be forced shall not hold for it. `trace_id` is that of the caller's
+    trace (32 hex digits): a retry is the same request in another trace.
     """
 
     actor: str
@@ -49,6 +61,16 @@ class ChangeRequest:
     metadata: Any = None
     idempotency_key: str | None = None
     forced: str | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
+    trace_id: str | None = field(default=None, compare=False)
+
+    @property
+    def kept_metadata(self) -> Any:
+        """What is kept with the change: the metadata, with the trace's id as `traceId` where that is free and fits."""
+        given = {} if self.metadata is None else self.metadata
+        if self.trace_id is None or not isinstance(given, dict) or TRACE_ID in given:
+            return self.metadata
+        traced = {**given, TRACE_ID: self.trace_id}
+        return traced if json_problem(traced) is None else self.metadata
 
     def validate(self) -> None:
         """For a change that no command makes. Raises InvalidArgument naming every field that breaks a rule."""
@@ -58,21 +80,21 @@ class ChangeRequest:
 
     def add_problems(self, problems: Problems) -> None:
         given: list[Check] = [
-            ("change.changeTicket", text_problem, self.change_ticket),
+            ("change.changeTicket", line_problem, self.change_ticket),
             ("change.metadata", json_problem, self.metadata),
             ("change.idempotencyKey", _key_problem, self.idempotency_key),
             ("change.force.reason", text_problem, self.forced),
         ]
         problems.check(
             [
-                ("change.actor", text_problem, self.actor),
+                ("change.actor", line_problem, self.actor),
                 ("change.reason", text_problem, self.reason),
                 *(check for check in given if check[2] is not None),
             ]
         )
 
 
-_key_problem: Final = partial(text_problem, limit=255)
+_key_problem: Final = partial(stored_text_problem, limit=255)
 
 
 class Command(Protocol):

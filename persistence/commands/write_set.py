@@ -221,7 +221,7 @@ class WriteSet:
     content_digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        written, metadata = self.namespace or self.node, self.request.metadata
+        written, metadata = self.namespace or self.node, self.request.kept_metadata
         configuration = None if written is None else written.configuration
         details = configuration, self.rebalance, self.compaction
         fill = partial(object.__setattr__, self)

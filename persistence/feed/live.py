@@ -89,6 +89,12 @@ class LiveFeed:
         """Whether what lacks what was received then is as fresh as the feed has to be."""
         return self._clock() - received <= self._limits.fresh_seconds
 
+    @property
+    def age_seconds(self) -> float:
+        """For how long it is not certain that everything committed has been received: a poll's time at most while all
+        is well."""
+        return self._clock() - self._at_end_since
+
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[StreamPosition]:
         """Calls the watcher with everything that follows the position yielded."""

@@ -377,7 +377,7 @@ def change_after(write_set: WriteSet, assigned: Assigned) -> Change:
         request.actor,
         request.reason,
         request.change_ticket,
-        request.metadata,
+        request.kept_metadata,
         write_set.namespaces,
         assigned.revision - count + 1 if count else None,
         assigned.revision if count else None,

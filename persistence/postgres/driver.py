@@ -9,17 +9,21 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 import asyncpg
 from asyncpg import connect_utils
 
 from persistence.errors import Fenced, FieldError, InvalidArgument, StoreError, StoreUnavailable, Unavailable
 from persistence.postgres.driver_errors import first_line, translation, unreachable
+from persistence.secret_files import SecretExposed, require_hidden
 
 SERVER_SETTINGS: Final = {
     "timezone": "UTC",
@@ -41,6 +45,8 @@ CONNECT_SECONDS: Final = 10.0
 
 HOST_SECONDS: Final = 3.0
 """For one of several hosts. `connect_timeout` in the URL overrides it, as with libpq."""
+
+_SCHEME: Final = "postgresql://"
 
 _CONNECT_TIMEOUT: Final = "connect_timeout="  # libpq's; the driver would send it to the server
 
@@ -163,7 +169,7 @@ def require_postgresql(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
         raise InvalidArgument(FieldError("database_url", "must begin with postgresql://"))
-    return f"postgresql://{rest}"
+    return f"{_SCHEME}{rest}"
 
 
 async def connect(
@@ -311,7 +317,9 @@ def transaction_pooler() -> StoreUnavailable:
 @lru_cache(maxsize=16)
 def _target(url: str) -> _Target:
     """Raises InvalidArgument for what is no URL of libpq's."""
-    address, _, query = url.partition("?")
+    address, _, query = url.removeprefix(_SCHEME).partition("?")
+    # To the driver an empty name of a database is a name, and that of a service does not count.
+    address = _SCHEME + address.removesuffix("/")
     pairs = [pair for pair in query.split("&") if pair]
     seconds = [pair.partition("=")[2] for pair in pairs if pair.startswith(_CONNECT_TIMEOUT)]
     url = "?".join(filter(None, (address, "&".join(pair for pair in pairs if not pair.startswith(_CONNECT_TIMEOUT)))))
@@ -321,6 +329,7 @@ def _target(url: str) -> _Target:
             *("direct_tls", "server_settings", "target_session_attrs", "krbsrvname", "gsslib"),
         )
     )
+    _require_hidden_files(pairs)
     try:
         # The driver's own reading, so that there is one; hence its version is bounded in pyproject.toml.
         addresses, parameters = connect_utils._parse_connect_dsn_and_args(dsn=url, **nothing)  # noqa: SLF001
@@ -333,6 +342,22 @@ def _target(url: str) -> _Target:
     hosts = [Host(address, 5432) if isinstance(address, str) else Host(*address) for address in addresses]
     usual = CONNECT_SECONDS if len(hosts) == 1 else HOST_SECONDS
     return _Target(url, hosts, limit if limit > 0 else usual, parameters.target_session_attrs.value)
+
+
+def _require_hidden_files(pairs: Sequence[str]) -> None:
+    """Raises InvalidArgument for a key or a password file, of the URL or the environment, that others may read. libpq
+    refuses the one and passes over the other; the driver passes over the other, and then has no password."""
+    given = dict(unquote(pair).partition("=")[::2] for pair in pairs)
+    for parameter, variable in (("sslkey", "PGSSLKEY"), ("passfile", "PGPASSFILE")):
+        path = given.get(parameter) or os.environ.get(variable)
+        try:
+            if path and Path(path).is_file():
+                require_hidden(Path(path), group_of_root=parameter != "passfile")
+        except SecretExposed as error:
+            where = parameter if parameter in given else variable
+            raise InvalidArgument(FieldError("database_url", f"{where}: {path} {error}")) from error
+        except OSError as error:
+            raise unreachable(error) from error
 
 
 # Of several hosts that will not do, the one to report first.

@@ -15,9 +15,11 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util.concurrency import in_greenlet
 
 from persistence.errors import Overloaded, StoreError
+from persistence.ports import PoolState
 from persistence.postgres.database import Database
 from persistence.postgres.driver import (
     OWN_SESSION,
@@ -138,6 +140,7 @@ def create_engine(
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=_in_greenlet(partial(database.connect, command_timeout=command_seconds, settings=settings)),
+        poolclass=_Pool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
@@ -146,6 +149,27 @@ def create_engine(
     )
     _watch(engine, database)
     return engine
+
+
+class _Pool(AsyncAdaptedQueuePool):
+    """Counts those that wait in it."""
+
+    __module__ = AsyncAdaptedQueuePool.__module__  # names the logger, and what a pool logs is a library's
+
+    waiting = 0
+
+    def _do_get(self) -> Any:
+        self.waiting += 1
+        try:
+            return super()._do_get()
+        finally:
+            self.waiting -= 1
+
+
+def pool_state(engine: AsyncEngine) -> PoolState:
+    """Of an engine that `create_engine` made."""
+    pool: Any = engine.sync_engine.pool
+    return PoolState(pool.checkedout(), pool.checkedin(), pool.waiting)
 
 
 def _watch(engine: AsyncEngine, database: Database) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from persistence.ports import BulkStore, Store
 from persistence.postgres.database import Database, Fence
-from persistence.postgres.engine import COMMAND_SECONDS, create_engine, sessions
+from persistence.postgres.engine import COMMAND_SECONDS, create_engine, pool_state, sessions
 from persistence.postgres.group_commit import change_group
 from persistence.postgres.listener import listening
 from persistence.postgres.partitions import SPAN, PartitionSupply
@@ -69,6 +69,7 @@ async def open_store(
             unit_of_work=partial(unit_of_work, writes, supply, database, locks),
             change_group=partial(change_group, writes, supply, database, locks),
             trouble=database.trouble,
+            pools={"read": partial(pool_state, reads), "write": partial(pool_state, writes)},
         )
 
 

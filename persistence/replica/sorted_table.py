@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import ShardFilter
-from persistence.model.records import Shard, ShardDiff, ShardKey
+from persistence.model.records import Shard, ShardDiff, ShardKey, ShardStatus
 from persistence.model.stream import ChangedShard
 from persistence.shard_table import ShardTable
+
+BYTES_A_SHARD: Final = 1_000
+"""Measured: 540 once loaded, 630 once each shard has been changed since. Names may be longer than those measured."""
 
 EXAMINED_AT_MOST: Final = 2_000
 """Shards that one page may look at: a millisecond or two. A filter that few shards match is the database's work."""
@@ -23,6 +27,10 @@ _PREPARED_IN_A_STEP: Final = 1_000
 """Diffs."""
 
 
+Ownership: TypeAlias = tuple[str, ShardStatus]
+"""The node that owns a shard, and the shard's status."""
+
+
 class SortedTable(ShardTable):
     """Not for use from several threads."""
 
@@ -32,6 +40,12 @@ class SortedTable(ShardTable):
         self._ids: dict[str, list[str]] = {}
         self._writes: dict[str, int] = {}
         self._all_writes = 0
+        self._owned: dict[Ownership, int] = {}
+
+    @property
+    def owned(self) -> Mapping[Ownership, int]:
+        """How many shards each node owns in each status, where that is any: a live view."""
+        return self._owned
 
     def writes(self, namespace: str | None) -> int:
         """How often shards of a namespace, or of any, were put, replaced or removed."""
@@ -124,7 +138,9 @@ class SortedTable(ShardTable):
             if name not in self._ids:
                 insort(self._names, name)
             self._ids[name] = prepared.ids
-        self._written(name)
+        for ownership, change in prepared.owned.items():
+            self._own(ownership, change)
+        self._count_write(name)
 
     def _added(self, namespace: str, shard_id: str) -> None:
         ids = self._ids.get(namespace)
@@ -140,9 +156,26 @@ class SortedTable(ShardTable):
         ids = self._ids[namespace]
         del ids[bisect_left(ids, shard_id)]
 
-    def _written(self, namespace: str) -> None:
+    def _written(self, namespace: str, before: Shard | None, after: Shard | None) -> None:
+        self._count_write(namespace)
+        lost, gained = _ownership(before), _ownership(after)
+        if lost == gained:
+            return
+        if gained is not None:
+            self._own(gained, 1)
+        if lost is not None:
+            self._own(lost, -1)
+
+    def _count_write(self, namespace: str) -> None:
         self._all_writes += 1
         self._writes[namespace] = self._writes.get(namespace, 0) + 1
+
+    def _own(self, ownership: Ownership, change: int) -> None:
+        count = self._owned.get(ownership, 0) + change
+        if count:
+            self._owned[ownership] = count
+        else:
+            self._owned.pop(ownership, None)
 
 
 class StagedDiffs:
@@ -176,11 +209,14 @@ class StagedDiffs:
                 if isinstance(found, int):
                     if before is not None and before.revision < found:
                         prepared.removed.append(shard_id)
+                        prepared.note(before, None)
                 elif before is None:
                     prepared.put[shard_id] = found
                     prepared.added.append(shard_id)
+                    prepared.note(None, found)
                 elif before.revision < found.revision:
                     prepared.put[shard_id] = found
+                    prepared.note(before, found)
             if prepared.added or prepared.removed:
                 yield from self._table.merge(prepared)
             if prepared.put or prepared.removed:
@@ -193,13 +229,29 @@ class StagedDiffs:
 
 @dataclass(slots=True)
 class _Prepared:
-    """Of one namespace. `ids`: its ids afterwards, where that are others than before."""
+    """Of one namespace. `ids`: its ids afterwards, where that are others than before. `owned`: how many more shards
+    each node owns then, or fewer."""
 
     namespace: str
     put: dict[str, Shard] = field(default_factory=dict)
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     ids: list[str] | None = None
+    owned: Counter[Ownership] = field(default_factory=Counter)
+
+    def note(self, before: Shard | None, after: Shard | None) -> None:
+        """A shard is to be another one than before; null for none."""
+        lost, gained = _ownership(before), _ownership(after)
+        if lost == gained:
+            return
+        if gained is not None:
+            self.owned[gained] += 1
+        if lost is not None:
+            self.owned[lost] -= 1
+
+
+def _ownership(shard: Shard | None) -> Ownership | None:
+    return None if shard is None else (shard.owner_node_id, shard.status)
 
 
 def _may_hold(namespace: str, request: PageRequest[ShardKey]) -> bool:

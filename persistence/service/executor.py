@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from time import perf_counter
 from typing import Final, TypeVar
 
 import stamina
@@ -39,6 +40,8 @@ from persistence.model.outcomes import (
 from persistence.offload import offload
 from persistence.ports import ChangeGroupFactory, Refusals, UnitOfWork, UnitOfWorkFactory
 from persistence.service.group_commit import GroupCommit
+from persistence.service.statistics import CommitStatistics
+from persistence.tracing import NO_TRACING, Tracer
 from strategies.registry import Registry
 
 T = TypeVar("T")
@@ -60,7 +63,8 @@ class CommandExecutor:
     What is refused is stored in `refusals`, where there are any. `note` is called with what was committed, also by an
     earlier request, before it is returned: a replica must not be behind an answer. `arrived` returns, before that, when
     a replica has what was committed by itself, or has had some time to receive it. With `group` small changes that
-    arrive at the same time are committed together; without it each has a unit of work of its own.
+    arrive at the same time are committed together; without it each has a unit of work of its own. What is committed
+    is counted in `statistics`; decisions and commits are spans of `tracer`.
     """
 
     def __init__(
@@ -73,10 +77,15 @@ class CommandExecutor:
         arrived: Callable[[Outcome], Awaitable[None]] = _at_once,
         attempts: int = 25,
         group: ChangeGroupFactory | None = None,
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._strategies = strategies or Registry()
-        self._group = None if group is None else GroupCommit(group, self._strategies, self._alone, note)
+        self.statistics = CommitStatistics()
+        self._tracer = tracer
+        self._group = (
+            None if group is None else GroupCommit(group, self._strategies, self._alone, note, self.statistics, tracer)
+        )
         self._refusals = refusals
         self._note = note
         self._arrived = arrived
@@ -125,7 +134,7 @@ class CommandExecutor:
 
     async def _retried(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         async for attempt in stamina.retry_context(
-            on=TransientConflict,
+            on=self._passes,
             attempts=self._attempts,
             timeout=_RETRY_SECONDS,
             wait_initial=0.005,
@@ -136,6 +145,12 @@ class CommandExecutor:
                 async with self._unit_of_work() as unit:
                     return await work(unit)
         raise AssertionError("the retry loop returns or raises")
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether it is worth another attempt; those are counted."""
+        passes = isinstance(error, TransientConflict)
+        self.statistics.retried += passes
+        return passes
 
     async def _store_refusal(self, command: Command, outcome: Outcome | Forbidden) -> None:
         """The caller gets the refusal, also where it cannot be stored."""
@@ -152,16 +167,22 @@ class CommandExecutor:
             answered = await self._answered(unit, command, command.change.idempotency_key)
             if answered is not None:
                 return answered
+        began = perf_counter()
         state = await unit.read(reads)
         if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
             # What a plan relies on is known only once the plan has been read.
             state = replace(await unit.read(reads_of(command, state.plan)), plan=state.plan)
-        decision = await offload(max(len(reads.shards), len(state.shards)), decide, command, state, self._strategies)
-        if isinstance(decision, InputsRequired):
-            state = replace(state, inputs=await unit.read_inputs(decision))
-            decision = await offload(len(state.shards), decide, command, state, self._strategies)
+        size = max(len(reads.shards), len(state.shards))
+        with self._tracer.span("decide", kind=command.kind.value):
+            decision = await offload(size, decide, command, state, self._strategies)
+            if isinstance(decision, InputsRequired):
+                state = replace(state, inputs=await unit.read_inputs(decision))
+                decision = await offload(len(state.shards), decide, command, state, self._strategies)
         if isinstance(decision, WriteSet):
-            return await unit.commit(decision)
+            with self._tracer.span("commit", kind=command.kind.value, changes=1):
+                committed = await unit.commit(decision)
+            self.statistics.committed(1, perf_counter() - began)
+            return committed
         if isinstance(decision, InputsRequired):
             raise TypeError(f"{type(command).__name__} is decided once its inputs are read")
         refused = await _explained(unit, decision)

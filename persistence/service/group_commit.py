@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final, TypeAlias
@@ -25,6 +26,8 @@ from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
 from persistence.model.records import ShardKey
 from persistence.ports import ChangeGroup, ChangeGroupFactory
+from persistence.service.statistics import CommitStatistics
+from persistence.tracing import NO_TRACING, Parent, Tracer
 from strategies.registry import Registry
 
 MOST_CHANGES: Final = 128
@@ -63,6 +66,9 @@ class _Waiting:
     command: _ShardCommand
     answer: asyncio.Future[Outcome | None]
     arrived: float
+    """On the clock of the event loop, in seconds."""
+    trace: Parent | None
+    """What its spans hang below: the group is decided and committed in a task of its own."""
     timer: asyncio.TimerHandle = field(init=False)
     reads: ReadSet = field(init=False)
     begun: bool = False
@@ -101,8 +107,13 @@ class GroupCommit:
         strategies: Registry,
         alone: Callable[[Command], Awaitable[Outcome]],
         note: Callable[[Outcome], None],
+        statistics: CommitStatistics | None = None,
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         self._group = group
+        self._statistics = statistics or CommitStatistics()
+        self._statistics.waiting = lambda: len(self._queue)
+        self._tracer = tracer
         self._strategies = strategies
         self._alone = alone
         self._note = note
@@ -114,7 +125,7 @@ class GroupCommit:
         if not isinstance(command, _ShardCommand) or len(command.shards) > LARGEST_CHANGE:
             return await self._alone(command)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(command, loop.create_future(), loop.time())
+        waiting = _Waiting(command, loop.create_future(), loop.time(), self._tracer.current())
         self._queue.append(waiting)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all(), name="omnirelay-group-commit")
@@ -152,6 +163,9 @@ class GroupCommit:
         """Every one of them is resolved, or waits again."""
         concerned = waiting
         answers: Sequence[Committed | StoreError | None] = ()
+        began = asyncio.get_running_loop().time()
+        for each in waiting:
+            self._statistics.waited.observe(began - each.arrived)
         try:
             async with self._group() as group:
                 await _limit(group, waiting)
@@ -161,9 +175,7 @@ class GroupCommit:
                 changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
                 concerned = [each for each, _ in changes]
                 if changes:
-                    for each in concerned:
-                        each.sent = True
-                    answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+                    answers = await self._committed(group, changes, began)
         except (CommitUnknown, Overloaded) as error:
             answers = answers or [error] * len(concerned)
         except RowsLocked:
@@ -187,6 +199,28 @@ class GroupCommit:
         finally:
             for each, answer in zip_longest(concerned, answers):
                 self._resolve(each, answer)
+
+    async def _committed(
+        self, group: ChangeGroup, changes: Sequence[tuple[_Waiting, WriteSet]], began: float
+    ) -> Sequence[Committed | StoreError]:
+        """The answer to each. `began` is when reading for them did, on the clock of the event loop."""
+        for each, _ in changes:
+            each.sent = True
+        with self._commit_spans([each for each, _ in changes]):
+            answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+        if committed := sum(isinstance(answer, Committed) for answer in answers):
+            self._statistics.committed(committed, asyncio.get_running_loop().time() - began)
+        return answers
+
+    @contextmanager
+    def _commit_spans(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
+        """One for each change that is traced, in its own trace."""
+        with ExitStack() as spans:
+            for each in waiting:
+                if each.trace is not None:
+                    kind = each.command.kind.value
+                    spans.enter_context(self._tracer.span("commit", each.trace, kind=kind, changes=len(waiting)))
+            yield
 
     def _resolve(self, waiting: _Waiting, answer: Committed | StoreError | None) -> None:
         if isinstance(answer, Committed):
@@ -232,7 +266,11 @@ class GroupCommit:
             {key: state.tombstones[key] for key in reads.shards if key in state.tombstones},
         )
         try:
-            decision = decide(waiting.command, own, self._strategies)
+            if waiting.trace is None:
+                decision = decide(waiting.command, own, self._strategies)
+            else:
+                with self._tracer.span("decide", waiting.trace, kind=waiting.command.kind.value):
+                    decision = decide(waiting.command, own, self._strategies)
         except Exception:  # noqa: BLE001 - executed by itself, it raises again to its caller
             return None
         return decision if isinstance(decision, WriteSet) else None

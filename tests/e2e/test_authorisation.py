@@ -30,6 +30,7 @@ from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, because, new
 from tests.support.mesh_server import MeshServer
 from tests.support.operations_by_schema import operation_on
+from tests.support.secret_file import write_secret
 from tests.support.tokens import shared_secret, token
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "authorisation.md").read_text(encoding="utf-8")
@@ -185,7 +186,7 @@ def test_by_the_command_line(column: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     shown = COLUMNS[column]
     if shown is not None:
-        (tmp_path / "token").write_text(f"{shown}\n")
+        write_secret(tmp_path / "token", f"{shown}\n")
         monkeypatch.setenv("OMNIRELAY_TOKEN_FILE", str(tmp_path / "token"))
     rows = sorted((row for row in ROWS if row.command), key=lambda row: row.cells[column] == YES)
     found = {}

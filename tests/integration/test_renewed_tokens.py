@@ -22,6 +22,7 @@ from graph.client.subscription import subscribe
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, new
 from tests.support.mesh_server import MeshServer
+from tests.support.secret_file import write_secret
 from tests.support.tokens import shared_secret, soon, token
 
 SECONDS = 20.0
@@ -76,7 +77,7 @@ def test_a_refused_request_is_sent_again_with_a_new_token_and_once_only(issuer: 
 
 def test_watching_goes_on_with_what_the_file_holds_when_the_token_expires(issuer: Issuer, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text(issuer.short)
+    write_secret(file, issuer.short)
     address = replace(read_address(issuer.server.url), token=token_file(file))
     told: list[str] = []
 
@@ -85,7 +86,7 @@ def test_watching_goes_on_with_what_the_file_holds_when_the_token_expires(issuer
 
     with closing(follow(address, opened, None, lambda _: None, told.append)) as batches:
         next(batches)
-        file.write_text(GOOD)
+        write_secret(file, GOOD)
         while not told:
             next(batches)
         issuer.server.run(add(issuer.server.mesh))

@@ -21,6 +21,7 @@ from persistence.model.policy import NamespacePolicy
 from persistence.model.records import ChangeKind
 from persistence.planning.proposal import document_id
 from tests.support.command_line import omnirelay, started
+from tests.support.secret_file import write_secret
 
 NAMESPACE: Final = "orders"
 STRATEGY: Final = "ring"
@@ -184,7 +185,7 @@ class CommandLineDesk:
         self._url = url
         self._folder = folder
         for who, shown in tokens.items():
-            (folder / f"{who}.token").write_text(shown)
+            write_secret(folder / f"{who}.token", shown)
 
     def do(self, who: str, task: Task, why: Because) -> Sequence[Json]:
         words = [*self._words(task), *self._options(who, why)]

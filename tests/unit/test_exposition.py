@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from graph.execution.metrics import Metrics
@@ -89,3 +90,29 @@ def test_times_of_creation_are_not_added_up(workers: tuple[Metrics, Metrics]) ->
     alone.current = totals.current[:1]
     created = ("omnirelay_operations_created", QUERIES)
     assert value(totals, *created) == value(alone, *created)
+
+
+def test_what_is_of_the_store_is_that_of_the_worker_that_is_ahead() -> None:
+    ahead, behind, leaving = (
+        [
+            GaugeMetricFamily("omnirelay_feed_revision", "", value=revision),
+            GaugeMetricFamily("omnirelay_orphaned_shards", "", value=orphans),
+        ]
+        for revision, orphans in ((9, 3), (8, 2), (9, 5))
+    )
+    totals = Totals()
+    supervisor = [GaugeMetricFamily("omnirelay_workers", "", value=2)]
+    for current in ([supervisor, behind, ahead], [ahead, behind, supervisor]):
+        totals.current, totals.leaving = current, [leaving]
+        assert value(totals, "omnirelay_orphaned_shards", {}) == 3
+        assert value(totals, "omnirelay_workers", {}) == 2
+
+
+def test_pools_and_queues_are_added_up(workers: tuple[Metrics, Metrics]) -> None:
+    for number, metrics in enumerate(workers, 1):
+        metrics.groups.set(number)
+        metrics.refusals.labels("NotFound").inc(number)
+    totals = Totals()
+    totals.current = [counted(metrics, number) for number, metrics in enumerate(workers, 1)]
+    assert value(totals, "omnirelay_subscriber_groups", {}) == 3
+    assert value(totals, "omnirelay_refusals_total", {"code": "NotFound"}) == 3

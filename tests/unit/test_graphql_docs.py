@@ -1,4 +1,4 @@
-"""docs/graphql-api.md lists what there is: every error code, every metric, every bound."""
+"""docs/graphql-api.md lists what there is: every error code, every bound."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 from graph.close_codes import CloseCode
-from graph.execution import documents as limits
+from graph.execution import limits
 from graph.execution.errors import Code
-from graph.execution.metrics import Metrics
 from graph.http import trusted_documents, websocket
 from persistence import errors
 from persistence.model import fields, paging
@@ -44,16 +43,6 @@ def test_every_code_that_closes_a_socket_is_listed_with_whether_to_come_back() -
         int(code): answer for code, answer in re.findall(r"^\| (\d{4}) \|.*\| (yes|no)\b[^|]*\|$", PAGE, re.MULTILINE)
     }
     assert listed == {code.value: "yes" if code.comes_back else "no" for code in CloseCode}
-
-
-def test_every_metric_is_listed_and_no_other() -> None:
-    metrics = Metrics()
-    metrics.ended("query", "ok", 0.1)
-    exposed = re.findall(r"^# TYPE (omnirelay_\w+) (\w+)", metrics.exposition().decode(), re.MULTILINE)
-    names = {name for name, kind in exposed if not name.endswith("_created")}
-    # A supervisor adds those of its workers: tests/e2e/test_workers.py.
-    of_workers = {"omnirelay_connections_open", "omnirelay_workers", "omnirelay_workers_ended_total"}
-    assert set(re.findall(r"^\| `(omnirelay_\w+)` \|", PAGE, re.MULTILINE)) == names | of_workers
 
 
 def test_the_bounds_are_those_of_the_code() -> None:

@@ -22,6 +22,7 @@ from graph.auth.principal import Scope
 from graph.cli.errors import Exit
 from graph.operations import MANIFEST_FORMAT, operation, own_manifest
 from tests.support.command_line import Running, interpreted, omnirelay, started
+from tests.support.secret_file import write_secret
 from tests.support.tokens import SECRET, token
 
 SLOTS: Final = 16_384
@@ -58,12 +59,12 @@ def test_a_server_says_where_it_is_and_stops_cleanly_on_sigterm(database_url: st
 
 def test_with_a_secret_a_server_listens_anywhere_and_asks_for_tokens(database_url: str, tmp_path: Path) -> None:
     environment = {"OMNIRELAY_AUTH_SECRET_FILE": str(tmp_path / "secret")}
-    (tmp_path / "secret").write_bytes(SECRET)
+    write_secret(tmp_path / "secret", SECRET)
     options = ("--host", "0.0.0.0", "--port", 0, "--no-demo", "--database-url", database_url)  # noqa: S104 - meant
     with started("serve", *options, environment=environment) as server:
         url = server.line().split()[1].removesuffix("/graphql").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - same
         assert omnirelay("mesh", "nodes", "list", "--server", url).exit == Exit.DENIED
-        (tmp_path / "token").write_text(token(Scope.READ))
+        write_secret(tmp_path / "token", token(Scope.READ))
         shown = ("--token-file", tmp_path / "token", "--server", url)
         assert omnirelay("mesh", "nodes", "list", *shown).exit == Exit.OK
 

@@ -245,7 +245,7 @@ async def test_a_key_that_is_not_known_yet_is_to_be_shown_again(mesh: Mesh, feed
     file = tmp_path / "keys.json"
     file.write_bytes(key_set(*(public_member("EdDSA", name) for name in ("old", "older"))))
     new_key = f"Bearer {signed(private_key('EdDSA', 'new'), 'EdDSA', header={'kid': 'new'})}"
-    app = app_of(mesh, feed, BearerTokens(KeyFile(file, public_keys), Rules()))
+    app = app_of(mesh, feed, BearerTokens(KeyFile(file, public_keys, is_secret=False), Rules()))
     async with serving(app) as address, raw_socket(address) as socket:
         await socket.send({"type": "connection_init", "payload": {"authorization": new_key}})
         code, reason = await socket.closed()
@@ -310,7 +310,7 @@ async def test_keys_are_rotated_while_the_server_runs(mesh: Mesh, feed: Feed, tm
         fresh.replace(file)
 
     publish("old")
-    async with api_of(app_of(mesh, feed, BearerTokens(KeyFile(file, public_keys), Rules()))) as api:
+    async with api_of(app_of(mesh, feed, BearerTokens(KeyFile(file, public_keys, is_secret=False), Rules()))) as api:
 
         async def asked() -> list[int]:
             return [(await api.post(HEAD, authorization=by[name])).status_code for name in ("old", "new")]

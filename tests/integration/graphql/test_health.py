@@ -29,6 +29,7 @@ class _FeedBehind:
     """A feed that stays where it is."""
 
     position = StreamPosition("epoch", 1, ChangeMark(1, b"the hash"))
+    age_seconds = 0.0
 
     async def wait_for(self, revision: int) -> None:
         raise StaleRead(revision, self.position.revision)

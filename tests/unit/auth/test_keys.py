@@ -18,6 +18,7 @@ from graph.auth.keys import KeyFile, KeysUnusable, key_of, public_keys, secret_k
 from graph.auth.principal import Unauthenticated
 from graph.auth.tokens import NoAuthentication, authentication
 from graph.settings import SettingsError, load_settings
+from tests.support.secret_file import write_secret
 from tests.support.tokens import SECRET, bearer, key_set, private_key, public_member
 
 
@@ -128,7 +129,7 @@ def test_a_token_that_fits_no_key_is_refused(header: dict[str, Any], problem: st
 def test_a_file_that_changes_is_read_again_and_only_then(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_bytes(key_set(public_member("ES256", "old")))
-    keys = KeyFile(file, public_keys)
+    keys = KeyFile(file, public_keys, is_secret=False)
     before = keys()
     assert keys() is before
     replaced(file, key_set(public_member("ES256", "new")))
@@ -140,7 +141,7 @@ def test_a_file_that_breaks_keeps_its_last_good_keys_and_is_logged_once(
 ) -> None:
     file = tmp_path / "keys.json"
     file.write_bytes(key_set(public_member("ES256", "old")))
-    keys = KeyFile(file, public_keys)
+    keys = KeyFile(file, public_keys, is_secret=False)
     with caplog.at_level(logging.ERROR):
         replaced(file, b"half of a fi")
         assert [keys()[0].key_id, keys()[0].key_id] == ["old", "old"]
@@ -167,7 +168,7 @@ def test_without_settings_there_is_no_authentication() -> None:
 
 def test_keys_that_cannot_be_had_are_refused_by_the_name_of_their_setting(tmp_path: Path) -> None:
     short = tmp_path / "short"
-    short.write_text("too short\n")
+    write_secret(short, "too short\n")
     for setting, problem in (
         ({"auth_secret": "too short"}, "auth_secret: must be at least 32 bytes long, not 9"),
         ({"auth_secret_file": short}, f"auth_secret_file: {short} must be at least 32 bytes long, not 9"),
@@ -182,5 +183,5 @@ def test_keys_that_cannot_be_had_are_refused_by_the_name_of_their_setting(tmp_pa
 def test_the_line_break_that_ends_a_file_is_no_part_of_the_secret(tmp_path: Path) -> None:
 
     file = tmp_path / "secret"
-    file.write_bytes(SECRET + b"\n")
+    write_secret(file, SECRET + b"\n")
     assert authentication(load_settings(None, {}, auth_secret_file=file)).caller(bearer()).subject == "alice"

@@ -15,6 +15,7 @@ from graph.cli.options import change_options, server_options
 from graph.client.address import Address
 from graph.settings import load_settings
 from tests.support.command_line import omnirelay
+from tests.support.secret_file import write_secret
 from tests.support.tokens import SECRET
 
 
@@ -24,7 +25,7 @@ def user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_token_is_signed_that_a_server_with_these_settings_takes(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(SECRET)
+    write_secret(tmp_path / "secret", SECRET)
     config = tmp_path / "mesh.toml"
     config.write_text(f'auth_secret_file = "{tmp_path}/secret"\nauth_issuer = "here"\nauth_audience = "mesh"\n')
     answer = omnirelay(
@@ -73,7 +74,7 @@ def shown(server: Address) -> str | None:
 
 def test_a_file_comes_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "token"
-    file.write_text("from-the-file")
+    write_secret(file, "from-the-file")
     assert shown(given_to()["server"]) is None
     monkeypatch.setenv("OMNIRELAY_TOKEN", "from-the-environment")
     assert shown(given_to()["server"]) == "from-the-environment"
@@ -102,7 +103,7 @@ def test_a_file_without_a_token_is_said_before_anything_is_asked(
 ) -> None:
     file = tmp_path / "token"
     if content is not None:
-        file.write_bytes(content)
+        write_secret(file, content)
     for command in (("nodes", "list"), ("shards", "watch")):
         answer = omnirelay("mesh", *command, "--token-file", file, "--server", "http://127.0.0.1:1")
         assert answer.exit == Exit.DENIED

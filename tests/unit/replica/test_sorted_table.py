@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
@@ -115,6 +116,7 @@ def test_diffs_that_are_taken_all_at_once_leave_what_one_after_the_other_does(
         assert {name: other.writes(name) for name in NAMESPACES} == before
     staged.commit()
     assert len(other) == len(one)
+    assert other.owned == one.owned
     for name in NAMESPACES:
         assert other.shards(name) == one.shards(name)
         if other.shards(name) != old.shards(name):
@@ -211,3 +213,15 @@ def test_a_page_whose_count_needs_looking_at_each_shard_is_left_to_the_database(
     where = ShardFilter(owner_node_ids=["node-1"])
     assert table.page(where, PageRequest(1)) is not None
     assert table.page(where, PageRequest(1, counted=True)) is None
+
+
+@given(st.lists(st.tuples(shards, st.booleans()), max_size=40))
+def test_shards_are_counted_by_owner_and_status_whatever_happens_to_them(steps: list[tuple[Shard, bool]]) -> None:
+    table = SortedTable()
+    for revision, (shard, deleted) in enumerate(steps, 1):
+        if deleted:
+            table.remove(*shard.key, revision=revision)
+        else:
+            table.put([replace(shard, revision=revision)])
+    held = [shard for ids in table.namespaces.values() for shard in ids.values()]
+    assert table.owned == Counter((shard.owner_node_id, shard.status) for shard in held)
