@@ -368,6 +368,24 @@ async def test_a_turn_that_does_not_come_is_refused(
     await reader.get(ONE.key)
 
 
+@pytest.mark.parametrize("shards", [0, 2])
+async def test_a_replica_that_is_given_up_remembers_nothing(scripted: Scripted, shards: int) -> None:
+    """Keys that clients name, of shards that there are or not, would be remembered until the process ends."""
+    async with replicated(scripted, replace(LIMITS, shards=shards)) as replica:
+        if shards:
+            await turns()
+            await scripted.tell(put(FIRST), omitted=LONG)
+            await scripted.hand_over(0, *BEFORE)
+        stale = StaleShard(ONE.key, 1, 2, ONE_MOVED, IN_A)
+        replica.note(VersionConflict((stale,)))
+        replica.require_shards(3, [ONE.key, THREE.key])
+        await replica.require_list(3, "a")
+        await replica.require_list(3, None)
+        assert replica.table_with(ONE.key) is None
+        assert not replica._expected.newest  # noqa: SLF001 - what it holds is not seen otherwise
+        assert not replica._backlog.items  # noqa: SLF001 - same
+
+
 async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
     """A deletion that did not would be undone by it."""
     await scripted.hand_over(0, ONE)
