@@ -38,7 +38,10 @@ def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         (search, "SEARCHED"),
         (search, "COUNTED"),
         (changes, "SEARCHED"),
+        (changes, "COUNTED"),
+        (shards, "COUNTED"),
         (history, "SEARCHED"),
+        (history, "COUNTED"),
         (shards, "PROBED"),
     ):
         monkeypatch.setattr(module, name, limit)
@@ -120,6 +123,37 @@ async def test_a_count_is_exact_or_a_lower_bound(told: Told, looked_at: int, bac
         assert (page.total, page.total_is_exact) == (len(told.rows), True)
     else:
         assert (page.total, page.total_is_exact) == (looked_at, False)
+
+
+async def test_a_count_that_looks_at_more_than_a_page_is_exact_only_if_it_has_all(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (search, changes, shards, history):
+        monkeypatch.setattr(module, "COUNTED", literal_column("1000"))
+    _forget()
+    store = told.mesh.store
+    for of_rows in ({"actor": "ops"}, {"change_ticket": "CHG-1"}, {"kinds": [DiffKind.UPDATED], "actor": "ops"}):
+        where = ShardHistoryFilter(**of_rows)  # type: ignore[arg-type]  # of several types
+        for order in HistoryOrder:
+
+            async def fetch(
+                request: PageRequest[int], where: ShardHistoryFilter = where, order: HistoryOrder = order
+            ) -> Page[Any]:
+                return await store.history.page(where, order, request)
+
+            rows = await everything(fetch, lambda row: row.revision)
+            page = await store.history.page(where, order, COUNTED)
+            assert (page.total, page.total_is_exact) == (len(rows), True), of_rows
+    of_actor = await everything(
+        lambda request: store.changes.page(
+            ChangeFilter(actor="ops", kinds=list(ChangeKind)), request, newest_first=True
+        ),
+        lambda change: change.id,
+    )
+    found = await store.changes.page(
+        ChangeFilter(actor="ops", kinds=list(ChangeKind)), PageRequest(1, counted=True), newest_first=True
+    )
+    assert (found.total, found.total_is_exact) == (len(of_actor), True)
 
 
 async def test_no_first_page_of_a_search_has_more_than_its_count(told: Told) -> None:
