@@ -133,7 +133,7 @@ async def test_a_count_that_looks_at_more_than_a_page_is_exact_only_if_it_has_al
     _forget()
     store = told.mesh.store
     for of_rows in ({"actor": "ops"}, {"change_ticket": "CHG-1"}, {"kinds": [DiffKind.UPDATED], "actor": "ops"}):
-        where = ShardHistoryFilter(**of_rows)  # type: ignore[arg-type]  # of several types
+        where = ShardHistoryFilter(**of_rows)
         for order in HistoryOrder:
 
             async def fetch(
