@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -25,6 +25,7 @@ from persistence.postgres.driver import (
     OWN_SESSION,
     SERVER_SETTINGS,
     Connection,
+    NothingSent,
     connect,
     require_postgresql,
     transaction_pooler,
@@ -33,6 +34,7 @@ from persistence.postgres.driver_errors import (
     DRIVER_ERRORS,
     first_line,
     is_unanswered,
+    is_unsent,
     store_error,
     translation,
     unanswered,
@@ -191,11 +193,23 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
             database.returned(adapted.driver_connection)
 
     @event.listens_for(engine.sync_engine, "handle_error")
-    def failed(context: Any) -> None:
+    def failed(context: Any) -> Exception | None:
         # The pool would compare times of the wall clock, which may be set back. Each connection is looked at instead.
         context.invalidate_pool_on_disconnect = False
+        if is_unsent(_driver_error(context.original_exception)):
+            # Not closed yet, so that it would be used again: it is one more way to meet one that was lost in the pool.
+            context.is_disconnect = True
+            return _lost(context)
         if database.met(context.original_exception):
             context.is_disconnect = True
+        return None
+
+
+def _lost(context: Any) -> InterfaceError:
+    refused = NothingSent("the connection was lost before anything was sent: the server has announced its end")
+    mapped = context.dialect.loaded_dbapi.InterfaceError(str(refused))
+    mapped.__cause__ = refused
+    return InterfaceError(context.statement, None, mapped, connection_invalidated=True)
 
 
 def _still_own(adapted: Any, connection: Connection) -> bool:
@@ -244,9 +258,17 @@ def committing() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, *DRIVER_ERRORS) as error:
-        # What the driver raised is more precise than the class that it was mapped to.
-        mapped = error.orig if isinstance(error, DBAPIError) else None
-        cause = getattr(mapped, "__cause__", None) or error
+        cause = _driver_error((error.orig if isinstance(error, DBAPIError) else None) or error)
         if is_unanswered(cause):
             raise unanswered(cause) from error
         raise
+
+
+def is_unsent_call(error: DBAPIError) -> bool:
+    """Of a call whose connection was lost before it was sent: it may be made on another."""
+    return error.connection_invalidated and isinstance(_driver_error(error.orig or error), NothingSent)
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """What the driver raised is more precise than the class that it was mapped to."""
+    return error.__cause__ or error

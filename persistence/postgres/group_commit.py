@@ -194,9 +194,12 @@ async def change_group(
             group = PostgresGroup(connection, supply, database, locks)
             try:
                 yield group
-            except BaseException:
+            except BaseException as error:
                 if group.limited:
                     await connection.invalidate()
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
+                    # It died in the pool: what was sent and not answered is CommitUnknown.
+                    raise TransientConflict("the connection was lost before anything was sent") from error
                 raise
             if group.limited:
                 await group.unlimit()

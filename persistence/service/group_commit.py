@@ -20,7 +20,7 @@ from persistence.commands.command import Command
 from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.commands.write_set import WriteSet
-from persistence.errors import CommitUnknown, Overloaded, RowsLocked, StoreError, TransientConflict
+from persistence.errors import CommitUnknown, Overloaded, RowsLocked, StoreError, StoreUnavailable, TransientConflict
 from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
@@ -79,12 +79,22 @@ class _Waiting:
         self.reads = self.command.reads
         self.timer = self.answer.get_loop().call_at(self.arrived + QUEUE_SECONDS, self._out_of_time)
 
+    def wait_again(self) -> None:
+        """For another group. Nothing of it was written."""
+        self.begun = self.sent = False
+
+    def left(self) -> float:
+        """Seconds in which it may still wait for other writers."""
+        return self.arrived + WRITE_SECONDS - self.answer.get_loop().time()
+
     def _out_of_time(self) -> None:
         loop, end = self.answer.get_loop(), self.arrived + ANSWER_SECONDS
         if self.begun and loop.time() < end:
             self.timer = loop.call_at(end, self._out_of_time)
         elif self.sent:
             self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
+        elif self.begun:
+            self.resolve(StoreUnavailable(f"the database did not answer what a change asked it in {ANSWER_SECONDS:g} s"))
         else:
             self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 
@@ -139,7 +149,8 @@ class GroupCommit:
         """Until nothing waits any more."""
         try:
             while self._queue:
-                await self._commit(self._next())
+                if group := self._next():  # none where all that waited were answered, or their clients have left
+                    await self._commit(group)
         finally:
             self._committing = None
             for waiting in self._queue:  # none, but where this task is cancelled
@@ -162,6 +173,7 @@ class GroupCommit:
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         """Every one of them is resolved, or waits again."""
         concerned = waiting
+        changes: Sequence[tuple[_Waiting, WriteSet]] = ()
         answers: Sequence[Committed | StoreError | None] = ()
         began = asyncio.get_running_loop().time()
         for each in waiting:
@@ -174,24 +186,33 @@ class GroupCommit:
                 # Those that ran out of time meanwhile were answered that nothing is written.
                 changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
                 concerned = [each for each, _ in changes]
+                for each in concerned:
+                    each.sent = True
                 if changes:
-                    answers = await self._committed(group, changes, began)
-        except (CommitUnknown, Overloaded) as error:
+                    with self._commit_spans(concerned):
+                        answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+                    self._observe(answers, began)
+        except CommitUnknown as error:
+            answers = answers or [error] * len(concerned)
+        except Overloaded as error:
+            if changes and not answers:
+                # It waited for other writers as long as its oldest change could: those behind have time left.
+                oldest = min(each.arrived for each in concerned)
+                concerned = self._again(concerned, lambda each: each.arrived > oldest and each.left() >= _UNHURRIED_SECONDS)
             answers = answers or [error] * len(concerned)
         except RowsLocked:
             # Once more, for when it is read again it shows which of them those are: they wait by themselves.
-            again = [each for each in concerned if not each.repeated]
-            concerned = [each for each in concerned if each.repeated]
+            concerned = self._again(concerned, lambda each: not each.repeated)
             answers = [None] * len(concerned)
-            for each in again:
-                each.sent, each.repeated = False, True
-            self._queue.extendleft(reversed(again))
+        except StoreUnavailable as error:
+            # Before a decision it is none of the changes that it failed for: each by itself would wait as long again.
+            answers = answers or [error if concerned is waiting else None] * len(concerned)
         except StoreError:
             # Nothing was written, perhaps because of one of them: by itself each finds out. Or all was, and the
             # connection is lost since.
             answers = answers or [None] * len(concerned)
         except asyncio.CancelledError:
-            answers = answers or [CommitUnknown("the commit was cancelled before it was answered")] * len(concerned)
+            answers = answers or [_cancelled(each) for each in concerned]
             raise
         except Exception:  # noqa: BLE001 - a defect, which each meets by itself
             _log.exception("a group of %d changes failed; each that has no answer is executed by itself", len(waiting))
@@ -200,17 +221,19 @@ class GroupCommit:
             for each, answer in zip_longest(concerned, answers):
                 self._resolve(each, answer)
 
-    async def _committed(
-        self, group: ChangeGroup, changes: Sequence[tuple[_Waiting, WriteSet]], began: float
-    ) -> Sequence[Committed | StoreError]:
-        """The answer to each. `began` is when reading for them did, on the clock of the event loop."""
-        for each, _ in changes:
-            each.sent = True
-        with self._commit_spans([each for each, _ in changes]):
-            answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+    def _again(self, waiting: Sequence[_Waiting], chosen: Callable[[_Waiting], bool]) -> Sequence[_Waiting]:
+        """Those that are chosen go with the next group; gives the others. Nothing of any was written."""
+        again = [each for each in waiting if chosen(each)]
+        for each in again:
+            each.wait_again()
+            each.repeated = True
+        self._queue.extendleft(reversed(again))
+        return [each for each in waiting if each not in again]
+
+    def _observe(self, answers: Sequence[Committed | StoreError], began: float) -> None:
+        """`began` is when reading for them did, on the clock of the event loop."""
         if committed := sum(isinstance(answer, Committed) for answer in answers):
             self._statistics.committed(committed, asyncio.get_running_loop().time() - began)
-        return answers
 
     @contextmanager
     def _commit_spans(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
@@ -244,6 +267,7 @@ class GroupCommit:
             elif footprint.add(decision):
                 changes.append((each, decision))
             else:
+                each.wait_again()
                 again.append(each)
             decided += len(each.reads.shards)
             if decided >= _DECIDED_IN_A_TURN:
@@ -277,9 +301,15 @@ class GroupCommit:
 
 
 async def _limit(group: ChangeGroup, waiting: Sequence[_Waiting]) -> None:
-    left = min(each.arrived for each in waiting) + WRITE_SECONDS - asyncio.get_running_loop().time()
+    left = min(each.left() for each in waiting)
     if left < WRITE_SECONDS - _UNHURRIED_SECONDS:
         await group.limit(max(left, _UNHURRIED_SECONDS))
+
+
+def _cancelled(waiting: _Waiting) -> StoreError:
+    if waiting.sent:
+        return CommitUnknown("the commit was cancelled before it was answered")
+    return StoreUnavailable("the change was cancelled before it was sent")
 
 
 class _Footprint:
