@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -193,23 +193,11 @@ def _watch(engine: AsyncEngine, database: Database) -> None:
             database.returned(adapted.driver_connection)
 
     @event.listens_for(engine.sync_engine, "handle_error")
-    def failed(context: Any) -> Exception | None:
+    def failed(context: Any) -> None:
         # The pool would compare times of the wall clock, which may be set back. Each connection is looked at instead.
         context.invalidate_pool_on_disconnect = False
-        if is_unsent(_driver_error(context.original_exception)):
-            # Not closed yet, so that it would be used again: it is one more way to meet one that was lost in the pool.
-            context.is_disconnect = True
-            return _lost(context)
         if database.met(context.original_exception):
             context.is_disconnect = True
-        return None
-
-
-def _lost(context: Any) -> InterfaceError:
-    refused = NothingSent("the connection was lost before anything was sent: the server has announced its end")
-    mapped = context.dialect.loaded_dbapi.InterfaceError(str(refused))
-    mapped.__cause__ = refused
-    return InterfaceError(context.statement, None, mapped, connection_invalidated=True)
 
 
 def _still_own(adapted: Any, connection: Connection) -> bool:
@@ -258,7 +246,7 @@ def committing() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, *DRIVER_ERRORS) as error:
-        cause = _driver_error((error.orig if isinstance(error, DBAPIError) else None) or error)
+        cause = _driver_error(error)
         if is_unanswered(cause):
             raise unanswered(cause) from error
         raise
@@ -266,9 +254,11 @@ def committing() -> Iterator[None]:
 
 def is_unsent_call(error: DBAPIError) -> bool:
     """Of a call whose connection was lost before it was sent: it may be made on another."""
-    return error.connection_invalidated and isinstance(_driver_error(error.orig or error), NothingSent)
+    cause = _driver_error(error)
+    return error.connection_invalidated and (isinstance(cause, NothingSent) or is_unsent(cause))
 
 
 def _driver_error(error: BaseException) -> BaseException:
     """What the driver raised is more precise than the class that it was mapped to."""
-    return error.__cause__ or error
+    mapped = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(mapped, "__cause__", None) or error

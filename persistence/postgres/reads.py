@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from persistence.postgres.driver import OWN_SESSION, Connection, transaction_pooler
-from persistence.postgres.driver_errors import DRIVER_ERRORS, is_unsent
+from persistence.postgres.driver_errors import DRIVER_ERRORS
 from persistence.postgres.engine import GreenletRequired
 
 if TYPE_CHECKING:
@@ -69,8 +69,6 @@ class Read:
             await _require_own(connection)
             rows: Sequence[Any] = await connection.fetch(text, *arguments, record_class=self._record_class)
         except DRIVER_ERRORS as error:
-            if is_unsent(error):
-                connection.terminate()  # as it is about to be: it is not closed yet
             unusable = connection.database is not None and connection.database.met(error)
             if not unusable and not connection.is_closed():
                 raise
