@@ -224,3 +224,23 @@ async def test_what_is_refused_anyway_does_not_wait_for_a_lock(mesh: Mesh, datab
     async with stranger(database_url) as session:
         await session.execute(_SHARD, shard.shard_id)
         assert isinstance(await mesh.execute(moved(replace(shard, version=7))), VersionConflict)
+
+
+async def test_a_row_whose_lock_is_over_is_written_while_others_go_on_naming_it(mesh: Mesh, database_url: str) -> None:
+    (shard,) = await shards_of(mesh, 1)
+    async with stranger(database_url) as session:
+        await session.execute(_SHARD, shard.shard_id)
+    stale = moved(replace(shard, version=7))
+
+    async def name_it() -> None:
+        while True:
+            await mesh.execute(stale)
+
+    naming = [asyncio.create_task(name_it()) for _ in range(6)]
+    try:
+        with statements() as sent:
+            assert isinstance(await mesh.execute(moved(shard)), ShardsChanged)
+    finally:
+        for task in naming:
+            task.cancel()
+
