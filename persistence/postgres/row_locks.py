@@ -178,7 +178,8 @@ class RowLocks:
                 shards = list({key for waiting in self._waiting for key in waiting.shards})
                 begun = monotonic()
                 with translated():
-                    connection = connection or await self._connect()
+                    if connection is None or connection.is_closed():
+                        connection = await self._connect()
                     rows = await connection.fetch(_LOCKED, *zip(*shards, strict=True))
                 self._remember(rows[0][-1])
                 found = (row for row in rows if row[0] is not None)

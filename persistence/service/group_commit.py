@@ -153,8 +153,9 @@ class GroupCommit:
                     await self._commit(group)
         finally:
             self._committing = None
-            for waiting in self._queue:  # none, but where this task is cancelled
-                waiting.answer.cancel()
+            while self._queue:  # where this task is cancelled: their own are not
+                waiting = self._queue.popleft()
+                waiting.resolve(_cancelled(waiting))
 
     def _next(self) -> Sequence[_Waiting]:
         """Those that have waited longest."""

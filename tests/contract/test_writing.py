@@ -95,7 +95,7 @@ async def test_free_text_and_numbers_are_stored_as_they_are_however_many_shards_
     mesh: Mesh, count: int
 ) -> None:
     """Line breaks, quotes, what arrays are written with; and shards with and without what may be null."""
-    text = 'a\n\n"b",{c}\\ NULL\t\U0001f69a'
+    text = 'a\n\n"b",{c}\\ NULL\t\U0001f69a\r\u2028\x85e\u0301\x01\n'
     ticket = because("first", change_ticket=text)
     capacities = (0.0, 0.1, 1e16, 5e-324, 1.7976931348623157e308)
     asked = [
