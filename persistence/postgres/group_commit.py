@@ -57,9 +57,7 @@ _MARK: Final = literal_column(
 
 # A row for each key that is named, with what there is of it.
 _STATE: Final = (
-    select(
-        KEYS.c.namespace, KEYS.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch, _MARK, *NAMESPACE, *SHARD
-    )
+    select(KEYS.c.namespace, KEYS.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch, _MARK, *NAMESPACE, *SHARD)
     .select_from(KEYS)
     .outerjoin(NAMESPACES, NAMESPACES.c.name == KEYS.c.namespace)
     .outerjoin(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)

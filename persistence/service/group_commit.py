@@ -94,7 +94,9 @@ class _Waiting:
         elif self.sent:
             self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
         elif self.begun:
-            self.resolve(StoreUnavailable(f"the database did not answer what a change asked it in {ANSWER_SECONDS:g} s"))
+            self.resolve(
+                StoreUnavailable(f"the database did not answer what a change asked it in {ANSWER_SECONDS:g} s")
+            )
         else:
             self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 
@@ -106,6 +108,15 @@ class _Waiting:
             self.answer.set_exception(outcome)
         else:
             self.answer.set_result(outcome)
+
+
+@dataclass(slots=True)
+class _Group:
+    """`waiting` are those that have no answer yet, `answers` theirs once it is committed."""
+
+    waiting: Sequence[_Waiting]
+    answers: Sequence[Committed | StoreError | None] = ()
+    is_decided: bool = False
 
 
 class GroupCommit:
@@ -173,65 +184,72 @@ class GroupCommit:
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         """Every one of them is resolved, or waits again."""
-        concerned = waiting
-        changes: Sequence[tuple[_Waiting, WriteSet]] = ()
-        answers: Sequence[Committed | StoreError | None] = ()
+        group = _Group(waiting)
         began = asyncio.get_running_loop().time()
         for each in waiting:
             self._statistics.waited.observe(began - each.arrived)
         try:
-            async with self._group() as group:
-                await _limit(group, waiting)
-                state = await group.read(list(dict.fromkeys(key for each in waiting for key in each.reads.shards)))
-                changes = await self._decided(waiting, state)
-                # Those that ran out of time meanwhile were answered that nothing is written.
-                changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
-                concerned = [each for each, _ in changes]
-                for each in concerned:
-                    each.sent = True
-                if changes:
-                    with self._commit_spans(concerned):
-                        answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
-                    self._observe(answers, began)
-        except CommitUnknown as error:
-            answers = answers or [error] * len(concerned)
-        except Overloaded as error:
-            if changes and not answers:
-                # It waited for other writers as long as its oldest change could: those behind have time left.
-                oldest = min(each.arrived for each in concerned)
-                concerned = self._again(concerned, lambda each: each.arrived > oldest and each.left() >= _UNHURRIED_SECONDS)
-            answers = answers or [error] * len(concerned)
-        except RowsLocked:
-            # Once more, for when it is read again it shows which of them those are: they wait by themselves.
-            concerned = self._again(concerned, lambda each: not each.repeated)
-            answers = [None] * len(concerned)
-        except StoreUnavailable as error:
-            # Before a decision it is none of the changes that it failed for: each by itself would wait as long again.
-            answers = answers or [error if concerned is waiting else None] * len(concerned)
-        except StoreError:
-            # Nothing was written, perhaps because of one of them: by itself each finds out. Or all was, and the
-            # connection is lost since.
-            answers = answers or [None] * len(concerned)
+            await self._write(group)
+            self._observe(group.answers, began)
         except asyncio.CancelledError:
-            answers = answers or [_cancelled(each) for each in concerned]
+            group.answers = group.answers or [_cancelled(each) for each in group.waiting]
             raise
+        except StoreError as error:
+            # With answers all was written, and the connection is lost since.
+            group.answers = group.answers or self._failed(group, error)
         except Exception:  # noqa: BLE001 - a defect, which each meets by itself
             _log.exception("a group of %d changes failed; each that has no answer is executed by itself", len(waiting))
-            answers = answers or [None] * len(concerned)
+            group.answers = group.answers or [None] * len(group.waiting)
         finally:
-            for each, answer in zip_longest(concerned, answers):
+            for each, answer in zip_longest(group.waiting, group.answers):
                 self._resolve(each, answer)
 
-    def _again(self, waiting: Sequence[_Waiting], chosen: Callable[[_Waiting], bool]) -> Sequence[_Waiting]:
-        """Those that are chosen go with the next group; gives the others. Nothing of any was written."""
-        again = [each for each in waiting if chosen(each)]
+    async def _write(self, group: _Group) -> None:
+        async with self._group() as connection:
+            await _limit(connection, group.waiting)
+            keys = dict.fromkeys(key for each in group.waiting for key in each.reads.shards)
+            changes = await self._decided(group.waiting, await connection.read(list(keys)))
+            # Those that ran out of time meanwhile were answered that nothing is written.
+            changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
+            group.waiting, group.is_decided = [each for each, _ in changes], True
+            if not changes:
+                return
+            for each in group.waiting:
+                each.sent = True
+            with self._commit_spans(group.waiting):
+                group.answers = await connection.commit([(each.reads, write_set) for each, write_set in changes])
+
+    def _failed(self, group: _Group, error: StoreError) -> Sequence[StoreError | None]:
+        """The answers to those that do not wait again, null for what is executed by itself."""
+        match error:
+            case CommitUnknown():
+                return [error] * len(group.waiting)
+            case Overloaded() if group.waiting and group.is_decided:
+                # It waited for other writers as long as its oldest change could: those behind have time left.
+                oldest = min(each.arrived for each in group.waiting)
+                self._again(group, lambda each: each.arrived > oldest and each.left() >= _UNHURRIED_SECONDS)
+                return [error] * len(group.waiting)
+            case Overloaded():
+                return [error] * len(group.waiting)
+            case RowsLocked():
+                # Once more, for when it is read again it shows which of them those are: they wait by themselves.
+                self._again(group, lambda each: not each.repeated)
+            case StoreUnavailable() if not group.is_decided:
+                # It is none of the changes that it failed for: each by itself would wait as long again.
+                return [error] * len(group.waiting)
+        # Nothing was written, perhaps because of one of them: by itself each finds out.
+        return [None] * len(group.waiting)
+
+    def _again(self, group: _Group, chosen: Callable[[_Waiting], bool]) -> None:
+        """Those that are chosen leave it for the next one. Nothing of any was written."""
+        again = [each for each in group.waiting if chosen(each)]
         for each in again:
             each.wait_again()
             each.repeated = True
+        group.waiting = [each for each in group.waiting if each not in again]
         self._queue.extendleft(reversed(again))
-        return [each for each in waiting if each not in again]
 
-    def _observe(self, answers: Sequence[Committed | StoreError], began: float) -> None:
+    def _observe(self, answers: Sequence[Committed | StoreError | None], began: float) -> None:
         """`began` is when reading for them did, on the clock of the event loop."""
         if committed := sum(isinstance(answer, Committed) for answer in answers):
             self._statistics.committed(committed, asyncio.get_running_loop().time() - began)

@@ -34,7 +34,7 @@ def announced(monkeypatch: pytest.MonkeyPatch, statement: str) -> list[str]:
     async def fetch(self: Any, *arguments: Any, **named: Any) -> Any:
         if not met and statement in self.get_query():
             met.append(self.get_query())
-            self._connection._protocol.data_received(_FATAL)
+            self._connection._protocol.data_received(_FATAL)  # noqa: SLF001 - as from its socket
         return await execute(self, *arguments, **named)
 
     monkeypatch.setattr(asyncpg.prepared_stmt.PreparedStatement, "fetch", fetch)

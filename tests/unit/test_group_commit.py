@@ -22,7 +22,6 @@ from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import ShardKey
 from persistence.ports import ChangeGroup
 from persistence.service.group_commit import LARGEST_CHANGE, MOST_CHANGES, MOST_SHARDS, GroupCommit
-from persistence.tracing import Tracer
 from strategies.registry import Registry
 from tests.reference.store import memory_store
 from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, moment, new, patch
@@ -574,19 +573,14 @@ async def test_a_change_that_is_cancelled_before_it_was_sent_is_not_unknown(
     assert type(outcome) is StoreUnavailable
 
 
-async def test_what_was_committed_is_answered_though_its_span_cannot_be_ended(database: Database) -> None:
-    class Broken(Tracer):
-        """Of every change."""
+async def test_what_was_committed_is_answered_though_its_span_cannot_be_ended(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def broken(*_: object) -> Iterator[None]:
+        yield
+        raise ZeroDivisionError
 
-        def current(self) -> Any:
-            return object()
-
-        @contextmanager
-        def span(self, name: str, *_: Any, **__: Any) -> Iterator[None]:
-            yield
-            if name == "commit":
-                raise ZeroDivisionError
-
-    queue = GroupCommit(database, Registry(), database.execute_alone, database.noted.append, tracer=Broken())
-    assert isinstance(await queue.execute(create("a")), ShardsChanged)
+    monkeypatch.setattr(GroupCommit, "_commit_spans", broken)
+    assert isinstance(await database.queue().execute(create("a")), ShardsChanged)
     assert database.alone == []
