@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak poolers chaos siege failover governance linearizability clients upgrade-check \
-	lint bench way plots schema documents frontend lock vendor-graphiql
+	deploy-check lint bench way plots schema documents frontend lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ clients: .venv/installed-dev ## have graphql-ws, urql and Apollo Client follow, 
 
 linearizability: .venv/installed-dev ## have 8 clients change the same shards through every fault for 2 minutes, explain each answer (ARGS="--seed 7")
 	$(BIN)/python -m tests.linearizability.run $(ARGS)
+
+deploy-check: .venv/installed-dev ## run what is in deploy/, and check what cannot run here (needs Debian's nginx, caddy, systemd; kubectl)
+	$(BIN)/pytest -n 0 -rs tests/deploy/proxies.py tests/deploy/files.py $(ARGS)
 
 upgrade-check: .venv/installed-dev ## run the last release beside this program, on a database upgraded under it (ARGS="--release TAG")
 	$(BIN)/python -m tests.upgrades.run $(ARGS)

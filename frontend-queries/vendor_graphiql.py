@@ -21,9 +21,12 @@ PACKAGES = {
     "graphiql@3.8.3": ["graphiql.min.js", "graphiql.min.css", "LICENSE"],
     "react@18.2.0": ["umd/react.production.min.js", "LICENSE"],
     "react-dom@18.2.0": ["umd/react-dom.production.min.js", "LICENSE"],
-    "@graphiql/plugin-explorer@3.2.5": ["dist/index.umd.js", "dist/style.css"],  # of GraphiQL's repository and licence
+    "@graphiql/plugin-explorer@3.2.5": ["dist/index.umd.js", "dist/style.css"],
     "graphiql-explorer@0.9.0": ["LICENSE"],  # its code is inside the plugin's file
 }
+
+# Packages without a licence of their own in them, and the file that has it: that of the repository that both are of.
+LICENCES = {"@graphiql/plugin-explorer@3.2.5": "graphiql-3.8.3/LICENSE"}
 
 
 def main() -> None:
@@ -43,6 +46,10 @@ def main() -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
                 files[f"{folder}/{target.name}"] = hashlib.sha256(content).hexdigest()
+            if package in LICENCES:
+                content = (fresh / LICENCES[package]).read_bytes()
+                (fresh / folder / "LICENSE").write_bytes(content)
+                files[f"{folder}/LICENSE"] = hashlib.sha256(content).hexdigest()
             licence = json.loads((contents / "package.json").read_text())["license"]
             sources.append({"package": name, "version": version, "license": licence, "sha256": files})
         (fresh / "SOURCES.json").write_text(json.dumps(sources, indent=2) + "\n")

@@ -138,7 +138,45 @@ class Settings(BaseModel):
         description="Processes that make and apply plans beside the server; 0 has the server do it, and lookups wait.",
     )
     max_body_bytes: int = Field(
-        33_554_432, ge=1_024, le=1_073_741_824, description="Largest request accepted, in bytes."
+        1_048_576, ge=1_024, le=1_073_741_824, description="Largest request that is no mutation, in bytes."
+    )
+    max_mutation_bytes: int = Field(
+        16_777_216,
+        ge=1_024,
+        le=1_073_741_824,
+        description="Largest mutation, in bytes; read only for callers that may write.",
+    )
+    send_timeout_seconds: float = Field(
+        30.0, ge=1, le=3_600, description="How long a client may leave its answer unread, in seconds."
+    )
+    connections_per_address: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Connections from one address at most, loopback excepted; 0 for any number, as behind a proxy. "
+            "Unset: half of what the process has descriptors for."
+        ),
+    )
+    document_characters: int = Field(
+        65_536,
+        ge=1_024,
+        le=10_000_000,
+        description="Longest document accepted, in characters; a trusted one may be ten times as long.",
+    )
+    operation_records: int = Field(
+        10_000, ge=0, le=10_000_000, description="Records that one operation may ask for; 0 for no limit."
+    )
+    caller_records: int = Field(
+        6_000_000,
+        ge=1_000,
+        le=10_000_000_000,
+        description="Records that a caller may ask for at once, lookups aside: what its budget holds.",
+    )
+    caller_records_per_second: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000_000,
+        description="Records that come back to a caller's budget each second; 0 for no budgets.",
     )
     trusted_documents: Literal["off", "prefer", "require"] = Field(
         "prefer",

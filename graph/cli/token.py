@@ -39,9 +39,9 @@ def issue(*, subject: str, scopes: tuple[str, ...], minutes: int, config: Path |
 
     from graph.auth.keys import signing_key  # noqa: PLC0415 - see above
     from graph.settings import SettingsError  # noqa: PLC0415 - see above
-    from persistence.model.fields import text_problem  # noqa: PLC0415 - see above
+    from persistence.model.fields import line_problem  # noqa: PLC0415 - see above
 
-    if problem := text_problem(subject):
+    if problem := line_problem(subject):
         raise click.UsageError(f"--subject {problem}.")
     try:
         (key,) = signing_key(settings)

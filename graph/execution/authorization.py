@@ -48,14 +48,14 @@ class Requirements:
 
     def scopes(self, document: DocumentNode, operation: OperationDefinitionNode) -> frozenset[Scope]:
         """All that the operation needs."""
-        fields = _root_fields(document, operation.selection_set, set())
+        fields = _root_fields(operation.selection_set, _fragments(document))
         return frozenset(self.of(operation.operation, node.name.value) for node in fields)
 
     def problem(
         self, document: DocumentNode, operation: OperationDefinitionNode, principal: Principal
     ) -> GraphQLError | None:
         """The first field of the operation that the principal may not select, skipped ones included, as an error."""
-        for node in _root_fields(document, operation.selection_set, set()):
+        for node in _root_fields(operation.selection_set, _fragments(document)):
             name = node.name.value
             try:
                 principal.require(self.of(operation.operation, name), name)
@@ -67,9 +67,10 @@ class Requirements:
 def introspects_only(document: DocumentNode) -> bool:
     """Whether every operation of a valid document is a query that selects nothing but the schema and `__typename`."""
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    fragments = _fragments(document)
     return all(
         operation.operation is OperationType.QUERY
-        and all(node.name.value in _INTROSPECTION for node in _root_fields(document, operation.selection_set, set()))
+        and all(node.name.value in _INTROSPECTION for node in _root_fields(operation.selection_set, dict(fragments)))
         for operation in operations
     )
 
@@ -82,23 +83,20 @@ def _declared(name: str, field: Any) -> Scope:
     return scope
 
 
-def _root_fields(document: DocumentNode, selections: SelectionSetNode, spread: set[str]) -> Iterator[FieldNode]:
-    """With fragments spread out; each once, for they may go in circles."""
+def _root_fields(selections: SelectionSetNode, fragments: dict[str, SelectionSetNode]) -> Iterator[FieldNode]:
+    """With fragments spread out; each once, for they may go in circles: what is spread is taken out of `fragments`."""
     for selection in selections.selections:
         if isinstance(selection, FieldNode):
             yield selection
         elif isinstance(selection, FragmentSpreadNode):
-            name = selection.name.value
-            if name not in spread:
-                spread.add(name)
-                yield from _root_fields(document, _fragment(document, name), spread)
+            spread = fragments.pop(selection.name.value, None)
+            if spread is not None:
+                yield from _root_fields(spread, fragments)
         else:
-            yield from _root_fields(document, selection.selection_set, spread)  # type: ignore[attr-defined] # inline
+            yield from _root_fields(selection.selection_set, fragments)  # type: ignore[attr-defined] # inline
 
 
-def _fragment(document: DocumentNode, name: str) -> SelectionSetNode:
-    return next(
-        node.selection_set
-        for node in document.definitions
-        if isinstance(node, FragmentDefinitionNode) and node.name.value == name
-    )
+def _fragments(document: DocumentNode) -> dict[str, SelectionSetNode]:
+    return {
+        node.name.value: node.selection_set for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+    }

@@ -1,61 +1,44 @@
-"""Documents: parsed, validated and held against scopes once, then remembered; and what every execution of one passes.
+"""Documents: parsed, validated and held against scopes once, then remembered.
 
-Clients send the same few documents for ever, and reading one costs more than answering a point lookup. The limits are
-generous for people and programs, and bound what a document made to exhaust the server can cost. Many shards are read by
-a list and changed through variables: neither makes a document longer.
+Clients send the same few documents for ever, and reading one costs more than answering a point lookup. One that is not
+known yet is read beside the event loop, in a thread that releases the interpreter each half millisecond, one at a time:
+`limits` has what it may be.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
-from time import perf_counter
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from graphql import (
     DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
+    ExecutionResult,
     GraphQLError,
     GraphQLSchema,
-    InlineFragmentNode,
     OperationDefinitionNode,
-    SelectionNode,
-    SelectionSetNode,
+    execute_sync,
     get_operation_ast,
-    parse,
-    specified_rules,
 )
-from strawberry.extensions import SchemaExtension
-from strawberry.schema.schema import validate_document
-from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal, Scope
-from graph.execution.authorization import Requirements
-from graph.execution.context import Context
+from graph.execution.authorization import Requirements, introspects_only
+from graph.execution.cost import OperationCost, cost_of
 from graph.execution.errors import Code, coded
 from graph.execution.inputs import NotPrepared
-from graph.execution.metrics import UNREADABLE, Metrics, Outcome
-from graph.execution.outcomes import current_record
+from graph.execution.limits import MAX_CHARACTERS, field_count, parse_within_limits, problems_of
 from graph.execution.prepared import Plan
 from graph.execution.records import RecordBytes
 from graph.execution.workload import Workload, classify
-
-MAX_TOKENS: Final = 5_000
-
-MAX_DEPTH: Final = 32
-
-MAX_ALIASES: Final = 200
-
-MAX_FIELDS: Final = 2_000
+from persistence.errors import Overloaded
 
 _REMEMBERED: Final = 512
-
-_LONGEST_REMEMBERED: Final = 65_536
 
 _REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 
@@ -67,20 +50,34 @@ _BYTES_A_PLAN: Final = 16_384
 _BYTES_A_GENERATED_CHARACTER: Final = 10
 """Of a plan's functions: 6 to 9 were measured."""
 
+MOST_COMPILED_FIELDS: Final = 160
+"""Of a document that is not trusted. Compiling takes 50 microseconds a field, on the event loop; what is larger
+graph-core executes."""
 
-@dataclass(slots=True)
+MOST_READING: Final = 128
+"""Documents that wait to be read, or are: each takes up to 0.1 s."""
+
+
+@dataclass(slots=True, weakref_slot=True)
 class Document:
-    """A text that could be parsed. `problems` is null until it is validated; `scopes` are those that each operation
-    needs, `plans` those that were made, by its name: null for an operation that is not compiled. A trusted one is
-    remembered for good, and counts toward no bound."""
+    """A text that was parsed; `failure` is why it could not be, and its `node` is empty then. `problems` is null until
+    it is validated; `scopes` are those that each operation needs, `costs` and `plans` those that were made, by its
+    name: null for an operation that is not compiled. A trusted one is remembered for good, and counts toward no bound.
+    """
 
+    text: str
     node: DocumentNode
     parsed_bytes: int = 0
     is_trusted: bool = False
+    failure: GraphQLError | None = None
     counted_bytes: int = 0
     counted_size: int = -1
     problems: list[GraphQLError] | None = None
+    fields: int = 0
+    introspects: bool = False
+    """Whether it selects nothing but the schema."""
     scopes: dict[str | None, frozenset[Scope]] = field(default_factory=dict)
+    costs: dict[str | None, OperationCost] = field(default_factory=dict)
     plans: dict[str | None, Plan | None] = field(default_factory=dict)
 
     def bytes(self) -> int:
@@ -96,36 +93,114 @@ class Document:
 
 
 class DocumentCache:
-    """The newest documents of one schema, at most 512, of at most 65,536 characters each, 64 MiB in all; and beside
-    them all that are trusted."""
+    """The newest documents of one schema, at most 512, 64 MiB in all; beside them those that a request holds, and all
+    that are trusted."""
 
-    def __init__(self) -> None:
+    def __init__(self, characters: int = MAX_CHARACTERS) -> None:
+        self.characters = characters
+        """Of a document, at most; ten times as many of one that is trusted."""
         self._trust_required = False
         # Null for one that has not been used yet.
         self._trusted: dict[str, Document | None] = {}
         self._documents: OrderedDict[str, Document] = OrderedDict()
+        # What is being executed is not read again, however many others were read meanwhile.
+        self._held: WeakValueDictionary[str, Document] = WeakValueDictionary()
         self._bytes = 0
         self.records = RecordBytes()
         """What plans keep of records, beside the 64 MiB of documents."""
         self._schema = GraphQLSchema()
         self._requirements = Requirements(self._schema)
+        self._reader = ThreadPoolExecutor(1, "omnirelay-documents")
+        self._reading: dict[str, Future[Document]] = {}
 
     def bind(self, schema: GraphQLSchema, requirements: Requirements) -> None:
         """To be called before anything is validated. The schema's extensions are made before the schema is."""
         self._schema, self._requirements = schema, requirements
 
-    def parsed(self, text: str) -> Document:
-        """Raises GraphQLSyntaxError, also for a document that is too long or nested too deeply to be parsed."""
-        document = self._trusted.get(text) or self._documents.get(text)
+    def to_read(self, text: str) -> int:
+        """How many characters of it would have to be parsed and validated first."""
+        is_known = text in self._documents or text in self._trusted or len(text) > self.characters
+        return 0 if is_known else len(text)
+
+    async def read(self, text: str) -> Document:
+        """The document, parsed and validated beside the event loop unless it is known. It is remembered while it is
+        held. Raises Overloaded, where too many are being read."""
+        document = self._trusted.get(text) or self._documents.get(text) or self._held.get(text)
+        if document is None and len(text) <= self.characters:
+            document = await self._read(text)
+        elif document is None:
+            document = self._document(text)
+        if document.problems is None:
+            self.problems(document)
+        return document
+
+    async def _read(self, text: str) -> Document:
+        reading = self._reading.get(text)
+        if reading is None:
+            if len(self._reading) >= MOST_READING:
+                raise Overloaded(
+                    f"{len(self._reading):,} documents that the server does not know wait to be read. Nothing was "
+                    "written. Try again shortly, or send documents that it knows.",
+                    1.0,
+                )
+            is_trusted = text in self._trusted
+            reading = self._reader.submit(self._validated, text, is_trusted=is_trusted)
+            self._reading[text] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(text, None))
+        # Others may wait for it, too: a client that leaves takes nothing from them.
+        document = await asyncio.shield(asyncio.wrap_future(reading))
+        return self._trusted.get(text) or self._documents.get(text) or self._adopt(document)
+
+    async def introspected(
+        self, document: Document, variables: Mapping[str, Any] | None, operation_name: str | None
+    ) -> ExecutionResult:
+        """What the schema answers to a valid document that selects nothing else: beside the event loop, for all of it
+        takes 30 ms."""
+        execute = partial(execute_sync, variable_values=dict(variables or {}), operation_name=operation_name)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, execute, self._schema, document.node)
+
+    def _validated(self, text: str, *, is_trusted: bool) -> Document:
+        """In the thread: nothing is read or written of what the event loop changes."""
+        document = self._parsed(text, is_trusted=is_trusted)
+        self.problems(document)
+        return document
+
+    def _parsed(self, text: str, *, is_trusted: bool) -> Document:
+        try:
+            node = parse_within_limits(text, self.characters, is_trusted=is_trusted)
+        except GraphQLError as error:
+            failure = coded(error, (error.extensions or {}).get("code", Code.PARSE_FAILED))
+            return Document(text, DocumentNode(definitions=()), len(text) * 4, is_trusted, failure, problems=[failure])
+        return Document(text, node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN, is_trusted)
+
+    def _adopt(self, document: Document) -> Document:
+        """Remember it."""
+        text = document.text
+        document.is_trusted = text in self._trusted
+        if document.is_trusted:
+            self._trusted[text] = document
+        elif len(text) <= self.characters:
+            self._documents[text] = document
+            self._held[text] = document
+            self._count(document)
+        return document
+
+    def _document(self, text: str) -> Document:
+        """The document, parsed here and now unless it is known."""
+        document = self._trusted.get(text) or self._documents.get(text) or self._held.get(text)
         if document is None:
-            node = parse(text, max_tokens=MAX_TOKENS)
-            document = Document(node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN, text in self._trusted)
-            if document.is_trusted:
-                self._trusted[text] = document
-            else:
-                self._remember(text, document)
-        elif not document.is_trusted:
+            document = self._adopt(self._parsed(text, is_trusted=text in self._trusted))
+        elif text in self._documents:
             self._documents.move_to_end(text)
+        return document
+
+    def parsed(self, text: str) -> Document:
+        """Raises GraphQLError, also for a document that is too long or nested too deeply to be parsed."""
+        document = self._document(text)
+        if document.failure is not None:
+            # A new one, for what is raised holds what raised it.
+            raise coded(document.failure, Code.PARSE_FAILED)
         return document
 
     def trust(self, texts: AbstractSet[str], *, required: bool = False) -> None:
@@ -136,22 +211,21 @@ class DocumentCache:
         for text in self._trusted.keys() - texts:
             document = self._trusted.pop(text)
             if document is not None:
-                document.is_trusted = False
-                self._remember(text, document)
+                self._adopt(document)
         for text in texts - self._trusted.keys():
             document = self._documents.pop(text, None)
             if document is not None:
-                document.is_trusted = True
                 self._bytes -= document.counted_bytes
                 document.counted_bytes = 0
-            self._trusted[text] = document
+            # What was too long may be as long as this now.
+            trusted = None if document is None or document.failure is not None else document
+            if trusted is not None:
+                trusted.is_trusted = True
+            self._trusted[text] = trusted
 
     def problems_of(self, text: str) -> list[GraphQLError]:
         """What keeps this from being a valid document of the schema."""
-        try:
-            return self.problems(self.parsed(text))
-        except GraphQLError as error:
-            return [error]
+        return self.problems(self._document(text))
 
     def prepare(self, text: str) -> None:
         """Validate a document and compile its operations, so that their first use need not."""
@@ -167,10 +241,7 @@ class DocumentCache:
 
     def valid(self, text: str) -> Document | None:
         """Null for a text that is no valid document of the schema; executing it returns why."""
-        try:
-            document = self.parsed(text)
-        except GraphQLError:
-            return None
+        document = self._document(text)
         return None if self.problems(document) else document
 
     def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
@@ -198,24 +269,31 @@ class DocumentCache:
             self._count(document)
         return plan
 
+    def introspecting(self, text: str | None, name: str | None, principal: Principal) -> Document | None:
+        """The document of an operation that the caller may execute and that selects nothing but the schema; null for
+        any other."""
+        document = self.valid(text or "")
+        if document is None or not document.introspects or self.operation(text, name) is None:
+            return None
+        return None if self.forbidden(document, name, principal) is not None else document
+
     def operation(self, text: str | None, name: str | None) -> OperationDefinitionNode | None:
         """What executing this would execute; null for none, and for a text that cannot be parsed."""
-        try:
-            return get_operation_ast(self.parsed(text or "").node, name)
-        except GraphQLError:
-            return None
+        return get_operation_ast(self._document(text or "").node, name)
 
     def workload(self, text: str | None, name: str | None, variables: Mapping[str, Any] | None) -> Workload:
         """That of what executing this would execute; of a lookup where there is no such operation."""
-        try:
-            document = self.parsed(text or "").node
-        except GraphQLError:
-            return Workload.LOOKUP
+        document = self._document(text or "").node
         return classify(get_operation_ast(document, name), document).of(variables or {})
 
     def problems(self, document: Document) -> list[GraphQLError]:
         if document.problems is None:
-            document.problems = _validate(self._schema, document.node)
+            node = document.node
+            problems = problems_of(self._schema, node, len(document.text), is_trusted=document.is_trusted)
+            if not problems:
+                document.fields = field_count(node)
+                document.introspects = introspects_only(node)
+            document.problems = problems
         return document.problems
 
     def forbidden(self, document: Document, operation_name: str | None, principal: Principal) -> GraphQLError | None:
@@ -228,6 +306,16 @@ class DocumentCache:
             return None
         document.scopes[operation_name] = self._requirements.scopes(document.node, operation)
         return self._requirements.problem(document.node, operation, principal)
+
+    def cost(self, document: Document, operation_name: str | None, principal: Principal) -> OperationCost | None:
+        """Of an operation that the caller may execute; null for what is not valid, or forbidden."""
+        operation = None if self.problems(document) else get_operation_ast(document.node, operation_name)
+        if operation is None or self.forbidden(document, operation_name, principal) is not None:
+            return None
+        cost = document.costs.get(operation_name)
+        if cost is None:
+            cost = document.costs[operation_name] = cost_of(self._schema, document.node, operation)
+        return cost
 
     def _first_used(self, text: str) -> Document | None:
         """A document that is not trusted, and known already; or one that is, and is not known yet."""
@@ -243,165 +331,18 @@ class DocumentCache:
         name = None if operation.name is None else operation.name.value
         if name not in document.plans:
             document.plans[name] = None
-            with suppress(NotPrepared):
-                document.plans[name] = Plan(self._schema, document.node, name, self.records)
+            if document.is_trusted or document.fields <= MOST_COMPILED_FIELDS:
+                with suppress(NotPrepared):
+                    document.plans[name] = Plan(self._schema, document.node, name, self.records)
         return document.plans[name]
-
-    def _remember(self, text: str, document: Document) -> None:
-        if len(text) <= _LONGEST_REMEMBERED:
-            self._documents[text] = document
-            self._count(document)
 
     def _count(self, document: Document) -> None:
         """Count the bytes of a remembered document anew, and forget the oldest ones for which there is no room."""
+        if self._documents.get(document.text) is not document:
+            return
         self._bytes += document.bytes() - document.counted_bytes
         document.counted_bytes = document.bytes()
         while len(self._documents) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
             _, oldest = self._documents.popitem(last=False)
             self._bytes -= oldest.counted_bytes
             oldest.release()
-
-
-class Execution(SchemaExtension):
-    """What is done around the execution of each operation: it is parsed and validated through the cache, held against
-    the scopes of its caller, counted and timed. One instance an operation, as Strawberry requires."""
-
-    def __init__(self, documents: DocumentCache, metrics: Metrics | None = None) -> None:
-        self._documents = documents
-        self._metrics = metrics
-        self._document: Document | None = None
-        self._is_streaming = False
-
-    def on_operation(self) -> Iterator[None]:
-        context = self.execution_context.context
-        recorded = context.recorded if isinstance(context, Context) else None
-        started = perf_counter() if recorded is None else recorded.started
-        outcome: Outcome = "ok"
-        try:
-            yield
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        except Exception:
-            outcome = "errors"
-            raise
-        finally:
-            if self.execution_context.pre_execution_errors:
-                outcome = "errors"
-            elif outcome == "ok" and (record := current_record()) is not None:
-                outcome = record.outcome
-            try:
-                kind = self.execution_context.operation_type.value
-            except RuntimeError:  # no document, or no operation of that name in it
-                kind = UNREADABLE
-            if self._metrics is not None:
-                if self._is_streaming:
-                    self._metrics.subscriptions.dec()
-                self._metrics.ended(kind, outcome, perf_counter() - started)
-
-    def on_parse(self) -> Iterator[None]:
-        execution = self.execution_context
-        execution.parse_options = {"max_tokens": MAX_TOKENS}
-        try:
-            self._document = self._documents.parsed(execution.query or "")
-        except GraphQLError:
-            # Strawberry parses what has not been parsed, and reports the same error where each transport expects it;
-            # raised from here it would end a WebSocket operation without an answer.
-            pass
-        else:
-            execution.graphql_document = self._document.node
-        yield
-
-    def on_validate(self) -> Iterator[None]:
-        document, execution = self._document, self.execution_context
-        if document is not None:
-            execution.pre_execution_errors = list(self._documents.problems(document))
-            if not execution.pre_execution_errors and isinstance(execution.context, Context):
-                name, principal = execution.operation_name, execution.context.principal
-                forbidden = self._documents.forbidden(document, name, principal)
-                if forbidden is not None:
-                    execution.pre_execution_errors = [forbidden]
-        yield
-
-    def on_execute(self) -> Iterator[None]:
-        if self._metrics is not None and self.execution_context.operation_type is OperationType.SUBSCRIPTION:
-            self._is_streaming = True
-            self._metrics.subscriptions.inc()
-        yield
-
-
-def _validate(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
-    try:
-        problems = limit_problems(document) or validate_document(schema, document, specified_rules)
-    except RecursionError:
-        problems = [GraphQLError("The document is nested too deeply.")]
-    return [coded(problem, Code.VALIDATION_FAILED) for problem in problems]
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """Of a selection with its fragments spread out: how deep it nests, how many aliases and fields it comes to."""
-
-    depth: int = 0
-    aliases: int = 0
-    fields: int = 0
-
-    def beside(self, other: "_Size") -> "_Size":
-        return _Size(max(self.depth, other.depth), self.aliases + other.aliases, self.fields + other.fields)
-
-
-def limit_problems(document: DocumentNode) -> list[GraphQLError]:
-    """The limits that a document exceeds. Checked before the rules of validation: some are not linear in its size."""
-    sizes = _Sizes(document)
-    total = _Size()
-    for definition in document.definitions:
-        if isinstance(definition, OperationDefinitionNode):
-            total = total.beside(sizes.of(definition.selection_set))
-    return [
-        GraphQLError(f"The document {what}; at most {limit:,} are allowed.")
-        for what, actual, limit in (
-            (f"nests {total.depth:,} levels deep", total.depth, MAX_DEPTH),
-            (f"has {total.aliases:,} aliases, with its fragments spread out", total.aliases, MAX_ALIASES),
-            (f"selects {total.fields:,} fields, with its fragments spread out", total.fields, MAX_FIELDS),
-        )
-        if actual > limit
-    ]
-
-
-class _Sizes:
-    """Sizes of the selections of one document; every fragment is measured once, however often it is spread."""
-
-    def __init__(self, document: DocumentNode) -> None:
-        self._fragments = {
-            definition.name.value: definition
-            for definition in document.definitions
-            if isinstance(definition, FragmentDefinitionNode)
-        }
-        self._measured: dict[str, _Size] = {}
-
-    def of(self, selection_set: SelectionSetNode | None) -> _Size:
-        size = _Size()
-        for selection in selection_set.selections if selection_set else ():
-            size = size.beside(self._selection(selection))
-        return size
-
-    def _selection(self, selection: SelectionNode) -> _Size:
-        match selection:
-            case FieldNode():
-                inner = self.of(selection.selection_set)
-                alias = 0 if selection.alias is None else 1
-                return _Size(inner.depth + 1, inner.aliases + alias, inner.fields + 1)
-            case InlineFragmentNode():
-                inner = self.of(selection.selection_set)
-            case FragmentSpreadNode():
-                inner = self._fragment(selection.name.value)
-            case _:
-                raise TypeError(f"no such selection: {selection.kind}")
-        return _Size(inner.depth + 1, inner.aliases, inner.fields)
-
-    def _fragment(self, name: str) -> _Size:
-        if name not in self._measured:
-            self._measured[name] = _Size()  # a fragment that spreads itself is refused by another rule
-            if name in self._fragments:
-                self._measured[name] = self.of(self._fragments[name].selection_set)
-        return self._measured[name]

@@ -31,6 +31,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from graph.execution.context import Context
+from graph.execution.limits import MAX_ERRORS
 from graph.execution.records import Edges
 
 Complete: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
@@ -39,6 +40,9 @@ Complete: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 _SelectionKey: TypeAlias = tuple[Hashable, ...]
 
 _TYPENAME: Final = "__typename"
+
+_ERRORS_ARGUMENT: Final = 9
+"""The place of `max_coercion_errors` among the arguments of `build`, which graphql-core's `execute` gives by place."""
 
 
 class _NotPlain(Exception):
@@ -54,6 +58,14 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         # those, as graphql-core does, is never looked up again, and held for as long as the subscription lasts.
         self._compiled: dict[_SelectionKey, Complete | None] = {}
         self._collected: dict[_SelectionKey, CollectedFields] = {}
+
+    @classmethod
+    def build(cls, *args: Any, **kwargs: Any) -> Any:
+        """As graphql-core does, but that few errors of variables are reported: each prints a value."""
+        if len(args) > _ERRORS_ARGUMENT:
+            args = *args[:_ERRORS_ARGUMENT], MAX_ERRORS, *args[_ERRORS_ARGUMENT + 1 :]
+            return super().build(*args, **kwargs)
+        return super().build(*args, **{**kwargs, "max_coercion_errors": MAX_ERRORS})
 
     def collect_subfields(
         self, return_type: GraphQLObjectType, field_details_list: list[FieldDetails]

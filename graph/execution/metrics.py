@@ -136,6 +136,12 @@ class Metrics:
             ("code",),
             registry=self.registry,
         )
+        self.operations_over_cost = Counter(
+            "omnirelay_operations_over_cost",
+            "Operations refused for what they ask for, by limit (operation, budget).",
+            ("limit",),
+            registry=self.registry,
+        )
         self.fallbacks = Counter(
             "omnirelay_operations_fallback",
             "Operations executed by graphql-core in place of their plan, by name (100 names, then `other`) and reason "

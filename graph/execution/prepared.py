@@ -9,7 +9,7 @@ recorded. So no resolver of a root field, and no mutation, is called twice. docs
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
@@ -28,16 +28,20 @@ from graphql import (
     get_operation_ast,
     visit,
 )
+from graphql import ExecutionResult as GraphQLResult
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, is_awaitable
+from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal
 from graph.execution.context import Context, Info, Outcome, Recorded
+from graph.execution.cost import cost_of
 from graph.execution.encoding import decoded
+from graph.execution.errors import publish
 from graph.execution.inputs import InputCompiler, NotPrepared
-from graph.execution.metrics import Metrics
+from graph.execution.metrics import UNREADABLE, Metrics
 from graph.execution.metrics import Outcome as Ending
 from graph.execution.outcomes import current_record
 from graph.execution.records import RecordBytes, SelectionBytes
@@ -88,6 +92,7 @@ class Plan:
         self._records = records or RecordBytes()
         self._kept: list[SelectionBytes] = []
         self.classification = classify(operation, document)
+        self.cost = cost_of(schema, document, operation)
 
     @property
     def size(self) -> int:
@@ -276,6 +281,19 @@ class Plans(Protocol):
     def plan(self, text: str | None, operation_name: str | None, principal: Principal) -> Plan | None:
         """Null for an operation that graphql-core has to execute, or to refuse. Raises NotPrepared."""
 
+    def introspecting(self, text: str | None, name: str | None, principal: Principal) -> Any:
+        """The document, if the operation selects nothing but the schema and may be executed; else null."""
+
+    async def introspected(
+        self, document: Any, variables: Mapping[str, Any] | None, operation_name: str | None
+    ) -> GraphQLResult:
+        """What such a document is answered with."""
+        ...
+
+
+async def _only(result: ExecutionResult) -> AsyncGenerator[Any, None]:
+    yield result
+
 
 class PreparedSchema(strawberry.Schema):
     """A schema that executes operations by their plans, whatever transport they came by."""
@@ -303,9 +321,53 @@ class PreparedSchema(strawberry.Schema):
                 if data is not None:
                     return ExecutionResult(data=data if context_value.is_encoded else decoded(data), errors=None)
                 return await self.complete(run, query, variable_values, operation_name)
+            document = self.documents.introspecting(query, operation_name, context_value.principal)
+            if document is not None and OperationType.QUERY in allowed:
+                return await self._introspect(document, variable_values, operation_name, context_value)
         return await super().execute(
             query, variable_values, context_value, root_value, operation_name, allowed, operation_extensions
         )
+
+    def unreadable(self) -> None:
+        """Count a document that could not be parsed, and is not executed."""
+        if self.metrics is not None:
+            self.metrics.ended(UNREADABLE, "errors", 0.0)
+
+    async def stream(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any = None,
+        root_value: Any = None,
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+    ) -> StreamResult:
+        """As Strawberry does, but for the schema itself."""
+        allowed = allowed_operation_types or tuple(OperationType)
+        if isinstance(context_value, Context):
+            document = self.documents.introspecting(query, operation_name, context_value.principal)
+            if document is not None and OperationType.QUERY in allowed:
+                return _only(await self._introspect(document, variable_values, operation_name, context_value))
+        return await super().stream(
+            query, variable_values, context_value, root_value, operation_name, operation_extensions, allowed
+        )
+
+    async def _introspect(
+        self, document: Any, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
+    ) -> ExecutionResult:
+        started = perf_counter()
+        outcome: Ending = "cancelled"
+        try:
+            found = await self.documents.introspected(document, variables, operation_name)
+            outcome = "errors" if found.data is None else "ok"
+        finally:
+            if self.metrics is not None:
+                self.metrics.ended(OperationType.QUERY.value, outcome, perf_counter() - started)
+        errors = list(found.errors or ())
+        if errors:
+            publish(errors, context.request_id)
+        return ExecutionResult(data=found.data, errors=errors or None)
 
     async def data(self, run: Run) -> dict[str, Any] | None:
         """The answer's data, counted and timed; null for a run to `complete`, which counts it."""

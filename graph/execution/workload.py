@@ -37,7 +37,7 @@ class Workload(StrEnum):
         return self is Workload.LOOKUP or self is Workload.CATCH_UP
 
 
-_FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
+FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
 
 _FROM_POSITION: Final = frozenset({"atLeast", "atLeastCursor"})
 
@@ -91,7 +91,7 @@ def classify(operation: OperationDefinitionNode | None, document: DocumentNode |
         of_name = (
             Workload.PLANNING if name in _PLANNED
             else Workload.HISTORY if name in _PAST
-            else Workload.LOOKUP if name in _FROM_MEMORY
+            else Workload.LOOKUP if name in FROM_MEMORY
             else Workload.QUERY
         )  # fmt: skip
         of_past = _where_given(field, {"asOf"}, Workload.HISTORY, defaults, past)

@@ -17,10 +17,13 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from graph.auth.tokens import Authentication, NoAuthentication
+from graph.execution.budgets import DEFAULT_COSTS, CostLimits
 from graph.execution.errors import Code, encodable
+from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS
+from graph.http.bodies import Bodies
 from graph.http.endpoint import MeshGraphQL
 from graph.http.entry import PATH, Entry
 from graph.http.graphiql import graphiql_routes
@@ -32,7 +35,9 @@ from graph.http.trusted_documents import TrustedDocuments
 from graph.operations import ManifestEntry, Trust
 from graph.schema.build import build_schema
 
-MAX_BODY_BYTES: Final = 33_554_432
+MAX_BODY_BYTES: Final = 1_048_576
+
+MAX_MUTATION_BYTES: Final = 16_777_216
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]\s]+)(?::\d*)?", re.IGNORECASE)
 
@@ -43,12 +48,15 @@ def create_app(
     services: Services,
     *,
     max_body_bytes: int = MAX_BODY_BYTES,
+    max_mutation_bytes: int = MAX_MUTATION_BYTES,
     allowed_hosts: Sequence[str] = ("*",),
     authentication: Authentication | None = None,
     reads_at_once: int = DEFAULT_READS,
     plans_at_once: int = DEFAULT_PLANS,
     trusted_documents: Trust = "prefer",
     added_documents: Sequence[ManifestEntry] = (),
+    document_characters: int = MAX_CHARACTERS,
+    costs: CostLimits = DEFAULT_COSTS,
     lifespan: Lifespan[Starlette] | None = None,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
     slow_request_seconds: float = SLOW_SECONDS,
@@ -57,27 +65,30 @@ def create_app(
     so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
     document is as fast as the next.
 
-    `max_body_bytes` bounds the body of a request and a message on a socket. Requests that are addressed to another
+    `max_body_bytes` bounds the body of a request and a message on a socket, `max_mutation_bytes` one that is a mutation
+    of a caller that may write. Requests that are addressed to another
     host than `allowed_hosts` are refused, but for probes and metrics. Without `authentication` every caller may do
     everything. At most `reads_at_once` operations that are not answered from memory read at a time, half of them
     history, and at most `plans_at_once` plan. Trusted documents are the program's own and `added_documents`; raises
-    ManifestError for one that cannot be. `exposition` returns what /metrics answers in place of what is counted here;
-    `app.state.snapshot(labels)` returns that then. Requests that take `slow_request_seconds` or longer are logged as
-    such.
+    ManifestError for one that cannot be. A document has at most `document_characters`, ten times as many where it is
+    trusted, and asks for no more than `costs` allow. `exposition` returns what /metrics answers in place of what is
+    counted here; `app.state.snapshot(labels)` returns that then. Requests that take `slow_request_seconds` or longer
+    are logged as such.
     """
     metrics = Metrics()
-    schema = build_schema(metrics)
+    schema = build_schema(metrics, document_characters)
     documents = TrustedDocuments(schema.documents, trusted_documents, added_documents)
     endpoint = MeshGraphQL(
         schema,
         services,
         metrics,
-        max_body_bytes,
+        Bodies(max_body_bytes, max_mutation_bytes),
         authentication or NoAuthentication(),
         documents,
         reads_at_once,
         plans_at_once,
         RequestLog(slow_request_seconds, services.tracer),
+        costs,
     )
     health = Health(services, metrics, exposition)
     names = HostNames(allowed_hosts)
@@ -177,17 +188,25 @@ class AllowedHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind not in ("http", "websocket") or (kind == "http" and scope["path"] in self._open_paths):
+        if kind not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        host = Headers(scope=scope).get("host", "")
-        if self._names.allows(host):
+        hosts = Headers(scope=scope).getlist("host") or [""]
+        if len(hosts) > 1:
+            # https://www.rfc-editor.org/rfc/rfc9112#section-3.2: a proxy before this server may go by the other one.
+            await _two_hosts(scope["state"]["request_id"])(scope, receive, send)
+        elif (kind == "http" and scope["path"] in self._open_paths) or self._names.allows(hosts[0]):
             await self._app(scope, receive, send)
         else:
-            await _refusal(host, scope["state"]["request_id"])(scope, receive, send)
+            await _misdirected(hosts[0], scope["state"]["request_id"])(scope, receive, send)
 
 
-def _refusal(host: str, request_id: str) -> JSONResponse:
+def _two_hosts(request_id: str) -> JSONResponse:
+    error = {"message": "The request has more than one Host header.", "extensions": {"code": Code.BAD_REQUEST}}
+    return JSONResponse({"errors": [error]}, HTTPStatus.BAD_REQUEST, {REQUEST_ID: request_id})
+
+
+def _misdirected(host: str, request_id: str) -> JSONResponse:
     # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20
     message = encodable(
         f"This server does not answer to the host {host!r}. Address it by a name in its setting allowed_hosts "

@@ -7,6 +7,7 @@ sockets, `sse` event streams.
 
 import logging
 import math
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,7 +15,7 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Final
 
-from graphql import OperationDefinitionNode
+from graphql import OperationDefinitionNode, get_operation_ast
 from graphql import OperationType as Kind
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -30,13 +31,15 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
+from graph.execution.budgets import DEFAULT_COSTS, Charge, CostControl, CostExceeded, CostLimits, asks_for_cost
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import begin_record, current_record
 from graph.execution.services import Services
-from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl
+from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl, client_of
+from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
 from graph.http.request_log import RequestLog, trace_id_in
@@ -47,8 +50,9 @@ from graph.http.requests import (
     JSON,
     REQUEST_ID,
     BadRequest,
+    operation_of,
+    operation_of_url,
     read_accept,
-    read_operation,
 )
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.trusted_documents import TrustedDocuments
@@ -79,6 +83,7 @@ class MeshGraphQL(GraphQL[Context, None]):
     """The endpoint. A browser that sends no query gets GraphiQL."""
 
     graphql_transport_ws_handler_class = TransportHandler
+    websocket_adapter_class = SocketAdapter
 
     schema: MeshSchema
 
@@ -87,12 +92,13 @@ class MeshGraphQL(GraphQL[Context, None]):
         schema: MeshSchema,
         services: Services,
         metrics: Metrics,
-        max_body_bytes: int,
+        bodies: Bodies,
         authentication: Authentication,
         trusted_documents: TrustedDocuments,
         reads_at_once: int = DEFAULT_READS,
         plans_at_once: int = DEFAULT_PLANS,
         requests: RequestLog | None = None,
+        costs: CostLimits = DEFAULT_COSTS,
     ) -> None:
         super().__init__(
             schema,
@@ -101,8 +107,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
             max_subscriptions_per_connection=None,  # the handler's own limit comes first
         )
-        self.websocket_adapter_class = SocketAdapter.limited_to(max_body_bytes)
-        self.max_body_bytes = max_body_bytes
+        self.bodies = bodies
         self.services = services
         self.authentication = authentication
         self.trusted_documents = trusted_documents
@@ -110,6 +115,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         self.requests = requests or RequestLog()
         self.subscriptions = SubscriptionManager(schema, metrics, services.tracer)
         self.admission = AdmissionControl(metrics, reads_at_once, plans_at_once)
+        self.costs = CostControl(costs, schema.documents, lambda why: metrics.operations_over_cost.labels(why).inc())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -132,6 +138,10 @@ class MeshGraphQL(GraphQL[Context, None]):
                 response.body = b""
             await response(scope, receive, send)
 
+    def follow(self, socket: WebSocket) -> Awaitable[object]:
+        """Serve a socket until it is closed."""
+        return self.run(socket)
+
     def failure(self, request: Request, error: Exception) -> Response | None:
         """The answer in place of one that could not be given; null where the client has left. A defect is logged."""
         match error:
@@ -143,6 +153,8 @@ class MeshGraphQL(GraphQL[Context, None]):
                 bad = _unauthenticated(error)
             case Overloaded():
                 bad = _overloaded(error)
+            case CostExceeded():
+                bad = _cost_exceeded(error)
             case _:
                 request_id = request.state.request_id
                 _log.error("request %s failed", request_id, exc_info=error)
@@ -185,12 +197,14 @@ class MeshGraphQL(GraphQL[Context, None]):
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
         asked.principal = principal
         text_of = partial(self.trusted_documents.text_of, principal=principal)
-        operation = await read_operation(request, self.max_body_bytes, text_of)
+        given, size = (None, 0) if is_safe else await self.bodies.read(request, principal)
+        operation = operation_of_url(request, text_of) if is_safe else operation_of(given, text_of)
         accept = read_accept(request)
         resume_after = request.headers.get(LAST_EVENT_ID)
         context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
-        definition = self.schema.documents.operation(operation.query, operation.operation_name)
+        definition, charge = await self._admit(operation, principal, request.scope)
         asked.operation = definition
+        self.bodies.check(size, definition)
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
             return await self._stream(request, operation, context)
@@ -209,15 +223,27 @@ class MeshGraphQL(GraphQL[Context, None]):
         result = await self.admission.run(
             workload, principal, request.scope, request.receive, work, is_finished=is_finished
         )
+        headers = {} if charge is None else charge.told(result, asked=asks_for_cost(operation.extensions))
         if accept.prefers_event_stream:
-            return one_result(process_result(result))
+            return one_result(process_result(result), headers)
         response = self.response(result, accept.response_type)
+        response.headers.update(headers)
         if condition is not None and result.errors:
             response.headers.update(NOT_STORED)
         elif condition is not None:
             # If the position is another one than before, the answer may have been read at either.
             response = condition.tagged(response, position if position == self.services.lookups_at() else None)
         return response
+
+    async def _admit(
+        self, operation: GraphQLRequestData, principal: Principal, scope: Scope
+    ) -> tuple[OperationDefinitionNode | None, Charge | None]:
+        """The operation of its document, and what it was charged for. Raises CostExceeded, Overloaded."""
+        name, client = operation.operation_name, client_of(principal, scope)
+        document, charge = await self.costs.admit(operation.query or "", name, operation.variables, principal, client)
+        if charge is not None and (record := current_record()) is not None:
+            record.cost = charge.requested
+        return get_operation_ast(document.node, name), charge
 
     def response(self, result: ExecutionResult, media_type: str) -> Response:
         """The answer of an operation that was executed, or refused."""
@@ -304,6 +330,14 @@ def _overloaded(overloaded: Overloaded) -> BadRequest:
     headers = {"retry-after": str(math.ceil(overloaded.retry_after))}
     extensions = {"retryAfter": overloaded.retry_after}
     return BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, overloaded.code, str(overloaded), headers, extensions)
+
+
+def _cost_exceeded(refused: CostExceeded) -> BadRequest:
+    # https://www.rfc-editor.org/rfc/rfc6585#section-4, but where no time would help.
+    never = refused.retry_after is None
+    status = HTTPStatus.BAD_REQUEST if never else HTTPStatus.TOO_MANY_REQUESTS
+    json_status = HTTPStatus.OK if never else None
+    return BadRequest(status, refused.code, str(refused), refused.headers, refused.extensions, json_status)
 
 
 def _unauthenticated(refused: Unauthenticated) -> BadRequest:

@@ -6,20 +6,23 @@ plan) is handed on, with what was read of it, to the application behind, which d
 here for the form of its request. What is answered here is answered in the same bytes there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from random import getrandbits
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
+from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.metrics import Metrics
@@ -27,8 +30,9 @@ from graph.execution.outcomes import OperationRecord, begin_record, current_reco
 from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.execution.workload import Workload
-from graph.http.admission import AdmissionControl
+from graph.http.admission import AdmissionControl, client_of
 from graph.http.answers import Answers
+from graph.http.bodies import LARGE_BYTES, READ, Bodies
 from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.http.trusted_documents import TrustedDocuments
@@ -54,12 +58,16 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    costs: CostControl
     authentication: Authentication
     trusted_documents: TrustedDocuments
     services: Services
     metrics: Metrics
     requests: RequestLog
-    max_body_bytes: int
+    bodies: Bodies
+
+    def follow(self, socket: WebSocket) -> Awaitable[object]:
+        """Serve a socket until it is closed."""
 
     def response(self, result: ExecutionResult, media_type: str) -> Response:
         """The answer of an operation that was executed, or refused."""
@@ -90,6 +98,7 @@ class Entry:
     def __init__(self, behind: ASGIApp, endpoint: Endpoint, hosts: Hosts) -> None:
         self.behind = behind
         self._endpoint = endpoint
+        self._hosts = hosts
         self._documents = endpoint.schema.documents
         self._trusted = endpoint.trusted_documents.texts
         self._answers = Answers()
@@ -110,19 +119,20 @@ class Entry:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
-            await self.behind(scope, receive, send)
+            await (self._socket(scope, receive, send) or self.behind(scope, receive, send))
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         media_type = self._media_type(headers) if len(headers) == len(scope["headers"]) else None
         principal = None if media_type is None else self._principal(headers.get(b"authorization"))
-        if media_type is None or principal is None:
+        if media_type is None or principal is None or b"content-encoding" in headers:
             await self.behind(scope, receive, send)
             return
-        received, body = await self._read(receive)
+        received, body = await self._read(receive, self._endpoint.bodies.most_of(principal))
         given_id = headers.get(_REQUEST_ID)
         request_id = (given_id and fit_request_id(given_id.decode("latin-1"))) or f"{getrandbits(128):032x}"
         began = perf_counter()
-        kept = None if body is None else self._answers.get(body, principal.scopes)
+        is_large = body is not None and len(body) >= LARGE_BYTES
+        kept = None if body is None or is_large else self._answers.get(body, principal.scopes)
         if kept is not None:
             self._endpoint.metrics.answered_again(perf_counter() - began)
             await _send(kept, media_type, request_id, send)
@@ -130,12 +140,29 @@ class Entry:
                 self._log_kept(body, perf_counter() - began, scope, request_id, principal)
             return
         context = Context(self._endpoint.services, principal, request_id)
-        operation = None if body is None else self._operation(body, context)
+        given = None
+        if body is not None:
+            given = await self._read_large(body, scope) if is_large else _read_small(body)
+        operation = None if body is None or given is None else self._operation(given, body, context)
         if operation is None:
             await self.behind(scope, _replaying(received, receive), send)
         else:
+            scope.pop(READ, None)
             del received, body  # megabytes, while the operation waits for its turn
             await self._answer(operation, media_type, scope, receive, send)
+
+    def _socket(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[object] | None:
+        """What serves a socket; null for one that is not regular. It is open for hours, and each layer around what
+        serves it would be held as long."""
+        if scope["type"] != "websocket" or scope["path"] != PATH:
+            return None
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._hosts.allows(hosts[0]):
+            return None
+        request_id = fit_request_id(headers.get(REQUEST_ID, "")) or f"{getrandbits(128):032x}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        return self._endpoint.follow(WebSocket(scope, receive, send))
 
     def _media_type(self, headers: Mapping[bytes, bytes]) -> str | None:
         """Of the answer; null for headers that are not regular."""
@@ -154,28 +181,36 @@ class Entry:
         except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 
-    async def _read(self, receive: Receive) -> tuple[list[Message], bytes | None]:
+    async def _read(self, receive: Receive, most: int) -> tuple[list[Message], bytes | None]:
         """What was received, and the body; null for a body that is too large, or not received to its end."""
         message = await receive()
         received = [message]
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            return received, body if len(body) <= self._endpoint.max_body_bytes else None
+            return received, body if len(body) <= most else None
         size = len(message.get("body", b""))
         while message["type"] == "http.request" and message.get("more_body"):
-            if size > self._endpoint.max_body_bytes:
+            if size > most:
                 return received, None
             message = await receive()
             received.append(message)
             size += len(message.get("body", b""))
-        if message["type"] != "http.request" or size > self._endpoint.max_body_bytes:
+        if message["type"] != "http.request" or size > most:
             return received, None
         return received, b"".join(each.get("body", b"") for each in received)
 
-    def _operation(self, body: bytes, context: Context) -> _Operation | None:
+    async def _read_large(self, body: bytes, scope: Scope) -> Any:
+        """The JSON, which the application behind finds in the scope; null for what is none."""
+        try:
+            given = await self._endpoint.bodies.read_json(body, "the body")
+        except BadRequest:
+            return None
+        scope[READ] = (given, len(body))
+        return given
+
+    def _operation(self, given: Any, body: bytes, context: Context) -> _Operation | None:
         """Null for what is no operation, and for one without a plan that takes these variables for granted."""
         try:
-            given = read_json(body, "the body")
             if type(given) is not dict or not given.keys() <= _MEMBERS:
                 return None
             query, variables, name = given.get("query"), given.get("variables"), given.get("operationName")
@@ -193,7 +228,8 @@ class Entry:
             ):
                 return None
             plan = self._documents.plan(query, name, context.principal)
-            if plan is None or plan.kind not in _KINDS:
+            most = self._endpoint.bodies.most
+            if plan is None or plan.kind not in _KINDS or (len(body) > most and plan.kind is OperationType.QUERY):
                 return None
             kept = body if plan.kind is OperationType.QUERY else b""
             return _Operation(plan.begin(variables, context), kept, query, variables, name)
@@ -206,7 +242,13 @@ class Entry:
         answer: bytes | Response | None
         is_mutation = run.plan.kind is OperationType.MUTATION
         record = begin_record(self._endpoint.metrics, trace_id_in(scope)) if is_mutation else None
+        charge = None
         try:
+            cost = run.plan.cost
+            if workload is not Workload.LOOKUP or not cost.is_free:
+                charge = self._endpoint.costs.take(
+                    cost, operation.variables or {}, client_of(run.context.principal, scope)
+                )
             work = self._executed(operation, workload, media_type, scope)
             answer = await self._endpoint.admission.run(
                 workload, run.context.principal, scope, receive, work, is_finished=is_mutation
@@ -220,19 +262,22 @@ class Entry:
         seconds = perf_counter() - run.recorded.started
         if record is not None or seconds >= self._requests.slow_seconds or self._requests.has_each:
             record = record or OperationRecord(self._endpoint.metrics, trace_id_in(scope))
+            record.cost = None if charge is None else charge.requested
             context = run.context
             self._requests.ended(
                 "http", run.plan.operation, record, seconds, scope, context.request_id, context.principal
             )
         if isinstance(answer, bytes):
-            await _send(answer, media_type, run.context.request_id, send)
+            await _send(answer, media_type, run.context.request_id, send, charge)
         elif answer is not None:
             answer.headers[REQUEST_ID] = run.context.request_id
+            if charge is not None and charge.taken:
+                answer.headers.update(charge.headers())
             await answer(scope, receive, send)
 
     def _log_kept(self, body: bytes, seconds: float, scope: Scope, request_id: str, principal: Principal) -> None:
         record = OperationRecord(self._endpoint.metrics, trace_id_in(scope))
-        operation = self._operation(body, Context(self._endpoint.services, principal, request_id))
+        operation = self._operation(_read_small(body), body, Context(self._endpoint.services, principal, request_id))
         node = None if operation is None else operation.run.plan.operation
         self._requests.ended("kept", node, record, seconds, scope, request_id, principal)
 
@@ -262,14 +307,24 @@ class Entry:
         return answer
 
 
-async def _send(body: bytes, media_type: str, request_id: str, send: Send) -> None:
+async def _send(body: bytes, media_type: str, request_id: str, send: Send, charge: Charge | None = None) -> None:
     headers = [
         (b"content-length", str(len(body)).encode()),
         (b"content-type", media_type.encode()),
         (_REQUEST_ID, request_id.encode()),
     ]
+    if charge is not None and charge.taken:
+        headers += [(name.encode(), value.encode()) for name, value in charge.headers().items()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _read_small(body: bytes) -> Any:
+    """The JSON; null for what is none."""
+    try:
+        return read_json(body, "the body")
+    except BadRequest:
+        return None
 
 
 def _replaying(received: list[Message], receive: Receive) -> Receive:

@@ -30,7 +30,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
-SEND_TIMEOUT_SECONDS: Final = 60.0
+SEND_TIMEOUT_SECONDS: Final = 30.0
 """How long a client may take nothing. Then the connection is dropped, and it resumes from its last event id."""
 
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -105,9 +105,9 @@ async def _until_first_ends(*tasks: asyncio.Task[Any]) -> None:
         task.result()
 
 
-def one_result(body: Mapping[str, Any]) -> Response:
+def one_result(body: Mapping[str, Any], headers: Mapping[str, str] = HEADERS) -> Response:
     """What is not a subscription, or was not begun, as a stream of its own: one result, and the end."""
-    return Response(_next(encode_json(body)) + _COMPLETE, headers=HEADERS, media_type=MEDIA_TYPE)
+    return Response(_next(encode_json(body)) + _COMPLETE, headers={**HEADERS, **headers}, media_type=MEDIA_TYPE)
 
 
 def _next(payload: bytes, cursor: str | None = None) -> bytes:

@@ -2,7 +2,7 @@
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. A message that is none of the protocol closes the
 socket with 4400; what only is a bad operation ends that operation with `error`, and the socket stays open. The codes
-are in `graph/close_codes.py`; some are sent by Strawberry's handler, some by uvicorn, see `graph/server/web_server.py`.
+are in `graph/close_codes.py`; some are sent by Strawberry's handler, some by `graph/server/websocket_protocol.py`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
-from graphql import GraphQLError, OperationType
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, get_operation_ast
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
@@ -25,17 +25,21 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     Message,
     SubscribeMessage,
 )
+from strawberry.types import ExecutionResult
 
 from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
+from graph.execution.budgets import Charge, CostControl, CostExceeded, asks_for_cost
 from graph.execution.context import Context
+from graph.execution.documents import Document
 from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import OperationRecord, begin_record, end_record, trace_id_of
 from graph.execution.services import Services
 from graph.http.admission import AdmissionControl, client_of
+from graph.http.bodies import LARGE_BYTES, Bodies
 from graph.http.request_log import RequestLog, traceparent_of
 from graph.http.requests import BadRequest
 from graph.http.trusted_documents import TrustedDocuments
@@ -48,15 +52,27 @@ from persistence.errors import Overloaded
 MAX_OPERATIONS: Final = 100
 
 FRAMES: Final = "omnirelay.frames"
-"""Extension of the ASGI scope of a socket: `{"write": Callable[[bytes], bool]}`. `write(frame)` sends a frame that is
-complete (RFC 6455) if that needs no waiting. It returns false and has sent nothing if the socket is backed up or being
-closed: `send` then waits, or raises. Frames and messages arrive in the order of these calls.
+"""Extension of the ASGI scope of a socket: its Frames. Absent under other servers."""
 
-The same frame can be written to many sockets. Absent for a socket with compression, and under other servers."""
+MAX_FIRST_BYTES: Final = 16_384
+"""Of a message before the caller is known. `connection_init` with a token takes a few kilobytes at most."""
 
 _MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
 
 _log = logging.getLogger(__name__)
+
+
+class Frames(Protocol):
+    """A socket below ASGI."""
+
+    max_message_bytes: int
+    """Largest message that is received; a larger one closes the socket before it is read. MAX_FIRST_BYTES at first."""
+
+    def write_frame(self, frame: bytes) -> bool:
+        """Sends a frame that is complete (RFC 6455) if that needs no waiting. False, and nothing was sent, if the
+        socket is backed up or being closed: `send` then waits, or raises. Frames and messages arrive in the order of
+        these calls. The same frame can be written to many sockets."""
+        ...
 
 
 class Endpoint(Protocol):
@@ -64,6 +80,8 @@ class Endpoint(Protocol):
 
     schema: MeshSchema
     admission: AdmissionControl
+    costs: CostControl
+    bodies: Bodies
     trusted_documents: TrustedDocuments
     subscriptions: SubscriptionManager
     services: Services
@@ -78,12 +96,16 @@ class Endpoint(Protocol):
 class SocketAdapter(ASGIWebSocketAdapter):
     """Frames in and out. Once the socket is closed, sending means WebSocketDisconnected and nothing worse."""
 
-    max_message_characters: ClassVar[int]
+    message_size = 0
+    """Characters of the message that is handled."""
 
-    @classmethod
-    def limited_to(cls, characters: int) -> type[SocketAdapter]:
-        """The adapter for messages of at most so many characters. Strawberry takes a class, not an instance."""
-        return type(cls.__name__, (cls,), {"max_message_characters": characters})
+    _most = MAX_FIRST_BYTES
+
+    def admit(self, most: int) -> None:
+        """The caller is known, and may send messages of so many bytes from now on."""
+        self._most = most
+        if (frames := self.frames) is not None:
+            frames.max_message_bytes = most
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002
         while self.ws.application_state is not WebSocketState.DISCONNECTED:
@@ -96,12 +118,16 @@ class SocketAdapter(ASGIWebSocketAdapter):
             text = frame.get("text")
             if text is None:
                 raise NonTextMessageReceived
-            if len(text) > self.max_message_characters:
-                await self.close(CloseCode.TOO_BIG, "Message too big")
+            self.message_size = len(text)
+            if len(text) > self._most:
+                await self.close_too_big()
                 return
             try:
-                message = json.loads(text)
-            except (ValueError, RecursionError) as error:
+                message = await self.read_json(text)
+            except (ValueError, RecursionError, BadRequest) as error:
+                if isinstance(error, BadRequest) and error.code == Code.PAYLOAD_TOO_LARGE:
+                    await self.close_too_big()
+                    return
                 raise NonJsonMessageReceived from error
             yield message
             # Done with. A socket that only listens would hold its `subscribe` as long as it is open, here and in
@@ -110,11 +136,14 @@ class SocketAdapter(ASGIWebSocketAdapter):
                 message.clear()
             del frame, text, message
 
+    async def read_json(self, text: str) -> object:
+        bodies: Bodies | None = getattr(self.view, "bodies", None)
+        return json.loads(text) if len(text) < LARGE_BYTES or bodies is None else await bodies.read_json(text, "it")
+
     @property
-    def write_frame(self) -> Callable[[bytes], bool] | None:
-        """Of the extension FRAMES; null where the server has none."""
-        extension = (self.ws.scope.get("extensions") or {}).get(FRAMES)
-        return None if extension is None else extension["write"]
+    def frames(self) -> Frames | None:
+        """The extension FRAMES; null where the server has none."""
+        return (self.ws.scope.get("extensions") or {}).get(FRAMES)
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         await self.send_text(str(self.view.encode_json(message)))
@@ -126,6 +155,9 @@ class SocketAdapter(ASGIWebSocketAdapter):
             await self.ws.send_text(frame)
         except (WebSocketDisconnect, RuntimeError) as error:
             raise WebSocketDisconnected from error
+
+    async def close_too_big(self) -> None:
+        await self.close(CloseCode.TOO_BIG, "Message too big")
 
     async def close(self, code: int, reason: str) -> None:
         if self._closed:
@@ -156,13 +188,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         super().__init__(view, *args, **kwargs)
         self._endpoint: Endpoint = view
         self._begun: set[Operation[Context, None]] = set()
+        self._asking_cost: set[str] = set()
+        """Ids of operations that have not begun, and whose answers are to hold what they cost."""
+        self._charges: dict[Operation[Context, None], Charge] = {}
 
     async def handle_message(self, message: Message) -> None:
         problem = _problem(message)
-        if problem is None:
-            await super().handle_message(message)
-        else:
+        if problem is not None:
             await self.handle_invalid_message(problem)
+        elif self.websocket.message_size > self._endpoint.bodies.most and message["type"] != "subscribe":
+            await self.websocket.close_too_big()
+        else:
+            await super().handle_message(message)
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         # A payload of null is no payload; Strawberry would close the socket over it.
@@ -174,6 +211,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 await self._refuse(refused)
                 return
             self.context = self.context._replace(principal=principal)
+            self.websocket.admit(self._endpoint.bodies.most_of(principal))
             if principal.expires_at is not None:
                 self._expiry = asyncio.create_task(self._close_when_expired(principal))
         await super().handle_connection_init({"type": "connection_init", "payload": payload})
@@ -207,6 +245,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def cleanup_operation(self, operation_id: str) -> None:
         """The client has completed it, or left. A mutation that has begun is finished, and nothing of it is sent."""
         operation = self.operations.get(operation_id)
+        self._asking_cost.discard(operation_id)
         if operation is not None and operation in self._begun:
             operation.completed = True
             del self.operations[operation_id]
@@ -223,9 +262,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         else:
             try:
                 text = self._endpoint.trusted_documents.text_of(payload, self.context.principal)
+                if (size := self.websocket.message_size) > self._endpoint.bodies.most:
+                    definition = self._endpoint.schema.documents.operation(text, payload.get("operationName"))
+                    self._endpoint.bodies.check(size, definition)
             except BadRequest as bad:
                 error = coded(GraphQLError(bad.message), bad.code)
             else:
+                if asks_for_cost(payload.get("extensions")):
+                    self._asking_cost.add(message["id"])
                 await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
                 return
         self._endpoint.metrics.errors.labels(error.extensions["code"]).inc()  # type: ignore[index]  # it is coded
@@ -235,28 +279,71 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         began, traceparent = perf_counter(), traceparent_of(self.websocket.ws.scope)
         record = begin_record(self._endpoint.metrics, trace_id_of(traceparent))
         try:
-            opened = await self._endpoint.subscriptions.open(
-                operation.query, operation.variables, operation.operation_name, self.context
-            )
-            if opened is not None:
+            try:
+                document = await self._charge(operation, record)
+                opened = None if document is None else await self._open(operation)
+                if document is None or opened is not None:
+                    self._log(operation, record, began)
+                if isinstance(opened, SubscriptionOperation):
+                    del document, record, traceparent
+                    end_record()
+                    await self._follow(operation, opened)
+                    return
+                if document is None or opened is not None:
+                    return
+            except Exception as error:
+                await self.handle_task_exception(error)
+                raise
+            tracer = self._endpoint.services.tracer
+            parent = None if traceparent is None else tracer.from_header(traceparent)
+            with tracer.span("operation", parent or tracer.root, transport="websocket"):
+                await self._run_in_turn(operation, record, get_operation_ast(document.node, operation.operation_name))
                 self._log(operation, record, began)
-            if isinstance(opened, SubscriptionOperation):
-                operation.query = opened.key.query
-                del record, traceparent
-                end_record()
-                await self._follow(operation, opened)
-                return
-            if isinstance(opened, Refused):
-                await operation.send_initial_errors(opened.errors)
-                return
-        except Exception as error:
-            await self.handle_task_exception(error)
-            raise
-        tracer = self._endpoint.services.tracer
-        parent = None if traceparent is None else tracer.from_header(traceparent)
-        with tracer.span("operation", parent or tracer.root, transport="websocket"):
-            await self._run_in_turn(operation, record)
-            self._log(operation, record, began)
+        finally:
+            self._charges.pop(operation, None)
+
+    async def _open(self, operation: Operation[Context, None]) -> SubscriptionOperation | Refused | None:
+        """The subscription that it is, or why there is none, which it is answered with; null if it is none."""
+        opened = await self._endpoint.subscriptions.open(
+            operation.query, operation.variables, operation.operation_name, self.context
+        )
+        if opened is not None:
+            self._charges.pop(operation, None)
+        if isinstance(opened, SubscriptionOperation):
+            operation.query = opened.key.query
+        elif isinstance(opened, Refused):
+            await operation.send_initial_errors(opened.errors)
+        return opened
+
+    async def _charge(self, operation: Operation[Context, None], record: OperationRecord) -> Document | None:
+        """Its document, once what it costs was taken from its caller's budget; null if it was answered with why not."""
+        client = client_of(self.context.principal, self.websocket.ws.scope)
+        asks = operation.id in self._asking_cost
+        self._asking_cost.discard(operation.id)
+        try:
+            document, charge = await self._endpoint.costs.admit(
+                operation.query, operation.operation_name, operation.variables, self.context.principal, client
+            )
+        except CostExceeded as exceeded:
+            refusal = coded(GraphQLError(str(exceeded)), exceeded.code, **exceeded.extensions)
+        except Overloaded as overloaded:
+            refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+        else:
+            if document.failure is None or not operation.query:  # which has a code of its own
+                record.cost = None if charge is None else charge.requested
+                if charge is not None and asks:
+                    self._charges[operation] = charge
+                return document
+            self._endpoint.schema.unreadable()
+            refusal = document.failure
+        self._count(refusal, record)
+        await operation.send_initial_errors([refusal])
+        return None
+
+    def _count(self, refusal: GraphQLError, record: OperationRecord) -> None:
+        code = (refusal.extensions or {})["code"]
+        record.failed(code)
+        self._endpoint.metrics.errors.labels(code).inc()
 
     def _log(self, operation: Operation[Context, None], record: OperationRecord, began: float) -> None:
         requests, seconds = self._endpoint.requests, perf_counter() - began
@@ -266,9 +353,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         scope, context = self.websocket.ws.scope, self.context
         requests.ended("websocket", definition, record, seconds, scope, context.request_id, context.principal)
 
-    async def _run_in_turn(self, operation: Operation[Context, None], record: OperationRecord) -> None:
+    async def _send_result_stream(self, operation: Operation[Context, None], result_source: Any) -> None:
+        charge = self._charges.get(operation)
+        results = result_source if charge is None else _with_cost(result_source, charge)
+        await super()._send_result_stream(operation, results)
+
+    async def _run_in_turn(
+        self,
+        operation: Operation[Context, None],
+        record: OperationRecord,
+        definition: OperationDefinitionNode | None,
+    ) -> None:
         documents = self._endpoint.schema.documents
-        definition = documents.operation(operation.query, operation.operation_name)
         workload = documents.workload(operation.query, operation.operation_name, operation.variables)
         client = client_of(self.context.principal, self.websocket.ws.scope)
         turn = self._endpoint.admission.queue(workload).turn(client)
@@ -279,16 +375,15 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 await super().run_operation(operation)
         except Overloaded as overloaded:
             refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
-            record.failed(overloaded.code)
-            self._endpoint.metrics.errors.labels(overloaded.code).inc()
+            self._count(refusal, record)
             await operation.send_initial_errors([refusal])
         finally:
             self._begun.discard(operation)
 
     async def _follow(self, operation: Operation[Context, None], opened: SubscriptionOperation) -> None:
         head = b'{"id":%b,"type":"next","payload":' % encode_json(operation.id)
-        write = self.websocket.write_frame
-        direct = None if write is None else groups.DirectWrite(head, next_frame, write)
+        frames = self.websocket.frames
+        direct = None if frames is None else groups.DirectWrite(head, next_frame, frames.write_frame)
 
         async def send(message: groups.Message) -> None:
             await self.websocket.send_text(_next(head, message.payload).decode())
@@ -311,6 +406,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
         """Strawberry closes the socket over a syntax error. The protocol has `error` for that."""
         return None
+
+
+async def _with_cost(results: AsyncIterator[Any], charge: Charge) -> AsyncGenerator[Any, None]:
+    """The results of an operation, with what it cost."""
+    async for result in results:
+        if isinstance(result, ExecutionResult):
+            charge.told(result, asked=True)
+        yield result
 
 
 def _next(head: bytes, payload: bytes) -> bytes:

@@ -18,9 +18,11 @@ from strawberry.types import ExecutionContext
 
 from graph.execution.authorization import Requirements
 from graph.execution.context import Context
-from graph.execution.documents import DocumentCache, Execution
+from graph.execution.documents import DocumentCache
 from graph.execution.errors import publish
 from graph.execution.executor import RecordExecutor
+from graph.execution.extension import Execution
+from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import current_record
 from graph.execution.prepared import PreparedSchema
@@ -69,9 +71,9 @@ class MeshSchema(PreparedSchema):
                 record.failed(code)
 
 
-def build_schema(metrics: Metrics | None = None) -> MeshSchema:
+def build_schema(metrics: Metrics | None = None, document_characters: int = MAX_CHARACTERS) -> MeshSchema:
     """The schema, with a cache of its documents. Operations are counted where there is something to count into."""
-    documents = DocumentCache()
+    documents = DocumentCache(document_characters)
     schema = MeshSchema(
         Query,
         Mutation,

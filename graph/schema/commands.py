@@ -15,6 +15,7 @@ import strawberry
 from graph.auth.principal import Forbidden, Principal, Scope
 from graph.execution.authorization import needs
 from graph.execution.context import Info
+from graph.execution.cost import STATEMENT, costs
 from graph.execution.errors import Code
 from graph.execution.outcomes import current_record
 from graph.logs import log
@@ -180,8 +181,10 @@ def mutation(
     scope: Scope = Scope.OPERATE,
     run: Callable[[Info, Any], Awaitable[Answer]] = execute,
     input_description: str = "What to change, by whom, and why.",
+    records: int = STATEMENT,
 ) -> Any:
-    """A field of the mutation type. `run` makes the answer of the input, and may raise InvalidArgument."""
+    """A field of the mutation type. `run` makes the answer of the input, and may raise InvalidArgument. It
+    counts as so many `records`, beside the shards that it changes."""
     argument = strawberry.argument(description=input_description)
 
     async def resolve(info: Info, input: Annotated[input_type, argument]) -> Answer:  # type: ignore[valid-type] # noqa: A002 - by schema
@@ -198,7 +201,8 @@ def mutation(
         _report(info, input, answer)
         return answer
 
-    return strawberry.field(resolver=resolve, graphql_type=result, description=description, metadata=needs(scope))
+    metadata = {**needs(scope), **costs(records)}
+    return strawberry.field(resolver=resolve, graphql_type=result, description=description, metadata=metadata)
 
 
 _CONFLICTS: Final = (VersionConflict, StaleNamespace, StaleNode, StalePlan)

@@ -5,6 +5,7 @@ from typing import Final
 import strawberry
 
 from graph.auth.principal import Scope
+from graph.execution.cost import PLANNING
 from graph.schema.commands import mutation
 from graph.schema.drains import DrainNodeInput, DrainNodeResult, drain_node
 from graph.schema.namespace_mutations import ConfigureNamespaceInput, ConfigureNamespaceResult
@@ -84,6 +85,7 @@ class Mutation:
         "Take a node out of placement, so that the next plan vacates it; refused where shards must stay.",
         run=drain_node,
         input_description=_TO_DO,
+        records=PLANNING,
     )
     plan_rebalance = mutation(
         PlanRebalanceInput,
@@ -91,6 +93,7 @@ class Mutation:
         "Work out which shards to move, and keep that as a plan to be reviewed. Moves no shard.",
         run=plan_rebalance,
         input_description=_TO_DO,
+        records=PLANNING,
     )
     apply_plan = mutation(
         ApplyPlanInput,
@@ -120,4 +123,5 @@ class Mutation:
         "Work out how to take changes of shards back, and keep that as a plan. Moves no shard.",
         run=rollback_change,
         input_description=_TO_DO,
+        records=PLANNING,
     )

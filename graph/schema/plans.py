@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graph.execution.context import Info
+from graph.execution.cost import PROPOSAL, costs
 from graph.schema import proposals
 from graph.schema.arguments import invalid
 from graph.schema.changes import Change, ChangeConnection, changes_of_plan
@@ -59,6 +60,7 @@ class RebalancePlan:
     )
     proposal = strawberry.field(
         resolver=proposals.proposal,
+        metadata=costs(PROPOSAL),
         graphql_type=RebalanceProposal,
         description="What it says to do. Read only when selected: it may hold ten thousand moves.",
     )

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from graph.execution.cost import EXPLANATION, PLANNING, costs
 from graph.schema import changes as of_changes
 from graph.schema import drains as of_drains
 from graph.schema import history as of_history
@@ -80,11 +81,13 @@ class Query:
         resolver=of_drains.drain_preflight,
         graphql_type=DrainPreflight | None,
         description="What draining a node would do, and what stands in the way; null if it is not registered.",
+        metadata=costs(PLANNING),
     )
     explain_shard = strawberry.field(
         resolver=of_simulations.explain_shard,
         graphql_type=PlacementExplanation,
         description="Why a shard is where it is, and what a plan would do with it. NOT_FOUND if there is none.",
+        metadata=costs(EXPLANATION),
     )
     rebalance_plan = strawberry.field(
         resolver=of_plans.rebalance_plan, graphql_type=RebalancePlan | None, description="One plan, or null."
@@ -101,4 +104,5 @@ class Query:
             "What a plan would hold if nodes or configurations were others; without any of that, what one made now "
             "would. Nothing is kept. NOT_FOUND for an unknown namespace, PLACEMENT_IMPOSSIBLE where none can be placed."
         ),
+        metadata=costs(PLANNING),
     )

@@ -17,6 +17,7 @@ from graph.auth.tokens import authentication
 from graph.logs import log_to_stderr
 from graph.server.composition import Progress, open_services
 from graph.server.demo import load_demo
+from graph.server.descriptors import raise_file_limit
 from graph.server.namespace_sync import syncing_namespaces
 from graph.server.process import (
     ServerRun,
@@ -51,6 +52,7 @@ def serve_until_stopped(
     everything is imported.
     """
     log_to_stderr(settings.log_level, settings.log_format)
+    raise_file_limit()
     run: ServerRun
     if settings.workers == 1:
         run = _SingleProcess(settings, config, progress, announce)

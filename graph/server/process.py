@@ -146,18 +146,22 @@ async def serving_from(
     that was not installed as it was built, is stopped, and what preparing raised is raised. `exposition` returns what
     /metrics answers, where that is more than what is counted here.
     """
-    from graph.http.app import create_app  # noqa: PLC0415 - see import_web
+    from graph.execution.budgets import CostLimits  # noqa: PLC0415 - see import_web
+    from graph.http.app import create_app  # noqa: PLC0415 - same
     from graph.server.web_server import WebServer  # noqa: PLC0415 - same
 
     app = create_app(
         services,
         max_body_bytes=settings.max_body_bytes,
+        max_mutation_bytes=settings.max_mutation_bytes,
         allowed_hosts=settings.allowed_hosts,
         authentication=callers,
         reads_at_once=max(1, settings.read_connections - _FREE_CONNECTIONS),
         plans_at_once=max(1, settings.plan_processes),
         trusted_documents=settings.trusted_documents,
         added_documents=added,
+        document_characters=settings.document_characters,
+        costs=CostLimits(settings.operation_records, settings.caller_records, settings.caller_records_per_second),
         exposition=exposition,
         slow_request_seconds=settings.slow_request_seconds,
     )

@@ -12,7 +12,15 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from persistence.commands.read_state import ReadSet
-from persistence.model.fields import Check, Problems, canonical_json, json_problem, text_problem
+from persistence.model.fields import (
+    Check,
+    Problems,
+    canonical_json,
+    json_problem,
+    line_problem,
+    stored_text_problem,
+    text_problem,
+)
 from persistence.model.records import ChangeKind
 
 TRACE_ID: Final = "traceId"
@@ -72,21 +80,21 @@ class ChangeRequest:
 
     def add_problems(self, problems: Problems) -> None:
         given: list[Check] = [
-            ("change.changeTicket", text_problem, self.change_ticket),
+            ("change.changeTicket", line_problem, self.change_ticket),
             ("change.metadata", json_problem, self.metadata),
             ("change.idempotencyKey", _key_problem, self.idempotency_key),
             ("change.force.reason", text_problem, self.forced),
         ]
         problems.check(
             [
-                ("change.actor", text_problem, self.actor),
+                ("change.actor", line_problem, self.actor),
                 ("change.reason", text_problem, self.reason),
                 *(check for check in given if check[2] is not None),
             ]
         )
 
 
-_key_problem: Final = partial(text_problem, limit=255)
+_key_problem: Final = partial(stored_text_problem, limit=255)
 
 
 class Command(Protocol):

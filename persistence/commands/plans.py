@@ -40,7 +40,7 @@ class RollbackTarget:
         if self.change_id is not None:
             problems.add("changeId", rules.counter_problem(self.change_id))
         if self.change_ticket is not None:
-            problems.add("changeTicket", rules.text_problem(self.change_ticket))
+            problems.add("changeTicket", rules.stored_text_problem(self.change_ticket))
         if self.since_revision is not None:
             problems.add("sinceRevision", rules.counter_problem(self.since_revision))
         if self.namespace is not None:

@@ -42,6 +42,12 @@ _place = re.compile(PLACE_PATTERN)
 
 _label_key = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 
+_UNSHOWN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters of Unicode (Cc), line and paragraph separators, and what changes the order in which text is shown:
+https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters"""
+
+_UNSHOWN_IN_LINE: Final = re.compile(rf"[\t\n]|{_UNSHOWN.pattern}")
+
 _label_value = re.compile(r"[A-Za-z0-9._-]{0,128}")
 
 
@@ -120,7 +126,18 @@ def locality_problem(value: str) -> str | None:
 
 
 def text_problem(value: str, *, limit: int = MAX_TEXT) -> str | None:
-    """Free text: actor, reason, ticket. Not blank, bounded, encodable, without NUL."""
+    """Free text to be stored, such as a reason: not blank, bounded, encodable. It may have several lines, and shows in
+    the order in which it is stored."""
+    return stored_text_problem(value, limit=limit) or _hidden_problem(_UNSHOWN.search(value))
+
+
+def line_problem(value: str) -> str | None:
+    """Text of one line to be stored: actor and ticket. A line that is printed of them forges no other."""
+    return stored_text_problem(value) or _hidden_problem(_UNSHOWN_IN_LINE.search(value))
+
+
+def stored_text_problem(value: str, *, limit: int = MAX_TEXT) -> str | None:
+    """Free text that may have been stored once, to look for, or as the key of a request that is repeated."""
     if not value.strip():
         return "must not be blank"
     return _encoding_problem(value) or _length_problem(value, limit)
@@ -194,6 +211,12 @@ def _encoding_problem(value: str) -> str | None:
     except UnicodeEncodeError as error:
         return f"is not valid Unicode: a lone surrogate at character {error.start + 1}"
     return None
+
+
+def _hidden_problem(found: re.Match[str] | None) -> str | None:
+    if found is None:
+        return None
+    return f"must not contain the control character U+{ord(found[0]):04X} (character {found.start() + 1})"
 
 
 def _length_problem(value: str, limit: int) -> str | None:

@@ -8,7 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
-from persistence.model.fields import check_fields, identifier_problem, plan_id_problem, search_problem, text_problem
+from persistence.model.fields import (
+    check_fields,
+    identifier_problem,
+    plan_id_problem,
+    search_problem,
+    stored_text_problem,
+)
 from persistence.model.plans import PlanKind, PlanStatus
 from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardDiff, ShardStatus
 
@@ -49,7 +55,7 @@ class ShardFilter:
             ("ownerNodeIds", identifier_problem, self.owner_node_ids),
             ("leaderIds", identifier_problem, self.leader_ids),
             ("strategies", identifier_problem, self.strategies),
-            ("changeTicket", text_problem, self.change_ticket),
+            ("changeTicket", stored_text_problem, self.change_ticket),
             ("search", search_problem, self.search),
         )
         return self
@@ -101,8 +107,8 @@ class ChangeFilter:
         check_fields(
             "filter.",
             ("namespace", identifier_problem, self.namespace),
-            ("actor", text_problem, self.actor),
-            ("changeTicket", text_problem, self.change_ticket),
+            ("actor", stored_text_problem, self.actor),
+            ("changeTicket", stored_text_problem, self.change_ticket),
             ("planId", plan_id_problem, self.plan_id),
         )
         return self
@@ -122,8 +128,8 @@ class RefusalFilter:
         check_fields(
             "filter.",
             ("namespace", identifier_problem, self.namespace),
-            ("actor", text_problem, self.actor),
-            ("changeTicket", text_problem, self.change_ticket),
+            ("actor", stored_text_problem, self.actor),
+            ("changeTicket", stored_text_problem, self.change_ticket),
         )
         return self
 
@@ -178,8 +184,8 @@ class ShardHistoryFilter:
             ("shardId", identifier_problem, self.shard_id),
             ("ownerNodeId", identifier_problem, self.owner_node_id),
             ("namespace", None, _NAMESPACE_NEEDED if self.shard_id is not None and self.namespace is None else None),
-            ("actor", text_problem, self.actor),
-            ("changeTicket", text_problem, self.change_ticket),
+            ("actor", stored_text_problem, self.actor),
+            ("changeTicket", stored_text_problem, self.change_ticket),
         )
         return self
 

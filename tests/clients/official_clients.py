@@ -23,7 +23,7 @@ from graph.close_codes import CloseCode
 from graph.http import endpoint as http
 from graph.http.app import create_app
 from graph.operations import Trust
-from graph.server.web_server import WebSocketProtocol
+from graph.server.websocket_protocol import WebSocketProtocol
 from persistence.feed.live import live_feed
 from tests.reference.store import memory_store
 from tests.support.graphql_api import services_of

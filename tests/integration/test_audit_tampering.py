@@ -21,6 +21,7 @@ from persistence.postgres.audit.reader import open_reader
 from persistence.postgres.audit.verify import ParallelVerifier, verify, verify_on
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
+from tests.support.audit_pages import small_pages
 from tests.support.audited_mesh import covers, shown, tell, verified
 from tests.support.databases import Databases
 from tests.support.mesh import because
@@ -136,8 +137,13 @@ async def test_every_edit_is_found_where_it_was_made(told_url: str) -> None:
             assert verdict.findings.count < 30, (edit, shown(verdict))
 
 
-async def test_segments_find_what_one_pass_finds(told_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pages", [False, True])
+async def test_segments_and_pages_find_what_one_pass_finds(
+    told_url: str, monkeypatch: pytest.MonkeyPatch, *, pages: bool
+) -> None:
     monkeypatch.setattr(segments, "SEGMENT_ROWS", 7)
+    if pages:
+        small_pages(monkeypatch, 3)
     rng = random.Random(7)
     async with superuser(told_url) as connection:
         facts = await Facts.of(connection)
@@ -436,11 +442,22 @@ KINDS: Final[list[Kind]] = [
 ]
 
 
+KEPT: Final = "namespace, shard_id, version, owner_epoch"
+
+
 @pytest.mark.parametrize(
     ("sql", "table", "key"),
     [
         ("UPDATE shard_tombstones SET version = version + 1", "shard_tombstones", "billing/s6"),
         ("DELETE FROM shard_tombstones", "shards", "billing/s6"),
+        *(
+            (
+                f"INSERT INTO shard_tombstones SELECT {KEPT} FROM shards WHERE shard_id = '{shard}'",
+                "shard_tombstones",
+                f"billing/{shard}",
+            )
+            for shard in ("s0", "s1", "s2", "s3")
+        ),
         ("UPDATE namespace_heads SET digest_low = 1 WHERE name = 'search'", "namespace_heads", "search"),
         ("UPDATE namespaces SET strategy = 'jump' WHERE name = 'billing'", "namespaces", "billing"),
         ("UPDATE nodes SET weight = 99 WHERE node_id = 'node-b'", "nodes", "node-b"),
@@ -448,9 +465,13 @@ KINDS: Final[list[Kind]] = [
         ("DELETE FROM refusal_head", "stream_head", "1"),
     ],
 )
-async def test_what_servers_answer_from_must_follow_from_history(told_url: str, sql: str, table: str, key: str) -> None:
+async def test_what_servers_answer_from_must_follow_from_history(
+    told_url: str, sql: str, table: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with superuser(told_url) as connection:
         await connection.execute(sql)
+    assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, key)]
+    small_pages(monkeypatch, 3)
     assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, key)]
 
 

@@ -15,8 +15,9 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from graph.server.http_protocol import HttpProtocol, JoinedWrites
-from graph.server.web_server import WebSocketProtocol as SocketProtocol
+from graph.server.http_protocol import HttpProtocol
+from graph.server.joined_writes import JoinedWrites
+from graph.server.websocket_protocol import WebSocketProtocol as SocketProtocol
 from tests.support.serving import serving
 
 REQUEST = b"GET /%s HTTP/1.1\r\nhost: mesh\r\n%s\r\n"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.errors import Compacted, SchemaOutOfDate, StoreError, TransientConflict
 from persistence.model.paging import PageRequest
@@ -16,6 +18,8 @@ from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ShardDiff
 from persistence.ports import HistoryCompacted
 from persistence.postgres import compaction as retention
+from persistence.postgres import kept_history
+from persistence.postgres.audit.verify import verify
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.driver import Connection
 from persistence.postgres.store import open_store
@@ -324,3 +328,53 @@ async def test_a_long_reader_costs_the_compaction_its_timeout_and_delays_no_othe
     assert (await mesh.store.stream.head()).floor == 0
     assert isinstance(await PostgresRetention(small).compact(5, WHY), HistoryCompacted)
     assert await one(small, UNFINISHED) == 0
+
+
+async def test_in_parts_it_leaves_the_same_and_holds_nothing_between_two(
+    mesh: Mesh, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction id would hold back every row that others leave behind."""
+    shards = list((await mesh.create(*(new(f"s{number}") for number in range(9)))).shards)
+    for number in range(6):
+        shards[:5] = (await mesh.update(*(patch(shard, capacity_hint=float(number)) for shard in shards[:5]))).shards
+    await mesh.delete(*shards[7:])
+    before = [diff.revision for diff in await mesh.history() if diff.revision > 25]
+    newest = {diff.key: diff.revision for diff in await mesh.history() if diff.revision <= 25}
+    monkeypatch.setattr(kept_history, "CHUNK", 4)
+    monkeypatch.setattr(kept_history, "DIGESTED", 2)
+    observer = await asyncpg.connect(small)
+    held: list[tuple[str, int]] = []
+    execute = AsyncSession.execute
+
+    async def observed(session: AsyncSession, statement: Any, *arguments: Any, **named: Any) -> Any:
+        count = await observer.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend' AND backend_xid IS NOT NULL"
+        )
+        held.append((str(statement), count))
+        return await execute(session, statement, *arguments, **named)
+
+    monkeypatch.setattr(AsyncSession, "execute", observed)
+    try:
+        assert await PostgresRetention(small).compact(25, WHY) is not None
+    finally:
+        await observer.close()
+        monkeypatch.undo()
+    copied = [count for statement, count in held if statement.startswith(("INSERT", "SELECT", "CREATE INDEX"))]
+    assert len(copied) > 20
+    assert not any(copied)
+    kept = {tuple(key): revision for *key, revision in await rows_of(small) if revision <= 25}
+    assert kept == newest
+    assert [revision for *_, revision in await rows_of(small) if revision > 25] == before
+    assert (await verify(small, processes=1)).findings.listed == []
+
+
+async def rows_of(url: str) -> Sequence[asyncpg.Record]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows: Sequence[asyncpg.Record] = await connection.fetch(
+            "SELECT namespace, shard_id, revision FROM shard_history ORDER BY revision"
+        )
+    finally:
+        await connection.close()
+    return rows

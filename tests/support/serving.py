@@ -9,14 +9,20 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graph.server.http_protocol import HttpProtocol
-from graph.server.web_server import WebSocketProtocol
+from graph.server.websocket_protocol import WebSocketProtocol
 
 
 @asynccontextmanager
 async def serving(
-    app: Starlette, *, ping_seconds: float = 20.0, idle_seconds: int = 5, compression: bool = False
+    app: Starlette,
+    *,
+    ping_seconds: float = 20.0,
+    idle_seconds: int = 5,
+    compression: bool = False,
+    http: type[HttpProtocol] = HttpProtocol,
 ) -> AsyncIterator[str]:
     """`127.0.0.1:port` of a server in this event loop. `ping_seconds`: from ping to ping, and for an answer;
     `idle_seconds`: after which a connection without a request is closed."""
@@ -25,8 +31,9 @@ async def serving(
             app,
             log_config=None,
             lifespan="off",
-            http=HttpProtocol,
-            ws=WebSocketProtocol,
+            http=http,
+            # This server's has no compression.
+            ws=WebSocketsSansIOProtocol if compression else WebSocketProtocol,
             ws_per_message_deflate=compression,
             ws_ping_interval=ping_seconds,
             ws_ping_timeout=ping_seconds,

@@ -12,7 +12,9 @@ from unittest import mock
 import graph.http.app
 import graph.schema.build
 from graph.auth.principal import Principal
-from graph.execution.documents import DocumentCache, Execution
+from graph.execution.documents import DocumentCache
+from graph.execution.extension import Execution
+from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.prepared import Plan
 from graph.schema.build import MeshSchema, build_schema
@@ -33,7 +35,8 @@ class _EagerDocuments(DocumentCache):
         return super().plan(text, operation_name, principal)
 
 
-def _counting_into(metrics: Metrics) -> MeshSchema:
+def _counting_into(metrics: Metrics, characters: int = MAX_CHARACTERS) -> MeshSchema:
+    assert characters == MAX_CHARACTERS, "the documents are shared"
     schema = copy.copy(one_schema())
     schema.extensions = (partial(Execution, schema.documents, metrics),)
     schema.metrics = metrics

@@ -19,9 +19,11 @@ from persistence.model.fields import (
     counter_problem,
     identifier_problem,
     json_problem,
+    line_problem,
     locality_problem,
     quoted,
     search_problem,
+    stored_text_problem,
     text_problem,
 )
 from persistence.model.records import MAX_COUNTER
@@ -71,6 +73,25 @@ def test_a_text_is_accepted(value: str) -> None:
 @pytest.mark.parametrize("value", ["", " ", "\t\n", "\u2003", "a\0b", "a\ud800", "\udc00", "x" * (MAX_TEXT + 1)])
 def test_a_text_is_refused(value: str) -> None:
     assert text_problem(value)
+
+
+HIDDEN = ["\x1b[31m", "\r", "\x7f", "\x85", "\u202e", "\u2066", "\u200f", "\u061c", "\u2028"]
+"""What a terminal obeys, and what shows a text in another order than it is stored in."""
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_what_a_terminal_would_obey_is_refused_with_its_position_and_can_still_be_looked_for(hidden: str) -> None:
+    message = f"must not contain the control character U+{ord(hidden[0]):04X} (character 4)"
+    assert text_problem(f"abc{hidden}") == line_problem(f"abc{hidden}") == message
+    assert stored_text_problem(f"abc{hidden}") is None
+
+
+@pytest.mark.parametrize("separator", ["\n", "\t"])
+def test_an_actor_and_a_ticket_have_one_line(separator: str) -> None:
+    assert text_problem(f"a{separator}b") is None
+    assert (
+        line_problem(f"a{separator}b") == f"must not contain the control character U+{ord(separator):04X} (character 2)"
+    )
 
 
 def test_a_lone_surrogate_is_named_with_its_position() -> None:

@@ -66,6 +66,8 @@ def test_the_files_from_npm_are_the_ones_recorded() -> None:
         if file.is_file() and file.name != "SOURCES.json"
     }
     assert present == recorded
+    folders = {file.parent for file in VENDOR.rglob("*") if file.is_file()} - {VENDOR}
+    assert all((folder / "LICENSE").is_file() for folder in folders)
 
 
 def test_the_page_carries_the_examples() -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from graph.close_codes import CloseCode
-from graph.execution import documents as limits
+from graph.execution import limits
 from graph.execution.errors import Code
 from graph.http import trusted_documents, websocket
 from persistence import errors

@@ -18,8 +18,9 @@ from strawberry.types import ExecutionResult
 from graph.auth.principal import Principal, Scope
 from graph.execution.authorization import Requirements, needs
 from graph.execution.context import Context, Info
-from graph.execution.documents import DocumentCache, Execution
+from graph.execution.documents import DocumentCache
 from graph.execution.executor import RecordExecutor
+from graph.execution.extension import Execution
 from graph.execution.inputs import NotPrepared
 from graph.execution.metrics import Metrics
 from graph.execution.prepared import Plan

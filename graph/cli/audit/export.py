@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
+_ATTEMPTS: Final = 3
+"""Of writing a file, where a compaction takes away rows that were still to be read."""
+
 
 @click.command()
 @click.option(
@@ -59,7 +62,7 @@ def export(
     data_dir: Path | None,
     database_url: str | None,
 ) -> None:
-    """Write the audit log to a file: every change with its rows, then every refusal, in one snapshot.
+    """Write the audit log to a file: every change with its rows, then every refusal, up to the moment it begins.
 
     The last line of JSON Lines is a manifest: how much there is, the SHA-256 of all lines before it, and the anchor of
     the chains' end. Of what a filter leaves out, what is needed to follow the chain stays in. `verify --file` and
@@ -68,6 +71,7 @@ def export(
     """
     from graph.server.composition import audit_has_namespace, export_audit  # noqa: PLC0415 - clients need not load it
     from persistence.audit.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - same
+    from persistence.errors import TransientConflict  # noqa: PLC0415 - same
 
     key = read_key(key_file)
     jsonl = as_json or form == "jsonl"
@@ -79,11 +83,22 @@ def export(
         await require_compatible(url)
         if namespace is not None and not await audit_has_namespace(url, namespace):
             raise Failure(Exit.NOT_FOUND, f"There is no namespace {quoted(namespace)}.", [LIST_NAMESPACES])
-        with _written(out) as write, progress_so_far("Exporting") as progress:
-            manifest = await export_audit(url, where, JsonLines() if jsonl else Csv(), write, progress)
-            if jsonl:
-                write(line(manifest.document(key)))
-        return manifest
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with _written(out) as write, progress_so_far("Exporting") as progress:
+                    manifest = await export_audit(url, where, JsonLines() if jsonl else Csv(), write, progress)
+                    if jsonl:
+                        write(line(manifest.document(key)))
+                    return manifest
+            except TransientConflict as error:
+                if out is None:
+                    message = f"What was written is not a whole export: {error}. Run this again."
+                    raise Failure(Exit.UNAVAILABLE, message) from error
+                if attempt == _ATTEMPTS:
+                    message = f"Nothing was written: {error}. Begun {_ATTEMPTS} times; run this again."
+                    raise Failure(Exit.UNAVAILABLE, message) from error
+                print_status(f"Beginning again: {error}.")
+        raise AssertionError("the loop returns or raises")
 
     manifest = run_on_database(config, data_dir, database_url, work)
     if not jsonl and out is not None:

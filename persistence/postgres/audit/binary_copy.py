@@ -35,6 +35,8 @@ NONE: Final = -1
 NULL: Final = b"\xff\xff\xff\xff"
 """A field that is null."""
 
+Take: TypeAlias = Callable[[bytes, int, int], bool]
+
 length_at = struct.Struct(">i").unpack_from
 
 LENGTH_SIZE: Final = 4
@@ -49,7 +51,28 @@ _INTEGER: Final = 8
 """Bytes of an integer or a time."""
 
 
-async def copied(connection: asyncpg.Connection, query: str, take: Callable[[bytes, int, int], bool]) -> bool:
+PAGE: Final = 10_000
+"""Rows or changes of one COPY, which is a snapshot: a tenth of a second, as long as they are verified."""
+
+
+async def copied_pages(
+    connection: asyncpg.Connection, query: str, after: int, last: int, count: Callable[[], int], take: Take
+) -> bool:
+    """`copied` of a query with two places, for the number after which a page begins and its last one: `last` may be far
+    beyond the newest. `count` returns how many rows were taken; numbers up to there are without gaps."""
+    while after < last:
+        until = min(after + PAGE, last)
+        taken = count()
+        if not await copied(connection, query % (after, until), take):
+            return False
+        # Fewer than there are numbers: nothing may come after.
+        if count() - taken < until - after:
+            return until == last or await copied(connection, query % (until, last), take)
+        after = until
+    return True
+
+
+async def copied(connection: asyncpg.Connection, query: str, take: Take) -> bool:
     """Whether `take` accepts all rows of the query. It is given bytes, the offset at which some complete rows begin in
     them, and the offset before which the last of them begins, and is not called again once it has returned false. What
     cannot be unpacked is not accepted either: a field is null that may not be, and the rest was misread.
@@ -78,7 +101,7 @@ _COPIED_ROWS: Final = f"""
             {CHANGED_FIELDS}),
         '{hash_chain.ROW}'::text, kind, previous, previous_revision, previous_updated_at {SINCE_1970},
         CASE WHEN previous IS NOT NULL THEN created_at {SINCE_1970} END, current, move_reason
-    FROM shard_history WHERE revision >= %d AND revision <= %d ORDER BY revision
+    FROM shard_history WHERE revision > '%d' AND revision <= '%d' ORDER BY revision
 """  # noqa: S608 - constants and integers
 
 _BETWEEN: Final = b"\x1f"
@@ -127,8 +150,11 @@ async def copied_rows(
     `lowest` is the revision to read from, for rows that must not be there. `last` may be beyond the newest revision.
     """
     rows = WireRows(first, WireShards(first))
-    query = _COPIED_ROWS % (first if lowest is None else lowest, last)
-    return rows if await copied(connection, query, partial(_add_to, rows)) else None
+    take = partial(_add_to, rows)
+    if lowest is not None and not await copied(connection, _COPIED_ROWS % (lowest - 1, first - 1), take):
+        return None
+    intact = await copied_pages(connection, _COPIED_ROWS, first - 1, last, rows.digests.__len__, take)
+    return rows if intact else None
 
 
 def _add_to(rows: WireRows, data: bytes, offset: int, end: int) -> bool:
@@ -301,7 +327,7 @@ def _counters(image: bytes | None, version: bytes, step: int) -> bytes:
 _COPIED_CHANGES: Final = f"""
     SELECT id, head_revision, shard_count::bigint, committed_at {SINCE_1970}, content_digest, hash, namespaces::text,
         '{hash_chain.CHANGE}'::text, kind, actor, reason, change_ticket, metadata, configuration, forced
-    FROM changes WHERE id > %d AND id <= %d ORDER BY id
+    FROM changes WHERE id > '%d' AND id <= '%d' ORDER BY id
 """  # noqa: S608 - constants and integers
 
 _TEXTS: Final = 6
@@ -343,15 +369,18 @@ async def copied_changes(
     connection: asyncpg.Connection, after: int, last: int, follows: Callable[[WireChange], bool]
 ) -> bool:
     """Whether every change after one and up to another can be read, and `follows` accepts it."""
+    taken = 0
 
     def take(data: bytes, offset: int, end: int) -> bool:
+        nonlocal taken
         while offset < end:
             change, offset = _change_at(data, offset)
             if not follows(change):
                 return False
+            taken += 1
         return True
 
-    return await copied(connection, _COPIED_CHANGES % (after, last), take)
+    return await copied_pages(connection, _COPIED_CHANGES, after, last, lambda: taken, take)
 
 
 def _change_at(data: bytes, offset: int) -> tuple[WireChange, int]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from persistence.audit.continuity import ABSENT, Continuity, Key, ShardState
 from persistence.audit.entries import Findings, RowEntry, Table
 from persistence.audit.row_images import parsed_images
-from persistence.postgres.audit.reader import AuditReader
+from persistence.postgres.audit.reader import AuditReader, Mark
 from persistence.postgres.audit.segments import SegmentVerdict
 
 _BATCH: Final = 2_000
@@ -47,14 +47,17 @@ class Boundaries:
         self.newest.update(segment.newest)
         self._gaps += segment.gaps
 
-    async def verify(self, reader: AuditReader, findings: Findings) -> None:
-        """Find the rows that do not follow. Only these are read again, and the newest rows before the start."""
+    async def verify(self, reader: AuditReader, mark: Mark, findings: Findings) -> None:
+        """Find the rows that do not follow. Only these are read again, and the newest rows before the start.
+
+        Raises StaleHeads if rows that were there are not any more.
+        """
         firsts = iter(self._firsts.items())
         while batch := dict(islice(firsts, _BATCH)):
             self._suspects += await self._breaks_at_the_start(reader, batch)
         suspects = iter(sorted(self._suspects, key=lambda pair: pair[1]))
         while pairs := list(islice(suspects, _BATCH)):
-            await self._explain(reader, pairs, findings)
+            await self._explain(reader, mark, pairs, findings)
 
     async def _breaks_at_the_start(self, reader: AuditReader, firsts: dict[Key, ShardState]) -> list[tuple[int, int]]:
         known = Continuity()
@@ -68,10 +71,13 @@ class Boundaries:
                 suspects.append((before, revision))
         return suspects
 
-    async def _explain(self, reader: AuditReader, pairs: Sequence[tuple[int, int]], findings: Findings) -> None:
+    async def _explain(
+        self, reader: AuditReader, mark: Mark, pairs: Sequence[tuple[int, int]], findings: Findings
+    ) -> None:
         """Each pair are a row, 0 for none, and the next one of its shard, which does not follow from it."""
         revisions = {revision for pair in pairs for revision in pair}
         rows = {row.revision: (at, row) for at, row in await reader.rows_at(revisions)}
+        await reader.require_current(mark)
         for before, revision in pairs:
             continuity = Continuity(checks_first=True, gaps=self._gaps)
             _record(continuity, [rows[before]] if before else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
@@ -10,7 +11,7 @@ from persistence.audit.compliance import CheckFilter, ComplianceChecker, OwnerRu
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.postgres.audit.reader import open_reader
+from persistence.postgres.audit.reader import open_reader, with_current_heads
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import engine_on
 from persistence.postgres.readers.placement import PostgresPlacement
@@ -23,25 +24,39 @@ async def check(
     where: CheckFilter,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """`progress` is called with revisions done and in all."""
+    """`progress` is called with revisions done and in all.
+
+    Of what was committed up to the beginning; commits and compactions go on meanwhile. Raises StoreError; StaleHeads if
+    there are too many compactions.
+    """
+    return await with_current_heads(partial(_check, url, strategies, where, progress))
+
+
+async def _check(url: str, strategies: Registry, where: CheckFilter, progress: Callable[[int, int], None]) -> Report:
+    # Before the log is read: then every decision is in it that put a shard where it is.
+    snapshot = await _snapshot(url, where.namespace)
+    decided = 0
     async with open_reader(url) as reader:
         heads = await reader.heads()
         if heads is None:
             raise head_missing()
         checker = ComplianceChecker(heads.floor)
         report = Report(heads.floor)
-        rows = reader.rows()
-        async for change in reader.changes(0):
+        rows = reader.rows(None, heads.newest.revision, heads.mark)
+        async for change in reader.changes(0, heads.newest.change_id):
             for breach in checker.add(change, await rows.up_to(change.head_revision)):
                 if where.selects(breach):
                     report.add(breach)
+            if change.head_revision <= snapshot.position.revision:
+                decided = change.id
             progress(change.head_revision, heads.end.change.revision)
     report.changes = checker.changes
-    snapshot = await _snapshot(url, where.namespace)
     report.namespace_exists = where.namespace is None or bool(snapshot.namespaces)
     report.shards = sum(map(len, snapshot.shards.values()))
     for move in _moves(snapshot, strategies):
         decision = checker.owners.get(move.key)
+        if decision is not None and decision.change_id > decided:
+            continue  # It was put elsewhere since.
         if decision is None or not decision.by_plan:
             report.overridden += 1
             continue

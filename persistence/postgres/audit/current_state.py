@@ -1,7 +1,10 @@
 """The tables of the current state against history: each row must follow from the newest change of it.
 
 `shards`, `shard_tombstones`, `namespaces`, `namespace_heads`, `nodes` and `rebalance_plans` are what servers answer
-from. Each is read once; a row of `shards`, `shard_tombstones` and `nodes` takes one probe of history or changes.
+from. Each is read once, in pages: a page is one statement, so it is of one moment, and is compared with history as of
+that moment. What is compared with the heads is taken back to these: a shard that was changed since then is there as the
+newest row of history up to the head left it. A shard is in `shards` or in `shard_tombstones` at every moment, so a page
+reads both, or one that goes from one to the other meanwhile would be in neither.
 """
 
 from __future__ import annotations
@@ -19,19 +22,11 @@ from persistence.audit.entries import Findings, Table
 from persistence.codec.encoding import digest_term
 from persistence.codec.images import image_of
 from persistence.commands.write_set import configuration_of
-from persistence.model.records import Namespace, Node
+from persistence.model.records import Namespace, Node, Shard
 from persistence.planning.proposal import document_id
-from persistence.postgres.audit.reader import AuditReader
+from persistence.postgres.audit.reader import AuditReader, Heads
 from persistence.postgres.rows import NAMESPACE, NODE, SHARD, namespace_of, node_of, shard_of
-from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS
-
-_NEWEST: Final = """
-    LEFT JOIN LATERAL (
-        SELECT h.revision, h.kind, h.current, h.previous, h.version, h.created_at, c.committed_at
-        FROM shard_history AS h LEFT JOIN changes AS c ON c.id = h.change_id
-        WHERE h.namespace = {table}.namespace AND h.shard_id = {table}.shard_id ORDER BY h.revision DESC LIMIT 1
-    ) AS newest ON true
-"""
+from persistence.postgres.tables.current import NAMESPACES, NODES
 
 
 def _columns(columns: Sequence[sqlalchemy.ColumnElement[Any]], table: sqlalchemy.Table, alias: str) -> str:
@@ -39,22 +34,46 @@ def _columns(columns: Sequence[sqlalchemy.ColumnElement[Any]], table: sqlalchemy
     return ", ".join(f"{alias}.{column.name}" if column in table.c.values() else "0" for column in columns)
 
 
+TABLES_PAGE: Final = 2_000
+"""Rows of a statement that probes history for each: some 20 ms."""
+
+PLANS_PAGE: Final = 100
+"""Plans have documents of up to megabytes."""
+
+_TOMBSTONE: Final = {"namespace", "shard_id", "version", "owner_epoch"}
+"""The columns of a shard that its tombstone has."""
+
+_SHARD: Final = tuple(column.name for column in SHARD)
+
+_OF_SHARD: Final = ", ".join(f"s.{name}" for name in _SHARD)
+
+_OF_TOMBSTONE: Final = ", ".join(f"t.{name}" if name in _TOMBSTONE else "NULL" for name in _SHARD)
+
+# `at_head` is what the shard was at the head, where it was changed since: null for one that was created since.
 _SHARDS: Final = f"""
-    SELECT newest.revision, newest.current, newest.created_at, newest.committed_at, {_columns(SHARD, SHARDS, "shards")}
-    FROM shards {_NEWEST.format(table="shards")}
+    SELECT s.deleted, newest.revision, newest.kind, newest.version, newest.current, newest.previous, newest.created_at,
+        (SELECT c.committed_at FROM changes AS c WHERE c.id = newest.change_id),
+        at_head.revision, at_head.current, {_OF_SHARD}
+    FROM (
+        SELECT {_OF_SHARD}, false AS deleted FROM shards AS s
+        UNION ALL SELECT {_OF_TOMBSTONE}, true FROM shard_tombstones AS t
+    ) AS s
+    LEFT JOIN LATERAL (
+        SELECT h.* FROM shard_history AS h
+        WHERE h.namespace = s.namespace AND h.shard_id = s.shard_id ORDER BY h.revision DESC LIMIT 1
+    ) AS newest ON true
+    LEFT JOIN LATERAL (
+        SELECT h.revision, h.current FROM shard_history AS h
+        WHERE newest.revision > $3 AND h.namespace = s.namespace AND h.shard_id = s.shard_id AND h.revision <= $3
+        ORDER BY h.revision DESC LIMIT 1
+    ) AS at_head ON true
+    WHERE (s.namespace, s.shard_id) > ($1, $2) ORDER BY s.namespace, s.shard_id LIMIT {TABLES_PAGE}
 """  # noqa: S608 - constants
 
-_TOMBSTONES: Final = f"""
-    SELECT t.namespace, t.shard_id, t.version, t.owner_epoch, newest.revision, newest.kind, newest.version,
-        newest.previous
-    FROM shard_tombstones AS t {_NEWEST.format(table="t")}
-"""  # noqa: S608 - constants
-
-_HEADS: Final = "SELECT name, digest_high, digest_low, shard_count, revision FROM namespace_heads"
-
+# With names that were configured and are not there, which nothing else is of.
 _NAMESPACES: Final = f"""
-    SELECT c.configuration::text, c.committed_at, {_columns(NAMESPACE, NAMESPACES, "n")}
-    FROM namespaces AS n LEFT JOIN (
+    SELECT n.name IS NULL, c.name, c.configuration::text, c.committed_at, {_columns(NAMESPACE, NAMESPACES, "n")}
+    FROM namespaces AS n FULL JOIN (
         SELECT DISTINCT ON (configuration ->> 'namespace')
             configuration ->> 'namespace' AS name, configuration, committed_at
         FROM changes WHERE kind = 'CONFIGURE_NAMESPACE' ORDER BY configuration ->> 'namespace', id DESC
@@ -62,22 +81,17 @@ _NAMESPACES: Final = f"""
 """  # noqa: S608 - constants
 
 _NODES: Final = f"""
-    SELECT c.configuration::text, c.committed_at, {_columns(NODE, NODES, "n")}
-    FROM nodes AS n LEFT JOIN LATERAL (
+    SELECT n.node_id IS NULL, known.name, c.configuration::text, c.committed_at, {_columns(NODE, NODES, "n")}
+    FROM nodes AS n FULL JOIN (
+        SELECT DISTINCT configuration ->> 'node' AS name FROM changes WHERE (configuration ->> 'node') IS NOT NULL
+    ) AS known ON known.name = n.node_id
+    LEFT JOIN LATERAL (
         SELECT configuration, committed_at FROM changes
         WHERE (configuration ->> 'node') = n.node_id ORDER BY id DESC LIMIT 1
     ) AS c ON true
 """  # noqa: S608 - constants
 
-_CONFIGURED_NAMES: Final = (
-    "SELECT DISTINCT configuration ->> 'namespace' FROM changes WHERE kind = 'CONFIGURE_NAMESPACE'"
-)
-
-_REGISTERED_NAMES: Final = """
-    SELECT DISTINCT configuration ->> 'node' FROM changes WHERE (configuration ->> 'node') IS NOT NULL
-"""
-
-_PLANS: Final = """
+_PLANS: Final = f"""
     SELECT p.id, d.document::text, made.kind, made.configuration ->> 'plan', p.change_id,
         p.moves_made, coalesce(waves.moved, 0),
         p.approved_change_id, approving.kind = 'APPROVE_PLAN' AND approving.configuration ->> 'plan' = p.id
@@ -85,26 +99,28 @@ _PLANS: Final = """
     LEFT JOIN rebalance_plan_documents AS d ON d.id = p.id
     LEFT JOIN changes AS made ON made.id = p.change_id
     LEFT JOIN changes AS approving ON approving.id = p.approved_change_id
-    LEFT JOIN (
-        SELECT configuration ->> 'plan' AS id, sum(shard_count) AS moved
-        FROM changes WHERE kind = 'APPLY_PLAN' GROUP BY 1
-    ) AS waves ON waves.id = p.id
-"""
+    LEFT JOIN LATERAL (
+        SELECT sum(shard_count) AS moved FROM changes
+        WHERE (configuration ->> 'plan') = p.id AND kind = 'APPLY_PLAN'
+    ) AS waves ON true
+    WHERE p.id > $1 ORDER BY p.id LIMIT {PLANS_PAGE}
+"""  # noqa: S608 - constants
 
-_PLANNED: Final = """
-    SELECT c.id, c.namespaces,
+_PLANNED: Final = f"""
+    SELECT c.configuration ->> 'plan', c.id, c.namespaces,
         (SELECT array_agg(planned ->> 'name') FROM json_array_elements(d.document -> 'namespaces') AS planned)
     FROM changes AS c LEFT JOIN rebalance_plan_documents AS d ON d.id = (c.configuration ->> 'plan')
-    WHERE (c.configuration ->> 'plan') IS NOT NULL
-"""
+    WHERE (c.configuration ->> 'plan') IS NOT NULL AND ((c.configuration ->> 'plan'), c.id) > ($1, $2) AND c.id <= $3
+    ORDER BY c.configuration ->> 'plan', c.id LIMIT {PLANS_PAGE}
+"""  # noqa: S608 - constants
 
 _MASK: Final = 2**64 - 1
 
 
 @dataclass
 class CurrentState:
-    """What was found: findings; for each shard, present or deleted, its newest revision in history; and the last
-    revision that the head of each namespace records."""
+    """What was found: findings; for each shard, present or deleted, its newest revision in history up to the head; and
+    the last revision that the head of each namespace records."""
 
     findings: Findings = field(default_factory=Findings)
     shards: dict[Key, int | None] = field(default_factory=dict)
@@ -127,40 +143,92 @@ class CurrentState:
         return self.findings
 
 
-async def verify_tables(reader: AuditReader, current: CurrentState) -> None:
+@dataclass
+class _NamespaceSums:
+    """What the shards of each namespace come to, as of the head."""
+
+    digests: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, namespace: str, term: int) -> None:
+        self.digests[namespace] = self.digests.get(namespace, 0) ^ term
+        self.counts[namespace] = self.counts.get(namespace, 0) + 1
+
+    def add_image(self, namespace: str, image: str) -> None:
+        """A shard by its row of history. One that is none is reported where the row is verified."""
+        try:
+            document = json.loads(image)
+            self.add(namespace, digest_term(document["shardId"], document["version"], document["checksum"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return
+
+
+async def verify_tables(reader: AuditReader, heads: Heads, current: CurrentState) -> None:
     """Against history; `CurrentState.compare` compares with the chain afterwards."""
     await reader.connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-    digests, counts = await _verify_shards(reader, current)
-    await _verify_tombstones(reader, current)
-    await _verify_namespace_heads(reader, digests, counts, current)
+    sums = _NamespaceSums()
+    await _verify_shards(reader, heads.end.change.revision, sums, current)
+    _verify_namespace_heads(heads, sums, current)
     for configured in _CONFIGURED:
         await _verify_configured(reader, configured, current.findings)
-    await _verify_plans(reader, current.findings)
+    await _verify_plans(reader, heads.newest.change_id, current.findings)
 
 
-async def _verify_shards(reader: AuditReader, current: CurrentState) -> tuple[dict[str, int], dict[str, int]]:
-    digests: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    async for newest_revision, image, created_at, committed_at, *columns in _stream(reader, _SHARDS):
-        shard = shard_of(columns)
-        current.shards[shard.key] = newest_revision
-        term = digest_term(shard.shard_id, shard.version, shard.checksum)
-        digests[shard.namespace] = digests.get(shard.namespace, 0) ^ term
-        counts[shard.namespace] = counts.get(shard.namespace, 0) + 1
-        wrong = []
-        if image is None or image != image_of(shard):
-            wrong += _differing(image, image_of(shard))
-        if shard.revision != newest_revision:
-            wrong.append("revision")
-        if shard.created_at != created_at:
-            wrong.append("created_at")
-        if shard.updated_at != committed_at:
-            wrong.append("updated_at")
-        if wrong:
-            key = "/".join(shard.key)
-            problem = f"{', '.join(wrong)}: not what revision {newest_revision} left"
-            current.findings.add(Table.SHARDS, key, problem, *wrong)
-    return digests, counts
+async def _verify_shards(reader: AuditReader, head: int, sums: _NamespaceSums, current: CurrentState) -> None:
+    async for deleted, newest, kind, version, image, previous, created_at, committed_at, *rest in _shard_rows(
+        reader, head
+    ):
+        at_head, image_at_head, *columns = rest
+        since = newest is not None and newest > head
+        if deleted:
+            _verify_tombstone(columns, (kind, version, previous), current.findings)
+            current.tombstones[columns[0], columns[1]] = at_head if since else newest
+        else:
+            shard = shard_of(columns)
+            current.shards[shard.key] = at_head if since else newest
+            _verify_shard(shard, newest, image, (created_at, committed_at), current.findings)
+            if not since:
+                sums.add(shard.namespace, digest_term(shard.shard_id, shard.version, shard.checksum))
+        if since and image_at_head is not None:
+            sums.add_image(columns[0], image_at_head)
+
+
+async def _shard_rows(reader: AuditReader, head: int) -> AsyncIterator[Any]:
+    """All rows of both tables. A shard that is in both, which takes a superuser, comes twice, and on the same page."""
+    after, full = ("", ""), True
+    while full:
+        rows = await reader.connection.fetch(_SHARDS, *after, head)
+        full = len(rows) == TABLES_PAGE
+        end = len(rows)
+        if full:
+            last = _key_of(rows[-1])
+            while _key_of(rows[end - 1]) == last:
+                end -= 1
+            after = _key_of(rows[end - 1])
+        for record in rows[:end]:
+            yield record
+
+
+def _key_of(record: Any) -> Key:
+    return record["namespace"], record["shard_id"]
+
+
+def _verify_shard(
+    shard: Shard, newest: int | None, image: str | None, times: tuple[Any, Any], findings: Findings
+) -> None:
+    wrong = []
+    if image is None or image != image_of(shard):
+        wrong += _differing(image, image_of(shard))
+    if shard.revision != newest:
+        wrong.append("revision")
+    created_at, committed_at = times
+    if shard.created_at != created_at:
+        wrong.append("created_at")
+    if shard.updated_at != committed_at:
+        wrong.append("updated_at")
+    if wrong:
+        problem = f"{', '.join(wrong)}: not what revision {newest} left"
+        findings.add(Table.SHARDS, "/".join(shard.key), problem, *wrong)
 
 
 def _differing(image: str | None, stored: str) -> list[str]:
@@ -173,15 +241,13 @@ def _differing(image: str | None, stored: str) -> list[str]:
         return ["current"]
 
 
-async def _verify_tombstones(reader: AuditReader, current: CurrentState) -> None:
-    async for namespace, shard_id, version, epoch, revision, *newest in _stream(reader, _TOMBSTONES):
-        key = (namespace, shard_id)
-        kind, newest_version, image = newest
-        current.tombstones[key] = revision
-        right = kind == "DELETED" and version == newest_version and epoch == _epoch(image)
-        if not right:
-            problem = f"version {version}, owner epoch {epoch}: not what the deletion left"
-            current.findings.add(Table.TOMBSTONES, "/".join(key), problem, "version", "owner_epoch")
+def _verify_tombstone(columns: Sequence[Any], newest: tuple[Any, ...], findings: Findings) -> None:
+    values = dict(zip(_SHARD, columns, strict=True))
+    version, epoch = values["version"], values["owner_epoch"]
+    kind, newest_version, image = newest
+    if kind != "DELETED" or version != newest_version or epoch != _epoch(image):
+        problem = f"version {version}, owner epoch {epoch}: not what the deletion left"
+        findings.add(Table.TOMBSTONES, f"{columns[0]}/{columns[1]}", problem, "version", "owner_epoch")
 
 
 def _epoch(image: str | None) -> int | None:
@@ -192,31 +258,28 @@ def _epoch(image: str | None) -> int | None:
     return epoch
 
 
-async def _verify_namespace_heads(
-    reader: AuditReader, digests: Mapping[str, int], counts: Mapping[str, int], current: CurrentState
-) -> None:
+def _verify_namespace_heads(heads: Heads, sums: _NamespaceSums, current: CurrentState) -> None:
     findings = current.findings
-    async for name, high, low, count, revision in _stream(reader, _HEADS):
+    for name, high, low, count, revision in heads.namespaces:
         current.namespaces[name] = revision
         wrong = []
-        if (high & _MASK) << 64 | (low & _MASK) != digests.get(name, 0):
+        if (high & _MASK) << 64 | (low & _MASK) != sums.digests.get(name, 0):
             wrong.append("digest")
-        if count != counts.get(name, 0):
+        if count != sums.counts.get(name, 0):
             wrong.append("shard_count")
         if wrong:
             findings.add(Table.NAMESPACE_HEADS, name, f"{', '.join(wrong)}: not what its shards come to", *wrong)
-    for name in counts.keys() - current.namespaces.keys():
+    for name in sums.counts.keys() - current.namespaces.keys():
         findings.add(Table.NAMESPACE_HEADS, name, "not there, though the namespace has shards")
 
 
 @dataclass(frozen=True, slots=True)
 class _Configured:
-    """A table whose rows are configured by changes: `rows` selects each with the newest change of it, `names` the names
-    in all those changes."""
+    """A table whose rows are configured by changes: `rows` selects whether there is no row of a name, a name in those
+    changes, the newest change of it, and the row. One statement, and as many rows as there are names."""
 
     table: Table
     rows: str
-    names: str
     record_of: Callable[[Sequence[Any]], Namespace | Node]
     name_of: Callable[[Any], str]
     change: str
@@ -224,32 +287,21 @@ class _Configured:
 
 
 _CONFIGURED: Final = (
-    _Configured(
-        Table.NAMESPACES,
-        _NAMESPACES,
-        _CONFIGURED_NAMES,
-        namespace_of,
-        attrgetter("name"),
-        "configuration",
-        "configured",
-    ),
-    _Configured(Table.NODES, _NODES, _REGISTERED_NAMES, node_of, attrgetter("node_id"), "change", "registered"),
+    _Configured(Table.NAMESPACES, _NAMESPACES, namespace_of, attrgetter("name"), "configuration", "configured"),
+    _Configured(Table.NODES, _NODES, node_of, attrgetter("node_id"), "change", "registered"),
 )
 
 
 async def _verify_configured(reader: AuditReader, configured: _Configured, findings: Findings) -> None:
-    seen = set()
-    async for details, changed_at, *columns in _stream(reader, configured.rows):
+    for absent, name, details, changed_at, *columns in await reader.connection.fetch(configured.rows):
+        if absent:
+            findings.add(configured.table, name, f"not there, though a change {configured.verb} it")
+            continue
         record = configured.record_of(columns)
-        name = configured.name_of(record)
-        seen.add(name)
         wrong = _differing_configuration(details, configuration_of(record), changed_at, record.updated_at)
         if wrong:
             problem = f"{', '.join(wrong)}: not what its last {configured.change} says"
-            findings.add(configured.table, name, problem, *wrong)
-    async for (name,) in _stream(reader, configured.names):
-        if name not in seen:
-            findings.add(configured.table, name, f"not there, though a change {configured.verb} it")
+            findings.add(configured.table, configured.name_of(record), problem, *wrong)
 
 
 def _differing_configuration(
@@ -267,8 +319,10 @@ def _differing_configuration(
     return wrong if changed_at == updated_at else [*wrong, "updated_at"]
 
 
-async def _verify_plans(reader: AuditReader, findings: Findings) -> None:
-    async for plan_id, document, kind, named, change_id, made, moved, approved_id, approves in _stream(reader, _PLANS):
+async def _verify_plans(reader: AuditReader, newest_change: int, findings: Findings) -> None:
+    async for plan_id, document, kind, named, change_id, made, moved, approved_id, approves in _paged(
+        reader, _PLANS, ("",)
+    ):
         if document is None or document_id(document) != plan_id:
             findings.add(Table.PLANS, plan_id, "its document is not the one that was kept under this id", "document")
         if kind is None or named != plan_id:
@@ -277,12 +331,15 @@ async def _verify_plans(reader: AuditReader, findings: Findings) -> None:
             findings.add(Table.PLANS, plan_id, f"{moved} of its moves were made, not {made}", "moves_made")
         if approved_id is not None and not approves:
             findings.add(Table.PLANS, plan_id, f"change {approved_id} did not approve it", "approved_change_id")
-    async for change_id, namespaces, planned in _stream(reader, _PLANNED):
+    async for _, change_id, namespaces, planned in _paged(reader, _PLANNED, ("", 0), newest_change):
         if not set(namespaces) <= set(planned or ()):
             problem = "namespaces names others than those of its plan"
             findings.add(Table.CHANGES, change_id, problem, "namespaces")
 
 
-async def _stream(reader: AuditReader, query: str) -> AsyncIterator[Any]:
-    async for record in reader.connection.cursor(query, prefetch=2_000):
-        yield record
+async def _paged(reader: AuditReader, query: str, after: tuple[Any, ...], *arguments: Any) -> AsyncIterator[Any]:
+    """All rows of a query whose first columns are the key that a page begins after."""
+    while page := await reader.connection.fetch(query, *after, *arguments):
+        for record in page:
+            yield record
+        after = tuple(page[-1])[: len(after)]

@@ -1,4 +1,4 @@
-"""Exporting the audit log of a database: one snapshot, in order, in constant memory."""
+"""Exporting the audit log of a database: up to heads that are read first, in order, in constant memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ async def export(
     write: Write,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Manifest:
-    """Everything but the manifest goes to `write`. `progress` is called with revisions done and in all."""
+    """Everything but the manifest goes to `write`. `progress` is called with revisions done and in all.
+
+    Raises StoreError; StaleHeads if a compaction took away rows that were still to be read: then what was
+    written is no export.
+    """
     async with open_reader(url) as reader:
         return await export_on(reader, where, form, write, progress)
 
@@ -52,7 +56,7 @@ async def export_on(
     write: Write,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Manifest:
-    """`export` of what the reader's transaction sees."""
+    """`export` on a reader's connection."""
     heads = await reader.heads()
     if heads is None:
         raise head_missing()
@@ -60,9 +64,9 @@ async def export_on(
     manifest = Manifest(start)
     write(manifest.add(form.header(heads.epoch, heads.floor, start, where)))
     total = heads.end.change.revision - start.change.revision
-    rows = reader.rows(start.change.revision)
+    rows = reader.rows(start.change.revision, heads.newest.revision, heads.mark)
     position = start.change
-    async for change in _changes(reader, start.change.change_id, where.until):
+    async for change in _changes(reader, start.change.change_id, heads.newest.change_id, where.until):
         if where.selects(change):
             rows.skip_to(change.head_revision - change.shard_count)
             own = await rows.up_to(change.head_revision) if change.shard_count else []
@@ -74,7 +78,7 @@ async def export_on(
             manifest.omitted_changes += 1
         position = ChainPosition(change.id, change.head_revision, change.hash)
         progress(change.head_revision - start.change.revision, total)
-    refusal_id, link = await _export_refusals(reader, start, where, form, write, manifest)
+    refusal_id, link = await _export_refusals(reader, start, heads.newest.refusal_id, where, form, write, manifest)
     manifest.end = Checkpoint(position, refusal_id, link)
     return manifest
 
@@ -89,18 +93,24 @@ async def _start(reader: AuditReader, since: datetime | None) -> Checkpoint:
     return Checkpoint(position) if refusal is None else Checkpoint(position, *refusal)
 
 
-async def _changes(reader: AuditReader, after: int, until: datetime | None) -> AsyncIterator[ChangeEntry]:
-    async for change in reader.changes(after):
+async def _changes(reader: AuditReader, after: int, last: int, until: datetime | None) -> AsyncIterator[ChangeEntry]:
+    async for change in reader.changes(after, last):
         if until is not None and change.committed_at >= until:
             return
         yield change
 
 
 async def _export_refusals(
-    reader: AuditReader, start: Checkpoint, where: ExportFilter, form: ExportForm, write: Write, manifest: Manifest
+    reader: AuditReader,
+    start: Checkpoint,
+    last: int,
+    where: ExportFilter,
+    form: ExportForm,
+    write: Write,
+    manifest: Manifest,
 ) -> tuple[int, bytes]:
     refusal_id, link = start.refusal_id, start.refusal_hash
-    async for refusal in reader.refusals(start.refusal_id):
+    async for refusal in reader.refusals(start.refusal_id, last):
         if where.until is not None and refusal.refused_at >= where.until:
             break
         if where.selects(refusal):

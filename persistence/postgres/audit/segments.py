@@ -18,15 +18,13 @@ from persistence.audit.continuity import Continuity, Key, ShardState
 from persistence.audit.entries import ChangeEntry, Findings
 from persistence.codec import hash_chain
 from persistence.postgres.audit.binary_copy import WireChange, WireRows, copied_changes, copied_rows
-from persistence.postgres.audit.reader import AuditReader, open_reader
+from persistence.postgres.audit.reader import NO_BOUND, AuditReader, Mark, Newest, open_reader
 
 SEGMENT_ROWS: Final = 50_000
 
 _CHANGE_AT: Final = "SELECT change_id FROM shard_history WHERE revision >= $1 ORDER BY revision LIMIT 1"
 
 _LOWEST: Final = -(2**63) + 1
-
-_HIGHEST: Final = 2**63 - 1
 
 _BEFORE_NAMESPACE: Final = len('namespace":"')
 
@@ -35,12 +33,24 @@ _BEFORE_SHARD: Final = len('shardId":"')
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The changes after `start`, up to and including that of `last`; null: up to the newest, with every row left."""
+    """The changes after `start`, up to and including that of `last`; null: up to the newest, with every row left.
+
+    `newest` are the highest numbers there were when the heads were read: what was written since is left out.
+    """
 
     start: ChainPosition
     last: ChainPosition | None
     floor: int
     head_hash: bytes
+    newest: Newest = NO_BOUND
+
+    @property
+    def last_change(self) -> int:
+        return self.newest.change_id if self.last is None else self.last.change_id
+
+    @property
+    def last_revision(self) -> int:
+        return self.newest.revision if self.last is None else self.last.revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,9 @@ class SegmentVerdict:
     retained: list[bytes]
 
 
-async def cut(reader: AuditReader, start: ChainPosition, head: ChainPosition, floor: int) -> Sequence[Segment]:
+async def cut(
+    reader: AuditReader, start: ChainPosition, head: ChainPosition, floor: int, newest: Newest = NO_BOUND
+) -> Sequence[Segment]:
     """Segments of about `SEGMENT_ROWS`. Rows up to the floor are few, and stay together."""
     positions = [start]
     for revision in range(max(start.revision, floor) + SEGMENT_ROWS, head.revision, SEGMENT_ROWS):
@@ -76,7 +88,7 @@ async def cut(reader: AuditReader, start: ChainPosition, head: ChainPosition, fl
         ):
             positions.append(position)
     ends = [*positions[1:], None]
-    return [Segment(position, last, floor, head.hash) for position, last in zip(positions, ends, strict=True)]
+    return [Segment(position, last, floor, head.hash, newest) for position, last in zip(positions, ends, strict=True)]
 
 
 async def _position_of(reader: AuditReader, change_id: int) -> ChainPosition | None:
@@ -93,17 +105,23 @@ async def _position_of(reader: AuditReader, change_id: int) -> ChainPosition | N
     return ChainPosition(change_id, change.head_revision, link)
 
 
-async def verify_segment(reader: AuditReader, segment: Segment) -> SegmentVerdict:
-    """On the fast path, and row by row where that does not suffice."""
-    return await intact_verdict(reader, segment) or await verify_row_by_row(reader, segment)
+async def verify_segment(reader: AuditReader, mark: Mark, segment: Segment) -> SegmentVerdict:
+    """On the fast path, and row by row where that does not suffice. Raises StaleHeads."""
+    verdict = await intact_verdict(reader, segment)
+    if verdict is None:
+        # Nothing is wrong with a segment that a compaction has emptied.
+        await reader.require_current(mark)
+        verdict = await verify_row_by_row(reader, segment)
+        await reader.require_current(mark)
+    return verdict
 
 
-def verify_in_process(url: str, snapshot: str, segment: Segment) -> SegmentVerdict:
-    """`verify_segment` in a worker process, which reads the snapshot that another connection exported."""
+def verify_in_process(url: str, mark: Mark, segment: Segment) -> SegmentVerdict:
+    """`verify_segment` in a worker process, which reads what another connection has marked."""
 
     async def work() -> SegmentVerdict:
-        async with open_reader(url, snapshot) as reader:
-            return await verify_segment(reader, segment)
+        async with open_reader(url, mark) as reader:
+            return await verify_segment(reader, mark, segment)
 
     return asyncio.run(work())
 
@@ -112,14 +130,14 @@ async def verify_row_by_row(reader: AuditReader, segment: Segment) -> SegmentVer
     """With all findings."""
     continuity = Continuity(segment.floor)
     verifier = ChainVerifier(segment.start, segment.floor, continuity=continuity)
-    rows = reader.rows(segment.start.revision if segment.start.change_id else None)
-    changes = reader.changes(segment.start.change_id)
+    rows = reader.rows(segment.start.revision if segment.start.change_id else None, segment.newest.revision)
+    changes = reader.changes(segment.start.change_id, segment.newest.change_id)
     change = await anext(changes, None)
-    while change is not None and (segment.last is None or change.id <= segment.last.change_id):
+    while change is not None and change.id <= segment.last_change:
         following: ChangeEntry | None = await anext(changes, None)
         verifier.end(change, await rows.up_to(verifier.begin(change, following)))
         change = following
-    rest = await rows.up_to(_HIGHEST) if segment.last is None else []
+    rest = await rows.up_to(segment.newest.revision) if segment.last is None else []
     verifier.finish(rest, change, segment.head_hash)
     return SegmentVerdict(
         verifier.position,
@@ -139,13 +157,12 @@ async def intact_verdict(reader: AuditReader, segment: Segment) -> SegmentVerdic
     start = segment.start
     if start.revision < segment.floor:
         return None
-    last = _HIGHEST if segment.last is None else segment.last.revision
-    rows = await copied_rows(reader.connection, start.revision + 1, last, None if start.change_id else _LOWEST)
+    lowest = None if start.change_id else _LOWEST
+    rows = await copied_rows(reader.connection, start.revision + 1, segment.last_revision, lowest)
     if rows is None:
         return None
     changes = _Changes(rows, start)
-    last_change = _HIGHEST if segment.last is None else segment.last.change_id
-    if not await copied_changes(reader.connection, start.change_id, last_change, changes.follow):
+    if not await copied_changes(reader.connection, start.change_id, segment.last_change, changes.follow):
         return None
     position = changes.position
     count = position.revision - start.revision

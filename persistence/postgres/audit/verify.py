@@ -19,7 +19,7 @@ from persistence.audit.entries import Findings, Table, span
 from persistence.codec import hash_chain
 from persistence.postgres.audit.boundaries import Boundaries
 from persistence.postgres.audit.current_state import CurrentState, verify_tables
-from persistence.postgres.audit.reader import AuditReader, Heads, open_reader
+from persistence.postgres.audit.reader import AuditReader, Heads, Mark, open_reader, with_current_heads
 from persistence.postgres.audit.segments import Segment, SegmentVerdict, cut, verify_in_process, verify_segment
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -43,12 +43,13 @@ async def verify(
     """All of it, or what came after `since`, which was verified before. `checkpoint` must be in the chains.
 
     In so many processes, by default one for each processor, at most 8. `progress` is called with rows done and in all.
+    What was committed up to the beginning is verified, and while it is, commits and compactions go on. Raises
+    StoreError; StaleHeads if there are too many compactions.
     """
     count = min(processes or os.cpu_count() or 1, MAX_PROCESSES)
     async with open_reader(url) as reader:
-        return await verify_on(
-            reader, since, checkpoint, ParallelVerifier(url, reader, count) if count > 1 else None, progress
-        )
+        parallel = ParallelVerifier(url, reader, count) if count > 1 else None
+        return await with_current_heads(partial(verify_on, reader, since, checkpoint, parallel, progress))
 
 
 async def verify_on(
@@ -58,7 +59,7 @@ async def verify_on(
     parallel: ParallelVerifier | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Verdict:
-    """`verify` on what the reader's transaction sees; without `parallel` in this process."""
+    """`verify` on a reader's connection; without `parallel` in this process. Raises StaleHeads."""
     start = since or Checkpoint()
     heads = await reader.heads()
     if heads is None:
@@ -74,23 +75,25 @@ async def verify_on(
     for table in (Table.CHANGES, Table.REFUSALS):
         for number in await reader.below_one(table):
             verdict.findings.add(table, number, "stands before the first there can be: it was put in", "id")
-    floor = await _verify_floor(reader, heads, verdict.findings)
+    floor = _verify_floor(heads, verdict.findings)
     chain = _Chain(start.change, Boundaries(start.change.revision))
-    segments = await cut(reader, start.change, heads.end.change, floor.revision)
+    segments = await cut(reader, start.change, heads.end.change, floor.revision, heads.newest)
     current = CurrentState()
-    async for segment in _verdicts(reader, segments, parallel, partial(verify_tables, reader, current)):
+    tables = partial(verify_tables, reader, heads, current)
+    async for segment in _verdicts(reader, heads.mark, segments, parallel, tables):
         chain.add(segment)
         verdict.findings.extend(segment.findings.listed, segment.findings.count)
         verdict.changes += segment.changes
         verdict.rows += segment.rows
         progress(verdict.rows, heads.end.change.revision - start.change.revision)
-    await chain.boundaries.verify(reader, verdict.findings)
+    await chain.boundaries.verify(reader, heads.mark, verdict.findings)
     if start.change.revision < floor.revision:
         _verify_retained(floor, chain.retained_rows, verdict.findings)
-    _verify_head(heads, chain.end, await _last_time(reader), verdict.findings)
+    _verify_head(heads, chain.end, await _last_time(reader, heads), verdict.findings)
     await _verify_refusals(reader, start, heads, verdict)
     found = current.compare(chain.boundaries.newest, chain.namespaces)
     verdict.findings.extend(found.listed, found.count)
+    await reader.require_current(heads.mark)
     return verdict
 
 
@@ -119,11 +122,10 @@ class _Floor:
     retained_digest: str = ""
 
 
-async def _verify_floor(reader: AuditReader, heads: Heads, findings: Findings) -> _Floor:
-    compaction = await reader.last_compaction()
+def _verify_floor(heads: Heads, findings: Findings) -> _Floor:
     floor = _Floor()
-    if compaction is not None:
-        change_id, details = compaction
+    if heads.compaction is not None:
+        change_id, details = heads.compaction
         try:
             document = json.loads(details)
             floor = _Floor(int(document["floor"]), change_id, document["keptDigest"])
@@ -162,15 +164,14 @@ async def _verify_checkpoint(reader: AuditReader, checkpoint: Checkpoint, findin
 
 @dataclass(frozen=True, slots=True)
 class ParallelVerifier:
-    """Verifies segments in so many processes, this one among them, which all see what the reader sees."""
+    """Verifies segments in so many processes, this one among them, each on a connection of its own."""
 
     url: str
     reader: AuditReader
     processes: int
 
-    async def verdicts(self, segments: Sequence[Segment], first: Task) -> AsyncIterator[SegmentVerdict]:
+    async def verdicts(self, mark: Mark, segments: Sequence[Segment], first: Task) -> AsyncIterator[SegmentVerdict]:
         """In the segments' order. This process begins with the task `first`, while the others start."""
-        snapshot: str = await self.reader.connection.fetchval("SELECT pg_export_snapshot()")
         loop = asyncio.get_running_loop()
         # Removed as they are yielded: the states of a segment's shards come to megabytes.
         verdicts: dict[int, asyncio.Future[SegmentVerdict]] = {
@@ -190,11 +191,11 @@ class ParallelVerifier:
         with ProcessPoolExecutor(self.processes - 1, multiprocessing.get_context("spawn")) as pool:
 
             async def in_pool(segment: Segment) -> SegmentVerdict:
-                return await loop.run_in_executor(pool, verify_in_process, self.url, snapshot, segment)
+                return await loop.run_in_executor(pool, verify_in_process, self.url, mark, segment)
 
             try:
                 async with asyncio.TaskGroup() as workers:
-                    workers.create_task(work(partial(verify_segment, self.reader), first))
+                    workers.create_task(work(partial(verify_segment, self.reader, mark), first))
                     for _ in range(self.processes - 1):
                         workers.create_task(work(in_pool))
                     for number in range(len(segments)):
@@ -205,19 +206,20 @@ class ParallelVerifier:
 
 
 async def _verdicts(
-    reader: AuditReader, segments: Sequence[Segment], parallel: ParallelVerifier | None, first: Task
+    reader: AuditReader, mark: Mark, segments: Sequence[Segment], parallel: ParallelVerifier | None, first: Task
 ) -> AsyncIterator[SegmentVerdict]:
     if parallel is None or len(segments) < WORTH_PROCESSES:
         await first()
         for segment in segments:
-            yield await verify_segment(reader, segment)
+            yield await verify_segment(reader, mark, segment)
         return
-    async for verdict in parallel.verdicts(segments, first):
+    async for verdict in parallel.verdicts(mark, segments, first):
         yield verdict
 
 
-async def _last_time(reader: AuditReader) -> object:
-    change = await reader.last_change()
+async def _last_time(reader: AuditReader, heads: Heads) -> object:
+    """When the newest change was committed that there was; null if there was none."""
+    change = await reader.change(heads.newest.change_id)
     return None if change is None else change.committed_at
 
 
@@ -236,7 +238,7 @@ def _verify_head(heads: Heads, end: ChainPosition, last_time: object, findings: 
 async def _verify_refusals(reader: AuditReader, start: Checkpoint, heads: Heads, verdict: Verdict) -> None:
     verifier = RefusalVerifier(start.refusal_id, start.refusal_hash)
     last_time = None
-    async for refusal in reader.refusals(start.refusal_id):
+    async for refusal in reader.refusals(start.refusal_id, heads.newest.refusal_id):
         verifier.add(refusal)
         last_time = refusal.refused_at
     verifier.finish(heads.end.refusal_hash)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
 
 from graph.cli.errors import Exit
+from graph.server.composition import CountedProgress, export_audit
+from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
+from persistence.errors import TransientConflict
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
 from tests.support.command_line import Answer, omnirelay
@@ -163,3 +168,46 @@ def test_a_mesh_without_broken_rules_is_compliant(database: str) -> None:
     answer = audit("check", database)
     assert answer.exit == Exit.OK, answer
     assert "no rule broken." in answer.err
+
+
+class Interrupted:
+    """Exports as ever, but that so many of them are interrupted by a compaction."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    async def __call__(
+        self, url: str, where: ExportFilter, form: ExportForm, write: Write, progress: CountedProgress
+    ) -> Manifest:
+        if self.times:
+            self.times -= 1
+            write(b"half of one")
+            raise TransientConflict("history was compacted up to revision 9 while it was being read")
+        return await export_audit(url, where, form, write, progress)
+
+
+def test_a_file_is_begun_again_after_a_compaction(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "audit.jsonl"
+    monkeypatch.setattr("graph.server.composition.export_audit", Interrupted(2))
+    answer = audit("export", database, "--out", out)
+    assert (answer.exit, answer.err.count("Beginning again: history was compacted up to revision 9")) == (Exit.OK, 2)
+    assert omnirelay("mesh", "audit", "verify", "--file", out).exit == Exit.OK
+    out.unlink()
+    monkeypatch.setattr("graph.server.composition.export_audit", Interrupted(3))
+    answer = audit("export", database, "--out", out)
+    assert (answer.exit, list(tmp_path.iterdir())) == (Exit.UNAVAILABLE, [])
+    assert "Nothing was written: history was compacted up to revision 9" in answer.err
+
+
+def test_half_an_export_on_the_standard_output_is_said_to_be_one(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standard = SimpleNamespace(stdout=SimpleNamespace(buffer=io.BytesIO()))
+    monkeypatch.setattr("graph.cli.audit.export.sys", standard)
+    monkeypatch.setattr("graph.server.composition.export_audit", Interrupted(1))
+    answer = audit("export", database)
+    assert answer.exit == Exit.UNAVAILABLE
+    assert "What was written is not a whole export: history was compacted" in answer.err
+    assert standard.stdout.buffer.getvalue() == b"half of one"

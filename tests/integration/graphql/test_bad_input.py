@@ -90,6 +90,13 @@ async def test_a_malformed_text_is_refused_by_name(api: Api, bad: str) -> None:
     assert error["fields"][0]["field"] == "filter.actor"
 
 
+@pytest.mark.parametrize("hidden", ["\x1b[2J", "\r", "\u202e", "\u2066"])
+async def test_what_a_terminal_would_obey_is_refused_by_name(api: Api, hidden: str) -> None:
+    for name in ("actor", "reason", "changeTicket"):
+        given = one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE | {name: f"CHG-1{hidden}"})
+        assert list(await refused(api, UPDATE, given)) == [f"change.{name}"]
+
+
 async def test_metadata_that_cannot_be_kept_is_refused(api: Api) -> None:
     deep: Any = "end"
     for _ in range(40):

@@ -155,7 +155,7 @@ async def test_what_fails_beside_graphql_is_masked_too(
     def fail(*_: Any) -> NoReturn:
         raise ZeroDivisionError(DETAIL)
 
-    monkeypatch.setattr("graph.http.endpoint.read_operation", fail)
+    monkeypatch.setattr("graph.http.endpoint.operation_of_url", fail)
     async with api_of(create_app(services_of(mesh.store, mesh.writer, feed))) as api:
         # By GET: a POST of this operation, which has a plan, is answered before.
         response = await api.http.get("/graphql", params={"query": QUERY}, headers={"x-request-id": "find-me"})

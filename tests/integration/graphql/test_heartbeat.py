@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from graph.server.web_server import WebSocketProtocol
+from graph.server.websocket_protocol import WebSocketProtocol
 from tests.support.mesh import Mesh, because, new
 from tests.support.serving import serving
 

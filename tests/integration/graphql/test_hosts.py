@@ -52,6 +52,15 @@ async def test_requests_addressed_to_this_machine_are_answered(host: str) -> Non
         assert (await http.post("/graphql", json=QUERY, headers={"host": host})).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/graphql", "/healthz"])
+async def test_two_host_headers_are_one_too_many(path: str) -> None:
+    """A proxy before this server may have gone by the other one."""
+    async with server() as http:
+        refused = await http.post(path, json=QUERY, headers=[("host", "localhost"), ("host", "localhost")])
+        assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (400, "BAD_REQUEST")
+        assert refused.headers["x-request-id"]
+
+
 @pytest.mark.parametrize("host", OTHERS)
 async def test_requests_addressed_elsewhere_are_refused_with_the_setting(host: str) -> None:
     async with server() as http:

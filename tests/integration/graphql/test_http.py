@@ -87,6 +87,18 @@ async def test_another_content_type_is_not_supported(api: Api, content_type: str
     assert (response.status_code, code(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity, gzip", "br"])
+async def test_a_compressed_body_is_not_supported(api: Api, encoding: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    response = await api.http.post("/graphql", content=b'{"query": "{ __typename }"}', headers=headers)
+    assert (response.status_code, code(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert response.headers["accept-encoding"] == "identity"
+    response = await api.http.post(
+        "/graphql", content=b'{"query": "{ __typename }"}', headers={**headers, "content-encoding": "identity"}
+    )
+    assert response.status_code == 200
+
+
 async def test_a_body_beyond_the_limit_is_refused(mesh: Mesh, feed: Feed) -> None:
     async with api_of(create_app(services_of(mesh.store, mesh.writer, feed), max_body_bytes=2_000)) as api:
         fits = json.dumps({"query": "{ __typename }", "variables": {"x": "x" * 1_900}})

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.websockets import WebSocketState
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -26,7 +27,7 @@ from graph.execution.services import Feed
 from graph.http.app import create_app
 from graph.http.websocket import SocketAdapter
 from graph.schema.build import build_schema
-from graph.server.web_server import WebSocketProtocol
+from graph.server.websocket_protocol import WebSocketProtocol
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
 from persistence.model.queries import DiffFilter
@@ -51,7 +52,7 @@ FIRST_MESSAGES_THAT_CLOSE = [
     "",
     "{",
     "nonsense",
-    "[" * 50_000,
+    "[" * 10_000,
     '{"type": "ping", "payload": ' + "9" * 5_000 + "}",
     b"\x00\x01",
     b'{"type": "connection_init"}',
@@ -220,6 +221,29 @@ async def test_a_message_beyond_the_limit_closes_the_socket(mesh: Mesh, feed: Fe
         assert await socket.closed() == (1009, "Message too big")
 
 
+async def test_a_large_message_is_read_where_it_is_a_mutation(address: str) -> None:
+    shard = {"namespace": "orders", "shardId": "none", "ownerNodeId": "node-a"}
+    change = {"actor": "ops", "reason": "too many at once"}
+    many = {"input": {"shards": [{**shard, "note": None}] * 20_000, "change": change}}
+    create = "mutation ($input: CreateShardsInput!) { createShards(input: $input) { __typename } }"
+    async with graphql_socket(address) as socket:
+        await socket.subscribe(create, many)
+        answer = await socket.receive()  # it was read, and has a field that there is not
+        assert answer["payload"]["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+        assert (await socket.receive())["type"] == "complete"
+        await socket.subscribe("{ __typename }", many, name="2")
+        assert (await socket.error())["code"] == "PAYLOAD_TOO_LARGE"
+        await socket.subscribe("{ __typename }", {"x": "x" * 2_000_000}, name="3")
+        assert await socket.closed() == (1009, "Message too big")
+
+
+async def test_the_first_message_is_small(address: str) -> None:
+    for size, code in ((16_000, 4400), (17_000, 1009)):
+        async with raw_socket(address) as socket:
+            await socket.send("x" * size)
+            assert (await socket.closed())[0] == code
+
+
 async def test_another_protocol_is_not_spoken(address: str) -> None:
     for protocols in ([Subprotocol("graphql-ws")], None):
         async with connect(f"ws://{address}/graphql", subprotocols=protocols) as connection:
@@ -263,13 +287,19 @@ async def test_sockets_that_ask_the_same_are_executed_for_once(address: str, api
 @pytest.fixture
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was sent over ASGI, from here on."""
-    send, texts = WebSocketProtocol.send, []
+    texts: list[str] = []
 
-    async def noted(protocol: WebSocketProtocol, message: Any) -> None:
-        texts.append(message.get("text", ""))
-        await send(protocol, message)
+    def note(kind: Any) -> None:
+        send = kind.send
 
-    monkeypatch.setattr(WebSocketProtocol, "send", noted)
+        async def noted(protocol: Any, message: Any) -> None:
+            texts.append(message.get("text", ""))
+            await send(protocol, message)
+
+        monkeypatch.setattr(kind, "send", noted)
+
+    for kind in (WebSocketProtocol, WebSocketsSansIOProtocol):
+        note(kind)
     return texts
 
 
@@ -317,7 +347,7 @@ async def test_a_message_is_not_held_once_the_next_one_is_awaited() -> None:
         async def receive(self) -> dict[str, str]:
             return {"type": "websocket.receive", "text": '{"type": "subscribe", "payload": {}}'}
 
-    adapter = SocketAdapter.limited_to(100)(None, Frames(), Frames())  # type: ignore[arg-type] # all it uses of them
+    adapter = SocketAdapter(None, Frames(), Frames())  # type: ignore[arg-type] # all it uses of them
     messages = adapter.iter_json()
     first = await anext(messages)
     assert first == {"type": "subscribe", "payload": {}}
