@@ -242,3 +242,16 @@ async def test_a_row_whose_lock_is_over_is_written_while_others_go_on_naming_it(
     finally:
         for task in naming:
             task.cancel()
+
+
+async def test_what_went_with_a_locked_row_is_not_taken_for_locked(mesh: Mesh, database_url: str) -> None:
+    """The commit that failed has left its mark on the rows that it had got to before."""
+    shards = await shards_of(mesh, 20)
+    keys = [shard.key for shard in shards]
+    async with mesh.store.change_group() as group, stranger(database_url) as session:
+        state = await group.read(keys)
+        decisions = [(command.reads, decide(command, state, Registry())) for command in map(moved, shards)]
+        await session.execute(_SHARD, shards[15].shard_id)
+        with pytest.raises(RowsLocked):
+            await group.commit([(reads, decision) for reads, decision in decisions if isinstance(decision, WriteSet)])
+        assert (await group.read(keys)).locked == {shards[15].key}
