@@ -1,7 +1,7 @@
 """Prometheus' rules and Grafana's dashboard, as deploy/ has them: `make deploy-check`. Debian: apt-get install prometheus.
 
-promtool holds the rules to tests/deploy/rules.test.yaml. Every query of the dashboard is put to a Prometheus that scrapes
-a server, with one process or more, of which all was asked that is counted.
+promtool holds the rules to tests/deploy/rules.test.yaml. Every query of the dashboard, and of the
+runbooks, is put to a Prometheus that scrapes a server, of one process or more, of which all was asked that is counted.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ RULE_TESTS: Final = Path(__file__).with_name("rules.test.yaml")
 DASHBOARD: Final = ROOT / "deploy" / "grafana" / "omnirelay.json"
 OF_WORKERS: Final = ("omnirelay_workers", "omnirelay_connections_open")
 """A server of one process has none."""
+RUNBOOKS: Final = ROOT / "docs" / "runbooks.md"
 RARE: Final = (
     "omnirelay_operation_wait_seconds",
     "omnirelay_operations_overloaded_total",
     "omnirelay_operations_abandoned_total",
     "omnirelay_workers_ended_total",
+    "TRANSIENT_CONFLICT",
 )
 """Waiting, being refused, hanging up and dying, each of which takes what a test cannot bring about for certain."""
 
@@ -103,7 +105,7 @@ def watching(server: RealServer, folder: Path) -> Iterator[httpx2.Client]:
 
 
 def prepare(server: RealServer) -> None:
-    """Two namespaces, one of which requires tickets, and a shard on a node that is registered and on one that is not."""
+    """Two namespaces, one of which requires tickets, and a node."""
     for name, policy in (("orders", {}), ("strict", {"ticketRequired": True})):
         server.change(
             "ConfigureNamespace",
@@ -189,9 +191,12 @@ def queries() -> Iterator[tuple[str, str]]:
                 expression = expression.replace(name, value)
             assert "$" not in expression
             yield panel["title"], expression
+    for block in re.findall(r"^```promql\n(.+?)^```$", RUNBOOKS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for expression in block.splitlines():
+            yield "docs/runbooks.md", expression
 
 
-def test_every_query_of_the_dashboard_has_an_answer(watched: Watched) -> None:
+def test_every_query_of_the_dashboard_and_of_the_runbooks_has_an_answer(watched: Watched) -> None:
     without = RARE if watched.workers > 1 else (*RARE, *OF_WORKERS)
     empty = {}
     for title, expression in queries():
