@@ -1,7 +1,7 @@
-"""Prometheus' rules and Grafana's dashboard, as deploy/ has them: `make deploy-check`. Debian: apt-get install prometheus.
+"""Prometheus' rules and Grafana's dashboard: `make deploy-check`. Debian: apt-get install prometheus.
 
-promtool holds the rules to tests/deploy/rules.test.yaml. Every query of the dashboard, and of the
-runbooks, is put to a Prometheus that scrapes a server, of one process or more, of which all was asked that is counted.
+promtool holds the rules to tests/deploy/rules.test.yaml. Every query of the dashboard, and of docs/runbooks.md, is put
+to a Prometheus that scrapes a server, of one process or more, of which everything was asked that is counted.
 """
 
 from __future__ import annotations

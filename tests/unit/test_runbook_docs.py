@@ -1,4 +1,4 @@
-"""Each alert leads to its section of docs/runbooks.md and is tested; alerts and dashboard name metrics that there are."""
+"""Each alert leads to its section of docs/runbooks.md and is tested; alerts and dashboard name what is measured."""
 
 from __future__ import annotations
 
