@@ -192,10 +192,13 @@ def test_an_event_stream_comes_event_by_event(proxy: Proxy, server: RealServer) 
 
 
 def test_what_is_larger_than_the_server_takes_is_refused(proxy: Proxy) -> None:
-    most = Settings.model_fields["max_body_bytes"].default
+    query, most = (Settings.model_fields[name].default for name in ("max_body_bytes", "max_mutation_bytes"))
+    assert most == 16 * 1024**2
+    assert "client_max_body_size 16m;" in (DEPLOY / "nginx" / "omnirelay.conf").read_text(encoding="utf-8")
+    assert "max_size 16MiB" in (DEPLOY / "caddy" / "Caddyfile").read_text(encoding="utf-8")
     with proxy.client() as client:
         # Debian's Caddy passes on the beginning of what is too large, and calls it 502 that the server had enough.
-        for size, statuses in ((2_000_000, {400}), (most + 1, {413, 502})):
+        for size, statuses in ((query - 1, {400}), (query + 1, {413, 502}), (most + 1, {413, 502})):
             answer = client.post("/graphql", content=b" " * size, headers={"content-type": "application/json"})
             assert answer.status_code in statuses
 
