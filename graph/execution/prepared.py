@@ -46,6 +46,7 @@ from graph.execution.metrics import Outcome as Ending
 from graph.execution.outcomes import current_record
 from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
+from graph.execution.slices import Slices
 from graph.execution.workload import classify
 
 _CONDITIONS: Final = 4
@@ -232,7 +233,9 @@ class Run:
             if len(fields) > 1 and self.plan.kind is not OperationType.MUTATION:
                 await self._resolve_all(fields)
             data: dict[str, Any] = {}
+            slices = Slices()
             for each in fields:
+                await slices.pause()
                 value = None
                 if each.resolve is not None:
                     outcome = self.recorded.outcomes.get(each.name) or await self._resolved(each.name, each.resolve)
@@ -254,10 +257,19 @@ class Run:
             return None
 
     async def _resolve_all(self, fields: Sequence[RootField]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for each in fields:
+        """As many at the same time as the operation may."""
+        remaining = iter(fields)
+
+        async def resolve() -> None:
+            slices = Slices()
+            for each in remaining:
                 if each.resolve is not None:
-                    group.create_task(self._resolved(each.name, each.resolve))
+                    await self._resolved(each.name, each.resolve)
+                    await slices.pause()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(fields), self.plan.classification.fields_at_once)):
+                group.create_task(resolve())
 
     async def _resolved(self, name: str, resolve: Complete) -> Outcome:
         try:
