@@ -18,8 +18,11 @@ _CHUNK: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Target:
+    """`hold_seconds`: how long a client that does not read stays."""
+
     host: str
     port: int
+    hold_seconds: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import orjson
 
 from tests.benchmarks import servers
 from tests.benchmarks.processes import resident_bytes
+from tests.benchmarks.readiness import settled
 from tests.benchmarks.servers import Server
 from tests.chaos.database import MeshDatabase, Postgres
 from tests.chaos.harness import running_postgres
@@ -42,7 +43,8 @@ _ENVIRONMENT: Final = {"OMNIRELAY_BOOKMARK_SECONDS": "1", "OMNIRELAY_LOG_LEVEL":
 
 _LOOKUPS_A_SECOND: Final = 50.0
 _CATCHING_UP_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 120.0
+_WARMING_SECONDS: Final = 3.0
+"""After which all that lookups, subscribers and writers need is loaded."""
 
 _CONFIGURE: Final = """
 mutation ($input: ConfigureNamespaceInput!) {
@@ -67,12 +69,25 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookups:
+    """How long each took, in milliseconds, from when it was due."""
+
+    taken: Sequence[float]
+
+    def at(self, percent: float) -> float:
+        return float(np.percentile(self.taken, percent))
+
+    def __str__(self) -> str:
+        return f"p50 {self.at(50):.1f}, p99 {self.at(99):.1f}, worst {self.at(100):.1f}"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """Lookups in milliseconds, memory of the server in bytes. `answers` are those of attackers, by attack."""
+    """Memory of the server in bytes. `answers` are those of attackers, by attack."""
 
     findings: Sequence[Finding]
-    quiet_lookups: Sequence[float]
-    lookups: Sequence[float]
+    quiet_lookups: Lookups
+    lookups: Lookups
     memory_before: int
     memory_peak: int
     memory_after: int
@@ -80,9 +95,6 @@ class Outcome:
     changes: int
     deliveries: int
     left: Mapping[str, int]
-
-    def percentile(self, percent: float) -> float:
-        return float(np.percentile(self.lookups, percent))
 
 
 async def run(plan: Plan, folder: Path, watch: Callable[[str], None] = lambda _: None) -> Outcome:
@@ -125,6 +137,7 @@ class _Siege:
         self._watch("creating shards")
         await prepare(self._addresses)
         await self._fill()
+        await settled(self._server)
         following = [asyncio.create_task(subscriber.follow()) for subscriber in self._subscribers]
         stop = asyncio.Event()
         writing = [asyncio.create_task(self._write(writer, stop)) for writer in self._writers]
@@ -132,6 +145,7 @@ class _Siege:
             while not all(each.record.segments for each in self._subscribers):  # noqa: ASYNC110 - read by tasks that have no event
                 await asyncio.sleep(0.1)
             self._watch("nothing but subscribers and changes")
+            await self._bystander(_WARMING_SECONDS)
             quiet = await self._bystander(self._plan.quiet_seconds)
             before = resident_bytes(self._server.process)
             async with self._memory_watched() as peaks:
@@ -187,9 +201,8 @@ class _Siege:
         finally:
             await writer.aclose()
 
-    async def _bystander(self, seconds: float) -> list[float]:
-        taken: list[float] = await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND)
-        return taken
+    async def _bystander(self, seconds: float) -> Lookups:
+        return Lookups(await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND))
 
     async def _attackers(self) -> dict[str, dict[str, int]]:
         self._watch(f"{len(self._plan.names)} attacks for {self._plan.seconds:g} s")

@@ -1,0 +1,56 @@
+"""Long answers are encoded in slices, to the same bytes as in one go."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph.execution import slices
+from graph.execution.encoding import encode_in_slices, encode_json
+from graph.execution.slices import Slices
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(st.characters(codec="utf-8"), max_size=5)
+    | st.datetimes(timezones=st.just(UTC))
+    | st.just(orjson.Fragment(b'{"kept":1}'))
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('abc"\u00e4', max_size=3), inner, max_size=3),
+)
+
+
+@given(VALUES, st.integers(0, 200))
+def test_the_bytes_are_the_same(value: Any, times: int) -> None:
+    for each in (value, [value] * times, {"data": {"a": {"nodes": [value] * times}, "b": value}}):
+        assert asyncio.run(encode_in_slices(each)) == encode_json(each)
+
+
+def test_what_only_the_standard_library_writes_is_written() -> None:
+    value = {"data": {"lone": "\ud800", "long": 2**70, "at": datetime(2026, 1, 1, tzinfo=UTC)}}
+    assert orjson.loads(asyncio.run(encode_in_slices(value)).replace(b"\\ud800", b"")) == {
+        "data": {"lone": "", "long": float(2**70), "at": "2026-01-01T00:00:00Z"}
+    }
+
+
+async def test_others_run_between_slices(monkeypatch: Any) -> None:
+    clock = iter(range(1_000))
+    monkeypatch.setattr(slices, "perf_counter", lambda: next(clock))
+    ran: list[str] = []
+
+    async def work(name: str) -> None:
+        pieces = Slices()
+        for _ in range(3):
+            ran.append(name)
+            await pieces.pause()
+
+    await asyncio.gather(work("a"), work("b"))
+    assert ran == ["a", "b"] * 3
