@@ -217,7 +217,7 @@ def unexpected(answers: Mapping[str, Mapping[str, int]]) -> list[str]:
         f"{name}: answered {answer} ({count:,}), allowed are {', '.join(sorted(ATTACKS[name].allowed))}"
         for name, each in answers.items()
         for answer, count in each.items()
-        if answer not in ATTACKS[name].allowed
+        if count and answer not in ATTACKS[name].allowed
     ]
 
 

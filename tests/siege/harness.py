@@ -41,15 +41,16 @@ _FOREVER: Final = 10**9
 _ENVIRONMENT: Final = {"OMNIRELAY_BOOKMARK_SECONDS": "1", "OMNIRELAY_LOG_LEVEL": "error"}
 """Subscribers take a connection that is silent for longer than four seconds for broken."""
 
+_NODES: Final = 8
 _LOOKUPS_A_SECOND: Final = 50.0
 _CATCHING_UP_SECONDS: Final = 30.0
-_WARMING_SECONDS: Final = 3.0
-"""After which all that lookups, subscribers and writers need is loaded."""
 
 _CONFIGURE: Final = """
 mutation ($input: ConfigureNamespaceInput!) {
   configureNamespace(input: $input) { __typename ... on Refusal { message } }
 }"""
+_REGISTER: Final = """
+mutation ($input: RegisterNodeInput!) { registerNode(input: $input) { __typename ... on Refusal { message } } }"""
 _CREATE: Final = """
 mutation ($input: CreateShardsInput!) { createShards(input: $input) { __typename ... on Refusal { message } } }"""
 
@@ -57,12 +58,13 @@ mutation ($input: CreateShardsInput!) { createShards(input: $input) { __typename
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`names` are those of the attacks; each goes on for `seconds`, all at the same time. `quiet_seconds` come before,
-    without any, as what it is compared with."""
+    without any, as what it is compared with, and `warming_seconds` before these, if any."""
 
     names: Sequence[str]
     seed: int = 7
     seconds: float = 180.0
     quiet_seconds: float = 10.0
+    warming_seconds: float = 3.0
     subscribers: int = 200
     changes_a_second: float = 20.0
     shards: int = 20_000
@@ -137,7 +139,8 @@ class _Siege:
         self._watch("creating shards")
         await prepare(self._addresses)
         await self._fill()
-        await settled(self._server)
+        if self._plan.warming_seconds:
+            await settled(self._server)
         following = [asyncio.create_task(subscriber.follow()) for subscriber in self._subscribers]
         stop = asyncio.Event()
         writing = [asyncio.create_task(self._write(writer, stop)) for writer in self._writers]
@@ -145,7 +148,7 @@ class _Siege:
             while not all(each.record.segments for each in self._subscribers):  # noqa: ASYNC110 - read by tasks that have no event
                 await asyncio.sleep(0.1)
             self._watch("nothing but subscribers and changes")
-            await self._bystander(_WARMING_SECONDS)
+            await self._bystander(self._plan.warming_seconds)
             quiet = await self._bystander(self._plan.quiet_seconds)
             before = resident_bytes(self._server.process)
             async with self._memory_watched() as peaks:
@@ -176,13 +179,16 @@ class _Siege:
         """The shards that attackers list, and a hundred that the other client looks up."""
         asker = Asker(self._addresses, random.Random(self._plan.seed))
         try:
+            for number in range(_NODES):
+                change = {"actor": "siege", "reason": "what simulations place shards on"}
+                await asker.ask(_REGISTER, input={"nodeId": f"node-{number}", "change": change})
             for name, count in (("bystander", 100), ("filling", self._plan.shards)):
                 change = {"actor": "siege", "reason": "what is there already"}
                 given: dict[str, Any] = {"name": name, "strategy": "rendezvous", "change": change}
                 await asker.ask(_CONFIGURE, input=given)
                 for start in range(0, count, 1_000):
                     shards = [
-                        {"namespace": name, "shardId": f"s-{number:03}", "ownerNodeId": f"node-{number % 8}"}
+                        {"namespace": name, "shardId": f"s-{number:03}", "ownerNodeId": f"node-{number % _NODES}"}
                         for number in range(start, min(start + 1_000, count))
                     ]
                     await asker.ask(_CREATE, input={"shards": shards, "change": change})

@@ -45,7 +45,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def shown(outcome: Outcome) -> Table:
     table = Table("attack", "answers", title="The siege")
     for name, answers in outcome.answers.items():
-        table.add_row(name, ", ".join(f"{answer} ({count:,})" for answer, count in sorted(answers.items())))
+        table.add_row(name, ", ".join(f"{answer} ({count:,})" for answer, count in sorted(answers.items()) if count))
     table.add_section()
     table.add_row("changes, diffs delivered", f"{outcome.changes:,}, {outcome.deliveries:,}")
     table.add_row("subscriptions ended", ", ".join(f"{how} {count}" for how, count in outcome.left.items()) or "none")

@@ -54,3 +54,31 @@ async def test_others_run_between_slices(monkeypatch: Any) -> None:
 
     await asyncio.gather(work("a"), work("b"))
     assert ran == ["a", "b"] * 3
+
+
+async def test_however_much_work_there_is_one_slice_is_done_in_a_turn_of_the_loop(monkeypatch: Any) -> None:
+    monkeypatch.setattr(slices, "SLICE_SECONDS", -1.0)
+    loop = asyncio.get_running_loop()
+    done: list[int] = [0]
+
+    handles: list[asyncio.Handle] = []
+
+    def turn() -> None:
+        done.append(0)
+        handles[:] = [loop.call_soon(turn)]
+
+    async def work() -> None:
+        pieces = Slices()
+        for _ in range(3):
+            await pieces.pause()
+            done[-1] += 1
+
+    turn()
+    try:
+        works = [asyncio.create_task(work()) for _ in range(20)]
+        works[7].cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+    finally:
+        handles[0].cancel()
+    assert sum(done) == 19 * 3
+    assert max(done) == 1
