@@ -33,7 +33,9 @@ class Attack:
 _MEGABYTE: Final = 2**20
 _PINGS: Final = 20_000
 _HALF_SENT: Final = 1_000
-_HALF_SENT_SECONDS: Final = 20.0
+_HALF_SENT_SECONDS: Final = 60.0
+"""After which the server has closed them, on a busy machine as well."""
+_SOCKET_SECONDS: Final = 60.0
 _HANGING_UP: Final = 300
 _NOT_READING: Final = 10
 
@@ -234,13 +236,14 @@ async def _on_socket(target: Target, texts: list[str], *, pings: int = 0) -> str
             subprotocols=[Subprotocol("graphql-transport-ws")],
             compression=None,
             ping_interval=None,
+            open_timeout=_SOCKET_SECONDS,
             close_timeout=1,
         ) as socket:
             for text in texts:
                 await socket.send(text)
             for _ in range(pings):
                 await socket.ping()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(_SOCKET_SECONDS):
                 await socket.recv()
     except ConnectionClosed as closed:
         return "closed" if closed.rcvd is None else str(closed.rcvd.code)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-ANSWER_SECONDS: Final = 40.0
+ANSWER_SECONDS: Final = 60.0
 
 _CHUNK: Final = 65_536
 
@@ -55,7 +55,7 @@ async def connected(target: Target) -> AsyncIterator[Connection]:
 
 
 async def exchanged(target: Target, request: Iterable[bytes]) -> str:
-    """The answer to what was sent, or `closed`, or `silent` after 40 seconds. Sending ends with the answer."""
+    """The answer to what was sent, or `closed`, or `silent` after a minute. Sending ends with the answer."""
     try:
         async with connected(target) as connection:
             sending = asyncio.create_task(_send_all(connection, request))
