@@ -83,7 +83,7 @@ class Paged:
     total_count: int = strawberry.field(
         description=(
             "How many items there are on all pages, or at least, where `totalCountIsExact` is false. Counted only when "
-            "selected, and up to 10,000; of 3,000 that have to be looked at for it, or 1,000 as of a time."
+            "selected, of 10,000 that are looked at for it, or 1,000 as of a time."
         )
     )
     total_count_is_exact: bool = strawberry.field(

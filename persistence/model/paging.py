@@ -16,10 +16,10 @@ DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
 
 SEARCHED_AT_MOST: Final = 3_000
-"""Items that are looked at for one page, and for one count, where no index leads to those that match."""
+"""Items that are looked at for one page where no index leads to those that match."""
 
 COUNTED_AT_MOST: Final = 10_000
-"""Items where one does."""
+"""Items that are looked at for one count."""
 
 K = TypeVar("K")
 

@@ -117,9 +117,14 @@ def translation(error: BaseException | None) -> StoreError:
     return StoreError(f"the database refused (SQLSTATE {state}): {first_line(error)}")
 
 
+def is_unsent(error: BaseException | None) -> bool:
+    """Of the driver's refusal to use a connection whose end the server has announced: it is looked at first."""
+    return isinstance(error, asyncpg.InternalClientError) and str(error).startswith("cannot switch to state")
+
+
 def is_unanswered(error: BaseException) -> bool:
     """Of an error that a commit was met by."""
-    if isinstance(error, asyncpg.InterfaceError):  # the driver's own refusal, before anything is sent
+    if isinstance(error, asyncpg.InterfaceError) or is_unsent(error):  # the driver's own, before anything is sent
         return False
     if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
         return True

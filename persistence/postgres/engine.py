@@ -25,6 +25,7 @@ from persistence.postgres.driver import (
     OWN_SESSION,
     SERVER_SETTINGS,
     Connection,
+    NothingSent,
     connect,
     require_postgresql,
     transaction_pooler,
@@ -33,6 +34,7 @@ from persistence.postgres.driver_errors import (
     DRIVER_ERRORS,
     first_line,
     is_unanswered,
+    is_unsent,
     store_error,
     translation,
     unanswered,
@@ -244,9 +246,19 @@ def committing() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, *DRIVER_ERRORS) as error:
-        # What the driver raised is more precise than the class that it was mapped to.
-        mapped = error.orig if isinstance(error, DBAPIError) else None
-        cause = getattr(mapped, "__cause__", None) or error
+        cause = _driver_error(error)
         if is_unanswered(cause):
             raise unanswered(cause) from error
         raise
+
+
+def is_unsent_call(error: DBAPIError) -> bool:
+    """Of a call whose connection was lost before it was sent: it may be made on another."""
+    cause = _driver_error(error)
+    return error.connection_invalidated and (isinstance(cause, NothingSent) or is_unsent(cause))
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """What the driver raised is more precise than the class that it was mapped to."""
+    mapped = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(mapped, "__cause__", None) or error

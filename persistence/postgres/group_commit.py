@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, Boolean, Integer, String, bindparam, literal_column, select, text
+from sqlalchemy import ARRAY, BigInteger, Integer, String, bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeEngine
@@ -48,16 +48,16 @@ from persistence.postgres.unit_of_work import answer, is_locked
 
 # Of a row this is the transaction that has locked it, or is changing it, or did so since it was written; else 0. With
 # another number it may be locked, and need not be. One that has the stream head as well is a commit: it is over once
-# this group has the head.
-_LOCKED: Final = literal_column(
-    "coalesce(shards.xmax, shard_tombstones.xmax) NOT IN ('0', (SELECT xmax FROM stream_head))", Boolean()
+# this group has the head. Null for a row that is not locked.
+_MARK: Final = literal_column(
+    "CASE WHEN coalesce(shards.xmax, shard_tombstones.xmax) NOT IN ('0', (SELECT xmax FROM stream_head))"
+    " THEN coalesce(shards.xmax, shard_tombstones.xmax)::text END",
+    String(),
 )
 
 # A row for each key that is named, with what there is of it.
 _STATE: Final = (
-    select(
-        KEYS.c.namespace, KEYS.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch, _LOCKED, *NAMESPACE, *SHARD
-    )
+    select(KEYS.c.namespace, KEYS.c.shard_id, TOMBSTONES.c.version, TOMBSTONES.c.owner_epoch, _MARK, *NAMESPACE, *SHARD)
     .select_from(KEYS)
     .outerjoin(NAMESPACES, NAMESPACES.c.name == KEYS.c.namespace)
     .outerjoin(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)
@@ -127,9 +127,9 @@ class PostgresGroup:
 
     async def read(self, shards: Sequence[ShardKey]) -> ReadState:
         rows = (await self._connection.execute(_STATE, as_arrays(shards))).all()
-        state = await offload(len(rows), _state_of, rows)
-        if state.locked:
-            self._locks.suspect(state.locked)
+        state, marks = await offload(len(rows), _state_of, rows)
+        if marks:
+            self._locks.suspect_marked(marks)
         if self._locks.may_be_locked(shards):
             state = replace(state, locked=frozenset(key for key in shards if self._locks.may_be_locked([key])))
         self._state = state
@@ -194,19 +194,23 @@ async def change_group(
             group = PostgresGroup(connection, supply, database, locks)
             try:
                 yield group
-            except BaseException:
+            except BaseException as error:
                 if group.limited:
                     await connection.invalidate()
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
+                    # It died in the pool: what was sent and not answered is CommitUnknown.
+                    raise TransientConflict("the connection was lost before anything was sent") from error
                 raise
             if group.limited:
                 await group.unlimit()
 
 
-def _state_of(rows: Sequence[Any]) -> ReadState:
+def _state_of(rows: Sequence[Any]) -> tuple[ReadState, Mapping[ShardKey, str]]:
+    """With the transactions that may have shards or tombstones locked."""
     namespaces: dict[str, Namespace] = {}
     shards: dict[ShardKey, Shard] = {}
     tombstones: dict[ShardKey, Tombstone] = {}
-    locked: set[ShardKey] = set()
+    marks: dict[ShardKey, str] = {}
     for row in rows:
         key, namespace, shard = ShardKey(row[0], row[1]), row[_NAMESPACE], row[_SHARD]
         if namespace[0] is not None and key.namespace not in namespaces:
@@ -215,9 +219,9 @@ def _state_of(rows: Sequence[Any]) -> ReadState:
             shards[key] = shard_of(shard)
         elif row[2] is not None:
             tombstones[key] = Tombstone(row[2], row[3])
-        if row[4]:
-            locked.add(key)
-    return ReadState(namespaces, shards, tombstones, locked=frozenset(locked))
+        if row[4] is not None:
+            marks[key] = row[4]
+    return ReadState(namespaces, shards, tombstones), marks
 
 
 def _made(write_set: WriteSet, assigned: Sequence[Any]) -> Made:

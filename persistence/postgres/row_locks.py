@@ -33,10 +33,14 @@ _LONGEST_PAUSE_SECONDS: Final = 0.1
 
 _MOST_SUSPECTS: Final = 100_000
 
+_LOOKS: Final = 1_000
+"""Whose marks are known to be no locks. One that is older costs another look."""
+
 # In SQL, because each row has to be tried in the one statement whose end gives up what it got. A row is locked where it
 # is there and was skipped. Nothing is written, so that no standby has to have it: its commit must not wait for one
 # with these locks held. `shard_id` is empty for a namespace. The multixact of several that share a lock is nobody's
-# transaction, and has no holder here.
+# transaction, and has no holder here. There is a row for the look itself, where none is locked: its transaction is the
+# mark that it leaves on what it got.
 _LOCKED: Final = """
     WITH key AS MATERIALIZED (
         SELECT DISTINCT namespace, shard_id FROM set_config('synchronous_commit', 'off', true),
@@ -64,8 +68,9 @@ _LOCKED: Final = """
         WHERE name IN (SELECT namespace FROM key) AND name NOT IN (SELECT name FROM n)
     )
     SELECT locked.namespace, locked.shard_id, locked.xmax::text AS transaction,
-        a.pid, a.application_name, a.state, a.xact_start
-    FROM locked
+        a.pid, a.application_name, a.state, a.xact_start, look.transaction AS look
+    FROM (SELECT pg_current_xact_id()::xid::text AS transaction) AS look
+    LEFT JOIN locked ON true
     LEFT JOIN pg_locks AS l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = locked.xmax
     LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
 """
@@ -102,6 +107,11 @@ class RowLocks:
         self._waiting: set[_Waiting] = set()
         self._counts: Counter[ShardKey] = Counter()
         self._looking: asyncio.Task[None] | None = None
+        self._looks: dict[str, None] = {}
+
+    def suspect_marked(self, marks: Mapping[ShardKey, str]) -> None:
+        """As `suspect`, of rows with the transaction that has or had each locked: looking is none that has it."""
+        self.suspect([key for key, transaction in marks.items() if transaction not in self._looks])
 
     def suspect(self, shards: Collection[ShardKey]) -> None:
         """They may be locked: whoever writes them waits first."""
@@ -168,9 +178,12 @@ class RowLocks:
                 shards = list({key for waiting in self._waiting for key in waiting.shards})
                 begun = monotonic()
                 with translated():
-                    connection = connection or await self._connect()
+                    if connection is None or connection.is_closed():
+                        connection = await self._connect()
                     rows = await connection.fetch(_LOCKED, *zip(*shards, strict=True))
-                self._found(shards, {ShardKey(row[0], row[1]): _Lock(row[2], _holder(row)) for row in rows})
+                self._remember(rows[0][-1])
+                found = (row for row in rows if row[0] is not None)
+                self._found(shards, {ShardKey(row[0], row[1]): _Lock(row[2], _holder(row)) for row in found})
                 # Of ten thousand rows one look takes longer than the pause.
                 await asyncio.sleep(max(pause, monotonic() - begun))
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -182,6 +195,11 @@ class RowLocks:
             self._locks = {}
             if connection is not None:
                 connection.terminate()
+
+    def _remember(self, look: str) -> None:
+        if len(self._looks) >= _LOOKS:
+            del self._looks[next(iter(self._looks))]
+        self._looks[look] = None
 
     def _found(self, shards: Sequence[ShardKey], locks: dict[ShardKey, _Lock]) -> None:
         before, self._locks = self._locks, locks
@@ -203,7 +221,7 @@ def _complete(passed: asyncio.Future[None], error: StoreError | None) -> None:
 
 
 def _holder(row: Sequence[object]) -> LockHolder | None:
-    *_, pid, application_name, state, since = row
+    *_, pid, application_name, state, since, _look = row
     return None if pid is None else LockHolder(pid, application_name or "", state, since)  # type: ignore[arg-type]
 
 

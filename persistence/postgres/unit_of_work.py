@@ -44,7 +44,7 @@ from persistence.model.records import (
 from persistence.offload import offload
 from persistence.postgres.commit import Assigned, Made, Relied, commit, idempotency_digest
 from persistence.postgres.database import Database
-from persistence.postgres.engine import translated
+from persistence.postgres.engine import is_unsent_call, translated
 from persistence.postgres.partitions import PartitionSupply, is_missing
 from persistence.postgres.read_state import GroupMark, read_decision_inputs, read_state
 from persistence.postgres.readers.keyset import nothing_passed
@@ -208,7 +208,7 @@ async def unit_of_work(
                 try:
                     yield unit
                 except DBAPIError as error:
-                    if error.connection_invalidated and not unit.committing:
+                    if is_unsent_call(error) or (error.connection_invalidated and not unit.committing):
                         # A connection that died in the pool: everything is read again, on another.
                         raise TransientConflict("the connection was lost before anything was sent") from error
                     raise

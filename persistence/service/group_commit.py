@@ -20,7 +20,7 @@ from persistence.commands.command import Command
 from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.commands.write_set import WriteSet
-from persistence.errors import CommitUnknown, Overloaded, RowsLocked, StoreError, TransientConflict
+from persistence.errors import CommitUnknown, Overloaded, RowsLocked, StoreError, StoreUnavailable, TransientConflict
 from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
@@ -79,12 +79,24 @@ class _Waiting:
         self.reads = self.command.reads
         self.timer = self.answer.get_loop().call_at(self.arrived + QUEUE_SECONDS, self._out_of_time)
 
+    def wait_again(self) -> None:
+        """For another group. Nothing of it was written."""
+        self.begun = self.sent = False
+
+    def left(self) -> float:
+        """Seconds in which it may still wait for other writers."""
+        return self.arrived + WRITE_SECONDS - self.answer.get_loop().time()
+
     def _out_of_time(self) -> None:
         loop, end = self.answer.get_loop(), self.arrived + ANSWER_SECONDS
         if self.begun and loop.time() < end:
             self.timer = loop.call_at(end, self._out_of_time)
         elif self.sent:
             self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
+        elif self.begun:
+            self.resolve(
+                StoreUnavailable(f"the database did not answer what a change asked it in {ANSWER_SECONDS:g} s")
+            )
         else:
             self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 
@@ -96,6 +108,15 @@ class _Waiting:
             self.answer.set_exception(outcome)
         else:
             self.answer.set_result(outcome)
+
+
+@dataclass(slots=True)
+class _Group:
+    """`waiting` are those that have no answer yet, `answers` theirs once it is committed."""
+
+    waiting: Sequence[_Waiting]
+    answers: Sequence[Committed | StoreError | None] = ()
+    is_decided: bool = False
 
 
 class GroupCommit:
@@ -139,11 +160,13 @@ class GroupCommit:
         """Until nothing waits any more."""
         try:
             while self._queue:
-                await self._commit(self._next())
+                if group := self._next():  # none where all that waited were answered, or their clients have left
+                    await self._commit(group)
         finally:
             self._committing = None
-            for waiting in self._queue:  # none, but where this task is cancelled
-                waiting.answer.cancel()
+            while self._queue:  # where this task is cancelled: their own are not
+                waiting = self._queue.popleft()
+                waiting.resolve(_cancelled(waiting))
 
     def _next(self) -> Sequence[_Waiting]:
         """Those that have waited longest."""
@@ -161,56 +184,75 @@ class GroupCommit:
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         """Every one of them is resolved, or waits again."""
-        concerned = waiting
-        answers: Sequence[Committed | StoreError | None] = ()
+        group = _Group(waiting)
         began = asyncio.get_running_loop().time()
         for each in waiting:
             self._statistics.waited.observe(began - each.arrived)
         try:
-            async with self._group() as group:
-                await _limit(group, waiting)
-                state = await group.read(list(dict.fromkeys(key for each in waiting for key in each.reads.shards)))
-                changes = await self._decided(waiting, state)
-                # Those that ran out of time meanwhile were answered that nothing is written.
-                changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
-                concerned = [each for each, _ in changes]
-                if changes:
-                    answers = await self._committed(group, changes, began)
-        except (CommitUnknown, Overloaded) as error:
-            answers = answers or [error] * len(concerned)
-        except RowsLocked:
-            # Once more, for when it is read again it shows which of them those are: they wait by themselves.
-            again = [each for each in concerned if not each.repeated]
-            concerned = [each for each in concerned if each.repeated]
-            answers = [None] * len(concerned)
-            for each in again:
-                each.sent, each.repeated = False, True
-            self._queue.extendleft(reversed(again))
-        except StoreError:
-            # Nothing was written, perhaps because of one of them: by itself each finds out. Or all was, and the
-            # connection is lost since.
-            answers = answers or [None] * len(concerned)
+            await self._write(group)
+            self._observe(group.answers, began)
         except asyncio.CancelledError:
-            answers = answers or [CommitUnknown("the commit was cancelled before it was answered")] * len(concerned)
+            group.answers = group.answers or [_cancelled(each) for each in group.waiting]
             raise
+        except StoreError as error:
+            # With answers all was written, and the connection is lost since.
+            group.answers = group.answers or self._failed(group, error)
         except Exception:  # noqa: BLE001 - a defect, which each meets by itself
             _log.exception("a group of %d changes failed; each that has no answer is executed by itself", len(waiting))
-            answers = answers or [None] * len(concerned)
+            group.answers = group.answers or [None] * len(group.waiting)
         finally:
-            for each, answer in zip_longest(concerned, answers):
+            for each, answer in zip_longest(group.waiting, group.answers):
                 self._resolve(each, answer)
 
-    async def _committed(
-        self, group: ChangeGroup, changes: Sequence[tuple[_Waiting, WriteSet]], began: float
-    ) -> Sequence[Committed | StoreError]:
-        """The answer to each. `began` is when reading for them did, on the clock of the event loop."""
-        for each, _ in changes:
-            each.sent = True
-        with self._commit_spans([each for each, _ in changes]):
-            answers = await group.commit([(each.reads, write_set) for each, write_set in changes])
+    async def _write(self, group: _Group) -> None:
+        async with self._group() as connection:
+            await _limit(connection, group.waiting)
+            keys = dict.fromkeys(key for each in group.waiting for key in each.reads.shards)
+            changes = await self._decided(group.waiting, await connection.read(list(keys)))
+            # Those that ran out of time meanwhile were answered that nothing is written.
+            changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
+            group.waiting, group.is_decided = [each for each, _ in changes], True
+            if not changes:
+                return
+            for each in group.waiting:
+                each.sent = True
+            with self._commit_spans(group.waiting):
+                group.answers = await connection.commit([(each.reads, write_set) for each, write_set in changes])
+
+    def _failed(self, group: _Group, error: StoreError) -> Sequence[StoreError | None]:
+        """The answers to those that do not wait again, null for what is executed by itself."""
+        match error:
+            case CommitUnknown():
+                return [error] * len(group.waiting)
+            case Overloaded() if group.waiting and group.is_decided:
+                # It waited for other writers as long as its oldest change could: those behind have time left.
+                oldest = min(each.arrived for each in group.waiting)
+                self._again(group, lambda each: each.arrived > oldest and each.left() >= _UNHURRIED_SECONDS)
+                return [error] * len(group.waiting)
+            case Overloaded():
+                return [error] * len(group.waiting)
+            case RowsLocked():
+                # Once more, for when it is read again it shows which of them those are: they wait by themselves.
+                self._again(group, lambda each: not each.repeated)
+            case StoreUnavailable() if not group.is_decided:
+                # It is none of the changes that it failed for: each by itself would wait as long again.
+                return [error] * len(group.waiting)
+        # Nothing was written, perhaps because of one of them: by itself each finds out.
+        return [None] * len(group.waiting)
+
+    def _again(self, group: _Group, chosen: Callable[[_Waiting], bool]) -> None:
+        """Those that are chosen leave it for the next one. Nothing of any was written."""
+        again = [each for each in group.waiting if chosen(each)]
+        for each in again:
+            each.wait_again()
+            each.repeated = True
+        group.waiting = [each for each in group.waiting if each not in again]
+        self._queue.extendleft(reversed(again))
+
+    def _observe(self, answers: Sequence[Committed | StoreError | None], began: float) -> None:
+        """`began` is when reading for them did, on the clock of the event loop."""
         if committed := sum(isinstance(answer, Committed) for answer in answers):
             self._statistics.committed(committed, asyncio.get_running_loop().time() - began)
-        return answers
 
     @contextmanager
     def _commit_spans(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
@@ -244,6 +286,7 @@ class GroupCommit:
             elif footprint.add(decision):
                 changes.append((each, decision))
             else:
+                each.wait_again()
                 again.append(each)
             decided += len(each.reads.shards)
             if decided >= _DECIDED_IN_A_TURN:
@@ -277,9 +320,15 @@ class GroupCommit:
 
 
 async def _limit(group: ChangeGroup, waiting: Sequence[_Waiting]) -> None:
-    left = min(each.arrived for each in waiting) + WRITE_SECONDS - asyncio.get_running_loop().time()
+    left = min(each.left() for each in waiting)
     if left < WRITE_SECONDS - _UNHURRIED_SECONDS:
         await group.limit(max(left, _UNHURRIED_SECONDS))
+
+
+def _cancelled(waiting: _Waiting) -> StoreError:
+    if waiting.sent:
+        return CommitUnknown("the commit was cancelled before it was answered")
+    return StoreUnavailable("the change was cancelled before it was sent")
 
 
 class _Footprint:

@@ -46,7 +46,7 @@ LARGEST: Final = 3
 CHANGES_BETWEEN: Final = 25
 CHANGES_WHILE_FROZEN: Final = 20
 _BULK_SECONDS: Final = 60
-_FROZEN_SECONDS: Final = 60
+_WITNESS_SECONDS: Final = 60
 """At most: by then no writer of the other server was answered."""
 _LOOK_SECONDS: Final = 0.01
 _ANSWER: Final = "__typename ... on Refusal { message } ... on ShardsChanged { change { id } replayed }"
@@ -116,15 +116,28 @@ class _KeyedWriter(Writer):
 class _Witness(_KeyedWriter):
     """Measures how long it waits for each answer, attempts that have to be repeated included."""
 
-    longest: float = 0.0
     answers: int = 0
+    _longest: float = 0.0
+    _since: float = 0.0
+    _begun: float | None = None
+
+    def begin(self) -> None:
+        """What it has waited before belongs to what was done then."""
+        self._longest, self._since = 0.0, monotonic()
+
+    def longest(self) -> float:
+        """In seconds since `begin`, of the answer that it still waits for too."""
+        return max(self._longest, 0.0 if self._begun is None else self._waited(self._begun))
 
     async def _request(self, document: str, shards: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
-        begun = monotonic()
+        self._begun = monotonic()
         versions = await super()._request(document, shards)
-        self.longest = max(self.longest, monotonic() - begun)
+        self._longest, self._begun = max(self._longest, self._waited(self._begun)), None
         self.answers += 1
         return versions
+
+    def _waited(self, begun: float) -> float:
+        return monotonic() - max(begun, self._since)
 
 
 class _Run:
@@ -173,36 +186,44 @@ class _Run:
         return blows
 
     async def _more(self, changes: int, writing: Sequence[asyncio.Task[None]]) -> None:
-        self._witness.longest = 0.0
+        self._witness.begin()
         while len(self._ledger.acknowledged) < changes and not all(task.done() for task in writing):  # noqa: ASYNC110 - others append
             await asyncio.sleep(_LOOK_SECONDS)
-        self._outcome.waits[None].append(self._witness.longest)
+        self._outcome.waits[None].append(self._witness.longest())
 
     async def _deal(self, blow: Blow) -> None:
         # Anywhere in a batch: they follow one another every few milliseconds.
         await asyncio.sleep(self._randomness.uniform(0, 0.05))
+        self._witness.begin()
         match blow:
             case Blow.SERVER_KILLED:
                 await self._randomness.choice(self._servers).kill()
+                await self._witnessed(1)
             case Blow.POSTGRES_KILLED:
                 await self._database.postgres.kill()
+                # Else what follows would be measured by a server that has not found its database yet: others write
+                # enough for the next blow meanwhile.
+                await self._witnessed(1)
             case Blow.SERVER_FROZEN:
                 await self._freeze()
             case Blow.BULK:
                 await self._change_many()
+        self._outcome.waits.setdefault(blow, []).append(self._witness.longest())
 
     async def _freeze(self) -> None:
         pid = self._servers[0].pid
-        self._witness.longest = 0.0
-        goal = self._witness.answers + CHANGES_WHILE_FROZEN
         os.kill(pid, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(_FROZEN_SECONDS):
-                while self._witness.answers < goal:  # noqa: ASYNC110 - another process answers
-                    await asyncio.sleep(_LOOK_SECONDS)
+            await self._witnessed(CHANGES_WHILE_FROZEN)
         finally:
             os.kill(pid, signal.SIGCONT)
-        self._outcome.waits.setdefault(Blow.SERVER_FROZEN, []).append(self._witness.longest)
+
+    async def _witnessed(self, answers: int) -> None:
+        """Until the witness has been answered as often again, those that it waits for now not counted."""
+        goal = self._witness.answers + answers + 1
+        async with asyncio.timeout(_WITNESS_SECONDS):
+            while self._witness.answers < goal:  # noqa: ASYNC110 - another process answers
+                await asyncio.sleep(_LOOK_SECONDS)
 
     def _many(self, **fields: object) -> Sequence[Mapping[str, object]]:
         return [
@@ -217,12 +238,10 @@ class _Run:
     async def _change_many(self) -> None:
         times = len(self._outcome.waits.get(Blow.BULK, ())) + 1
         change = {"actor": "chaos", "reason": "many", "idempotencyKey": f"many {times}"}
-        self._witness.longest = 0.0
         shards = self._many(expectedVersion=times, ownerNodeId=f"node-{times}")
         answer = await self._bulk.ask(_UPDATE, input={"shards": shards, "change": change})
         if answer["__typename"] != "ShardsChanged":
             self._ledger.complaints.append(f"the change of many shards was answered {answer}")
-        self._outcome.waits.setdefault(Blow.BULK, []).append(self._witness.longest)
 
     async def _ask_again(self) -> None:
         """Every request that was acknowledged: whoever lost the answer would."""

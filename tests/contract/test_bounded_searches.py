@@ -38,6 +38,8 @@ def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         (search, "SEARCHED"),
         (search, "COUNTED"),
         (changes, "SEARCHED"),
+        (changes, "COUNTED"),
+        (shards, "COUNTED"),
         (history, "SEARCHED"),
         (shards, "PROBED"),
     ):

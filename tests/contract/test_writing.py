@@ -95,8 +95,9 @@ async def test_free_text_and_numbers_are_stored_as_they_are_however_many_shards_
     mesh: Mesh, count: int
 ) -> None:
     """Line breaks, quotes, what arrays are written with; and shards with and without what may be null."""
-    text = 'a\n\n"b",{c}\\ NULL\t\U0001f69a'
-    ticket = because("first", change_ticket=text)
+    line = 'a "b",{c}\\n NULL \\N \U0001f69a e\u0301'
+    text = f"{line}\n\n\t{line}\n"
+    ticket = because("first", change_ticket=line)
     capacities = (0.0, 0.1, 1e16, 5e-324, 1.7976931348623157e308)
     asked = [
         new(
@@ -116,7 +117,7 @@ async def test_free_text_and_numbers_are_stored_as_they_are_however_many_shards_
     await mesh.execute(RegisterNode("node-a", because("register")))
     after = (await mesh.update(*pinned, change=ticket)).shards
     assert [(shard.capacity_hint, shard.change_ticket) for shard in after] == [
-        (shard.capacity_hint, text) for shard in asked
+        (shard.capacity_hint, line) for shard in asked
     ]
     assert [shard.pinned and shard.pinned.reason for shard in after] == [
         None if number % 2 else text for number in range(count)

@@ -224,3 +224,34 @@ async def test_what_is_refused_anyway_does_not_wait_for_a_lock(mesh: Mesh, datab
     async with stranger(database_url) as session:
         await session.execute(_SHARD, shard.shard_id)
         assert isinstance(await mesh.execute(moved(replace(shard, version=7))), VersionConflict)
+
+
+async def test_a_row_whose_lock_is_over_is_written_while_others_go_on_naming_it(mesh: Mesh, database_url: str) -> None:
+    (shard,) = await shards_of(mesh, 1)
+    async with stranger(database_url) as session:
+        await session.execute(_SHARD, shard.shard_id)
+    stale = moved(replace(shard, version=7))
+
+    async def name_it() -> None:
+        while True:
+            await mesh.execute(stale)
+
+    naming = [asyncio.create_task(name_it()) for _ in range(6)]
+    try:
+        assert isinstance(await mesh.execute(moved(shard)), ShardsChanged)
+    finally:
+        for task in naming:
+            task.cancel()
+
+
+async def test_what_went_with_a_locked_row_is_not_taken_for_locked(mesh: Mesh, database_url: str) -> None:
+    """The commit that failed has left its mark on the rows that it had got to before."""
+    shards = await shards_of(mesh, 20)
+    keys = [shard.key for shard in shards]
+    async with mesh.store.change_group() as group, stranger(database_url) as session:
+        state = await group.read(keys)
+        decisions = [(command.reads, decide(command, state, Registry())) for command in map(moved, shards)]
+        await session.execute(_SHARD, shards[15].shard_id)
+        with pytest.raises(RowsLocked):
+            await group.commit([(reads, decision) for reads, decision in decisions if isinstance(decision, WriteSet)])
+        assert (await group.read(keys)).locked == {shards[15].key}

@@ -55,6 +55,7 @@ def test_what_was_sent_and_not_answered_is_unknown(error: BaseException) -> None
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
+        (asyncpg.InternalClientError("cannot switch to state 12; another operation (2) in progress"), StoreUnavailable),
         (answered("57014"), Overloaded),
         (answered("40001"), TransientConflict),
         (answered("55P03"), TransientConflict),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -251,8 +251,8 @@ async def test_when_a_group_fails_and_nothing_was_written_each_is_executed_alone
     assert len(caplog.records) == isinstance(failure, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("failure", [CommitUnknown("no answer"), Overloaded("the head is held")])
-async def test_what_must_not_be_tried_again_is_raised_to_each(database: Database, failure: StoreError) -> None:
+async def test_what_may_have_been_committed_is_not_tried_again(database: Database) -> None:
+    failure = CommitUnknown("no answer")
     queue = database.queue()
     database.failures = [None, failure]
     shard = await database.mesh.created("s1")
@@ -284,7 +284,7 @@ async def test_nothing_is_executed_again_after_a_commit_that_was_cancelled(datab
     (committing,) = (task for task in asyncio.all_tasks() if task.get_name() == "omnirelay-group-commit")
     committing.cancel()
     outcomes = await asyncio.wait_for(asyncio.gather(first, later, return_exceptions=True), timeout=10)
-    assert [type(outcome) for outcome in outcomes] == [CommitUnknown, asyncio.CancelledError]
+    assert [type(outcome) for outcome in outcomes] == [CommitUnknown, StoreUnavailable]
     assert database.alone == []
     database.held = None
     assert isinstance(await queue.execute(create("b")), ShardsChanged)
@@ -451,7 +451,7 @@ async def test_a_change_that_runs_out_of_time_while_its_group_is_read_is_not_wri
         return await read(self, shards)
 
     monkeypatch.setattr(_Held, "read", slowly)
-    with pytest.raises(Overloaded):
+    with pytest.raises(StoreUnavailable):
         await queue.execute(create("late"))
     assert reading.is_set()
     go_on.set()
@@ -475,3 +475,112 @@ async def test_a_group_has_the_time_that_its_oldest_change_has_left(
     await asyncio.gather(first, second)
     (limit,) = database.limits
     assert 2 < limit <= 3
+
+
+async def test_of_a_group_that_waited_in_vain_those_that_came_later_have_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = database.queue()
+    loop = asyncio.get_running_loop()
+    now, later = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: now() + later)
+    first = await under_way(database, queue)
+    tasks = [asyncio.create_task(queue.execute(create("oldest")))]
+    await settled()
+    later = 5.0
+    tasks += [asyncio.create_task(queue.execute(create(name))) for name in "ab"]
+    await settled()
+    failure = Overloaded("the head is held")
+    database.failures = [None, failure]
+    assert database.held is not None
+    database.held.set()
+    outcomes = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert outcomes[1] is failure
+    assert [type(outcome) for outcome in outcomes[2:]] == [ShardsChanged] * 2
+    assert database.groups == [["first"], ["oldest", "a", "b"], ["a", "b"]]
+    (limit,) = database.limits  # the second of them has all of its time
+    assert 2 < limit <= 3
+
+
+async def test_those_that_waited_as_long_as_the_oldest_have_no_other_group(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = database.queue()
+    loop = asyncio.get_running_loop()
+    now, later = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: now() + later)
+    first = await under_way(database, queue)
+    tasks = [asyncio.create_task(queue.execute(create(name))) for name in "ab"]
+    await settled()
+    failure = Overloaded("the head is held")
+    database.failures = [None, failure]
+    later = 7.5
+    assert database.held is not None
+    database.held.set()
+    outcomes = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert outcomes[1:] == [failure, failure]
+    assert (database.groups, database.alone) == ([["first"], ["a", "b"]], [])
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("gone"), TransientConflict("lost before anything was sent")])
+async def test_where_the_database_cannot_be_read_none_is_tried_alone_but_what_may_succeed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, failure: StoreError
+) -> None:
+    async def read(*_: object) -> ReadState:
+        raise failure
+
+    monkeypatch.setattr(_Held, "read", read)
+    queue = database.queue()
+    outcomes = await asyncio.gather(*(queue.execute(create(name)) for name in "ab"), return_exceptions=True)
+    if isinstance(failure, StoreUnavailable):
+        assert (outcomes, database.alone) == ([failure, failure], [])
+    else:
+        assert database.alone == ["a", "b"]
+
+
+async def test_changes_whose_clients_have_all_left_begin_no_group(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    leaving = asyncio.create_task(queue.execute(create("a")))
+    await settled()
+    leaving.cancel()
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await first
+    await settled()
+    assert (database.groups, caplog.records) == ([["first"]], [])
+
+
+async def test_a_change_that_is_cancelled_before_it_was_sent_is_not_unknown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def read(*_: object) -> ReadState:
+        reading.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(_Held, "read", read)
+    change = asyncio.create_task(database.queue().execute(create("a")))
+    await reading.wait()
+    (committing,) = (task for task in asyncio.all_tasks() if task.get_name() == "omnirelay-group-commit")
+    committing.cancel()
+    (outcome,) = await asyncio.gather(change, return_exceptions=True)
+    assert type(outcome) is StoreUnavailable
+
+
+async def test_what_was_committed_is_answered_though_its_span_cannot_be_ended(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def broken(*_: object) -> Iterator[None]:
+        yield
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(GroupCommit, "_commit_spans", broken)
+    assert isinstance(await database.queue().execute(create("a")), ShardsChanged)
+    assert database.alone == []

@@ -48,7 +48,7 @@ from persistence.postgres.readers.keyset import (
     ordered,
 )
 from persistence.postgres.readers.paged_list import EVERYWHERE, PagedList
-from persistence.postgres.readers.search import SEARCHED, Candidates, counted_at_most, share_of
+from persistence.postgres.readers.search import COUNTED, SEARCHED, Candidates, share_of
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, change_of
 from persistence.postgres.tables.history import CHANGES
@@ -117,8 +117,7 @@ class _Changes(PagedList[Change]):
     def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str]) -> Candidates:
         if lead not in _MERGED:
             return super()._counted(used, lead, rest)
-        limit = counted_at_most(all_match=not rest)
-        candidates = self._of_ranges(used, lead, rest, EVERYWHERE, limit, descending=False)
+        candidates = self._of_ranges(used, lead, rest, EVERYWHERE, COUNTED, descending=False)
         # One kind after the other, not merged: so many of all of them are looked at.
         return candidates._replace(order=()) if lead == "kinds" else candidates
 

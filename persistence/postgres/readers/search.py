@@ -87,13 +87,9 @@ def _without_cursors(shape: PageShape) -> PageShape:
     return shape._replace(after=False, before=False)
 
 
-def counted_at_most(*, all_match: bool) -> ColumnElement[int]:
-    return COUNTED if all_match else SEARCHED
-
-
 def bounded_count(candidates: Candidates) -> Select[Any]:
     """How many match of those that are looked at, as `read_count` reads it."""
-    limit = counted_at_most(all_match=not candidates.matches) if candidates.limit is None else candidates.limit
+    limit = COUNTED if candidates.limit is None else candidates.limit
     limited = (
         candidates.keys.with_only_columns(
             and_(true(), *candidates.matches).label("matches"), maintain_column_froms=True

@@ -54,9 +54,9 @@ from persistence.postgres.readers.keyset import (
 from persistence.postgres.readers.paged_list import EVERYWHERE
 from persistence.postgres.readers.scan import scan
 from persistence.postgres.readers.search import (
+    COUNTED,
     Candidates,
     bounded_count,
-    counted_at_most,
     found_rows,
     search,
     share_of,
@@ -208,10 +208,8 @@ def _candidates(used: tuple[str, ...], shape: PageShape, *, by_owner: bool) -> C
     # To be counted they are read one owner after the other, not merged: so many of all of them.
     named = func.cardinality(bindparam("where_owner_node_ids", type_=ARRAY(Text)))
     counted = shape is EVERYWHERE
-    if counted:
-        limit = counted_at_most(all_match=not rest)
-    else:
-        limit = share_of(named) if rest else bindparam("page_limit", type_=BigInteger)
+    of_a_page = share_of(named) if rest else bindparam("page_limit", type_=BigInteger)
+    limit = COUNTED if counted else of_a_page
     # What all match is counted in the index alone, without a look at a column that is not in it.
     ordered_by_index = [] if counted and not rest else [in_order]
     of_owner = select(SHARDS).where(SHARDS.c.owner_node_id == distinct.c.id, *leading, *ordered_by_index)

@@ -34,7 +34,7 @@ LOOKUP = 'query Lookup { shard(namespace: "billing", shardId: "s1") { version } 
 
 def move(version: int, owner: str = "node-b", **change: Any) -> Mapping[str, Any]:
     given = {"namespace": BILLING, "shardId": "s1", "expectedVersion": str(version), "ownerNodeId": owner}
-    return {"input": {**given, "change": {"actor": "alice", "reason": "hot\u202e shard", **change}}}
+    return {"input": {**given, "change": {"actor": "alice", "reason": "hot\tshard", **change}}}
 
 
 async def counted(api: Api, name: str) -> dict[str, float]:
@@ -85,7 +85,7 @@ async def test_a_change_a_conflict_and_a_refusal_have_outcomes_of_their_own(
     assert await counted(api, "omnirelay_policy_refusals_total") == {"TICKET_REQUIRED": 1}
     (change,) = lines(caplog, "change")
     assert {**change, "request_id": ""} == {
-        "id": 3, "kind": "UPDATE_SHARDS", "actor": "alice", "reason": "hot\u202e shard", "namespaces": 1,
+        "id": 3, "kind": "UPDATE_SHARDS", "actor": "alice", "reason": "hot\tshard", "namespaces": 1,
         "first_revision": 2, "last_revision": 2, "request_id": "",
     }  # fmt: skip
     refusals = [(line["code"], line.get("rules"), line["actor"]) for line in lines(caplog, "refusal")]
