@@ -37,12 +37,19 @@ class Connection:
             await self.writer.drain()
 
     async def answer(self) -> str:
-        """Status and code of one response; `closed` if there is none."""
+        """Status and code of one response. Raises IncompleteReadError or OSError if there is none."""
+        status, body = await self._response()
+        return f"{status} {code_of(body)}".strip()
+
+    async def body(self) -> bytes:
+        """Of one response."""
+        return (await self._response())[1]
+
+    async def _response(self) -> tuple[str, bytes]:
         head = await self.reader.readuntil(b"\r\n\r\n")
-        status = head.split(b" ", 2)[1].decode()
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         body = b"" if length is None else await self.reader.readexactly(int(length[1]))
-        return f"{status} {code_of(body)}".strip()
+        return head.split(b" ", 2)[1].decode(), body
 
 
 @asynccontextmanager

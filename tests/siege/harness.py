@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ from tests.chaos.transports import over_events, over_websocket
 from tests.chaos.verdict import Finding, judge
 from tests.chaos.watches import WATCHES
 from tests.chaos.writers import Writer, prepare
+from tests.siege.connections import Target, connected
 
 _WRITERS: Final = 4
 _LARGEST: Final = 20
@@ -49,6 +51,8 @@ _CONFIGURE: Final = """
 mutation ($input: ConfigureNamespaceInput!) {
   configureNamespace(input: $input) { __typename ... on Refusal { message } }
 }"""
+_CACHES: Final = re.compile(rb"(?m)^omnirelay_kept_(?:records|answers)_bytes (\S+)$")
+
 _REGISTER: Final = """
 mutation ($input: RegisterNodeInput!) { registerNode(input: $input) { __typename ... on Refusal { message } } }"""
 _CREATE: Final = """
@@ -85,7 +89,7 @@ class Lookups:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Memory of the server in bytes. `answers` are those of attackers, by attack."""
+    """Memory of the server in bytes, without its caches. `answers` are those of attackers, by attack."""
 
     findings: Sequence[Finding]
     quiet_lookups: Lookups
@@ -150,14 +154,14 @@ class _Siege:
             self._watch("nothing but subscribers and changes")
             await self._bystander(self._plan.warming_seconds)
             quiet = await self._bystander(self._plan.quiet_seconds)
-            before = resident_bytes(self._server.process)
+            before = await self._memory()
             async with self._memory_watched() as peaks:
                 lookups, answers = await asyncio.gather(self._bystander(self._plan.seconds), self._attackers())
             stop.set()
             await asyncio.gather(*writing)
             self._watch("subscribers catch up")
             await self._caught_up()
-            after = resident_bytes(self._server.process)
+            after = await self._memory()
         finally:
             for task in (*following, *writing):
                 task.cancel()
@@ -217,6 +221,14 @@ class _Siege:
         )
         return answers
 
+    async def _memory(self) -> int:
+        """What the server has, but for what its caches hold: those have bounds of their own, and may be full or not."""
+        resident = await asyncio.to_thread(resident_bytes, self._server.process)
+        async with connected(Target("127.0.0.1", self._server.port)) as connection:
+            await connection.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            metrics = await connection.body()
+        return resident - sum(int(float(size)) for size in _CACHES.findall(metrics))
+
     @asynccontextmanager
     async def _memory_watched(self) -> AsyncIterator[list[int]]:
         """What the server has, twice a second."""
@@ -224,7 +236,7 @@ class _Siege:
 
         async def look() -> None:
             while True:
-                peaks.append(await asyncio.to_thread(resident_bytes, self._server.process))
+                peaks.append(await self._memory())
                 await asyncio.sleep(0.5)
 
         looking = asyncio.create_task(look())

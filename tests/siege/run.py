@@ -33,6 +33,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make siege", description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0, help="(default: %(default)g)")
     parser.add_argument("--subscribers", type=int, default=200, help="(default: %(default)s)")
+    parser.add_argument("--quiet-seconds", type=float, default=10.0, help="before the attacks (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=7, help="(default: %(default)s)")
     parser.add_argument(
         "--attacks", nargs="*", default=list(ATTACKS), choices=list(ATTACKS), metavar="ATTACK",
@@ -52,7 +53,9 @@ def shown(outcome: Outcome) -> Table:
     table.add_row("lookups of others before, ms", str(outcome.quiet_lookups))
     table.add_row("lookups of others meanwhile, ms", str(outcome.lookups))
     memory = (outcome.memory_before, outcome.memory_peak, outcome.memory_after)
-    table.add_row("memory before, at most, after", ", ".join(f"{each / _MEGABYTE:,.0f} MB" for each in memory))
+    table.add_row(
+        "memory before, at most, after, but for caches", ", ".join(f"{each / _MEGABYTE:,.0f} MB" for each in memory)
+    )
     return table
 
 
@@ -82,7 +85,7 @@ def main() -> int:
     rounds = [[name] for name in chosen.attacks] if chosen.one_by_one else [chosen.attacks]
     failed = unjudged = False
     for names in rounds:
-        plan = Plan(names, chosen.seed, chosen.seconds, subscribers=chosen.subscribers)
+        plan = Plan(names, chosen.seed, chosen.seconds, chosen.quiet_seconds, subscribers=chosen.subscribers)
         with (
             tempfile.TemporaryDirectory(prefix="omnirelay-siege-") as folder,
             Status("starting PostgreSQL and the server", console=messages) as status,
