@@ -233,9 +233,10 @@ class Run:
             if len(fields) > 1 and self.plan.kind is not OperationType.MUTATION:
                 await self._resolve_all(fields)
             data: dict[str, Any] = {}
-            slices = Slices()
+            slices = Slices() if len(fields) > 1 else None
             for each in fields:
-                await slices.pause()
+                if slices is not None:
+                    await slices.pause()
                 value = None
                 if each.resolve is not None:
                     outcome = self.recorded.outcomes.get(each.name) or await self._resolved(each.name, each.resolve)

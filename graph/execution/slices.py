@@ -53,7 +53,7 @@ class Slices:
         self._began = perf_counter()
 
     async def pause(self) -> None:
-        """Let others run, if the slice has taken its time, or if other work waits for its turn."""
-        if self._turns.waiting or perf_counter() - self._began > SLICE_SECONDS:
+        """Let others run, if the slice has taken its time."""
+        if perf_counter() - self._began > SLICE_SECONDS:
             await self._turns.next()
             self._began = perf_counter()

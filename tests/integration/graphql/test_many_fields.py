@@ -23,6 +23,7 @@ import graph.http.app
 import graph.subscriptions.operation
 from graph.auth.principal import Scope
 from graph.execution.budgets import CostLimits
+from graph.execution.selections import AT_ONCE, gathered
 from graph.execution.services import Feed
 from graph.http.admission import AdmissionQueue
 from graph.http.app import create_app
@@ -168,3 +169,22 @@ async def test_a_document_is_searched_for_its_cursor_once_for_all_who_subscribe(
                     await socket.subscribe(text)
                     assert (await socket.receive())["type"] == "next"
     assert searched.call_count == 1
+
+
+async def test_what_items_of_a_list_read_is_read_a_few_at_a_time() -> None:
+    running = most = 0
+
+    async def read(number: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        if number < 0:
+            raise LookupError
+        return number
+
+    assert await gathered(*(read(number) for number in range(20))) == list(range(20))
+    assert most == AT_ONCE
+    with pytest.raises(ExceptionGroup):
+        await gathered(*(read(number) for number in range(-3, 20)))
