@@ -114,13 +114,13 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         async def execute() -> None:
             slices = Slices()
             for name, details in remaining:
+                await slices.pause()
                 given = root, source, details, Path(None, name, root.name), position_context
                 if details[0].node.name.value in _INTROSPECTION:
                     result = await asyncio.to_thread(self.execute_field, *given)
                 else:
                     result = self.execute_field(*given)
                 results[name] = await result if self.is_awaitable(result) else result
-                await slices.pause()
 
         document = DocumentNode(definitions=(self.operation, *(each.definition for each in self.fragments.values())))
         at_once = min(len(fields), classify(self.operation, document).fields_at_once)

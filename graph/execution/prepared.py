@@ -265,8 +265,8 @@ class Run:
             slices = Slices()
             for each in remaining:
                 if each.resolve is not None:
-                    await self._resolved(each.name, each.resolve)
                     await slices.pause()
+                    await self._resolved(each.name, each.resolve)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(len(fields), self.plan.classification.fields_at_once)):

@@ -82,3 +82,20 @@ async def test_however_much_work_there_is_one_slice_is_done_in_a_turn_of_the_loo
         handles[0].cancel()
     assert sum(done) == 19 * 3
     assert max(done) == 1
+
+
+async def test_what_is_short_does_not_wait_for_all_that_is_long(monkeypatch: Any) -> None:
+    monkeypatch.setattr(slices, "SLICE_SECONDS", -1.0)
+    ended: list[str] = []
+
+    async def work(name: str, parts: int) -> None:
+        pieces = Slices()
+        for _ in range(parts):
+            await pieces.pause()
+        ended.append(name)
+
+    long = [asyncio.create_task(work("long", 20)) for _ in range(10)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await asyncio.gather(*long, *(work("short", 1) for _ in range(3)))
+    assert ended[:3] == ["short"] * 3
