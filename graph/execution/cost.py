@@ -37,7 +37,7 @@ from graphql import (
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from graph.execution.workload import FROM_MEMORY, Classification, Workload, classify
+from graph.execution.workload import FROM_MEMORY, Classification, classify
 from persistence.model.paging import DEFAULT_PAGE, MAX_PAGE
 
 STATEMENT: Final = 25
@@ -107,7 +107,7 @@ class OperationCost:
         self._constant = sum(each.records for each in self._fields if isinstance(each.records, int))
         self._written = written
         self._classification = classification
-        self.is_free = classification.usual is Workload.LOOKUP and self.records(None) <= FREE_LOOKUP
+        self.is_free = classification.usual.is_lookup and self.records(None) <= FREE_LOOKUP
         """Whether it takes nothing from a budget, where it is a lookup, whatever the variables."""
 
     def records(self, variables: Variables) -> int:

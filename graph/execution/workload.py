@@ -12,6 +12,7 @@ from graphql import (
     FragmentSpreadNode,
     InlineFragmentNode,
     NullValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
@@ -21,8 +22,8 @@ from graphql import (
 
 
 class Workload(StrEnum):
-    """What there is a bound of, and a queue for: a turn of the event loop, the same after the replica has caught up, a
-    short statement, statements over history, a process that plans, a commit."""
+    """What there is a bound of, and a queue for: a turn of the event loop, the same where it may be after the replica
+    has caught up, a short statement, statements over history, a process that plans, a commit."""
 
     LOOKUP = "lookup"
     CATCH_UP = "catch_up"
@@ -58,11 +59,13 @@ _ORDER: Final = tuple(Workload)
 
 class Classification(NamedTuple):
     """`usual`, but of history where a variable of `past` has a value, which names a moment of the past; and a lookup
-    that waits for the replica where one of `positions` has a value."""
+    that waits for the replica where one of `positions` has a value, or one of `namespaces` has none: a list of all of
+    them waits while one is behind. Each of `namespaces` is a variable, and the fields on the way into it."""
 
     usual: Workload
     past: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()
+    namespaces: tuple[tuple[str, ...], ...] = ()
 
     @property
     def fields_at_once(self) -> int:
@@ -81,7 +84,18 @@ class Classification(NamedTuple):
         for name in self.positions:
             if variables.get(name) is not None:
                 return Workload.CATCH_UP
+        for path in self.namespaces:
+            if _value_at(variables, path) is None:
+                return Workload.CATCH_UP
         return self.usual
+
+
+def _value_at(variables: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """Null where there is none, or where it is not an input object on the way."""
+    value: Any = variables
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def classify(operation: OperationDefinitionNode | None, document: DocumentNode | None = None) -> Classification:
@@ -100,6 +114,7 @@ def classify(operation: OperationDefinitionNode | None, document: DocumentNode |
     usual = Workload.LOOKUP
     past: list[str] = []
     positions: list[str] = []
+    namespaces: list[tuple[str, ...]] = []
     for field in fields:
         name = field.name.value
         of_name = (
@@ -110,13 +125,30 @@ def classify(operation: OperationDefinitionNode | None, document: DocumentNode |
         )  # fmt: skip
         of_past = _where_given(field, {"asOf"}, Workload.HISTORY, defaults, past)
         of_position = _where_given(field, _FROM_POSITION, Workload.CATCH_UP, defaults, positions)
-        usual = max(usual, of_name, of_past, of_position, key=_ORDER.index)
+        of_list = _of_list(field, namespaces) if name == "shards" else Workload.LOOKUP
+        usual = max(usual, of_name, of_past, of_position, of_list, key=_ORDER.index)
     # No variable makes it a lighter one.
     return Classification(
         usual,
         tuple(past) if _ORDER.index(usual) < _ORDER.index(Workload.HISTORY) else (),
         tuple(positions) if usual is Workload.LOOKUP else (),
+        tuple(namespaces) if usual is Workload.LOOKUP else (),
     )
+
+
+def _of_list(field: FieldNode, namespaces: list[tuple[str, ...]]) -> Workload:
+    """CATCH_UP for a list of all namespaces; where a variable decides, that is added to `namespaces`."""
+    path: tuple[str, ...] = ()
+    value = next((argument.value for argument in field.arguments or () if argument.name.value == "filter"), None)
+    if isinstance(value, VariableNode):
+        path = value.name.value, "namespace"
+    elif isinstance(value, ObjectValueNode):
+        value = next((each.value for each in value.fields if each.name.value == "namespace"), None)
+        if isinstance(value, VariableNode):
+            path = (value.name.value,)
+    if path:
+        namespaces.append(path)
+    return Workload.CATCH_UP if _is_null(value) else Workload.LOOKUP
 
 
 def _where_given(

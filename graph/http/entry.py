@@ -246,7 +246,7 @@ class Entry:
         charge = None
         try:
             cost = run.plan.cost
-            if workload is not Workload.LOOKUP or not cost.is_free:
+            if not (workload.is_lookup and cost.is_free):
                 charge = self._endpoint.costs.take(
                     cost, operation.variables or {}, client_of(run.context.principal, scope)
                 )

@@ -163,6 +163,11 @@ class Replica:
         """Whether anything is expected at all: mostly nothing is."""
         return self._expected.newest > self._position.revision
 
+    @property
+    def _is_given_up(self) -> bool:
+        """Or not begun: nothing is followed. What was expected then would be remembered for ever."""
+        return self._position is _NOWHERE
+
     def _revision_of(self, namespace: str | None) -> int:
         """Up to where it is shown; the least of all, without a name."""
         lag = self._backlog.of(namespace) if self._backlog.items else None
@@ -221,7 +226,9 @@ class Replica:
             self._expected.expect_namespaces(position.revision, [namespace])
 
     def require_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
-        """What is read of these shards must not be older."""
+        """What is read of these shards must not be older. What is loaded later is no older anyway."""
+        if self._is_given_up:
+            return
         behind = [key for key in keys if self._revision_of(key.namespace) < revision]
         if behind:
             self._expected.expect_shards(revision, behind)
@@ -229,6 +236,8 @@ class Replica:
     async def require_list(self, revision: int, namespace: str | None) -> None:
         """What is read of this namespace, or of any, must not be older: as much of it as comes soon is waited for."""
         names = None if namespace is None else [namespace]
+        if self._is_given_up:
+            return
         if self._revision_of(namespace) < revision and not await self._catch_up(
             revision, names, self._limits.catch_up_seconds
         ):
@@ -237,15 +246,20 @@ class Replica:
             else:
                 self._expected.expect_namespaces(revision, names)
 
-    async def caught_up(self, namespace: str | None) -> bool:
-        """Whether the namespace, or any, was behind. It is not any more, unless that took long."""
+    async def caught_up(self, namespace: str | None) -> None:
+        """Until the namespace shows what the feed has come to, or until none is behind: other long changes may come
+        meanwhile. Returns after `catch_up_seconds` anyway."""
         if not self._backlog.items or self._backlog.of(namespace) is None:
-            return False
-        names = None if namespace is None else [namespace]
-        await self._catch_up(self._position.revision, names, self._limits.catch_up_seconds)
-        return True
+            return
+        if namespace is not None:
+            await self._catch_up(self._position.revision, [namespace], self._limits.catch_up_seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.catch_up_seconds):
+                while self._backlog.items and await self._catch_up(self._position.revision, None, None):
+                    pass
 
-    async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float) -> bool:
+    async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float | None) -> bool:
         """Whether the replica shows these namespaces, or all, as of the revision, within so many seconds. What is not
         shown as it was any more is not waited for."""
         table, each = self._table, [None] if names is None else list(names)
@@ -387,6 +401,7 @@ class Replica:
             finally:
                 self._invalidate()
                 self._position = _NOWHERE
+                self._backlog, self._expected = Backlog(), Expectations()
 
     async def _apply_backlog(self, table: SortedTable) -> None:
         """Of a change that is omitted all rows at once, when they have been read."""

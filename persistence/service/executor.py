@@ -108,9 +108,11 @@ class CommandExecutor:
         return outcome
 
     async def _noted(self, outcome: Outcome) -> None:
-        """No connection is held meanwhile."""
-        await self._arrived(outcome)
-        self._note(outcome)
+        """No connection is held meanwhile. Where the client leaves before it is shown, it is committed all the same."""
+        try:
+            await self._arrived(outcome)
+        finally:
+            self._note(outcome)
 
     async def store_forbidden(self, command: Command, forbidden: Forbidden) -> None:
         """Stores the refusal of a command whose caller lacks a right; nothing is executed.

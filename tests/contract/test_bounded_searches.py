@@ -41,6 +41,7 @@ def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         (changes, "COUNTED"),
         (shards, "COUNTED"),
         (history, "SEARCHED"),
+        (history, "COUNTED"),
         (shards, "PROBED"),
     ):
         monkeypatch.setattr(module, name, limit)
@@ -122,6 +123,55 @@ async def test_a_count_is_exact_or_a_lower_bound(told: Told, looked_at: int, bac
         assert (page.total, page.total_is_exact) == (len(told.rows), True)
     else:
         assert (page.total, page.total_is_exact) == (looked_at, False)
+
+
+async def test_a_count_that_looks_at_more_than_a_page_is_exact_only_if_it_has_all(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (search, changes, shards, history):
+        monkeypatch.setattr(module, "COUNTED", literal_column("1000"))
+    _forget()
+    store = told.mesh.store
+    for of_rows in ({"actor": "ops"}, {"change_ticket": "CHG-1"}, {"kinds": [DiffKind.UPDATED], "actor": "ops"}):
+        where = ShardHistoryFilter(**of_rows)
+        for order in HistoryOrder:
+
+            async def fetch(
+                request: PageRequest[int], where: ShardHistoryFilter = where, order: HistoryOrder = order
+            ) -> Page[Any]:
+                return await store.history.page(where, order, request)
+
+            rows = await everything(fetch, lambda row: row.revision)
+            page = await store.history.page(where, order, COUNTED)
+            assert (page.total, page.total_is_exact) == (len(rows), True), of_rows
+    of_actor = await everything(
+        lambda request: store.changes.page(
+            ChangeFilter(actor="ops", kinds=list(ChangeKind)), request, newest_first=True
+        ),
+        lambda change: change.id,
+    )
+    found = await store.changes.page(
+        ChangeFilter(actor="ops", kinds=list(ChangeKind)), PageRequest(1, counted=True), newest_first=True
+    )
+    assert (found.total, found.total_is_exact) == (len(of_actor), True)
+
+
+async def test_no_first_page_of_a_search_has_more_than_its_count(told: Told) -> None:
+    """A list that begins with the newest is counted from there."""
+    store = told.mesh.store
+    request: PageRequest[int] = PageRequest(50, counted=True)
+    rows, listed = 0, 0
+    for newest_first, order in ((True, HistoryOrder.REVISION_DESC), (False, HistoryOrder.REVISION_ASC)):
+        for of_rows in (*({"kinds": [kind]} for kind in DiffKind), {"actor": "ops", "kinds": [DiffKind.DELETED]}):
+            page = await store.history.page(ShardHistoryFilter(**of_rows), order, request)  # type: ignore[arg-type]
+            assert (page.total or 0) >= len(page.items), of_rows
+            rows += len(page.items)
+        for of_changes in ({"actor": "ops", "kinds": [kind]} for kind in ChangeKind):
+            found = await store.changes.page(ChangeFilter(**of_changes), request, newest_first=newest_first)  # type: ignore[arg-type]
+            assert (found.total or 0) >= len(found.items), of_changes
+            listed += len(found.items)
+    assert rows
+    assert listed
 
 
 async def test_a_search_that_ends_early_names_where_it_got_to(told: Told, looked_at: int, backend_name: str) -> None:

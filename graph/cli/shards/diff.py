@@ -1,5 +1,6 @@
 """`omnirelay mesh shards diff`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -31,17 +32,18 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`shards` counts those there were at the earlier end; `movedPercent` is null if there were none."""
+    """`shards` counts those there were at the end that the difference is from, null where there are too many to be
+    counted; `movedPercent` is null then, and if there were none."""
 
     created: int
     moved: int
     changed: int
     deleted: int
-    shards: int
+    shards: int | None
     movedPercent: float | None  # noqa: N815 - as it is called in the JSON this becomes
 
     @classmethod
-    def of(cls, diffs: Sequence[Json], shards: int) -> "Summary":
+    def of(cls, diffs: Sequence[Json], shards: int | None) -> "Summary":
         kinds = [diff["kind"] for diff in diffs]
         moved = sum(map(is_move, diffs))
         return cls(
@@ -88,9 +90,11 @@ def diff_shards(
         if end is not None:
             variables["to"] = _position(api, end, namespace)["revision"]
         found = list(pages(api, "DiffShards", variables))
-    diffs = [diff for page in found for diff in page["nodes"]]
-    summary = Summary.of(diffs, first["totalCount"])
-    to = found[0]["revision"]
+        diffs = [diff for page in found for diff in page["nodes"]]
+        to = found[0]["revision"]
+        exact = first["totalCountIsExact"]
+        shards = first["totalCount"] if exact else _count_before(api, diffs, to, namespace)
+    summary = Summary.of(diffs, shards)
     if as_json:
         print_json({"from": first["revision"], "to": to, "summary": asdict(summary), "diffs": diffs})
     else:
@@ -103,3 +107,15 @@ def _position(api: ApiClient, point: PointInTime, namespace: str | None) -> Json
     """The revision of a point in time, and how many shards there were."""
     when = as_of(point, lambda: newest_revision(api))
     return dict(api.execute("CountShards", {"filter": {"namespace": namespace}, "asOf": when})["shards"])
+
+
+def _count_before(api: ApiClient, diffs: Sequence[Json], to: str, namespace: str | None) -> int | None:
+    """How many shards there were before these diffs, which lead to the revision `to`, from how many there are now: of
+    the past no more than a thousand are counted. Null where the server does not have them in memory, and stops too."""
+    now = dict(api.execute("CountShards", {"filter": {"namespace": namespace}})["shards"])
+    if not now["totalCountIsExact"]:
+        return None
+    since = {"from": to, "to": now["revision"], "namespace": namespace}
+    later = [diff for page in pages(api, "DiffShards", since) for diff in page["nodes"]]
+    kinds = Counter(diff["kind"] for diff in (*diffs, *later))
+    return int(now["totalCount"]) - kinds["CREATED"] + kinds["DELETED"]

@@ -114,10 +114,10 @@ class _Changes(PagedList[Change]):
         limit = SEARCHED if lead == "namespace" else share_of(_KINDS)
         return self._of_ranges(used, lead, rest, shape, limit, descending=descending), _without_cursors(shape)
 
-    def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str]) -> Candidates:
+    def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str], *, descending: bool) -> Candidates:
         if lead not in _MERGED:
-            return super()._counted(used, lead, rest)
-        candidates = self._of_ranges(used, lead, rest, EVERYWHERE, COUNTED, descending=False)
+            return super()._counted(used, lead, rest, descending=descending)
+        candidates = self._of_ranges(used, lead, rest, EVERYWHERE, COUNTED, descending=descending)
         # One kind after the other, not merged: so many of all of them are looked at.
         return candidates._replace(order=()) if lead == "kinds" else candidates
 

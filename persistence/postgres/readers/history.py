@@ -57,6 +57,7 @@ from persistence.postgres.readers.keyset import (
     used_fields,
 )
 from persistence.postgres.readers.search import (
+    COUNTED,
     SEARCHED,
     Candidates,
     bounded_count,
@@ -195,7 +196,8 @@ def _page(
     order: Sequence[Any]
     searched = not _LEADING.keys() | _BOUNDS >= set(used)
     if searched:
-        found = search(_candidates(used, lead, bounds, newest_first=newest_first), left, descending=descending)
+        candidates = _candidates(used, lead, bounds, newest_first=newest_first, limit=SEARCHED)
+        found = search(candidates, left, descending=descending)
         rows = select(*of_row, *of_change).join_from(HISTORY, CHANGES, CHANGES.c.id == _ROW.change_id)
         statement, order = with_rows(found, rows.where(_ROW.revision == found.c[_REVISION[lead is None]]))
     else:
@@ -206,8 +208,9 @@ def _page(
         order = (page.c.revision,)
     if not shape.counted:
         return Read(keyset(statement, order, left, descending=descending), made), searched
-    everywhere = _bounds(used, _NO_CURSOR, descending=False)
-    count = bounded_count(_candidates(used, lead, everywhere, newest_first=False))
+    everywhere = _bounds(used, _NO_CURSOR, descending=descending)
+    counted = _candidates(used, lead, everywhere, newest_first=descending, limit=COUNTED)
+    count = bounded_count(counted, descending=descending)
     return Read(beside((), statement, count, order, left, descending=descending), made), searched
 
 
@@ -278,10 +281,13 @@ def _of_index(statement: AnySelect, used: tuple[str, ...], bounds: _Bounds) -> A
     return statement if _LEADING.keys().isdisjoint(used) else statement.where(nothing_passed(_ROW.revision))
 
 
-def _candidates(used: tuple[str, ...], lead: str | None, bounds: _Bounds, *, newest_first: bool) -> Candidates:
-    """By the lead: rows of history in order, or those of the changes that match, which come in order, too."""
+def _candidates(
+    used: tuple[str, ...], lead: str | None, bounds: _Bounds, *, newest_first: bool, limit: ColumnElement[int]
+) -> Candidates:
+    """By the lead: rows of history in order, or those of the changes that match, which come in order, too: of no fewer
+    changes than there are rows looked at."""
     if lead is not None:
-        return _of_changes(used, lead, bounds, newest_first=newest_first)
+        return _of_changes(used, lead, bounds, newest_first=newest_first, limit=limit)
     matches = _conditions(_restrictions(_ROW), used)
     if not _OF_CHANGES.keys().isdisjoint(used):
         # One look-up for each row: a join, or EXISTS, may be made of all changes.
@@ -291,10 +297,12 @@ def _candidates(used: tuple[str, ...], lead: str | None, bounds: _Bounds, *, new
             select(of_change).where(CHANGES.c.id == _ROW.change_id).correlate(HISTORY).scalar_subquery(),
         ]
     rows = _of_index(select(_ROW.revision), used, bounds).where(nothing_passed(_ROW.revision))
-    return Candidates(rows, (_ROW.revision,), matches)
+    return Candidates(rows, (_ROW.revision,), matches, limit)
 
 
-def _of_changes(used: tuple[str, ...], lead: str, bounds: _Bounds, *, newest_first: bool) -> Candidates:
+def _of_changes(
+    used: tuple[str, ...], lead: str, bounds: _Bounds, *, newest_first: bool, limit: ColumnElement[int]
+) -> Candidates:
     """The rows of the changes that match, those of each by the revisions it made, and a row without a revision for
     each change that has none of them: that one is looked at, too."""
     restricted = conditions(_OF_CHANGES, (lead,))
@@ -316,7 +324,7 @@ def _of_changes(used: tuple[str, ...], lead: str, bounds: _Bounds, *, newest_fir
         select(id_, CHANGES.c.head_revision, CHANGES.c.shard_count, of_change.label("may_match"))
         .where(*restricted, nothing_passed(id_))
         .order_by(id_.desc() if newest_first else id_)
-        .limit(SEARCHED)
+        .limit(limit)
         .subquery("change")
     )
     made = (
@@ -332,7 +340,8 @@ def _of_changes(used: tuple[str, ...], lead: str, bounds: _Bounds, *, newest_fir
     found = made.c
     leading = {"namespace": equals(found.namespace), "shard_id": equals(found.shard_id)}
     matches = [found.revision.is_not(None), *_conditions(leading | _restrictions(found), used)]
-    return Candidates(select(change.c.id).select_from(change.outerjoin(made, true())), (change.c.id, position), matches)
+    rows = select(change.c.id).select_from(change.outerjoin(made, true()))
+    return Candidates(rows, (change.c.id, position), matches, limit)
 
 
 def _conditions(restrictions: Mapping[str, Restriction], used: tuple[str, ...]) -> list[ColumnElement[bool]]:

@@ -125,7 +125,7 @@ class PagedList(Generic[T]):
             rows, order, shape = self._beginning(used, lead, shape, descending=descending)
         if not shape.counted:
             return Read(keyset(rows, order, shape, descending=descending)), bool(rest)
-        count = bounded_count(self._counted(used, lead, rest))
+        count = bounded_count(self._counted(used, lead, rest, descending=descending), descending=descending)
         return Read(beside((), rows, count, order, shape, descending=descending)), bool(rest)
 
     def _candidates(
@@ -141,9 +141,9 @@ class PagedList(Generic[T]):
         keys = self._in_order(select(self._key).select_from(self._table), used, lead)
         return Candidates(keys, (self._key,), conditions(self._restrictions, tuple(rest))), shape
 
-    def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str]) -> Candidates:
+    def _counted(self, used: tuple[str, ...], lead: str | None, rest: Sequence[str], *, descending: bool) -> Candidates:
         """On all pages."""
-        return self._candidates(used, lead, rest, EVERYWHERE, descending=False)[0]
+        return self._candidates(used, lead, rest, EVERYWHERE, descending=descending)[0]
 
     def _beginning(
         self,

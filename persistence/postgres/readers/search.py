@@ -87,14 +87,15 @@ def _without_cursors(shape: PageShape) -> PageShape:
     return shape._replace(after=False, before=False)
 
 
-def bounded_count(candidates: Candidates) -> Select[Any]:
-    """How many match of those that are looked at, as `read_count` reads it."""
+def bounded_count(candidates: Candidates, *, descending: bool = False) -> Select[Any]:
+    """How many match of those that are looked at, as `read_count` reads it: those that the list begins with, so that
+    its first page has no more."""
     limit = COUNTED if candidates.limit is None else candidates.limit
     limited = (
         candidates.keys.with_only_columns(
             and_(true(), *candidates.matches).label("matches"), maintain_column_froms=True
         )
-        .order_by(*candidates.order)
+        .order_by(*(column.desc() if descending else column for column in candidates.order))
         .limit(limit)
         .subquery("counted")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -166,6 +167,41 @@ def test_diff_of_a_namespace_leaves_the_others_out(orders: MeshServer) -> None:
         "created": 1, "moved": 0, "changed": 0, "deleted": 0, "shards": 0, "movedPercent": None,
     }  # fmt: skip
     assert [diff["shardId"] for diff in document["diffs"]] == ["s9"]
+
+
+@pytest.mark.parametrize(
+    ("moments", "shards"), [(["3"], 3), (["2"], 2), (["3", "5"], 3), (["6", "3"], 3), (["5", "6"], 4)]
+)
+def test_diff_counts_the_shards_of_the_past_where_the_server_stops_counting(
+    orders: MeshServer, monkeypatch: pytest.MonkeyPatch, moments: list[str], shards: int
+) -> None:
+    """It looks at a thousand of them, or at none here."""
+    orders.run(move(orders.mesh, "s1", "node-2"))
+    orders.run(orders.mesh.create(new("s4", namespace="orders")))
+    gone = orders.run(orders.mesh.shard("s2", "orders"))
+    assert gone is not None
+    orders.run(orders.mesh.delete(gone))
+    stop_counting(orders, monkeypatch, now=False)
+    summary = omnirelay("mesh", "shards", "diff", *moments, "--namespace", "orders", "--json").document["summary"]
+    assert (summary["shards"], summary["movedPercent"]) == (shards, round(100 * summary["moved"] / shards, 6))
+    stop_counting(orders, monkeypatch, now=True)
+    answer = omnirelay("mesh", "shards", "diff", "3")
+    assert answer.out.splitlines()[-1] == "Revision 3 to 6: 1 created, 1 moved, 0 changed, 1 deleted."
+    assert omnirelay("mesh", "shards", "diff", "3", "--json").document["summary"]["shards"] is None
+
+
+def stop_counting(orders: MeshServer, monkeypatch: pytest.MonkeyPatch, *, now: bool) -> None:
+    """Of the past, or `now` as well."""
+    reader = type(orders.mesh.store.shards)
+    read_page = reader.page
+
+    async def page(self: Any, where: Any, request: Any, as_of: Any = None) -> Any:
+        found = await read_page(self, where, request, as_of)
+        if as_of is None and not now:
+            return found
+        return replace(found, value=replace(found.value, total=0, total_is_exact=False))
+
+    monkeypatch.setattr(reader, "page", page)
 
 
 @pytest.mark.usefixtures("orders")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from graph.server.worker_pool import PooledWriter
+from persistence.commands.command import ChangeRequest
+from persistence.commands.plans import ApplyPlan
 from persistence.errors import Overloaded
 from persistence.model.outcomes import PlanApplied, ShardsChanged, StaleShard, VersionConflict
 from persistence.model.paging import PageRequest
@@ -17,6 +21,7 @@ from persistence.model.records import Shard, StreamPosition
 from persistence.model.stream import OmittedRange
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica
+from strategies.registry import Registry
 from tests.support.rows import history_row
 from tests.support.scripted_replica import (
     LIMITS,
@@ -196,6 +201,29 @@ async def test_the_answer_to_its_writer_waits_until_it_is_shown(scripted: Script
     assert shown(behind, "a") == ([FIRST, ONE_MOVED, TWO_MOVED], at(4))
 
 
+async def test_what_was_committed_is_noted_when_its_client_leaves_before_it_is_shown(
+    scripted: Scripted, behind: Replica
+) -> None:
+    change = ApplyPlan("plan", ChangeRequest("ops", "why"))
+    plan: Any = None
+
+    class Applying:
+        async def submit(self, _job: Any, *_arguments: Any) -> Any:
+            return PlanApplied(IN_A, plan, at(3))
+
+    store: Any = SimpleNamespace(unit_of_work=None, refusals=None, change_group=None)
+    jobs: Any = Applying()
+    writing = asyncio.create_task(PooledWriter(store, Registry(), jobs, behind.note, behind.arrived).execute(change))
+    await turns()
+    assert shown(behind, "a") == (BEFORE[:2], at(0))
+    writing.cancel()
+    await turns()
+    assert writing.cancelled()
+    assert behind.table_of("a") is None
+    await read(scripted, ONE_MOVED, TWO_MOVED)
+    assert shown(behind, "a") == ([FIRST, ONE_MOVED, TWO_MOVED], at(4))
+
+
 async def test_the_answer_waits_before_the_feed_has_heard_of_it_too(scripted: Scripted, replica: Replica) -> None:
     await scripted.hand_over(0, *BEFORE)
     shards = (ONE_MOVED, TWO_MOVED) * 60
@@ -274,6 +302,20 @@ async def test_lists_that_are_not_answered_from_memory_wait_for_it(scripted: Scr
     assert shown(behind, "a") == ([FIRST, ONE_MOVED, TWO_MOVED], at(4))
 
 
+async def test_a_list_of_all_namespaces_waits_for_the_next_long_change_too(scripted: Scripted, behind: Replica) -> None:
+    """The store would answer it while that one is being read, and its answer be expected of every lookup."""
+    listed = asyncio.create_task(ReplicaShards(behind, scripted).page(ShardFilter(), PageRequest(5)))
+    await turns()
+    second = OmittedRange(6, 7, frozenset({"b"}), history_row(5).change.mark)
+    await scripted.tell(put(a_shard("b", "5", revision=5)), omitted=second)
+    await read(scripted, ONE_MOVED, TWO_MOVED)
+    assert scripted.looked_up == []
+    assert shown(behind, "b") == ([LATER], at(4))
+    await read(scripted, replace(LATER, revision=6), a_shard("b", "5", revision=7))
+    assert (await listed).position == at(7)
+    assert scripted.looked_up == []
+
+
 async def test_subscribers_are_sent_it_when_it_is_shown(scripted: Scripted, behind: Replica) -> None:
     rows = [put(ONE_MOVED), put(TWO_MOVED)]
     assert behind.lags_behind(rows)
@@ -324,6 +366,24 @@ async def test_a_turn_that_does_not_come_is_refused(
     scripted.answering.set()
     await first
     await reader.get(ONE.key)
+
+
+@pytest.mark.parametrize("shards", [0, 2])
+async def test_a_replica_that_is_given_up_remembers_nothing(scripted: Scripted, shards: int) -> None:
+    """Keys that clients name, of shards that there are or not, would be remembered until the process ends."""
+    async with replicated(scripted, replace(LIMITS, shards=shards)) as replica:
+        if shards:
+            await turns()
+            await scripted.tell(put(FIRST), omitted=LONG)
+            await scripted.hand_over(0, *BEFORE)
+        stale = StaleShard(ONE.key, 1, 2, ONE_MOVED, IN_A)
+        replica.note(VersionConflict((stale,)))
+        replica.require_shards(3, [ONE.key, THREE.key])
+        await replica.require_list(3, "a")
+        await replica.require_list(3, None)
+        assert replica.table_with(ONE.key) is None
+        assert not replica._expected.newest  # noqa: SLF001 - what it holds is not seen otherwise
+        assert not replica._backlog.items  # noqa: SLF001 - same
 
 
 async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
