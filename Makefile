@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak poolers chaos siege failover governance linearizability clients upgrade-check \
-	deploy-check lint bench way plots schema documents frontend lock vendor-graphiql
+	deploy-check sbom audit lint bench way plots schema documents frontend lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,8 +72,20 @@ clients: .venv/installed-dev ## have graphql-ws, urql and Apollo Client follow, 
 linearizability: .venv/installed-dev ## have 8 clients change the same shards through every fault for 2 minutes, explain each answer (ARGS="--seed 7")
 	$(BIN)/python -m tests.linearizability.run $(ARGS)
 
-deploy-check: .venv/installed-dev ## run what is in deploy/, and check what cannot run here (needs Debian's nginx, caddy, systemd; kubectl)
-	$(BIN)/pytest -n 0 -rs tests/deploy/proxies.py tests/deploy/files.py $(ARGS)
+deploy-check: .venv/installed-dev ## run what is in deploy/, and check what cannot run here (needs Debian's nginx, caddy, prometheus, systemd; kubectl)
+	$(BIN)/pytest -n 0 -rs tests/deploy/proxies.py tests/deploy/files.py tests/deploy/monitoring.py $(ARGS)
+
+sbom: .venv/installed ## write dist/omnirelay.cdx.json, the software bill of materials, as CycloneDX has it
+	@mkdir -p dist
+	$(BIN)/python deploy/bill_of_materials.py > dist/omnirelay.cdx.json.new
+	@mv dist/omnirelay.cdx.json.new dist/omnirelay.cdx.json
+
+audit: .venv/installed ## look the locked packages up in an index of known vulnerabilities
+	@output=$$($(MAKE) --no-print-directory .audit/installed 2>&1) || case $$output in \
+		*'No matching distribution'*) echo "make audit is left out: no index that answers has pip-audit"; exit 0;; \
+		*) printf '%s\n' "$$output" >&2; exit 1;; \
+	esac; \
+	PYTHONPATH=$(CURDIR)/.audit $(BIN)/python deploy/known_vulnerabilities.py
 
 upgrade-check: .venv/installed-dev ## run the last release beside this program, on a database upgraded under it (ARGS="--release TAG")
 	$(BIN)/python -m tests.upgrades.run $(ARGS)
@@ -121,6 +133,8 @@ lock: $(BIN)/python ## resolve the dependencies of pyproject.toml anew, for all 
 	@$(LOCK) --extra tracing --constraints requirements.lock --output-file requirements-tracing.lock pyproject.toml
 	@echo "resolving requirements-dev.lock"
 	@$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	@echo "resolving requirements-audit.lock"
+	@echo pip-audit | $(LOCK) --output-file requirements-audit.lock -
 	@echo "resolving tests/failover/patroni.lock"
 	@printf '%s\n' $(PATRONI) | $(LOCK) --output-file tests/failover/patroni.lock -
 
@@ -147,6 +161,11 @@ vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
 .failover/installed: tests/failover/patroni.lock .venv/installed-dev
 	$(call quietly,installing Patroni,rm -rf .failover && $(BIN)/python -m pip --python /usr/bin/python3 \
 		--disable-pip-version-check --no-input install --require-hashes --no-deps --target .failover -r $<)
+	@touch $@
+
+# In a folder of its own: what it requires is none of the project's.
+.audit/installed: requirements-audit.lock .venv/installed
+	$(call quietly,installing pip-audit,rm -rf .audit && $(LOCKED) --target .audit -r $<)
 	@touch $@
 
 $(BIN)/python:

@@ -1,7 +1,7 @@
 """Settings: environment variables `OMNIRELAY_*` over an optional TOML file, parsed once into a frozen object.
 
-docs/operations.md lists them; a test compares that list with this file. A TOML file may declare namespaces as well, and
-their policies in the names of the API: `[namespaces.orders.policy]`.
+docs/operations/settings.md lists them; a test compares that list with this file. A TOML file may declare namespaces as
+well, and their policies in the names of the API: `[namespaces.orders.policy]`.
 """
 
 import ipaddress

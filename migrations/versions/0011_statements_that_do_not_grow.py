@@ -2,7 +2,7 @@
 
 They are built in one transaction, and history and changes take no writes meanwhile: 1.5 s for a million rows of history
 and 200,000 changes. One that is there already, under its name, is taken as it is: where that is too long, they are
-built beforehand, concurrently (docs/operations.md, Upgrades).
+built beforehand, concurrently (docs/operations/upgrade.md).
 
 Programs of 0010 and before write and read as they did; pages of the changes of one namespace they read in the order of
 the primary key until they are updated.

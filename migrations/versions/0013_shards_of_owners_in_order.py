@@ -2,7 +2,7 @@
 the beginning of a range of it, and what follows it is not read.
 
 Built in one transaction, and shards take no writes meanwhile: 1.5 s for a million. One that is there already, under its
-name, is taken as it is: where that is too long, it is built beforehand, concurrently (docs/operations.md, Upgrades).
+name, is taken as it is: where that is too long, it is built beforehand, concurrently (docs/operations/upgrade.md).
 
 Programs of before read and write as they did.
 """

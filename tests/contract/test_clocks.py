@@ -1,6 +1,6 @@
 """The database's clock was an hour ahead when a change was made, and was set back: what still holds.
 
-From then on changes are committed at that hour until the clock has got there. docs/operations.md, Clocks.
+From then on changes are committed at that hour until the clock has got there. docs/operations/clocks.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The other files of deploy/: the unit, the manifests, the image, and the wheel that goes into it: `make deploy-check`.
+"""The other files of deploy/, the wheel that goes into an image, and its bill of materials: `make deploy-check`.
 
 What a machine has no program for is left out with a line that names it; what can be read is held together all the same.
 """
@@ -6,6 +6,8 @@ What a machine has no program for is left out with a line that names it; what ca
 from __future__ import annotations
 
 import ctypes
+import datetime as dt
+import json
 import os
 import re
 import shutil
@@ -15,11 +17,14 @@ import tomllib
 import venv
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import httpx2
+import jsonschema_rs
 import pytest
 import yaml  # type: ignore[import-untyped]  # schemathesis brings it, without its types
 
+from bill_of_materials import bill
 from graph.settings import Settings, load_settings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -58,6 +63,7 @@ def test_the_settings_are_settings(settings: Settings) -> None:
     unit = dict(line.split("=", 1) for line in UNIT.read_text(encoding="utf-8").splitlines() if "=" in line)
     assert float(unit["TimeoutStopSec"]) > settings.drain_seconds
     assert "%d/omnirelay.toml" in unit["ExecStart"]
+    assert unit["KillMode"] == "mixed"
 
 
 def test_the_unit_is_hardened(tmp_path: Path) -> None:
@@ -170,6 +176,21 @@ def test_the_image_is_built() -> None:
     done(engine, "build", "--file", CONTAINERFILE, "--tag", "omnirelay-deploy-check", ROOT)
     hardened = ("--rm", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges")
     assert "omnirelay" in done(engine, "run", *hardened, "omnirelay-deploy-check", "--help")
+
+
+def test_the_bill_of_materials_is_one_by_its_schema() -> None:
+    schemas = ROOT / ".audit" / "cyclonedx" / "schema" / "_res"
+    if not schemas.exists():
+        pytest.skip("cannot run: CycloneDX's schema is not here, which `make audit` brings")
+    whole, *parts = (
+        (name, json.loads((schemas / name).read_text(encoding="utf-8")))
+        for name in (f"{part}.SNAPSHOT.schema.json" for part in ("bom-1.6", "spdx", "jsf-0.82"))
+    )
+    registry = jsonschema_rs.Registry([(urljoin(whole[1]["$id"], name), part) for name, part in parts])
+    validator = jsonschema_rs.validator_for(whole[1], registry=registry, validate_formats=True)
+    materials = bill(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    assert [error.message for error in validator.iter_errors(materials)] == []
+    assert not validator.is_valid({**materials, "specVersion": 1.6})
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
-import os
 import shutil
 import socket
 import ssl
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,15 +28,11 @@ from websockets.typing import Subprotocol
 from graph.operations import operation
 from graph.settings import Settings
 from tests.support.graphql_socket import Socket
+from tests.support.own_program import SECONDS, free_port, program, running
 from tests.support.real_server import RealServer, real_server
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 NAME: Final = "mesh.example.com"
-SECONDS: Final = 20
-
-
-def program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 @dataclass(frozen=True)
@@ -65,12 +58,6 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
 def certified(folder: Path) -> ssl.SSLContext:
     """Makes `certificate` and `key`. What trusts them."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -88,29 +75,6 @@ def certified(folder: Path) -> ssl.SSLContext:
     (folder / "certificate").write_bytes(certificate.public_bytes(encoding))
     (folder / "key").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
     return ssl.create_default_context(cafile=folder / "certificate")
-
-
-@contextmanager
-def running(folder: Path, *command: str | Path, port: int) -> Iterator[None]:
-    """A program, until it listens and to the end of the context."""
-    log = folder / "output"
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - found above
-            list(map(str, command)), stdout=output, stderr=output, env={**os.environ, "HOME": str(folder)}
-        )
-    try:
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-        yield
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
 
 
 @contextmanager
@@ -228,10 +192,13 @@ def test_an_event_stream_comes_event_by_event(proxy: Proxy, server: RealServer) 
 
 
 def test_what_is_larger_than_the_server_takes_is_refused(proxy: Proxy) -> None:
-    most = Settings.model_fields["max_body_bytes"].default
+    query, most = (Settings.model_fields[name].default for name in ("max_body_bytes", "max_mutation_bytes"))
+    assert most == 16 * 1024**2
+    assert "client_max_body_size 16m;" in (DEPLOY / "nginx" / "omnirelay.conf").read_text(encoding="utf-8")
+    assert "max_size 16MiB" in (DEPLOY / "caddy" / "Caddyfile").read_text(encoding="utf-8")
     with proxy.client() as client:
         # Debian's Caddy passes on the beginning of what is too large, and calls it 502 that the server had enough.
-        for size, statuses in ((2_000_000, {400}), (most + 1, {413, 502})):
+        for size, statuses in ((query - 1, {400}), (query + 1, {413, 502}), (most + 1, {413, 502})):
             answer = client.post("/graphql", content=b" " * size, headers={"content-type": "application/json"})
             assert answer.status_code in statuses
 

@@ -1,6 +1,6 @@
 """What each request is answered while PostgreSQL is stopped, full, read-only, out of connections or gone.
 
-docs/operations.md has a table of it, which is read here and held against a real server.
+docs/operations/troubleshoot.md has a table of it, which is read here and held against a real server.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import pytest
 from tests.support.own_postgres import OwnPostgres, own_postgres
 from tests.support.real_server import RealServer, real_server
 
-DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "operations.md"
-HEADING: Final = "### While the database is away"
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "operations" / "troubleshoot.md"
+HEADING: Final = "## While the database is away"
 PATIENCE: Final = 60.0
 """Seconds until an answer must have become what the table says, and until all is well again after the fault."""
 

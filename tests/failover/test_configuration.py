@@ -9,7 +9,7 @@ from tests.failover.installation import ROOT
 
 
 def test_the_documentation_quotes_the_configuration_that_the_harness_uses() -> None:
-    assert f"```yaml\n{TEMPLATE.read_text()}```\n" in (ROOT / "docs/operations.md").read_text()
+    assert f"```yaml\n{TEMPLATE.read_text()}```\n" in (ROOT / "docs/operations/fail-over.md").read_text()
 
 
 def test_the_harness_puts_in_all_that_begins_with_a_dollar_sign() -> None:

@@ -64,7 +64,7 @@ FILES = """
     SELECT c.relname::text, c.oid::bigint FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid
     WHERE c.relnamespace = 'public'::regnamespace AND i.indisvalid
 """
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+UPGRADE = Path(__file__).parents[2] / "docs" / "operations" / "upgrade.md"
 LEFT_OVER = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
     UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -414,7 +414,7 @@ async def test_indexes_that_were_built_beforehand_are_taken_as_they_are(
 ) -> None:
     """By the statements of the documentation, while programs of 0010 write."""
     await migrations.upgrade(empty_database_url, "0010")
-    (block,) = re.findall(r"^```sql\n(.+?)^```$", OPERATIONS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```sql\n(.+?)^```$", UPGRADE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     for statement in block.split(";")[:-1]:
         await fetch(empty_database_url, statement)
     before = {tuple(row) for row in await fetch(empty_database_url, FILES)}

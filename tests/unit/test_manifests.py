@@ -17,7 +17,7 @@ from graph.operations import ManifestError, operation, operation_names, own_mani
 from graph.settings import load_settings
 from tests.support.shared_schema import one_schema
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+SECURE = Path(__file__).parents[2] / "docs" / "operations" / "secure.md"
 DOCUMENTS = Path(__file__).parents[2] / "frontend-queries" / "documents"
 TEXT = "query Head { head { revision } }"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -52,7 +52,7 @@ def test_what_was_built_for_others_is_read_like_theirs() -> None:
 
 
 def test_the_manifest_and_the_settings_of_the_documentation_can_be_used(tmp_path: Path) -> None:
-    section = OPERATIONS.read_text().partition("## Trusted documents")[2].partition("\n## ")[0]
+    section = SECURE.read_text().partition("## Trusted documents")[2].partition("\n## ")[0]
     (settings,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
     (example,) = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
     (tmp_path / "mesh.toml").write_text(settings)

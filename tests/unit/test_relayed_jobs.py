@@ -45,6 +45,6 @@ async def test_whether_a_plan_was_stored_is_unknown() -> None:
 
 @pytest.mark.parametrize(("workers", "connections"), [(1, 24), (4, 100)])
 def test_the_documentation_counts_the_connections_of_a_server(workers: int, connections: int) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "operations" / "run.md").read_text(encoding="utf-8")
     assert connections_of(load_settings(None, {}, workers=workers)) == connections
     assert {1: "the defaults 24.", 4: "the defaults and 4 workers 100."}[workers] in page.replace("\n", " ")

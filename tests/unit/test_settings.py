@@ -8,7 +8,7 @@ import pytest
 
 from graph.settings import Settings, SettingsError, load_settings, variable
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operations" / "settings.md"
 
 
 def test_the_defaults_need_nothing() -> None:
