@@ -18,6 +18,7 @@ from graph.auth.principal import Principal
 from graph.execution.cost import OperationCost
 from graph.execution.documents import Document, DocumentCache
 from graph.execution.errors import Code
+from persistence.errors import Overloaded
 
 CALLERS: Final = 10_000
 """Whose budgets are remembered; of the rest, those that asked last."""
@@ -137,11 +138,15 @@ class Budgets:
         if missing > 0:
             return self._budget(left), math.ceil(missing / self._rate)
         if records or caller in self._left:
-            self._left[caller] = left - wanted, now
+            self._left[caller] = min(self._burst, left - wanted), now
             self._left.move_to_end(caller)
             if len(self._left) > CALLERS:
                 self._left.popitem(last=False)
-        return self._budget(left - wanted), None
+        return self._budget(min(self._burst, left - wanted)), None
+
+    def give_back(self, caller: str, records: int) -> Budget:
+        """The budget with what was taken for an operation that is not executed after all."""
+        return self.take(caller, -min(records, self._burst))[0]
 
     def _budget(self, left: float) -> Budget:
         return Budget(self._burst, int(left), math.ceil((self._burst - left) / self._rate))
@@ -172,8 +177,13 @@ class CostControl:
     ) -> tuple[Document, Charge | None]:
         """The document, read unless it is known, and what was taken for its operation; null for one that is not going
         to be executed: not valid, not there, or forbidden. Raises CostExceeded, Overloaded."""
-        self.take_document(self._documents.to_read(text), caller)
-        document = await self._documents.read(text)
+        characters = self._documents.to_read(text)
+        self.take_document(characters, caller)
+        try:
+            document = await self._documents.read(text)
+        except Overloaded:
+            self.refund(caller, characters // CHARACTERS_A_RECORD)
+            raise
         cost = self._documents.cost(document, operation_name, principal)
         return document, None if cost is None else self.take(cost, variables or {}, caller)
 
@@ -192,6 +202,11 @@ class CostControl:
             self._refused("budget")
             raise _used_up(f"The operation costs {taken:,} records", Charge(requested, 0, limit, budget), wait, caller)
         return Charge(requested, taken, limit, budget)
+
+    def refund(self, caller: str, records: int) -> None:
+        """What was taken for an operation that a queue has refused."""
+        if self._budgets is not None and records:
+            self._budgets.give_back(caller, records)
 
     def take_document(self, characters: int, caller: str) -> None:
         """For a document that has to be parsed and validated. Raises CostExceeded."""

@@ -79,6 +79,8 @@ class Document:
     scopes: dict[str | None, frozenset[Scope]] = field(default_factory=dict)
     costs: dict[str | None, OperationCost] = field(default_factory=dict)
     plans: dict[str | None, Plan | None] = field(default_factory=dict)
+    cursors: dict[str | None, frozenset[str]] = field(default_factory=dict)
+    """Of subscriptions: variables that are where to resume, and nothing else."""
 
     def bytes(self) -> int:
         """What it takes in memory with its plans, about. It grows with the variants of these."""

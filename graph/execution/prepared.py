@@ -46,6 +46,7 @@ from graph.execution.metrics import Outcome as Ending
 from graph.execution.outcomes import current_record
 from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
+from graph.execution.slices import Slices
 from graph.execution.workload import classify
 
 _CONDITIONS: Final = 4
@@ -232,7 +233,10 @@ class Run:
             if len(fields) > 1 and self.plan.kind is not OperationType.MUTATION:
                 await self._resolve_all(fields)
             data: dict[str, Any] = {}
+            slices = Slices() if len(fields) > 1 else None
             for each in fields:
+                if slices is not None:
+                    await slices.pause()
                 value = None
                 if each.resolve is not None:
                     outcome = self.recorded.outcomes.get(each.name) or await self._resolved(each.name, each.resolve)
@@ -254,10 +258,19 @@ class Run:
             return None
 
     async def _resolve_all(self, fields: Sequence[RootField]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for each in fields:
+        """As many at the same time as the operation may."""
+        remaining = iter(fields)
+
+        async def resolve() -> None:
+            slices = Slices()
+            for each in remaining:
                 if each.resolve is not None:
-                    group.create_task(self._resolved(each.name, each.resolve))
+                    await slices.pause()
+                    await self._resolved(each.name, each.resolve)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(fields), self.plan.classification.fields_at_once)):
+                group.create_task(resolve())
 
     async def _resolved(self, name: str, resolve: Complete) -> Outcome:
         try:

@@ -38,6 +38,9 @@ from graph.execution.leaves import NAMES, complete_leaf
 from graph.execution.records import Edges, LatestBytes, RecordBytes, Selection, SelectionBytes
 from graph.execution.selected_fields import TYPENAME, SelectedFields, leaves
 
+AT_ONCE: Final = 4
+"""Fields of a list's items, or of one object, that read something of their own."""
+
 _KEPT_LEAVES: Final = 4
 """Of fewer, making them takes no longer than finding what was kept."""
 
@@ -364,9 +367,22 @@ def _definition(type_: GraphQLObjectType) -> StrawberryObjectDefinition:
 
 
 async def gathered(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:
-    """What the coroutines return, run at the same time. The others are cancelled when one fails."""
+    """What the coroutines return, a few of them run at the same time: each may take a connection. The others are
+    cancelled when one fails."""
     if len(work) == 1:
         return [await work[0]]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each) for each in work]
-    return [task.result() for task in tasks]
+    results: list[Any] = [None] * len(work)
+    remaining = iter(enumerate(work))
+
+    async def run() -> None:
+        for number, each in remaining:
+            results[number] = await each
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(work), AT_ONCE)):
+                group.create_task(run())
+    finally:
+        for each in work:
+            each.close()
+    return results

@@ -48,6 +48,11 @@ _PLANNED: Final = frozenset({"simulateRebalance", "explainShard", "drainPrefligh
 
 _PLANNED_CHANGES: Final = frozenset({"planRebalance", "applyPlan", "rollbackChange", "drainNode"})
 
+_ANY_NUMBER: Final = 1_000
+"""Of fields: more than an operation has."""
+
+_QUERIES_AT_ONCE: Final = 4
+
 _ORDER: Final = tuple(Workload)
 """An operation that has fields of several is of the one that comes last here."""
 
@@ -61,6 +66,15 @@ class Classification(NamedTuple):
     past: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()
     namespaces: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def fields_at_once(self) -> int:
+        """How many root fields of one operation are resolved at the same time. It holds one turn: with two hundred
+        fields it must not take all connections, or each process that plans. What is answered from memory is not sooner
+        there side by side, and what waits for the replica waits for the same."""
+        if self.usual is Workload.CATCH_UP or self.positions:
+            return _ANY_NUMBER
+        return _QUERIES_AT_ONCE if self.usual is Workload.QUERY and not self.past else 1
 
     def of(self, variables: Mapping[str, Any]) -> Workload:
         """With the variables as they came."""

@@ -7,13 +7,13 @@ sockets, `sse` event streams.
 
 import logging
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from graphql import OperationDefinitionNode, get_operation_ast
 from graphql import OperationType as Kind
@@ -33,11 +33,12 @@ from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.execution.budgets import DEFAULT_COSTS, Charge, CostControl, CostExceeded, CostLimits, asks_for_cost
 from graph.execution.context import Context
-from graph.execution.encoding import encode_json
+from graph.execution.encoding import encode_in_slices, encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import begin_record, current_record
 from graph.execution.services import Services
+from graph.execution.workload import Workload
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl, client_of
 from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
@@ -167,7 +168,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             record.failed(bad.code)
         accept = read_accept(request)
         if bad.json_status is not None and accept.prefers_event_stream:
-            return one_result({"data": None, **body})
+            return one_result(encode_json({"data": None, **body}))
         status = bad.json_status if bad.json_status is not None and accept.response_type == JSON else bad.status
         headers = {**(NOT_STORED if request.method in _SAFE else {}), **(bad.headers or {})}
         return Response(encode_json(body), status, headers, accept.response_type)
@@ -198,6 +199,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         asked.principal = principal
         text_of = partial(self.trusted_documents.text_of, principal=principal)
         given, size = (None, 0) if is_safe else await self.bodies.read(request, principal)
+        await self.trusted_documents.read(request.query_params if is_safe else given, principal)
         operation = operation_of_url(request, text_of) if is_safe else operation_of(given, text_of)
         accept = read_accept(request)
         resume_after = request.headers.get(LAST_EVENT_ID)
@@ -220,13 +222,11 @@ class MeshGraphQL(GraphQL[Context, None]):
             return known
         work = self._execute(operation, context, _ALLOWED[request.method])
         is_finished = definition is not None and definition.operation is Kind.MUTATION
-        result = await self.admission.run(
-            workload, principal, request.scope, request.receive, work, is_finished=is_finished
-        )
+        result = await self._in_turn(workload, principal, request, work, charge, is_finished=is_finished)
         headers = {} if charge is None else charge.told(result, asked=asks_for_cost(operation.extensions))
         if accept.prefers_event_stream:
-            return one_result(process_result(result), headers)
-        response = self.response(result, accept.response_type)
+            return one_result(await encode_in_slices(process_result(result)), headers)
+        response = await self.response(result, accept.response_type)
         response.headers.update(headers)
         if condition is not None and result.errors:
             response.headers.update(NOT_STORED)
@@ -234,6 +234,24 @@ class MeshGraphQL(GraphQL[Context, None]):
             # If the position is another one than before, the answer may have been read at either.
             response = condition.tagged(response, position if position == self.services.lookups_at() else None)
         return response
+
+    async def _in_turn(
+        self,
+        workload: Workload,
+        principal: Principal,
+        request: Request,
+        work: Coroutine[Any, Any, ExecutionResult],
+        charge: Charge | None,
+        *,
+        is_finished: bool,
+    ) -> ExecutionResult:
+        """As `AdmissionControl.run`; what is refused there costs nothing."""
+        scope, receive = request.scope, request.receive
+        try:
+            return await self.admission.run(workload, principal, scope, receive, work, is_finished=is_finished)
+        except Overloaded:
+            self.costs.refund(client_of(principal, scope), 0 if charge is None else charge.taken)
+            raise
 
     async def _admit(
         self, operation: GraphQLRequestData, principal: Principal, scope: Scope
@@ -245,7 +263,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             record.cost = charge.requested
         return get_operation_ast(document.node, name), charge
 
-    def response(self, result: ExecutionResult, media_type: str) -> Response:
+    async def response(self, result: ExecutionResult, media_type: str) -> Response:
         """The answer of an operation that was executed, or refused."""
         body = process_result(result)
         refused = result.data is None and all(error.path is None for error in result.errors or ())
@@ -253,7 +271,8 @@ class MeshGraphQL(GraphQL[Context, None]):
             # Never executed. The absence of `data` distinguishes that from an answer that is null.
             del body["data"]
         status = _status_of_refusal(result) if refused and media_type == GRAPHQL_RESPONSE else HTTPStatus.OK
-        return Response(encode_json(body), status, retry_after(result.errors) if result.errors else None, media_type)
+        headers = retry_after(result.errors) if result.errors else None
+        return Response(await encode_in_slices(body), status, headers, media_type)
 
     async def _execute(
         self, operation: GraphQLRequestData, context: Context, allowed: frozenset[OperationType]
@@ -290,10 +309,10 @@ class MeshGraphQL(GraphQL[Context, None]):
         if isinstance(opened, SubscriptionOperation):
             return EventStream(self.subscriptions, opened, context)
         if isinstance(opened, Refused):
-            return one_result({"data": None, "errors": [error.formatted for error in opened.errors]})
+            return one_result(encode_json({"data": None, "errors": [error.formatted for error in opened.errors]}))
         # Not valid: executing it returns why.
         allowed = _ALLOWED[request.method] | {OperationType.SUBSCRIPTION}
-        return one_result(process_result(await self._execute(operation, context, allowed)))
+        return one_result(encode_json(process_result(await self._execute(operation, context, allowed))))
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
 from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
-from graph.execution.encoding import encode_json
+from graph.execution.encoding import MANY_RECORDS, encode_in_slices, encode_json
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import OperationRecord, begin_record, current_record
 from graph.execution.prepared import Run
@@ -37,6 +37,7 @@ from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
+from persistence.errors import Overloaded
 
 PATH: Final = "/graphql"
 
@@ -69,7 +70,7 @@ class Endpoint(Protocol):
     def follow(self, socket: WebSocket) -> Awaitable[object]:
         """Serve a socket until it is closed."""
 
-    def response(self, result: ExecutionResult, media_type: str) -> Response:
+    async def response(self, result: ExecutionResult, media_type: str) -> Response:
         """The answer of an operation that was executed, or refused."""
 
     def failure(self, request: Request, error: Exception) -> Response | None:
@@ -249,13 +250,17 @@ class Entry:
                 charge = self._endpoint.costs.take(
                     cost, operation.variables or {}, client_of(run.context.principal, scope)
                 )
-            work = self._executed(operation, workload, media_type, scope)
+            is_long = charge is not None and charge.requested > MANY_RECORDS
+            work = self._executed(operation, workload, media_type, scope, is_long=is_long)
             answer = await self._endpoint.admission.run(
                 workload, run.context.principal, scope, receive, work, is_finished=is_mutation
             )
         except Exception as error:  # noqa: BLE001 - each has an answer
             record = record or begin_record(self._endpoint.metrics, trace_id_in(scope))
             scope.setdefault("state", {})["request_id"] = run.context.request_id
+            if charge is not None and isinstance(error, Overloaded):
+                self._endpoint.costs.refund(client_of(run.context.principal, scope), charge.taken)
+                charge = None
             answer = self._endpoint.failure(Request(scope, receive), error)
         if not isinstance(answer, bytes):
             record = record or current_record()
@@ -282,7 +287,7 @@ class Entry:
         self._requests.ended("kept", node, record, seconds, scope, request_id, principal)
 
     async def _executed(
-        self, operation: _Operation, workload: Workload, media_type: str, scope: Scope
+        self, operation: _Operation, workload: Workload, media_type: str, scope: Scope, *, is_long: bool
     ) -> bytes | Response:
         """The answer; without errors in it, its body alone."""
         schema, run = self._endpoint.schema, operation.run
@@ -298,8 +303,8 @@ class Entry:
             if run.plan.kind is not OperationType.MUTATION:
                 begin_record(self._endpoint.metrics, trace_id_in(scope))
             result = await schema.complete(run, operation.query, operation.variables, operation.name)
-            return self._endpoint.response(result, media_type)
-        answer = encode_json({"data": data})
+            return await self._endpoint.response(result, media_type)
+        answer = await encode_in_slices({"data": data}) if is_long else encode_json({"data": data})
         if reads is not None and whole:
             if run.shows_position:
                 reads.add_position()

@@ -18,7 +18,6 @@ from starlette.types import Receive, Scope, Send
 from graph.auth.principal import Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.execution.context import Context
-from graph.execution.encoding import encode_json
 from graph.subscriptions.groups import Message
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
@@ -105,9 +104,9 @@ async def _until_first_ends(*tasks: asyncio.Task[Any]) -> None:
         task.result()
 
 
-def one_result(body: Mapping[str, Any], headers: Mapping[str, str] = HEADERS) -> Response:
+def one_result(payload: bytes, headers: Mapping[str, str] = HEADERS) -> Response:
     """What is not a subscription, or was not begun, as a stream of its own: one result, and the end."""
-    return Response(_next(encode_json(body)) + _COMPLETE, headers={**HEADERS, **headers}, media_type=MEDIA_TYPE)
+    return Response(_next(payload) + _COMPLETE, headers={**HEADERS, **headers}, media_type=MEDIA_TYPE)
 
 
 def _next(payload: bytes, cursor: str | None = None) -> bytes:

@@ -77,6 +77,13 @@ class TrustedDocuments:
             raise _not_trusted("the document")
         return text
 
+    async def read(self, given: Any, principal: Principal) -> None:
+        """Read beside the event loop what `text_of` has to look into: the document of a caller that may send one which
+        is not trusted. Raises Overloaded."""
+        text = given.get("query") if isinstance(given, Mapping) else None
+        if self.trust == "require" and isinstance(text, str) and INTROSPECTION in principal.scopes:
+            await self._documents.read(text)
+
     async def prepare(self) -> None:
         """Validate the program's own, and compile all, one in a turn of the event loop: until then the first use of
         each takes some milliseconds more. For when the server is ready, which would be 0.3 s later. Raises
@@ -132,8 +139,8 @@ class TrustedDocuments:
         return text
 
     def _introspects(self, text: str, principal: Principal) -> bool:
-        """A document of any other caller is not even parsed."""
-        if INTROSPECTION not in principal.scopes:
+        """A document of any other caller is not even parsed, and one that was not `read` not here."""
+        if INTROSPECTION not in principal.scopes or self._documents.to_read(text):
             return False
         document = self._documents.valid(text)
         return document is not None and introspects_only(document.node)

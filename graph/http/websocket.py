@@ -33,7 +33,7 @@ from graph.close_codes import CloseCode
 from graph.execution.budgets import Charge, CostControl, CostExceeded, asks_for_cost
 from graph.execution.context import Context
 from graph.execution.documents import Document
-from graph.execution.encoding import encode_json
+from graph.execution.encoding import encode_in_slices, encode_json
 from graph.execution.errors import Code, coded
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import OperationRecord, begin_record, end_record, trace_id_of
@@ -146,7 +146,7 @@ class SocketAdapter(ASGIWebSocketAdapter):
         return (self.ws.scope.get("extensions") or {}).get(FRAMES)
 
     async def send_json(self, message: Mapping[str, object]) -> None:
-        await self.send_text(str(self.view.encode_json(message)))
+        await self.send_text((await encode_in_slices(message)).decode())
 
     async def send_text(self, frame: str) -> None:
         if self._closed:
@@ -261,12 +261,15 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             error = coded(GraphQLError(f"{running} operations run on this socket already."), Code.TOO_MANY_OPERATIONS)
         else:
             try:
+                await self._endpoint.trusted_documents.read(payload, self.context.principal)
                 text = self._endpoint.trusted_documents.text_of(payload, self.context.principal)
                 if (size := self.websocket.message_size) > self._endpoint.bodies.most:
                     definition = self._endpoint.schema.documents.operation(text, payload.get("operationName"))
                     self._endpoint.bodies.check(size, definition)
             except BadRequest as bad:
                 error = coded(GraphQLError(bad.message), bad.code)
+            except Overloaded as overloaded:
+                error = _overloaded(overloaded)
             else:
                 if asks_for_cost(payload.get("extensions")):
                     self._asking_cost.add(message["id"])
@@ -280,7 +283,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         record = begin_record(self._endpoint.metrics, trace_id_of(traceparent))
         try:
             try:
-                document = await self._charge(operation, record)
+                document, taken = await self._charge(operation, record)
                 opened = None if document is None else await self._open(operation)
                 if document is None or opened is not None:
                     self._log(operation, record, began)
@@ -297,7 +300,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             tracer = self._endpoint.services.tracer
             parent = None if traceparent is None else tracer.from_header(traceparent)
             with tracer.span("operation", parent or tracer.root, transport="websocket"):
-                await self._run_in_turn(operation, record, get_operation_ast(document.node, operation.operation_name))
+                definition = get_operation_ast(document.node, operation.operation_name)
+                await self._run_in_turn(operation, record, definition, taken)
                 self._log(operation, record, began)
         finally:
             self._charges.pop(operation, None)
@@ -315,8 +319,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await operation.send_initial_errors(opened.errors)
         return opened
 
-    async def _charge(self, operation: Operation[Context, None], record: OperationRecord) -> Document | None:
-        """Its document, once what it costs was taken from its caller's budget; null if it was answered with why not."""
+    async def _charge(
+        self, operation: Operation[Context, None], record: OperationRecord
+    ) -> tuple[Document | None, int]:
+        """Its document, once what it costs was taken from its caller's budget, and how much that was; null if it was
+        answered with why not."""
         client = client_of(self.context.principal, self.websocket.ws.scope)
         asks = operation.id in self._asking_cost
         self._asking_cost.discard(operation.id)
@@ -327,18 +334,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         except CostExceeded as exceeded:
             refusal = coded(GraphQLError(str(exceeded)), exceeded.code, **exceeded.extensions)
         except Overloaded as overloaded:
-            refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+            refusal = _overloaded(overloaded)
         else:
             if document.failure is None or not operation.query:  # which has a code of its own
                 record.cost = None if charge is None else charge.requested
                 if charge is not None and asks:
                     self._charges[operation] = charge
-                return document
+                return document, 0 if charge is None else charge.taken
             self._endpoint.schema.unreadable()
             refusal = document.failure
         self._count(refusal, record)
         await operation.send_initial_errors([refusal])
-        return None
+        return None, 0
 
     def _count(self, refusal: GraphQLError, record: OperationRecord) -> None:
         code = (refusal.extensions or {})["code"]
@@ -363,6 +370,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         operation: Operation[Context, None],
         record: OperationRecord,
         definition: OperationDefinitionNode | None,
+        taken: int,
     ) -> None:
         documents = self._endpoint.schema.documents
         workload = documents.workload(operation.query, operation.operation_name, operation.variables)
@@ -374,7 +382,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                     self._begun.add(operation)
                 await super().run_operation(operation)
         except Overloaded as overloaded:
-            refusal = coded(GraphQLError(str(overloaded)), overloaded.code, retryAfter=overloaded.retry_after)
+            self._endpoint.costs.refund(client, taken)
+            refusal = _overloaded(overloaded)
             self._count(refusal, record)
             await operation.send_initial_errors([refusal])
         finally:
@@ -414,6 +423,10 @@ async def _with_cost(results: AsyncIterator[Any], charge: Charge) -> AsyncGenera
         if isinstance(result, ExecutionResult):
             charge.told(result, asked=True)
         yield result
+
+
+def _overloaded(error: Overloaded) -> GraphQLError:
+    return coded(GraphQLError(str(error)), error.code, retryAfter=error.retry_after)
 
 
 def _next(head: bytes, payload: bytes) -> bytes:

@@ -130,7 +130,10 @@ async def open_operation(
         return _refused(schema, list(found.errors or ()), context)
     if not isinstance(found, DiffStream):
         return None
-    shared = _without_cursor(variables or {}, operation, document.node)
+    if operation_name not in document.cursors:
+        document.cursors[operation_name] = _cursors(operation, document.node)
+    cursors = document.cursors[operation_name]
+    shared = {name: value for name, value in (variables or {}).items() if name not in cursors}
     key = SharingKey(query, operation_name, encode_json(dict(sorted(shared.items()))), scopes)
     run = schema.begin(query, operation_name, variables, context, (Kind.SUBSCRIPTION,))
     return SubscriptionOperation(key, found, schema, executor, context, run)
@@ -141,10 +144,8 @@ def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -
     return Refused(errors)
 
 
-def _without_cursor(
-    variables: Mapping[str, Any], operation: OperationDefinitionNode, document: DocumentNode
-) -> Mapping[str, Any]:
-    """The variables without the one that is `after` of the stream, unless it is used elsewhere too."""
+def _cursors(operation: OperationDefinitionNode, document: DocumentNode) -> frozenset[str]:
+    """The variables that are `after` of the stream and used for nothing else."""
     cursors = {
         argument.value.name.value
         for selection in operation.selection_set.selections
@@ -154,7 +155,7 @@ def _without_cursor(
     }
     uses = _Uses()
     visit(document, uses)
-    return {name: value for name, value in variables.items() if name not in cursors or uses.of(name) > 1}
+    return frozenset(name for name in cursors if uses.of(name) == 1)
 
 
 class _Uses(Visitor):

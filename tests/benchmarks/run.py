@@ -39,6 +39,7 @@ from tests.benchmarks import (
     reads,
     results,
     servers,
+    sockets,
     time_travel,
     together,
     workers,
@@ -204,6 +205,12 @@ def _flat_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {"subscribers": fanout.SUBSCRIBERS, "messages": ours, "bare": bare}
 
 
+async def _sockets(bench: Bench) -> Any:
+    scale, full = bench.scale, bench.scale.is_full
+    count, seconds = (sockets.SOCKETS, sockets.SECONDS) if full else (1_000, scale.seconds)
+    return await sockets.measure(bench.report, await bench.mesh(), sockets=count, seconds=seconds)
+
+
 async def _history(bench: Bench) -> Any:
     """On the database that reads and writes have used."""
     url, scale = await bench.mesh(), bench.scale
@@ -239,12 +246,13 @@ PARTS: Final[Mapping[str, Callable[[Bench], Awaitable[Any]]]] = {
     "writes": _writes,
     "rebalance": _rebalance,
     "fanout": _fanout,
+    "sockets": _sockets,
     "history": _history,
     "growth": _growth,
     "client": _client,
 }
 
-BY_PROCESSOR_TIME: Final = frozenset({"reads", "workers", "together", "writes", "history", "growth"})
+BY_PROCESSOR_TIME: Final = frozenset({"reads", "workers", "together", "sockets", "writes", "history", "growth"})
 
 
 async def measure(

@@ -10,7 +10,7 @@ from collections import Counter
 import orjson
 import uvloop
 
-from tests.siege.attacks import ATTACKS, Attack
+from tests.siege.attacks import ATTACKS, Round
 from tests.siege.connections import Target
 
 _NICE = 10
@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.2
 async def attack(target: Target, seconds: float, names: list[str]) -> dict[str, Counter[str]]:
     stop = asyncio.Event()
     answers: dict[str, Counter[str]] = {name: Counter() for name in names}
-    tasks = [asyncio.create_task(_repeat(ATTACKS[name], target, stop, answers[name])) for name in names]
+    tasks = [asyncio.create_task(_repeat(ATTACKS[name].round, target, stop, answers[name])) for name in names]
     await asyncio.wait(tasks, timeout=seconds)
     stop.set()
     for task in tasks:
@@ -30,11 +30,13 @@ async def attack(target: Target, seconds: float, names: list[str]) -> dict[str, 
     return answers
 
 
-async def _repeat(attack: Attack, target: Target, stop: asyncio.Event, answers: Counter[str]) -> None:
+async def _repeat(attack: Round, target: Target, stop: asyncio.Event, answers: Counter[str]) -> None:
     """At least once."""
     while True:
         try:
             answers.update(await attack(target))
+        except (ConnectionResetError, BrokenPipeError):
+            answers["closed"] += 1
         except OSError as error:
             answers[type(error).__name__] += 1
         if stop.is_set():
@@ -45,5 +47,6 @@ async def _repeat(attack: Attack, target: Target, stop: asyncio.Event, answers: 
 if __name__ == "__main__":
     host, port, seconds, *names = sys.argv[1:]
     os.nice(_NICE)
-    answers = uvloop.run(attack(Target(host, int(port)), float(seconds), names or list(ATTACKS)))
+    target = Target(host, int(port), min(20.0, float(seconds)))
+    answers = uvloop.run(attack(target, float(seconds), names or list(ATTACKS)))
     sys.stdout.buffer.write(orjson.dumps(answers))

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from time import perf_counter
+from collections.abc import Sequence
 
 import orjson
 import uvloop
 
-from tests.siege.connections import Connection, Target, connected, request
+from tests.benchmarks.load import open_loop
+from tests.siege.connections import request
 
 _QUERY = '{ shard(namespace: "bystander", shardId: "s-%03d") { ownerNodeId version } }'
 
 
-async def look(target: Target, seconds: float, rate: float) -> list[float]:
-    """Milliseconds from when each was due, so that what a late one delays counts as well."""
-    taken: list[float] = []
-    async with connected(target) as connection:
-        begun = perf_counter()
-        number = 0
-        while (due := begun + number / rate) < begun + seconds:
-            await asyncio.sleep(max(0.0, due - perf_counter()))
-            await _look(connection, number)
-            taken.append((perf_counter() - due) * 1_000)
-            number += 1
-    return taken
-
-
-async def _look(connection: Connection, number: int) -> None:
-    await connection.send(request(orjson.dumps({"query": _QUERY % (number % 100)})))
-    answer = await connection.answer()
-    if answer != "200 data":
-        raise RuntimeError(f"the lookup was answered {answer}")
+async def look(port: int, seconds: float, rate: float) -> Sequence[float]:
+    """Milliseconds from when each was due, which the one before does not change: they go out on several connections.
+    Raises RuntimeError for an answer other than 200."""
+    bodies = [request(orjson.dumps({"query": _QUERY % number})) for number in range(100)]
+    figures = await open_loop(port, lambda number: bodies[number % 100], rate=rate, seconds=seconds)
+    return figures.latencies
 
 
 if __name__ == "__main__":
-    host, port, seconds, rate = sys.argv[1:]
-    sys.stdout.buffer.write(orjson.dumps(uvloop.run(look(Target(host, int(port)), float(seconds), float(rate)))))
+    _, port, seconds, rate = sys.argv[1:]
+    sys.stdout.buffer.write(orjson.dumps(uvloop.run(look(int(port), float(seconds), float(rate)))))

@@ -11,15 +11,18 @@ from typing import Any, Final
 
 import orjson
 
-ANSWER_SECONDS: Final = 40.0
+ANSWER_SECONDS: Final = 60.0
 
 _CHUNK: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
+    """`hold_seconds`: how long a client that does not read stays."""
+
     host: str
     port: int
+    hold_seconds: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,19 @@ class Connection:
             await self.writer.drain()
 
     async def answer(self) -> str:
-        """Status and code of one response; `closed` if there is none."""
+        """Status and code of one response. Raises IncompleteReadError or OSError if there is none."""
+        status, body = await self._response()
+        return f"{status} {code_of(body)}".strip()
+
+    async def body(self) -> bytes:
+        """Of one response."""
+        return (await self._response())[1]
+
+    async def _response(self) -> tuple[str, bytes]:
         head = await self.reader.readuntil(b"\r\n\r\n")
-        status = head.split(b" ", 2)[1].decode()
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         body = b"" if length is None else await self.reader.readexactly(int(length[1]))
-        return f"{status} {code_of(body)}".strip()
+        return head.split(b" ", 2)[1].decode(), body
 
 
 @asynccontextmanager
@@ -52,7 +62,7 @@ async def connected(target: Target) -> AsyncIterator[Connection]:
 
 
 async def exchanged(target: Target, request: Iterable[bytes]) -> str:
-    """The answer to what was sent, or `closed`, or `silent` after 40 seconds. Sending ends with the answer."""
+    """The answer to what was sent, or `closed`, or `silent` after a minute. Sending ends with the answer."""
     try:
         async with connected(target) as connection:
             sending = asyncio.create_task(_send_all(connection, request))

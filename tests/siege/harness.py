@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ import orjson
 
 from tests.benchmarks import servers
 from tests.benchmarks.processes import resident_bytes
+from tests.benchmarks.readiness import settled
 from tests.benchmarks.servers import Server
 from tests.chaos.database import MeshDatabase, Postgres
 from tests.chaos.harness import running_postgres
@@ -29,6 +31,7 @@ from tests.chaos.transports import over_events, over_websocket
 from tests.chaos.verdict import Finding, judge
 from tests.chaos.watches import WATCHES
 from tests.chaos.writers import Writer, prepare
+from tests.siege.connections import Target, connected
 
 _WRITERS: Final = 4
 _LARGEST: Final = 20
@@ -40,14 +43,18 @@ _FOREVER: Final = 10**9
 _ENVIRONMENT: Final = {"OMNIRELAY_BOOKMARK_SECONDS": "1", "OMNIRELAY_LOG_LEVEL": "error"}
 """Subscribers take a connection that is silent for longer than four seconds for broken."""
 
+_NODES: Final = 8
 _LOOKUPS_A_SECOND: Final = 50.0
 _CATCHING_UP_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 120.0
 
 _CONFIGURE: Final = """
 mutation ($input: ConfigureNamespaceInput!) {
   configureNamespace(input: $input) { __typename ... on Refusal { message } }
 }"""
+_CACHES: Final = re.compile(rb"(?m)^omnirelay_kept_(?:records|answers)_bytes (\S+)$")
+
+_REGISTER: Final = """
+mutation ($input: RegisterNodeInput!) { registerNode(input: $input) { __typename ... on Refusal { message } } }"""
 _CREATE: Final = """
 mutation ($input: CreateShardsInput!) { createShards(input: $input) { __typename ... on Refusal { message } } }"""
 
@@ -55,24 +62,38 @@ mutation ($input: CreateShardsInput!) { createShards(input: $input) { __typename
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`names` are those of the attacks; each goes on for `seconds`, all at the same time. `quiet_seconds` come before,
-    without any, as what it is compared with."""
+    without any, as what it is compared with, and `warming_seconds` before these, if any."""
 
     names: Sequence[str]
     seed: int = 7
     seconds: float = 180.0
     quiet_seconds: float = 10.0
+    warming_seconds: float = 3.0
     subscribers: int = 200
     changes_a_second: float = 20.0
     shards: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Lookups:
+    """How long each took, in milliseconds, from when it was due."""
+
+    taken: Sequence[float]
+
+    def at(self, percent: float) -> float:
+        return float(np.percentile(self.taken, percent))
+
+    def __str__(self) -> str:
+        return f"p50 {self.at(50):.1f}, p99 {self.at(99):.1f}, worst {self.at(100):.1f}"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """Lookups in milliseconds, memory of the server in bytes. `answers` are those of attackers, by attack."""
+    """Memory of the server in bytes, without its caches. `answers` are those of attackers, by attack."""
 
     findings: Sequence[Finding]
-    quiet_lookups: Sequence[float]
-    lookups: Sequence[float]
+    quiet_lookups: Lookups
+    lookups: Lookups
     memory_before: int
     memory_peak: int
     memory_after: int
@@ -80,9 +101,6 @@ class Outcome:
     changes: int
     deliveries: int
     left: Mapping[str, int]
-
-    def percentile(self, percent: float) -> float:
-        return float(np.percentile(self.lookups, percent))
 
 
 async def run(plan: Plan, folder: Path, watch: Callable[[str], None] = lambda _: None) -> Outcome:
@@ -125,6 +143,8 @@ class _Siege:
         self._watch("creating shards")
         await prepare(self._addresses)
         await self._fill()
+        if self._plan.warming_seconds:
+            await settled(self._server)
         following = [asyncio.create_task(subscriber.follow()) for subscriber in self._subscribers]
         stop = asyncio.Event()
         writing = [asyncio.create_task(self._write(writer, stop)) for writer in self._writers]
@@ -132,15 +152,16 @@ class _Siege:
             while not all(each.record.segments for each in self._subscribers):  # noqa: ASYNC110 - read by tasks that have no event
                 await asyncio.sleep(0.1)
             self._watch("nothing but subscribers and changes")
+            await self._bystander(self._plan.warming_seconds)
             quiet = await self._bystander(self._plan.quiet_seconds)
-            before = resident_bytes(self._server.process)
+            before = await self._memory()
             async with self._memory_watched() as peaks:
                 lookups, answers = await asyncio.gather(self._bystander(self._plan.seconds), self._attackers())
             stop.set()
             await asyncio.gather(*writing)
             self._watch("subscribers catch up")
             await self._caught_up()
-            after = resident_bytes(self._server.process)
+            after = await self._memory()
         finally:
             for task in (*following, *writing):
                 task.cancel()
@@ -162,13 +183,16 @@ class _Siege:
         """The shards that attackers list, and a hundred that the other client looks up."""
         asker = Asker(self._addresses, random.Random(self._plan.seed))
         try:
+            for number in range(_NODES):
+                change = {"actor": "siege", "reason": "what simulations place shards on"}
+                await asker.ask(_REGISTER, input={"nodeId": f"node-{number}", "change": change})
             for name, count in (("bystander", 100), ("filling", self._plan.shards)):
                 change = {"actor": "siege", "reason": "what is there already"}
                 given: dict[str, Any] = {"name": name, "strategy": "rendezvous", "change": change}
                 await asker.ask(_CONFIGURE, input=given)
                 for start in range(0, count, 1_000):
                     shards = [
-                        {"namespace": name, "shardId": f"s-{number:03}", "ownerNodeId": f"node-{number % 8}"}
+                        {"namespace": name, "shardId": f"s-{number:03}", "ownerNodeId": f"node-{number % _NODES}"}
                         for number in range(start, min(start + 1_000, count))
                     ]
                     await asker.ask(_CREATE, input={"shards": shards, "change": change})
@@ -187,9 +211,8 @@ class _Siege:
         finally:
             await writer.aclose()
 
-    async def _bystander(self, seconds: float) -> list[float]:
-        taken: list[float] = await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND)
-        return taken
+    async def _bystander(self, seconds: float) -> Lookups:
+        return Lookups(await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND))
 
     async def _attackers(self) -> dict[str, dict[str, int]]:
         self._watch(f"{len(self._plan.names)} attacks for {self._plan.seconds:g} s")
@@ -198,6 +221,14 @@ class _Siege:
         )
         return answers
 
+    async def _memory(self) -> int:
+        """What the server has, but for what its caches hold: those have bounds of their own, and may be full or not."""
+        resident = await asyncio.to_thread(resident_bytes, self._server.process)
+        async with connected(Target("127.0.0.1", self._server.port)) as connection:
+            await connection.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            metrics = await connection.body()
+        return resident - sum(int(float(size)) for size in _CACHES.findall(metrics))
+
     @asynccontextmanager
     async def _memory_watched(self) -> AsyncIterator[list[int]]:
         """What the server has, twice a second."""
@@ -205,7 +236,7 @@ class _Siege:
 
         async def look() -> None:
             while True:
-                peaks.append(await asyncio.to_thread(resident_bytes, self._server.process))
+                peaks.append(await self._memory())
                 await asyncio.sleep(0.5)
 
         looking = asyncio.create_task(look())

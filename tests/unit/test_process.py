@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from graph.operations import ManifestError
-from graph.server.process import preparing
+from graph.server.process import preparing, return_large_blocks
 
 
 async def test_it_stops_and_raises_why() -> None:
@@ -38,3 +38,9 @@ async def test_one_that_stops_meanwhile_does_not_wait_for_them() -> None:
         begin()
         await begun.wait()
     assert not stopped.is_set()
+
+
+def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    return_large_blocks()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    return_large_blocks()

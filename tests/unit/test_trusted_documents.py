@@ -140,10 +140,12 @@ def test_required_means_no_other_document(given: dict[str, Any]) -> None:
     assert refusal(trusted, apq(sha256(OTHER))) == "DOCUMENT_NOT_TRUSTED", "it was registered"
 
 
-def test_where_trust_is_required_introspection_takes_a_scope() -> None:
+async def test_where_trust_is_required_introspection_takes_a_scope() -> None:
     trusted = documents("require")
     administrator = Principal("admin", frozenset({Scope.ADMIN}))
     for text in (INTROSPECTION, "{ __typename }", '{ ...a } fragment a on Query { __type(name: "Shard") { name } }'):
+        assert refusal(trusted, {"query": text}, administrator) == "DOCUMENT_NOT_TRUSTED", "it was not read yet"
+        await trusted.read({"query": text}, administrator)
         assert trusted.text_of({"query": text}, administrator) == text
         assert trusted.text_of({"query": text}, UNRESTRICTED) == text
         assert refusal(trusted, {"query": text}, READER) == "DOCUMENT_NOT_TRUSTED"
