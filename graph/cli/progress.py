@@ -1,8 +1,9 @@
 """Progress on stderr: bars on a terminal, a line for each step of a server; and Ctrl-C between steps."""
 
+import select
 import signal
+import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,10 +82,35 @@ class StepLog:
             self._last = step
 
 
+class StopFlag:
+    """Set by a signal handler, and waited for in the thread that it interrupts. `threading.Event` is for neither: a
+    handler that runs while `wait` holds the event's lock waits for that lock for ever."""
+
+    def __init__(self) -> None:
+        self._read_end, self._write_end = socket.socketpair()
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self._write_end.send(b"1")
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is set, at the latest after so many seconds."""
+        select.select([self._read_end], [], [], seconds)
+        return self._is_set
+
+    def close(self) -> None:
+        self._read_end.close()
+        self._write_end.close()
+
+
 @contextmanager
-def stop_after(step: str) -> Iterator[threading.Event]:
-    """An event, set at the first Ctrl-C inside, to be looked at after each step. A second Ctrl-C interrupts."""
-    stopping = threading.Event()
+def stop_after(step: str) -> Iterator[StopFlag]:
+    """A flag, set at the first Ctrl-C inside, to be looked at after each step. A second Ctrl-C interrupts."""
+    stopping = StopFlag()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
@@ -97,3 +123,4 @@ def stop_after(step: str) -> Iterator[threading.Event]:
         yield stopping
     finally:
         signal.signal(signal.SIGINT, before)
+        stopping.close()

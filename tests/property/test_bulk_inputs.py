@@ -134,9 +134,9 @@ def test_what_is_found_by_columns_is_what_is_found_shard_by_shard(
 @pytest.mark.parametrize(
     "command",
     [
-        CreateShards([NewShard("a", "1", "n"), NewShard("a", "2", "n", pin=PINS[0])], CHANGE),
-        UpdateShards([ShardPatch("a", "1", 1, "n"), ShardPatch("a", "2", 1, leader_id=None)], CHANGE),
-        DeleteShards([ShardExpectation("a", "1", 1), ShardExpectation("b", "1", 1)], CHANGE),
+        CreateShards([NewShard("a", str(number), "n", pin=PINS[0] if number else None) for number in range(9)], CHANGE),
+        UpdateShards([ShardPatch("a", str(number), 1, leader_id=None) for number in range(9)], CHANGE),
+        DeleteShards([ShardExpectation("a", str(number), 1) for number in range(9)], CHANGE),
     ],
 )
 def test_shards_that_break_no_rule_are_not_looked_at_one_by_one(
