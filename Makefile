@@ -44,7 +44,7 @@ soak: .venv/installed-dev ## run at full length the tests that make test runs sh
 		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
 		tests/property/test_prepared.py tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
 		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/integration/test_every_filter.py \
-		tests/hyperscale tests/fuzz $(ARGS)
+		tests/e2e/test_database_faults.py tests/hyperscale tests/fuzz $(ARGS)
 
 fuzz: ## look for inputs that reach new code of what reads files, tokens and cursors (Linux; ARGS="--runs 100000")
 	@$(MAKE) --no-print-directory .fuzz/installed

@@ -23,6 +23,7 @@ import asyncpg
 import httpx2
 import pytest
 
+from tests.support.length import rounds
 from tests.support.own_postgres import OwnPostgres, own_postgres
 from tests.support.real_server import RealServer, real_server
 
@@ -151,7 +152,12 @@ def test_the_table_has_every_fault() -> None:
     assert [row.fault for row in table()] == list(FAULTS)
 
 
-@pytest.mark.parametrize("row", table(), ids=lambda row: FAULTS[row.fault].__name__)
+def tried() -> list[Row]:
+    """All of them under `make soak`; each takes half a minute of waiting, and these hold what the others do."""
+    return table()[: rounds(len(FAULTS), 2)]
+
+
+@pytest.mark.parametrize("row", tried(), ids=lambda row: FAULTS[row.fault].__name__)
 def test_each_request_is_answered_as_the_table_says(row: Row, folder: Path) -> None:
     with own_postgres(folder / "data") as postgres, real_server(postgres.url) as server:
         _fill(server)
