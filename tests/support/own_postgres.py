@@ -90,6 +90,8 @@ class OwnPostgres:
             await connection.execute("SELECT pg_reload_conf()")
             while await connection.fetchval("SHOW synchronous_standby_names") != name:
                 pass
+            # Commits wait once the checkpointer has read the setting, which it does before it makes a checkpoint.
+            await connection.execute("CHECKPOINT")
         finally:
             await connection.close()
 
