@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -32,6 +33,7 @@ from persistence.postgres.readers.refusals import PostgresRefusals
 from persistence.postgres.readers.shards import PostgresShards
 from tests.support.blocks import FLUSH, OFTEN, blocks
 from tests.support.databases import Databases
+from tests.support.explained import explain, sent_reads
 from tests.support.statements import statements
 
 ROWS: Final = 24_000
@@ -39,15 +41,20 @@ ROWS: Final = 24_000
 
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
+FEW_CHANGES: Final = 200
+"""PostgreSQL would rather compare each row of a page with each of so many than look for its change in an index."""
+
+
 # As a replica applies changes: without triggers and foreign keys.
-_FILL: Final = f"""
+def _filling(rows: int) -> str:
+    return f"""
     SET session_replication_role = replica;
     INSERT INTO changes (id, kind, actor, reason, change_ticket, namespaces, head_revision, shard_count, committed_at,
         content_digest, hash)
     SELECT c, 'UPDATE_SHARDS', CASE WHEN c = 7 THEN 'rarely' ELSE 'ops-' || c % 10 END, 'load', 'CHG-' || c,
         ARRAY[CASE WHEN c <= 400 THEN 'early' ELSE 'ns-' || c % 20 END], c * 10, 10,
         '2026-01-01 00:00Z'::timestamptz + c * interval '1 second', sha256(int8send(c)), sha256(int8send(c))
-    FROM generate_series(1, {ROWS} / 10) AS c;
+    FROM generate_series(1, {rows} / 10) AS c;
     INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
         created_at, current)
     SELECT r, c.id, c.namespaces[1], 's' || r, 1, 'CREATED', '{{}}', 'node-' || r % 10, c.committed_at,
@@ -56,10 +63,11 @@ _FILL: Final = f"""
             'pinned', null, 'antiAffinityGroup', null, 'changeTicket', null, 'version', 1, 'ownerEpoch', 1,
             'checksum', md5(r::text))
     FROM changes AS c, generate_series(c.head_revision - 9, c.head_revision) AS r;
-    UPDATE stream_head SET revision = {ROWS}, change_id = {ROWS} / 10;
+    UPDATE stream_head SET revision = {rows}, change_id = {rows} / 10;
     ALTER TABLE shard_history_0 SET (autovacuum_enabled = off);
     ALTER TABLE changes SET (autovacuum_enabled = off);
 """  # noqa: S608 - a number
+
 
 _TRANSACTIONS: Final = text(
     "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
@@ -94,31 +102,44 @@ class Reads:
         return await self.blocks(lambda: self.history.page(where, order, request))
 
 
+async def _fill(url: str, rows: int) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(_filling(rows))
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
+
+
 @pytest.fixture(scope="module")
 def filled(databases: Databases, template_database: str) -> Iterator[str]:
     """A database with a history that PostgreSQL has statistics of."""
-
-    async def fill(url: str) -> None:
-        connection = await asyncpg.connect(url)
-        try:
-            await connection.execute(_FILL)
-            await connection.execute("ANALYZE")
-        finally:
-            await connection.close()
-
     with databases.temporary(template=template_database) as url:
-        asyncio.run(fill(url))
+        asyncio.run(_fill(url, ROWS))
         yield url
 
 
-@pytest.fixture
-async def reads(filled: str) -> AsyncIterator[Reads]:
-    database = Database(filled)
+@pytest.fixture(scope="module")
+def of_few_changes(databases: Databases, template_database: str) -> Iterator[str]:
+    with databases.temporary(template=template_database) as url:
+        asyncio.run(_fill(url, FEW_CHANGES * 10))
+        yield url
+
+
+@asynccontextmanager
+async def _reading(url: str) -> AsyncIterator[Reads]:
+    database = Database(url)
     engine = create_engine(database, pool_size=1, isolation_level="AUTOCOMMIT")
     read = sessions(engine, engine).read
     yield Reads(read, PostgresHistory(read), PostgresChanges(read))
     await engine.dispose()
     await database.close()
+
+
+@pytest.fixture
+async def reads(filled: str) -> AsyncIterator[Reads]:
+    async with _reading(filled) as reading:
+        yield reading
 
 
 FEW: Final = 300
@@ -132,6 +153,33 @@ FOUND: Final = FEW + 50
 @pytest.mark.parametrize("order", list(HistoryOrder))
 async def test_a_page_of_one_namespace_reads_its_rows_alone(reads: Reads, order: HistoryOrder) -> None:
     assert await reads.page(namespace="ns-7", order=order) < FEW
+
+
+@pytest.mark.parametrize("generic", [False, True])
+@pytest.mark.parametrize(
+    "where",
+    [
+        ShardHistoryFilter(),
+        ShardHistoryFilter("early"),
+        ShardHistoryFilter("early", owner_node_id="node-3"),
+        ShardHistoryFilter(actor="ops-3"),
+    ],
+    ids=["all", "namespace", "owner", "actor"],
+)
+async def test_the_change_of_each_row_is_found_by_its_index_where_there_are_few(
+    of_few_changes: str, where: ShardHistoryFilter, *, generic: bool
+) -> None:
+    shown = DiffDetail(images=True, image_times=True, whole_change=True)
+    with sent_reads() as sent:
+        async with _reading(of_few_changes) as reads:
+            page = await reads.history.page(where, HistoryOrder.REVISION_DESC, PageRequest(50), shown)
+    assert page.items
+    connection = await asyncpg.connect(of_few_changes)
+    try:
+        explained = await explain(connection, sent[-1], generic=generic)
+    finally:
+        await connection.close()
+    assert "changes" not in explained.read_whole, explained.plan
 
 
 async def test_a_namespace_without_rows_takes_no_more_than_one_with(reads: Reads) -> None:

@@ -202,9 +202,11 @@ def _page(
         statement, order = with_rows(found, rows.where(_ROW.revision == found.c[_REVISION[lead is None]]))
     else:
         beginning = _of_index(select(*of_row, _ROW.change_id), used, bounds)
-        # The changes are joined with the page, and not with all that it may be the beginning of.
+        # The changes are joined with the page, and not with all that it may be the beginning of. Of each row by the
+        # index, which the offset holds PostgreSQL to: it would compare each row with each of a few hundred changes.
         page = keyset(beginning, (_ROW.revision,), left, descending=descending).subquery("page")
-        statement = select(*list(page.c)[:-1], *of_change).join_from(page, CHANGES, CHANGES.c.id == page.c.change_id)
+        change = select(*of_change).where(CHANGES.c.id == page.c.change_id).offset(literal_column("0")).lateral()
+        statement = select(*list(page.c)[:-1], *change.c).join_from(page, change, true())
         order = (page.c.revision,)
     if not shape.counted:
         return Read(keyset(statement, order, left, descending=descending), made), searched
