@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,6 @@ from persistence.postgres.audit.verify import verify, verify_on
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import shown
-from tests.support.databases import Databases
 from tests.support.forged_history import Story, forge, forged
 from tests.support.mesh import SEARCH, Mesh, because, new, patch
 from tests.support.partitions import repartition
@@ -63,13 +62,6 @@ async def told(module_database_url: str) -> str:
         await mesh.created("x", "node-6")
         await fill(mesh, 25)
     return module_database_url
-
-
-@pytest.fixture
-def told_url(told: str, databases: Databases) -> Iterator[str]:
-    """A copy of this test's own."""
-    with databases.copy(told) as url:
-        yield url
 
 
 async def fill(mesh: Mesh, last: int, **fields: Any) -> None:

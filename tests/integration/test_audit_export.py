@@ -9,7 +9,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,30 +22,10 @@ from persistence.audit.export_verification import NotAnExport, verify_lines
 from persistence.postgres.audit.export import export
 from persistence.postgres.audit.verify import verify
 from persistence.postgres.compaction import PostgresRetention
-from persistence.postgres.store import open_store
-from tests.support.audited_mesh import tell
-from tests.support.databases import Databases
 from tests.support.mesh import SEARCH, because
-from tests.support.planned_mesh import PlannedMesh
 
 SCRIPT: Final = Path(__file__).parents[2] / "docs" / "verify_audit.py"
 KEY: Final = b"a key of sixteen bytes"
-
-
-@pytest.fixture(scope="module")
-async def told(module_database_url: str) -> str:
-    async with open_store(module_database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        await tell(mesh)
-    return module_database_url
-
-
-@pytest.fixture
-def told_url(told: str, databases: Databases) -> Iterator[str]:
-    """A copy of this test's own."""
-    with databases.copy(told) as url:
-        yield url
 
 
 async def exported(url: str, where: ExportFilter | None = None, key: bytes | None = None) -> list[bytes]:

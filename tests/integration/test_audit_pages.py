@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -20,26 +20,9 @@ from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from strategies.registry import Registry
 from tests.support.audit_pages import before_each_statement, small_pages
-from tests.support.audited_mesh import shown, tell
-from tests.support.databases import Databases
+from tests.support.audited_mesh import shown
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
-
-
-@pytest.fixture(scope="module")
-async def told(module_database_url: str) -> str:
-    async with open_store(module_database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        await tell(mesh)
-    return module_database_url
-
-
-@pytest.fixture
-def told_url(told: str, databases: Databases) -> Iterator[str]:
-    """A copy of this test's own."""
-    with databases.copy(told) as url:
-        yield url
 
 
 @pytest.fixture

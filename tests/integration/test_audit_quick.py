@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +13,6 @@ from persistence.postgres.audit.segments import Segment, cut, intact_verdict, ve
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audited_mesh import tell
-from tests.support.databases import Databases
 from tests.support.mesh import because, new
 from tests.support.planned_mesh import PlannedMesh
 
@@ -31,13 +29,6 @@ async def told(module_database_url: str) -> str:
         shard = await mesh.updated(shard, pin=None, anti_affinity_group=None)
         await mesh.delete(await mesh.updated(shard, owner_node_id="node-9"))
     return module_database_url
-
-
-@pytest.fixture
-def told_url(told: str, databases: Databases) -> Iterator[str]:
-    """A copy of this test's own."""
-    with databases.copy(told) as url:
-        yield url
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50_000])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,8 +22,7 @@ from persistence.postgres.audit.verify import ParallelVerifier, verify, verify_o
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.support.audit_pages import small_pages
-from tests.support.audited_mesh import covers, shown, tell, verified
-from tests.support.databases import Databases
+from tests.support.audited_mesh import covers, shown, verified
 from tests.support.mesh import because
 from tests.support.planned_mesh import PlannedMesh
 
@@ -40,22 +39,6 @@ class Edit:
 
     def is_found_by(self, finding: Finding) -> bool:
         return finding.table in self.tables and covers(finding.key, str(self.key))
-
-
-@pytest.fixture(scope="module")
-async def told(module_database_url: str) -> str:
-    async with open_store(module_database_url) as store:
-        mesh = PlannedMesh(store)
-        await mesh.configure()
-        await tell(mesh)
-    return module_database_url
-
-
-@pytest.fixture
-def told_url(told: str, databases: Databases) -> Iterator[str]:
-    """A copy of this test's own."""
-    with databases.copy(told) as url:
-        yield url
 
 
 @asynccontextmanager
