@@ -1,4 +1,4 @@
-"""`omnirelay mesh namespaces`: list, apply and strategies; and how a namespace is created or configured."""
+"""`omnirelay mesh namespaces`: list, get, apply and strategies; and how a namespace is created or configured."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from graph.cli.output import (
     NOTHING,
     Column,
     format_time,
+    made_by,
     pluralized,
     print_documents,
+    print_fields,
     print_json,
     print_list,
     print_status,
     print_table,
     printable,
 )
+from graph.cli.policy import policy_fields, read_namespace
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json
 from persistence.codec.json_documents import configuration_differences, read_policy, write_policy
 from persistence.model.fields import json_problem
 from persistence.model.policy import NamespaceConfiguration
+from persistence.model.records import ChangeKind
 
 if TYPE_CHECKING:
     from graph.settings import NamespaceDeclaration
@@ -74,6 +78,38 @@ def list_namespaces(*, server: Address, as_json: bool) -> None:
     with ApiClient(server) as api:
         found = list(rows(api, "ListNamespaces", {}))
     print_list(_COLUMNS, found, "namespace", as_json=as_json)
+
+
+@namespaces.command("get")
+@click.argument("namespace")
+@server_options
+def get_namespace(*, namespace: str, server: Address, as_json: bool) -> None:
+    """Show one namespace: its strategy, what it holds, its policy, and who configured it last and why.
+
+    With --json one document: namespace and lastChange.
+    """
+    configured = {"filter": {"namespace": namespace, "kinds": [str(ChangeKind.CONFIGURE_NAMESPACE)]}}
+    with ApiClient(server) as api:
+        found = read_namespace(api, namespace)
+        change = next(rows(api, "ListChanges", configured, 1), None)
+    if as_json:
+        print_json({"namespace": found, "lastChange": change})
+        return
+    print_fields(
+        [
+            ("namespace", found["name"]),
+            ("strategy", f"{found['strategy']} (algorithm version {found['algorithmVersion']})"),
+            ("parameters", _sorted_json(found["strategyParameters"])),
+            ("shards", found["shardCount"]),
+            ("version", found["version"]),
+            ("revision", found["revision"]),
+            ("digest", found["digest"]),
+            ("created", format_time(found["createdAt"])),
+            ("updated", format_time(found["updatedAt"])),
+            ("changed by", made_by(change)),
+            *policy_fields(found["policy"]),
+        ]
+    )
 
 
 @namespaces.command("apply")

@@ -10,9 +10,11 @@ import pytest
 
 from graph.cli.errors import Exit
 from persistence.codec.json_documents import write_policy
+from persistence.commands.nodes import RegisterNode
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import Shard
 from tests.support.command_line import Answer, omnirelay
+from tests.support.mesh import CHANGE
 from tests.support.mesh_server import MeshServer
 
 
@@ -270,3 +272,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     answer = apply(tmp_path / "missing.toml")
     assert answer.exit == Exit.INVALID
     assert "No such file or directory" in answer.err
+
+
+def test_an_owner_that_may_be_a_slip_is_warned_of(orders: MeshServer) -> None:
+    orders.run(orders.mesh.execute(RegisterNode("node-eu-1", CHANGE)))
+    answer = set_shard("s1", "--expected-version", 1, "--owner", "node-ue-1", "--leader", "node-eu-1")
+    assert (answer.exit, answer.err) == (Exit.OK, "Warning: node-ue-1 is not registered; did you mean node-eu-1?\n")
