@@ -39,6 +39,7 @@ from persistence.model.records import (
     Compaction,
     Namespace,
     Node,
+    NodeStatus,
     Refusal,
     Shard,
     ShardDiff,
@@ -187,6 +188,14 @@ class NodeReader(Protocol):
 
     async def page(self, where: NodeFilter, page: PageRequest[str], *, shards_counted: bool = True) -> Page[Node]:
         """Ordered by id."""
+        ...
+
+    async def statuses(self, node_ids: Sequence[str]) -> Mapping[str, NodeStatus]:
+        """Of those of these nodes that were ever registered."""
+        ...
+
+    async def around(self, node_id: str, limit: int) -> Sequence[str]:
+        """As of namespaces, without removed nodes."""
         ...
 
 

@@ -61,6 +61,7 @@ BEHIND: dict[str, type] = {
     "NamespaceConfigured": outcomes.NamespaceConfigured,
     "InvalidInput": own.InvalidInput,
     "FieldError": errors.FieldError,
+    "Warning": outcomes.AdmissionWarning,
     "Node": records.Node,
     "NodeConnection": connections.Connection,
     "NodeEdge": Edge,
