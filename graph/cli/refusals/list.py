@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -14,12 +16,24 @@ from graph.cli.output import Column, format_time, listed, print_status
 from graph.cli.points_in_time import Time
 from graph.client.address import Address
 from graph.client.http import rows
-from graph.client.records import Json
 
 
-def _message(refusal: Json) -> object:
-    details = refusal["details"]
-    return details.get("message") if isinstance(details, dict) else None
+def _why(details: object) -> str:
+    """The rules that would have been broken; else what was answered, as JSON."""
+    rules = dict.fromkeys(_rules(details))
+    return ", ".join(rules) or json.dumps(details, ensure_ascii=False, sort_keys=True)
+
+
+def _rules(details: object) -> Iterator[str]:
+    if isinstance(details, list):
+        for item in details:
+            yield from _rules(item)
+    elif isinstance(details, dict):
+        for name, item in details.items():
+            if name == "rule" and isinstance(item, str):
+                yield item
+            else:
+                yield from _rules(item)
 
 
 _COLUMNS: Final = (
@@ -31,7 +45,7 @@ _COLUMNS: Final = (
     Column("ACTOR", "actor"),
     Column("TICKET", "changeTicket"),
     Column("REASON", "reason"),
-    Column("WHY", _message),
+    Column("WHY", "details", _why),
 )
 
 
