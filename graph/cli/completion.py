@@ -29,7 +29,7 @@ Find: TypeAlias = Callable[[Requests, click.Context, str], Iterable[CompletionIt
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
 def completion(*, shell: str) -> None:
     """Write the script that has a shell complete commands, options, and names of the mesh.
 

@@ -52,8 +52,7 @@ class _SortKeyType(click.ParamType["SortKey", object]):
         return SortKey(column, text.startswith("-"))
 
     def shell_complete(self, _ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        begin = "-" if incomplete.startswith("-") else ""
-        return [CompletionItem(begin + name) for name in self._columns if (begin + name).startswith(incomplete)]
+        return [CompletionItem(name) for name in self._columns if name.startswith(incomplete)]
 
 
 def _typed(column: Column) -> str:
@@ -90,13 +89,17 @@ class Listing:
 
     def print(self, documents: Iterable[Json], thing: str) -> None:
         """As JSON Lines; or else, with their number on stderr."""
-        arranged = self.arranged(documents)
         if self.as_json:
-            for document in arranged:
-                print_json(document)
+            self.print_json(documents)
         else:
+            arranged = self.arranged(documents)
             self.print_rows(arranged)
             print_status(f"{pluralized(len(arranged), thing)}.")
+
+    def print_json(self, documents: Iterable[Json]) -> None:
+        """As JSON Lines, or as a stream of YAML."""
+        for document in self.arranged(documents):
+            print_json(document)
 
     def print_rows(self, documents: Sequence[Json]) -> None:
         """In whatever form but JSON and YAML, in the order they are in."""

@@ -125,8 +125,8 @@ def connection_options(command: F) -> F:
 
 def _with_token(command: F) -> F:
     @functools.wraps(command)
-    def with_token(*, server: Address | None, context: str | None, token_file: Path | None, **options: object) -> object:
-        return command(server=_address(server, context, token_file), **options)
+    def with_token(*, server: Address | None, context: str | None, token_file: Path | None, **rest: object) -> object:
+        return command(server=_address(click.get_current_context(), server, context, token_file), **rest)
 
     return cast("F", with_token)
 
@@ -137,16 +137,17 @@ def address_of(context: click.Context) -> Address:
     server, name, file = given.get("server"), given.get("context"), given.get("token_file")
     # What was left out is not null yet, but click's own mark for that.
     return _address(
+        context,
         server if isinstance(server, Address) else None,
         name if isinstance(name, str) else None,
         file if isinstance(file, Path) else None,
     )
 
 
-def _address(server: Address | None, context: str | None, token: Path | None) -> Address:
+def _address(command: click.Context, server: Address | None, context: str | None, token: Path | None) -> Address:
     """With its token: of --token-file, of the context, or of the environment, in this order. The token of a context is
     shown to the server of that context and to no other."""
-    given = click.get_current_context().get_parameter_source
+    given = command.get_parameter_source
     of_context = None
     if server is None or (context is not None and _is_typed(given("context"))):
         if server is not None and _is_typed(given("server")):
@@ -236,6 +237,30 @@ def checked_by(problem_of: Callable[[T], str | None]) -> Callable[[click.Context
         return value
 
     return check
+
+
+def shard_arguments(command: F) -> F:
+    """NAMESPACE SHARD, or both as one word with a slash between them: as they are printed."""
+    return _shard_arguments(command, required=True)
+
+
+def optional_shard_arguments(command: F) -> F:
+    """The same, where either may be left out."""
+    return _shard_arguments(command, required=False)
+
+
+def _shard_arguments(command: F, *, required: bool) -> F:
+    @functools.wraps(command)
+    def with_shard(*, namespace: str | None, shard: str | None, **options: object) -> object:
+        if shard is None and namespace is not None:
+            namespace, slash, rest = namespace.partition("/")
+            shard = rest if slash else None
+        if required and not shard:
+            raise click.UsageError("Which shard? Name it as NAMESPACE SHARD, or as NAMESPACE/SHARD.")
+        return command(namespace=namespace, shard=shard, **options)
+
+    arguments = click.argument("shard", metavar="[SHARD]", required=False)(cast("F", with_shard))
+    return click.argument("namespace", metavar="NAMESPACE" if required else "[NAMESPACE]", required=required)(arguments)
 
 
 class KeyValue(NamedTuple):

@@ -89,7 +89,7 @@ class NamedPlan:
 
 
 def full_plan_id(server: Address, text: str) -> str:
-    """The id, of which the beginning will do where no other plan's begins so. Raises Failure; it lists those that do."""
+    """The id, of which the beginning will do where no other plan's begins so. Raises Failure, which lists those."""
     if plan_id_problem(text) is None:
         return text
     if not _BEGINNING.fullmatch(text):

@@ -81,8 +81,10 @@ def mesh() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; its exit code. Data goes to stdout, everything else to stderr."""
-    if COMPLETION in os.environ:
-        return _complete(arguments)
+    return _complete(arguments) if COMPLETION in os.environ else _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
         sys.stdout.flush()

@@ -65,8 +65,7 @@ def _quoted(text: str) -> str:
 def _character(character: str) -> str:
     if character.isprintable():
         return character
-    number = ord(character)
-    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+    return f"\\U{ord(character):08x}"
 
 
 def _decimal(value: float) -> str:

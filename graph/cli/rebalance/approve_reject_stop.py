@@ -20,8 +20,8 @@ def approve_plan(
 ) -> None:
     """Say that a plan may be applied. It is refused if anything that the plan relies on has changed since it was made.
 
-    Where a policy asks for approval, it takes somebody else than whoever made the plan. PLAN is its id or how that begins, a file that
-    `plan --json` wrote, or - for such a file on stdin.
+    Where a policy asks for approval, it takes somebody else than whoever made the plan. PLAN is its id or how that
+    begins, a file that `plan --json` wrote, or - for such a file on stdin.
 
     With --json one document: plan and change.
     """
