@@ -116,7 +116,7 @@ def get_namespace(*, namespace: str, server: Address, as_json: bool) -> None:
 
 @namespaces.command("apply")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, field by field; write nothing.")
 @change_options
 @server_options
 def apply_namespaces(
