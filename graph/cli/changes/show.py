@@ -77,7 +77,7 @@ def show_change(*, change: str, limit: int, server: Address, as_json: bool) -> N
 def _read(api: ApiClient, change: str) -> Json:
     if not re.fullmatch(COUNTER_PATTERN, change):
         raise click.UsageError(f"{printable(change)} is no id of a change, which is a whole number.")
-    found = api.execute("ChangeDetails", {"id": change})["change"]
+    found = api.execute("ChangeDetails", {"changeId": change})["change"]
     if found is None:
         advice = ["What changes there are: omnirelay mesh changes list"]
         raise Failure(Exit.NOT_FOUND, f"There is no change {change}.", advice)
