@@ -6,6 +6,7 @@ import click
 
 from graph.cli.errors import ApiClient, newest_revision
 from graph.cli.listing import Listing, list_options
+from graph.cli.lookups import require_owners
 from graph.cli.output import Column, format_time, pluralized, print_json, print_status
 from graph.cli.points_in_time import PointInTime, as_of, as_of_option
 from graph.cli.shards.shared import shard_name
@@ -69,7 +70,10 @@ def list_shards(
         if point is not None:
             variables["asOf"] = as_of(point, lambda: newest_revision(api))
         found = list(pages(api, "ListShards", variables, limit, pinned=True))
-    shards = listing.arranged(shard for page in found for shard in page["nodes"])
+        listed = [shard for page in found for shard in page["nodes"]]
+        seen = {shard["ownerNodeId"] for shard in listed}
+        require_owners(api, (name for name in owner if name not in seen))
+    shards = listing.arranged(listed)
     if listing.as_json:
         print_json({"revision": found[0]["revision"], "cursor": found[0]["cursor"], "shards": shards})
         return
