@@ -10,7 +10,8 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient
-from graph.cli.nodes.shared import no_such_node, node_fields
+from graph.cli.lookups import unknown_node
+from graph.cli.nodes.shared import node_fields
 from graph.cli.options import server_options
 from graph.cli.output import NOTHING, Column, arrow, format_time, print_documents, print_fields, print_json
 from graph.client.address import Address
@@ -64,7 +65,7 @@ def get_node(*, node: str, limit: int, server: Address, as_json: bool) -> None:
     with ApiClient(server) as api:
         found = api.execute("NodeWithChange", {"nodeId": node})["node"]
         if found is None:
-            raise no_such_node(node)
+            raise unknown_node(api, node)
         history = list(islice(_history(api, found), min(limit, int(found["version"]))))
     if as_json:
         print_json({**found, "history": history})
