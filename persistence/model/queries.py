@@ -176,8 +176,8 @@ class PlanFilter:
 
 @dataclass(frozen=True, slots=True)
 class ShardHistoryFilter:
-    """Rows of history. `owner_node_id` matches where the node owned the shard before or after; `owner_changed` rows of a
-    shard that was there before and after, with another owner.
+    """Rows of history. `owner_node_id` matches where the node owned the shard before or after; `owner_changed` where it
+    was there before and after, with another owner.
     """
 
     namespace: str | None = None
