@@ -159,9 +159,7 @@ def _of_list(field: FieldNode, namespaces: list[tuple[str, ...]]) -> Workload:
     return Workload.CATCH_UP if _is_null(value) else Workload.LOOKUP
 
 
-def _of_nodes(
-    field: FieldNode, defaults: Mapping[str, ValueNode | None], nodes: list[tuple[str, ...]]
-) -> Workload:
+def _of_nodes(field: FieldNode, defaults: Mapping[str, ValueNode | None], nodes: list[tuple[str, ...]]) -> Workload:
     """QUERY for a list that depends on what nodes there are, which memory does not have; where a variable decides, that
     is added to `nodes`."""
     value, path = _filtered_by("orphaned", field)

@@ -225,7 +225,6 @@ class ShardFilter:
             pinned=self.pinned,
         ).checked()
 
-
     async def with_owners(self, info: Info, where: queries.ShardFilter) -> queries.ShardFilter:
         """As `where`, of those owners that are registered now, or are not, as `orphaned` has it."""
         store = info.context.services.store
