@@ -104,7 +104,7 @@ def status(*, everything: bool, server: Address, as_json: bool) -> Exit:
         nodes = {
             node["nodeId"]: node for node in rows(api, "ListNodes", {"filter": {"statuses": [*map(str, NodeStatus)]}})
         }
-        roles, is_complete = _roles(api, namespaces, nodes, everything=everything)
+        roles, is_complete = _roles(api, found["shardCounts"], nodes, everything=everything)
     document = _document(server, found, namespaces, nodes, roles, is_complete=is_complete)
     if as_json:
         print_json(document)
@@ -114,26 +114,36 @@ def status(*, everything: bool, server: Address, as_json: bool) -> Exit:
 
 
 def _roles(
-    api: ApiClient, namespaces: Sequence[Json], nodes: Mapping[str, Json], *, everything: bool
+    api: ApiClient, counted: Json, nodes: Mapping[str, Json], *, everything: bool
 ) -> tuple[dict[str, _Roles], bool]:
-    """By node, and whether shards were looked at one by one. Where they are too many, how many are owned is known from
-    the counts of nodes, but not by which nodes that are not registered."""
-    total = sum(namespace["shardCount"] for namespace in namespaces)
-    if not everything and total > _SCANNED:
-        roles = {name: _Roles(node["shardCount"], node.get("leaderCount")) for name, node in nodes.items()}
-        orphans = total - sum(each.owns for each in roles.values())
-        return (roles | {NOTHING: _Roles(orphans, None)} if orphans > 0 else roles), False
+    """By node, and whether shards were looked at one by one, which it takes to find leaders that are not registered."""
     found: defaultdict[str, _Roles] = defaultdict(_Roles, {name: _Roles() for name in nodes})
-    for page in pages(api, "ShardOwners", {"filter": {}}, pinned=True):
-        for shard in page["nodes"]:
-            owner, leader = found[shard["ownerNodeId"]], shard["leaderId"]
-            owner.owns += 1
-            owner.name(shard)
-            if leader is not None:
-                found[leader].leads = (found[leader].leads or 0) + 1
-                if leader != shard["ownerNodeId"]:
-                    found[leader].name(shard)
-    return dict(found), True
+    for count in counted["counts"]:
+        found[count["ownerNodeId"]].owns = count["shards"]
+    if everything or counted["total"] <= _SCANNED:
+        for page in pages(api, "ShardOwners", {"filter": {}}, pinned=True):
+            for shard in page["nodes"]:
+                _add(found, shard)
+        return dict(found), True
+    for name, roles in found.items():
+        roles.leads = nodes[name].get("leaderCount") if name in nodes else None
+        if roles.owns and _status(name, nodes) in _UNFIT:
+            for shard in rows(api, "ShardOwners", {"filter": {"ownerNodeIds": [name]}}, _NAMED):
+                roles.name(shard)
+    return dict(found), False
+
+
+def _add(found: defaultdict[str, _Roles], shard: Json) -> None:
+    owner, leader = shard["ownerNodeId"], shard["leaderId"]
+    found[owner].name(shard)
+    if leader is not None:
+        found[leader].leads = (found[leader].leads or 0) + 1
+        if leader != owner:
+            found[leader].name(shard)
+
+
+def _status(node_id: str, nodes: Mapping[str, Json]) -> str:
+    return str(nodes[node_id]["status"]) if node_id in nodes else _UNREGISTERED
 
 
 def _document(
@@ -147,7 +157,7 @@ def _document(
 ) -> Json:
     head, plans = found["head"], found["openPlans"]
     now = datetime.fromisoformat(head["serverTime"])
-    statuses = {name: nodes[name]["status"] if name in nodes else _UNREGISTERED for name in roles}
+    statuses = {name: _status(name, nodes) for name in roles}
     freezes = [
         {"namespace": namespace["name"], **window}
         for namespace in namespaces
@@ -160,7 +170,7 @@ def _document(
         "viewer": found["viewer"],
         "head": head,
         "namespaceCount": len(namespaces),
-        "shardCount": sum(namespace["shardCount"] for namespace in namespaces),
+        "shardCount": found["shardCounts"]["total"],
         "everyShardSeen": is_complete,
         "nodes": Counter(node["status"] for node in nodes.values()),
         "unfit": [
@@ -189,8 +199,6 @@ def _problems(roles: Mapping[str, _Roles], statuses: Mapping[str, str], nodes: M
 
 def _message(name: str, status_of: str, roles: _Roles) -> str:
     """`node-1 is DOWN, and owns 12 shards and leads 3: orders/s1, orders/s2 ...`"""
-    if name == NOTHING:
-        return f"{pluralized(roles.owns, 'shard')}: owned by nodes that are not registered"
     what = "not registered" if status_of == _UNREGISTERED else status_of
     owns = [f"owns {pluralized(roles.owns, 'shard')}"] if roles.owns else []
     leads = [f"leads {roles.leads:,}"] if roles.leads else []
