@@ -53,7 +53,7 @@ class Exit(IntEnum):
     OK = 0, "Done."
     NO = (
         1,
-        "The answer is no: `diff --exit-code` found a difference, `status` a problem; a check failed; no start.",
+        "The answer is no: `diff --exit-code` or `status` found something, a check failed, a server did not start.",
     )
     INVALID = 2, "Wrong usage or invalid input. Nothing was written by the request that was refused."
     REFUSED = (
