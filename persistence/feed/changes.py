@@ -105,10 +105,9 @@ class LiveChanges:
                     rows = await self._read(position)
             except (StoreError, TimeoutError):
                 return None
-        if position.revision:
-            # Read in one snapshot with what follows it.
-            if not rows or rows[0].mark != position.mark:
-                raise EpochMismatch(position.epoch, self._feed.newest.epoch)
+        # Its change is read in one snapshot with those that follow it.
+        if position.revision and (not rows or rows[0].mark != position.mark):
+            raise EpochMismatch(position.epoch, self._feed.newest.epoch)
         self._hold(position.epoch, rows)
         return rows[1:] if position.revision else rows
 
