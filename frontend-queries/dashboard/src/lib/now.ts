@@ -1,0 +1,7 @@
+/** The time, for what shows an age: once a second, for all of the page. */
+import { Value, useValue } from "./external.js";
+
+const now = new Value(Date.now());
+setInterval(() => now.set(Date.now()), 1_000);
+
+export const useNow = (): number => useValue(now);
