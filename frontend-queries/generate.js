@@ -50,7 +50,7 @@ function pages(found) {
   }
   const grouped = new Set(Object.values(groups).flat());
   const others = [...found.keys()].filter((name) => !grouped.has(name));
-  const all = others.length > 0 ? { ...groups, others } : groups;
+  const all = { ...groups, programs: [...groups.programs, ...others] }; // what no page needs
   const lines = Object.entries(all).map(
     ([page, names]) => `/** Trusted documents. */\nexport const ${page} = {\n${names.map((name) => `  ${name}: trusted.${name},\n`).join("")}} as const;\n`,
   );

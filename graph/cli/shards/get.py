@@ -3,7 +3,7 @@
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, newest_revision
-from graph.cli.options import server_options
+from graph.cli.options import server_options, shard_arguments
 from graph.cli.output import print_fields, print_json
 from graph.cli.points_in_time import PointInTime, as_of, as_of_option
 from graph.cli.shards.shared import shard_fields, shard_name
@@ -13,8 +13,7 @@ from graph.client.records import Json
 
 
 @click.command("get")
-@click.argument("namespace")
-@click.argument("shard")
+@shard_arguments
 @as_of_option
 @server_options
 def get_shard(*, namespace: str, shard: str, point: PointInTime | None, server: Address, as_json: bool) -> None:
