@@ -11,7 +11,7 @@ import click
 
 from graph.cli.options import F
 from graph.cli.output import NOTHING, listed, pluralized, printable
-from graph.cli.points_in_time import TIME, Time
+from graph.cli.points_in_time import PAST_TIME, TIME, Time, require_order
 from graph.client.records import Json
 
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -25,7 +25,7 @@ def filter_options(command: F) -> F:
     command = click.option("--until", type=TIME, help="Only from before a time, or from before 15m, 2h, 3d ago.")(
         command
     )
-    command = click.option("--since", type=TIME, help="Only since a time, or since 15m, 2h, 3d ago.")(command)
+    command = click.option("--since", type=PAST_TIME, help="Only since a time, or since 15m, 2h, 3d ago.")(command)
     command = click.option(
         "--ticket", help="Only under this ticket; *, ? and [...] stand for what they do in names of files."
     )(command)
@@ -37,8 +37,7 @@ def filter_input(
     namespace: str | None, actor: str | None, ticket: str | None, since: Time | None, until: Time | None
 ) -> Json:
     """What `ChangeFilter` and `RefusalFilter` have in common. A pattern of tickets is not among it."""
-    if since is not None and until is not None and until.at <= since.at:
-        raise click.UsageError("--until is not later than --since: nothing is between them.")
+    require_order(since, until)
     return {
         "namespace": namespace,
         "actor": actor,
