@@ -10,11 +10,14 @@ from starlette.testclient import TestClient
 
 import graph.http.dashboard
 from graph.http.dashboard import PAGE_HEADERS, PAGES, dashboard_routes
+from graph.operations import own_manifest
 
 ASSETS = Path(graph.http.dashboard.__file__).parent / "dashboard_assets"
 BUDGET_BYTES = 150_000
 PAGE_BYTES = 25_000
 STYLE_BYTES = 15_000
+
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -113,3 +116,9 @@ def test_the_pages_keep_to_their_budget() -> None:
 def test_the_licences_of_what_is_built_in_are_beside_it() -> None:
     licences = (ASSETS / "dashboard" / "LICENSES.md").read_text()
     assert all(name in licences for name in ("react", "react-dom", "urql", "wouter", "graphql-ws"))
+
+
+def test_the_pages_send_operations_that_this_server_knows() -> None:
+    sent = {found for file in (ASSETS / "dashboard").glob("*.js") for found in _ID.findall(file.read_text())}
+    assert sent
+    assert sent <= {entry.id for entry in own_manifest()}, "operations were changed: run make dashboard"
