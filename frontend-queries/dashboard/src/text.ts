@@ -76,6 +76,8 @@ export const text = {
     use: "Use",
     forget: "Forget the token",
     holds: "A token is in use.",
+    scopes: (scopes: string) => `It may: ${scopes || "nothing"}.`,
+    expires: "It expires at",
     appearance: "Appearance",
     theme: { label: "Colours", system: "As the system", light: "Light", dark: "Dark" },
     zone: { label: "Times", utc: "UTC", local: "Local" },
@@ -219,6 +221,7 @@ export const text = {
 
   live: {
     heading: "Live",
+    filter: "Filter",
     pause: "Pause",
     resume: "Resume",
     paused: "Paused.",

@@ -2,9 +2,10 @@
 import { followShards, fromUnknown } from "@omnirelay/mesh-queries";
 import type { Cursor, Follower, MeshError } from "@omnirelay/mesh-queries";
 import { FollowMesh, ListChanges, MeshOverview, MeshShards } from "@omnirelay/mesh-queries/trusted";
-import type { ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
+import type { MeshOverviewQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
 
 import { Value } from "../lib/external.js";
+import { serverAhead } from "../lib/now.js";
 import { token } from "../lib/settings.js";
 import { ChangeLog } from "../store/changes.js";
 import { MeshStore } from "../store/mesh.js";
@@ -47,6 +48,12 @@ const FIRST: Connection = {
 export const connection = new Value<Connection>(FIRST);
 export const mesh = new MeshStore();
 export const changeLog = new ChangeLog();
+
+/** Who asks, and what the token may do; null before that is known. */
+export const viewer = new Value<MeshOverviewQuery["viewer"] | null>(null);
+
+/** What history reaches back to; null before that is known. */
+export const oldest = new Value<{ readonly revision: string; readonly at: string | null } | null>(null);
 
 /** How many diffs came in each of the last seconds, the newest last. */
 export const rate = new Value(0);
@@ -184,8 +191,11 @@ export async function readOverview(): Promise<void> {
   if (overviewRuns || document.hidden) return;
   overviewRuns = true;
   try {
-    const { nodes, namespaces } = await transport.request(MeshOverview, {});
+    const { nodes, namespaces, head, ...found } = await transport.request(MeshOverview, {});
     mesh.setOverview(nodes.nodes, namespaces.nodes);
+    if (JSON.stringify(found.viewer) !== JSON.stringify(viewer.get())) viewer.set(found.viewer);
+    oldest.set({ revision: head.oldestRevision, at: head.oldestAt });
+    serverAhead.set(Date.parse(head.serverTime) - Date.now());
     update({ expected: namespaces.nodes.reduce((sum, { shardCount }) => sum + shardCount, 0) });
   } catch {
     // The follower finds out as well, and says so.

@@ -1,32 +1,22 @@
 /** Who asks, and how this browser shows things: a token, an actor, colours, times, shortcuts. */
 import { useState } from "react";
 
+import { viewer } from "../api/live.js";
 import { useValue } from "../lib/external.js";
 import type { Value } from "../lib/external.js";
 import { actor, setToken, shortcuts, theme, token, zone } from "../lib/settings.js";
 import { text } from "../text.js";
 import { Dialog } from "./dialog.js";
+import { Instant } from "./instant.js";
 
 const words = text.caller;
 
-/** The subject of a token, for its holder to recognise; whether it is good is the server's to say. */
-export function subjectOf(held: string): string {
-  try {
-    const part = (held.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-    const bytes = Uint8Array.from(atob(part), (each) => each.charCodeAt(0));
-    const { sub } = JSON.parse(new TextDecoder().decode(bytes)) as { sub?: unknown };
-    return typeof sub === "string" ? sub : "";
-  } catch {
-    return "";
-  }
-}
-
 export function CallerButton({ onOpen }: { onOpen(): void }) {
-  const held = useValue(token);
+  const asking = useValue(viewer);
   const named = useValue(actor);
   return (
     <button type="button" className="button plain caller" onClick={onOpen} title={words.title}>
-      <span className="cut">{(held && subjectOf(held)) || named || words.anonymous}</span>
+      <span className="cut">{asking?.subject ?? (named || words.anonymous)}</span>
     </button>
   );
 }
@@ -36,6 +26,7 @@ export function CallerDialog({ onClose }: { onClose(): void }) {
   const [given, setGiven] = useState("");
   const [inTab, setInTab] = useState(false);
   const [named, setNamed] = useState(actor.get());
+  const asking = useValue(viewer);
   return (
     <Dialog title={words.title} onClose={onClose}>
       <form
@@ -58,16 +49,24 @@ export function CallerDialog({ onClose }: { onClose(): void }) {
             onChange={(event) => setGiven(event.target.value)}
           />
           <small>{held ? `${words.holds} ${words.tokenHint}` : words.tokenHint}</small>
+          {asking?.authRequired && <small>{words.scopes(asking.scopes.join(", "))}</small>}
+          {asking?.expiresAt && (
+            <small>
+              {words.expires} <Instant at={asking.expiresAt} />
+            </small>
+          )}
         </label>
         <label className="check">
           <input type="checkbox" checked={inTab} onChange={(event) => setInTab(event.target.checked)} />
           {words.inTab}
         </label>
-        <label className="field">
-          <span>{words.actor}</span>
-          <input className="input" value={named} maxLength={1024} onChange={(event) => setNamed(event.target.value)} />
-          <small>{words.actorHint}</small>
-        </label>
+        {!asking?.authRequired && (
+          <label className="field">
+            <span>{words.actor}</span>
+            <input className="input" value={named} maxLength={1024} onChange={(event) => setNamed(event.target.value)} />
+            <small>{words.actorHint}</small>
+          </label>
+        )}
         <div className="choices">
           <Choice label={words.theme.label} value={theme} options={{ system: words.theme.system, light: words.theme.light, dark: words.theme.dark }} />
           <Choice label={words.zone.label} value={zone} options={{ utc: words.zone.utc, local: words.zone.local }} />

@@ -8,7 +8,7 @@ import { stateOf } from "../../components/position.js";
 import { VirtualList } from "../../components/virtual-list.js";
 import { useStore, useValue } from "../../lib/external.js";
 import { useShortcuts } from "../../lib/keys.js";
-import { useNow } from "../../lib/now.js";
+import { useNow, useServerNow } from "../../lib/now.js";
 import { useQueryState } from "../../lib/query.js";
 import { useZone } from "../../lib/settings.js";
 import { dateOf, durationOf } from "../../lib/time.js";
@@ -77,21 +77,27 @@ export default function LivePage() {
   useShortcuts({ p: () => (isPaused ? resume() : pause()), j: () => step(list.current, 1), k: () => step(list.current, -1) });
 
   const isNarrow = useNarrow();
+  const [isFilterShown, setFilterShown] = useState(false);
   const actors = useMemo(() => [...new Set(all.map(({ actor }) => actor))].sort(), [all]);
   const hasFilter = Object.values(filter).some(Boolean);
   return (
     <div className="live fills">
       <h1 className="sr">{words.heading}</h1>
-      <div className="filters">
+      <div className={`filters ${isFilterShown ? "open" : ""}`}>
         <button type="button" className="button" aria-pressed={isPaused} onClick={() => (isPaused ? resume() : pause())}>
           {isPaused ? words.resume : words.pause} <kbd aria-hidden="true">p</kbd>
         </button>
         <Rate />
+        {isNarrow && (
+          <button type="button" className="button filter-toggle" aria-expanded={isFilterShown} onClick={() => setFilterShown(!isFilterShown)}>
+            {words.filter}
+          </button>
+        )}
         <Choice label={text.filters.namespace} value={filter.namespace} options={[...mesh.namespaces.keys()]} onChange={(ns) => change({ ns })} />
         <Choice label={text.filters.node} value={filter.node} options={[...mesh.nodes.keys()]} onChange={(node) => change({ node })} />
         <Choice label={text.filters.actor} value={filter.actor} options={actors} onChange={(actor) => change({ actor })} />
         <Choice label={text.filters.kind} value={filter.kind} options={Object.keys(text.kinds)} names={text.kinds} onChange={(kind) => change({ kind })} />
-        <label>
+        <label className="more">
           <span className="name">{text.filters.ticket}</span>
           <input className="input ticket" value={filter.ticket} onChange={(event) => change({ ticket: event.target.value })} />
         </label>
@@ -164,9 +170,10 @@ function Rate() {
 /** That nothing happens is said, so that it is not taken for a page that hangs. */
 function Quiet({ newest }: { newest: ChangeRow | undefined }) {
   const now = useNow();
+  const serverNow = useServerNow();
   const state = stateOf(useValue(connection), now);
   if (state !== "live" || newest === undefined) return null;
-  const since = now - Date.parse(newest.committedAt);
+  const since = serverNow - Date.parse(newest.committedAt);
   if (since < 60_000) return null;
   return <p className="live-quiet quiet">{words.quiet(durationOf(since))}</p>;
 }
@@ -186,7 +193,7 @@ function Choice({
 }) {
   const all = value && !options.includes(value) ? [value, ...options] : options;
   return (
-    <label>
+    <label className="more">
       <span className="name">{label}</span>
       <select className="select" value={value} onChange={(event) => onChange(event.target.value)}>
         <option value="">{text.filters.all}</option>
@@ -218,7 +225,7 @@ function Announcer({ changes }: { changes: readonly ChangeRow[] }) {
     return () => clearInterval(timer);
   }, [isOn]);
   return (
-    <label className="check announce">
+    <label className="check announce more">
       <input type="checkbox" checked={isOn} onChange={(event) => setOn(event.target.checked)} />
       {words.announce}
       <span className="sr" aria-live="polite">

@@ -3,7 +3,7 @@ import { Link } from "wouter";
 
 import { connection, mesh } from "../../api/live.js";
 import { useValue } from "../../lib/external.js";
-import { useNow } from "../../lib/now.js";
+import { useServerNow } from "../../lib/now.js";
 import { useZone } from "../../lib/settings.js";
 import { momentOf } from "../../lib/time.js";
 import type { Totals } from "../../store/mesh.js";
@@ -20,7 +20,7 @@ interface Item {
 }
 
 export function Attention({ totals, onNode }: { totals: Totals; onNode(id: string): void }) {
-  const now = useNow();
+  const now = useServerNow();
   const zone = useZone();
   const { phase } = useValue(connection);
   const nodes = [...mesh.nodes.values()];

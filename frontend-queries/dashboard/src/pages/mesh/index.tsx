@@ -36,7 +36,7 @@ export default function MeshPage() {
   const onOpen = (row: number): void => navigate(shardPath(mesh.namespaceNames.list[mesh.namespace[row] as number] as string, mesh.ids[row] as string));
   const isEmpty = mesh.nodes.size === 0 && mesh.size === 0 && phase === "live";
   return (
-    <div className="mesh">
+    <div className={`mesh ${node ? "one" : ""} ${isTable ? "table" : ""}`}>
       <h1 className="sr">{words.heading}</h1>
       <Attention totals={totals} onNode={onNode} />
       <div className="filters">
