@@ -65,7 +65,6 @@ export function FindDialog({ onClose, onGo }: { onClose(): void; onGo(to: string
         aria-activedescendant={found.length > 0 ? `${id}-${chosen}` : undefined}
         aria-label={text.find.placeholder}
         placeholder={text.find.placeholder}
-        autoFocus
         value={query}
         onChange={(event) => {
           setQuery(event.target.value);

@@ -156,9 +156,9 @@ export function MeshMap(props: MapProps) {
       >
         <canvas ref={canvas} aria-hidden="true" />
         {layout.regions.map((region) => (
-          <h3 key={`${region.name} ${region.y}`} className="region cut" style={{ transform: `translate(${region.x}px, ${region.y}px)`, width: region.width }}>
+          <h2 key={`${region.name} ${region.y}`} className="region cut" style={{ transform: `translate(${region.x}px, ${region.y}px)`, width: region.width }}>
             {region.name}
-          </h3>
+          </h2>
         ))}
         {layout.boxes.map((box) => {
           const found = mesh.nodes.get(box.id);
