@@ -135,8 +135,8 @@ dashboard-check: .npm/frontend-queries ## build the dashboard elsewhere, and com
 	$(call quietly,checking and testing the dashboard,cd frontend-queries/dashboard && npm run --silent typecheck && npm test --silent)
 	$(call quietly,building the dashboard,cd frontend-queries/dashboard && npm run --silent check)
 
-browser: .venv/installed-dev .npm/tests/browser ## drive the pages in a headless Chromium (needs Node >= 20.19, Debian's chromium)
-	$(BIN)/pytest -n 0 tests/browser/pages.py $(ARGS)
+browser: .venv/installed .npm/tests/browser ## drive the pages in a headless Chromium (needs Node >= 20.19, Debian's chromium)
+	@cd tests/browser && node --test --test-concurrency=1 --test-reporter=spec $(or $(ARGS),*.test.mjs)
 
 # What builds the project is locked too, so that installing it fetches nothing more: build-system.requires, and
 # editables, which hatchling asks for when the installation is an editable one.

@@ -65,7 +65,7 @@ test("a server that is killed and comes back costs the page no change, and the p
   await shows(page, expected.at(-1));
   await server.kill();
   await page.waitForSelector('.position[data-state="lost"]');
-  await page.getByText(/Connection lost .* You see revision \d+/).waitFor();
+  await page.locator(".notice", { hasText: /Connection lost .* You see revision \d+/ }).waitFor();
   await page.getByRole("button", { name: "Try now" }).waitFor();
   assert.ok((await revisions(page)).includes(`r${expected.at(-1)}`), "all stays readable");
   await server.run();
