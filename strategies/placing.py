@@ -13,6 +13,7 @@ from strategies.checking import Checked
 from strategies.model import Infeasible, Movement, Node, Owners, Shard, Shards, Strategy
 from strategies.parameters import MAX_WEIGHT
 from strategies.selectors import Selector, read_selector
+from strategies.sticky import Present, settled
 
 
 class Placer:
@@ -35,6 +36,7 @@ class Placer:
         # A plug-in's own claim of its movement is not checked. Its ranks are.
         hands_on = strategy.movement is Movement.MINIMAL and not isinstance(strategy, Checked)
         self._succession = prepare if hands_on else None
+        self.keeps_owners = keeps_owners(strategy)
         self._nodes = {node.node_id: node for node in sorted(eligible, key=lambda node: node.node_id)}
         self._replicas: int = parameters["replicas"]
         self._spread: str = parameters["spread"]
@@ -52,17 +54,34 @@ class Placer:
         """Whether a node can be full."""
         return not self._bounds.unbounded
 
-    def owners(self, shards: Shards, staying: Mapping[str, Sequence[float]] | None = None) -> Owners:
-        """For each shard the index of its owner in `nodes`. Raises Infeasible where the bounds leave too little room.
+    @property
+    def bounds(self) -> Bounds:
+        """When a node is full."""
+        return self._bounds
+
+    def owners(
+        self,
+        shards: Shards,
+        staying: Mapping[str, Sequence[float]] | None = None,
+        present: Present | None = None,
+        *,
+        partly: bool = False,
+    ) -> Owners:
+        """For each shard the index of its owner in `nodes`. Raises Infeasible where the bounds leave too little room,
+        unless that is to be done `partly`: then the shards that find none are `NOWHERE`.
 
         With bounds, where a shard goes depends on the others: give all shards of the namespace. Those that keep their
         owner in any case are not among `shards`, but their capacities are `staying`, by the owner's id: they are
         part of its load and of the whole. What stays on nodes that are not among `nodes` counts nowhere.
+
+        `present` is needed, and used, where the strategy keeps owners; without it all shards are placed.
         """
+        if self.keeps_owners and present is not None:
+            return settled(self._placement, shards, present, self._bounds, self._succession, staying)
         owners = self._placement.assign(shards)
         if self._bounds.unbounded:
             return owners
-        return bounded(self._placement, shards, owners, self._bounds, self._succession, staying)
+        return bounded(self._placement, shards, owners, self._bounds, self._succession, staying, partly=partly)
 
     def exceeded(self, held: Mapping[str, Sequence[float]]) -> Sequence[tuple[str, str]]:
         """(node id, message) of each of `nodes` that is above a bound, by id, from the capacities that each holds.
@@ -83,6 +102,11 @@ class Placer:
         rank = [self._nodes[node_id] for node_id in self.rank(namespace, shard)]
         chosen = choose_replicas(self._nodes[owner], rank, self._replicas, self._spread)
         return [node.node_id for node in chosen]
+
+
+def keeps_owners(strategy: Strategy) -> bool:
+    """Plug-ins may leave the member out."""
+    return getattr(strategy, "keeps_owners", False) is True
 
 
 def check_nodes(nodes: Sequence[Node]) -> None:

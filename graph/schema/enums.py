@@ -98,7 +98,9 @@ _describe(
         MoveReason.OWNER_DOWN: "Its owner is down.",
         MoveReason.OWNER_DRAINING: "Its owner is being drained.",
         MoveReason.OWNER_INELIGIBLE: "The namespace's selector does not match its owner.",
-        MoveReason.OWNER_OVERLOADED: "Its owner is the best for it, but has reached its bound.",
+        MoveReason.OWNER_OVERLOADED: (
+            "Its owner is the best for it, but has reached its bound; or, with a threshold, has shards to spare."
+        ),
         MoveReason.STRATEGY_CHANGED: "The namespace has another strategy than when its owner was set.",
         MoveReason.PLACEMENT_CHANGED: "Nodes, parameters or hints have changed since, or it was moved by hand.",
         MoveReason.ROLLBACK: "It is given back what it had before a change.",
