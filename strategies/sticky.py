@@ -153,19 +153,16 @@ def quotas(
     """How many of `total` shards each node keeps or gets at least, and the most it may have.
 
     Of the `have` of a node `staying` cannot go. A node's share is `total` by weight; `threshold` per cent below it,
-    rounded down, is the least it is to have, as many above it, rounded up, the most, and no bound is passed. Each
+    rounded down, is the least it is to have, as many above it, rounded up, the most, and no bound is passed; where
+    bounds keep nodes from their share so that there is not room for all, the others may have more than that. Each
     quota is as close to `have` as that allows; where they come to more than `total`, the nodes with the most for their
     weight give away what is missing. So the moves, the sum of what `have` is above the quotas, are the fewest.
 
     Raises Infeasible where the bounds leave too little room.
     """
-    most = [
-        min(above, bound)
-        for above, bound in zip(load_bounds(total, nodes, 100 + threshold), most_of(total, nodes, bounds), strict=True)
-    ]
-    if sum(map(max, zip(most, staying, strict=True))) < total:
-        room = sum(most)
-        raise Infeasible(f"{total:,} shards do not fit: with {bounds} there is room for {room:,}")
+    full = most_of(total, nodes, bounds)
+    most = [min(above, bound) for above, bound in zip(load_bounds(total, nodes, 100 + threshold), full, strict=True)]
+    most = _raised(most, full, staying, total, nodes, bounds)
     weight = sum(node.weight for node in nodes)
     shares = [total * node.weight * (100 - threshold) // (100 * weight) for node in nodes]
     least = [max(min(share, limit), stay) for share, limit, stay in zip(shares, most, staying, strict=True)]
@@ -177,6 +174,38 @@ def quotas(
     for floor in (least, [min(own, low) for own, low in zip(have, least, strict=True)]):
         excess = _given_away(quota, floor, nodes, excess)
     return quota, most
+
+
+def _raised(
+    most: Sequence[int],
+    full: Sequence[int],
+    staying: Sequence[int],
+    total: int,
+    nodes: Sequence[Node],
+    bounds: Bounds,
+) -> list[int]:
+    """`most`, where that is too little for all shards because bounds keep some nodes from their share: raised up to
+    `full`, one at a time, each time of the node with the least for its weight. Raises Infeasible."""
+    raised = [max(pair) for pair in zip(most, staying, strict=True)]
+    lacking = total - sum(raised)
+    heap = [
+        (Fraction(raised[index], node.weight), index)
+        for index, node in enumerate(nodes)
+        if lacking > 0 and raised[index] < full[index]
+    ]
+    heapq.heapify(heap)
+    while lacking > 0:
+        if not heap:
+            room = total - lacking
+            raise Infeasible(f"{total:,} shards do not fit: with {bounds} there is room for {room:,}")
+        _, index = heap[0]
+        raised[index] += 1
+        lacking -= 1
+        if raised[index] < full[index]:
+            heapq.heapreplace(heap, (Fraction(raised[index], nodes[index].weight), index))
+        else:
+            heapq.heappop(heap)
+    return raised
 
 
 def _given_away(quota: list[int], floor: Iterable[int], nodes: Sequence[Node], excess: int) -> int:
