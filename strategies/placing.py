@@ -12,7 +12,7 @@ from strategies.bounds import Bounds, exceeded
 from strategies.checking import Checked
 from strategies.model import Infeasible, Movement, Node, Owners, Shard, Shards, Strategy
 from strategies.parameters import MAX_WEIGHT
-from strategies.selectors import Selector, read_selector
+from strategies.selectors import read_selector
 from strategies.sticky import Present, settled
 
 
@@ -27,9 +27,9 @@ class Placer:
 
     def __init__(self, strategy: Strategy, parameters: Mapping[str, Any], nodes: Sequence[Node]) -> None:
         check_nodes(nodes)
-        selector = read_selector(parameters["selector"])
-        eligible = [node for node in nodes if selector.matches(node)]
-        _check_enough(len(eligible), len(nodes), selector, parameters["replicas"])
+        eligible = eligible_nodes(nodes, parameters)
+        if obstacle := nodes_obstacle(len(eligible), len(nodes), parameters):
+            raise Infeasible(obstacle[1])
         own = {name: parameters[name] for name in strategy.parameters}
         prepare = partial(strategy.prepare, parameters=own)
         self._placement = prepare(eligible)
@@ -121,16 +121,24 @@ def check_nodes(nodes: Sequence[Node]) -> None:
             raise ValueError(f"{node.node_id}: weight must be a whole number from 1 to {MAX_WEIGHT:,}, not {weight!r}")
 
 
-def _check_enough(eligible: int, nodes: int, selector: Selector, replicas: int) -> None:
+def eligible_nodes(nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Sequence[Node]:
+    """Those that the selector of the parameters, which are complete, matches."""
+    selector = read_selector(parameters["selector"])
+    return [node for node in nodes if selector.matches(node)]
+
+
+def nodes_obstacle(eligible: int, nodes: int, parameters: Mapping[str, Any]) -> tuple[str | None, str] | None:
+    """Null, or why so many eligible nodes, of so many, are too few: the constraint (null if it is none) and why."""
+    selector, replicas = parameters["selector"], parameters["replicas"]
     if not nodes:
-        raise Infeasible("there are no nodes")
+        return None, "there are no nodes"
     if not eligible:
-        raise Infeasible(f"selector '{selector.text}' matches none of {nodes:,} node{'s' * (nodes != 1)}")
+        return "selector", f"selector '{selector}' matches none of {nodes:,} node{'s' * (nodes != 1)}"
     if eligible < replicas:
-        matching = f"selector '{selector.text}' matches {eligible:,} of {nodes:,}"
-        raise Infeasible(
-            f"{replicas} replicas need {replicas} nodes: {matching if eligible < nodes else f'there are {nodes}'}"
-        )
+        matching = f"selector '{selector}' matches {eligible:,} of {nodes:,}"
+        why = matching if eligible < nodes else f"there are {nodes}"
+        return "replicas", f"{replicas} replicas need {replicas} nodes: {why}"
+    return None
 
 
 # Zones of the same name in two regions are two zones. Nodes without a zone (region) count as in one of their own.

@@ -13,8 +13,18 @@ from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, ChangeInput
 from graph.schema.node_mutations import NodeVersionConflict
 from graph.schema.nodes import EXPECTED_VERSION, NODE_ID, Node
+from graph.schema.placement_warnings import read_mesh
 from graph.schema.proposals import MoveConnection, Violation
-from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
+from graph.schema.results import (
+    PLACEMENT_WARNINGS,
+    REPLAYED,
+    AdmissionWarning,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotFound,
+    Refusal,
+    describes,
+)
 from graph.schema.scalars import Revision
 from persistence.commands import nodes as node_commands
 from persistence.model import outcomes
@@ -92,6 +102,7 @@ class NodeDrained:
     node: Node = strawberry.field(description="The node after the change.")
     preflight: DrainPreflight = strawberry.field(description="What plans will do about it, seen right before.")
     replayed: bool = strawberry.field(description=REPLAYED)
+    warnings: list[AdmissionWarning] = strawberry.field(description=PLACEMENT_WARNINGS)
 
 
 @strawberry.type(description="Shards of the node would have to stay. Nothing was written.")
@@ -118,10 +129,13 @@ async def drain_node(info: Info, request: DrainNodeInput) -> commands.Answer:
             return preflight
         if preflight.blockers and not request.accept_blockers:
             return commands.DrainBlocked(preflight)
+    mesh = await read_mesh(info)
+    if answered is None:
         answered = await info.context.services.writer.execute(command)
     if isinstance(answered, NodeChanged):
         seen = NOTHING_TO_DRAIN if isinstance(preflight, outcomes.NotFound) else preflight
-        return commands.NodeDrained(
+        drained = commands.NodeDrained(
             answered.change, answered.node, replace(seen, node_ids=(command.node_id,)), answered.replayed
         )
+        return drained if mesh is None else await mesh.with_warnings(drained)
     return answered

@@ -167,6 +167,11 @@ _describe(
     {
         WarningCode.NODE_NOT_REGISTERED: "An owner or a leader that is not registered.",
         WarningCode.NODE_UNAVAILABLE: "An owner or a leader that may not own shards: DRAINING, DOWN or REMOVED.",
+        WarningCode.NAMESPACE_UNPLACEABLE: (
+            "A namespace has no placement: plans only move shards off nodes that are to be vacated, as far as there is "
+            "room."
+        ),
+        WarningCode.NAMESPACE_WITHOUT_RESERVE: "A namespace would have no placement if it lost one of its nodes.",
     },
 )
 
