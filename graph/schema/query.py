@@ -54,6 +54,11 @@ class Query:
     changes = strawberry.field(
         resolver=of_changes.changes, graphql_type=ChangeConnection, description="Committed changes: the audit log."
     )
+    change = strawberry.field(
+        resolver=of_changes.change,
+        graphql_type=of_changes.Change | None,
+        description="One committed change, or null if there is none of this id.",
+    )
     refusals = strawberry.field(
         resolver=of_changes.refusals,
         graphql_type=RefusedChangeConnection,

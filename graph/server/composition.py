@@ -10,7 +10,7 @@ import asyncio
 import logging
 import multiprocessing
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -342,8 +342,8 @@ async def export_audit(
     return await export(url, where, form, write, progress)
 
 
-async def audit_has_namespace(url: str, name: str) -> bool:
-    """Whether the audit log has anything of this namespace. Raises StoreError."""
-    from persistence.postgres.audit.export import has_namespace  # noqa: PLC0415 - a server need not load it
+async def audit_unless_namespace(url: str, name: str) -> Sequence[str] | None:
+    """Null if the audit log has anything of this namespace, else namespaces that there are. Raises StoreError."""
+    from persistence.postgres.audit.export import unless_namespace  # noqa: PLC0415 - a server need not load it
 
-    return await has_namespace(url, name)
+    return await unless_namespace(url, name)

@@ -102,7 +102,7 @@ def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> Non
     count = changes(two)
     answer = freeze("orders", "ordres")
     assert (answer.exit, answer.out) == (Exit.NOT_FOUND, "")
-    assert answer.err.startswith("There is no namespace ordres.")
+    assert answer.err.startswith("There is no namespace ordres.\nDid you mean orders?")
     assert changes(two) == count
 
 
