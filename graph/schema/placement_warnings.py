@@ -71,7 +71,8 @@ async def _check_placeable(info: Info, command: ConfigureNamespace) -> None:
     if obstacle is None or await services.writer.replayed(command) is not None:
         return
     field = "strategy" if obstacle.parameter is None else f"strategyParameters.{obstacle.parameter}"
-    message = f"would leave its shards without a placement: {obstacle.message}; force it with a reason to have it so all the same"
+    how = "force it with a reason to have it so all the same"
+    message = f"would leave its shards without a placement: {obstacle.message}; {how}"
     raise InvalidArgument(FieldError(field, message))
 
 
