@@ -33,7 +33,7 @@ def separate(
     Where a group has more shards than nodes, those that are on one by themselves keep it, and those that find none
     stay.
     """
-    room = _room(shards, staying, placer) if placer.bounded else None
+    room = room_beside(shards, staying, placer) if placer.bounded else None
     positions: dict[str, list[int]] = defaultdict(list)
     for position, shard in enumerate(shards):
         if shard.group is not None:
@@ -91,7 +91,7 @@ def _assigned(
     return found
 
 
-def _room(shards: Sequence[PlacedShard], staying: Collection[int], placer: Placer) -> Room:
+def room_beside(shards: Sequence[PlacedShard], staying: Collection[int], placer: Placer) -> Room:
     """What is left on the nodes beside the shards that stay, while all others are to come."""
     held: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
     coming: list[float] = []

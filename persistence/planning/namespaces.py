@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.anti_affinity import Separated, separate
+from persistence.planning.anti_affinity import Separated, room_beside, separate
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.scope import EVERYTHING, PlanScope
 from persistence.planning.snapshot import PlacedShard
@@ -185,21 +185,32 @@ def _stopgap(
         and scope.vacates(shard.owner_node_id)
         and scope.allows(_VACATED[status])
     }
-    placer = _for_owners_alone(namespace, nodes, strategies)
-    if not homeless or placer is None:
-        return None
-    eligible = {node.node_id for node in placer.nodes}
-    batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
-    node_ids = [node.node_id for node in placer.nodes]
+    active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
+    given = {name: value for name, value in namespace.strategy_parameters.items() if name not in _COPIES}
+    constraints = {name: value for name, value in given.items() if name in CONSTRAINTS}
+    for strategy, parameters in ((namespace.strategy, given), (DEFAULT_STRATEGY, constraints)) if homeless else ():
+        try:
+            placer = strategies.placer(strategy, parameters, active)
+            return _vacated(placer, namespace, shards, nodes, homeless, reason)
+        except (Infeasible, PlacementFailed):
+            continue
+    return None
+
+
+def _vacated(
+    placer: Placer,
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    nodes: Mapping[str, Node],
+    homeless: Mapping[int, MoveReason],
+    reason: str,
+) -> NamespacePlacement | None:
+    """Raises PlacementFailed."""
     staying = set(range(len(shards))) - homeless.keys()
-    separated = Separated()
-    if any(shard.group is not None for shard in shards):
-        first = [shard.owner_node_id for shard in shards]
-        for position in homeless:
-            if shards[position].group is not None:
-                first[position] = placer.rank(namespace.name, strategy_shard(shards[position]))[0]
-        separated = separate(namespace.name, shards, first, staying, placer)
+    separated = _separated(placer, namespace, shards, homeless, staying)
+    batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
     found = owners_beside(placer, shards, batch, staying, separated, partly=True)
+    node_ids = [node.node_id for node in placer.nodes]
     homes = {position: node_ids[owner] for position, owner in found.items() if owner != NOWHERE}
     homes |= separated.targets
     if not homes:
@@ -211,6 +222,7 @@ def _stopgap(
         if position in homes
     )
     left = [shards[position] for position in sorted(homeless.keys() - homes.keys())]
+    eligible = {node.node_id for node in placer.nodes}
     obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
     placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, separated, stopgap=True)
     violations = (
@@ -219,6 +231,30 @@ def _stopgap(
         *_without_room(namespace.name, left, nodes),
     )
     return replace(placement, violations=violations)
+
+
+def _separated(
+    placer: Placer,
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    homeless: Collection[int],
+    staying: Collection[int],
+) -> Separated:
+    """The nodes of shards of groups; those that would only find a full one, or none, are stuck."""
+    grouped = [position for position in sorted(homeless) if shards[position].group is not None]
+    if not grouped:
+        return Separated()
+    first = [shard.owner_node_id for shard in shards]
+    for position in grouped:
+        first[position] = placer.rank(namespace.name, strategy_shard(shards[position]))[0]
+    separated = separate(namespace.name, shards, first, staying, placer)
+    targets: dict[int, str] = {}
+    room = room_beside(shards, staying, placer)
+    for position, target in separated.targets.items():
+        if room.is_open(target):
+            room.take(target, shards[position].capacity_hint)
+            targets[position] = target
+    return Separated(targets, set(grouped) - targets.keys())
 
 
 def _vacated_meanwhile(moved: int, left: int) -> str:
@@ -234,22 +270,6 @@ def _without_room(namespace: str, left: Sequence[PlacedShard], nodes: Mapping[st
     if len(left) > MAX_LISTED:
         message = f"{len(left) - MAX_LISTED:,} more shards stay where they are: no other node has room for them"
         yield Violation("NO_PLACEMENT", namespace, None, None, message)
-
-
-def _for_owners_alone(namespace: Namespace, nodes: Mapping[str, Node], strategies: Registry) -> Placer | None:
-    """As the namespace's strategy, or else rendezvous, places with one copy of each shard; null if no node may own."""
-    active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
-    given = {name: value for name, value in namespace.strategy_parameters.items() if name not in _COPIES}
-    constraints = {name: value for name, value in given.items() if name in CONSTRAINTS}
-    for strategy, parameters in ((namespace.strategy, given), (DEFAULT_STRATEGY, constraints)):
-        try:
-            placer = strategies.placer(strategy, parameters, active)
-            # A plug-in fails where it places.
-            placer.owners(model.Shards.named(namespace.name, ["0"]))
-        except (Infeasible, PlacementFailed):
-            continue
-        return placer
-    return None
 
 
 def _nothing_placed(namespace: Namespace, shards: Sequence[PlacedShard], reason: str) -> NamespacePlacement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from persistence.errors import FieldError, InvalidArgument
@@ -16,7 +17,7 @@ from persistence.planning.snapshot import PlacementSnapshot
 _LEFT_BY_PLANS: Final = frozenset({NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlanScope:
     """Node ids and reasons, each in order and once; none: all of them. A shard is moved if it is in both.
 
@@ -32,7 +33,12 @@ class PlanScope:
 
     def vacates(self, node_id: str) -> bool:
         """Whether shards of the node may be moved, for one reason or another."""
-        return not self.vacate or node_id in self.vacate
+        return not self.vacate or node_id in self.vacated
+
+    @cached_property
+    def vacated(self) -> frozenset[str]:
+        """`vacate`, to be looked up for each of a million shards."""
+        return frozenset(self.vacate)
 
     def allows(self, reason: MoveReason) -> bool:
         return not self.only_reasons or reason in self.only_reasons

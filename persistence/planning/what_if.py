@@ -150,7 +150,7 @@ def preflight(snapshot: PlacementSnapshot, node_ids: Sequence[str], strategies: 
     """For nodes of the snapshot: the plan, narrowed to vacating them, that would be made if they were DRAINING."""
     scope = PlanScope(tuple(sorted(node_ids)))
     owned = Counter(
-        name for name, shards in snapshot.shards.items() for shard in shards if shard.owner_node_id in scope.vacate
+        name for name, shards in snapshot.shards.items() for shard in shards if shard.owner_node_id in scope.vacated
     )
     drained = [SupposedNode(node_id, status=NodeStatus.DRAINING) for node_id in scope.vacate]
     supposed = suppose(snapshot, WhatIf(drained), strategies)

@@ -212,6 +212,32 @@ async def test_a_drain_of_several_nodes_or_of_a_zone_is_looked_at_as_one(api: Ap
     assert (await api.error(drain, nodeIds=["node-a", "nobody"]))["code"] == "NOT_FOUND"
 
 
+async def test_plans_are_narrowed_to_reasons_and_places_and_balanced_by_a_threshold(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", zone="z1")
+    await registered(api, "node-c", zone="z2")
+    await mesh.create(*(new(f"{number:02}", "node-a" if number < 30 else "node-c") for number in range(40)))
+    await marked(api, "node-a", "DOWN")
+    down = await planned(api, onlyReasons=["OWNER_DOWN"])
+    assert (down["moveCount"], down["proposal"]["scope"]) == (30, {"vacate": [], "onlyReasons": ["OWNER_DOWN"]})
+    simulated = await ask(api, "SimulateRebalance", input={"zones": ["z2"]})
+    assert (simulated["moveCount"], simulated["scope"]["vacate"]) == (10, ["node-c"])
+    refused = await change(api, "PlanRebalance", threshold=10)
+    (error,) = refused["errors"]
+    assert error["field"] == "threshold"
+    assert error["message"] == (
+        "is for strategies that keep owners, such as sticky; rendezvous places the shards of billing: name the "
+        "namespaces to balance"
+    )
+    assert (await change(api, "PlanRebalance", vacate=["node-b"]))["errors"][0]["field"] == "vacate"
+    assert (await change(api, "PlanRebalance", zones=["z9"]))["errors"][0]["field"] == "zones[0]"
+    sticky = {"name": "billing", "strategy": "sticky", "expectedVersion": 1, "change": BY_ALICE}
+    await api.field(operation("ConfigureNamespace"), input=sticky)
+    await marked(api, "node-a", "ACTIVE")
+    assert (await planned(api))["moveCount"] == 0
+    balanced = await planned(api, threshold=10)
+    assert (balanced["moveCount"], balanced["proposal"]["threshold"], balanced["proposal"]["scope"]) == (15, 10, None)
+
+
 async def test_draining_the_only_node_is_blocked_until_that_is_accepted(api: Api, shard: Shard) -> None:
     preflight = await ask(api, "DrainPreflight", nodeId=shard.owner_node_id)
     (blocker,) = preflight["blockers"]

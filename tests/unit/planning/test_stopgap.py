@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -11,6 +13,8 @@ from persistence.planning import namespaces as module
 from persistence.planning.explanation import explain
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.scope import PlanScope
+from strategies.registry import Registry
+from strategies.rendezvous import Rendezvous
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
 
 DOWN = node("down", NodeStatus.DOWN)
@@ -111,6 +115,35 @@ def test_pinned_shards_groups_and_what_a_plan_is_narrowed_to_are_kept() -> None:
     assert [move.shard_id for move in propose(snapshot(there, placed, full), STRATEGIES, scope=for_reason).moves] == [
         "g1"
     ]
+
+
+def test_a_group_is_given_no_full_node() -> None:
+    placed = [
+        shard("g1", "down", group="g"),
+        shard("g2", "b", group="g"),
+        shard("s1", "down"),
+        *(shard(f"t{number}", "a") for number in range(4)),
+    ]
+    plan = propose(
+        snapshot([DOWN, *nodes("a", "b")], placed, namespace(parameters={"maxShardsPerNode": 3})), STRATEGIES
+    )
+    assert [(move.shard_id, move.to_node_id) for move in plan.moves] == [("s1", "b")]
+    assert [one.shard_id for one in plan.violations] == [None, "g1"]
+
+
+def test_a_plug_in_that_fails_is_vacated_by_rendezvous() -> None:
+    class Failing(Rendezvous):
+        name = "failing"  # type: ignore[misc]
+
+        def prepare(self, *_: object, **__: object) -> NoReturn:
+            raise ValueError("no")
+
+    there = [DOWN, *nodes("a", "b")]
+    registry = Registry([Failing()])
+    space = replace(namespace(), strategy="failing")
+    plan = propose(snapshot(there, shards(6, "down"), space), registry)
+    assert plan.moves == propose(snapshot(there, shards(6, "down")), STRATEGIES).moves
+    assert "strategy failing raised ValueError in prepare: no" in plan.violations[0].message
 
 
 def test_explanations_say_the_same() -> None:
