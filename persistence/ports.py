@@ -320,6 +320,10 @@ class ChangeReader(Protocol):
         """The change that made each revision. A revision that history does not have, or not any more, is missing."""
         ...
 
+    async def counted_before(self, times: Sequence[datetime]) -> Sequence[tuple[int, int]]:
+        """How many changes were committed before each time, and the newest revision then."""
+        ...
+
     async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:
         """The change that brought each node to this version."""
         ...

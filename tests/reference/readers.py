@@ -176,6 +176,11 @@ class MemoryChanges:
         rows = {row.revision: row.change for row in self._memory.tables.history}
         return {revision: rows[revision] for revision in revisions if revision in rows}
 
+    async def counted_before(self, times: Sequence[datetime]) -> Sequence[tuple[int, int]]:
+        changes = self._memory.tables.changes
+        earlier = [[change for change in changes if change.committed_at < time] for time in times]
+        return [(len(each), max((change.last_revision or 0 for change in each), default=0)) for each in earlier]
+
     async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:
         found: dict[str, Change] = {}
         for change in self._memory.tables.changes:
