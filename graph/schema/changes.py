@@ -1,5 +1,6 @@
 """The audit log: committed changes and refused ones, each with its type, its connection, its filter and its lists."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
@@ -9,6 +10,7 @@ import strawberry
 
 from graph.execution.context import Context, Info
 from graph.execution.records import kept_by, repeated
+from graph.schema.arguments import invalid
 from graph.schema.pagination import (
     After,
     Before,
@@ -24,9 +26,11 @@ from graph.schema.pagination import (
 from graph.schema.scalars import JSON, Revision
 from persistence.codec import cursors
 from persistence.model import queries, records
+from persistence.model.fields import quoted
+from persistence.model.paging import PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import HistoryOrder
-from persistence.model.records import ChangeKind
+from persistence.model.records import COUNTER_PATTERN, MAX_COUNTER, ChangeKind
 
 
 @strawberry.type(description="A namespace's or a node's configuration before and after a change.")
@@ -126,6 +130,19 @@ class ChangeFilter:
     plan_id: strawberry.ID | None = strawberry.field(
         default=None, description="About this plan: what it was proposed, approved, applied, stopped or rejected by."
     )
+    node_id: str | None = strawberry.field(
+        default=None, description="By which this node was registered, changed or drained."
+    )
+    forced: bool | None = strawberry.field(
+        default=None, description="Made although rules of a policy may have refused it; or, if false, not."
+    )
+    search: str | None = strawberry.field(
+        default=None,
+        description=(
+            "With this in the reason, the actor, the ticket, or why it was forced; letters from A to Z of either case. "
+            "1 to 128 characters."
+        ),
+    )
     since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
     until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
 
@@ -137,6 +154,9 @@ class ChangeFilter:
             change_ticket=self.change_ticket,
             kinds=self.kinds or None,
             plan_id=self.plan_id,
+            node_id=self.node_id,
+            forced=self.forced,
+            search=self.search,
             since=self.since,
             until=self.until,
         ).checked()
@@ -158,6 +178,17 @@ async def changes(
     newest_first = order_by is not HistoryOrder.REVISION_ASC
     found = await info.context.services.store.changes.page(where, page, newest_first=newest_first, shown=True)
     return await connection(info, found, cursors.CHANGES, attrgetter("id"), where.namespace)
+
+
+async def change(
+    info: Info,
+    id: Annotated[strawberry.ID, strawberry.argument(description="Its id: a whole number.")],  # noqa: A002 - by schema
+) -> records.Change | None:
+    if not re.fullmatch(COUNTER_PATTERN, id) or int(id) > MAX_COUNTER:
+        raise invalid("id", f"must be a whole number from 1 to {MAX_COUNTER}, not {quoted(id)}")
+    upwards = queries.ChangeFilter(up_to_id=int(id))
+    found = await info.context.services.store.changes.page(upwards, PageRequest(1), newest_first=True, shown=True)
+    return next((newest for newest in found.items if newest.id == int(id)), None)
 
 
 async def changes_of_plan(

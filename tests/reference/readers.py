@@ -29,10 +29,11 @@ from persistence.model.records import (
     Shard,
     ShardDiff,
     ShardKey,
+    ShardStatus,
     StreamPosition,
 )
 from persistence.model.stream import ChangedShard, OmittedRange, StreamHead, StreamPage
-from persistence.ports import OWNER_SEARCHED, ShardAt, Stamped
+from persistence.ports import OWNER_SEARCHED, ShardAt, ShardCount, Stamped, capacity_units
 from tests.reference.tables import Memory, Tables
 
 SLICE: Final = 2
@@ -74,6 +75,24 @@ class MemoryShards:
         position = tables.position(as_of)
         shards = tables.shards if as_of is None else tables.shards_at(position.revision)
         return Stamped(list(shards.values()), position)
+
+
+class MemoryTotals:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def counts(self, namespace: str | None = None) -> Stamped[Sequence[ShardCount]]:
+        counts: dict[tuple[str, str, ShardStatus], list[int]] = {}
+        tables = self._memory.tables
+        for shard in tables.shards.values():
+            if namespace in {None, shard.namespace}:
+                own = counts.setdefault((shard.namespace, shard.owner_node_id, shard.status), [0, 0])
+                own[0] += 1
+                own[1] += capacity_units(shard.capacity_hint)
+        return Stamped([ShardCount(*key, *own) for key, own in counts.items()], tables.position(None))
+
+    async def owners(self) -> Collection[str]:
+        return {shard.owner_node_id for shard in self._memory.tables.shards.values()}
 
 
 class MemoryNamespaces:
@@ -147,7 +166,7 @@ class MemoryChanges:
         newest_first: bool,
         shown: bool = False,  # noqa: ARG002 - records have all that is shown
     ) -> Page[Change]:
-        changes = [change for change in self._memory.tables.changes if _in_changes(where, change)]
+        changes = list(filter(where.matches, self._memory.tables.changes))
         return page_by(attrgetter("id"), changes, page, descending=newest_first)
 
     def holds(self, change: object) -> bool:  # noqa: ARG002 - none
@@ -226,21 +245,9 @@ def _in_history(where: ShardHistoryFilter, row: ShardDiff) -> bool:
         and (where.change_ticket is None or row.change.change_ticket == where.change_ticket)
         and (where.change_id is None or row.change.id == where.change_id)
         and (where.move_reasons is None or row.move_reason in where.move_reasons)
+        and (where.owner_changed is None or row.moves is where.owner_changed)
         and (where.since is None or row.change.committed_at >= where.since)
         and (where.until is None or row.change.committed_at < where.until)
-    )
-
-
-def _in_changes(where: ChangeFilter, change: Change) -> bool:
-    return (
-        (where.namespace is None or where.namespace in change.namespaces)
-        and (where.actor is None or change.actor == where.actor)
-        and (where.change_ticket is None or change.change_ticket == where.change_ticket)
-        and (where.kinds is None or change.kind in where.kinds)
-        and (where.plan_id is None or (change.rebalance is not None and change.rebalance.plan_id == where.plan_id))
-        and (where.up_to_id is None or change.id <= where.up_to_id)
-        and (where.since is None or change.committed_at >= where.since)
-        and (where.until is None or change.committed_at < where.until)
     )
 
 

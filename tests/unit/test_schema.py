@@ -9,11 +9,13 @@ import pytest
 from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType
 from strawberry.types.base import StrawberryObjectDefinition
 
+from graph.execution import loads
 from graph.execution.records import Edge
+from graph.schema import change_stream, shards, stream, viewer
 from graph.schema import commands as own
+from graph.schema import loads as own_loads
 from graph.schema import namespaces as of_strategies
 from graph.schema import pagination as connections
-from graph.schema import shards, stream, viewer
 from graph.schema.build import build_schema, export_schema
 from graph.schema.stream import Batch
 from persistence import errors
@@ -40,8 +42,12 @@ BEHIND: dict[str, type] = {
     "ShardDiff": records.ShardDiff,
     "StreamHead": stream.Head,
     "ShardDiffBatch": Batch,
+    "ChangeBatch": change_stream.Batch,
     "BatchHead": stream.NewestKnown,
     "Viewer": viewer.Viewer,
+    "ShardCounts": own_loads.Counts,
+    "ShardCounted": own_loads.Counted,
+    "NamespaceLoad": loads.NamespaceLoad,
     "PageInfo": connections.Ends,
     "ShardConnection": connections.StampedConnection,
     "ShardsByKey": shards.FoundByKey,
