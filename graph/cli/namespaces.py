@@ -56,7 +56,7 @@ _COLUMNS: Final = (
 
 _STRATEGIES: Final = (
     Column("STRATEGY", "name"),
-    Column("VERSION", "algorithmVersion"),
+    Column("ALGORITHM", "algorithmVersion"),
     Column("MOVEMENT", "movement"),
 )
 

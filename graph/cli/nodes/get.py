@@ -44,7 +44,7 @@ _HISTORY: Final = (
     Column("TIME", "committedAt", format_time),
     Column("CHANGE", "id"),
     Column("KIND", "kind"),
-    Column("FIELDS", "configuration", _changed),
+    Column("CHANGES", "configuration", _changed),
     Column("ACTOR", "actor"),
     Column("TICKET", "changeTicket"),
     Column("REASON", "reason"),
