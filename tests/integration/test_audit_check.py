@@ -180,3 +180,15 @@ async def test_a_move_is_not_involuntary_because_it_is_written_so(mesh: PlannedM
         ("MOVE_BUDGET", applied),
         ("WINDOW_BUDGET", applied),
     }
+
+
+async def test_owners_and_leaders_that_were_not_registered_are_found(mesh: PlannedMesh, database_url: str) -> None:
+    shard = await mesh.created("s", "node-a", leader_id="node-x")
+    shard = await mesh.updated(shard, owner_node_id="node-y", leader_id="node-b")
+    await mesh.updated(shard, capacity_hint=2.0)
+    last = (await mesh.changes())[-1].id
+    await believe(database_url, NamespacePolicy(move_budget_percent=100, owners_must_be_registered=True))
+    assert rules(await checked(database_url)) == [
+        ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 2),
+        ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 1),
+    ]
