@@ -60,7 +60,7 @@ _STRATEGIES: Final = (
     Column("MOVEMENT", "movement"),
 )
 
-_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
+_PARAMETERS: Final = ("PARAMETER", "STRATEGY", "DEFAULT", "RULE")
 
 _ANY: Final = "any strategy"
 

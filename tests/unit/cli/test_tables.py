@@ -158,6 +158,8 @@ NOT: Final = {
 
 def test_tables_have_one_word_for_one_thing() -> None:
     files = (Path(__file__).parents[3] / "graph" / "cli").rglob("*.py")
-    headers = {header for file in files for header in re.findall(r'[(\[ ]"([A-Z][A-Z %]*)"[],)]', file.read_text("utf-8"))}
+    headers = {
+        header for file in files for header in re.findall(r'[(\[ ]"([A-Z][A-Z %]*)"[],)]', file.read_text("utf-8"))
+    }
     assert {"SHARD", "OWNER", "TIME", "MOVED %", "REMEDY"} <= headers
     assert not headers & NOT.keys()
