@@ -10,7 +10,15 @@ from graph.schema.arguments import json_object
 from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, UNSET_KEEPS, ChangeInput, set_or_unset
 from graph.schema.namespaces import FREEZES, FreezeFields, Namespace, PolicyFields
-from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, Refusal, describes
+from graph.schema.results import (
+    PLACEMENT_WARNINGS,
+    REPLAYED,
+    AdmissionWarning,
+    IdempotencyKeyReused,
+    InvalidInput,
+    Refusal,
+    describes,
+)
 from graph.schema.scalars import JSON, Revision
 from persistence.commands import namespaces as namespace_commands
 from persistence.model import outcomes, policy
@@ -85,6 +93,7 @@ class NamespaceConfigured:
     change: Change = strawberry.field(description="The change it was committed as.")
     namespace: Namespace = strawberry.field(description="The namespace after the change.")
     replayed: bool = strawberry.field(description=REPLAYED)
+    warnings: list[AdmissionWarning] = strawberry.field(description=PLACEMENT_WARNINGS)
 
 
 ConfigureNamespaceResult: TypeAlias = Annotated[
