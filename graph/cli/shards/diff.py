@@ -23,7 +23,7 @@ _COLUMNS: Final = (
     Column("MOVE REASON", "moveReason"),
     Column("OTHER CHANGES", other_changes),
     Column("REVISION", "revision"),
-    Column("DIFF %", "change", moved_percent),
+    Column("MOVED %", "change", moved_percent),
     Column("ACTOR", "change.actor"),
     Column("TICKET", "change.changeTicket"),
     Column("REASON", "change.reason"),
