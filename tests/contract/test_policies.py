@@ -294,19 +294,21 @@ async def test_a_freeze_that_comes_again_is_a_freeze(mesh: Mesh) -> None:
 
 async def test_a_freeze_that_comes_again_is_kept_to_at_the_commit(mesh: Mesh) -> None:
     """What is decided before it begins is not committed in it."""
-    await under(mesh, recurring_freezes=(recurring(datetime.now(UTC) + HOURS),))
     begins = (datetime.now(UTC) + HOURS).replace(second=0, microsecond=0)
-    async with mesh.store.unit_of_work() as unit:
-        command = CreateShards([new("s1")], CHANGE)
-        decision = decide(command, await unit.read(command.reads), Registry())
-    assert isinstance(decision, WriteSet)
-    assert decision.conditions.frozen_from == begins
-    await under(mesh, recurring_freezes=(recurring(begins), replace(recurring(begins), schedule="0 0 1 1 *")))
-    async with mesh.store.unit_of_work() as unit:
-        decision = decide(command, replace(await unit.read(command.reads), now=begins + 2 * HOURS), Registry())
-    assert isinstance(decision, WriteSet)
+    command = CreateShards([new("s1")], CHANGE)
+
+    async def frozen_from(freeze: RecurringFreeze, **at: datetime) -> datetime | None:
+        await under(mesh, recurring_freezes=(freeze,))
+        async with mesh.store.unit_of_work() as unit:
+            decision = decide(command, replace(await unit.read(command.reads), **at), Registry())
+        assert isinstance(decision, WriteSet)
+        return decision.conditions.frozen_from
+
+    assert await frozen_from(recurring(begins)) == begins
+    later = begins + timedelta(hours=2)
+    assert await frozen_from(recurring(begins), now=later) == begins + timedelta(days=1)
     # No further than that is it known when the next one begins.
-    assert decision.conditions.frozen_from == min(begins, begins + 2 * HOURS) + timedelta(days=1)
+    assert await frozen_from(recurring(begins, until=begins), now=later) == later + timedelta(days=1)
 
 
 async def test_all_broken_rules_are_told_at_once(mesh: Mesh) -> None:
