@@ -62,6 +62,7 @@ def omnirelay() -> None:
 @click.group(
     commands=LazyCommands(
         {
+            "status": "graph.cli.status:status",
             "shards": "graph.cli.shards:shards",
             "namespaces": "graph.cli.namespaces:namespaces",
             "policy": "graph.cli.policy:policy",

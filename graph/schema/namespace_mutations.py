@@ -17,7 +17,15 @@ from graph.schema.namespaces import (
     PolicyFields,
     RecurringFreezeFields,
 )
-from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, Refusal, describes
+from graph.schema.results import (
+    PLACEMENT_WARNINGS,
+    REPLAYED,
+    AdmissionWarning,
+    IdempotencyKeyReused,
+    InvalidInput,
+    Refusal,
+    describes,
+)
 from graph.schema.scalars import JSON, Revision
 from persistence.commands import namespaces as namespace_commands
 from persistence.model import outcomes, policy
@@ -101,6 +109,7 @@ class NamespaceConfigured:
     change: Change = strawberry.field(description="The change it was committed as.")
     namespace: Namespace = strawberry.field(description="The namespace after the change.")
     replayed: bool = strawberry.field(description=REPLAYED)
+    warnings: list[AdmissionWarning] = strawberry.field(description=PLACEMENT_WARNINGS)
 
 
 ConfigureNamespaceResult: TypeAlias = Annotated[

@@ -297,7 +297,7 @@ async def test_a_freeze_that_comes_again_is_kept_to_at_the_commit(mesh: Mesh) ->
     begins = (datetime.now(UTC) + HOURS).replace(second=0, microsecond=0)
     command = CreateShards([new("s1")], CHANGE)
 
-    async def frozen_from(freeze: RecurringFreeze, **at: datetime) -> datetime | None:
+    async def frozen_from(freeze: RecurringFreeze, **at: Any) -> datetime | None:
         await under(mesh, recurring_freezes=(freeze,))
         async with mesh.store.unit_of_work() as unit:
             decision = decide(command, replace(await unit.read(command.reads), **at), Registry())
