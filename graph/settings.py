@@ -28,7 +28,13 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from persistence.model.fields import did_you_mean
-from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespaceConfiguration, NamespacePolicy
+from persistence.model.policy import (
+    DEFAULT_POLICY,
+    FreezeWindow,
+    NamespaceConfiguration,
+    NamespacePolicy,
+    RecurringFreeze,
+)
 from persistence.secret_files import SecretExposed, require_hidden
 from strategies.registry import DEFAULT_STRATEGY
 
@@ -54,6 +60,18 @@ class FreezeDeclaration(BaseModel):
     reason: str
 
 
+class RecurringFreezeDeclaration(BaseModel):
+    """`[[namespaces.orders.policy.recurringFreezes]]`."""
+
+    model_config = _STRICT
+
+    schedule: str
+    duration: str
+    time_zone: str
+    reason: str
+    until: AwareDatetime | None = None
+
+
 class PolicyDeclaration(BaseModel):
     """What is left out stays as it is: of a default only the type counts here."""
 
@@ -69,12 +87,16 @@ class PolicyDeclaration(BaseModel):
     involuntary_moves_limited: bool = DEFAULT_POLICY.involuntary_moves_limited
     owners_must_be_registered: bool = DEFAULT_POLICY.owners_must_be_registered
     freezes: list[FreezeDeclaration] = []
+    recurring_freezes: list[RecurringFreezeDeclaration] = []
 
     def merged(self, policy: NamespacePolicy) -> NamespacePolicy:
         """The policy with what is declared, and otherwise as it is. A declared list is the list."""
         declared = {name: getattr(self, name) for name in self.model_fields_set}
         if "freezes" in declared:
             declared["freezes"] = tuple(FreezeWindow(**dict(freeze)) for freeze in self.freezes)
+        if "recurring_freezes" in declared:
+            recurring = tuple(RecurringFreeze(**dict(freeze)) for freeze in self.recurring_freezes)
+            declared["recurring_freezes"] = recurring
         return replace(policy, **declared)
 
 
