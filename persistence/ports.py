@@ -299,6 +299,13 @@ class HistoryReader(Protocol):
         the floor of history, or than the last `OWNER_SEARCHED` changes of the shard."""
         ...
 
+    async def window_use(
+        self, namespace: str, seconds: int, most: int, *, involuntary: bool
+    ) -> tuple[int, datetime | None]:
+        """How many moves the last so many seconds have seen, counted up to `most`, and when the oldest of those was
+        made; with `involuntary` ones or without."""
+        ...
+
     async def revision_at(self, time: datetime) -> int:
         """The newest revision there was then, 0 if there was none. A later call may give more for the current time."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from operator import attrgetter
 from typing import Final, TypeVar
@@ -20,6 +20,7 @@ from persistence.model.queries import (
     ShardHistoryFilter,
 )
 from persistence.model.records import (
+    INVOLUNTARY,
     NO_CHANGE,
     AsOf,
     Change,
@@ -149,6 +150,20 @@ class MemoryHistory:
             if moved:
                 found[shard] = moved[-1].change
         return found
+
+    async def window_use(
+        self, namespace: str, seconds: int, most: int, *, involuntary: bool
+    ) -> tuple[int, datetime | None]:
+        begins = self._memory.clock() - timedelta(seconds=seconds)
+        moves = [
+            row.change.committed_at
+            for row in self._memory.tables.history
+            if row.namespace == namespace
+            and row.moves
+            and row.change.committed_at > begins
+            and (involuntary or row.move_reason not in INVOLUNTARY)
+        ][-most:]
+        return len(moves), moves[0] if moves else None
 
     async def revision_at(self, time: datetime) -> int:
         return self._memory.tables.revision_at(time)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
@@ -126,3 +126,18 @@ async def test_what_was_done_is_counted_in_parts_of_a_time(api: Api, mesh: Mesh)
     for wrong, field in (({"buckets": 501}, "buckets"), ({"buckets": 1, "to": begins.isoformat()}, "to")):
         error = await api.error(query, **{"from": begins.isoformat(), **wrong})
         assert (error["code"], error["message"].partition(":")[0]) == ("INVALID_ARGUMENT", field)
+
+
+async def test_how_much_of_a_window_is_used_and_when_it_is_free_again(api: Api, mesh: Mesh) -> None:
+    query = '{ namespace(name: "billing") { windowUse { used allowed freeAt } } }'
+    assert (await api.field(query))["windowUse"] is None
+    policy = NamespacePolicy(window_moves=2, window_seconds=600, move_budget_percent=100)
+    await mesh.configure(policy=policy, expected=1)
+    shard = await mesh.created("1")
+    assert (await api.field(query))["windowUse"] == {"used": 0, "allowed": 2, "freeAt": None}
+    shard = await mesh.updated(shard, owner_node_id="node-b")
+    first = (await mesh.changes())[-1].committed_at
+    await mesh.updated(shard, owner_node_id="node-a")
+    use = (await api.field(query))["windowUse"]
+    assert (use["used"], use["allowed"]) == (2, 2)
+    assert datetime.fromisoformat(use["freeAt"]) == first + timedelta(seconds=600)
