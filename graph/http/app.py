@@ -24,6 +24,7 @@ from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS
 from graph.http.bodies import Bodies
+from graph.http.dashboard import dashboard_routes
 from graph.http.endpoint import MeshGraphQL
 from graph.http.entry import PATH, Entry
 from graph.http.graphiql import graphiql_routes
@@ -97,6 +98,7 @@ def create_app(
             Route(PATH, endpoint),
             WebSocketRoute(PATH, endpoint),
             *graphiql_routes(),
+            *dashboard_routes(),
             *health.routes,
         ],
         middleware=[
