@@ -26,8 +26,11 @@ from persistence.planning.what_if import NOTHING_TO_DRAIN
 class DrainPreflight:
     node_id: str = strawberry.field(description="The node.")
     shard_count: int = strawberry.field(description="How many shards it owns.")
+    leader_count: int = strawberry.field(description="How many shards it leads.")
     moves = strawberry.field(
-        resolver=proposals.moves, graphql_type=MoveConnection, description="Where its shards would go."
+        resolver=proposals.moves,
+        graphql_type=MoveConnection,
+        description="Where its shards would go, and who would lead those that it leads.",
     )
     move_count = strawberry.field(resolver=proposals.move_count, description="How many moves are listed.")
     remaining_moves: int = strawberry.field(description="How many more it takes: they do not fit into one plan.")

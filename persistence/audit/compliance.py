@@ -35,6 +35,7 @@ class OwnerRule(StrEnum):
 
     CONTINUITY = "CONTINUITY"
     PLACEMENT = "PLACEMENT"
+    LEADER = "LEADER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class OwnerDecision:
-    """The change that gave a shard its owner; `by_plan` if a plan of a rebalance did, not one that named the node, nor
-    a rollback."""
+    """The change that gave a shard its owner, or its leader; `by_plan` if a plan of a rebalance did, not one that named
+    the node, nor a rollback."""
 
     change_id: int
     at: datetime
@@ -114,12 +115,13 @@ class _PlanReview:
 class ComplianceChecker:
     """`floor`: rows up to there were compacted. Which shards moved before is not known, only which tickets there were.
 
-    `owners` are the decisions that gave the shards their present owners.
+    `owners` are the decisions that gave the shards their present owners, `leaders` those that gave them their leaders.
     """
 
     floor: int = 0
     changes: int = 0
     owners: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
+    leaders: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
     _continuity: Continuity = field(init=False)
     _policies: dict[str, NamespacePolicy] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
@@ -187,7 +189,9 @@ class ComplianceChecker:
 
     def _check_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:
-            broken = self._continuity.add(row, *parsed_images(row), change.committed_at)
+            before, after = parsed_images(row)
+            self._record_leader(change, row, before, after)
+            broken = self._continuity.add(row, before, after, change.committed_at)
             if broken is not None:
                 subject = "/".join(broken.key)
                 yield _breach(change, OwnerRule.CONTINUITY, subject, broken.actual, broken.expected, _TWO_HOLDERS)
@@ -233,6 +237,16 @@ class ComplianceChecker:
                 times.append(at)
                 while times[0] <= at - _LONGEST:
                     times.popleft()
+
+    def _record_leader(self, change: ChangeEntry, row: RowEntry, before: Any, after: Any) -> None:
+        """From the images, which no column repeats."""
+        key, leader = (row.namespace, row.shard_id), None if after is None else after.get("leaderId")
+        if leader is None:
+            self.leaders.pop(key, None)
+        # Of a row that compaction retained the row that decided may be gone.
+        elif before is None or before.get("leaderId") != leader or row.revision <= self.floor:
+            by_plan = change.kind == "APPLY_PLAN"
+            self.leaders[key] = OwnerDecision(change.id, change.committed_at, change.actor, by_plan)
 
     def _configure(self, change: ChangeEntry, details: dict[str, Any]) -> None:
         if "plan" in details:

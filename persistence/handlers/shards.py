@@ -229,7 +229,7 @@ def move_shards(moves: Sequence[Move], state: ReadState, ticket: str | None) -> 
         [_moved(move, shard, state, ticket) for move, shard in zip(moves, previous, strict=True)],
         [shard.version + 1 for shard in previous],
         [shard.owner_epoch + move.changes_owner for move, shard in zip(moves, previous, strict=True)],
-        [move.reason for move in moves],
+        [move.recorded_reason for move in moves],
     )
 
 
@@ -238,6 +238,8 @@ def _moved(move: Move, previous: Shard, state: ReadState, ticket: str | None) ->
     if move.changes_owner:
         strategy = state.namespaces[move.namespace].strategy
         content = replace(content, strategy=strategy, owner_node_id=move.to_node_id)
+    if move.leader is not None:
+        content = replace(content, leader_id=move.leader.to_node_id)
     if move.restore is not None:
         content = replace(
             content,

@@ -86,16 +86,30 @@ class NodeStatus(StrEnum):
 
 
 class MoveReason(StrEnum):
-    """Why a rebalance moves a shard. In order of urgency: shards without a working owner come first."""
+    """Why a rebalance moves a shard, or only its leader. In order of urgency: shards without a working owner come
+    first, then those without a working leader.
+
+    Rows of history have no reason LEADER_*, for the owner stays: the release before reads them, and knows none.
+    """
 
     OWNER_REMOVED = "OWNER_REMOVED"
     OWNER_DOWN = "OWNER_DOWN"
+    LEADER_REMOVED = "LEADER_REMOVED"
+    LEADER_DOWN = "LEADER_DOWN"
     OWNER_DRAINING = "OWNER_DRAINING"
+    LEADER_DRAINING = "LEADER_DRAINING"
     OWNER_INELIGIBLE = "OWNER_INELIGIBLE"
+    LEADER_INELIGIBLE = "LEADER_INELIGIBLE"
     OWNER_OVERLOADED = "OWNER_OVERLOADED"
     STRATEGY_CHANGED = "STRATEGY_CHANGED"
     PLACEMENT_CHANGED = "PLACEMENT_CHANGED"
     ROLLBACK = "ROLLBACK"
+
+
+LEADER_REASONS: Final = tuple(reason for reason in MoveReason if reason.startswith("LEADER_"))
+
+RECORDED_REASONS: Final = tuple(reason for reason in MoveReason if reason not in LEADER_REASONS)
+"""Those that rows of history have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +274,7 @@ class Node:
     """A mesh node that may own shards.
 
     `weight` is a whole number from 1 to 2^20, `labels` are free keys and values. `version` counts its changes and goes
-    on when a removed node is registered again. `shard_count` follows the shards it owns.
+    on when a removed node is registered again. `shard_count` follows the shards it owns, `leader_count` those it leads.
     """
 
     node_id: str
@@ -274,6 +288,7 @@ class Node:
     shard_count: int
     created_at: datetime
     updated_at: datetime
+    leader_count: int = 0
 
 
 class ChangeMark(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.anti_affinity import Separated, separate
-from persistence.planning.proposal import Move, Violation
+from persistence.planning.proposal import LeaderChange, Move, Violation
 from persistence.planning.snapshot import PlacedShard
 from strategies import model
 from strategies.checking import PlacementFailed
@@ -23,6 +23,12 @@ _VACATED: Final = {
     NodeStatus.REMOVED: MoveReason.OWNER_REMOVED,
     NodeStatus.DOWN: MoveReason.OWNER_DOWN,
     NodeStatus.DRAINING: MoveReason.OWNER_DRAINING,
+}
+
+_UNLED: Final = {
+    NodeStatus.REMOVED: MoveReason.LEADER_REMOVED,
+    NodeStatus.DOWN: MoveReason.LEADER_DOWN,
+    NodeStatus.DRAINING: MoveReason.LEADER_DRAINING,
 }
 
 _BOUNDS: Final = frozenset({"maxLoadPercent", "maxShardsPerNode"})
@@ -194,13 +200,45 @@ def _moves(
     eligible: set[str],
     separated: Separated,
 ) -> Iterator[Move]:
+    unfit = _unfit_to_lead(shards, nodes, eligible)
     for position, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
-        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or position in separated.stuck:
+        owner = shard.owner_node_id
+        if target == owner or stays(shard, nodes.get(owner)) or position in separated.stuck:
+            if shard.leader_id in unfit and shard.leader_id != owner:
+                leader, reason = _leader_after(shard, owner, unfit), unfit[shard.leader_id]
+                yield Move(namespace.name, shard.shard_id, shard.version, owner, owner, reason, leader=leader)
             continue
         # A shard that its group sends elsewhere has not met a bound.
         preferred = target if position in separated.targets else first
-        reason = _reason(namespace, shard, nodes.get(shard.owner_node_id), eligible, preferred)
-        yield Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, target, reason)
+        reason = _reason(namespace, shard, nodes.get(owner), eligible, preferred)
+        leader = _leader_after(shard, target, unfit)
+        yield Move(namespace.name, shard.shard_id, shard.version, owner, target, reason, leader=leader)
+
+
+def _unfit_to_lead(
+    shards: Sequence[PlacedShard], nodes: Mapping[str, Node], eligible: set[str]
+) -> Mapping[str | None, MoveReason]:
+    """Of the nodes that own or lead these shards those that may not lead any, and why. A cordoned one keeps what it
+    has."""
+    unfit: dict[str | None, MoveReason] = {}
+    leaders = {shard.leader_id for shard in shards if shard.leader_id is not None}
+    for node_id in leaders | {shard.owner_node_id for shard in shards}:
+        node = nodes.get(node_id)
+        status = NodeStatus.REMOVED if node is None else node.status
+        if status in _UNLED:
+            unfit[node_id] = _UNLED[status]
+        elif status is NodeStatus.ACTIVE and node_id not in eligible:
+            unfit[node_id] = MoveReason.LEADER_INELIGIBLE
+    return unfit
+
+
+def _leader_after(shard: PlacedShard, owner_after: str, unfit: Mapping[str | None, MoveReason]) -> LeaderChange | None:
+    """Null where the leader stays. An owner that leads does so wherever the shard is moved. Another leader is replaced
+    where its node is unfit: by the owner, or by none where the owner is unfit itself."""
+    leader, owner = shard.leader_id, shard.owner_node_id
+    if leader is None or (owner == owner_after if leader == owner else leader not in unfit):
+        return None
+    return LeaderChange(leader, None if owner_after in unfit else owner_after)
 
 
 def _reason(

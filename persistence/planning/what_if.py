@@ -116,7 +116,8 @@ def _namespace(namespace: Namespace, what_if: WhatIf, strategies: Registry) -> N
 
 @dataclass(frozen=True, slots=True)
 class DrainPreflight:
-    """`moves` are those off the node, `blockers` the shards that would have to stay, or the namespaces that would.
+    """`moves` are those that take a shard, or its lead, off the node, `blockers` the shards that would have to stay, or
+    the namespaces that would.
 
     `remaining_moves` did not fit into one plan.
     """
@@ -126,6 +127,7 @@ class DrainPreflight:
     moves: tuple[Move, ...]
     remaining_moves: int
     blockers: tuple[Violation, ...]
+    leader_count: int = 0
 
 
 NOTHING_TO_DRAIN: Final = DrainPreflight("", 0, (), 0, ())
@@ -137,20 +139,21 @@ def preflight(snapshot: PlacementSnapshot, node_id: str, strategies: Registry) -
     owned = [
         (name, shard) for name, shards in snapshot.shards.items() for shard in shards if shard.owner_node_id == node_id
     ]
-    affected = {name for name, _ in owned}
+    led = [name for name, shards in snapshot.shards.items() for shard in shards if shard.leader_id == node_id]
+    affected = {name for name, _ in owned} | set(led)
     drained = suppose(snapshot, WhatIf((SupposedNode(node_id, status=NodeStatus.DRAINING),)), strategies)
     try:
         proposal = propose(drained, strategies, max_moves=_every(snapshot))
         moves, violations = proposal.moves, proposal.violations
     except PlacementImpossible as impossible:
         moves, violations = (), impossible.violations
-    off = tuple(move for move in moves if move.from_node_id == node_id)
+    off = tuple(move for move in moves if move.takes_from(node_id))
     blockers = tuple(
         one
         for one in violations
         if one.node_id == node_id or (one.code == "NO_PLACEMENT" and one.namespace in affected)
     )
-    return DrainPreflight(node_id, len(owned), off[:MAX_MOVES], max(0, len(off) - MAX_MOVES), blockers)
+    return DrainPreflight(node_id, len(owned), off[:MAX_MOVES], max(0, len(off) - MAX_MOVES), blockers, len(led))
 
 
 def _every(snapshot: PlacementSnapshot) -> int:

@@ -13,8 +13,10 @@ import pytest
 from persistence.audit.compliance import CheckFilter, Report
 from persistence.codec.json_documents import write_policy
 from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.shards import PinRequest
 from persistence.model.outcomes import NamespaceConfigured
 from persistence.model.policy import NamespacePolicy
+from persistence.model.records import NodeStatus
 from persistence.postgres.audit.check import check
 from persistence.postgres.store import open_store
 from strategies.registry import Registry
@@ -156,3 +158,29 @@ async def test_an_owner_given_back_by_a_rollback_is_explained_by_that(mesh: Plan
     report = await checked(database_url)
     assert rules(report) == []
     assert report.overridden == moved.change.shard_count
+
+
+@pytest.mark.parametrize(
+    ("left", "actual"),
+    [
+        (NodeStatus.DOWN, "led by node-l, which is DOWN"),
+        (NodeStatus.DRAINING, "led by node-l, which is DRAINING"),
+        (None, "led by node-l, which is not registered"),
+    ],
+)
+async def test_a_leader_on_a_node_that_may_lead_nothing_is_found(
+    mesh: PlannedMesh, database_url: str, left: NodeStatus | None, actual: str
+) -> None:
+    """Whoever made it leader, and until a plan has another node lead."""
+    if left is not None:
+        await mesh.registered("node-l", status=left)
+    shards = list((await mesh.table()).values())[:2]
+    pinned = await mesh.update(*(patch(shard, pin=PinRequest("stays")) for shard in shards))
+    led = await mesh.update(*(patch(shard, leader_id="node-l") for shard in pinned.shards))
+    await mesh.update(*(patch(one, capacity_hint=2.0) for one in led.shards))
+    found = (await checked(database_url)).breaches
+    assert [(one.rule, one.subject, one.change_id, one.actual, one.allowed) for one in found] == [
+        ("LEADER", f"{BILLING}/{shard.shard_id}", led.change.id, actual, "led by node-a") for shard in shards
+    ]
+    await mesh.apply((await mesh.plan()).plan, change=replace(TICKET, forced="vacate it"))
+    assert rules(await checked(database_url)) == []

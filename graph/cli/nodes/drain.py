@@ -10,7 +10,7 @@ import click
 from graph.cli.errors import ApiClient, Exit, Failure
 from graph.cli.nodes.shared import changed_node, no_such_node, node_fields, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_fields, print_json, print_status, print_table, printable
+from graph.cli.output import NOTHING, pluralized, print_fields, print_json, print_status, print_table, printable
 from graph.cli.plans import (
     LISTED,
     all_option,
@@ -130,7 +130,7 @@ def _complete(api: ApiClient, answer: Json) -> Preflight:
     supposed = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}]}
     simulated = api.execute("SimulateRebalance", {"input": supposed, "details": False})["simulateRebalance"]
     moves = proposal_of(simulated["document"]).moves
-    return Preflight(answer, [move for move in moves if move.from_node_id == node_id])
+    return Preflight(answer, [move for move in moves if move.takes_from(node_id)])
 
 
 def _how_to_insist(answer: Json) -> list[str]:
@@ -165,8 +165,10 @@ def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
         print_moves(moves, everything=True)
         click.echo()
     elif moves:
-        counts = Counter((move.to_node_id, move.namespace) for move in moves)
-        print_table(_SUMMARY, [(*place, count) for place, count in sorted(counts.items())])
+        shards = Counter((move.to_node_id, move.namespace) for move in moves if move.changes_owner)
+        leads = Counter((_led_by(move), move.namespace) for move in moves if move.leader is not None)
+        rows = [(*place, shards[place], leads[place]) for place in sorted(shards.keys() | leads.keys())]
+        print_table((*_SUMMARY, "LEADS"), rows) if leads else print_table(_SUMMARY, [row[:-1] for row in rows])
         click.echo()
     if preflight.blockers:
         print_violations([read_violation(one) for one in preflight.blockers], everything=everything)
@@ -174,10 +176,16 @@ def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
     click.echo(_summary(preflight.answer))
 
 
+def _led_by(move: Move) -> str:
+    return NOTHING if move.leader is None or move.leader.to_node_id is None else move.leader.to_node_id
+
+
 def _summary(answer: Json) -> str:
     count, rest, blockers = answer["moveCount"], answer["remainingMoves"], len(answer["blockers"])
     owned = f"{answer['nodeId']} owns {pluralized(answer['shardCount'], 'shard')}"
-    if not answer["shardCount"]:
+    if answer["leaderCount"]:
+        owned = f"{owned} and leads {answer['leaderCount']:,}"
+    if not answer["shardCount"] and not answer["leaderCount"]:
         return f"{owned}."
     later = f", {rest:,} of them by a later plan" if rest else ""
     blocked = f"; {pluralized(blockers, 'problem')} in the way" if blockers else ""
