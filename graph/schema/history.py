@@ -60,7 +60,9 @@ class ShardDiff:
     previous: Shard | None = strawberry.field(description="The shard before; null if it was not there.")
     current: Shard | None = strawberry.field(description="The shard after; null if it is gone.")
     change: Change = strawberry.field(description="The change that did it; of a net difference, the last one.")
-    move_reason: MoveReason | None = strawberry.field(description="Why a rebalance moved it; null where none did.")
+    move_reason: MoveReason | None = strawberry.field(
+        description="Why a rebalance moved it, or had another node lead it; null where none did."
+    )
 
 
 @kept_by(_holder)
@@ -113,7 +115,10 @@ class ShardHistoryFilter:
 
 _IMAGES: Final = ("previous.", "current.")
 
-_TIMES: Final = {f"{image}{name}" for image in _IMAGES for name in ("revision", "createdAt", "updatedAt")}
+_ATTRIBUTED: Final = ("lastChange", "ownerChange", "ownerSince")
+"""What is looked for by the revision of the shard."""
+
+_TIMES: Final = {f"{image}{name}" for image in _IMAGES for name in ("revision", "createdAt", "updatedAt", *_ATTRIBUTED)}
 
 _OF_OWNERS: Final = {"namespace", "shardId", "ownerNodeId", "__typename"}
 """Of the shard before and after: what history has in columns of its own."""

@@ -1,11 +1,12 @@
 """Leaders are counted like owners: an index of the shards that a node leads, a guard that a node that is removed leads
-none, and their number in what saving a node returns.
+none, their number in what saving a node returns, and reasons for another leader in rows of history.
 
-Built in one transaction, and shards take no writes meanwhile: half a second for a million. One that is there already,
-under its name, is taken as it is: where that is too long, it is built beforehand, concurrently
+The index is built in one transaction, and shards take no writes meanwhile: half a second for a million. One that is
+there already, under its name, is taken as it is: where that is too long, it is built beforehand, concurrently
 (docs/operations/upgrade.md).
 
-Programs of before read and write as they did, and remove nodes that lead shards as they did: they name no guard for it.
+Not additive: programs of before cannot read rows with these reasons, and would stop following the feed at the first.
+None of them was released.
 """
 
 from __future__ import annotations
@@ -35,19 +36,35 @@ OWNS_AND_LEADS_NONE = f"""{OWNS_NONE.rstrip()}
 OWNED = "'shardCount', (SELECT count(*) FROM shards AS s WHERE s.owner_node_id = v_node_id)"
 OWNED_AND_LED = f"""{OWNED},
         'leaderCount', (SELECT count(*) FROM shards AS s WHERE s.leader_id = v_node_id)"""  # noqa: S608 - a constant
+KNOWN = "ck_shard_history_move_reason_known"
+BEFORE = (
+    "CHECK (move_reason IN ('OWNER_REMOVED', 'OWNER_DOWN', 'OWNER_DRAINING', 'OWNER_INELIGIBLE', 'OWNER_OVERLOADED', "
+    "'STRATEGY_CHANGED', 'PLACEMENT_CHANGED', 'ROLLBACK'))"
+)
+"""Of 0013, where no row has another reason."""
+REASONS = (
+    "'OWNER_REMOVED', 'OWNER_DOWN', 'LEADER_REMOVED', 'LEADER_DOWN', 'OWNER_DRAINING', 'LEADER_DRAINING', "
+    "'OWNER_INELIGIBLE', 'LEADER_INELIGIBLE', 'OWNER_OVERLOADED', "
+    "'STRATEGY_CHANGED', 'PLACEMENT_CHANGED', 'ROLLBACK'"
+)
 
 
 def upgrade() -> None:
     op.execute("CREATE INDEX IF NOT EXISTS ix_shards_leader_id ON shards (leader_id) WHERE leader_id IS NOT NULL")
     replace_in("broken_guard", OWNS_NONE, OWNS_AND_LEADS_NONE)
     replace_in("save_node", OWNED, OWNED_AND_LED)
-    serves("0014", "0013", "0011", "0010", "0009", "0008")
+    op.execute(f"ALTER TABLE shard_history DROP CONSTRAINT {KNOWN}")
+    # Validated by the next migration.
+    op.execute(f"ALTER TABLE shard_history ADD CONSTRAINT {KNOWN} CHECK (move_reason IN ({REASONS})) NOT VALID")
+    serves("0014")
 
 
 def downgrade() -> None:
     replace_in("save_node", OWNED_AND_LED, OWNED)
     replace_in("broken_guard", OWNS_AND_LEADS_NONE, OWNS_NONE)
     op.execute("DROP INDEX ix_shards_leader_id")
+    op.execute(f"ALTER TABLE shard_history DROP CONSTRAINT {KNOWN}")
+    op.execute(f"ALTER TABLE shard_history ADD CONSTRAINT {KNOWN} {BEFORE}")
     serves("0013", "0011", "0010", "0009", "0008")
 
 

@@ -229,7 +229,7 @@ def move_shards(moves: Sequence[Move], state: ReadState, ticket: str | None) -> 
         [_moved(move, shard, state, ticket) for move, shard in zip(moves, previous, strict=True)],
         [shard.version + 1 for shard in previous],
         [shard.owner_epoch + move.changes_owner for move, shard in zip(moves, previous, strict=True)],
-        [move.recorded_reason for move in moves],
+        [move.reason for move in moves],
     )
 
 

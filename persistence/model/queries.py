@@ -16,16 +16,7 @@ from persistence.model.fields import (
     stored_text_problem,
 )
 from persistence.model.plans import PlanKind, PlanStatus
-from persistence.model.records import (
-    LEADER_REASONS,
-    ChangeKind,
-    DiffKind,
-    MoveReason,
-    NodeStatus,
-    Shard,
-    ShardDiff,
-    ShardStatus,
-)
+from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardDiff, ShardStatus
 
 _NAMESPACE_NEEDED: Final = "is needed with shardId: shard ids are unique within a namespace only"
 
@@ -195,16 +186,8 @@ class ShardHistoryFilter:
             ("namespace", None, _NAMESPACE_NEEDED if self.shard_id is not None and self.namespace is None else None),
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
-            ("moveReasons", None, self._unrecorded),
         )
         return self
-
-    @property
-    def _unrecorded(self) -> str | None:
-        """What is wrong with reasons none of which any row has."""
-        if not self.move_reasons or not set(self.move_reasons) <= set(LEADER_REASONS):
-            return None
-        return "are reasons of plans alone: where the owner stays, a row of history has none"
 
 
 class DiffDetail(NamedTuple):

@@ -85,11 +85,13 @@ class NodeStatus(StrEnum):
     REMOVED = "REMOVED"
 
 
+VACATED: Final = frozenset({NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED})
+"""Nodes of these statuses may not own shards."""
+
+
 class MoveReason(StrEnum):
     """Why a rebalance moves a shard, or only its leader. In order of urgency: shards without a working owner come
     first, then those without a working leader.
-
-    Rows of history have no reason LEADER_*, for the owner stays: the release before reads them, and knows none.
     """
 
     OWNER_REMOVED = "OWNER_REMOVED"
@@ -106,10 +108,13 @@ class MoveReason(StrEnum):
     ROLLBACK = "ROLLBACK"
 
 
-LEADER_REASONS: Final = tuple(reason for reason in MoveReason if reason.startswith("LEADER_"))
+INVOLUNTARY: Final = frozenset(
+    {MoveReason.OWNER_REMOVED, MoveReason.OWNER_DOWN, MoveReason.LEADER_REMOVED, MoveReason.LEADER_DOWN}
+)
+"""Of moves that nobody chose: their shards have no working owner, or no working leader. Others can wait.
 
-RECORDED_REASONS: Final = tuple(reason for reason in MoveReason if reason not in LEADER_REASONS)
-"""Those that rows of history have."""
+The distinction is that of Kubernetes: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/.
+"""
 
 
 @dataclass(frozen=True, slots=True)

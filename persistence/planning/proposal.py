@@ -16,7 +16,7 @@ import orjson
 
 from persistence.model.fields import ID_LENGTH
 from persistence.model.plans import ConflictReason, PlanKind
-from persistence.model.records import LEADER_REASONS, MoveReason, ShardKey, ShardStatus
+from persistence.model.records import MoveReason, ShardKey, ShardStatus
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
 
@@ -66,11 +66,6 @@ class Move:
     @property
     def changes_owner(self) -> bool:
         return self.from_node_id != self.to_node_id
-
-    @property
-    def recorded_reason(self) -> MoveReason | None:
-        """What history has of it: null where only the leader changes."""
-        return None if self.reason in LEADER_REASONS else self.reason
 
     def takes_from(self, node_id: str) -> bool:
         """Whether the node loses the shard by it, or the lead."""

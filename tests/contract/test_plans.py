@@ -513,7 +513,7 @@ async def test_a_node_that_leads_is_vacated_and_can_be_removed(mesh: PlannedMesh
     assert {shard.owner_epoch for shard in table.values() if shard.shard_id.startswith("led")} == {1}
     rows = {row.shard_id: row for row in await mesh.history() if row.kind is DiffKind.UPDATED}
     assert {rows[shard.shard_id].move_reason for shard in owned} == {MoveReason.OWNER_DRAINING}
-    assert {rows[shard.shard_id].move_reason for shard in led} == {None}
+    assert {rows[shard.shard_id].move_reason for shard in led} == {MoveReason.LEADER_DRAINING}
     assert {rows[shard.shard_id].changed_fields for shard in led} == {("leaderId",)}
     assert (await mesh.mark("node-b", status=NodeStatus.REMOVED)).node.status is NodeStatus.REMOVED
     back = await mesh.proposal((await mesh.roll_back(change_id=waves[-1].change.id)).plan)

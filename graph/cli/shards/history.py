@@ -12,7 +12,7 @@ from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.http import pages
 from graph.client.records import Json
-from persistence.model.records import RECORDED_REASONS, MoveReason
+from persistence.model.records import MoveReason
 
 _COLUMNS: Final = (
     Column("TIME", "change.committedAt", format_time),
@@ -39,7 +39,7 @@ _COLUMNS: Final = (
 @click.option(
     "--move-reason",
     multiple=True,
-    type=click.Choice(list(RECORDED_REASONS), case_sensitive=False),
+    type=click.Choice(list(MoveReason), case_sensitive=False),
     help="Only moves of a rebalance that were made for this reason. May be repeated.",
 )
 @click.option("--since", type=TIME, help="Only changes since a time, or since 15m, 2h, 3d ago.")

@@ -64,7 +64,7 @@ def length_check(column: str, limit: int = MAX_TEXT) -> CheckConstraint:
     return CheckConstraint(f"char_length({column}) BETWEEN 1 AND {limit}", name=f"{column}_length")
 
 
-def enum_check(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
+def enum_check(column: str, values: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({quoted_list(values)})", name=f"{column}_known")
 
 

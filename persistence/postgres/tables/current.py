@@ -24,7 +24,7 @@ from persistence.postgres.tables.columns import (
 )
 from strategies.parameters import MAX_WEIGHT
 
-SCHEMA_REVISION: Final = "0014"
+SCHEMA_REVISION: Final = "0014b"
 """The newest migration, which makes these tables and the functions that write to them."""
 
 

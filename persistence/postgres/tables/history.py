@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.commands.refusals import MAX_DOCUMENT
 from persistence.model.fields import IDENTIFIER_LENGTH
-from persistence.model.records import RECORDED_REASONS, ChangeKind, DiffKind
+from persistence.model.records import ChangeKind, DiffKind, MoveReason
 from persistence.postgres.tables.columns import (
     INDEXED_CHARACTERS,
     Base,
@@ -133,7 +133,7 @@ class ShardHistoryRow(Base):
             name="previous_complete",
         ),
         CheckConstraint("(owner_node_id IS NULL) = (current IS NULL)", name="owner_presence"),
-        enum_check("move_reason", RECORDED_REASONS),
+        enum_check("move_reason", MoveReason),
         CheckConstraint("move_reason IS NULL OR kind = 'UPDATED'", name="move_reason_presence"),
         Index("ix_shard_history_shard_revision", "namespace", "shard_id", "revision"),
         Index(None, "namespace", "revision"),
