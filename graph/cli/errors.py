@@ -51,7 +51,10 @@ class Exit(IntEnum):
         return member
 
     OK = 0, "Done."
-    NO = 1, "The answer is no: `diff --exit-code` found a difference, a check failed, a server did not start."
+    NO = (
+        1,
+        "The answer is no: `diff --exit-code` or `status` found something, a check failed, a server did not start.",
+    )
     INVALID = 2, "Wrong usage or invalid input. Nothing was written by the request that was refused."
     REFUSED = (
         3,

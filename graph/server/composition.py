@@ -10,7 +10,7 @@ import asyncio
 import logging
 import multiprocessing
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from persistence.ports import Store
 from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.reader import ReplicaShards
+from persistence.replica.reader import ReplicaShards, ReplicaTotals
 from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
@@ -221,7 +221,7 @@ async def _open_replica(settings: Settings, shared: Shared) -> AsyncIterator[tup
             following(store.shards, feed, replica_limits(settings.replica_shards, settings.workers))
         )
         lookups = ReplicaShards(replica, store.shards, max(1, settings.read_connections - _FREE_CONNECTIONS))
-        yield replace(store, shards=lookups), feed, replica
+        yield replace(store, shards=lookups, totals=ReplicaTotals(replica, store.totals)), feed, replica
 
 
 @asynccontextmanager
@@ -342,8 +342,8 @@ async def export_audit(
     return await export(url, where, form, write, progress)
 
 
-async def audit_has_namespace(url: str, name: str) -> bool:
-    """Whether the audit log has anything of this namespace. Raises StoreError."""
-    from persistence.postgres.audit.export import has_namespace  # noqa: PLC0415 - a server need not load it
+async def audit_unless_namespace(url: str, name: str) -> Sequence[str] | None:
+    """Null if the audit log has anything of this namespace, else namespaces that there are. Raises StoreError."""
+    from persistence.postgres.audit.export import unless_namespace  # noqa: PLC0415 - a server need not load it
 
-    return await has_namespace(url, name)
+    return await unless_namespace(url, name)

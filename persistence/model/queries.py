@@ -21,6 +21,13 @@ from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStat
 _NAMESPACE_NEEDED: Final = "is needed with shardId: shard ids are unique within a namespace only"
 
 
+def _range_problem(since: datetime | None, until: datetime | None) -> str | None:
+    """Of times from `since` on and before `until`: nothing lies in a range that ends before it begins."""
+    if since is None or until is None or since < until:
+        return None
+    return f"must be after since, {since.isoformat()}"
+
+
 class HistoryOrder(StrEnum):
     REVISION_ASC = "REVISION_ASC"
     REVISION_DESC = "REVISION_DESC"
@@ -28,8 +35,8 @@ class HistoryOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShardFilter:
-    """`search` is a fragment of the shard id, matched as it is written, case and all. Can be hashed, whatever sequences
-    it was given."""
+    """`search` is a fragment of the shard id, matched as it is written, case and all. `pinned`: whether there is a pin,
+    in force or not. Can be hashed, whatever sequences it was given."""
 
     namespace: str | None = None
     shard_ids: Sequence[str] | None = None
@@ -39,6 +46,7 @@ class ShardFilter:
     strategies: Sequence[str] | None = None
     change_ticket: str | None = None
     search: str | None = None
+    pinned: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("shard_ids", "owner_node_ids", "leader_ids", "statuses", "strategies"):
@@ -71,6 +79,7 @@ class ShardFilter:
             and self.strategies is None
             and self.change_ticket is None
             and self.search is None
+            and self.pinned is None
         )
 
     def matches(self, shard: Shard) -> bool:
@@ -83,6 +92,7 @@ class ShardFilter:
             and (self.strategies is None or shard.strategy in self.strategies)
             and (self.change_ticket is None or shard.change_ticket == self.change_ticket)
             and (self.search is None or self.search in shard.shard_id)
+            and (self.pinned is None or self.pinned is (shard.pinned is not None))
         )
 
 
@@ -110,6 +120,7 @@ class ChangeFilter:
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
             ("planId", plan_id_problem, self.plan_id),
+            ("until", None, _range_problem(self.since, self.until)),
         )
         return self
 
@@ -130,6 +141,7 @@ class RefusalFilter:
             ("namespace", identifier_problem, self.namespace),
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
+            ("until", None, _range_problem(self.since, self.until)),
         )
         return self
 
@@ -164,7 +176,9 @@ class PlanFilter:
 
 @dataclass(frozen=True, slots=True)
 class ShardHistoryFilter:
-    """Rows of history. `owner_node_id` matches where the node owned the shard before or after."""
+    """Rows of history. `owner_node_id` matches where the node owned the shard before or after; `owner_changed` where it
+    was there before and after, with another owner.
+    """
 
     namespace: str | None = None
     shard_id: str | None = None
@@ -174,6 +188,7 @@ class ShardHistoryFilter:
     change_ticket: str | None = None
     change_id: int | None = None
     move_reasons: Sequence[MoveReason] | None = None
+    owner_changed: bool | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -186,6 +201,7 @@ class ShardHistoryFilter:
             ("namespace", None, _NAMESPACE_NEEDED if self.shard_id is not None and self.namespace is None else None),
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
+            ("until", None, _range_problem(self.since, self.until)),
         )
         return self
 

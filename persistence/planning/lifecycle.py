@@ -17,6 +17,7 @@ from typing import Final
 
 from persistence.model.plans import PlanStatus, RebalancePlan
 from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy
+from persistence.model.records import INVOLUNTARY, MoveReason
 from persistence.planning.proposal import Move
 
 
@@ -77,7 +78,8 @@ def wave_moves(
     policies: Mapping[str, NamespacePolicy],
     max_moves: int | None,
 ) -> Sequence[Move]:
-    """The next wave of the moves that are `left`: at most `max_moves`, and up to the first that breaks a budget.
+    """The next wave of the moves that are `left`: at most `max_moves`, and up to the first that breaks a budget, which
+    those that the policy does not limit do not.
 
     Without `max_moves` it is all of them, in one go: whether that is too much is up to the rules of the write path. The
     order is kept, whatever the budgets, so that progress is one number and urgent moves come first.
@@ -86,13 +88,18 @@ def wave_moves(
         return left
     made: Counter[str] = Counter()
     for position, move in enumerate(left[:max_moves]):
-        if move.from_node_id == move.to_node_id:
+        policy = policies.get(move.namespace, DEFAULT_POLICY)
+        if move.from_node_id == move.to_node_id or not is_limited(move.reason, policy):
             continue
         made[move.namespace] += 1
-        policy = policies.get(move.namespace, DEFAULT_POLICY)
         if made[move.namespace] > move_budget(shard_counts.get(move.namespace, 0), policy):
             return left[:position]
     return left[:max_moves]
+
+
+def is_limited(reason: MoveReason | str | None, policy: NamespacePolicy) -> bool:
+    """Whether budget, windows and freezes are about moves for this reason; null for one that no plan makes."""
+    return policy.involuntary_moves_limited or reason not in INVOLUNTARY
 
 
 def move_budget(shard_count: int, policy: NamespacePolicy) -> int:

@@ -317,6 +317,7 @@ def guards(write_set: WriteSet, relied: Relied) -> Mapping[str, Any]:
         "expiresAt": conditions.expires_at and conditions.expires_at.isoformat(),
         "fewestShards": dict(conditions.fewest_shards),
         "movesLeft": dict(conditions.moves_left),
+        "voluntaryMovesLeft": dict(conditions.voluntary_moves_left),
         "revision": conditions.counted_to,
         "ownsNone": removed,
         "leadsNone": removed,

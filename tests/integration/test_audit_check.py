@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -14,8 +15,8 @@ from persistence.audit.compliance import CheckFilter, Report
 from persistence.codec.json_documents import write_policy
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.shards import PinRequest
-from persistence.model.outcomes import NamespaceConfigured
-from persistence.model.policy import NamespacePolicy
+from persistence.model.outcomes import NamespaceConfigured, PolicyViolation
+from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import NodeStatus
 from persistence.postgres.audit.check import check
 from persistence.postgres.store import open_store
@@ -184,3 +185,44 @@ async def test_a_leader_on_a_node_that_may_lead_nothing_is_found(
     ]
     await mesh.apply((await mesh.plan()).plan, change=replace(TICKET, forced="vacate it"))
     assert rules(await checked(database_url)) == []
+
+
+async def test_a_move_is_not_involuntary_because_it_is_written_so(mesh: PlannedMesh, database_url: str) -> None:
+    """Rows that say that the owner was down are held against what the node was."""
+    policy = NamespacePolicy(move_budget_percent=10, window_moves=1, shard_window_moves=1)
+    await mesh.mark("node-a", status=NodeStatus.DOWN)
+    await mesh.apply((await mesh.plan()).plan, change=because("x", forced="all at once"))
+    applied = (await mesh.changes())[-1].id
+    await believe(database_url, policy)
+    report = await checked(database_url)
+    assert (rules(report), report.forced) == ([], [])
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            "UPDATE changes SET configuration = replace(configuration::text, 'DOWN', 'ACTIVE')::json"
+        )
+    finally:
+        await connection.close()
+    assert {(breach.rule, breach.change_id) for breach in (await checked(database_url)).forced} == {
+        ("MOVE_BUDGET", applied),
+        ("WINDOW_BUDGET", applied),
+    }
+
+
+@pytest.mark.parametrize(("status", "held_up"), [(NodeStatus.DOWN, False), (None, False), (NodeStatus.DRAINING, True)])
+async def test_a_leader_that_is_gone_or_down_is_replaced_in_a_freeze_and_one_that_is_drained_is_not(
+    mesh: PlannedMesh, database_url: str, status: NodeStatus | None, *, held_up: bool
+) -> None:
+    if status is not None:
+        await mesh.registered("node-l", status=status)
+    shards = list((await mesh.table()).values())
+    led = await mesh.update(*(patch(shard, leader_id="node-l", pin=PinRequest("stays")) for shard in shards))
+    begins = datetime.now(UTC) - timedelta(hours=1)
+    freeze = FreezeWindow(begins, begins + timedelta(days=1), "the books are closed")
+    await mesh.configure(expected=1, policy=NamespacePolicy(freezes=(freeze,), window_moves=1))
+    outcome = await mesh.ask_to_apply((await mesh.plan()).plan)
+    assert isinstance(outcome, PolicyViolation) is held_up
+    assert rules(await checked(database_url)) == (
+        [("LEADER", f"{BILLING}/{shard.shard_id}", led.change.id) for shard in shards] if held_up else []
+    )

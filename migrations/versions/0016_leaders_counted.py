@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from migrations.compatibility import serves
 
-revision = "0014"
-down_revision = "0013"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
@@ -41,7 +41,7 @@ BEFORE = (
     "CHECK (move_reason IN ('OWNER_REMOVED', 'OWNER_DOWN', 'OWNER_DRAINING', 'OWNER_INELIGIBLE', 'OWNER_OVERLOADED', "
     "'STRATEGY_CHANGED', 'PLACEMENT_CHANGED', 'ROLLBACK'))"
 )
-"""Of 0013, where no row has another reason."""
+"""Of 0015, where no row has another reason."""
 REASONS = (
     "'OWNER_REMOVED', 'OWNER_DOWN', 'LEADER_REMOVED', 'LEADER_DOWN', 'OWNER_DRAINING', 'LEADER_DRAINING', "
     "'OWNER_INELIGIBLE', 'LEADER_INELIGIBLE', 'OWNER_OVERLOADED', "
@@ -56,7 +56,7 @@ def upgrade() -> None:
     op.execute(f"ALTER TABLE shard_history DROP CONSTRAINT {KNOWN}")
     # Validated by the next migration.
     op.execute(f"ALTER TABLE shard_history ADD CONSTRAINT {KNOWN} CHECK (move_reason IN ({REASONS})) NOT VALID")
-    serves("0014")
+    serves("0016")
 
 
 def downgrade() -> None:
@@ -65,7 +65,7 @@ def downgrade() -> None:
     op.execute("DROP INDEX ix_shards_leader_id")
     op.execute(f"ALTER TABLE shard_history DROP CONSTRAINT {KNOWN}")
     op.execute(f"ALTER TABLE shard_history ADD CONSTRAINT {KNOWN} {BEFORE}")
-    serves("0013", "0011", "0010", "0009", "0008")
+    serves("0015", "0013", "0011", "0010", "0009", "0008")
 
 
 def replace_in(function: str, before: str, after: str) -> None:
