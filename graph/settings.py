@@ -66,6 +66,7 @@ class PolicyDeclaration(BaseModel):
     window_moves: int | None = DEFAULT_POLICY.window_moves
     shard_window_moves: int | None = DEFAULT_POLICY.shard_window_moves
     involuntary_moves_limited: bool = DEFAULT_POLICY.involuntary_moves_limited
+    owners_must_be_registered: bool = DEFAULT_POLICY.owners_must_be_registered
     freezes: list[FreezeDeclaration] = []
 
     def merged(self, policy: NamespacePolicy) -> NamespacePolicy:

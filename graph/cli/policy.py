@@ -174,6 +174,11 @@ def show_policy(*, namespace: str, server: Address, as_json: bool) -> None:
     help="Whether budget, windows and freezes hold up moves off nodes that are down or removed, too.",
 )
 @click.option(
+    "--owners-must-be-registered/--no-owners-must-be-registered",
+    default=None,
+    help="Whether shards are given no owner and no leader that is not a registered node.",
+)
+@click.option(
     "--expected-version",
     type=click.IntRange(1, MAX_COUNTER),
     help="The version you have seen. By default the one it is at.",

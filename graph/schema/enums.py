@@ -148,12 +148,14 @@ _describe(
 
 _describe(
     PolicyRule,
-    "A rule that can refuse a change of shards. A forced change need not keep to those that follow SELF_APPROVAL.",
+    "A rule that can refuse a change of shards. A forced change need not keep to those that follow "
+    "REGISTRATION_REQUIRED.",
     {
         PolicyRule.TICKET_REQUIRED: "Changes need a ticket.",
         PolicyRule.TICKET_PATTERN: "Tickets have a form.",
         PolicyRule.APPROVAL_REQUIRED: "Plans are applied once they are approved.",
         PolicyRule.SELF_APPROVAL: "Who made a plan does not approve it.",
+        PolicyRule.REGISTRATION_REQUIRED: "Owners and leaders are registered nodes.",
         PolicyRule.MOVE_BUDGET: "One change moves a bounded share of the namespace's shards.",
         PolicyRule.WINDOW_BUDGET: "A namespace sees a bounded number of moves in a window of time.",
         PolicyRule.SHARD_THRASH: "A shard sees a bounded number of moves in a window of time.",

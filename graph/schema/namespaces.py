@@ -88,6 +88,10 @@ class PolicyFields:
             "registered, too. Otherwise they neither hold them up nor count them."
         ),
     )
+    owners_must_be_registered: bool = strawberry.field(
+        default=DEFAULT_POLICY.owners_must_be_registered,
+        description="Whether shards are given no owner and no leader that is not a registered node.",
+    )
 
 
 FREEZES = "When its shards may not be changed at all; at most 32 windows."

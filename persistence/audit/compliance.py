@@ -188,6 +188,8 @@ class ComplianceChecker:
     def _check_shards(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:
             policy = self._policies.get(row.namespace)
+            if policy is not None and policy.owners_must_be_registered:
+                yield from self._check_registration(change, row)
             if policy is None or policy.shard_window_moves is None or not _is_move(row):
                 continue
             if not is_limited(self._reason(row), policy):
@@ -201,6 +203,16 @@ class ComplianceChecker:
                 yield _forcible_breach(
                     change, PolicyRule.SHARD_THRASH, subject, actual, f"{policy.shard_window_moves:,}"
                 )
+
+    def _check_registration(self, change: ChangeEntry, row: RowEntry) -> Iterator[RuleBreach]:
+        before, after = parsed_images(row)
+        for role, name in (("owner", "ownerNodeId"), ("leader", "leaderId")) if after is not None else ():
+            node_id = after.get(name)
+            if node_id is None or (before is not None and before.get(name) == node_id):
+                continue
+            if self._nodes.get(node_id, NodeStatus.REMOVED) == NodeStatus.REMOVED:
+                subject, actual = f"{row.namespace}/{row.shard_id}", f"{node_id} as {role}, which was not registered"
+                yield _breach(change, PolicyRule.REGISTRATION_REQUIRED, subject, actual, "registered nodes", _BYPASSED)
 
     def _check_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:

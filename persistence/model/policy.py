@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -16,6 +16,7 @@ class PolicyRule(StrEnum):
     TICKET_PATTERN = "TICKET_PATTERN"
     APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
     SELF_APPROVAL = "SELF_APPROVAL"
+    REGISTRATION_REQUIRED = "REGISTRATION_REQUIRED"
     MOVE_BUDGET = "MOVE_BUDGET"
     WINDOW_BUDGET = "WINDOW_BUDGET"
     SHARD_THRASH = "SHARD_THRASH"
@@ -41,7 +42,8 @@ class NamespacePolicy:
     actor than its submitter approved it. `move_budget_percent` is of the namespace's shards, for one change.
     `window_moves` bounds the moves of the namespace, and `shard_window_moves` those of each shard, in any
     `window_seconds` seconds; null for no bound. `involuntary_moves_limited`: budget, windows and freezes hold up moves
-    off nodes that are DOWN or REMOVED as well, which they do not count otherwise.
+    off nodes that are DOWN or REMOVED as well, which they do not count otherwise. `owners_must_be_registered`: shards
+    are given no owner and no leader that is not registered, or removed.
     """
 
     ticket_required: bool = False
@@ -52,7 +54,17 @@ class NamespacePolicy:
     window_moves: int | None = None
     shard_window_moves: int | None = None
     involuntary_moves_limited: bool = False
+    owners_must_be_registered: bool = False
     freezes: tuple[FreezeWindow, ...] = ()
+
+    def digested(self) -> dict[str, Any]:
+        """By name what a digest covers. Rules that came later are left out at their defaults: requests without them
+        have the digest that they had."""
+        rules = {member.name: (getattr(self, member.name), member.default) for member in fields(self)}
+        return {name: value for name, (value, default) in rules.items() if name not in _LATER or value != default}
+
+
+_LATER: Final = frozenset({"involuntary_moves_limited", "owners_must_be_registered"})
 
 
 DEFAULT_POLICY: Final = NamespacePolicy()

@@ -226,3 +226,15 @@ async def test_a_leader_that_is_gone_or_down_is_replaced_in_a_freeze_and_one_tha
     assert rules(await checked(database_url)) == (
         [("LEADER", f"{BILLING}/{shard.shard_id}", led.change.id) for shard in shards] if held_up else []
     )
+
+
+async def test_owners_and_leaders_that_were_not_registered_are_found(mesh: PlannedMesh, database_url: str) -> None:
+    shard = await mesh.created("s", "node-a", leader_id="node-x")
+    shard = await mesh.updated(shard, owner_node_id="node-y", leader_id="node-b")
+    await mesh.updated(shard, capacity_hint=2.0)
+    last = (await mesh.changes())[-1].id
+    await believe(database_url, NamespacePolicy(move_budget_percent=100, owners_must_be_registered=True))
+    assert rules(await checked(database_url)) == [
+        ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 2),
+        ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 1),
+    ]

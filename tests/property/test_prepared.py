@@ -49,7 +49,7 @@ DOCUMENTS: Final = [
     path.read_text()
     for path in sorted((Path(__file__).parents[2] / "frontend-queries" / "documents").glob("*.graphql"))
 ]
-SUBSCRIPTIONS: Final = [text for text in DOCUMENTS if "\nsubscription " in text]
+SUBSCRIPTIONS: Final = [text for text in DOCUMENTS if "shardDiffs(" in text]
 ASKED_AGAIN: Final = 4
 """One document of so many is asked again after a shard has changed, of which there may be bytes that were kept."""
 AT_ONCE: Final = 20

@@ -11,11 +11,11 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from graph.execution import loads
 from graph.execution.records import Edge
+from graph.schema import change_stream, shards, stream, viewer
 from graph.schema import commands as own
 from graph.schema import loads as own_loads
 from graph.schema import namespaces as of_strategies
 from graph.schema import pagination as connections
-from graph.schema import shards, stream, viewer
 from graph.schema.build import build_schema, export_schema
 from graph.schema.stream import Batch
 from persistence import errors
@@ -42,6 +42,7 @@ BEHIND: dict[str, type] = {
     "ShardDiff": records.ShardDiff,
     "StreamHead": stream.Head,
     "ShardDiffBatch": Batch,
+    "ChangeBatch": change_stream.Batch,
     "BatchHead": stream.NewestKnown,
     "Viewer": viewer.Viewer,
     "ShardCounts": own_loads.Counts,

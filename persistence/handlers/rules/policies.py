@@ -19,6 +19,7 @@ from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.write_set import CommitConditions, ShardWrite
 from persistence.handlers.rules.anti_affinity import broken_groups
 from persistence.handlers.rules.pins import broken_pins
+from persistence.handlers.rules.registration import unregistered
 from persistence.model.fields import quoted
 from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
@@ -59,6 +60,7 @@ def check(
     moved = Counter(write.key.namespace for write in limited_moves)
     freezable = {write.key.namespace: state.namespaces[write.key.namespace].policy for write in limited}
     broken = list(broken)
+    broken += unregistered(writes, state)
     if change.forced is None:
         broken += _misplaced(writes, moves, state)
     for name in names:
