@@ -34,6 +34,7 @@ BEHIND: dict[str, type] = {
     "ShardKey": records.ShardKey,
     "Namespace": records.Namespace,
     "NamespacePolicy": policy.NamespacePolicy,
+    "RecurringFreeze": policy.RecurringFreeze,
     "FreezeWindow": policy.FreezeWindow,
     "BrokenRule": outcomes.BrokenRule,
     "PolicyViolation": outcomes.PolicyViolation,
