@@ -33,7 +33,7 @@ live: .venv/installed ## with `make serve` in another terminal: move a shard, an
 	field() { printf '%s' "$$shard" | $(BIN)/python -c "import json, sys; print(json.load(sys.stdin)['shard']['$$1'])"; }; \
 	if [ "$$(field ownerNodeId)" = node-eu-2 ]; then node=node-us-1; else node=node-eu-2; fi; \
 	$(BIN)/omnirelay mesh shards set orders orders-007 --expected-version "$$(field version)" --owner $$node \
-		--reason "see a live diff" --ticket CHG-2001 > /dev/null; \
+		--reason "see a live diff" --ticket CHG-2001 > /dev/null || { kill $$watcher; wait $$watcher; exit 1; }; \
 	wait $$watcher
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")

@@ -16,13 +16,11 @@ from click.shell_completion import CompletionItem
 from graph.cli.options import F, connection_options, json_options, output_form
 from graph.cli.output import Column, pluralized, print_documents, print_json, print_status, printable, write_yaml
 from graph.client.records import Json
+from persistence.model.fields import neutralized
 
 _FORMS: Final = ("wide", "json", "yaml", "name", "csv")
 
 _DIGITS: Final = re.compile(r"([0-9]+)")
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet run a cell that begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def _cell(value: object) -> object:
         return "" if value is None else value
     if value == printable(None):
         return ""
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    return neutralized(value)
 
 
 def list_options(columns: Sequence[Column], name: str | Callable[[Json], object]) -> Callable[[F], F]:

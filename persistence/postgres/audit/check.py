@@ -71,7 +71,7 @@ async def _check(url: str, strategies: Registry, where: CheckFilter, progress: C
             "Plan a rebalance: omnirelay mesh rebalance plan",
         )
         if where.selects(breach):
-            report.add(breach)
+            (report.pending if checker.is_pending(move.key, decision) else report.breaches).append(breach)
     return report
 
 
