@@ -29,11 +29,12 @@ live: .venv/installed ## with `make serve` in another terminal: move a shard, an
 	until grep -q Watching .venv/watching; do \
 		kill -0 $$watcher 2> /dev/null || { cat .venv/watching >&2; exit 1; }; sleep 0.1; \
 	done; \
-	shard=$$($(BIN)/omnirelay mesh shards get orders orders-007 --json); \
+	stop() { kill $$watcher; wait $$watcher; exit 1; }; \
+	shard=$$($(BIN)/omnirelay mesh shards get orders orders-007 --json) || stop; \
 	field() { printf '%s' "$$shard" | $(BIN)/python -c "import json, sys; print(json.load(sys.stdin)['shard']['$$1'])"; }; \
 	if [ "$$(field ownerNodeId)" = node-eu-2 ]; then node=node-us-1; else node=node-eu-2; fi; \
 	$(BIN)/omnirelay mesh shards set orders orders-007 --expected-version "$$(field version)" --owner $$node \
-		--reason "see a live diff" --ticket CHG-2001 > /dev/null || { kill $$watcher; wait $$watcher; exit 1; }; \
+		--reason "see a live diff" --ticket CHG-2001 > /dev/null || stop; \
 	wait $$watcher
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
