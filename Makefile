@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak fuzz poolers chaos siege failover governance linearizability clients \
-	upgrade-check deploy-check sbom audit lint bench way plots schema documents frontend dashboard dashboard-check browser lock vendor-graphiql
+	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check browser lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,7 @@ lint: .venv/installed-dev ## check style, types, layers, built documents, and th
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python frontend-queries/build_documents.py --check
+	$(BIN)/python -m tests.support.transcripts --check
 	$(PIP) check
 
 bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (17 minutes; with Node, all peers; ARGS="--help")
@@ -112,6 +113,9 @@ way: .venv/installed-dev ## count the files a request passes and its moves betwe
 plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew, and write docs/performance.md from what was measured last
 	$(BIN)/python -m tests.benchmarks.plots
 	$(BIN)/python -m tests.benchmarks.performance
+
+transcripts: .venv/installed ## record anew the output of commands that README.md prints
+	$(BIN)/python -m tests.support.transcripts
 
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql
