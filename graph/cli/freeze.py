@@ -37,6 +37,8 @@ NOW: Final = "now"
 
 LATER: Final = "later"
 
+_THAWED: Final = "thawed"
+
 
 def in_force(freeze: Mapping[str, str], now: datetime) -> bool:
     """From its beginning, included, to its end, excluded."""
@@ -124,7 +126,7 @@ def thaw(
     def revise(policy: Json) -> Json:
         return policy | {"freezes": [there for there in policy["freezes"] if not in_force(there, now)]}
 
-    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "thawed", as_json=as_json)
+    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, _THAWED, as_json=as_json)
 
 
 def _covers(there: Mapping[str, str], window: Mapping[str, str]) -> bool:
@@ -156,8 +158,10 @@ def _change(
                 print_status(f"{printable(name)}: {failure.message}")
                 failed.append(failure)
                 continue
-            left += _freezes(done.name, done.after, now)
+            left += _freezes(done.name, done.after["freezes"], now)
             _report(done, action, now, as_json=as_json)
+        if action == _THAWED:
+            _warn_of_recurring(api, _existing(api, names), now)
     if left and not as_json:
         click.echo()
         print_documents(_FREEZES, left)
@@ -200,20 +204,45 @@ def _warn_of_clocks(done: PolicyChange, now: datetime) -> None:
 def _show(server: Address, now: datetime, *, as_json: bool) -> None:
     with ApiClient(server) as api:
         found = list(rows(api, "ListNamespaces", {}))
+        coming = _coming(api, found)
+    frozen = {namespace["name"]: [*namespace["policy"]["freezes"], *coming[namespace["name"]]] for namespace in found}
     if as_json:
         for namespace in found:
-            if freezes := namespace["policy"]["freezes"]:
+            if freezes := frozen[namespace["name"]]:
                 name, version = namespace["name"], namespace["version"]
                 print_json({"name": name, "action": "unchanged", "version": version, "freezes": freezes})
         return
-    freezes = [freeze for namespace in found for freeze in _freezes(namespace["name"], namespace["policy"], now)]
+    freezes = [freeze for name, windows in frozen.items() for freeze in _freezes(name, windows, now)]
     print_documents(_FREEZES, freezes)
-    frozen = {freeze["namespace"] for freeze in freezes if freeze["state"] == NOW}
-    print_status(f"{len(frozen):,} of {len(found):,} namespaces are frozen now.")
+    count = len({freeze["namespace"] for freeze in freezes if freeze["state"] == NOW})
+    print_status(f"{count:,} of {len(found):,} namespaces are frozen now.")
 
 
-def _freezes(name: str, policy: Json, now: datetime) -> Iterator[Json]:
+def _coming(api: ApiClient, namespaces: Sequence[Json]) -> dict[str, list[Json]]:
+    """By name what recurring freezes come to: those in force, and the next month's."""
+    coming: dict[str, list[Json]] = {namespace["name"]: [] for namespace in namespaces}
+    if any(namespace["policy"]["recurringFreezes"] for namespace in namespaces):
+        single = {namespace["name"]: namespace["policy"]["freezes"] for namespace in namespaces}
+        for found in rows(api, "FreezeCalendar", {}):
+            if (name := found["name"]) in coming:
+                coming[name] = [window for window in found["freezesBetween"] if window not in single[name]]
+    return coming
+
+
+def _warn_of_recurring(api: ApiClient, names: Sequence[str], now: datetime) -> None:
+    """Of those that are under a freeze that comes again, which no thaw ends."""
+    found = [namespace for namespace in rows(api, "ListNamespaces", {}) if namespace["name"] in names]
+    for name, windows in _coming(api, found).items():
+        for window in windows:
+            if in_force(window, now):
+                until, why = format_time(window["ends"]), printable(window["reason"])
+                print_status(
+                    f"Warning: {printable(name)} stays frozen until {until}, by a freeze that comes again ({why})."
+                )
+
+
+def _freezes(name: str, freezes: Sequence[Json], now: datetime) -> Iterator[Json]:
     """The windows that have not ended, as rows of a table."""
-    for window in policy["freezes"]:
+    for window in freezes:
         if now < _time(window["ends"]):
             yield {"namespace": name, "state": NOW if in_force(window, now) else LATER, **window}
