@@ -91,7 +91,7 @@ class Listing:
         return self.form not in (None, "wide")
 
     def arranged(self, documents: Iterable[Json]) -> list[Json]:
-        """In the order that is asked for. What has nothing in that column comes last; what is equal stays in order."""
+        """In the requested order. What has nothing in that column comes last; what is equal stays in order."""
         if self.sort is None:
             return list(documents)
         cells = [(_value(self.sort.column, document), document) for document in documents]

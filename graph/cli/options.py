@@ -67,7 +67,7 @@ def json_options(command: F, forms: Sequence[str], help_text: str) -> F:
 
 
 def output_form(output: str | None, *, as_json: bool) -> str | None:
-    """The one that is asked for, in either way."""
+    """The requested one, of --json or -o."""
     if as_json and output not in (None, "json"):
         raise click.UsageError(f"Say --json or -o {output}, not both.")
     return "json" if as_json else output
