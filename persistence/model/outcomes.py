@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -184,21 +184,19 @@ class StalePlan:
     """Nothing was written: what the plan relies on has changed since it was made.
 
     `shards` were changed, the namespaces were configured to place otherwise, and the nodes were changed or removed, or
-    may not be given shards.
+    may not be given shards. `namespaces` and `node_ids` are the names of those.
     """
 
     plan: RebalancePlan
     shards: tuple[StaleShard, ...] = ()
     namespace_conflicts: tuple[StalePlanned, ...] = ()
     node_conflicts: tuple[StalePlanned, ...] = ()
+    namespaces: tuple[str, ...] = field(init=False)
+    node_ids: tuple[str, ...] = field(init=False)
 
-    @property
-    def namespaces(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self.namespace_conflicts)
-
-    @property
-    def node_ids(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self.node_conflicts)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "namespaces", tuple(one.name for one in self.namespace_conflicts))
+        object.__setattr__(self, "node_ids", tuple(one.name for one in self.node_conflicts))
 
 
 @dataclass(frozen=True, slots=True)
