@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import click
 
@@ -33,6 +33,8 @@ from persistence.planning.proposal import (
     document_id,
     read_proposal,
 )
+from persistence.planning.scope import PlanScope
+from strategies.parameters import MAX_THRESHOLD
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -56,13 +58,32 @@ _NAMESPACES: Final = ("NAMESPACE", "STRATEGY", "SHARDS", "MOVED", "MOVED %")
 
 _LOADS: Final = ("NODE", "SHARDS", "CAPACITY", "LOAD (= kept, + gained, - lost)")
 
-_VIOLATIONS: Final = ("PROBLEM", "OF", "NODE", "WHY")
+_VIOLATIONS: Final = ("PROBLEM", "ABOUT", "NODE", "WHY")
 
-_CONFLICTS: Final = ("LEFT AS IT IS", "BECAUSE", "CHANGE", "WHY")
+_CONFLICTS: Final = ("SHARD", "PROBLEM", "CHANGE", "WHY")
 
 
 def planning_options(command: F) -> F:
-    """--namespace, --max-moves."""
+    """--namespace, --max-moves, --vacate, --zone, --region, --only, --threshold."""
+    reasons = [reason for reason in MoveReason if reason is not MoveReason.ROLLBACK]
+    command = click.option(
+        "--threshold",
+        type=click.IntRange(0, MAX_THRESHOLD),
+        help="Balance: bring nodes as close to their shares as so many per cent, with the fewest moves.",
+    )(command)
+    command = click.option(
+        "--only",
+        type=click.Choice(reasons, case_sensitive=False),
+        multiple=True,
+        help="Only moves for this reason. May be repeated.",
+    )(command)
+    command = click.option("--region", multiple=True, help="Only off nodes of this region. May be repeated.")(command)
+    command = click.option(
+        "--zone", metavar="[REGION/]ZONE", multiple=True, help="Only off nodes of this zone. May be repeated."
+    )(command)
+    command = click.option("--vacate", metavar="NODE", multiple=True, help="Only off this node. May be repeated.")(
+        command
+    )
     command = click.option(
         "--max-moves",
         type=click.IntRange(1, MAX_SHARDS_PER_CHANGE),
@@ -76,9 +97,33 @@ def all_option(command: F) -> F:
     return click.option("--all", "everything", is_flag=True, help="Show every row, however many.")(command)
 
 
-def planning_input(namespace: tuple[str, ...], max_moves: int | None) -> Json:
-    """What the inputs of planRebalance and simulateRebalance have in common. Null stands for all."""
-    return {"namespaces": list(namespace) or None, "maxMoves": max_moves}
+class PlanningOptions(TypedDict):
+    """The values of `planning_options`."""
+
+    namespace: tuple[str, ...]
+    max_moves: int | None
+    vacate: tuple[str, ...]
+    zone: tuple[str, ...]
+    region: tuple[str, ...]
+    only: tuple[MoveReason, ...]
+    threshold: int | None
+
+
+def planning_input(given: PlanningOptions) -> Json:
+    """What the inputs of planRebalance and simulateRebalance have in common. Null stands for all; what narrows a plan
+    is left out unless it was typed, for servers that do not know it."""
+    narrowed = {
+        "vacate": list(given["vacate"]),
+        "zones": list(given["zone"]),
+        "regions": list(given["region"]),
+        "onlyReasons": [str(reason) for reason in given["only"]],
+    }
+    return {
+        "namespaces": list(given["namespace"]) or None,
+        "maxMoves": given["max_moves"],
+        **{name: values for name, values in narrowed.items() if values},
+        **({} if given["threshold"] is None else {"threshold": given["threshold"]}),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +224,10 @@ def print_how_to_apply(plan: Json) -> None:
 
 
 def print_proposal(proposal: Proposal, *, everything: bool) -> None:
-    """Tables with a blank line after each; none without rows."""
+    """Tables with a blank line after each; none without rows. What it is narrowed to comes first."""
+    if proposal.scope is not None:
+        click.echo(_scope(proposal.scope))
+        click.echo()
     if proposal.moves:
         print_moves(proposal.moves, everything=everything)
         click.echo()
@@ -195,6 +243,19 @@ def print_proposal(proposal: Proposal, *, everything: bool) -> None:
     if proposal.rollback is not None and proposal.rollback.conflicts:
         print_conflicts(proposal.rollback.conflicts, proposal.rollback.omitted_conflicts, everything=everything)
         click.echo()
+
+
+def _scope(scope: PlanScope) -> str:
+    """`Only shards of node-1 and node-2, only OWNER_DOWN: all others stay where they are.`"""
+    parts = []
+    if scope.vacate:
+        listed = [printable(node_id) for node_id in scope.vacate[:LISTED]]
+        rest = len(scope.vacate) - LISTED
+        parts.append(f"only shards of {', '.join(listed)}{f' and {rest:,} more nodes' if rest > 0 else ''}")
+    if scope.only_reasons:
+        parts.append(f"only for {', '.join(scope.only_reasons)}")
+    text = ", ".join(parts)
+    return f"{text[0].upper()}{text[1:]}: all others stay where they are."
 
 
 def print_moves(moves: Sequence[Move], *, everything: bool) -> None:

@@ -103,7 +103,9 @@ _describe(
         MoveReason.LEADER_INELIGIBLE: "The namespace's selector does not match its leader; the owner stays.",
         MoveReason.OWNER_DRAINING: "Its owner is being drained.",
         MoveReason.OWNER_INELIGIBLE: "The namespace's selector does not match its owner.",
-        MoveReason.OWNER_OVERLOADED: "Its owner is the best for it, but has reached its bound.",
+        MoveReason.OWNER_OVERLOADED: (
+            "Its owner is the best for it, but has reached its bound; or, with a threshold, has shards to spare."
+        ),
         MoveReason.STRATEGY_CHANGED: "The namespace has another strategy than when its owner was set.",
         MoveReason.PLACEMENT_CHANGED: "Nodes, parameters or hints have changed since, or it was moved by hand.",
         MoveReason.ROLLBACK: "It is given back what it had before a change.",
@@ -171,6 +173,11 @@ _describe(
     {
         WarningCode.NODE_NOT_REGISTERED: "An owner or a leader that is not registered.",
         WarningCode.NODE_UNAVAILABLE: "An owner or a leader that may not own shards: DRAINING, DOWN or REMOVED.",
+        WarningCode.NAMESPACE_UNPLACEABLE: (
+            "A namespace has no placement: plans only move shards off nodes that are to be vacated, as far as there is "
+            "room."
+        ),
+        WarningCode.NAMESPACE_WITHOUT_RESERVE: "A namespace would have no placement if it lost one of its nodes.",
     },
 )
 

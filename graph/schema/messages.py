@@ -122,7 +122,7 @@ def node_in_use(parent: strawberry.Parent[NodeInUse]) -> str:
 def drain_blocked(parent: strawberry.Parent[DrainBlocked]) -> str:
     preflight = parent.preflight
     why = _violations(preflight.blockers)
-    return f"node {preflight.node_id} cannot be vacated: {why}; to drain it all the same, accept the blockers"
+    return f"node {preflight.node_ids[0]} cannot be vacated: {why}; to drain it all the same, accept the blockers"
 
 
 def placement_impossible(parent: strawberry.Parent[PlacementImpossible]) -> str:

@@ -111,9 +111,11 @@ class MoveConnection(Paged):
 class Violation:
     code: str = strawberry.field(
         description=(
-            "`NO_PLACEMENT`: the namespace cannot be placed and is left alone. `PINNED_TO_UNAVAILABLE`: a shard is "
-            "pinned to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound. "
-            "`LEADER_UNAVAILABLE`: a shard is not given back its leader, whose node may not be given shards."
+            "`NO_PLACEMENT`: the namespace cannot be placed, and nothing of it is moved but shards off nodes that are "
+            "to be vacated; of a shard: there is no room for it elsewhere. `PINNED_TO_UNAVAILABLE`: a shard is pinned "
+            "to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound. `ANTI_AFFINITY`: "
+            "shards of one group stay on one node. `LEADER_UNAVAILABLE`: a shard is not given back its leader, whose "
+            "node may not be given shards."
         )
     )
     namespace: str = strawberry.field(description="The namespace.")
@@ -156,6 +158,16 @@ def move_count(parent: strawberry.Parent[Proposal | DrainPreflight]) -> int:
     return len(parent.moves)
 
 
+@strawberry.type(description="What a plan is narrowed to. Shards outside it stay, and take the room that they take.")
+class PlanScope:
+    vacate: list[str] = strawberry.field(
+        description="The only nodes that shards are moved off, by id; those of zones and regions, too. Empty: any node."
+    )
+    only_reasons: list[MoveReason] = strawberry.field(
+        description="The only reasons to move a shard for, the most urgent first. Empty: any reason."
+    )
+
+
 @strawberry.type(description="Which shards to move, and what that was computed from. Equal inputs give an equal one.")
 class RebalanceProposal:
     id: strawberry.ID = strawberry.field(
@@ -170,6 +182,10 @@ class RebalanceProposal:
     namespaces: list[PlannedNamespace] = strawberry.field(description="The namespaces it was planned for, by name.")
     loads: list[NodeLoad] = strawberry.field(description="Every node's load before and after, by node id.")
     violations: list[Violation] = strawberry.field(description="What the moves do not put right.")
+    scope: PlanScope | None = strawberry.field(description="What it is narrowed to; null if it is to nothing.")
+    threshold: int | None = strawberry.field(
+        description="The per cent by which nodes may be off their shares; null if loads are not balanced."
+    )
     rollback: ProposedRollback | None = strawberry.field(description="What it takes back; null for a rebalance.")
     moves = strawberry.field(
         resolver=moves, graphql_type=MoveConnection, description="The moves, the most urgent first."

@@ -21,6 +21,7 @@ from persistence.codec.json_documents import read_policy
 from persistence.model.policy import NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import MAX_WINDOW_SECONDS, matches
 from persistence.model.records import INVOLUNTARY, DiffKind, MoveReason, NodeStatus
+from persistence.model.recurring_freezes import freezes_at
 from persistence.planning.lifecycle import is_limited, move_budget
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
@@ -171,10 +172,9 @@ class ComplianceChecker:
             moved = sum(count for (of, reason), count in moves.items() if of == name and is_limited(reason, policy))
             if not moved and not any(of == name and is_limited(reason, policy) for of, reason in others):
                 continue
-            for freeze in policy.freezes:
-                if freeze.begins <= change.committed_at < freeze.ends:
-                    allowed = f"nothing from {_written(freeze.begins)} to {_written(freeze.ends)}: {freeze.reason}"
-                    yield _forcible_breach(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
+            for freeze in freezes_at(policy, change.committed_at):
+                allowed = f"nothing from {_written(freeze.begins)} to {_written(freeze.ends)}: {freeze.reason}"
+                yield _forcible_breach(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
             count, budget = self._counts[name], move_budget(self._counts[name], policy)
             if moved > budget:
                 actual = f"{moved:,} of {count:,} shards moved"

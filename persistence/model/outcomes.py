@@ -18,6 +18,8 @@ class WarningCode(StrEnum):
 
     NODE_NOT_REGISTERED = "NODE_NOT_REGISTERED"
     NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
+    NAMESPACE_UNPLACEABLE = "NAMESPACE_UNPLACEABLE"
+    NAMESPACE_WITHOUT_RESERVE = "NAMESPACE_WITHOUT_RESERVE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,14 @@ class AdmissionWarning:
     """What is likely a mistake in a request that is carried out all the same.
 
     `field` is a path into the input as that of a FieldError, null where it is about no one field; `suggestion` a value
-    that may have been meant instead.
+    that may have been meant instead; `namespace` the one that it is about, if it is about one.
     """
 
     code: WarningCode
     field: str | None
     message: str
     suggestion: str | None = None
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,12 @@ class ShardsChanged:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceConfigured:
+    """`warnings` as of ShardsChanged."""
+
     change: Change
     namespace: Namespace
     replayed: bool = False
+    warnings: tuple[AdmissionWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +91,12 @@ class VersionConflict:
 
 @dataclass(frozen=True, slots=True)
 class NodeChanged:
+    """`warnings` as of ShardsChanged."""
+
     change: Change
     node: Node
     replayed: bool = False
+    warnings: tuple[AdmissionWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

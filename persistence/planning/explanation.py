@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.namespaces import NamespacePlacement, place_namespace, stays, strategy_shard
+from persistence.planning.namespaces import NamespacePlacement, place_namespace
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
+from persistence.planning.targets import stays, strategy_shard
 from strategies.registry import Registry
 
 
@@ -90,7 +91,11 @@ def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategi
     stuck = "ANTI_AFFINITY" if position in placement.separated.stuck else None
     owner = nodes.get(shard.owner_node_id)
     move = next((move for move in placement.moves if move.shard_id == shard_id), None)
-    target = placement.targets[position] if placement.placer is not None else None
+    target: str | None = None
+    if placement.stopgap:
+        target = move.to_node_id if move is not None and move.changes_owner else None
+    elif placement.placer is not None:
+        target = placement.targets[position]
     return Explanation(
         space,
         shard,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import fsum
-from typing import Final
+from typing import Any, Final
 
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 from persistence.model.records import Node
@@ -22,6 +22,7 @@ from persistence.planning.proposal import (
     placement_digest,
     urgency,
 )
+from persistence.planning.scope import EVERYTHING, PlanScope
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot, snapshot_inputs
 from strategies.registry import Registry
 
@@ -41,19 +42,28 @@ class PlacementImpossible(Exception):
         return PlacementImpossible, (self.violations,)
 
 
-def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int = MAX_MOVES) -> Proposal:
+def propose(
+    snapshot: PlacementSnapshot,
+    strategies: Registry,
+    *,
+    max_moves: int = MAX_MOVES,
+    scope: PlanScope = EVERYTHING,
+    threshold: int | None = None,
+) -> Proposal:
     """The moves that bring every shard to the node that its strategy prefers, as far as pins and cordons let it.
 
-    A namespace that cannot be placed is left alone and listed among the violations. Raises PlacementImpossible if that
-    goes for every one.
+    A namespace that cannot be placed is left alone, but for shards of nodes that are to be vacated and find room, and
+    listed among the violations. Raises PlacementImpossible if no shard of any can be placed.
+
+    `scope` narrows it, `threshold` balances the namespaces whose strategy keeps owners.
     """
     nodes = {node.node_id: node for node in snapshot.nodes}
     placements = [
-        place_namespace(namespace, snapshot.shards[namespace.name], nodes, strategies)
+        place_namespace(namespace, snapshot.shards[namespace.name], nodes, strategies, scope, threshold)
         for namespace in snapshot.namespaces
     ]
     violations = [violation for placement in placements for violation in placement.violations]
-    if placements and all(placement.placer is None for placement in placements):
+    if placements and all(placement.placer is None and placement.violations for placement in placements):
         raise PlacementImpossible(violations)
     needed = sorted((move for placement in placements for move in placement.moves), key=_order)
     moves: Sequence[Move] = needed[:max_moves]
@@ -63,14 +73,24 @@ def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int
         violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
-        inputs_digest(*snapshot_inputs(snapshot), [max_moves]),
+        inputs_digest(*snapshot_inputs(snapshot), [max_moves], *_narrowed_inputs(scope, threshold)),
         tuple(planned_namespaces(snapshot, moves)),
         tuple(moves),
         len(needed) - len(moves),
         tuple(node_loads(snapshot.shards, moves, nodes)),
         tuple(violations),
         tuple(planned_nodes(moves, nodes)),
+        scope=None if scope.is_everything else scope,
+        threshold=threshold,
     )
+
+
+def _narrowed_inputs(scope: PlanScope, threshold: int | None) -> Iterator[Sequence[Any]]:
+    """Nothing for a plan of everything, whose digest is what it was before there were others."""
+    if not scope.is_everything:
+        yield ["scope", list(scope.vacate), list(scope.only_reasons)]
+    if threshold is not None:
+        yield ["threshold", threshold]
 
 
 def _order(move: Move) -> tuple[int, str, str]:

@@ -17,10 +17,11 @@ import orjson
 from persistence.model.fields import ID_LENGTH
 from persistence.model.plans import ConflictReason, PlanKind
 from persistence.model.records import MoveReason, Node, ShardKey, ShardStatus
+from persistence.planning.scope import PlanScope, read_scope
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
 
-_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "leader"})
+_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "leader", "scope", "threshold"})
 """Members that documents have only where there is something to say, as those of before there were such."""
 
 
@@ -169,7 +170,8 @@ class Rollback:
 class Proposal:
     """Moves, most urgent first. `base_revision` is the newest revision of the planned namespaces.
 
-    `remaining_moves` were left for a later plan because of a limit. `nodes` are by id.
+    `remaining_moves` were left for a later plan because of a limit. `nodes` are by id. `scope` is what it was narrowed
+    to, `threshold` the percentage that loads may be off their shares by; null where nothing of that was requested.
     """
 
     base_revision: int
@@ -181,6 +183,8 @@ class Proposal:
     violations: tuple[Violation, ...]
     nodes: tuple[PlannedNode, ...] = ()
     rollback: Rollback | None = None
+    scope: PlanScope | None = None
+    threshold: int | None = None
 
     @property
     def kind(self) -> PlanKind:
@@ -238,6 +242,8 @@ def read_proposal(document: str) -> Proposal:
             for member in content["nodes"]
         ),
         _rollback(content["rollback"]) if "rollback" in content else None,
+        read_scope(content["scope"]) if "scope" in content else None,
+        content.get("threshold"),
     )
 
 

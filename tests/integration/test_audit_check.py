@@ -16,7 +16,7 @@ from persistence.codec.json_documents import write_policy
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.shards import PinRequest
 from persistence.model.outcomes import NamespaceConfigured, PolicyViolation
-from persistence.model.policy import FreezeWindow, NamespacePolicy
+from persistence.model.policy import FreezeWindow, NamespacePolicy, RecurringFreeze
 from persistence.model.records import NodeStatus
 from persistence.postgres.audit.check import check
 from persistence.postgres.store import open_store
@@ -238,3 +238,16 @@ async def test_owners_and_leaders_that_were_not_registered_are_found(mesh: Plann
         ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 2),
         ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 1),
     ]
+
+
+async def test_a_change_in_a_freeze_that_comes_again_is_found(mesh: PlannedMesh, database_url: str) -> None:
+    change = (await mesh.created("s")).created_at
+    freeze = RecurringFreeze(f"{change.minute} {change.hour} * * *", "PT1M", "UTC", "every day")
+    policy = NamespacePolicy(move_budget_percent=100, recurring_freezes=(freeze,))
+    await believe(database_url, policy)
+    assert ("FREEZE", BILLING, (await mesh.changes())[-1].id) in rules(await checked(database_url))
+    await believe(
+        database_url,
+        replace(policy, recurring_freezes=(replace(freeze, until=change.replace(second=0, microsecond=0)),)),
+    )
+    assert rules(await checked(database_url)) == []

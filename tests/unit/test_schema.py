@@ -20,7 +20,7 @@ from graph.schema.build import build_schema, export_schema
 from graph.schema.stream import Batch
 from persistence import errors
 from persistence.model import outcomes, plans, policy, records
-from persistence.planning import explanation
+from persistence.planning import explanation, scope
 from persistence.planning import proposal as proposal_records
 from persistence.planning import what_if as preflight
 from strategies import model
@@ -34,6 +34,7 @@ BEHIND: dict[str, type] = {
     "ShardKey": records.ShardKey,
     "Namespace": records.Namespace,
     "NamespacePolicy": policy.NamespacePolicy,
+    "RecurringFreeze": policy.RecurringFreeze,
     "FreezeWindow": policy.FreezeWindow,
     "BrokenRule": outcomes.BrokenRule,
     "PolicyViolation": outcomes.PolicyViolation,
@@ -84,6 +85,7 @@ BEHIND: dict[str, type] = {
     "MoveConnection": connections.Connection,
     "MoveEdge": Edge,
     "Violation": proposal_records.Violation,
+    "PlanScope": scope.PlanScope,
     "PlannedNamespace": proposal_records.PlannedNamespace,
     "NodeLoad": proposal_records.NodeLoad,
     "RebalanceProposal": proposal_records.Proposal,

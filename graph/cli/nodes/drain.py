@@ -121,17 +121,16 @@ def _first_page(answer: Json) -> Preflight:
 
 
 def _complete(api: ApiClient, answer: Json) -> Preflight:
-    """With the moves beyond the first page, of the plan that would be made if the node were DRAINING.
+    """With the moves beyond the first page, of the plan narrowed to vacating the node, as if it were DRAINING.
 
     The server would compute the plan once for each further page of a pre-flight; a simulation has them all at once.
     """
     if not answer["moves"]["pageInfo"]["hasNextPage"]:
         return _first_page(answer)
     node_id = answer["nodeId"]
-    supposed = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}]}
+    supposed = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}], "vacate": [node_id]}
     simulated = api.execute("SimulateRebalance", {"input": supposed, "details": False})["simulateRebalance"]
-    moves = proposal_of(simulated["document"]).moves
-    return Preflight(answer, [move for move in moves if move.takes_from(node_id)])
+    return Preflight(answer, proposal_of(simulated["document"]).moves)
 
 
 def _how_to_insist(answer: Json) -> list[str]:
@@ -156,7 +155,8 @@ def _report(preflight: Preflight, done: Json | None, *, everything: bool, as_jso
     print_fields(node_fields(done["node"], done["change"]))
     if preflight.moves:
         print_status("Nothing has moved yet. To have its shards moved away, and then apply the plan:")
-        print_status(f"  {suggest_next('omnirelay mesh rebalance plan')}")
+        vacate = ("--vacate", done["node"]["nodeId"])
+        print_status(f"  {suggest_next('omnirelay mesh rebalance plan', *vacate)}")
 
 
 def _print_preflight(preflight: Preflight, *, everything: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from graph.operations import operation
 from persistence.model.records import Shard
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, CHANGES
@@ -185,6 +186,59 @@ async def test_a_drained_node_is_vacated_by_a_plan_and_can_be_removed(api: Api, 
     await applied(api, await planned(api))
     assert {shard.owner_node_id for shard in (await mesh.table()).values()} == {"node-b"}
     await marked(api, "node-a", "REMOVED")
+
+
+async def test_the_plan_narrowed_to_a_drained_node_moves_what_the_drain_counted(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", "node-c")
+    await mesh.create(*(new(f"{number:02}", "node-a" if number < 5 else "node-b") for number in range(40)))
+    counted = await ask(api, "DrainPreflight", nodeId="node-a")
+    await change(api, "DrainNode", nodeId="node-a", expectedVersion=1)
+    plan = (await change(api, "PlanRebalance", vacate=["node-a"]))["plan"]
+    assert plan["moveCount"] == counted["moveCount"] == 5
+    assert plan["proposal"]["scope"] == {"vacate": ["node-a"], "onlyReasons": []}
+    assert plan["proposal"]["moves"]["nodes"] == [one | {"restore": None} for one in counted["moves"]["nodes"]]
+    assert (await planned(api))["moveCount"] > 5
+
+
+async def test_a_drain_of_several_nodes_or_of_a_zone_is_looked_at_as_one(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", "node-c")
+    for node_id in ("node-a", "node-b"):
+        await change(api, "UpdateNode", nodeId=node_id, expectedVersion=1, zone="z1", region="eu")
+    await mesh.create(*(new(f"{number:02}", "node-a" if number < 5 else "node-b") for number in range(12)))
+    several = await ask(api, "DrainPreflight", nodeIds=["node-b", "node-a"])
+    assert (several["nodeIds"], several["nodeId"], several["moveCount"]) == (["node-a", "node-b"], "node-a", 12)
+    for place in ({"zone": "z1"}, {"zone": "eu/z1"}, {"region": "eu"}, {"nodeId": "node-a", "nodeIds": ["node-b"]}):
+        assert await ask(api, "DrainPreflight", **place) == several
+    drain = operation("DrainPreflight")
+    assert (await api.error(drain, zone="z9"))["code"] == "INVALID_ARGUMENT"
+    assert (await api.error(drain))["code"] == "INVALID_ARGUMENT"
+    assert (await api.error(drain, nodeIds=["node-a", "nobody"]))["code"] == "NOT_FOUND"
+
+
+async def test_plans_are_narrowed_to_reasons_and_places_and_balanced_by_a_threshold(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", zone="z1")
+    await registered(api, "node-c", zone="z2")
+    await mesh.create(*(new(f"{number:02}", "node-a" if number < 30 else "node-c") for number in range(40)))
+    await marked(api, "node-a", "DOWN")
+    down = await planned(api, onlyReasons=["OWNER_DOWN"])
+    assert (down["moveCount"], down["proposal"]["scope"]) == (30, {"vacate": [], "onlyReasons": ["OWNER_DOWN"]})
+    simulated = await ask(api, "SimulateRebalance", input={"zones": ["z2"]})
+    assert (simulated["moveCount"], simulated["scope"]["vacate"]) == (10, ["node-c"])
+    refused = await change(api, "PlanRebalance", threshold=10)
+    (error,) = refused["errors"]
+    assert error["field"] == "threshold"
+    assert error["message"] == (
+        "is for strategies that keep owners, such as sticky; rendezvous places the shards of billing: name the "
+        "namespaces to balance"
+    )
+    assert (await change(api, "PlanRebalance", vacate=["node-b"]))["errors"][0]["field"] == "vacate"
+    assert (await change(api, "PlanRebalance", zones=["z9"]))["errors"][0]["field"] == "zones[0]"
+    sticky = {"name": "billing", "strategy": "sticky", "expectedVersion": 1, "change": BY_ALICE}
+    await api.field(operation("ConfigureNamespace"), input=sticky)
+    await marked(api, "node-a", "ACTIVE")
+    assert (await planned(api))["moveCount"] == 0
+    balanced = await planned(api, threshold=10)
+    assert (balanced["moveCount"], balanced["proposal"]["threshold"], balanced["proposal"]["scope"]) == (15, 10, None)
 
 
 async def test_a_node_that_only_leads_is_drained_vacated_and_removed_like_an_owner(api: Api, mesh: Mesh) -> None:

@@ -44,12 +44,14 @@ async def test_a_node_that_is_not_registered_is_warned_of_once_with_the_one_that
             "field": "shards[0].leaderId",
             "message": "node-ue-1 is not registered; did you mean node-eu-1?",
             "suggestion": "node-eu-1",
+            "namespace": None,
         },
         {
             "code": "NODE_NOT_REGISTERED",
             "field": "shards[2].ownerNodeId",
             "message": "elsewhere is not registered",
             "suggestion": None,
+            "namespace": None,
         },
     ]
 
