@@ -64,6 +64,10 @@ class Stamped(Generic[T]):
     position: StreamPosition
 
 
+CONFIGURATIONS: Final = 100
+"""Changes of a configuration that are read at once."""
+
+
 class UnitOfWork(Protocol):
     """One decision and, if it comes to that, one change. What is read is of one snapshot, and nothing is locked.
 
@@ -92,6 +96,14 @@ class UnitOfWork(Protocol):
 
     async def last_node_change(self, node_id: str) -> Change | None:
         """The newest change of a node."""
+        ...
+
+    async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
+        """The changes of a namespace's configuration after that version, newest first; of very many the newest."""
+        ...
+
+    async def node_changes(self, node_id: str, version: int) -> Sequence[Change]:
+        """The same of a node."""
         ...
 
     async def barrier(self) -> None:
