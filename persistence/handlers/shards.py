@@ -91,7 +91,7 @@ def _inputs_required(
             node_ids.add(owner)
             clock = clock or shard.pin.until is not None
         if state.namespaces[shard.namespace].policy.owners_must_be_registered:
-            node_ids.update(_named(shard, current))
+            node_ids.update(node_id for node_id in _named(shard, current) if node_id not in state.nodes_read)
         if moved and current is not None and current.pinned is not None:
             clock = clock or current.pinned.until is not None
         joined = None if current is None else current.anti_affinity_group
