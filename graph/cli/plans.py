@@ -57,9 +57,9 @@ _NAMESPACES: Final = ("NAMESPACE", "STRATEGY", "SHARDS", "MOVED", "MOVED %")
 
 _LOADS: Final = ("NODE", "SHARDS", "CAPACITY", "LOAD (= kept, + gained, - lost)")
 
-_VIOLATIONS: Final = ("PROBLEM", "OF", "NODE", "WHY")
+_VIOLATIONS: Final = ("PROBLEM", "ABOUT", "NODE", "WHY")
 
-_CONFLICTS: Final = ("LEFT AS IT IS", "BECAUSE", "CHANGE", "WHY")
+_CONFLICTS: Final = ("SHARD", "PROBLEM", "CHANGE", "WHY")
 
 
 def planning_options(command: F) -> F:

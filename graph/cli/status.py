@@ -59,7 +59,7 @@ _TIMEOUT: Final = 2.0
 _NODES: Final = (
     Column("NODE", "nodeId"),
     Column("STATUS", "status"),
-    Column("OWNS", "owns"),
+    Column("SHARDS", "owns"),
     Column("LEADS", "leads"),
 )
 
@@ -70,7 +70,7 @@ _OPEN: Final = (
     Column("MOVES", "moveCount"),
     Column("DONE", "movesMade"),
     Column("EXPIRES", "expiresAt", format_time),
-    Column("MADE BY", "created", made_by),
+    Column("CREATED BY", "created", made_by),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from graph.cli.errors import ApiClient, Exit
+from graph.cli.policy import set_policy
 from graph.client.records import Json
 from persistence.model.policy import NamespacePolicy, RecurringFreeze
 from tests.support.command_line import Answer, omnirelay
@@ -143,6 +145,18 @@ def test_setting_a_field_leaves_the_others_and_prints_what_changed() -> None:
         ["orders", "is", "at", "version", "2", "now,", "change", "3."],
     ]
     changed = {"approvalRequired": True, "moveBudgetPercent": 5.0, "windowMoves": None}
+    assert policy("orders") == before | changed
+
+
+@pytest.mark.usefixtures("two")
+def test_every_field_of_a_policy_but_its_freezes_can_be_set() -> None:
+    before = policy("orders")
+    options = {option for each in set_policy.params for option in (*each.opts, *each.secondary_opts)}
+    names = {re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", field) for field in before if field != "freezes"}
+    assert {f"--{name}" for name in names} <= options
+    given = ("--involuntary-moves-limited", "--owners-must-be-registered", "--no-ticket-required")
+    assert mesh("policy", "set", "orders", *given, "--reason", "x").exit == Exit.OK
+    changed = {"involuntaryMovesLimited": True, "ownersMustBeRegistered": True, "ticketRequired": False}
     assert policy("orders") == before | changed
 
 
