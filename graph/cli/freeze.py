@@ -59,6 +59,9 @@ def _namespace_arguments(command: F) -> F:
 @_namespace_arguments
 @click.option("--until", type=DEADLINE, help="When the freeze ends: a time, or 15m, 2h, 3d from now.")
 @click.option("--from", "begin", type=DEADLINE, help="When it begins: a time, or 15m, 2h, 3d from now. By default now.")
+@click.option("--every", metavar="CRON", help="Freeze again and again: five fields of cron, such as '0 18 * * fri'.")
+@click.option("--for", "duration", metavar="DURATION", help="With --every: for how long, such as PT8H or P2DT14H.")
+@click.option("--zone", metavar="ZONE", help="With --every: its time zone, such as Europe/Berlin.")
 @optional_change_options
 @server_options
 def freeze(
@@ -67,6 +70,9 @@ def freeze(
     everything: bool,
     until: Time | None,
     begin: Time | None,
+    every: str | None,
+    duration: str | None,
+    zone: str | None,
     reason: str | None,
     ticket: str | None,
     actor: str | None,
@@ -76,18 +82,47 @@ def freeze(
     """Freeze namespaces: until the freeze ends, changes of their shards are refused. One change a namespace.
 
     A namespace that is frozen from then until then already stays as it is. The reason of the change is that of the
-    freeze. Without a namespace: show what is frozen, now and later.
+    freeze. With --every it begins again and again, until --until or for good. Without a namespace: show what is frozen,
+    now and later.
 
     With --json JSON Lines: a namespace each, with name, action, version and freezes.
     """
     now = datetime.now(UTC)
-    if not (namespaces or everything):
-        if until or begin or reason:
-            raise click.UsageError("Say what to freeze: namespaces, or --all.")
+    if not (namespaces or everything or until or begin or every or reason):
         _show(server, now, as_json=as_json)
         return
-    if until is None or reason is None:
+    _require_one(namespaces, everything=everything)
+    if reason is None or (until is None and every is None):
         raise click.UsageError("Say until when, and why: --until and --reason.")
+    revise = _once(until, begin, reason, now) if every is None else _again(every, duration, zone, until, begin, reason)
+    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "frozen", as_json=as_json)
+
+
+def _require_one(namespaces: Sequence[str], *, everything: bool) -> None:
+    if bool(namespaces) == everything:
+        raise click.UsageError("Say which: namespaces, or --all.")
+
+
+def _again(
+    every: str, duration: str | None, zone: str | None, until: Time | None, begin: Time | None, reason: str
+) -> Callable[[Json], Json]:
+    """What has a policy freeze again and again, if it does not so already."""
+    if duration is None or zone is None or begin is not None:
+        raise click.UsageError("--every takes --for and --zone, and no --from.")
+    end = None if until is None else str(until)
+    recurring = {"schedule": every, "duration": duration, "timeZone": zone, "reason": reason, "until": end}
+
+    def revise(policy: Json) -> Json:
+        there = policy["recurringFreezes"]
+        if any(_is_same(each, recurring) for each in there):
+            return policy
+        return policy | {"recurringFreezes": [*there, recurring]}
+
+    return revise
+
+
+def _once(until: Time | None, begin: Time | None, reason: str, now: datetime) -> Callable[[Json], Json]:
+    """What has a policy freeze for this time, if it does not so already."""
     window = {"begins": str(begin or Time(now)), "ends": str(until), "reason": reason}
     if _time(window["ends"]) <= max(now, _time(window["begins"])):
         raise click.UsageError("--until is not later than now, or than --from.")
@@ -98,35 +133,43 @@ def freeze(
         kept = [there for there in policy["freezes"] if _time(there["ends"]) + _OBSOLETE > now]
         return policy | {"freezes": [*kept, window]}
 
-    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "frozen", as_json=as_json)
+    return revise
 
 
 @click.command("thaw")
 @_namespace_arguments
+@click.option("--recurring", is_flag=True, help="End the freezes that come again, too, for good.")
 @change_options
 @server_options
 def thaw(
     *,
     namespaces: tuple[str, ...],
     everything: bool,
+    recurring: bool,
     reason: str,
     ticket: str | None,
     actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
-    """End the freezes that namespaces are under now. Those that begin later stay. One change a namespace.
+    """End the freezes that namespaces are under now. Those that begin later, or again, stay. One change a namespace.
 
     With --json JSON Lines: a namespace each, with name, action, version and freezes.
     """
-    if not (namespaces or everything):
-        raise click.UsageError("Say what to thaw: namespaces, or --all.")
+    _require_one(namespaces, everything=everything)
     now = datetime.now(UTC)
 
     def revise(policy: Json) -> Json:
-        return policy | {"freezes": [there for there in policy["freezes"] if not in_force(there, now)]}
+        left = {"freezes": [there for there in policy["freezes"] if not in_force(there, now)]}
+        return policy | left | ({"recurringFreezes": []} if recurring else {})
 
     _change(server, namespaces, revise, change_input(reason, ticket, actor), now, _THAWED, as_json=as_json)
+
+
+def _is_same(one: Json, other: Json) -> bool:
+    """The same time may be written in several ways."""
+    first, second = (each["until"] and _time(each["until"]) for each in (one, other))
+    return bool(one | {"until": None} == other | {"until": None} and first == second)
 
 
 def _covers(there: Mapping[str, str], window: Mapping[str, str]) -> bool:

@@ -81,6 +81,7 @@ BEHIND: dict[str, type] = {
     "DrainBlocked": own.DrainBlocked,
     "DrainPreflight": preflight.DrainPreflight,
     "Move": proposal_records.Move,
+    "LeaderChange": proposal_records.LeaderChange,
     "MoveConnection": connections.Connection,
     "MoveEdge": Edge,
     "Violation": proposal_records.Violation,

@@ -61,7 +61,7 @@ def check(
     already; or, if there are none, what must still be so when it is committed."""
     names = sorted({write.key.namespace for write in writes})
     moves = [write for write in writes if write.moves]
-    limited = list(_limited(writes, state)) if any(one.move_reason in INVOLUNTARY for one in moves) else writes
+    limited = list(_limited(writes, state)) if any(one.move_reason in INVOLUNTARY for one in writes) else writes
     limited_moves = [write for write in limited if write.moves]
     moved = Counter(write.key.namespace for write in limited_moves)
     freezable = {write.key.namespace: state.namespaces[write.key.namespace].policy for write in limited}
@@ -83,7 +83,7 @@ def check(
 def _limited(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[ShardWrite]:
     """What freezes are about, and of which budgets and windows count the moves."""
     for write in writes:
-        if not write.moves or is_limited(write.move_reason, state.namespaces[write.key.namespace].policy):
+        if is_limited(write.move_reason, state.namespaces[write.key.namespace].policy):
             yield write
 
 

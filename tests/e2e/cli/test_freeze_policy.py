@@ -103,6 +103,22 @@ def test_a_thaw_ends_the_present_freezes_and_leaves_those_to_come() -> None:
     assert mesh("thaw", "orders", "--reason", "morning").out.startswith("orders: nothing to do.\n")
 
 
+@pytest.mark.usefixtures("two")
+def test_a_freeze_that_comes_again_is_made_once_and_ended_for_good() -> None:
+    weekly = ("--every", "0 18 * * fri", "--for", "P2DT14H", "--zone", "Europe/Berlin", "--reason", "weekend")
+    assert mesh("freeze", "orders", *weekly).out.startswith("orders: frozen, change 3.\n")
+    assert mesh("freeze", "orders", *weekly).out.startswith("orders: nothing to do.\n")
+    (recurring,) = policy("orders")["recurringFreezes"]
+    assert (recurring["schedule"], recurring["until"]) == ("0 18 * * fri", None)
+    assert "weekend" in mesh("freeze").out
+    mesh("thaw", "orders", "--reason", "x")
+    assert policy("orders")["recurringFreezes"] == [recurring]
+    assert mesh("thaw", "orders", "--recurring", "--reason", "x").out == "orders: thawed, change 4.\n"
+    assert policy("orders")["recurringFreezes"] == []
+    wrong = mesh("freeze", "orders", *weekly[:5], "Europe/Nowhere", "--reason", "x")
+    assert (wrong.exit, "timeZone" in wrong.err) == (Exit.INVALID, True)
+
+
 def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> None:
     count = changes(two)
     answer = freeze("orders", "ordres")
@@ -117,6 +133,8 @@ def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> Non
     [
         (["freeze", "orders", "--reason", "x"], "--until and --reason"),
         (["freeze", "--until", "2h", "--reason", "x"], "namespaces, or --all"),
+        (["freeze", "orders", "--all", "--until", "2h", "--reason", "x"], "namespaces, or --all"),
+        (["freeze", "orders", "--every", "0 0 * * *", "--reason", "x"], "--every takes --for and --zone"),
         (["freeze", "orders", "--until", "2020-01-01T00:00:00Z", "--reason", "x"], "not later than now"),
         (["freeze", "orders", "--from", "3h", "--until", "2h", "--reason", "x"], "not later than now"),
         (["thaw", "--reason", "x"], "namespaces, or --all"),
@@ -152,7 +170,9 @@ def test_setting_a_field_leaves_the_others_and_prints_what_changed() -> None:
 def test_every_field_of_a_policy_but_its_freezes_can_be_set() -> None:
     before = policy("orders")
     options = {option for each in set_policy.params for option in (*each.opts, *each.secondary_opts)}
-    names = {re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", field) for field in before if field != "freezes"}
+    names = {
+        re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", field) for field in before if "reezes" not in field
+    }
     assert {f"--{name}" for name in names} <= options
     given = ("--involuntary-moves-limited", "--owners-must-be-registered", "--no-ticket-required")
     assert mesh("policy", "set", "orders", *given, "--reason", "x").exit == Exit.OK
