@@ -114,14 +114,7 @@ def inputs_required_by_moves(moves: Sequence[Move], state: ReadState) -> InputsR
     moved = [state.shards[move.key] for move in moves if move.changes_owner]
     clock = any(shard.pinned is not None and shard.pinned.until is not None for shard in moved)
     groups = {GroupKey(one.namespace, one.anti_affinity_group) for one in moved if one.anti_affinity_group is not None}
-    leaders = {
-        move.restore.leader_id
-        for move in moves
-        if move.restore is not None
-        and move.restore.leader_id is not None
-        and state.namespaces[move.namespace].policy.owners_must_be_registered
-    }
-    return _required(state, clock=clock, node_ids=leaders, groups=groups)
+    return _required(state, clock=clock, groups=groups)
 
 
 def _required(
