@@ -25,13 +25,11 @@ from graph.cli.output import (
     write_yaml,
 )
 from graph.client.records import Json
+from persistence.model.fields import neutralized
 
 _FORMS: Final = ("wide", "json", "yaml", "name", "csv")
 
 _DIGITS: Final = re.compile(r"([0-9]+)")
-
-_FORMULA: Final = ("=", "+", "-", "@")
-"""What makes a spreadsheet run a cell that begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +151,7 @@ def _cell(value: object) -> object:
     else."""
     if not isinstance(value, str):
         return "" if value is None else value
-    text = printable(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return neutralized(printable(value))
 
 
 def list_options(columns: Sequence[Column], name: str | Callable[[Json], object]) -> Callable[[F], F]:
