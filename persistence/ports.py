@@ -130,8 +130,9 @@ class ChangeGroup(Protocol):
         """Have whatever follows that waits longer for other writers raise Overloaded, with nothing written."""
         ...
 
-    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
-        """These shards or their tombstones, and their namespaces."""
+    async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
+        """These shards or their tombstones, and their namespaces; and these nodes, where owners of any of them must be
+        registered."""
         ...
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:

@@ -186,9 +186,13 @@ class MemoryGroup:
     async def limit(self, seconds: float) -> None:
         """Nothing waits here."""
 
-    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
+    async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
         names = list({key.namespace for key in shards})
-        self._state = await MemoryUnitOfWork(self._memory).read(ReadSet(namespaces=names, shards=shards))
+        reads = ReadSet(namespaces=names, nodes=sorted(node_ids), shards=shards)
+        state = await MemoryUnitOfWork(self._memory).read(reads)
+        required = any(one.policy.owners_must_be_registered for one in state.namespaces.values())
+        nodes_read = frozenset(node_ids if required else ())
+        self._state = replace(state, nodes=state.nodes if required else {}, nodes_read=nodes_read)
         return self._state
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
