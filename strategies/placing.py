@@ -52,6 +52,11 @@ class Placer:
         """Whether a node can be full."""
         return not self._bounds.unbounded
 
+    @property
+    def bounds(self) -> Bounds:
+        """When a node is full."""
+        return self._bounds
+
     def owners(self, shards: Shards, staying: Mapping[str, Sequence[float]] | None = None) -> Owners:
         """For each shard the index of its owner in `nodes`. Raises Infeasible where the bounds leave too little room.
 

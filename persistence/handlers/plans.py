@@ -18,8 +18,9 @@ from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown, PolicyVi
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.records import NodeStatus, Rebalance
 from persistence.planning import lifecycle
-from persistence.planning.lifecycle import PlanAction, wave_moves
+from persistence.planning.lifecycle import PlanAction
 from persistence.planning.proposal import Move, Proposal
+from persistence.planning.waves import cuts, most_at_once, wave_moves
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
@@ -68,9 +69,13 @@ def apply_plan(
     left = _moves_left(command, state.plan)
     if lifecycle.after(plan.status, action, moves_left=len(left)) is None:
         return PlanClosed(plan)
-    policies = {name: namespace.policy for name, namespace in state.namespaces.items()}
-    counts = {name: namespace.shard_count for name, namespace in state.namespaces.items()}
-    moves = wave_moves(left, counts, policies, command.max_moves)
+    recent = state.recent.namespaces
+    most = {
+        name: most_at_once(namespace.shard_count, namespace.policy, recent.get(name, 0))
+        for name, namespace in state.namespaces.items()
+    }
+    proposal = state.plan.proposal
+    moves = wave_moves(proposal.moves, proposal.together, plan.moves_made, most, command.max_moves)
     if stale := _stale(state.plan, moves, state):
         return stale
     if state.inputs is None and (required := inputs_required_by_moves(moves, state)):
@@ -139,8 +144,12 @@ def _with_moves(held: StoredPlan) -> StoredPlan:
 
 def _moves_left(command: PlanCommand, held: StoredPlan) -> Sequence[Move]:
     """As many as the command can be about."""
-    left = held.proposal.moves[held.plan.moves_made :]
-    return left[: command.max_moves] if isinstance(command, ApplyPlan) else left
+    made, proposal = held.plan.moves_made, held.proposal
+    left = proposal.moves[made:]
+    if not isinstance(command, ApplyPlan) or command.max_moves is None:
+        return left
+    first = next(cuts(len(proposal.moves), proposal.together, made), made)
+    return left[: max(command.max_moves, first - made)]
 
 
 def _superseded(state: ReadState) -> Iterator[PlanWrite]:

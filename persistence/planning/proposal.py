@@ -20,8 +20,9 @@ from persistence.model.records import MoveReason, ShardKey, ShardStatus
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
 
-_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback"})
-"""Members that only the documents of rollbacks have."""
+_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "together", "waves"})
+"""Members that only the documents of rollbacks have, or of plans with moves that are made together; and what documents
+of earlier releases do not have, which read those that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,11 @@ class Rollback:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Moves, most urgent first. `base_revision` is the newest revision of the planned namespaces.
+    """Moves in the order they are made in: the most urgent first, as far as bounds and groups let.
 
-    `remaining_moves` were left for a later plan because of a limit. `nodes` are by id.
+    `base_revision` is the newest revision of the planned namespaces. `remaining_moves` were left for a later plan
+    because of a limit. `nodes` are by id. `together` are the moves that only one change can make: the position of the
+    first and how many they are; null if there are none. `waves`: as few as the budgets of then allow.
     """
 
     base_revision: int
@@ -145,6 +148,8 @@ class Proposal:
     violations: tuple[Violation, ...]
     nodes: tuple[PlannedNode, ...] = ()
     rollback: Rollback | None = None
+    together: tuple[tuple[int, int], ...] | None = None
+    waves: int | None = None
 
     @property
     def kind(self) -> PlanKind:
@@ -196,6 +201,8 @@ def read_proposal(document: str) -> Proposal:
         tuple(Violation(**member) for member in content["violations"]),
         tuple(PlannedNode(**member) for member in content["nodes"]),
         _rollback(content["rollback"]) if "rollback" in content else None,
+        tuple((first, count) for first, count in content["together"]) if "together" in content else None,
+        content.get("waves"),
     )
 
 

@@ -24,7 +24,7 @@ from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import matches
 from persistence.model.records import Namespace
-from persistence.planning.lifecycle import move_budget
+from persistence.planning.waves import move_budget
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import MoveReason
-from persistence.planning.lifecycle import move_budget, wave_moves
+from persistence.planning.waves import move_budget, most_at_once, wave_moves
 from persistence.planning.proposal import Move
 
 NAMESPACES: Final = ("billing", "orders", "search")
