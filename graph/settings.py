@@ -1,14 +1,16 @@
 """Settings: environment variables `OMNIRELAY_*` over an optional TOML file, parsed once into a frozen object.
 
 docs/operations/settings.md lists them; a test compares that list with this file. A TOML file may declare namespaces as
-well, and their policies in the names of the API: `[namespaces.orders.policy]`.
+well, and their policies in the names of the API: `[namespaces.orders.policy]`. A declaration is merged into what there
+is, table by table, as a JSON merge patch is (RFC 7396); `defaults` stands for its null, which TOML has not.
 """
 
 import ipaddress
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
@@ -20,9 +22,11 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
+from persistence.model.fields import did_you_mean
 from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespaceConfiguration, NamespacePolicy
 from persistence.secret_files import SecretExposed, require_hidden
 from strategies.registry import DEFAULT_STRATEGY
@@ -50,7 +54,7 @@ class FreezeDeclaration(BaseModel):
 
 
 class PolicyDeclaration(BaseModel):
-    """What is left out has its default."""
+    """What is left out stays as it is: of a default only the type counts here."""
 
     model_config = _STRICT
 
@@ -63,24 +67,94 @@ class PolicyDeclaration(BaseModel):
     shard_window_moves: int | None = DEFAULT_POLICY.shard_window_moves
     freezes: list[FreezeDeclaration] = []
 
-    def policy(self) -> NamespacePolicy:
-        freezes = tuple(FreezeWindow(**dict(freeze)) for freeze in self.freezes)
-        return NamespacePolicy(**{**dict(self), "freezes": freezes})
+    def merged(self, policy: NamespacePolicy) -> NamespacePolicy:
+        """The policy with what is declared, and otherwise as it is. A declared list is the list."""
+        declared = {name: getattr(self, name) for name in self.model_fields_set}
+        if "freezes" in declared:
+            declared["freezes"] = tuple(FreezeWindow(**dict(freeze)) for freeze in self.freezes)
+        return replace(policy, **declared)
+
+
+_POLICY_FIELDS: Final = {to_camel(name): name for name in PolicyDeclaration.model_fields}
+
+_PARAMETERS: Final = "parameters"
+
+_POLICY: Final = "policy"
 
 
 class NamespaceDeclaration(BaseModel):
-    """A namespace as a TOML file declares it: `[namespaces.orders]`."""
+    """A namespace as a TOML file declares it: `[namespaces.orders]`. What is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    strategy: str = Field(DEFAULT_STRATEGY, description="Name of the placement strategy.")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="The strategy's parameters.")
-    policy: PolicyDeclaration | None = Field(None, description="Its policy. Unset: the one it has, or the default.")
+    strategy: str | None = Field(None, description="Name of the placement strategy. Unset: the one it has.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters of the strategy. Those left out stay, if the strategy takes them."
+    )
+    policy: PolicyDeclaration | None = Field(None, description="Its policy. Fields left out stay.")
+    defaults: list[str] = Field(
+        [],
+        description=(
+            "What has its default again: `strategy`, `parameters`, `policy`, or one field such as `policy.windowMoves`."
+        ),
+    )
 
-    def configuration(self, algorithm_version: int | None) -> NamespaceConfiguration:
-        """What is declared, with the version of the strategy's algorithm that the server has; null for none."""
-        policy = None if self.policy is None else self.policy.policy()
-        return NamespaceConfiguration(self.strategy, self.parameters, algorithm_version, policy)
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        """Raises ValueError for a name that is none, and for what is declared and in `defaults` as well."""
+        policy = {_POLICY, *(f"{_POLICY}.{name}" for name in _POLICY_FIELDS)}
+        for name in self.defaults:
+            table, _, parameter = name.partition(".")
+            if not (name in {"strategy", _PARAMETERS, *policy} or (table == _PARAMETERS and parameter)):
+                raise ValueError(
+                    f"defaults: there is no {name!a}{did_you_mean(name, ['strategy', _PARAMETERS, *policy])}"
+                )
+            if name in self.declared_fields:
+                raise ValueError(f"defaults: {name} is declared as well")
+        return self
+
+    @property
+    def declared_fields(self) -> set[str]:
+        """For example `strategy`, `parameters.virtualNodes`, `policy.freezes`."""
+        policy = set() if self.policy is None else self.policy.model_fields_set
+        return {
+            *(["strategy"] if self.strategy is not None else []),
+            *(f"{_PARAMETERS}.{name}" for name in self.parameters),
+            *(f"{_POLICY}.{to_camel(name)}" for name in policy),
+        }
+
+    @property
+    def changes_policy(self) -> bool:
+        return self.policy is not None or any(name.partition(".")[0] == _POLICY for name in self.defaults)
+
+    def strategy_for(self, current: str | None) -> str:
+        """The name of the strategy of a namespace that has that one now; null for a new namespace."""
+        kept = DEFAULT_STRATEGY if current is None or "strategy" in self.defaults else current
+        return self.strategy or kept
+
+    def configuration(
+        self, current: NamespaceConfiguration | None, algorithm_version: int | None, taken: Collection[str]
+    ) -> NamespaceConfiguration:
+        """What is declared, merged into what there is; null for a new namespace.
+
+        `algorithm_version` and `taken`, the parameters that it takes, are those of `strategy_for(...)`. Where that is
+        another one than before, the parameters that it does not take go; where it is the same, all stay.
+        """
+        strategy = self.strategy_for(current.strategy if current else None)
+        kept: Mapping[str, Any] = {}
+        policy = DEFAULT_POLICY
+        if current is not None:
+            same = strategy == current.strategy
+            kept = {name: value for name, value in current.strategy_parameters.items() if same or name in taken}
+            policy = current.policy
+        kept = {} if _PARAMETERS in self.defaults else kept
+        parameters = {name: value for name, value in kept.items() if f"{_PARAMETERS}.{name}" not in self.defaults}
+        policy = DEFAULT_POLICY if _POLICY in self.defaults else policy
+        reset = {name for public, name in _POLICY_FIELDS.items() if f"{_POLICY}.{public}" in self.defaults}
+        policy = replace(policy, **{name: getattr(DEFAULT_POLICY, name) for name in reset})
+        if self.policy is not None:
+            policy = self.policy.merged(policy)
+        return NamespaceConfiguration(strategy, {**parameters, **self.parameters}, algorithm_version, policy)
 
 
 class Settings(BaseModel):
@@ -262,15 +336,33 @@ def load_settings(config: Path | None, environment: Mapping[str, str], **overrid
     file = {} if config is None else _read(config)
     if config is not None:
         _require_hidden(config, file)
+
+    def source(name: str) -> str:
+        return "command line" if name in given else variable(name) if name in variables else str(config)
+
+    return _validated(file | variables | given, source)
+
+
+def load_namespaces(file: Path) -> Mapping[str, NamespaceDeclaration]:
+    """The namespaces that a TOML file declares. Values of other settings are not looked at: what a server may have
+    depends on its variables and options, too.
+
+    Raises SettingsError for a declaration that is wrong, and for a name that is no setting's.
+    """
+    given = _read(file)
+    others = dict.fromkeys(given.keys() - Settings.model_fields.keys())
+    return _validated({"namespaces": given.get("namespaces", {}), **others}, lambda _name: str(file)).namespaces
+
+
+def _validated(given: Mapping[str, Any], source: Callable[[str], str]) -> Settings:
     try:
-        return Settings.model_validate(file | variables | given)
+        return Settings.model_validate(given)
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_url=False, include_context=False):
             name = ".".join(map(str, problem["loc"]))
             top = str(problem["loc"][0]) if problem["loc"] else ""
-            source = "command line" if top in given else variable(top) if top in variables else str(config)
-            lines.append(f"{name} ({source}): {problem['msg'].removeprefix('Value error, ')}")
+            lines.append(f"{name} ({source(top)}): {problem['msg'].removeprefix('Value error, ')}")
         raise SettingsError("\n".join(lines)) from error
 
 

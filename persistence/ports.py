@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.read_state import DecisionInputs, InputsRequired, ReadSet, ReadState
@@ -39,6 +39,7 @@ from persistence.model.records import (
     Compaction,
     Namespace,
     Node,
+    NodeStatus,
     Refusal,
     Shard,
     ShardDiff,
@@ -189,6 +190,14 @@ class NodeReader(Protocol):
         """Ordered by id."""
         ...
 
+    async def statuses(self, node_ids: Sequence[str]) -> Mapping[str, NodeStatus]:
+        """Of those of these nodes that were ever registered."""
+        ...
+
+    async def around(self, node_id: str, limit: int) -> Sequence[str]:
+        """As of namespaces, without removed nodes."""
+        ...
+
 
 class PlanReader(Protocol):
     async def get(self, plan_id: str) -> RebalancePlan | None: ...
@@ -207,6 +216,18 @@ class PlacementReader(Protocol):
         """Everything that placement depends on, as of one revision, of these namespaces (those that exist) or of
         all."""
         ...
+
+
+class ShardAt(NamedTuple):
+    """A shard as of a revision at which it was changed."""
+
+    namespace: str
+    shard_id: str
+    revision: int
+
+
+OWNER_SEARCHED: Final = 100
+"""Rows of a shard's history that are looked at for the change of its owner."""
 
 
 class HistoryReader(Protocol):
@@ -235,6 +256,11 @@ class HistoryReader(Protocol):
         """
         ...
 
+    async def owner_changes(self, shards: Collection[ShardAt]) -> Mapping[ShardAt, Change]:
+        """The change by which each shard came to the owner that it had at this revision. Missing where it is older than
+        the floor of history, or than the last `OWNER_SEARCHED` changes of the shard."""
+        ...
+
     async def revision_at(self, time: datetime) -> int:
         """The newest revision there was then, 0 if there was none. A later call may give more for the current time."""
         ...
@@ -250,6 +276,14 @@ class ChangeReader(Protocol):
 
     def holds(self, change: object) -> bool:
         """Whether it is a change that was shown more than once, and will be the same object the next time."""
+        ...
+
+    async def of_revisions(self, revisions: Collection[int]) -> Mapping[int, Change]:
+        """The change that made each revision. A revision that history does not have, or not any more, is missing."""
+        ...
+
+    async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:
+        """The change that brought each node to this version."""
         ...
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
@@ -311,7 +345,14 @@ class Retention(Protocol):
 class ChangeStream(Protocol):
     """History as a stream."""
 
-    async def head(self) -> StreamHead: ...
+    async def head(self) -> StreamHead:
+        """With the time of the newest change."""
+        ...
+
+    async def oldest_at(self) -> datetime | None:
+        """The oldest time that can be read as of: when the change was committed that made the oldest revision, or the
+        first one of all. Null before that."""
+        ...
 
     async def position_at(self, revision: int) -> StreamPosition:
         """The position after a revision. Raises FutureCursor beyond the head and Compacted below the floor."""

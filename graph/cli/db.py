@@ -38,7 +38,7 @@ def upgrade(*, config: Path | None, data_dir: Path | None, database_url: str | N
     """
     import migrations  # noqa: PLC0415 - clients need not load what talks to databases
 
-    status = run_on_database(config, data_dir, database_url, migrations.upgrade)
+    status = run_on_database(config, data_dir, database_url, migrations.upgrade, create=True)
     newer = "" if status.age is migrations.Age.SAME else f", newer than this program ({status.needed}), which it serves"
     print_status(f"The schema is at revision {status.found}{newer}.")
 

@@ -4,13 +4,13 @@ Every error of a client, every code of the API and every refusal of the store ha
 `ApiClient` is the client that commands use: it fails with these.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Self
 
-from graph.cli.output import made_by
+from graph.cli.output import made_by, print_status, printable
 from graph.client.credentials import TokenUnusable
 from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
 from graph.client.http import Requests
@@ -163,10 +163,20 @@ _EXITS: Final = {"NotFound": Exit.NOT_FOUND, "InvalidInput": Exit.INVALID}
 
 
 def committed(answer: Json, advice: Sequence[str] = ()) -> Json:
-    """The answer, if the change was made. Raises Failure, which ends with `advice`, if it was refused."""
+    """The answer, if the change was made. Raises Failure, which ends with `advice`, if it was refused.
+
+    Prints what the server warns of, on stderr.
+    """
     if answer["__typename"] not in _COMMITTED:
         raise refused(answer, advice)
+    print_warnings(answer.get("warnings", ()))
     return answer
+
+
+def print_warnings(warnings: Iterable[Json]) -> None:
+    for warning in warnings:
+        message = printable(warning["message"])
+        print_status(f"Warning: {message}" + ("" if message.endswith("?") else "."))
 
 
 def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:

@@ -1,4 +1,4 @@
-"""`omnirelay mesh namespaces`: list, apply and strategies; and how a namespace is created or configured."""
+"""`omnirelay mesh namespaces`: list, get, apply and strategies; and how a namespace is created or configured."""
 
 from __future__ import annotations
 
@@ -11,13 +11,28 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import Column, format_time, print_documents, print_json, print_list, print_table, printable
+from graph.cli.output import (
+    NOTHING,
+    Column,
+    format_time,
+    made_by,
+    pluralized,
+    print_documents,
+    print_fields,
+    print_json,
+    print_list,
+    print_status,
+    print_table,
+    printable,
+)
+from graph.cli.policy import policy_fields, read_namespace
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json
-from persistence.codec.json_documents import read_policy, write_policy
+from persistence.codec.json_documents import configuration_differences, read_policy, write_policy
 from persistence.model.fields import json_problem
 from persistence.model.policy import NamespaceConfiguration
+from persistence.model.records import ChangeKind
 
 if TYPE_CHECKING:
     from graph.settings import NamespaceDeclaration
@@ -65,9 +80,41 @@ def list_namespaces(*, server: Address, as_json: bool) -> None:
     print_list(_COLUMNS, found, "namespace", as_json=as_json)
 
 
+@namespaces.command("get")
+@click.argument("namespace")
+@server_options
+def get_namespace(*, namespace: str, server: Address, as_json: bool) -> None:
+    """Show one namespace: its strategy, what it holds, its policy, and who configured it last and why.
+
+    With --json one document: namespace and lastChange.
+    """
+    configured = {"filter": {"namespace": namespace, "kinds": [str(ChangeKind.CONFIGURE_NAMESPACE)]}}
+    with ApiClient(server) as api:
+        found = read_namespace(api, namespace)
+        change = next(rows(api, "ListChanges", configured, 1), None)
+    if as_json:
+        print_json({"namespace": found, "lastChange": change})
+        return
+    print_fields(
+        [
+            ("namespace", found["name"]),
+            ("strategy", f"{found['strategy']} (algorithm version {found['algorithmVersion']})"),
+            ("parameters", _sorted_json(found["strategyParameters"])),
+            ("shards", found["shardCount"]),
+            ("version", found["version"]),
+            ("revision", found["revision"]),
+            ("digest", found["digest"]),
+            ("created", format_time(found["createdAt"])),
+            ("updated", format_time(found["updatedAt"])),
+            ("changed by", made_by(change)),
+            *policy_fields(found["policy"]),
+        ]
+    )
+
+
 @namespaces.command("apply")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, field by field; write nothing.")
 @change_options
 @server_options
 def apply_namespaces(
@@ -79,32 +126,59 @@ def apply_namespaces(
 
     A declaration reads [namespaces.orders], with strategy = "ring" and parameters = {virtualNodes = 160}; the settings
     file of the server will do. Its policy stands in [namespaces.orders.policy], with the fields of the API, such as
-    moveBudgetPercent; without one, a namespace keeps the policy it has. Namespaces that the file does not name stay as
-    they are, and no shard moves.
+    moveBudgetPercent. What a file does not name stays as it is: namespaces, parameters, fields of a policy. A list that
+    it names is the list: freezes = [] ends them all. defaults = ["policy.windowMoves"] gives a field its default again.
+    No shard moves.
 
-    With --json JSON Lines: name, action (created, updated, unchanged) and version of each.
+    Prints what becomes of each field. With --json JSON Lines: name, action (created, updated, unchanged), version and
+    changes (field, before, after) of each.
     """
     declared = _declarations(file)
     change = change_input(reason, ticket, actor)
     with ApiClient(server) as api:
         existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
-        algorithms = {item["name"]: item["algorithmVersion"] for item in api.execute("ListStrategies")["strategies"]}
+        strategies = {
+            item["name"]: (item["algorithmVersion"], [parameter["name"] for parameter in item["parameters"]])
+            for item in api.execute("ListStrategies")["strategies"]
+        }
         for name, declaration in declared.items():
-            before, algorithm = existing.get(name), algorithms.get(declaration.strategy)
-            action, version = _apply(api, name, declaration, algorithm, before, None if dry_run else change)
+            before = existing.get(name)
+            was = None if before is None else _configuration(before)
+            strategy = declaration.strategy_for(was.strategy if was else None)
+            algorithm, taken = strategies.get(strategy, (None, ()))
+            wanted = declaration.configuration(was, algorithm, taken)
+            version = None if before is None else str(before["version"])
+            action = "created" if was is None else "unchanged" if was == wanted else "updated"
+            if action != "unchanged" and not dry_run:
+                policy = write_policy(wanted.policy) if declaration.changes_policy else None
+                parameters = wanted.strategy_parameters
+                version = str(configure(api, name, strategy, parameters, version or "0", change, policy)["version"])
+            changes = list(configuration_differences(was, wanted))
             if as_json:
-                print_json({"name": name, "action": action, "version": version, "dryRun": dry_run})
-            else:
-                would = "would be " if dry_run and action != "unchanged" else ""
-                click.echo(f"{name}: {would}{action} ({declaration.strategy}, {_parameters(declaration)}).")
+                fields = [{"field": field, "before": old, "after": new} for field, old, new in changes]
+                document = {"name": name, "action": action, "version": version, "dryRun": dry_run, "changes": fields}
+                print_json(document)
+                continue
+            would = "would be " if dry_run and action != "unchanged" else ""
+            click.echo(f"{name}: {would}{action} ({strategy}, {_parameters(wanted)}).")
+            for field, old, new in changes:
+                if was is not None or field.startswith("policy."):
+                    click.echo(f"  {field}: {_value(old)} -> {_value(new)}")
+            if wanted.policy.freezes and "policy.freezes" not in declaration.declared_fields:
+                standing = pluralized(len(wanted.policy.freezes), "freeze")
+                print_status(f"{name}: the file declares no freezes, which leaves {standing}: freezes = [] ends them.")
 
 
-def _declarations(file: Path) -> dict[str, NamespaceDeclaration]:
+def _value(value: object) -> str:
+    return NOTHING if value is None else printable(value if isinstance(value, (str, float)) else _sorted_json(value))
+
+
+def _declarations(file: Path) -> Mapping[str, NamespaceDeclaration]:
     # Imported here: only this command reads settings, and the library that checks them takes a while to load.
-    from graph.settings import SettingsError, load_settings  # noqa: PLC0415 - see above
+    from graph.settings import SettingsError, load_namespaces  # noqa: PLC0415 - see above
 
     try:
-        declared = load_settings(file, {}).namespaces
+        declared = load_namespaces(file)
     except SettingsError as error:
         raise Failure(Exit.INVALID, f"{printable(file)} cannot be applied.", str(error).splitlines()) from error
     if not declared:
@@ -123,29 +197,6 @@ def _declarations(file: Path) -> dict[str, NamespaceDeclaration]:
     return declared
 
 
-def _apply(
-    api: ApiClient,
-    name: str,
-    declaration: NamespaceDeclaration,
-    algorithm: int | None,
-    existing: Json | None,
-    change: Json | None,
-) -> tuple[str, str | None]:
-    """What was done and the version since. Without a change: what would be done, and the version now.
-
-    `algorithm` is the version that the server has: a namespace gets that when it is configured.
-    """
-    version = None if existing is None else str(existing["version"])
-    declared = declaration.configuration(algorithm)
-    if existing is not None and _configuration(existing).is_as_declared(declared):
-        return "unchanged", version
-    if change is not None:
-        policy = None if declared.policy is None else write_policy(declared.policy)
-        after = configure(api, name, declaration.strategy, declaration.parameters, version or "0", change, policy)
-        version = str(after["version"])
-    return "created" if existing is None else "updated", version
-
-
 def _configuration(namespace: Json) -> NamespaceConfiguration:
     return NamespaceConfiguration(
         namespace["strategy"],
@@ -155,9 +206,9 @@ def _configuration(namespace: Json) -> NamespaceConfiguration:
     )
 
 
-def _parameters(declaration: NamespaceDeclaration) -> str:
-    parameters = ", ".join(f"{name} {printable(value)}" for name, value in declaration.parameters.items())
-    return parameters or "default parameters"
+def _parameters(configuration: NamespaceConfiguration) -> str:
+    set_to = configuration.strategy_parameters.items()
+    return ", ".join(f"{name} {printable(value)}" for name, value in set_to) or "default parameters"
 
 
 def configure(

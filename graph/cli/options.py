@@ -92,6 +92,15 @@ def _token(file: Path | None) -> TokenSource | None:
 
 def change_options(command: F) -> F:
     """--reason, --ticket, --actor: for every command that changes something."""
+    return _change_options(command, required=True)
+
+
+def optional_change_options(command: F) -> F:
+    """The same, for a command that changes nothing without further arguments, and then takes no reason."""
+    return _change_options(command, required=False)
+
+
+def _change_options(command: F, *, required: bool) -> F:
     command = click.option(
         "--actor",
         envvar="OMNIRELAY_ACTOR",
@@ -101,7 +110,7 @@ def change_options(command: F) -> F:
         help="Who is responsible.",
     )(command)
     command = click.option("--ticket", help="Ticket the change is made under.")(command)
-    return click.option("--reason", required=True, help="Why. Kept with the change for good.")(command)
+    return click.option("--reason", required=required, help="Why. Kept with the change for good.")(command)
 
 
 def force_option(command: F) -> F:

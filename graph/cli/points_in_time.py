@@ -67,6 +67,20 @@ def read_time(text: str, now: datetime) -> Time:
     return _read_time(text, now, -1, "for so long ago")
 
 
+def read_past(text: str, now: datetime) -> Time:
+    """As `read_time`, and not yet to come, where everything from then on is to be shown. Raises ValueError."""
+    time = read_time(text, now)
+    if time.at > now:
+        raise ValueError(f"{quoted(text)} is yet to come: nothing can have happened since")
+    return time
+
+
+def require_order(since: Time | None, until: Time | None) -> None:
+    """Raises Failure for a range that ends before it begins, in which nothing can have happened."""
+    if since is not None and until is not None and until.at <= since.at:
+        raise Failure(Exit.INVALID, f"--until {until} is not after --since {since}: nothing lies between them.")
+
+
 def read_deadline(text: str, now: datetime) -> Time:
     """A time with its offset, or a span such as 15m from now. Raises ValueError as `read_time` does."""
     return _read_time(text, now, 1, "for so long from now")
@@ -103,6 +117,8 @@ def read_point_in_time(text: str, now: datetime) -> PointInTime:
 
 
 TIME: Final = Parsed("time", lambda text: read_time(text, datetime.now(UTC)))
+
+PAST_TIME: Final = Parsed("time", lambda text: read_past(text, datetime.now(UTC)))
 
 DEADLINE: Final = Parsed("time", lambda text: read_deadline(text, datetime.now(UTC)))
 

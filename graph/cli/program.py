@@ -60,6 +60,9 @@ def omnirelay() -> None:
         {
             "shards": "graph.cli.shards:shards",
             "namespaces": "graph.cli.namespaces:namespaces",
+            "policy": "graph.cli.policy:policy",
+            "freeze": "graph.cli.freeze:freeze",
+            "thaw": "graph.cli.freeze:thaw",
             "nodes": "graph.cli.nodes:nodes",
             "rebalance": "graph.cli.rebalance:rebalance",
             "audit": "graph.cli.audit:audit",

@@ -124,13 +124,19 @@ def _verified(header: Any, lines: Iterable[bytes], selection: Selection) -> Live
 
 
 @contextmanager
-def replacing(path: Path, unfinished: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, unfinished_name: str = f".{{}}.{os.getpid()}") -> Iterator[BinaryIO]:
     """What is written here replaces the file when the context ends well; else the file stays as it was.
 
-    Whenever this process or the machine stops, the file is the old or the new one. `unfinished` is where it is written,
-    in the same folder; by default a hidden file of this process. Raises OSError.
+    Whenever this process or the machine stops, the file is the old or the new one. It is written under the unfinished
+    name, with its own in the place of `{}`; by default a hidden one of this process. A link stays one, and what is no
+    file, such as /dev/null or a pipe, is written to as it is. Raises OSError.
     """
-    unfinished = unfinished or path.with_name(f".{path.name}.{os.getpid()}")
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as device:
+            yield device
+        return
+    unfinished = path.with_name(unfinished_name.format(path.name))
     try:
         with unfinished.open("wb", buffering=1 << 20) as file:
             yield file

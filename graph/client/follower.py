@@ -249,14 +249,23 @@ class Follower:
 def read_table(server: Requests, selection: Selection) -> Iterator[LiveTable]:
     """The table as far as it has been read, after each page. Raises ClientError."""
     table: LiveTable | None = None
+    if selection.allow_missing:
+        # The stream is followed from before the first list: what is not there by then comes as diffs.
+        head = server.execute("StreamHead")["head"]
+        table = LiveTable(head["cursor"], int(head["revision"]), selection)
+        yield table
     for namespace in selection.lists:
-        for page in pages(server, "ListShards", {"filter": {"namespace": namespace}}):
-            revision = int(page["revision"])
-            if table is None:
-                table = LiveTable(page["cursor"], revision, selection)
-            table.begin_by(page["cursor"], revision)
-            table.put(map(read_shard, page["nodes"]), revision)
-            yield table
+        try:
+            for page in pages(server, "ListShards", {"filter": {"namespace": namespace}}):
+                revision = int(page["revision"])
+                if table is None:
+                    table = LiveTable(page["cursor"], revision, selection)
+                table.begin_by(page["cursor"], revision)
+                table.put(map(read_shard, page["nodes"]), revision)
+                yield table
+        except OperationRefused as refused:
+            if not (selection.allow_missing and refused.code == "NOT_FOUND"):
+                raise
 
 
 def read_claims(server: Requests, selection: Selection) -> list[Claim]:

@@ -52,8 +52,10 @@ class MeshClient:
         relist_seconds: float = 5.0,
         cache: Path | None = None,
         token: str | Callable[[], str] | None = None,
+        allow_missing: bool = False,
     ) -> None:
-        """`server`: one address, or several that are tried in turn. `namespaces`: null for all; each must exist.
+        """`server`: one address, or several that are tried in turn. `namespaces`: null for all; each must exist, unless
+        `allow_missing` has the client wait for those that are yet to be created.
 
         `start_seconds` is how long entering the context waits for the first verified table. `silence_seconds` must be
         more than the server's `bookmark_seconds`; a server that sends nothing for so long is given up. A table that
@@ -73,7 +75,7 @@ class MeshClient:
             raise ValueError(f"relist_seconds: must be 0 or more, not {relist_seconds:g}")
         self._start_seconds = start_seconds
         self._state = ClientState()
-        selection = Selection.of(namespaces)
+        selection = Selection.of(namespaces, allow_missing=allow_missing)
         source = fixed_token(token) if isinstance(token, str) else token
         self._servers = [replace(read_address(url), token=source) for url in urls]
         self._follower = Follower(

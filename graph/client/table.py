@@ -27,12 +27,13 @@ class StreamBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`namespaces` null is for all of them."""
+    """`namespaces` null is for all of them. `allow_missing`: whether some may be created later."""
 
     namespaces: frozenset[str] | None = None
+    allow_missing: bool = False
 
     @classmethod
-    def of(cls, namespaces: Iterable[str] | None) -> Self:
+    def of(cls, namespaces: Iterable[str] | None, *, allow_missing: bool = False) -> Self:
         """Raises TypeError for one string and for what is none, ValueError for nothing: a client of no namespace would
         answer null for every owner, and be LIVE."""
         if namespaces is None:
@@ -45,7 +46,7 @@ class Selection:
                 raise TypeError(f"namespaces: {name!r} is not a name")
         if not names:
             raise ValueError("namespaces: name at least one, or leave it out to keep them all")
-        return cls(frozenset(names))
+        return cls(frozenset(names), allow_missing)
 
     def __contains__(self, namespace: str) -> bool:
         return self.namespaces is None or namespace in self.namespaces
@@ -54,9 +55,12 @@ class Selection:
     def stream_namespace(self) -> str | None:
         """The namespace whose stream is requested, or null for that of everything.
 
-        Of several namespaces everything is taken and most of it left: one stream has one order.
+        Of several namespaces everything is taken and most of it left: one stream has one order. So it is of one that
+        may not be there, whose own stream would be refused.
         """
-        return next(iter(self.namespaces)) if self.namespaces is not None and len(self.namespaces) == 1 else None
+        if self.namespaces is None or len(self.namespaces) > 1 or self.allow_missing:
+            return None
+        return next(iter(self.namespaces))
 
     @property
     def lists(self) -> list[str | None]:

@@ -23,12 +23,13 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -75,6 +76,25 @@ class EmbeddedPostgresError(RuntimeError):
     """The embedded server cannot be had; the message says why and what to do."""
 
 
+class NoClusterError(EmbeddedPostgresError):
+    """There is none in the folder, and none was to be made."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(f"There is no store in {data_dir}")
+
+
+class StartAbandonedError(EmbeddedPostgresError):
+    """The caller gave the start up; what had been started for it is stopped."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
     """A running server that this process may use until it calls `stop`."""
@@ -104,22 +124,20 @@ class EmbeddedPostgres:
             running = _Server(find_binaries(), home, self._settings, account).start(deadline)
         return replace(self, postmaster_pid=running.pid)
 
-    def stop(self) -> None:
+    def stop(self, stopping: Callable[[], None] = _nothing) -> None:
         """Let the server go; shut it down, and wait for that, unless another process uses it. May be repeated.
 
-        Raises `EmbeddedPostgresError` if it has not shut down after `TIMEOUT_SECONDS`.
+        `stopping` is called before it is shut down. Raises `EmbeddedPostgresError` if it has not shut down after
+        `TIMEOUT_SECONDS`.
         """
         if self._lease.closed:
             return
         deadline = time.monotonic() + TIMEOUT_SECONDS
         home = self.data_dir / "postgres"
         with self._lease, _translated(self.data_dir), _exclusive(home, deadline):
-            try:
-                fcntl.flock(self._lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            if not postmaster.shut_down(home / "cluster", deadline):
-                raise EmbeddedPostgresError(f"PostgreSQL does not stop; see {home / 'log'}.")
+            if _is_last(self._lease):
+                stopping()
+                _shut_down(home, deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +152,36 @@ def start_embedded_postgres(
     data_dir: Path,
     *,
     settings: Mapping[str, str] = MappingProxyType({}),
+    create: bool = True,
+    starting: Callable[[], None] = _nothing,
+    abandoned: Callable[[], bool] = _never,
 ) -> EmbeddedPostgres:
     """The server of `data_dir`, which is created, started, or just joined, as is needed. Blocks for seconds.
 
-    `settings` are those of postgresql.conf; a server that already runs keeps the ones it was started with.
+    `settings` are those of postgresql.conf; a server that already runs keeps the ones it was started with. Without
+    `create` nothing is written where there is no cluster. `starting` is called unless a server is just joined. Once
+    `abandoned` returns true the start is given up, and no server is left that nothing else uses.
     Raises `EmbeddedPostgresError`, and nothing else, when there is no server after `TIMEOUT_SECONDS`.
     """
     binaries = find_binaries()
     account = _account_for_root() if os.geteuid() == 0 else None
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    data_dir = data_dir.resolve()  # one folder, one lock, by whatever name it is called
-    home = data_dir / "postgres"
     with _translated(data_dir):
+        data_dir = data_dir.resolve()  # one folder, one lock, by whatever name it is called
+        home = data_dir / "postgres"
+        if not (create or (home / "cluster").exists()):
+            raise NoClusterError(data_dir)
         data_dir.mkdir(parents=True, exist_ok=True)
         _make_private(home, account, group_may=stat.S_IXGRP)
-        with _exclusive(home, deadline), contextlib.ExitStack() as undo:
+        with _exclusive(home, deadline, abandoned), contextlib.ExitStack() as undo:
             lease = undo.enter_context((home / "users").open("ab"))
             fcntl.flock(lease, fcntl.LOCK_SH)
-            running = _Server(binaries, home, settings, account).start(deadline)
+            try:
+                running = _Server(binaries, home, settings, account, starting, abandoned).start(deadline)
+            except StartAbandonedError:
+                if _is_last(lease):
+                    _shut_down(home, time.monotonic() + TIMEOUT_SECONDS)
+                raise
             undo.pop_all()
     url = f"postgresql://postgres@/postgres?host={running.socket_dir}&port={PORT}"
     return EmbeddedPostgres(data_dir, url, running.pid, lease, settings)
@@ -172,15 +202,28 @@ def find_binaries() -> Path:
 class _Server:
     """The steps of a start. The caller holds the lock of the data directory."""
 
-    def __init__(self, binaries: Path, home: Path, settings: Mapping[str, str], account: _Account | None) -> None:
+    def __init__(
+        self,
+        binaries: Path,
+        home: Path,
+        settings: Mapping[str, str],
+        account: _Account | None,
+        starting: Callable[[], None] = _nothing,
+        abandoned: Callable[[], bool] = _never,
+    ) -> None:
         self._binaries = binaries
         self._home = home
         self._cluster = home / "cluster"
         self._log = home / "log"
         self._settings = settings
         self._account = account
+        self._starting = starting
+        self._abandoned = abandoned
 
     def start(self, deadline: float) -> PidFile:
+        found = postmaster.read_pid_file(self._cluster) if self._cluster.exists() else None
+        if found is None or not found.answers:
+            self._starting()
         if self._cluster.exists():
             self._check_cluster()
         else:
@@ -227,6 +270,9 @@ class _Server:
             found = postmaster.read_pid_file(self._cluster)
             if found is not None and found.answers:
                 return found
+            if self._abandoned():
+                self._stop_child(child, deadline)
+                raise StartAbandonedError("The start of PostgreSQL was given up")
             if child is None and (found is None or not postmaster.serves(found.pid, self._cluster)):
                 socket_dir = self._socket_dir()
                 self._clear_away(found, socket_dir)
@@ -243,6 +289,12 @@ class _Server:
             f"PostgreSQL is not ready after {TIMEOUT_SECONDS:.0f} s; see {self._log}. "
             "If it is recovering from a crash, it goes on with that; start again later."
         )
+
+    def _stop_child(self, child: int | None, deadline: float) -> None:
+        """Of a server that has not written its process id yet, no file tells."""
+        if child is not None and postmaster.exists(child):
+            os.kill(child, signal.SIGINT)
+            postmaster.wait_until(lambda: not postmaster.exists(child), deadline)
 
     def _clear_away(self, found: PidFile | None, socket_dir: Path) -> None:
         # PostgreSQL itself deals with a dead process's files. But it takes them seriously if their process id now
@@ -291,6 +343,7 @@ class _Server:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            start_new_session=True,  # Ctrl-C is for this process, which waits for what it has begun
         )
         if result.returncode != 0:
             raise EmbeddedPostgresError(f"{program} failed ({result.returncode}):\n{_tail(result.stdout)}")
@@ -346,11 +399,27 @@ def _translated(data_dir: Path) -> Iterator[None]:
         raise EmbeddedPostgresError(f"PostgreSQL cannot be kept in {data_dir}: {error}") from error
 
 
+def _is_last(lease: IO[bytes]) -> bool:
+    """Whether no other process uses the server; then none begins to, while the caller holds the lock of the folder."""
+    try:
+        fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _shut_down(home: Path, deadline: float) -> None:
+    if not postmaster.shut_down(home / "cluster", deadline):
+        raise EmbeddedPostgresError(f"PostgreSQL does not stop; see {home / 'log'}.")
+
+
 @contextlib.contextmanager
-def _exclusive(home: Path, deadline: float) -> Iterator[None]:
+def _exclusive(home: Path, deadline: float, abandoned: Callable[[], bool] = _never) -> Iterator[None]:
     with (home / "lock").open("ab") as lock:
 
         def taken() -> bool:
+            if abandoned():
+                raise StartAbandonedError("The start of PostgreSQL was given up")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

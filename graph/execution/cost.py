@@ -56,6 +56,9 @@ PLANNING: Final = 2_500
 PROPOSAL: Final = 100
 """Reading a plan's proposal, which may be a megabyte."""
 
+ATTRIBUTION: Final = 2
+"""The change that brought a shard or a node to where it is: those of a page are read by one statement."""
+
 INTROSPECTION: Final = 6_000
 """`__schema`, which takes 30 ms of the processor, once in an operation; each `__type` counts a tenth."""
 

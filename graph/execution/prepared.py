@@ -183,6 +183,11 @@ class PlannedInfo(Info):
         """Names of the fields that are selected of what is being resolved."""
         return self._called.selected
 
+    @property
+    def selected_below(self) -> frozenset[str]:
+        """Names of the fields that are selected below it, however deep."""
+        return self._called.below
+
     @cached_property
     def _raw_info(self) -> GraphQLResolveInfo[Context]:  # type: ignore[override] # made when it is read
         return self._run.plan.resolve_info(self._called, self._run.values, self._run.context)
@@ -249,11 +254,12 @@ class Run:
             return None
         return data
 
-    def event(self, value: object) -> dict[str, Any] | None:
+    async def event(self, value: object) -> dict[str, Any] | None:
         """The data of an event of a subscription, whose one root field holds it; null as above."""
         try:
             (field,) = self._variant.fields
-            return None if field.is_async else {field.name: field.complete(value, self)}
+            completed = field.complete(value, self)
+            return {field.name: await completed if field.is_async else completed}
         except Exception:  # noqa: BLE001 - as above
             return None
 

@@ -20,6 +20,7 @@ from strawberry.types.field import StrawberryField
 
 from graph.execution.inputs import NotPrepared
 from graph.execution.records import Selection
+from graph.execution.workload import names_below
 
 TYPENAME: Final = "__typename"
 
@@ -37,6 +38,7 @@ class SelectedFields:
     ) -> None:
         self._schema = schema
         self._operation = operation
+        self._nodes = fragments
         self._fragments = {name: FragmentDetails(node) for name, node in fragments.items()}
         self._conditions = conditions
 
@@ -57,6 +59,10 @@ class SelectedFields:
         if not isinstance(named, GraphQLObjectType):
             return frozenset()
         return frozenset(fields[0].node.name.value for fields in self.of(named, details).values())
+
+    def names_below(self, details: list[FieldDetails]) -> frozenset[str]:
+        """The names of all fields below, however deep, whatever `@skip` and `@include` make of them."""
+        return frozenset(names_below([each.node for each in details], self._nodes))
 
     def definition(
         self, parent: GraphQLObjectType, details: Sequence[FieldDetails]

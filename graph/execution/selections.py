@@ -25,6 +25,7 @@ from graphql import (
     GraphQLUnionType,
     OperationDefinitionNode,
     OperationType,
+    get_named_type,
     is_leaf_type,
 )
 from graphql.execution.collect_fields import FieldDetails
@@ -40,6 +41,9 @@ from graph.execution.selected_fields import TYPENAME, SelectedFields, leaves
 
 AT_ONCE: Final = 4
 """Fields of a list's items, or of one object, that read something of their own."""
+
+TOGETHER: Final = "omnirelay.together"
+"""In the metadata of a field: what is looked for in the same round of the event loop is read at once."""
 
 _KEPT_LEAVES: Final = 4
 """Of fewer, making them takes no longer than finding what was kept."""
@@ -62,6 +66,8 @@ class CalledField(NamedTuple):
     arguments: Read | None
     selected: frozenset[str]
     """Names of the fields that are selected of it; none of a leaf or of an abstract type."""
+    below: frozenset[str]
+    """Names of the fields that are selected below it, however deep."""
 
 
 class RootField(NamedTuple):
@@ -113,6 +119,7 @@ class SelectionCompiler:
         self._records = records
         self._made = Functions(
             gathered=gathered,
+            together=together,
             has_object_definition=has_object_definition,
             LISTS=(list, tuple),
             NOT_OBJECTS=(NoneType, Exception),
@@ -158,7 +165,9 @@ class SelectionCompiler:
         number, nodes = len(self.called), [each.node for each in details]
         arguments = self._inputs.arguments(field, nodes[0])
         selected = self._fields.names(field.type, details)
-        self.called.append(CalledField(field, definition, parent, nodes[0].name.value, nodes, arguments, selected))
+        below = self._fields.names_below(details)
+        name = nodes[0].name.value
+        self.called.append(CalledField(field, definition, parent, name, nodes, arguments, selected, below))
         named = [each.name for each in (resolver.parent_parameter, resolver.root_parameter) if each]
         given = ["value"] * bool(resolver.self_parameter) + [f"{name}=value" for name in named]
         if resolver.info_parameter:
@@ -186,7 +195,8 @@ class SelectionCompiler:
                 each = f"{composite.kept}.all({given}, {composite.function}, run)"
             elif inner.is_async:
                 function, _ = self._function(f"{item}, run", inner)
-                each = f"await gathered(*[{function}({item}, run) for {item} in {given}])"
+                gather = "together" if self._reads_together(bare.of_type, details) else "gathered"
+                each = f"await {gather}(*[{function}({item}, run) for {item} in {given}])"
             else:
                 each = f"[{inner.code} for {item} in {given}]"
             completed = _Expression(f"({each} if isinstance({items}, LISTS) else failed())", inner.is_async)
@@ -196,6 +206,20 @@ class SelectionCompiler:
         if not is_optional:
             return completed
         return _Expression(f"(None if {assigned} is None else {completed.code})", completed.is_async)
+
+    def _reads_together(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> bool:
+        """Whether what is read for items of a list is nothing but what is read for all of them at once."""
+        named = get_named_type(type_)
+        if not isinstance(named, GraphQLObjectType):
+            return is_leaf_type(named)
+        for fields in self._fields.of(named, details).values():
+            if fields[0].node.name.value != TYPENAME:
+                field, definition = self._fields.definition(named, fields)
+                if definition.is_async and not definition.metadata.get(TOGETHER):
+                    return False
+                if not self._reads_together(field.type, fields):
+                    return False
+        return True
 
     def _applied(self, composite: _Composite, given: str, assigned: str) -> _Expression:
         """The function applied to the value that `assigned` comes to, and that is `given` from then on."""
@@ -364,6 +388,13 @@ def _is_edge(type_: GraphQLOutputType) -> bool:
 def _definition(type_: GraphQLObjectType) -> StrawberryObjectDefinition:
     definition: StrawberryObjectDefinition = type_.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
     return definition
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:
+    """What the coroutines return, all of them run at the same time: what they wait for is read at once."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in work]
+    return [task.result() for task in tasks]
 
 
 async def gathered(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:

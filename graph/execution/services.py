@@ -3,8 +3,10 @@
 from asyncio import Semaphore
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from graph.execution.attribution import Attribution
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
 from persistence.replica.reader import ReplicaShards
@@ -48,3 +50,10 @@ class Services:
     """How many jobs the processes that plan have, waiting ones among them."""
     reading_proposals: Semaphore = field(default_factory=lambda: Semaphore(_PROPOSALS_AT_ONCE))
     """Held while the proposal of a plan is read."""
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """What is shown as the time of the server."""
+    attribution: Attribution = field(init=False)
+    """Whose changes brought shards and nodes to where they are."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attribution", Attribution(self.store))

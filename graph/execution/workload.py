@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from graphql import (
     DocumentNode,
@@ -15,6 +15,7 @@ from graphql import (
     ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionNode,
     SelectionSetNode,
     ValueNode,
     VariableNode,
@@ -41,6 +42,9 @@ class Workload(StrEnum):
 FROM_MEMORY: Final = frozenset({"shard", "shards", "shardsByKey", "__typename"})
 
 _FROM_POSITION: Final = frozenset({"atLeast", "atLeastCursor"})
+
+_STORED: Final = frozenset({"lastChange", "ownerChange", "ownerSince"})
+"""Of shards, what memory does not have."""
 
 _PAST: Final = frozenset({"shardHistory", "shardDiff", "changes", "refusals"})
 
@@ -106,7 +110,8 @@ def classify(operation: OperationDefinitionNode | None, document: DocumentNode |
     """
     if operation is None or operation.operation is OperationType.SUBSCRIPTION:
         return Classification(Workload.LOOKUP)
-    fields = list(_root_fields(operation.selection_set, _fragments(document)))
+    fragments = _fragments(document)
+    fields = list(_root_fields(operation.selection_set, dict(fragments)))
     if operation.operation is OperationType.MUTATION:
         plans = any(field.name.value in _PLANNED_CHANGES for field in fields)
         return Classification(Workload.PLANNING if plans else Workload.MUTATION)
@@ -126,7 +131,9 @@ def classify(operation: OperationDefinitionNode | None, document: DocumentNode |
         of_past = _where_given(field, {"asOf"}, Workload.HISTORY, defaults, past)
         of_position = _where_given(field, _FROM_POSITION, Workload.CATCH_UP, defaults, positions)
         of_list = _of_list(field, namespaces) if name == "shards" else Workload.LOOKUP
-        usual = max(usual, of_name, of_past, of_position, of_list, key=_ORDER.index)
+        stored = not _STORED.isdisjoint(names_below([field], fragments))
+        of_selection = Workload.QUERY if stored else Workload.LOOKUP
+        usual = max(usual, of_name, of_past, of_position, of_list, of_selection, key=_ORDER.index)
     # No variable makes it a lighter one.
     return Classification(
         usual,
@@ -190,3 +197,20 @@ def _root_fields(selection_set: SelectionSetNode, fragments: dict[str, FragmentD
 
 def _is_null(value: ValueNode | None) -> bool:
     return value is None or isinstance(value, NullValueNode)
+
+
+def names_below(nodes: Iterable[SelectionNode], fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[str]:
+    """The names of the fields below these, however deep; each fragment is entered once."""
+    remaining, entered = list(nodes), set[str]()
+    while remaining:
+        node = remaining.pop()
+        if isinstance(node, FragmentSpreadNode):
+            name = node.name.value
+            fragment = None if name in entered else fragments.get(name)
+            entered.add(name)
+            selected = None if fragment is None else fragment.selection_set
+        else:
+            selected = cast("FieldNode | InlineFragmentNode", node).selection_set
+        below = () if selected is None else selected.selections
+        yield from (each.name.value for each in below if isinstance(each, FieldNode))
+        remaining += below

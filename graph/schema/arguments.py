@@ -1,7 +1,7 @@
 """What arguments and inputs of several entry points share: names that must exist, and values that are read further."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, TypeAlias
 
 import strawberry
@@ -16,7 +16,7 @@ from persistence.model.records import MAX_COUNTER
 
 NamespaceName: TypeAlias = Annotated[str, strawberry.argument(description="The namespace.")]
 
-_COMPARED: Final = 50
+COMPARED: Final = 50
 """Names on either side: compared in a millisecond, where a store has thousands."""
 
 _ALIKE: Final = 0.75
@@ -38,9 +38,13 @@ async def missing(info: Info, outcome: NotFound) -> NotFoundError:
     if not outcome.namespaces:
         return NotFoundError(not_found(outcome))
     name = outcome.namespaces[0]
-    names = await info.context.services.store.namespaces.around(name, _COMPARED)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
-    return NotFoundError(no_namespace(outcome.namespaces, next(iter(nearest), None)))
+    names = await info.context.services.store.namespaces.around(name, COMPARED)
+    return NotFoundError(no_namespace(outcome.namespaces, nearest(name, names)))
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """The one of up to twice `COMPARED` names that may have been meant."""
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)), None)
 
 
 def invalid(field: str, message: str) -> InvalidArgument:

@@ -6,6 +6,7 @@ from typing import Any
 
 import strawberry
 
+from persistence.model.outcomes import WarningCode
 from persistence.model.plans import ConflictReason, PlanKind, PlanStatus
 from persistence.model.policy import PolicyRule
 from persistence.model.queries import HistoryOrder
@@ -155,6 +156,15 @@ _describe(
         PolicyRule.FREEZE: "Nothing changes while the namespace is frozen.",
         PolicyRule.PIN: "A pinned shard stays where it is.",
         PolicyRule.ANTI_AFFINITY: "Shards of a group do not share an owner.",
+    },
+)
+
+_describe(
+    WarningCode,
+    "What a warning is about.",
+    {
+        WarningCode.NODE_NOT_REGISTERED: "An owner or a leader that is not registered.",
+        WarningCode.NODE_UNAVAILABLE: "An owner or a leader that may not own shards: DRAINING, DOWN or REMOVED.",
     },
 )
 

@@ -113,7 +113,10 @@ class ShardHistoryFilter:
 
 _IMAGES: Final = ("previous.", "current.")
 
-_TIMES: Final = {f"{image}{name}" for image in _IMAGES for name in ("revision", "createdAt", "updatedAt")}
+_ATTRIBUTED: Final = ("lastChange", "ownerChange", "ownerSince")
+"""What is looked for by the revision of the shard."""
+
+_TIMES: Final = {f"{image}{name}" for image in _IMAGES for name in ("revision", "createdAt", "updatedAt", *_ATTRIBUTED)}
 
 _OF_OWNERS: Final = {"namespace", "shardId", "ownerNodeId", "__typename"}
 """Of the shard before and after: what history has in columns of its own."""

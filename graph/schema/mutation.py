@@ -31,6 +31,7 @@ from graph.schema.shard_mutations import (
     ShardMutationResult,
     UpdateShardInput,
     UpdateShardsInput,
+    change_shards,
 )
 
 _TO_DO: Final = "What to do, by whom, and why."
@@ -47,16 +48,19 @@ class Mutation:
         CreateShardsInput,
         ShardMutationResult,
         "Create shards.",
+        run=change_shards,
     )
     update_shard = mutation(
         UpdateShardInput,
         ShardMutationResult,
         "Move one shard, or change its leader, hints or status, if it is at the version expected.",
+        run=change_shards,
     )
     update_shards = mutation(
         UpdateShardsInput,
         ShardMutationResult,
         "Move or change many shards, if every one of them is at the version expected.",
+        run=change_shards,
     )
     delete_shards = mutation(
         DeleteShardsInput,

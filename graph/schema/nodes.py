@@ -1,5 +1,6 @@
 """Nodes: the type, its connection and filter, one by id and lists; and descriptions that inputs share."""
 
+from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Final
@@ -7,6 +8,8 @@ from typing import Annotated, Final
 import strawberry
 
 from graph.execution.context import Info
+from graph.execution.cost import ATTRIBUTION, costs
+from graph.schema.changes import Change
 from graph.schema.pagination import (
     After,
     Before,
@@ -41,6 +44,10 @@ EXPECTED_VERSION: Final = (
 )
 
 
+async def last_change(parent: strawberry.Parent[records.Node], info: Info) -> records.Change | None:
+    return await info.context.services.attribution.last_change_of_node(parent)
+
+
 @strawberry.type(description="A mesh node that may own shards.")
 class Node:
     node_id: str = strawberry.field(description="Its id. At most 128 characters.")
@@ -63,6 +70,12 @@ class Node:
     )
     created_at: datetime = strawberry.field(description="When it was first registered.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
+    last_change = strawberry.field(
+        resolver=last_change,
+        graphql_type=Change | None,
+        description="The change that made this version of it.",
+        metadata=costs(ATTRIBUTION),
+    )
 
 
 @strawberry.type(description="A node and its place in the list.")
@@ -113,4 +126,6 @@ async def nodes(
     where = filter.query() if filter else queries.NodeFilter()
     page = read_page(info, cursors.NODES, first, after, last, before)
     found = await info.context.services.store.nodes.page(where, page, shards_counted=selects(info, "shardCount"))
+    if selects(info, "lastChange"):
+        found = replace(found, items=await info.context.services.attribution.nodes(found.items))
     return await connection(info, found, cursors.NODES, attrgetter("node_id"))

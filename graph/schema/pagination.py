@@ -18,6 +18,7 @@ from graphql import (
 from graph.execution.context import Info
 from graph.execution.prepared import PlannedInfo
 from graph.execution.records import Edges
+from graph.execution.workload import names_below
 from graph.schema.arguments import require_namespaces
 from graph.schema.scalars import Revision
 from persistence.codec import cursors
@@ -256,20 +257,9 @@ def _selected_in(info: Info, selections: SelectionSetNode | None) -> Iterator[st
 def selects(info: Info, name: str) -> bool:
     """Whether the document selects a field of this name below what is being resolved, however deep, and whatever
     `@skip` and `@include` make of it."""
-    nodes: list[SelectionNode] = list(_raw(info).field_nodes)
-    fragments = dict(_raw(info).fragments)
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, FragmentSpreadNode):
-            fragment = fragments.pop(node.name.value, None)
-            selected = None if fragment is None else fragment.selection_set
-        else:
-            selected = cast("FieldNode | InlineFragmentNode", node).selection_set
-        below = () if selected is None else selected.selections
-        if any(isinstance(each, FieldNode) and each.name.value == name for each in below):
-            return True
-        nodes += below
-    return False
+    if isinstance(info, PlannedInfo):
+        return name in info.selected_below
+    return name in names_below(_raw(info).field_nodes, _raw(info).fragments)
 
 
 def _raw(info: Info) -> GraphQLResolveInfo[Any]:

@@ -12,6 +12,7 @@ from graph.schema import plans as of_plans
 from graph.schema import shards as of_shards
 from graph.schema import simulations as of_simulations
 from graph.schema import stream as of_stream
+from graph.schema import viewer as of_viewer
 from graph.schema.changes import ChangeConnection, RefusedChangeConnection
 from graph.schema.drains import DrainPreflight
 from graph.schema.history import ShardDiffConnection, ShardHistoryConnection
@@ -22,6 +23,7 @@ from graph.schema.proposals import RebalanceProposal
 from graph.schema.shards import Shard, ShardConnection, ShardsByKey
 from graph.schema.simulations import PlacementExplanation
 from graph.schema.stream import StreamHead
+from graph.schema.viewer import Viewer
 
 
 @strawberry.type(description="Reading. Nothing here changes anything.")
@@ -65,6 +67,12 @@ class Query:
     )
     head = strawberry.field(
         resolver=of_stream.head, graphql_type=StreamHead, description="Where the change stream is now."
+    )
+    viewer = strawberry.field(
+        resolver=of_viewer.viewer,
+        graphql_type=Viewer,
+        description="The caller, and what it may do.",
+        metadata=costs(1),
     )
     strategies = strawberry.field(
         resolver=of_namespaces.strategies,

@@ -32,6 +32,16 @@ class Refusal:
     message: str = strawberry.field(description="What happened, in a sentence for the operator.")
 
 
+@strawberry.type(name="Warning", description="What is likely a mistake in a request that was carried out all the same.")
+class AdmissionWarning:
+    code: outcomes.WarningCode = strawberry.field(description="What it is about.")
+    field: str | None = strawberry.field(
+        description="The field as a path into the input, such as `shards[3].ownerNodeId`; null if it is none."
+    )
+    message: str = strawberry.field(description="What is likely wrong, in a sentence for the operator.")
+    suggestion: str | None = strawberry.field(description="What may have been meant instead, if anything is alike.")
+
+
 @strawberry.type(description="Something the request names is not there. Nothing was written.")
 class NotFound(Refusal):
     is_type_of = staticmethod(describes(outcomes.NotFound))

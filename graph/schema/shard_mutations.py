@@ -3,18 +3,25 @@
 What a command may hold, it checks itself.
 """
 
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import strawberry
 
 from graph.auth.principal import Principal
 from graph.execution.bulk_inputs import made_as
+from graph.execution.context import Info
 from graph.schema import messages, results
+from graph.schema.arguments import COMPARED, nearest
 from graph.schema.changes import Change
-from graph.schema.commands import CHANGE, NULL_CLEARS, UNSET_KEEPS, ChangeInput, set_or_unset
+from graph.schema.commands import CHANGE, NULL_CLEARS, UNSET_KEEPS, Answer, ChangeInput, execute, set_or_unset
+from graph.schema.pagination import selects
 from graph.schema.results import (
     REPLAYED,
+    AdmissionWarning,
     IdempotencyKeyReused,
     InvalidInput,
     NotFound,
@@ -26,8 +33,10 @@ from graph.schema.scalars import Revision
 from graph.schema.shards import Shard
 from persistence.commands import shards as shard_commands
 from persistence.commands.shards import PinRequest
+from persistence.errors import StoreError
 from persistence.model import outcomes
-from persistence.model.records import ShardStatus
+from persistence.model.outcomes import WarningCode
+from persistence.model.records import VACATED, ShardStatus
 
 _NAMESPACE: Final = "The namespace of the shard."
 
@@ -38,6 +47,11 @@ _SHARD_ID: Final = (
 _EXPECTED: Final = (
     "The version you have seen. If the shard is at another one, nothing is written and the answer says so."
 )
+
+_MOST_WARNINGS: Final = 20
+"""Each may take a statement."""
+
+_log = logging.getLogger(__name__)
 
 _GROUP: Final = "The group it is in: shards of one group of a namespace are on different nodes."
 
@@ -166,6 +180,54 @@ class DeleteShardsInput:
         return shard_commands.DeleteShards(self.shards, self.change.request(principal))
 
 
+async def change_shards(info: Info, request: CreateShardsInput | UpdateShardInput | UpdateShardsInput) -> Answer:
+    """As `execute`, with the warnings that are selected."""
+    answer = await execute(info, request)
+    if not isinstance(answer, outcomes.ShardsChanged) or not selects(info, "warnings"):
+        return answer
+    try:
+        return replace(answer, warnings=tuple(await _warnings(info, _targets(request))))
+    except StoreError:
+        _log.warning("warnings of change %d are left out: the nodes could not be read", answer.change.id, exc_info=True)
+        return answer  # the change is made: an error would deny that
+
+
+def _targets(request: CreateShardsInput | UpdateShardInput | UpdateShardsInput) -> Mapping[str, str]:
+    """The first field that names it of each node that is named, up to so many nodes as are warned of."""
+    single = isinstance(request, UpdateShardInput)
+    shards: Sequence[Any] = [request] if isinstance(request, UpdateShardInput) else request.shards
+    targets: dict[str, str] = {}
+    for index, shard in enumerate(shards):
+        path = "" if single else f"shards[{index}]."
+        for field, node_id in ((f"{path}ownerNodeId", shard.owner_node_id), (f"{path}leaderId", shard.leader_id)):
+            if isinstance(node_id, str):
+                targets.setdefault(node_id, field)
+    return targets
+
+
+async def _warnings(info: Info, targets: Mapping[str, str]) -> list[outcomes.AdmissionWarning]:
+    nodes = info.context.services.store.nodes
+    statuses = await nodes.statuses(sorted(targets)) if targets else {}
+    warnings: list[outcomes.AdmissionWarning] = []
+    for node_id, field in targets.items():
+        status = statuses.get(node_id)
+        if status is not None and status not in VACATED:
+            continue
+        if len(warnings) == _MOST_WARNINGS:
+            break
+        if status is None:
+            names = await nodes.around(node_id, COMPARED)
+            if not names:
+                break  # a mesh that registers no nodes
+            meant = nearest(node_id, names)
+            message = f"{node_id} is not registered" + ("" if meant is None else f"; did you mean {meant}?")
+            warnings.append(outcomes.AdmissionWarning(WarningCode.NODE_NOT_REGISTERED, field, message, meant))
+        else:
+            message = f"{node_id} is {status}: the next plan moves its shards away"
+            warnings.append(outcomes.AdmissionWarning(WarningCode.NODE_UNAVAILABLE, field, message))
+    return warnings
+
+
 def _stale_namespace(parent: strawberry.Parent[outcomes.StaleShard]) -> str:
     return parent.key.namespace
 
@@ -194,6 +256,10 @@ class ShardsChanged:
         description="The revision of the last shard changed, for `atLeast`.",
     )
     replayed: bool = strawberry.field(description=REPLAYED)
+    warnings: list[AdmissionWarning] = strawberry.field(
+        description="Owners and leaders that the request names and that are likely a mistake: one for each node, at "
+        "most 20. None where no node is registered at all. Looked for only when selected."
+    )
 
 
 @strawberry.type(description="A shard that was not at the version expected.")

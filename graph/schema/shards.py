@@ -1,18 +1,21 @@
 """Shards: the type, its connection and filter; one, several by their keys, and lists, now and as of the past."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Annotated, Final, TypeAlias, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import strawberry
 
 from graph.execution.bulk_inputs import made_as
 from graph.execution.context import Context, Info
+from graph.execution.cost import ATTRIBUTION, costs
 from graph.execution.records import kept_by
+from graph.execution.selections import TOGETHER
 from graph.execution.services import Services
 from graph.schema.arguments import NamespaceName, invalid
+from graph.schema.changes import Change
 from graph.schema.pagination import (
     After,
     Before,
@@ -22,6 +25,7 @@ from graph.schema.pagination import (
     StampedConnection,
     StampedPaged,
     read_page,
+    selects,
     stamped_connection,
 )
 from graph.schema.scalars import Revision
@@ -32,6 +36,7 @@ from persistence.model.fields import Problems, check_identifiers, identifier_pro
 from persistence.model.paging import MAX_PAGE
 from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import ShardStatus
+from persistence.ports import OWNER_SEARCHED
 
 
 @strawberry.type(description="A decision that a shard stays where it is; rebalances leave it alone.")
@@ -43,6 +48,31 @@ class Pin:
 
 def _holder(context: Context) -> Callable[[records.Shard], bool]:
     return context.services.store.shards.holder()
+
+
+ATTRIBUTED: Final = {**costs(ATTRIBUTION), TOGETHER: True}
+
+
+async def last_change(parent: strawberry.Parent[records.Shard], info: Info) -> records.Change | None:
+    return await info.context.services.attribution.last_change(parent)
+
+
+async def owner_change(parent: strawberry.Parent[records.Shard], info: Info) -> records.Change | None:
+    return await info.context.services.attribution.owner_change(parent)
+
+
+async def owner_since(parent: strawberry.Parent[records.Shard], info: Info) -> datetime | None:
+    if parent.owner_epoch == 1:
+        return parent.created_at
+    change = await info.context.services.attribution.owner_change(parent)
+    return None if change is None else change.committed_at
+
+
+async def _attributed(info: Info, found: Sequence[records.Shard | None]) -> Sequence[Any]:
+    """The shards, with the changes of theirs that are selected."""
+    last = selects(info, "lastChange")
+    owner = selects(info, "ownerChange") or selects(info, "ownerSince")
+    return await info.context.services.attribution.shards(found, last=last, owner=owner) if last or owner else found
 
 
 @kept_by(_holder)
@@ -85,6 +115,26 @@ class Shard:
     revision: Revision = strawberry.field(description="The revision of its last change.")
     created_at: datetime = strawberry.field(description="When it was created.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
+    last_change = strawberry.field(
+        resolver=last_change,
+        graphql_type=Change | None,
+        description="The change that made this version of it; null if history does not reach back to it any more.",
+        metadata=ATTRIBUTED,
+    )
+    owner_change = strawberry.field(
+        resolver=owner_change,
+        graphql_type=Change | None,
+        description=(
+            "The change by which it came to its owner; null if history does not reach back to it any more, or if it "
+            f"was changed {OWNER_SEARCHED} times since."
+        ),
+        metadata=ATTRIBUTED,
+    )
+    owner_since = strawberry.field(
+        resolver=owner_since,
+        description="Since when it has its owner; null where `ownerChange` is, unless it never had another owner.",
+        metadata=ATTRIBUTED,
+    )
 
 
 @strawberry.type(description="The identity of a shard.")
@@ -245,7 +295,9 @@ async def shards_by_key(
         await _reached(info.context.services, at_least, at_least_cursor, keys)
     past = as_of.record() if as_of else None
     found = await info.context.services.store.shards.get_many(keys, past)
-    return FoundByKey(found.value, cursors.STREAM.write(found.position), found.position.revision)
+    return FoundByKey(
+        await _attributed(info, found.value), cursors.STREAM.write(found.position), found.position.revision
+    )
 
 
 def _check_keys(keys: Sequence[records.ShardKey]) -> None:
@@ -279,6 +331,9 @@ async def shards(
         if info.context.services.memory is not None:
             await info.context.services.memory.require_list(revision, where.namespace)
     found = await info.context.services.store.shards.page(where, page, past)
+    items = await _attributed(info, found.value.items)
+    if items is not found.value.items:
+        found = replace(found, value=replace(found.value, items=items))
     return await stamped_connection(info, found, cursors.SHARDS, _KEY, where.namespace)
 
 

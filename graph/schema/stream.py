@@ -1,15 +1,17 @@
 """The change stream: `streamHead`, and the subscription `shardDiffs`."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Final
 
 import strawberry
 
 from graph.execution.context import Info
 from graph.schema.arguments import require_namespaces
 from graph.schema.history import ShardDiff
+from graph.schema.pagination import selects
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardFilter
 from persistence.codec import cursors
@@ -32,6 +34,19 @@ class StreamHead:
     oldest_revision: Revision = strawberry.field(
         description="The oldest revision that can still be read as of, diffed from and followed after."
     )
+    oldest_at: datetime | None = strawberry.field(
+        description="The oldest time that can still be read as of and diffed from; null before the first change."
+    )
+    committed_at: datetime | None = strawberry.field(
+        description="When the newest change was committed, of shards or of anything else; null before the first one."
+    )
+    server_time: datetime = strawberry.field(
+        description="The time of this server's clock. Ages are to be taken from it, not from the clock of the client."
+    )
+
+
+HEAD: Final = "head"
+"""The field of a batch that depends on when the batch is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +55,35 @@ class Head:
     epoch: str
     revision: int
     oldest_revision: int
+    oldest_at: datetime | None
+    committed_at: datetime | None
+    server_time: datetime
 
 
 async def head(info: Info) -> Head:
-    now = await info.context.services.store.stream.head()
-    return Head(cursors.STREAM.write(now.position), now.epoch, now.revision, now.floor)
+    stream = info.context.services.store.stream
+    oldest_at = await stream.oldest_at() if selects(info, "oldestAt") else None
+    now, time = await stream.head(), info.context.services.clock()
+    cursor = cursors.STREAM.write(now.position)
+    return Head(cursor, now.epoch, now.revision, now.floor, oldest_at, now.committed_at, time)
+
+
+@strawberry.type(description="The newest that a server knew of when it made a batch.")
+class BatchHead:
+    revision: Revision = strawberry.field(description="The newest revision, of all shards.")
+    committed_at: datetime | None = strawberry.field(
+        description="When the newest change was committed, of shards or of anything else; null before the first one."
+    )
+    server_time: datetime = strawberry.field(description="The time of the server's clock when it made the batch.")
+
+
+@dataclass(frozen=True, slots=True)
+class NewestKnown:
+    """`BatchHead`."""
+
+    revision: int
+    committed_at: datetime | None
+    server_time: datetime
 
 
 @strawberry.type(description="Shard changes in order, and the place in the stream they lead up to.")
@@ -57,6 +96,7 @@ class ShardDiffBatch:
         description="The changes that match, in order of revision. Empty in a bookmark, which only moves the cursor."
     )
     caught_up: bool = strawberry.field(description="Whether this was the newest revision when the batch was made.")
+    head: BatchHead = strawberry.field(description="The newest that the server knew of: how far behind this batch is.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +105,13 @@ class Batch:
     revision: int
     diffs: Sequence[records.ShardDiff]
     caught_up: bool
+    head: NewestKnown
 
 
-def as_batch(batch: DiffBatch) -> Batch:
-    return Batch(cursors.STREAM.write(batch.position), batch.position.revision, batch.diffs, batch.caught_up)
+def as_batch(batch: DiffBatch, now: datetime) -> Batch:
+    newest = NewestKnown(batch.newest, batch.committed_at, now)
+    cursor = cursors.STREAM.write(batch.position)
+    return Batch(cursor, batch.position.revision, batch.diffs, batch.caught_up, newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +121,7 @@ class DiffStream:
     feed: DiffFeed
     begin: StreamPosition
     where: DiffFilter
+    clock: Callable[[], datetime]
 
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self._batches()
@@ -88,7 +132,7 @@ class DiffStream:
     async def _batches(self) -> AsyncGenerator[Batch, None]:
         async with aclosing(self.follow(self.begin)) as batches:
             async for batch in batches:
-                yield as_batch(batch)
+                yield as_batch(batch, self.clock())
 
 
 async def shard_diffs(
@@ -120,4 +164,4 @@ async def shard_diffs(
     await require_namespaces(info, namespace, where.shards.namespace)
     feed = info.context.services.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
-    return DiffStream(feed, await feed.begin(position), where)
+    return DiffStream(feed, await feed.begin(position), where, info.context.services.clock)

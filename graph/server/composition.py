@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import stamina
 
@@ -80,23 +81,59 @@ def connections_of(settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, progress: Progress) -> AsyncIterator[str]:
+async def open_database(settings: Settings, progress: Progress, *, create: bool) -> AsyncIterator[str]:
     """The URL of the database: the one configured, which may not be up, or an embedded one, which this process starts
-    and uses until the context ends. Raises EmbeddedPostgresError."""
+    and uses until the context ends; `create`: whether one is made where there is none.
+
+    Cancelled at any point, it leaves no PostgreSQL behind that only this process used. Raises EmbeddedPostgresError.
+    """
     if settings.database_url is not None:
         yield settings.database_url
         return
-    progress(f"Starting PostgreSQL in {settings.data_dir}")
     limits = {"max_connections": str(max(_LEAST_CONNECTIONS, connections_of(settings) + _SPARE_CONNECTIONS))}
-    server = await asyncio.to_thread(start_embedded_postgres, settings.data_dir, settings=limits)
-    watching = asyncio.create_task(_supervise(server), name="omnirelay-embedded-postgres")
+    given_up = threading.Event()
+    start = partial(
+        start_embedded_postgres,
+        settings.data_dir,
+        settings=limits,
+        create=create,
+        starting=lambda: progress(f"Starting PostgreSQL in {settings.data_dir}"),
+        abandoned=given_up.is_set,
+    )
+    loop = asyncio.get_running_loop()
+    starting = loop.run_in_executor(None, start)
+    cancelled = await _wait_for(starting, given_up.set)
+    if cancelled and starting.exception() is not None:
+        raise asyncio.CancelledError
+    server = starting.result()
     try:
-        yield server.url
+        if cancelled:
+            raise asyncio.CancelledError
+        watching = asyncio.create_task(_supervise(server), name="omnirelay-embedded-postgres")
+        try:
+            yield server.url
+        finally:
+            watching.cancel()
+            await _wait_for(watching)
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        progress("Stopping PostgreSQL")
-        await asyncio.to_thread(server.stop)
+        stopping = loop.run_in_executor(None, server.stop, lambda: progress("Stopping PostgreSQL"))
+        cancelled = await _wait_for(stopping)
+        stopping.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
+
+async def _wait_for(future: asyncio.Future[Any], cancelled: Callable[[], None] = lambda: None) -> bool:
+    """Until it is done, however often the waiting task is cancelled; whether it was. A thread cannot be interrupted:
+    left alone, it would start a server that nothing stops."""
+    was_cancelled = False
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            was_cancelled = True
+            cancelled()
+    return was_cancelled
 
 
 @asynccontextmanager
@@ -156,7 +193,7 @@ async def open_worker_services(settings: Settings, shared: Shared, jobs: Jobs | 
 @asynccontextmanager
 async def _prepared(settings: Settings, progress: Progress) -> AsyncIterator[Shared]:
     Registry(discover())
-    async with open_database(settings, progress) as url:
+    async with open_database(settings, progress, create=True) as url:
         if settings.database_url is None:
             progress("Bringing the schema up to date")
             await migrations.upgrade(url)
@@ -305,8 +342,8 @@ async def export_audit(
     return await export(url, where, form, write, progress)
 
 
-async def audit_has_namespace(url: str, name: str) -> bool:
-    """Whether the audit log has anything of this namespace. Raises StoreError."""
-    from persistence.postgres.audit.export import has_namespace  # noqa: PLC0415 - a server need not load it
+async def audit_unless_namespace(url: str, name: str) -> Sequence[str] | None:
+    """Null if the audit log has anything of this namespace, else namespaces that there are. Raises StoreError."""
+    from persistence.postgres.audit.export import unless_namespace  # noqa: PLC0415 - a server need not load it
 
-    return await has_namespace(url, name)
+    return await unless_namespace(url, name)

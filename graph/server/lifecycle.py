@@ -76,7 +76,6 @@ class _SingleProcess(ServerRun):
         self._config = config
         self._announce = announce
         self._server: WebServer | None = None
-        self._starting_postgres = False
 
     async def _serve(self) -> None:
         settings = self._settings
@@ -86,11 +85,7 @@ class _SingleProcess(ServerRun):
             listener = bound_socket(settings.host, settings.port)
             stack.callback(listener.close)
             web = asyncio.get_running_loop().run_in_executor(None, import_web)
-            self._starting_postgres = settings.database_url is None
             services = await stack.enter_async_context(open_services(settings, self._progress))
-            self._starting_postgres = False
-            if self._stopping:
-                return
             if settings.loads_demo:
                 await load_demo(services.store, services.writer, self._progress)
             if self._config is not None:
@@ -110,9 +105,6 @@ class _SingleProcess(ServerRun):
             self._server.should_exit = True
             self._server.force_exit = repeated
             self._progress("Stopping at once" if repeated else "Stopping; requests under way are finished")
-        elif self._starting_postgres:
-            # A thread is waiting for it and cannot be interrupted; left alone it would be started and never stopped.
-            self._progress("Stopping, once PostgreSQL is up")
         else:
             task.cancel()
 

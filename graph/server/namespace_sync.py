@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from graph.settings import NamespaceDeclaration, SettingsError, load_settings
-from persistence.commands.command import UNSET, ChangeRequest
+from graph.settings import NamespaceDeclaration, SettingsError, load_namespaces
+from persistence.codec.json_documents import configuration_differences
+from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUnavailable, TransientConflict
 from persistence.model.outcomes import NamespaceConfigured
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class NamespaceSync:
-    """Brings the store to what one file declares. What the file does not name is left alone."""
+    """Brings the store to what one file declares. Namespaces and fields that it does not name are left alone."""
 
     def __init__(self, file: Path, namespaces: NamespaceReader, writer: CommandExecutor, strategies: Registry) -> None:
         self._file = file
@@ -40,6 +41,7 @@ class NamespaceSync:
         self._strategies = strategies
         self._readable = True
         self._seen: bytes | None = None
+        self._declared: Mapping[str, NamespaceDeclaration] = {}
         self._left: dict[str, NamespaceDeclaration] = {}
 
     async def look(self) -> bool:
@@ -59,13 +61,26 @@ class NamespaceSync:
         if content != self._seen:
             self._seen, self._left = content, {}
             try:
-                declared = (await asyncio.to_thread(load_settings, self._file, {})).namespaces
+                declared = await asyncio.to_thread(load_namespaces, self._file)
             except SettingsError as error:
                 _log.error("%s cannot be used, so its namespaces stay as they are: %s", self._file, error)
                 return True
-            self._left = dict(declared)
+            for name in declared.keys() & self._declared.keys():
+                self._warn_of_what_stays(name, declared[name])
+            self._declared, self._left = declared, dict(declared)
         self._left = {name: left for name, left in self._left.items() if not await self._settled(name, left)}
         return not self._left
+
+    def _warn_of_what_stays(self, name: str, declaration: NamespaceDeclaration) -> None:
+        """A line that is taken out of the file undoes nothing: a freeze, for one, stays in force."""
+        gone = self._declared[name].declared_fields - declaration.declared_fields
+        tables = {field.partition(".")[0] for field in declaration.defaults if "." not in field}
+        for field in sorted(gone - {*declaration.defaults}):
+            if field.partition(".")[0] not in tables:
+                _log.warning(
+                    "%s: namespaces.%s no longer declares %s, which stays as it is; to undo it: defaults = [%s]",
+                    *(self._file, name, field, f'"{field}"'),
+                )
 
     async def _settled(self, name: str, declaration: NamespaceDeclaration) -> bool:
         """False: to be tried again."""
@@ -85,20 +100,23 @@ class NamespaceSync:
     async def _configured(self, name: str, declaration: NamespaceDeclaration) -> bool:
         """Raises InvalidArgument, StoreError. False: it was configured otherwise meanwhile."""
         current = await self._namespaces.get(name)
-        known = declaration.strategy in self._strategies
-        algorithm = self._strategies[declaration.strategy].algorithm_version if known else None
-        declared = declaration.configuration(algorithm)
-        if current is not None and current.configuration.is_as_declared(declared):
+        before = current.configuration if current else None
+        strategy = declaration.strategy_for(before.strategy if before else None)
+        known = strategy in self._strategies
+        algorithm = self._strategies[strategy].algorithm_version if known else None
+        taken = self._strategies.parameters(strategy) if known else ()
+        declared = declaration.configuration(before, algorithm, taken)
+        if before == declared:
             return True
         change = ChangeRequest(ACTOR, f"declared in {self._file.name}")
-        policy = UNSET if declared.policy is None else declared.policy
         version = current.version if current else 0
         outcome = await self._writer.execute(
-            ConfigureNamespace(name, declaration.strategy, declaration.parameters, version, change, policy)
+            ConfigureNamespace(name, strategy, declared.strategy_parameters, version, change, declared.policy)
         )
         if not isinstance(outcome, NamespaceConfigured):
             return False
-        _log.info("Configured namespace %s as %s declares it: %s", name, self._file, declaration.strategy)
+        changed = ", ".join(field for field, _, _ in configuration_differences(before, declared))
+        _log.info("Configured namespace %s as %s declares it: %s", name, self._file, changed)
         return True
 
 

@@ -70,7 +70,6 @@ class Supervisor(ServerRun):
         self._reread = reread
         self._announce = announce
         self._workers: _Workers | None = None
-        self._starting_postgres = False
         self._stopped = asyncio.Event()
 
     async def _serve(self) -> None:
@@ -84,11 +83,7 @@ class Supervisor(ServerRun):
             stack.callback(listener.close)
             await asyncio.to_thread(start_fork_server)
             gc.enable()
-            self._starting_postgres = settings.database_url is None
             shared, pool = await stack.enter_async_context(open_shared(settings, self._progress))
-            self._starting_postgres = False
-            if self._stopping:
-                return
             await self._prepare(stack, shared)
             acceptor = Acceptor(listener)
             stack.callback(acceptor.close)
@@ -114,10 +109,7 @@ class Supervisor(ServerRun):
 
     def _stop(self, task: asyncio.Task[None]) -> None:
         repeated, self._stopping = self._stopping, True
-        if self._starting_postgres:
-            # A thread is waiting for it and cannot be interrupted; left alone it would be started and never stopped.
-            self._progress("Stopping, once PostgreSQL is up")
-        elif self._workers is None or not self._workers.complete:
+        if self._workers is None or not self._workers.complete:
             if not repeated:
                 task.cancel()
         elif repeated:

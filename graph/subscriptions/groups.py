@@ -12,6 +12,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import replace
+from time import time
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from graph.execution.metrics import Metrics
@@ -37,7 +39,7 @@ _TRACED_DIFFS: Final = 100
 _REMEMBERED: Final = 32
 """Batches of a process: subscribers that drop out of a group, or come back after a deploy, often need the same ones."""
 
-_MessagesKey: TypeAlias = tuple[SharingKey, StreamPosition, int, int, bool]
+_MessagesKey: TypeAlias = tuple[SharingKey, StreamPosition, int, int, bool, int]
 
 
 class Message:
@@ -196,7 +198,8 @@ class SubscriberGroups:
         """The batch executed, once for all subscribers of the operation that are sent just these diffs: one message, or
         several, each with the position that it leads to, where one would be too large."""
         first = batch.diffs[0].revision if batch.diffs else 0
-        key = (operation.key, batch.position, first, len(batch.diffs), batch.caught_up)
+        second = int(time()) if operation.shows_time else 0
+        key = (operation.key, batch.position, first, len(batch.diffs), batch.caught_up, second)
         messages = self._messages.get(key)
         if messages is None:
             messages = self._messages[key] = await self._executed(operation, batch)
@@ -334,8 +337,8 @@ def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
     """The batch in `count` parts of about the same length; it must have as many diffs."""
     epoch, length = batch.position.epoch, len(batch.diffs)
     runs = [batch.diffs[length * part // count : length * (part + 1) // count] for part in range(count)]
-    parts = [DiffBatch(run[-1].position_in(epoch), run, caught_up=False) for run in runs[:-1]]
-    return [*parts, DiffBatch(batch.position, runs[-1], batch.caught_up)]
+    parts = [replace(batch, position=run[-1].position_in(epoch), diffs=run, caught_up=False) for run in runs[:-1]]
+    return [*parts, replace(batch, diffs=runs[-1])]
 
 
 def start_eagerly(work: Coroutine[Any, Any, object]) -> Suspended | None:

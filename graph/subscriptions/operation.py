@@ -16,6 +16,7 @@ from graphql import (
     ExecutionResult,
     Executor,
     FieldNode,
+    FragmentDefinitionNode,
     GraphQLError,
     OperationDefinitionNode,
     OperationType,
@@ -33,8 +34,9 @@ from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.executor import RecordExecutor
 from graph.execution.prepared import Run
+from graph.execution.workload import names_below
 from graph.schema.build import MeshSchema
-from graph.schema.stream import DiffStream, as_batch
+from graph.schema.stream import HEAD, DiffStream, as_batch
 from persistence.model.stream import DiffBatch
 
 
@@ -64,6 +66,8 @@ class SubscriptionOperation:
     _context: Context
     run: Run | None
     """Its plan with its variables; null where graphql-core executes each batch."""
+    shows_time: bool = False
+    """Whether the result for a batch depends on when it is made."""
 
     def executed_as(self, other: SubscriptionOperation) -> SubscriptionOperation:
         """This subscription, its batches executed by what executes those of the other, of an equal key."""
@@ -71,8 +75,8 @@ class SubscriptionOperation:
 
     async def payload(self, batch: DiffBatch) -> str:
         """The result for one batch, as JSON."""
-        event = as_batch(batch)
-        data = None if self.run is None else self.run.event(event)
+        event = as_batch(batch, self.stream.clock())
+        data = None if self.run is None else await self.run.event(event)
         if data is not None:
             return encode_json({"data": data}).decode()
         if self.run is not None:
@@ -136,7 +140,11 @@ async def open_operation(
     shared = {name: value for name, value in (variables or {}).items() if name not in cursors}
     key = SharingKey(query, operation_name, encode_json(dict(sorted(shared.items()))), scopes)
     run = schema.begin(query, operation_name, variables, context, (Kind.SUBSCRIPTION,))
-    return SubscriptionOperation(key, found, schema, executor, context, run)
+    fragments = {
+        node.name.value: node for node in document.node.definitions if isinstance(node, FragmentDefinitionNode)
+    }
+    shows_time = HEAD in names_below(operation.selection_set.selections, fragments)
+    return SubscriptionOperation(key, found, schema, executor, context, run, shows_time)
 
 
 def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -> Refused:

@@ -1,18 +1,20 @@
 """Policies and the details of changes as JSON documents: as rows store them, and policies as the API writes them.
 
+How two configurations differ is told in the same names and values.
+
 The document of a policy names every rule, also those at their defaults: what was configured stays, should a default
 ever change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from persistence.model.fields import canonical_json
-from persistence.model.policy import FreezeWindow, NamespacePolicy
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespaceConfiguration, NamespacePolicy
 from persistence.model.records import Compaction, ConfigurationChange, Rebalance, public_name
 
 _RULES: Final = {member.name: public_name(member.name) for member in fields(NamespacePolicy)}
@@ -35,6 +37,26 @@ def read_policy(document: Mapping[str, Any]) -> NamespacePolicy:
     rules["move_budget_percent"] = float(rules["move_budget_percent"])
     rules["freezes"] = tuple(map(_freeze, rules["freezes"]))
     return NamespacePolicy(**rules)
+
+
+def configuration_differences(
+    before: NamespaceConfiguration | None, after: NamespaceConfiguration
+) -> Iterator[tuple[str, Any, Any]]:
+    """Field by field, its name in a declaration (`policy.windowMoves`) and two values of JSON; null for a parameter
+    that is not set. Of a new namespace (`before` null) what is not at its default."""
+    if before is None:
+        before = NamespaceConfiguration("", {}, after.algorithm_version, DEFAULT_POLICY)
+    if before.strategy != after.strategy:
+        yield "strategy", before.strategy or None, after.strategy
+    elif before.algorithm_version != after.algorithm_version:
+        yield "algorithmVersion", before.algorithm_version, after.algorithm_version
+    for kind, was, now in (
+        ("parameters", before.strategy_parameters, after.strategy_parameters),
+        ("policy", write_policy(before.policy), write_policy(after.policy)),
+    ):
+        for name in {**was, **now}:
+            if (name in was, was.get(name)) != (name in now, now.get(name)):
+                yield f"{kind}.{name}", was.get(name), now.get(name)
 
 
 def _freeze(document: Mapping[str, Any]) -> FreezeWindow:

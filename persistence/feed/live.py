@@ -194,7 +194,9 @@ class LiveFeed:
                 continue
             diffs, reached = following
             now = asyncio.get_running_loop().time()
-            batch = subscriber.advance(reached, matching.select(where, diffs), self._tailer.position.revision, now)
+            head, matched = self._tailer.position.revision, matching.select(where, diffs)
+            subscriber.newest_at = self._tailer.committed_at
+            batch = subscriber.advance(reached, matched, head, now)
             if batch is not None:
                 for watcher in watchers:
                     if watcher.lags_behind(batch.diffs):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from persistence.feed.tailer import FeedLimits
@@ -28,6 +29,8 @@ class SubscriberPosition:
         self._limits = limits
         self._last_batch: int | None = None
         self._bookmark_at = 0.0
+        self.newest_at: datetime | None = None
+        """When the newest change that is known of was committed, for the batches to come."""
 
     def advance(self, position: StreamPosition, diffs: Sequence[ShardDiff], head: int, now: float) -> DiffBatch | None:
         """Go on to that position; `diffs` are all that match of those after the last one and up to there.
@@ -43,7 +46,7 @@ class SubscriberPosition:
             return None
         self._last_batch = revision
         self._bookmark_at = now + self._limits.bookmark_seconds
-        return DiffBatch(position, diffs, caught_up=revision >= head)
+        return DiffBatch(position, diffs, revision >= head, max(head, revision), self.newest_at)
 
     def skip_to(self, position: StreamPosition) -> None:
         """Go on to that position, with nothing that matches before it."""

@@ -90,6 +90,8 @@ class Tailer:
         """The diffs received last follow `_previous` and lead to `position`."""
         self.newest = head.newest
         """The newest change received. As long as the stream has that one, nothing that was received is lost."""
+        self.committed_at = head.committed_at
+        """When the newest change that is known of was committed."""
 
     def receive(self, page: StreamPage) -> Received:
         """A page that was read after `position`, with the mark `newest`.
@@ -104,6 +106,7 @@ class Tailer:
             self._begin(head)
             return Replaced(self.position)
         self.ring.extend(diffs)
+        self.committed_at = head.committed_at
         omitted = self._rest_of_change(diffs[-1], head) if diffs else None
         if omitted is not None:
             self.ring.omit(omitted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -201,6 +202,12 @@ def quoted(value: str) -> str:
     """A value as it may stand in a message: bounded, quoted, and always encodable."""
     text = value if len(value) <= 40 else value[:37] + "..."  # noqa: PLR2004 - what fits a line of a log
     return ascii(text)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: `; did you mean orders?`, or nothing where none is near."""
+    nearest = difflib.get_close_matches(name[:IDENTIFIER_LENGTH], known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def _encoding_problem(value: str) -> str | None:

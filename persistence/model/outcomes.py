@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 from persistence.model.plans import RebalancePlan
@@ -10,17 +11,40 @@ from persistence.model.policy import PolicyRule
 from persistence.model.records import Change, Namespace, Node, Shard, ShardKey, StreamPosition
 
 
+class WarningCode(StrEnum):
+    """What a warning is about."""
+
+    NODE_NOT_REGISTERED = "NODE_NOT_REGISTERED"
+    NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionWarning:
+    """What is likely a mistake in a request that is carried out all the same.
+
+    `field` is a path into the input as that of a FieldError, null where it is about no one field; `suggestion` a value
+    that may have been meant instead.
+    """
+
+    code: WarningCode
+    field: str | None
+    message: str
+    suggestion: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ShardsChanged:
     """Committed. `shards` are the records after the change (before it, for a deletion), in the order of the request.
 
-    `replayed`: the change was made earlier, by a request with the same idempotency key.
+    `replayed`: the change was made earlier, by a request with the same idempotency key. `warnings` are added by the API
+    where they are asked for.
     """
 
     change: Change
     shards: tuple[Shard, ...]
     position: StreamPosition
     replayed: bool = False
+    warnings: tuple[AdmissionWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

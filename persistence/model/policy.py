@@ -60,22 +60,14 @@ DEFAULT_POLICY: Final = NamespacePolicy()
 class NamespaceConfiguration:
     """How a namespace's shards are placed, and what bounds their changes.
 
-    `algorithm_version` is that of the strategy: of what is declared, the one that the server has, null for a strategy
-    that it does not have. A declaration without a policy (null) leaves the policy as it is.
+    `algorithm_version` is that of the strategy: of what is to be configured, the one that the server has, null for a
+    strategy that it does not have.
     """
 
     strategy: str
     strategy_parameters: Mapping[str, Any]
     algorithm_version: int | None
-    policy: NamespacePolicy | None
-
-    def is_as_declared(self, declared: NamespaceConfiguration) -> bool:
-        """Whether nothing is left to configure, an older version of the algorithm included."""
-        return (self.strategy, self.strategy_parameters, self.algorithm_version) == (
-            declared.strategy,
-            declared.strategy_parameters,
-            declared.algorithm_version,
-        ) and declared.policy in (None, self.policy)
+    policy: NamespacePolicy
 
 
 def broken_rule_message(rule: str, namespace: str, shard_id: str | None, actual: str, allowed: str, remedy: str) -> str:

@@ -21,6 +21,13 @@ from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStat
 _NAMESPACE_NEEDED: Final = "is needed with shardId: shard ids are unique within a namespace only"
 
 
+def _range_problem(since: datetime | None, until: datetime | None) -> str | None:
+    """Of times from `since` on and before `until`: nothing lies in a range that ends before it begins."""
+    if since is None or until is None or since < until:
+        return None
+    return f"must be after since, {since.isoformat()}"
+
+
 class HistoryOrder(StrEnum):
     REVISION_ASC = "REVISION_ASC"
     REVISION_DESC = "REVISION_DESC"
@@ -110,6 +117,7 @@ class ChangeFilter:
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
             ("planId", plan_id_problem, self.plan_id),
+            ("until", None, _range_problem(self.since, self.until)),
         )
         return self
 
@@ -130,6 +138,7 @@ class RefusalFilter:
             ("namespace", identifier_problem, self.namespace),
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
+            ("until", None, _range_problem(self.since, self.until)),
         )
         return self
 
@@ -186,6 +195,7 @@ class ShardHistoryFilter:
             ("namespace", None, _NAMESPACE_NEEDED if self.shard_id is not None and self.namespace is None else None),
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
+            ("until", None, _range_problem(self.since, self.until)),
         )
         return self
 

@@ -85,6 +85,10 @@ class NodeStatus(StrEnum):
     REMOVED = "REMOVED"
 
 
+VACATED: Final = frozenset({NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED})
+"""Nodes of these statuses may not own shards."""
+
+
 class MoveReason(StrEnum):
     """Why a rebalance moves a shard. In order of urgency: shards without a working owner come first."""
 
@@ -96,6 +100,13 @@ class MoveReason(StrEnum):
     STRATEGY_CHANGED = "STRATEGY_CHANGED"
     PLACEMENT_CHANGED = "PLACEMENT_CHANGED"
     ROLLBACK = "ROLLBACK"
+
+
+INVOLUNTARY: Final = frozenset({MoveReason.OWNER_REMOVED, MoveReason.OWNER_DOWN})
+"""Of moves that nobody chose: their shards have no working owner. Others can wait.
+
+The distinction is that of Kubernetes: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
 from persistence.model.records import ChangeMark, Shard, ShardDiff, StreamPosition
@@ -13,7 +14,8 @@ from persistence.model.records import ChangeMark, Shard, ShardDiff, StreamPositi
 class StreamHead:
     """The stream's epoch, its newest revision, and the oldest position that can still be served.
 
-    `mark` is of the change that made the newest revision, `newest` of the newest change, which may have made none.
+    `mark` is of the change that made the newest revision, `newest` of the newest change, which may have made none and
+    was committed at `committed_at`: null before the first one, and where it was not read.
     """
 
     epoch: str
@@ -21,6 +23,7 @@ class StreamHead:
     floor: int
     mark: ChangeMark
     newest: ChangeMark
+    committed_at: datetime | None = field(default=None, compare=False)
 
     @property
     def position(self) -> StreamPosition:
@@ -60,8 +63,12 @@ class ChangedShard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DiffBatch:
-    """Diffs in order, and the position they lead to. No diffs: a bookmark. `caught_up`: no newer revision was known."""
+    """Diffs in order, and the position they lead to. No diffs: a bookmark. `newest` is the newest revision that was
+    known then, `caught_up` whether the position has come to it; the newest change was committed at `committed_at`.
+    """
 
     position: StreamPosition
     diffs: Sequence[ShardDiff]
     caught_up: bool
+    newest: int = field(default=0, compare=False)
+    committed_at: datetime | None = field(default=None, compare=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -61,13 +62,17 @@ CURRENT: Final = (
         mark_after(STREAM_HEAD.c.revision).label("mark"),
         STREAM_HEAD.c.change_id,
         STREAM_HEAD.c.hash,
+        STREAM_HEAD.c.committed_at,
     )
     .cte("head")
     .prefix_with("MATERIALIZED", dialect="postgresql")
 )
 
-HEAD: Final = tuple(CURRENT.c)
+TIMED_HEAD: Final = tuple(CURRENT.c)
 """Columns for `head_of`."""
+
+HEAD: Final = TIMED_HEAD[:-1]
+"""The same without the time, which takes longer to read than all else: it is in front of each row."""
 
 _RENEW: Final = (
     update(STREAM_HEAD).where(STREAM_HEAD.c.epoch == bindparam("ended")).values(epoch=literal_column(NEW_EPOCH))
@@ -85,7 +90,16 @@ _CONNECTED: Final = """
 
 _SELECT_HEAD: Final = select(*HEAD)
 
-_READ_HEAD: Final = Read(_SELECT_HEAD)
+_READ_HEAD: Final = Read(select(*TIMED_HEAD))
+
+# That of the floor: compaction keeps the newest row of each shard, so there is one.
+_OLDEST_CHANGE: Final = func.coalesce(
+    select(HISTORY.c.change_id).where(HISTORY.c.revision == CURRENT.c.floor).scalar_subquery(), literal_column("1")
+)
+
+_OLDEST_AT: Final = Read(
+    select(select(CHANGES.c.committed_at).where(CHANGES.c.id == _OLDEST_CHANGE).scalar_subquery()).select_from(CURRENT)
+)
 
 _SELECT_POSITION: Final = select(*HEAD, mark_after(bindparam("revision", type_=BigInteger)))
 
@@ -106,7 +120,7 @@ def _select_next(*where: ColumnElement[bool]) -> Select[Any]:
     first = func.row_number().over(partition_by=page.c.change_id, order_by=page.c.revision) == 1
     rows = select(page, first.label("first_of_change")).subquery()
     return (
-        select(*HEAD, marked.scalar_subquery(), *(rows.c[column.name] for column in DIFF), *CHANGE)
+        select(*TIMED_HEAD, marked.scalar_subquery(), *(rows.c[column.name] for column in DIFF), *CHANGE)
         .select_from(CURRENT)
         .outerjoin(rows, true())
         .outerjoin(CHANGES, and_(CHANGES.c.id == rows.c.change_id, rows.c.first_of_change))
@@ -138,7 +152,7 @@ _REST_OF_CHANGE: Final = Read(
     .limit(bindparam("page_limit", type_=BigInteger))
 )
 
-_LEADING: Final = len(HEAD) + 1
+_LEADING: Final = len(TIMED_HEAD) + 1
 """Columns before those of a row of history: the head, and the hash of the change `mark_id`."""
 
 _ROWS_A_TURN: Final = 50
@@ -161,6 +175,11 @@ class PostgresStream:
         if not rows:
             raise head_missing()
         return head_of(rows[0])
+
+    async def oldest_at(self) -> datetime | None:
+        with translated():
+            rows = await _OLDEST_AT.rows(self._read, {})
+        return rows[0][0] if rows else None
 
     async def renew(self, epoch: str) -> None:
         with translated():
@@ -252,9 +271,12 @@ async def read_head(session: AsyncSession) -> StreamHead:
 
 
 def head_of(row: Sequence[Any]) -> StreamHead:
-    """From columns in the order of HEAD."""
-    epoch, revision, floor, mark, change_id, chain_hash = row
-    return StreamHead(epoch, revision, floor, read_mark(mark, revision), mark_of(change_id, chain_hash))
+    """From columns in the order of HEAD, or of TIMED_HEAD."""
+    epoch, revision, floor, mark, change_id, chain_hash, *committed_at = row
+    newest = mark_of(change_id, chain_hash)
+    # Before the first change it is when the store was made.
+    time = committed_at[0] if committed_at and change_id else None
+    return StreamHead(epoch, revision, floor, read_mark(mark, revision), newest, time)
 
 
 def read_mark(written: bytes | None, revision: int) -> ChangeMark:

@@ -315,3 +315,16 @@ async def test_shards_are_counted_only_for_who_may_refuse_by_the_count(mesh: Pla
         async with mesh.store.unit_of_work() as unit:
             state = await unit.read(ReadSet(nodes=("node-a", "nowhere"), configure=configure))
         assert state.nodes == {"node-a": replace(node, shard_count=count)}
+
+
+async def test_the_statuses_of_some_nodes_are_those_of_nodes_that_were_ever_registered(mesh: PlannedMesh) -> None:
+    await mesh.registered("node-a", "node-b")
+    gone = (await mesh.register("node-c")).node
+    await mesh.execute(UpdateNode("node-c", gone.version, CHANGE, status=NodeStatus.REMOVED))
+    assert await mesh.store.nodes.statuses(["node-a", "node-c", "node-x"]) == {
+        "node-a": NodeStatus.ACTIVE,
+        "node-c": NodeStatus.REMOVED,
+    }
+    assert await mesh.store.nodes.statuses([]) == {}
+    assert list(await mesh.store.nodes.around("node-aa", 5)) == ["node-a", "node-b"]
+    assert list(await mesh.store.nodes.around("node-b", 1)) == ["node-a"]

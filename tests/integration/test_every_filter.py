@@ -119,6 +119,8 @@ def filters(listed: Listed) -> Iterator[dict[str, Any]]:
         for names in combinations(fields, number):
             for values in product(*(fields[name] for name in names)):
                 chosen = dict(zip(names, values, strict=True))
+                if {"since", "until"} == chosen.keys() and chosen["since"] >= chosen["until"]:
+                    continue  # refused
                 yield {key: value for name in names for key, value in needed.get(name, {}).items()} | chosen
 
 

@@ -303,6 +303,19 @@ def test_a_namespace_that_does_not_exist_is_refused(orders: MeshServer) -> None:
         assert refused.value.code == "NOT_FOUND"
 
 
+def test_a_namespace_that_is_created_later_is_followed_where_that_is_asked_for(server: MeshServer) -> None:
+    server.run(server.mesh.configure("orders"))
+    for namespaces in (["later"], ["orders", "last"]):
+        name = namespaces[-1]
+        with MeshClient(server.url, namespaces, allow_missing=True) as mesh:
+            until_live(mesh)
+            assert mesh.shards(name) == {}
+            server.run(server.mesh.configure(name))
+            mesh.wait_for(server.run(server.mesh.created("s1", namespace=name)).revision, SECONDS)
+            assert mesh.owner(name, "s1") == "node-a"
+            assert mesh.counters.wrong == 0
+
+
 def test_namespaces_are_a_list_of_at_least_one_name() -> None:
     anything: Any = ["orders", 7]
     for namespaces in ("orders", anything):

@@ -112,6 +112,7 @@ class BothWays:
     def context(self) -> Context:
         mesh = PlannedMesh(store_on(self.memory))
         services = services_of(mesh.store, mesh.writer, cast("Feed", FixedFeed(self.memory)))
+        services = replace(services, clock=lambda: NOW)
         return Context(services, self.principal, "request", is_encoded=True)
 
     def fallbacks(self, name: str | None, reason: str) -> float:
@@ -287,6 +288,6 @@ async def _batches_are_completed_alike(text: str) -> None:
     assert operation.run is not None
     unprepared = replace(operation, run=None)
     for batch in (DiffBatch(head, history, caught_up=True), DiffBatch(head, (), caught_up=False)):
-        completed = operation.run.event(as_batch(batch))
+        completed = await operation.run.event(as_batch(batch, NOW))
         assert completed is not None
         assert await operation.payload(batch) == await unprepared.payload(batch)

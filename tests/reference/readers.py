@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
@@ -24,6 +24,7 @@ from persistence.model.records import (
     AsOf,
     Change,
     ChangeMark,
+    DiffKind,
     Namespace,
     Shard,
     ShardDiff,
@@ -31,7 +32,7 @@ from persistence.model.records import (
     StreamPosition,
 )
 from persistence.model.stream import ChangedShard, OmittedRange, StreamHead, StreamPage
-from persistence.ports import Stamped
+from persistence.ports import OWNER_SEARCHED, ShardAt, Stamped
 from tests.reference.tables import Memory, Tables
 
 SLICE: Final = 2
@@ -117,6 +118,19 @@ class MemoryHistory:
         found = page_by(attrgetter("key"), _difference(tables, namespace, start, end), page)
         return Stamped(found, tables.position(AsOf(revision=end)))
 
+    async def owner_changes(self, shards: Collection[ShardAt]) -> Mapping[ShardAt, Change]:
+        found: dict[ShardAt, Change] = {}
+        for shard in shards:
+            rows = [
+                row
+                for row in self._memory.tables.history
+                if row.key == (shard.namespace, shard.shard_id) and row.revision <= shard.revision
+            ]
+            moved = [row for row in rows[-OWNER_SEARCHED:] if row.moves or row.kind is DiffKind.CREATED]
+            if moved:
+                found[shard] = moved[-1].change
+        return found
+
     async def revision_at(self, time: datetime) -> int:
         return self._memory.tables.revision_at(time)
 
@@ -139,6 +153,18 @@ class MemoryChanges:
     def holds(self, change: object) -> bool:  # noqa: ARG002 - none
         return False
 
+    async def of_revisions(self, revisions: Collection[int]) -> Mapping[int, Change]:
+        rows = {row.revision: row.change for row in self._memory.tables.history}
+        return {revision: rows[revision] for revision in revisions if revision in rows}
+
+    async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:
+        found: dict[str, Change] = {}
+        for change in self._memory.tables.changes:
+            changed = change.configuration
+            if changed is not None and changed.current["version"] == versions.get(changed.node_id or ""):
+                found[changed.node_id or ""] = change
+        return found
+
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         return self._memory.tables.digests[after : after + limit]
 
@@ -149,6 +175,12 @@ class MemoryStream:
 
     async def head(self) -> StreamHead:
         return self._memory.tables.head
+
+    async def oldest_at(self) -> datetime | None:
+        tables = self._memory.tables
+        at_floor = tables.between(tables.floor - 1, tables.floor)
+        changes = [row.change for row in at_floor] or tables.changes
+        return changes[0].committed_at if changes else None
 
     async def renew(self, epoch: str) -> None:
         self._memory.renew(epoch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -28,6 +29,15 @@ class MemoryNodes:
         found = (self._found(node_id, shards_counted=shards_counted) for node_id in self._memory.tables.registered)
         nodes = [node for node in found if node is not None and _among(where, node)]
         return page_by(lambda node: node.node_id, nodes, page)
+
+    async def statuses(self, node_ids: Sequence[str]) -> Mapping[str, NodeStatus]:
+        registered = self._memory.tables.registered
+        return {node_id: registered[node_id].status for node_id in node_ids if node_id in registered}
+
+    async def around(self, node_id: str, limit: int) -> Sequence[str]:
+        nodes = self._memory.tables.registered.values()
+        names = sorted(node.node_id for node in nodes if node.status is not NodeStatus.REMOVED)
+        return [*names[: bisect_left(names, node_id)][-limit:], *names[bisect_right(names, node_id) :][:limit]]
 
     def _found(self, node_id: str, *, shards_counted: bool) -> Node | None:
         tables = self._memory.tables

@@ -68,7 +68,8 @@ class Tables:
     @property
     def head(self) -> StreamHead:
         newest = self.changes[-1].mark if self.changes else NO_CHANGE
-        return StreamHead(self.epoch, self.revision, self.floor, self._mark(self.revision), newest)
+        at = self.changes[-1].committed_at if self.changes else None
+        return StreamHead(self.epoch, self.revision, self.floor, self._mark(self.revision), newest, at)
 
     def position(self, as_of: AsOf | None) -> StreamPosition:
         """The position a read is exact at. Raises FutureCursor or Compacted where there is no such table."""

@@ -81,6 +81,7 @@ class ScriptedOperation:
     key: SharingKey
     executed: list[int] = field(default_factory=list)
     width: int = 0
+    shows_time: bool = False
 
     async def payload(self, batch: DiffBatch) -> str:
         """Each revision is at least `width` characters wide."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,94 @@ async def test_a_declared_policy_is_followed_and_one_that_is_not_declared_is_lef
     assert ((await orders(mesh)).policy, (await orders(mesh)).version) == (NamespacePolicy(window_moves=40), 2)
     file.write_text(LOCALITY + "[namespaces.orders.policy]\n")
     assert await following.look()
+    assert ((await orders(mesh)).policy, (await orders(mesh)).version) == (NamespacePolicy(window_moves=40), 2)
+    file.write_text('[namespaces.orders]\ndefaults = ["policy"]\n')
+    assert await following.look()
     assert ((await orders(mesh)).policy, (await orders(mesh)).version) == (NamespacePolicy(), 3)
+
+
+FROZEN = (
+    RING + "[namespaces.orders.policy]\nwindowMoves = 40\nmoveBudgetPercent = 25\n"
+    "[[namespaces.orders.policy.freezes]]\n"
+    'begins = 2026-12-24T00:00:00Z\nends = 2027-01-02T00:00:00Z\nreason = "holidays"\n'
+)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "strategy = 'ring'\n", "parameters = {}\n", "parameters = {virtualNodes = 64}\n"]
+)
+async def test_a_field_that_the_file_leaves_out_stays_as_it_is(file: Path, mesh: Mesh, content: str) -> None:
+    file.write_text(FROZEN)
+    assert await reconciler(file, mesh).look()
+    before = await orders(mesh)
+    file.write_text(f"[namespaces.orders]\n{content}[namespaces.orders.policy]\nwindowMoves = 41\n")
+    assert await reconciler(file, mesh).look()
+    after = await orders(mesh)
+    assert after.configuration == replace(before.configuration, policy=replace(before.policy, window_moves=41))
+    assert (len(after.policy.freezes), after.policy.move_budget_percent) == (1, 25)
+
+
+async def test_a_declared_list_of_freezes_is_the_list_and_an_empty_one_thaws(file: Path, mesh: Mesh) -> None:
+    file.write_text(FROZEN)
+    await reconciler(file, mesh).look()
+    file.write_text("[namespaces.orders.policy]\nfreezes = []\n")
+    assert await reconciler(file, mesh).look()
+    assert (await orders(mesh)).policy == NamespacePolicy(window_moves=40, move_budget_percent=25)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "policy", "parameters"),
+    [
+        ('["policy.windowMoves"]', NamespacePolicy(move_budget_percent=25), {"virtualNodes": 64}),
+        ('["policy"]', NamespacePolicy(), {"virtualNodes": 64}),
+        ('["parameters"]', NamespacePolicy(window_moves=40, move_budget_percent=25), {}),
+        ('["parameters.virtualNodes", "policy"]', NamespacePolicy(), {}),
+    ],
+)
+async def test_a_field_goes_back_to_its_default_by_name(
+    file: Path, mesh: Mesh, defaults: str, policy: NamespacePolicy, parameters: dict[str, object]
+) -> None:
+    file.write_text(FROZEN.partition("[[")[0])
+    await reconciler(file, mesh).look()
+    file.write_text(f"[namespaces.orders]\ndefaults = {defaults}\n")
+    assert await reconciler(file, mesh).look()
+    found = await orders(mesh)
+    assert (found.strategy, found.policy, found.strategy_parameters) == ("ring", policy, parameters)
+
+
+async def test_another_strategy_keeps_the_parameters_that_it_takes_as_well(file: Path, mesh: Mesh) -> None:
+    file.write_text('[namespaces.orders]\nstrategy = "ring"\nparameters = {virtualNodes = 64, maxShardsPerNode = 9}\n')
+    await reconciler(file, mesh).look()
+    file.write_text(LOCALITY)
+    assert await reconciler(file, mesh).look()
+    assert (await orders(mesh)).strategy_parameters == {"maxShardsPerNode": 9}
+    file.write_text('[namespaces.orders]\ndefaults = ["strategy"]\n')
+    assert await reconciler(file, mesh).look()
+    assert (await orders(mesh)).configuration.strategy == "rendezvous"
+
+
+async def test_a_freeze_taken_out_of_the_file_is_warned_of_once_because_it_stays(
+    file: Path, mesh: Mesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text(FROZEN)
+    following = reconciler(file, mesh)
+    await following.look()
+    file.write_text(FROZEN.partition("[[")[0].replace("windowMoves = 40\n", ""))
+    assert await following.look()
+    assert await following.look()
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert ["policy.freezes" in warnings[0], "policy.windowMoves" in warnings[1], len(warnings)] == [True, True, 2]
+    assert 'defaults = ["policy.freezes"]' in warnings[0]
+    file.write_text('[namespaces.orders]\ndefaults = ["policy"]\n')
+    assert await following.look()
+    assert (await orders(mesh)).policy == NamespacePolicy()
+
+
+async def test_the_other_settings_of_the_file_do_not_matter(file: Path, mesh: Mesh) -> None:
+    """This address needs keys, which are in a variable of the server's."""
+    file.write_text('host = "192.0.2.1"\nauth_issuer = "issuer"\nauth_secret = "short"\n' + RING)
+    assert await reconciler(file, mesh).look()
+    assert (await orders(mesh)).strategy == "ring"
 
 
 async def test_what_the_store_already_holds_is_not_written_again(file: Path, mesh: Mesh) -> None:
@@ -101,6 +189,9 @@ async def test_a_namespace_that_the_file_no_longer_names_is_left_alone(file: Pat
         ("[namespaces.orders\n", "not TOML"),
         ('[namespaces.orders]\nstrategi = "ring"\n', "namespaces.orders.strategi"),
         ('[namespaces.orders]\nstrategy = "rings"\n', "did you mean ring?"),
+        ('[namespaces.orders]\ndefaults = ["policy.windowMove"]\n', "did you mean policy.windowMoves?"),
+        ('[namespaces.orders]\nstrategy = "ring"\ndefaults = ["strategy"]\n', "strategy is declared as well"),
+        ('[namespace.orders]\nstrategy = "ring"\n', "namespace ("),
         ('[namespaces.orders]\nstrategy = "ring"\nparameters = {virtualNode = 3}\n', "did you mean virtualNodes?"),
     ],
 )

@@ -230,4 +230,4 @@ def test_a_policy_has_the_same_fields_and_defaults_wherever_it_is_declared() -> 
     assert list(PolicyDeclaration.model_fields) == names
     for shown in (namespaces.NamespacePolicy, NamespacePolicyInput):
         assert [field.name for field in fields(shown)] == names
-    assert PolicyDeclaration().policy() == NamespacePolicyInput().policy() == DEFAULT_POLICY
+    assert PolicyDeclaration().merged(DEFAULT_POLICY) == NamespacePolicyInput().policy() == DEFAULT_POLICY

@@ -160,7 +160,7 @@ async def test_the_change_of_several_rows_is_made_once_for_them_and_never_of_not
     for diffs in (none, none[:1], rows, none, rows[2:]):
         batch = DiffBatch(head, diffs, caught_up=True)
         assert await operation.payload(batch) == await replace(operation, run=None).payload(batch)
-    event = operation.run.event(as_batch(DiffBatch(head, rows, caught_up=True)))
+    event = await operation.run.event(as_batch(DiffBatch(head, rows, caught_up=True), NOW))
     assert event is not None
     made = [diff["change"] for diff in event["shardDiffs"]["diffs"]]
     assert made[1] is made[2]

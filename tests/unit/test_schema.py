@@ -13,7 +13,7 @@ from graph.execution.records import Edge
 from graph.schema import commands as own
 from graph.schema import namespaces as of_strategies
 from graph.schema import pagination as connections
-from graph.schema import shards, stream
+from graph.schema import shards, stream, viewer
 from graph.schema.build import build_schema, export_schema
 from graph.schema.stream import Batch
 from persistence import errors
@@ -40,6 +40,8 @@ BEHIND: dict[str, type] = {
     "ShardDiff": records.ShardDiff,
     "StreamHead": stream.Head,
     "ShardDiffBatch": Batch,
+    "BatchHead": stream.NewestKnown,
+    "Viewer": viewer.Viewer,
     "PageInfo": connections.Ends,
     "ShardConnection": connections.StampedConnection,
     "ShardsByKey": shards.FoundByKey,
@@ -61,6 +63,7 @@ BEHIND: dict[str, type] = {
     "NamespaceConfigured": outcomes.NamespaceConfigured,
     "InvalidInput": own.InvalidInput,
     "FieldError": errors.FieldError,
+    "Warning": outcomes.AdmissionWarning,
     "Node": records.Node,
     "NodeConnection": connections.Connection,
     "NodeEdge": Edge,

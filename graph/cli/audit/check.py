@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.errors import LIST_NAMESPACES, Exit, Failure
+from graph.cli.errors import Exit
+from graph.cli.lookups import unknown_namespace
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
 from graph.cli.output import pluralized, print_json, print_status, print_table
-from graph.cli.points_in_time import TIME, Time
+from graph.cli.points_in_time import PAST_TIME, TIME, Time, require_order
 from graph.cli.progress import progress_so_far
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _LISTED = 100
 
 
 @click.command()
-@click.option("--since", type=TIME, help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--since", type=PAST_TIME, help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
 @click.option("--until", type=TIME, help="Only changes from before this time.")
 @click.option("--namespace", help="Only this namespace.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
@@ -44,21 +45,24 @@ def check(
     freezes; and each shard where its strategy has it, unless a pin or a person decided otherwise. What was forced is
     listed apart. Exit with 1 if a rule was broken. --json writes one document.
     """
-    from graph.server.composition import check_audit  # noqa: PLC0415 - clients need not load it
+    from graph.server.composition import audit_unless_namespace, check_audit  # noqa: PLC0415 - clients need not load it
     from persistence.audit.compliance import CheckFilter  # noqa: PLC0415 - same
 
+    require_order(since, until)
     where = CheckFilter(namespace, since.at if since else None, until.at if until else None)
 
     async def work(url: str) -> Report:
         from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_compatible(url)
+        if namespace is not None and (others := await audit_unless_namespace(url, namespace)) is not None:
+            raise unknown_namespace(namespace, others)
         with progress_so_far("Checking") as progress:
             return await check_audit(url, where, progress)
 
     report = run_on_database(config, data_dir, database_url, work)
-    if not report.namespace_exists:
-        raise Failure(Exit.NOT_FOUND, f"There is no namespace {namespace}.", [LIST_NAMESPACES])
+    if namespace is not None and not report.namespace_exists:
+        raise unknown_namespace(namespace, ())
     if as_json:
         print_json(_document(report))
     else:

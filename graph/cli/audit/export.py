@@ -10,14 +10,14 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from graph.cli.errors import LIST_NAMESPACES, Exit, Failure, PipeClosed
+from graph.cli.errors import Exit, Failure, PipeClosed
+from graph.cli.lookups import unknown_namespace
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
-from graph.cli.output import pluralized, print_status
-from graph.cli.points_in_time import TIME, Time
+from graph.cli.output import pluralized, print_status, printable
+from graph.cli.points_in_time import PAST_TIME, TIME, Time, require_order
 from graph.cli.progress import progress_so_far
 from graph.client.cache_file import replacing
-from persistence.model.fields import quoted
 
 if TYPE_CHECKING:
     from persistence.audit.export import Manifest, Write
@@ -38,7 +38,7 @@ _ATTEMPTS: Final = 3
     show_default=True,
     help="JSON Lines, which can be verified, or comma-separated values for spreadsheets.",
 )
-@click.option("--since", type=TIME, help="Only from this time on, or from 15m, 2h, 3d ago on.")
+@click.option("--since", type=PAST_TIME, help="Only from this time on, or from 15m, 2h, 3d ago on.")
 @click.option("--until", type=TIME, help="Only from before this time.")
 @click.option("--namespace", help="Only changes that touched this namespace, with all their rows.")
 @click.option("--actor", help="Only what this actor did or tried.")
@@ -69,10 +69,11 @@ def export(
     docs/verify_audit.py verify the file without the store. The manifest of a CSV goes to a file beside it, or to the
     standard error. --json is short for --format jsonl.
     """
-    from graph.server.composition import audit_has_namespace, export_audit  # noqa: PLC0415 - clients need not load it
+    from graph.server.composition import audit_unless_namespace, export_audit  # noqa: PLC0415 - clients need not load it
     from persistence.audit.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - same
     from persistence.errors import TransientConflict  # noqa: PLC0415 - same
 
+    require_order(since, until)
     key = read_key(key_file)
     jsonl = as_json or form == "jsonl"
     where = ExportFilter(namespace, actor, ticket, since.at if since else None, until.at if until else None)
@@ -81,8 +82,8 @@ def export(
         from migrations import require_compatible  # noqa: PLC0415 - clients need not load what talks to databases
 
         await require_compatible(url)
-        if namespace is not None and not await audit_has_namespace(url, namespace):
-            raise Failure(Exit.NOT_FOUND, f"There is no namespace {quoted(namespace)}.", [LIST_NAMESPACES])
+        if namespace is not None and (others := await audit_unless_namespace(url, namespace)) is not None:
+            raise unknown_namespace(namespace, others)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with _written(out) as write, progress_so_far("Exporting") as progress:
@@ -106,10 +107,18 @@ def export(
             write(line(manifest.document(key)))
     elif not jsonl:
         print_status(line(manifest.document(key)).decode().rstrip())
+    _report(manifest, actor=actor, ticket=ticket)
+
+
+def _report(manifest: Manifest, **filters: str | None) -> None:
     print_status(
         f"Exported {pluralized(manifest.changes, 'change')}, {pluralized(manifest.rows, 'row')}, "
         f"{pluralized(manifest.refusals, 'refusal')}. Anchor: {manifest.end}"
     )
+    # Of an actor who did nothing, or whose name was typed wrong: the log does not tell.
+    named = " and ".join(f"{what} {printable(name)}" for what, name in filters.items() if name is not None)
+    if named and not (manifest.changes or manifest.refusals):
+        print_status(f"Nothing was done or tried with {named}: is that the right spelling?")
 
 
 class _NotWrittenError(Exception):
@@ -119,7 +128,7 @@ class _NotWrittenError(Exception):
 @contextmanager
 def _written(path: Path | None) -> Iterator[Write]:
     """The file gets its name once it is complete: half an export must not pass for one. Raises Failure."""
-    output = nullcontext(sys.stdout.buffer) if path is None else replacing(path, path.with_name(path.name + ".part"))
+    output = nullcontext(sys.stdout.buffer) if path is None else replacing(path, "{}.part")
     try:
         with output as file:
             yield _writing_to(file)

@@ -19,11 +19,13 @@ from graph.client.records import Json
 
 @dataclass(slots=True)
 class Done:
-    """What an import has come to so far. `changes` are the ids of those it made."""
+    """What an import has come to so far. `changes` are the ids of those it made, `warnings` what the server warned of,
+    once each."""
 
     created: int = 0
     updated: int = 0
     changes: list[str] = field(default_factory=list)
+    warnings: dict[str, Json] = field(default_factory=dict)
 
 
 def difference_to(api: ApiClient, file: ShardFile, counts: Mapping[str, int]) -> Difference:
@@ -66,6 +68,7 @@ class Import:
             for batch in batches(difference, self.batch_size):
                 sent = send(self.api, batch, self.change, self.file.digest, round_)
                 replayed = replayed or sent.replayed
+                done.warnings |= {warning["message"]: warning for warning in sent.warnings}
                 if not sent.replayed:
                     done.changes.append(sent.change)
                     done.created += sent.shards if batch.operation == CREATE else 0
@@ -101,6 +104,7 @@ class Sent:
     change: str
     shards: int
     replayed: bool
+    warnings: list[Json]
 
 
 def batches(difference: Difference, size: int) -> Iterator[Batch]:
@@ -113,8 +117,9 @@ def send(api: ApiClient, batch: Batch, change: Json, digest: str, round_: str) -
     """Raises Failure if the batch is refused. `digest` is the file's; see `idempotency_key`."""
     key = idempotency_key(batch, change, digest, round_)
     answer = api.change(batch.operation, {"shards": batch.shards, "change": change | {"idempotencyKey": key}})
+    warnings = answer.pop("warnings", [])
     done = committed(answer)
-    return Sent(done["change"]["id"], len(batch.shards), done["replayed"])
+    return Sent(done["change"]["id"], len(batch.shards), done["replayed"], warnings)
 
 
 def idempotency_key(batch: Batch, change: Json, digest: str, round_: str) -> str:

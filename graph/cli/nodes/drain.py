@@ -8,7 +8,8 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure
-from graph.cli.nodes.shared import changed_node, no_such_node, node_fields, version_of, version_option
+from graph.cli.lookups import unknown_node
+from graph.cli.nodes.shared import changed_node, node_fields, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import pluralized, print_fields, print_json, print_status, print_table, printable
 from graph.cli.plans import (
@@ -103,7 +104,7 @@ def _request_preflight(api: ApiClient, node_id: str) -> Preflight:
     """Raises Failure for an unknown node."""
     answer = api.execute("DrainPreflight", {"nodeId": node_id})["drainPreflight"]
     if answer is None:
-        raise no_such_node(node_id)
+        raise unknown_node(api, node_id)
     return _complete(api, answer)
 
 

@@ -5,9 +5,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from graph.cli.errors import LIST_NODES, ApiClient, Exit, Failure, committed, refused
+from graph.cli.errors import ApiClient, Failure, committed, refused
+from graph.cli.lookups import unknown_node
 from graph.cli.options import checked_by
-from graph.cli.output import NOTHING, Field, field_lines, format_time, made_by, print_fields, print_json, printable
+from graph.cli.output import NOTHING, Field, field_lines, format_time, made_by, print_fields, print_json
 from graph.cli.suggestions import suggest_retry
 from graph.client.records import Json
 from persistence.model.fields import weight_problem
@@ -81,17 +82,13 @@ def read_node(api: ApiClient, node_id: str) -> Json:
     """A removed one too, with that status. Raises Failure if there never was one."""
     found = api.execute("NodeDetails", {"nodeId": node_id})["node"]
     if found is None:
-        raise no_such_node(node_id)
+        raise unknown_node(api, node_id)
     return dict(found)
 
 
 def version_of(api: ApiClient, node_id: str, expected: int | None) -> str:
     """The version to expect: `expected`, or without it the one that the node is at."""
     return str(read_node(api, node_id)["version"] if expected is None else expected)
-
-
-def no_such_node(node_id: str) -> Failure:
-    return Failure(Exit.NOT_FOUND, f"There is no node {printable(node_id)}.", [LIST_NODES])
 
 
 def changed_node(answer: Json, advice: Sequence[str] = ()) -> Json:

@@ -5,9 +5,10 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient
+from graph.cli.lookups import require_owners, require_shard
 from graph.cli.options import server_options
 from graph.cli.output import Column, format_time, moved_percent, print_documents, print_json, print_status
-from graph.cli.points_in_time import TIME, Time
+from graph.cli.points_in_time import PAST_TIME, Time
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.http import pages
@@ -42,7 +43,7 @@ _COLUMNS: Final = (
     type=click.Choice(list(MoveReason), case_sensitive=False),
     help="Only moves of a rebalance that were made for this reason. May be repeated.",
 )
-@click.option("--since", type=TIME, help="Only changes since a time, or since 15m, 2h, 3d ago.")
+@click.option("--since", type=PAST_TIME, help="Only changes since a time, or since 15m, 2h, 3d ago.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
 @server_options
 def shard_history(
@@ -74,13 +75,19 @@ def shard_history(
     more = False
     found: list[Json] = []
     with ApiClient(server) as api:
+        none = True
         for page in pages(api, "ShardHistory", {"filter": where}, limit):
+            none = none and not page["nodes"]
             more = page["pageInfo"]["hasNextPage"]
             if as_json:
                 for row in page["nodes"]:
                     print_json(row)
             else:
                 found += page["nodes"]
+        if none and not more:
+            if namespace is not None and shard is not None:
+                require_shard(api, namespace, shard)
+            require_owners(api, () if owner is None else (owner,))
     print_documents(_COLUMNS, found)
     if not (found or as_json):
         print_status("No change matches.")

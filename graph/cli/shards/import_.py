@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from graph.cli.errors import ApiClient, Exit, Failure
+from graph.cli.errors import ApiClient, Exit, Failure, print_warnings
 from graph.cli.importing.compare import Difference
 from graph.cli.importing.parse import Format, Problems, ShardFile, read_file
 from graph.cli.importing.run import Done, Import, difference_to
@@ -108,6 +108,7 @@ def _require_namespaces(
 
 def _report(name: str, file: ShardFile, difference: Difference, done: Done | None, *, as_json: bool) -> None:
     """`done` is null for a dry run."""
+    print_warnings(() if done is None else done.warnings.values())
     created = len(difference.creations) if done is None else done.created
     updated = len(difference.updates) if done is None else done.updated
     equal = difference.equal

@@ -5,6 +5,7 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, newest_revision
+from graph.cli.lookups import require_owners
 from graph.cli.options import server_options
 from graph.cli.output import Column, format_time, pluralized, print_documents, print_json, print_status
 from graph.cli.points_in_time import PointInTime, as_of, as_of_option
@@ -63,7 +64,9 @@ def list_shards(
         if point is not None:
             variables["asOf"] = as_of(point, lambda: newest_revision(api))
         found = list(pages(api, "ListShards", variables, limit, pinned=True))
-    shards = [shard for page in found for shard in page["nodes"]]
+        shards = [shard for page in found for shard in page["nodes"]]
+        seen = {shard["ownerNodeId"] for shard in shards}
+        require_owners(api, (name for name in owner if name not in seen))
     if as_json:
         print_json({"revision": found[0]["revision"], "cursor": found[0]["cursor"], "shards": shards})
         return

@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from graph.cli.errors import ApiClient
+from graph.cli.lookups import require_nodes
 from graph.cli.options import KEY_VALUE, KeyValue, Parsed, as_map, server_options
 from graph.cli.output import printable
 from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
@@ -114,6 +115,7 @@ def simulate_rebalance(
         "strategyParameters": {name: parameter_value(value) for name, value in as_map(parameter).items()},
     }
     with ApiClient(server) as api, waiting("Simulating"):
+        require_nodes(api, without)
         variables = {"input": given, "details": False}
         document = api.execute("SimulateRebalance", variables)["simulateRebalance"]["document"]
     if as_json:

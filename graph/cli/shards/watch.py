@@ -8,16 +8,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import click
 
-from graph.cli.errors import Exit, Failure, failing
+from graph.cli.errors import ApiClient, Exit, Failure, failing
+from graph.cli.lookups import require_owners
 from graph.cli.options import server_options
 from graph.cli.output import NOTHING, format_time, moved_percent, print_json, print_status, printable
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
 from graph.client.cache_file import replace_file
 from graph.client.records import Json
+
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks at whether there is a namespace."""
 
 
 @click.command("watch")
@@ -30,6 +35,7 @@ from graph.client.records import Json
     help="Keep the place in this file, and go on from there if it exists.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after this many changes.")
+@click.option("--allow-missing", is_flag=True, help="Wait for a namespace that there is not yet, and take any owner.")
 @server_options
 def watch_shards(
     *,
@@ -38,6 +44,7 @@ def watch_shards(
     after: str | None,
     cursor_file: Path | None,
     limit: int | None,
+    allow_missing: bool,
     server: Address,
     as_json: bool,
 ) -> Exit:
@@ -55,13 +62,38 @@ def watch_shards(
     variables: Json = {"namespace": namespace, "filter": {"ownerNodeIds": owner}}
 
     def opened(cursor: str | None) -> Iterator[Json]:
-        return subscribe(server, "WatchShards", variables | {"after": cursor})
+        if allow_missing and namespace is not None:
+            cursor = _once_there(server, namespace, cursor)
+        yield from subscribe(server, "WatchShards", variables | {"after": cursor})
 
+    if owner and not allow_missing:
+        with ApiClient(server) as api:
+            require_owners(api, owner)
     signal.signal(signal.SIGTERM, _interrupt)
     with failing(), closing(follow(server, opened, start.cursor, time.sleep, print_status)) as batches:
         watch = Watch(start, cursor_file, print_json if as_json else _print_line)
         watch.run(batches, limit)
     return Exit.OK
+
+
+def _once_there(server: Address, namespace: str, cursor: str | None) -> str | None:
+    """Waits for the namespace. Where to follow from then: the cursor, or where the stream was when the wait began, so
+    that the first of its shards are not missed."""
+    waiting = False
+    while True:
+        try:
+            with ApiClient(server) as api:
+                newest = api.execute("StreamHead")["head"]["cursor"]
+                if api.execute("NamespaceDetails", {"name": namespace})["namespace"] is not None:
+                    return cursor
+                cursor = cursor or newest
+        except Failure as failure:
+            if failure.exit is not Exit.UNAVAILABLE or not waiting:
+                raise
+        if not waiting:
+            print_status(f"There is no namespace {printable(namespace)} yet: waiting for it. Ctrl-C stops.")
+        waiting = True
+        time.sleep(_LOOK_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,7 @@ from persistence.commands.write_set import ShardWrite
 from persistence.model.fields import Problems
 from persistence.model.outcomes import BrokenRule
 from persistence.model.policy import PolicyRule
-from persistence.model.records import NodeStatus, Pin
-
-_VACATED = (NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED)
+from persistence.model.records import VACATED, Pin
 
 
 def check_pins(command: CreateShards | UpdateShards, state: ReadState) -> None:
@@ -52,7 +50,7 @@ def _ignoring(pin: PinRequest, state: ReadState) -> str | None:
 
 def _unavailable(owner: str | None, state: ReadState) -> str | None:
     node = None if state.inputs is None else state.inputs.nodes.get(owner or "")
-    if node is not None and node.status not in _VACATED:
+    if node is not None and node.status not in VACATED:
         return None
     what = "not registered" if node is None else str(node.status)
     return f"would keep the shard on {owner}, which is {what} and may not own shards: give it another owner, or no pin"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +18,8 @@ _HAS_NAMESPACE: Final = """
         OR EXISTS (SELECT FROM refusals WHERE namespaces @> ARRAY[$1]::text[])
 """
 
+_NAMESPACES: Final = "SELECT name FROM namespaces ORDER BY name LIMIT 10000"
+
 _BEFORE: Final = """
     SELECT id, head_revision, hash FROM changes WHERE committed_at < $1 ORDER BY committed_at DESC, id DESC LIMIT 1
 """
@@ -27,10 +29,13 @@ _REFUSED_BEFORE: Final = """
 """
 
 
-async def has_namespace(url: str, name: str) -> bool:
-    """Whether the log has entries of it: it was configured, or a refused request named it."""
+async def unless_namespace(url: str, name: str) -> Sequence[str] | None:
+    """Null if the log has entries of it: it was configured, or a refused request named it. Else names that there are,
+    the first thousands, of which one may have been meant."""
     async with open_reader(url) as reader:
-        return bool(await reader.connection.fetchval(_HAS_NAMESPACE, name))
+        if await reader.connection.fetchval(_HAS_NAMESPACE, name):
+            return None
+        return [row["name"] for row in await reader.connection.fetch(_NAMESPACES)]
 
 
 async def export(

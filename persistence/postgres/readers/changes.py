@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ChangeFilter
 from persistence.model.records import MAX_COUNTER, Change
 from persistence.postgres.diff_rows import SHOWN_CHANGE, ChangeRow, HeldRows
+from persistence.postgres.readers.attribution import changes_of_nodes, changes_of_revisions
 from persistence.postgres.readers.keyset import (
     AnySelect,
     PageShape,
@@ -272,6 +273,12 @@ class PostgresChanges:
 
     def holds(self, change: object) -> bool:
         return self._held.holds(change)
+
+    async def of_revisions(self, revisions: Collection[int]) -> Mapping[int, Change]:
+        return await changes_of_revisions(self._read, revisions)
+
+    async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:
+        return await changes_of_nodes(self._read, versions)
 
     async def content_digests(self, after: int, limit: int) -> Sequence[bytes]:
         rows = await fetch(self._read, _CONTENT_DIGESTS, {"after_id": after, "page_limit": limit})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from operator import itemgetter
@@ -27,11 +27,21 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from persistence.codec.images import net_diff, read_image
 from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import DiffDetail, HistoryOrder, ShardHistoryFilter
-from persistence.model.records import MAX_COUNTER, AsOf, DiffKind, MoveReason, ShardDiff, ShardKey, StreamPosition
-from persistence.ports import Stamped
+from persistence.model.records import (
+    MAX_COUNTER,
+    AsOf,
+    Change,
+    DiffKind,
+    MoveReason,
+    ShardDiff,
+    ShardKey,
+    StreamPosition,
+)
+from persistence.ports import ShardAt, Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.diff_rows import HeldRows, columns_of_change, columns_of_row, row_class
 from persistence.postgres.engine import translated
+from persistence.postgres.readers.attribution import owner_changes
 from persistence.postgres.readers.changes import of_namespace
 from persistence.postgres.readers.keyset import (
     CACHED_STATEMENTS,
@@ -133,6 +143,9 @@ class PostgresHistory:
             require_servable(revision, head)
         found = page_beside(rows, page, each(partial(_net, backwards=start > end)), _HEAD + 1)
         return Stamped(found, StreamPosition(head.epoch, end, read_mark(mark, end)))
+
+    async def owner_changes(self, shards: Collection[ShardAt]) -> Mapping[ShardAt, Change]:
+        return await owner_changes(self._read, shards)
 
     async def revision_at(self, time: datetime) -> int:
         with translated():

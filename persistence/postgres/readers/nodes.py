@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, select, union_all
+from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, bindparam, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import Page, PageRequest
@@ -43,6 +43,24 @@ _UNCOUNTED: Final = PagedList(SELECT_UNCOUNTED, NODES, NODES.c.node_id, each(nod
 _NOT_REMOVED: Final = tuple(status for status in NodeStatus if status is not NodeStatus.REMOVED)
 
 
+_STATUSES: Final = Read(
+    select(NODES.c.node_id, NODES.c.status).where(
+        NODES.c.node_id == func.any(bindparam("node_ids", type_=ARRAY(NODES.c.node_id.type)))
+    )
+)
+
+
+def _around(name: Column[str], *conditions: ColumnElement[bool]) -> Read:
+    """Names on either side of one that is given, so many on each."""
+    given, side = bindparam("name", type_=name.type), bindparam("side", type_=BigInteger)
+    before = select(name).where(name < given, *conditions).order_by(name.desc())
+    behind = select(name).where(name > given, *conditions).order_by(name)
+    return Read(union_all(*(each_side.limit(side).subquery().select() for each_side in (before, behind))))
+
+
+_NODES_AROUND: Final = _around(NODES.c.node_id, NODES.c.status != str(NodeStatus.REMOVED))
+
+
 class PostgresNodes:
     """NodeReader."""
 
@@ -57,6 +75,13 @@ class PostgresNodes:
         where = where if where.statuses is not None else replace(where, statuses=_NOT_REMOVED)
         return await (_NODES if shards_counted else _UNCOUNTED).page(self._read, where, page)
 
+    async def statuses(self, node_ids: Sequence[str]) -> Mapping[str, NodeStatus]:
+        rows = await fetch(self._read, _STATUSES, {"node_ids": list(node_ids)})
+        return {node_id: NodeStatus(status) for node_id, status in rows}
+
+    async def around(self, node_id: str, limit: int) -> Sequence[str]:
+        return sorted(found for (found,) in await fetch(self._read, _NODES_AROUND, {"name": node_id, "side": limit}))
+
 
 SELECT_NAMESPACE: Final = select(*NAMESPACE).join(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)
 """Columns in the order of NAMESPACE."""
@@ -67,15 +92,7 @@ _ONE_NAMESPACE: Final = Read(ONE_NAMESPACE)
 
 _NAMESPACES: Final = PagedList(SELECT_NAMESPACE, NAMESPACES, NAMESPACES.c.name, each(namespace_of))
 
-_NAME: Final = bindparam("name", type_=NAMESPACES.c.name.type)
-
-_SIDE: Final = bindparam("side", type_=BigInteger)
-
-_BEFORE: Final = select(NAMESPACES.c.name).where(NAMESPACES.c.name < _NAME).order_by(NAMESPACES.c.name.desc())
-
-_BEHIND: Final = select(NAMESPACES.c.name).where(NAMESPACES.c.name > _NAME).order_by(NAMESPACES.c.name)
-
-_AROUND: Final = Read(union_all(*(side.limit(_SIDE).subquery().select() for side in (_BEFORE, _BEHIND))))
+_NAMESPACES_AROUND: Final = _around(NAMESPACES.c.name)
 
 
 class PostgresNamespaces:
@@ -98,4 +115,4 @@ class PostgresNamespaces:
         return name in self._found
 
     async def around(self, name: str, limit: int) -> Sequence[str]:
-        return sorted(found for (found,) in await fetch(self._read, _AROUND, {"name": name, "side": limit}))
+        return sorted(found for (found,) in await fetch(self._read, _NAMESPACES_AROUND, {"name": name, "side": limit}))

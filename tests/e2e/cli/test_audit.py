@@ -110,7 +110,7 @@ def test_an_export_of_a_namespace_that_was_never_named_is_refused(database: str,
     out = tmp_path / "audit.jsonl"
     answer = audit("export", database, "--namespace", "biling", "--out", out)
     assert (answer.exit, answer.out, list(tmp_path.iterdir())) == (Exit.NOT_FOUND, "", [])
-    assert "There is no namespace 'biling'." in answer.err
+    assert "There is no namespace biling.\nDid you mean billing?" in answer.err
     assert "omnirelay mesh namespaces list" in answer.err
     assert audit("export", database, "--namespace", "nowhere", "--out", out).exit == Exit.OK, "refusals name it"
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from graph.cli.errors import Exit
+from persistence.codec.json_documents import write_policy
+from persistence.commands.nodes import RegisterNode
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import Shard
 from tests.support.command_line import Answer, omnirelay
+from tests.support.mesh import CHANGE
 from tests.support.mesh_server import MeshServer
 
 
@@ -122,6 +125,8 @@ def test_apply_creates_and_configures_what_differs_and_leaves_the_rest(orders: M
     first = apply(declaration)
     assert first.out.splitlines() == [
         "orders: updated (ring, virtualNodes 256).",
+        "  strategy: rendezvous -> ring",
+        "  parameters.virtualNodes: - -> 256",
         "billing: created (rendezvous, default parameters).",
     ]
     second = apply(declaration, "--json")
@@ -143,6 +148,7 @@ def test_apply_configures_again_what_is_placed_by_another_version_of_its_algorit
     assert [line.split(" (")[0] for line in answer.out.splitlines()] == [
         "orders: unchanged",
         "billing: would be updated",
+        "  algorithmVersion: 9 -> 1",
     ]
     assert apply(declaration, "--json").documents[1]["action"] == "updated"
     assert orders.run(orders.mesh.namespace("billing")).algorithm_version == 1
@@ -152,7 +158,12 @@ def test_apply_configures_again_what_is_placed_by_another_version_of_its_algorit
 def test_a_dry_run_of_apply_writes_nothing(orders: MeshServer, declaration: Path) -> None:
     before = orders.run(orders.mesh.changes())
     answer = apply(declaration, "--dry-run")
-    assert answer.out.splitlines()[1] == "billing: would be created (rendezvous, default parameters)."
+    assert answer.out.splitlines() == [
+        "orders: would be updated (ring, virtualNodes 256).",
+        "  strategy: rendezvous -> ring",
+        "  parameters.virtualNodes: - -> 256",
+        "billing: would be created (rendezvous, default parameters).",
+    ]
     assert orders.run(orders.mesh.changes()) == before
 
 
@@ -168,6 +179,39 @@ def test_apply_gives_a_namespace_its_policy(orders: MeshServer, declaration: Pat
     assert [freeze.reason for freeze in policy.freezes] == ["holidays"]
     declaration.write_text("[namespaces.orders]\n")
     assert apply(declaration, "--json").document["action"] == "unchanged"
+
+
+def test_apply_changes_the_fields_that_the_file_names_and_prints_each(orders: MeshServer, declaration: Path) -> None:
+    declaration.write_text(
+        '[namespaces.orders]\nstrategy = "locality"\nparameters = {mode = "strict", zoneBoost = 8}\n'
+        "[namespaces.orders.policy]\nmoveBudgetPercent = 50\nwindowMoves = 9\n[[namespaces.orders.policy.freezes]]\n"
+        'begins = 2026-12-24T00:00:00Z\nends = 2027-01-02T00:00:00Z\nreason = "holidays"\n'
+    )
+    apply(declaration)
+    before = orders.run(orders.mesh.namespace("orders")).configuration
+    # The address needs keys, which a server may have from its environment.
+    declaration.write_text('host = "192.0.2.1"\n[namespaces.orders.policy]\nticketRequired = true\n')
+    answer = apply(declaration, "--dry-run")
+    assert answer.out.splitlines()[1:] == ["  policy.ticketRequired: false -> true"]
+    assert "orders: the file declares no freezes, which leaves 1 freeze: freezes = [] ends them." in answer.err
+    apply(declaration)
+    after = orders.run(orders.mesh.namespace("orders")).configuration
+    assert after == replace(before, policy=replace(before.policy, ticket_required=True))
+    declaration.write_text(
+        "[namespaces.orders]\nparameters = {zoneBoost = 9}\n"
+        'defaults = ["policy.windowMoves", "policy.ticketRequired"]\n'
+        "[namespaces.orders.policy]\nfreezes = []\n"
+    )
+    (document,) = apply(declaration, "--json").documents
+    assert [(change["field"], change["before"], change["after"]) for change in document["changes"]] == [
+        ("parameters.zoneBoost", 8, 9),
+        ("policy.ticketRequired", True, False),
+        ("policy.windowMoves", 9, None),
+        ("policy.freezes", write_policy(before.policy)["freezes"], []),
+    ]
+    after = orders.run(orders.mesh.namespace("orders")).configuration
+    assert after.policy == NamespacePolicy(move_budget_percent=50)
+    assert after.strategy_parameters == {"mode": "strict", "zoneBoost": 9}
 
 
 def test_a_change_that_a_policy_refuses_says_which_rule_and_can_be_forced(orders: MeshServer) -> None:
@@ -228,3 +272,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     answer = apply(tmp_path / "missing.toml")
     assert answer.exit == Exit.INVALID
     assert "No such file or directory" in answer.err
+
+
+def test_an_owner_that_may_be_a_slip_is_warned_of(orders: MeshServer) -> None:
+    orders.run(orders.mesh.execute(RegisterNode("node-eu-1", CHANGE)))
+    answer = set_shard("s1", "--expected-version", 1, "--owner", "node-ue-1", "--leader", "node-eu-1")
+    assert (answer.exit, answer.err) == (Exit.OK, "Warning: node-ue-1 is not registered; did you mean node-eu-1?\n")

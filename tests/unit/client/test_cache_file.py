@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from graph.client.cache_file import SLICE, CacheFile
+from graph.client.cache_file import SLICE, CacheFile, replace_file
 from graph.client.table import LiveTable, Selection
 from tests.support.streams import Stream
 
@@ -176,3 +177,16 @@ def test_a_file_that_is_not_written_to_its_end_stays_as_it_was(tmp_path: Path) -
     writing.close()
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link_and_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    replace_file(link, b"content")
+    assert (link.is_symlink(), target.read_bytes()) == (True, b"content")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    replace_file(pipe, b"content")
+    assert (pipe.is_fifo(), os.read(reader, 100)) == (True, b"content")
+    os.close(reader)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe", "target"]

@@ -38,6 +38,9 @@ class Stream:
         mark = self.rows[-1].change.mark if self.rows else NO_CHANGE
         return StreamHead(self.epoch, len(self.rows), 0, mark, mark)
 
+    async def oldest_at(self) -> None:
+        raise NotImplementedError
+
     async def renew(self, epoch: str) -> None:
         if epoch == self.epoch:
             self.epoch = f"after {epoch}"

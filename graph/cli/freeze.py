@@ -1,0 +1,218 @@
+"""`omnirelay mesh freeze` and `thaw`: times in which the shards of namespaces may not be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import click
+
+from graph.cli.errors import ApiClient, Exit, Failure
+from graph.cli.options import F, change_input, change_options, optional_change_options, server_options
+from graph.cli.output import Column, format_time, print_documents, print_json, print_status, printable
+from graph.cli.points_in_time import DEADLINE, Time
+from graph.cli.policy import PolicyChange, change_policy, no_such_namespace
+from graph.client.address import Address
+from graph.client.http import rows
+from graph.client.records import Json
+
+_FREEZES: Final = (
+    Column("NAMESPACE", "namespace"),
+    Column("FROZEN", "state"),
+    Column("FROM", "begins", format_time),
+    Column("UNTIL", "ends", format_time),
+    Column("REASON", "reason"),
+)
+
+_OF_ONE: Final = (Exit.REFUSED, Exit.DENIED, Exit.INVALID, Exit.NOT_FOUND)
+"""What is wrong with one namespace: the others are changed all the same."""
+
+
+_OBSOLETE: Final = timedelta(days=1)
+"""After its end a freeze makes room for a new one: a policy has a bounded number of them. Clocks may differ."""
+
+NOW: Final = "now"
+
+LATER: Final = "later"
+
+
+def in_force(freeze: Mapping[str, str], now: datetime) -> bool:
+    """From its beginning, included, to its end, excluded."""
+    return _time(freeze["begins"]) <= now < _time(freeze["ends"])
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _namespace_arguments(command: F) -> F:
+    """[NAMESPACE]... or --all."""
+    command = click.option("--all", "everything", is_flag=True, help="Every namespace there is.")(command)
+    return click.argument("namespaces", metavar="[NAMESPACE]...", nargs=-1)(command)
+
+
+@click.command("freeze")
+@_namespace_arguments
+@click.option("--until", type=DEADLINE, help="When the freeze ends: a time, or 15m, 2h, 3d from now.")
+@click.option("--from", "begin", type=DEADLINE, help="When it begins: a time, or 15m, 2h, 3d from now. By default now.")
+@optional_change_options
+@server_options
+def freeze(
+    *,
+    namespaces: tuple[str, ...],
+    everything: bool,
+    until: Time | None,
+    begin: Time | None,
+    reason: str | None,
+    ticket: str | None,
+    actor: str | None,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """Freeze namespaces: until the freeze ends, changes of their shards are refused. One change a namespace.
+
+    A namespace that is frozen from then until then already stays as it is. The reason of the change is that of the
+    freeze. Without a namespace: show what is frozen, now and later.
+
+    With --json JSON Lines: a namespace each, with name, action, version and freezes.
+    """
+    now = datetime.now(UTC)
+    if not (namespaces or everything):
+        if until or begin or reason:
+            raise click.UsageError("Say what to freeze: namespaces, or --all.")
+        _show(server, now, as_json=as_json)
+        return
+    if until is None or reason is None:
+        raise click.UsageError("Say until when, and why: --until and --reason.")
+    window = {"begins": str(begin or Time(now)), "ends": str(until), "reason": reason}
+    if _time(window["ends"]) <= max(now, _time(window["begins"])):
+        raise click.UsageError("--until is not later than now, or than --from.")
+
+    def revise(policy: Json) -> Json:
+        if any(_covers(there, window) for there in policy["freezes"]):
+            return policy
+        kept = [there for there in policy["freezes"] if _time(there["ends"]) + _OBSOLETE > now]
+        return policy | {"freezes": [*kept, window]}
+
+    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "frozen", as_json=as_json)
+
+
+@click.command("thaw")
+@_namespace_arguments
+@change_options
+@server_options
+def thaw(
+    *,
+    namespaces: tuple[str, ...],
+    everything: bool,
+    reason: str,
+    ticket: str | None,
+    actor: str | None,
+    server: Address,
+    as_json: bool,
+) -> None:
+    """End the freezes that namespaces are under now. Those that begin later stay. One change a namespace.
+
+    With --json JSON Lines: a namespace each, with name, action, version and freezes.
+    """
+    if not (namespaces or everything):
+        raise click.UsageError("Say what to thaw: namespaces, or --all.")
+    now = datetime.now(UTC)
+
+    def revise(policy: Json) -> Json:
+        return policy | {"freezes": [there for there in policy["freezes"] if not in_force(there, now)]}
+
+    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "thawed", as_json=as_json)
+
+
+def _covers(there: Mapping[str, str], window: Mapping[str, str]) -> bool:
+    """Whether shards are frozen by the one whenever they would be by the other."""
+    return _time(there["begins"]) <= _time(window["begins"]) and _time(window["ends"]) <= _time(there["ends"])
+
+
+def _change(
+    server: Address,
+    names: Sequence[str],
+    revise: Callable[[Json], Json],
+    change: Json,
+    now: datetime,
+    action: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Of all namespaces if none is named. One that is refused does not keep the others from being changed; it is
+    reported at once, and its exit code is that of the command. Raises Failure."""
+    failed: list[Failure] = []
+    left: list[Json] = []
+    with ApiClient(server) as api:
+        for name in _existing(api, names):
+            try:
+                done = change_policy(api, name, revise, change)
+            except Failure as failure:
+                if failure.exit not in _OF_ONE:
+                    raise
+                print_status(f"{printable(name)}: {failure.message}")
+                failed.append(failure)
+                continue
+            left += _freezes(done.name, done.after, now)
+            _report(done, action, now, as_json=as_json)
+    if left and not as_json:
+        click.echo()
+        print_documents(_FREEZES, left)
+    if failed:
+        raise Failure(failed[0].exit, f"Not all were {action}: see above.", failed[0].advice)
+
+
+def _existing(api: ApiClient, names: Sequence[str]) -> Sequence[str]:
+    """The names, once each. Raises Failure, before anything is changed, for one that is none."""
+    there = [found["name"] for found in rows(api, "ListNamespaces", {})]
+    if not names:
+        return there
+    for name in names:
+        if name not in there:
+            raise no_such_namespace(name)
+    return list(dict.fromkeys(names))
+
+
+def _report(done: PolicyChange, action: str, now: datetime, *, as_json: bool) -> None:
+    freezes = done.after["freezes"]
+    if as_json:
+        what = "unchanged" if done.change is None else action
+        print_json({"name": done.name, "action": what, "version": done.version, "freezes": freezes})
+    elif done.change is None:
+        click.echo(f"{printable(done.name)}: nothing to do.")
+    else:
+        click.echo(f"{printable(done.name)}: {action}, change {done.change['id']}.")
+        _warn_of_clocks(done, now)
+
+
+def _warn_of_clocks(done: PolicyChange, now: datetime) -> None:
+    """A freeze from now on, by a clock that is ahead of the server's, is not in force yet."""
+    committed = _time(str(done.change and done.change["committedAt"]))
+    added = [one for one in done.after["freezes"] if one not in done.before["freezes"]]
+    if any(committed < _time(one["begins"]) <= now for one in added):
+        ahead = (now - committed).total_seconds()
+        print_status(f"Warning: the clock of this machine is {ahead:.1f} s ahead of the server's: it begins then.")
+
+
+def _show(server: Address, now: datetime, *, as_json: bool) -> None:
+    with ApiClient(server) as api:
+        found = list(rows(api, "ListNamespaces", {}))
+    if as_json:
+        for namespace in found:
+            if freezes := namespace["policy"]["freezes"]:
+                name, version = namespace["name"], namespace["version"]
+                print_json({"name": name, "action": "unchanged", "version": version, "freezes": freezes})
+        return
+    freezes = [freeze for namespace in found for freeze in _freezes(namespace["name"], namespace["policy"], now)]
+    print_documents(_FREEZES, freezes)
+    frozen = {freeze["namespace"] for freeze in freezes if freeze["state"] == NOW}
+    print_status(f"{len(frozen):,} of {len(found):,} namespaces are frozen now.")
+
+
+def _freezes(name: str, policy: Json, now: datetime) -> Iterator[Json]:
+    """The windows that have not ended, as rows of a table."""
+    for window in policy["freezes"]:
+        if now < _time(window["ends"]):
+            yield {"namespace": name, "state": NOW if in_force(window, now) else LATER, **window}
