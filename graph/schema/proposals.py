@@ -1,6 +1,6 @@
 """What a plan proposes: moves, loads, violations and what a rollback takes back; and pages of its moves."""
 
-from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 import strawberry
 
@@ -12,7 +12,8 @@ from persistence.model.paging import page_of
 from persistence.model.plans import ConflictReason, RebalancePlan
 from persistence.model.records import MoveReason, Rebalance, ShardKey, ShardStatus
 from persistence.planning import proposal as proposal_records
-from persistence.planning.proposal import Proposal, urgency
+from persistence.planning.proposal import Proposal, urgency, urgency_order
+from persistence.planning.waves import loads_with_peaks
 from persistence.planning.what_if import DrainPreflight
 
 
@@ -37,6 +38,9 @@ class NodeLoad:
     node_id: str = strawberry.field(description="The node.")
     shards_before: int = strawberry.field(description="How many shards it owns.")
     shards_after: int = strawberry.field(description="How many it would own.")
+    shards_peak: int = strawberry.field(
+        description="How many it owns at most before, between and after the plan's waves, however large they are."
+    )
     capacity_before: float = strawberry.field(description="The sum of their capacity hints.")
     capacity_after: float = strawberry.field(description="The sum of their capacity hints then.")
 
@@ -89,7 +93,12 @@ class MoveEdge(Placed):
     node: Move = strawberry.field(description="The move.")
 
 
-@strawberry.type(description="A page of moves, the most urgent first, then by namespace and shard id.")
+@strawberry.type(
+    description=(
+        "A page of moves in the order they are made in: the most urgent first, then by namespace and shard id, as far "
+        "as bounds and anti-affinity groups let."
+    )
+)
 class MoveConnection(Paged):
     edges: list[MoveEdge] = strawberry.field(description="The moves with their cursors.")
     nodes: list[Move] = strawberry.field(description="The moves alone.")
@@ -100,7 +109,10 @@ class Violation:
     code: str = strawberry.field(
         description=(
             "`NO_PLACEMENT`: the namespace cannot be placed and is left alone. `PINNED_TO_UNAVAILABLE`: a shard is "
-            "pinned to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound."
+            "pinned to a node that is to be vacated. `ANTI_AFFINITY`: a shard stays where it is because of its group. "
+            "`BOUND_EXCEEDED`: the plan leaves a node above a bound. `PEAK_EXCEEDED`: it lifts a node above a bound "
+            "between two waves. `CYCLE_EXCEEDS_BUDGET`: shards of a group change places, in one change that is larger "
+            "than the budget; those moves come last, and are refused unless they are forced."
         )
     )
     namespace: str = strawberry.field(description="The namespace.")
@@ -118,8 +130,8 @@ def moves(
     before: Before = None,
 ) -> Connection[proposal_records.Move]:
     request = read_page(info, cursors.MOVES, first, after, last, before)
-    start = 0 if request.after is None else bisect_right(parent.moves, _order(request.after), key=_order_of)
-    end = None if request.before is None else bisect_left(parent.moves, _order(request.before), key=_order_of)
+    start = 0 if request.after is None else _beside(parent.moves, request.after)[1]
+    end = None if request.before is None else _beside(parent.moves, request.before)[0]
     inside = parent.moves[start:end]
     rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
     return connection_of(page_of(rows, request, total=len(parent.moves)), cursors.MOVES, _position_of)
@@ -129,14 +141,20 @@ def _position_of(move: proposal_records.Move) -> tuple[MoveReason, ShardKey]:
     return move.reason, move.key
 
 
-def _order(position: tuple[MoveReason, ShardKey]) -> tuple[int, ShardKey]:
-    """What lists of moves are ordered by."""
+def _beside(moves: Sequence[proposal_records.Move], position: tuple[MoveReason, ShardKey]) -> tuple[int, int]:
+    """How many moves come before the one of that cursor, and with it. One that is not there (any more: a simulation
+    is computed for every page) would come before the first that is less urgent."""
     reason, key = position
-    return urgency(reason), key
+    found = next((number for number, move in enumerate(moves) if move.key == key), None)
+    if found is not None:
+        return found, found + 1
+    order = urgency(reason), *key
+    less = next((number for number, move in enumerate(moves) if urgency_order(move) > order), len(moves))
+    return less, less
 
 
-def _order_of(move: proposal_records.Move) -> tuple[int, ShardKey]:
-    return _order(_position_of(move))
+def loads(parent: strawberry.Parent[Proposal]) -> list[proposal_records.NodeLoad]:
+    return list(loads_with_peaks(parent))
 
 
 def move_count(parent: strawberry.Parent[Proposal | DrainPreflight]) -> int:
@@ -155,11 +173,21 @@ class RebalanceProposal:
     shard_count: int = strawberry.field(description="How many shards there are in the planned namespaces.")
     moved_percent: float = strawberry.field(description="`moveCount` as a percentage of `shardCount`.")
     namespaces: list[PlannedNamespace] = strawberry.field(description="The namespaces it was planned for, by name.")
-    loads: list[NodeLoad] = strawberry.field(description="Every node's load before and after, by node id.")
+    waves: int | None = strawberry.field(
+        description=(
+            "In how many changes it is made, if each is as large as the budgets let it be that were in force when it "
+            "was made; null for plans of earlier releases."
+        )
+    )
+    loads = strawberry.field(
+        resolver=loads,
+        graphql_type=list[NodeLoad],
+        description="Every node's load before, between waves and after, by node id.",
+    )
     violations: list[Violation] = strawberry.field(description="What the moves do not put right.")
     rollback: ProposedRollback | None = strawberry.field(description="What it takes back; null for a rebalance.")
     moves = strawberry.field(
-        resolver=moves, graphql_type=MoveConnection, description="The moves, the most urgent first."
+        resolver=moves, graphql_type=MoveConnection, description="The moves, in the order they are made in."
     )
     document: str = strawberry.field(
         description="All of it as canonical JSON, byte for byte what `id` is the digest of: to be kept and reviewed."

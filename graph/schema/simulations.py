@@ -12,6 +12,7 @@ from graph.schema.node_mutations import labels_of
 from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE
 from graph.schema.plan_mutations import MOST_MOVES_TO_PLAN, NAMESPACES_TO_PLAN, plan_request
 from graph.schema.proposals import Move, Violation
+from graph.schema.results import BrokenRule
 from graph.schema.scalars import JSON
 from persistence.model.fields import check_identifiers
 from persistence.model.outcomes import NotFound
@@ -56,7 +57,19 @@ class PlacementExplanation:
         description="The node its strategy wants it on; null if the namespace cannot be placed."
     )
     move: Move | None = strawberry.field(
-        description="What a plan made now would do with it; null if it would leave it where it is."
+        description=(
+            "What a plan of its namespace that is made now, with the default of moves, would do with it; null if it "
+            "would leave it where it is."
+        )
+    )
+    number: int | None = strawberry.field(description="Which of that plan's moves it is, from 1; null if it is none.")
+    planned: int = strawberry.field(description="How many moves that plan would have.")
+    wave: int | None = strawberry.field(
+        description="In which wave it would be made, from 1, if each is as large as the budgets let it be."
+    )
+    waves: int = strawberry.field(description="In how many waves the plan would be made then.")
+    waits: list[BrokenRule] = strawberry.field(
+        description="The rules that keep that move from being made now; the budget of one change is kept by waves."
     )
     stays = strawberry.field(
         resolver=stays,

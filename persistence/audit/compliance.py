@@ -21,7 +21,7 @@ from persistence.codec.json_documents import read_policy
 from persistence.model.policy import NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import MAX_WINDOW_SECONDS, matches
 from persistence.model.records import DiffKind, MoveReason
-from persistence.planning.lifecycle import move_budget
+from persistence.planning.waves import move_budget
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
 

@@ -152,7 +152,7 @@ class Groups:
 
     def _in_the_way(self, position: int) -> Collection[str]:
         group = self._group_of.get(position)
-        if group is None:
+        if group is None or not self._moves[position].changes_owner:
             return ()
         return self._here.get((group, self._moves[position].to_node_id), set()) - {self._moves[position].shard_id}
 

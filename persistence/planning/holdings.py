@@ -46,7 +46,7 @@ class Holdings:
     def has_room(self, move: Move) -> bool:
         """Whether the move, by itself, brings its target over no bound."""
         target = move.to_node_id
-        if target not in self._held:
+        if target not in self._held or not move.changes_owner:
             return True
         size, count, load = self._sizes[move.shard_id], len(self._held[target]), self._loads[target]
         most, most_load = self._allowed.get(target, (0, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -53,7 +53,7 @@ def place_namespace(
     namespace: Namespace, shards: Sequence[PlacedShard], nodes: Mapping[str, Node], strategies: Registry
 ) -> NamespacePlacement:
     """The one path by which owners are decided: plans, simulations and explanations all come through here."""
-    active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
+    active = _active(nodes.values())
     try:
         placer = _placer(namespace, active, strategies)
         batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
@@ -68,6 +68,14 @@ def place_namespace(
     placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, separated)
     violations = (*_misplaced_pins(placement, nodes), *separated.violations, *_overfull_by_rules(placement))
     return replace(placement, violations=violations)
+
+
+def placer_of(namespace: Namespace, nodes: Iterable[Node], strategies: Registry) -> Placer | None:
+    """Null where the namespace cannot be placed."""
+    try:
+        return _placer(namespace, _active(nodes), strategies)
+    except (Infeasible, PlacementFailed):
+        return None
 
 
 def held_after(placement: NamespacePlacement, moves: Sequence[Move]) -> Held:
@@ -102,6 +110,10 @@ def strategy_node(node: Node) -> model.Node:
 
 def strategy_shard(shard: PlacedShard) -> model.Shard:
     return model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint)
+
+
+def _active(nodes: Iterable[Node]) -> Sequence[model.Node]:
+    return [strategy_node(node) for node in nodes if node.status is NodeStatus.ACTIVE]
 
 
 def _placer(namespace: Namespace, active: Sequence[model.Node], strategies: Registry) -> Placer:

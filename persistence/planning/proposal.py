@@ -20,9 +20,9 @@ from persistence.model.records import MoveReason, ShardKey, ShardStatus
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
 
-_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "together", "waves"})
-"""Members that only the documents of rollbacks have, or of plans with moves that are made together; and what documents
-of earlier releases do not have, which read those that have it."""
+_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "together", "waves", "shards_peak"})
+"""Members that only the documents of rollbacks have, or of plans with moves that are made together, or that documents
+of earlier releases do not have, which read over those at the top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,17 @@ class PlannedNode:
 
 @dataclass(frozen=True, slots=True)
 class NodeLoad:
-    """What a node owns of the planned namespaces, before and after."""
+    """What a node owns of the planned namespaces, before and after.
+
+    `shards_peak`: the most in between. It follows from the moves, so documents do not have it.
+    """
 
     node_id: str
     shards_before: int
     shards_after: int
     capacity_before: float
     capacity_after: float
+    shards_peak: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,11 @@ def _conflict(member: Mapping[str, Any]) -> Conflict:
 def urgency(reason: MoveReason) -> int:
     """Lower is more urgent."""
     return _URGENCY[reason]
+
+
+def urgency_order(move: Move) -> tuple[int, str, str]:
+    """Sorts moves by urgency, then by namespace and shard id."""
+    return urgency(move.reason), move.namespace, move.shard_id
 
 
 _URGENCY: Final[Mapping[MoveReason, int]] = {reason: position for position, reason in enumerate(MoveReason)}

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 from persistence.model.policy import NamespacePolicy
 from persistence.planning.anti_affinity import Groups
 from persistence.planning.holdings import Holdings
-from persistence.planning.proposal import Move, Violation, urgency
+from persistence.planning.proposal import Move, Violation, urgency_order
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
 from persistence.planning.waves import most_at_once, wave_count
 from strategies.placing import Placer
@@ -51,12 +51,13 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Moves as a plan has them; `together` and `waves` are described there."""
+    """Moves as a plan has them; `together` and `waves` are described there. `most` of a namespace are moved at once."""
 
     moves: tuple[Move, ...]
     together: tuple[tuple[int, int], ...] | None
     waves: int
     violations: tuple[Violation, ...]
+    most: Mapping[str, int]
 
 
 def schedule(
@@ -107,12 +108,8 @@ def schedule(
         tuple(together) or None,
         wave_count(made, together, most),
         (*stuck, *(violation for _, (_, violation) in sorted(peaks.items()))),
+        most,
     )
-
-
-def urgency_order(move: Move) -> tuple[int, str, str]:
-    """Sorts moves by urgency, then by namespace and shard id."""
-    return urgency(move.reason), move.namespace, move.shard_id
 
 
 def _batch_limit(policy: NamespacePolicy, most: int, max_moves: int) -> BatchLimit:

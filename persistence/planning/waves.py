@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from typing import TypeAlias
 
 from persistence.model.policy import NamespacePolicy
-from persistence.planning.proposal import Move, Proposal
+from persistence.planning.proposal import Move, NodeLoad, Proposal
 
 Together: TypeAlias = Sequence[tuple[int, int]] | None
 """The moves that only one change can make: the position of the first and how many they are."""
@@ -68,6 +69,11 @@ def wave_count(moves: Sequence[Move], together: Together, most: Mapping[str, int
         made += len(wave_moves(moves, together, made, most, len(moves)))
         number += 1
     return number
+
+
+def loads_with_peaks(proposal: Proposal) -> Sequence[NodeLoad]:
+    peaks = peak_loads(proposal)
+    return [replace(load, shards_peak=peaks[load.node_id]) for load in proposal.loads]
 
 
 def peak_loads(proposal: Proposal) -> Mapping[str, int]:

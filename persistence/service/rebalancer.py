@@ -12,6 +12,8 @@ from typing import Final
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.plans import DEFAULT_LIFETIME, RollbackTarget, StorePlan, StoreRollback
+from persistence.commands.read_state import ReadSet
+from persistence.handlers.rules.policies import waits
 from persistence.model import fields as rules
 from persistence.model.fields import Problems
 from persistence.model.outcomes import NotFound, Outcome
@@ -85,7 +87,7 @@ class Rebalancer:
         if (answered := await self._writer.replayed(command)) is not None:
             return answered
         async with self._turns:
-            proposal = await propose_rollback(self._store, target, request.max_moves)
+            proposal = await propose_rollback(self._store, target, self._strategies, request.max_moves)
         if isinstance(proposal, NotFound):
             return proposal
         return await self._writer.execute(replace(command, proposal=proposal))
@@ -97,7 +99,12 @@ class Rebalancer:
             if isinstance(snapshot, NotFound):
                 return snapshot
             found = await asyncio.to_thread(explain, snapshot, key.namespace, key.shard_id, self._strategies)
-        return found or NotFound(shards=(key,))
+        if found is None or found.move is None:
+            return found or NotFound(shards=(key,))
+        async with self._store.unit_of_work() as unit:
+            state = await unit.read(ReadSet(namespaces=(key.namespace,), shards=(key,), moves=True))
+        waiting = waits(state, key, (found.number or 1) - 1) if key.namespace in state.namespaces else ()
+        return replace(found, waits=tuple(waiting))
 
     async def preflight(self, node_id: str) -> DrainPreflight | NotFound:
         """What draining the node would do, and what stands in the way."""

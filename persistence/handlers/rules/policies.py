@@ -23,7 +23,7 @@ from persistence.model.fields import quoted
 from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import matches
-from persistence.model.records import Namespace
+from persistence.model.records import Namespace, ShardKey
 from persistence.planning.waves import move_budget
 
 LISTED: Final = 100
@@ -86,6 +86,25 @@ def conditions(state: ReadState, policies: Mapping[str, NamespacePolicy], moved:
 def fewest_shards(moved: int, policy: NamespacePolicy) -> int:
     """How many shards a namespace must hold for a change to move so many of them: the inverse of `move_budget`."""
     return 0 if moved <= 1 else floor((moved - 1) * 100 / _exactly(policy.move_budget_percent)) + 1
+
+
+def waits(state: ReadState, key: ShardKey, moves_before: int) -> Iterator[BrokenRule]:
+    """The rules that keep a plan's move of a shard from being made now, with `moves_before` of its namespace in the
+    same change. Budgets of one change are not among them: they are what a plan's waves keep."""
+    namespace = state.namespaces[key.namespace]
+    policy, recent = namespace.policy, state.recent
+    if policy.approval_required:
+        yield BrokenRule(
+            PolicyRule.APPROVAL_REQUIRED,
+            key.namespace,
+            None,
+            "not planned yet",
+            "approved by another actor than its submitter",
+            "Plan, and have the plan approved.",
+        )
+    yield from _frozen(state, namespace)
+    yield from _over_window(moves_before + 1, recent.namespaces.get(key.namespace, 0), namespace)
+    yield from _thrash(key, policy, recent.shards.get(key, 0))
 
 
 def _misplaced(writes: Sequence[ShardWrite], moves: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
@@ -165,17 +184,20 @@ def _over_window(moved: int, before: int, namespace: Namespace) -> Iterator[Brok
 def _thrashing(state: ReadState, moves: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
     for write in moves:
         policy = state.namespaces[write.key.namespace].policy
-        most, seconds = policy.shard_window_moves, policy.window_seconds
-        before = state.recent.shards.get(write.key, 0)
-        if most is not None and before + 1 > most:
-            before, at_least = _counted(before, most)
-            yield BrokenRule(
-                PolicyRule.SHARD_THRASH,
-                *write.key,
-                f"{at_least}{_moves(before + 1)} of the shard in {seconds:,} seconds, with this one",
-                f"{_moves(most)} of a shard in {seconds:,} seconds",
-                f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
-            )
+        yield from _thrash(write.key, policy, state.recent.shards.get(write.key, 0))
+
+
+def _thrash(key: ShardKey, policy: NamespacePolicy, before: int) -> Iterator[BrokenRule]:
+    most, seconds = policy.shard_window_moves, policy.window_seconds
+    if most is not None and before + 1 > most:
+        before, at_least = _counted(before, most)
+        yield BrokenRule(
+            PolicyRule.SHARD_THRASH,
+            *key,
+            f"{at_least}{_moves(before + 1)} of the shard in {seconds:,} seconds, with this one",
+            f"{_moves(most)} of a shard in {seconds:,} seconds",
+            f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
+        )
 
 
 def _counted(before: int, most: int) -> tuple[int, str]:
