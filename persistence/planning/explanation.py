@@ -88,8 +88,15 @@ class Explanation:
         return f"{owner} is {here.obstacle}" if here is not None and here.obstacle is not None else None
 
 
-def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategies: Registry) -> Explanation | None:
-    """None where there is no such shard in the snapshot."""
+def explain(
+    snapshot: PlacementSnapshot,
+    namespace: str,
+    shard_id: str,
+    strategies: Registry,
+    *,
+    max_moves: int = MAX_SHARDS_PER_CHANGE,
+) -> Explanation | None:
+    """None where there is no such shard in the snapshot. The plan that it is told from holds at most `max_moves`."""
     space = next((space for space in snapshot.namespaces if space.name == namespace), None)
     if space is None:
         return None
@@ -102,7 +109,7 @@ def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategi
     stuck = "ANTI_AFFINITY" if position in placement.separated.stuck else None
     owner = nodes.get(shard.owner_node_id)
     alone = replace(snapshot, namespaces=[space], shards={namespace: snapshot.shards[namespace]})
-    order = schedule(alone, placement.moves, {namespace: placement.placer}, MAX_SHARDS_PER_CHANGE)
+    order = schedule(alone, placement.moves, {namespace: placement.placer}, max_moves)
     number = next((number for number, move in enumerate(order.moves) if move.shard_id == shard_id), None)
     if number is None and any(move.shard_id == shard_id for move in placement.moves):
         stuck = "LATER_PLAN"

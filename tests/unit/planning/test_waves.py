@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import MoveReason
-from persistence.planning.waves import move_budget, most_at_once, wave_moves
 from persistence.planning.proposal import Move
+from persistence.planning.waves import move_budget, wave_moves
 
 NAMESPACES: Final = ("billing", "orders", "search")
 MOVES = st.lists(
